@@ -1,0 +1,1 @@
+"""The sample hub, the packages it serves, and the demo run."""

@@ -1,0 +1,101 @@
+"""The port a hub plugs into: list, describe, files, locate. One fetch engine serves all of them.
+
+An adapter translates once, at the border: foreign records become these, foreign exceptions become
+`HubError`, `RateLimited`, `AuthError` or `NotFound`. It never retries and never sleeps.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import msgspec
+
+from ptmtorrent.model.manifest import FileSource, Identity
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
+
+    `access` is `public`, `gated`, `private` or `disabled`; counts the hub did not give are None.
+    """
+
+    name: str
+    access: str = "public"
+    commit: str | None = None
+    hub_id: str | None = None
+    author: str | None = None
+    author_id: str | None = None
+    downloads: int | None = None
+    likes: int | None = None
+    licence: str | None = None
+    task: str | None = None
+    library: str | None = None
+    tags: tuple[str, ...] = ()
+    modified: str | None = None
+    raw: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a listing. `cursor` continues it in another process; None ends it."""
+
+    packages: tuple[Listed, ...]
+    cursor: str | None
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to list. `min_downloads` lets a hub that can sort stop early; `ids` names packages outright."""
+
+    ids: tuple[str, ...] = ()
+    min_downloads: int | None = None
+    limit: int | None = None
+
+
+class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file the hub says a package has, with the hash it promises.
+
+    `oid` is `sha256:<64 hex>` for LFS files, `git:<40 hex>` for git blobs, None where a hub gives no hash.
+    """
+
+    path: str
+    size: int | None
+    oid: str | None
+    source: FileSource
+    mode: int = 0o100644
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """A package pinned to a commit. `answers` are the hub's own documents to keep, by name, byte for byte."""
+
+    identity: Identity
+    listed: Listed
+    answers: tuple[tuple[str, bytes], ...]
+
+
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bytes of a file are now. Asked for again when a request answers 401 or 403."""
+
+    url: str
+    headers: dict[str, str] = {}
+    alternates: tuple[str, ...] = ()
+
+
+class Hub(Protocol):
+    """What every hub can do. All methods may raise `HubError` and its kin, and nothing else."""
+
+    name: str
+    prefix: str
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield pages from `cursor` on, most popular first where the hub knows popularity."""
+        ...
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to a commit."""
+        ...
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Return every file at the pinned commit, and the hub's answers that said so."""
+        ...
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return where to get `file` from now."""
+        ...

@@ -1,0 +1,1 @@
+"""How a package is laid out for its user: an HF cache, or a plain folder."""

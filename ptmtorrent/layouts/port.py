@@ -1,0 +1,37 @@
+"""The port of layouts: how a package is laid out for its user. Layouts say where; the fetch workflow writes.
+
+A file is assembled in `incoming`, verified, and only then renamed to where `place` says.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ptmtorrent.model.manifest import FileEntry, Manifest
+
+
+class Spot(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a file goes: its bytes at `target`, and, where the layout wants one, a link to it at `link`."""
+
+    target: Path
+    link: Path | None = None
+
+
+class Layout(Protocol):
+    """Decides places below `root`; writes nothing but small layout files of its own in `finish`."""
+
+    name: str
+    root: Path
+
+    def incoming(self) -> Path:
+        """Return the folder for unfinished files, on the same filesystem as `root`."""
+        ...
+
+    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
+        """Return where `file` goes. The paths of `manifest` have been checked."""
+        ...
+
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:
+        """Write what a reader of this layout expects besides the files; return the folder to tell the user of."""
+        ...

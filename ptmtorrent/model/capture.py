@@ -1,0 +1,32 @@
+"""The capture record: what was known of a snapshot at the moment it was captured, beyond the bytes.
+
+Popularity and the like change, so they are not in the manifest; this record goes into the tables of the release. It is
+an object in a meta pack too, so that packs alone are enough to rebuild everything.
+"""
+
+from typing import ClassVar, Literal
+
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import PackageName, SnapshotId
+
+Rights = Literal["open", "restricted", "gated"]
+"""May the bytes be passed on? Packs and volumes of different rights never mix."""
+
+
+class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """One capture of one package. Counts that the hub did not give are None, never 0."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/capture"
+
+    package: PackageName
+    snapshot: SnapshotId
+    captured: str
+    listed: str
+    rights: Rights
+    licence: str | None = None
+    downloads: int | None = None
+    likes: int | None = None
+    task: str | None = None
+    library: str | None = None
+    tags: tuple[str, ...] = ()
+    modified: str | None = None

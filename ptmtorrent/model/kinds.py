@@ -1,0 +1,51 @@
+"""What sort of file a path is, told from its name and size alone.
+
+The four kinds are what `--only` selects by, and decide which class of pack a file goes to.
+"""
+
+from typing import Literal
+
+FileKind = Literal["weights", "docs", "config", "metadata"]
+
+FILE_KINDS: tuple[FileKind, ...] = ("weights", "docs", "config", "metadata")
+
+LARGE_BYTES = 4 << 20
+"""A file of unknown sort above this size (4 MiB) counts as weights."""
+
+_WEIGHTS = tuple(
+    f".{extension}"
+    for extension in (
+        *(
+            "safetensors",
+            "bin",
+            "pt",
+            "pth",
+            "ckpt",
+            "onnx",
+            "gguf",
+            "ggml",
+            "h5",
+            "hdf5",
+            "keras",
+            "msgpack",
+            "tflite",
+        ),
+        *("pb", "npz", "npy", "ot", "mlmodel", "pkl", "pickle", "joblib", "nemo", "params", "caffemodel", "weights"),
+        *("tar", "gz", "zip", "data", "mlpackage", "engine"),
+    )
+)
+_DOCS = (".md", ".rst", ".pdf", ".ipynb", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bib", ".cff")
+_DOC_STEMS = ("readme", "license", "licence", "notice", "copying", "model_card", "citation", "use_policy")
+_CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".py", ".cfg", ".ini", ".jinja", ".tiktoken")
+
+
+def file_kind(path: str, size: int) -> FileKind:
+    """Return the kind of the file at `path` of `size` bytes: pure, so every mirror agrees."""
+    name = path.rsplit("/", 1)[-1].lower()
+    if name.endswith(_WEIGHTS):
+        return "weights"
+    if name.endswith(_DOCS) or name.startswith(_DOC_STEMS):
+        return "docs"
+    if name.endswith(_CONFIG):
+        return "config"
+    return "weights" if size > LARGE_BYTES else "metadata"

@@ -1,0 +1,175 @@
+"""The manifest: the canonical description of one snapshot (docs/formats/manifest.md).
+
+Only immutable facts of the capture: identity, files, objects and recipes. Its BLAKE3 is the snapshot's id.
+"""
+
+import base64
+from itertools import chain
+from typing import ClassVar, Literal
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, is_hex64, object_id
+from ptmtorrent.model.names import check_paths
+
+MAX_OBJECT_BYTES = 16 << 20
+"""A cut object is at most 16 MiB; manifests and placements are one object each, however long."""
+
+REGULAR_MODE = 0o100644
+EXECUTABLE_MODE = 0o100755
+LINK_MODE = 0o120000
+
+Run = tuple[int, int]
+"""`(first, count)`: a run of rows in a manifest's object table."""
+
+FileSource = Literal["git", "lfs", "xet", "url"]
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which package at which revision: never the name alone, because names get registered again by others."""
+
+    hub: str
+    name: str
+    commit: str
+    hub_id: str | None = None
+    author: str | None = None
+    author_id: str | None = None
+
+    @property
+    def package(self) -> PackageName:
+        """The name a user types: `hf:org/name`."""
+        return PackageName(f"{self.hub}:{self.name}")
+
+
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One file: where it goes, what its bytes hash to, and which objects it is made of.
+
+    Exactly one of `path` and `path_b64` (for names that are not UTF-8) is set. `git_sha1` is set for files that
+    are git blobs; the git id of an LFS file follows from its SHA-256 and size.
+    """
+
+    path: str | None = None
+    path_b64: str | None = None
+    mode: int
+    size: int
+    source: FileSource
+    blake3: str
+    sha256: str
+    git_sha1: str | None = None
+    link: str | None = None
+    cutter: str
+    recipe: tuple[Run, ...]
+
+    @property
+    def name(self) -> str:
+        """The path for showing and laying out; bytes that are not UTF-8 become surrogate escapes."""
+        if self.path is not None:
+            return self.path
+        return base64.b64decode(self.path_b64 or "").decode(errors="surrogateescape")
+
+
+class RawAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a hub said, byte for byte, kept as objects: `model_info`, `tree`, a git `commit`, a git `tree`."""
+
+    name: str
+    recipe: tuple[Run, ...]
+
+
+class Manifest(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """Everything there is to know about one snapshot that never changes."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/manifest"
+
+    package: Identity
+    files: tuple[FileEntry, ...]
+    objects: tuple[tuple[ObjectId, int], ...]
+    raw: tuple[RawAnswer, ...] = ()
+
+    def objects_of(self, recipe: tuple[Run, ...]) -> tuple[int, ...]:
+        """Return the rows of the object table that `recipe` names, in file order."""
+        return tuple(chain.from_iterable(range(first, first + count) for first, count in recipe))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, raw."""
+        return sum(file.size for file in self.files)
+
+
+def new_manifest(
+    package: Identity,
+    files: tuple[FileEntry, ...],
+    objects: tuple[tuple[ObjectId, int], ...],
+    raw: tuple[RawAnswer, ...] = (),
+) -> Manifest:
+    """Build a manifest of this version with its files sorted by path, and check it."""
+    manifest = Manifest(
+        format=Manifest.FORMAT,
+        version=Manifest.VERSION,
+        requires=(),
+        package=package,
+        files=tuple(sorted(files, key=lambda file: file.name.encode(errors="surrogateescape"))),
+        objects=objects,
+        raw=raw,
+    )
+    check_manifest(manifest)
+    return manifest
+
+
+def encode_manifest(manifest: Manifest) -> tuple[bytes, SnapshotId]:
+    """Return the canonical bytes of `manifest` and the snapshot's id, their BLAKE3."""
+    data = canonical.encode(manifest)
+    return data, SnapshotId(object_id(data))
+
+
+def decode_manifest(data: bytes, snapshot: SnapshotId) -> Manifest:
+    """Read a manifest whose bytes must hash to `snapshot`.
+
+    Raises:
+        IntegrityError: another hash, not canonical, a refused path, or recipes that do not add up.
+        UnsupportedFormat: written by a newer version.
+    """
+    if str(object_id(data)) != snapshot:
+        raise IntegrityError(f"the manifest of snapshot `{snapshot}` has another hash")
+    manifest = canonical.decode(data, Manifest, name=f"manifest {snapshot[:12]}")
+    check_manifest(manifest)
+    return manifest
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Refuse a manifest that lies about itself: paths, hashes, or sizes that do not add up.
+
+    Raises:
+        IntegrityError: naming the package and the first file at fault.
+    """
+    name = manifest.package.package
+    for identifier, size in manifest.objects:
+        if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
+            raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
+    for file in manifest.files:
+        _check_file(manifest, file)
+    check_paths(file.name for file in manifest.files if file.path is not None)
+    for answer in manifest.raw:
+        _sum_sizes(manifest, answer.recipe, answer.name)
+
+
+def _check_file(manifest: Manifest, file: FileEntry) -> None:
+    where = f"`{manifest.package.package}` file {file.name!r}"
+    if (file.path is None) == (file.path_b64 is None):
+        raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
+    if not is_hex64(file.blake3) or not is_hex64(file.sha256):
+        raise IntegrityError(f"{where}: a hash is malformed")
+    if file.mode not in {REGULAR_MODE, EXECUTABLE_MODE, LINK_MODE}:
+        raise IntegrityError(f"{where}: the mode {file.mode:o} is not one git knows for files")
+    if _sum_sizes(manifest, file.recipe, where) != file.size:
+        raise IntegrityError(f"{where}: its objects do not add up to {file.size} bytes")
+
+
+def _sum_sizes(manifest: Manifest, recipe: tuple[Run, ...], where: str) -> int:
+    total = 0
+    for first, count in recipe:
+        if first < 0 or count < 1 or first + count > len(manifest.objects):
+            raise IntegrityError(f"{where}: the recipe leaves the object table")
+        total += sum(size for _, size in manifest.objects[first : first + count])
+    return total

@@ -1,0 +1,75 @@
+"""Which paths a manifest may name. A path is hostile until it passed `check_path`.
+
+Written for POSIX and Windows at once: what one of them would take for "elsewhere" is refused on both.
+"""
+
+import re
+from collections.abc import Iterable
+
+from ptmtorrent.errors import IntegrityError
+
+MAX_COMPONENT_BYTES = 255
+MAX_PATH_BYTES = 4096
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def check_path(path: str) -> None:
+    r"""Refuse a path that could lead outside the folder it is laid out in.
+
+    Refused: empty, absolute, `..`, `.`, empty components, NUL and other control characters, a drive letter,
+    a backslash, a component over 255 bytes, a path over 4096 bytes.
+
+    Raises:
+        IntegrityError: naming the path and the rule it breaks.
+    """
+    if reason := _reason_against(path):
+        raise IntegrityError(f"the path {path!r} is refused: {reason}")
+
+
+def check_paths(paths: Iterable[str]) -> None:
+    """Check every path, and that no two want the same place: equal names, or a file where another needs a folder.
+
+    Raises:
+        IntegrityError: for the first path that is unsafe or collides.
+    """
+    files: set[str] = set()
+    folders: set[str] = set()
+    for path in paths:
+        check_path(path)
+        if path in files:
+            raise IntegrityError(f"the path {path!r} occurs twice")
+        files.add(path)
+        parts = path.split("/")
+        folders.update("/".join(parts[:depth]) for depth in range(1, len(parts)))
+    for path in files & folders:
+        raise IntegrityError(f"the path {path!r} is a file and a folder at once")
+
+
+def _reason_against(path: str) -> str | None:
+    if not _is_unicode(path):
+        return "it is not valid Unicode"
+    if len(path.encode()) > MAX_PATH_BYTES:
+        return f"it is longer than {MAX_PATH_BYTES} bytes"
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
+        return "it holds a control character"
+    if "\\" in path or _DRIVE.match(path):
+        return "it holds a backslash or starts with a drive letter"
+    return next(filter(None, map(_reason_against_component, path.split("/"))), None)
+
+
+def _reason_against_component(component: str) -> str | None:
+    if component == "":
+        return "it is empty, absolute or has an empty component"
+    if component in {".", ".."}:
+        return f"it has the component `{component}`"
+    if len(component.encode()) > MAX_COMPONENT_BYTES:
+        return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
+    return None
+
+
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

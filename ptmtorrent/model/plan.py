@@ -1,0 +1,117 @@
+"""The planner: from what is wanted and what is here to what must be moved. Pure; property-tested.
+
+A plan is made of pack requests. Each names a pack and the extents of it that hold wanted objects; an extent that is the
+whole pack is how swarms are asked, smaller ones are HTTP Range requests.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.placement import Location
+
+PIECE_BYTES = 4 << 20
+"""The piece length of volumes, and what packs are padded to."""
+
+MERGE_GAP_BYTES = 256 << 10
+"""Extents closer than this are read as one: the gap costs less than a request."""
+
+WHOLE_PACK_SHARE = 0.8
+"""When the extents cover this share of a pack, the whole pack is asked for."""
+
+
+class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that is needed, where it lies, and its raw size in bytes. `base` is decoded first where one is set."""
+
+    id: ObjectId
+    size: int
+    at: Location
+    base: ObjectId | None = None
+
+
+class Extent(msgspec.Struct, frozen=True, kw_only=True, order=True):
+    """Bytes `offset` to `offset + length` of a pack."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after the extent."""
+        return self.offset + self.length
+
+
+class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of one pack: disjoint extents in order, and the objects inside them, by offset."""
+
+    pack: PackId
+    size: int
+    extents: tuple[Extent, ...]
+    objects: tuple[WantedObject, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Is the whole pack asked for?"""
+        return self.extents == (Extent(offset=0, length=self.size),)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes to move."""
+        return sum(extent.length for extent in self.extents)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that must be moved, largest packs first."""
+
+    requests: tuple[PackRequest, ...]
+
+    @property
+    def bytes_to_move(self) -> int:
+        """Bytes that will cross a transport."""
+        return sum(request.bytes for request in self.requests)
+
+
+def plan_moves(wanted: Iterable[WantedObject], have: Callable[[ObjectId], bool], *, whole_packs: bool = False) -> Plan:
+    """Plan how to get the objects of `wanted` for which `have` is false.
+
+    `whole_packs` asks for packs only, as a swarm needs it. The result names every missing object exactly once, and no
+    byte of a pack twice.
+    """
+    missing = {item.id: item for item in wanted if not have(item.id)}
+    by_pack: dict[PackId, list[WantedObject]] = defaultdict(list)
+    for item in missing.values():
+        by_pack[item.at.pack].append(item)
+    requests = [_request(pack, items, whole=whole_packs) for pack, items in by_pack.items()]
+    return Plan(requests=tuple(sorted(requests, key=lambda request: (-request.bytes, request.pack))))
+
+
+def _request(pack: PackId, items: list[WantedObject], *, whole: bool) -> PackRequest:
+    items.sort(key=lambda item: (item.at.offset, item.id))
+    size = items[0].at.pack_size
+    extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
+    if whole or sum(extent.length for extent in extents) >= WHOLE_PACK_SHARE * size:
+        extents = (Extent(offset=0, length=size),)
+    return PackRequest(pack=pack, size=size, extents=extents, objects=tuple(items))
+
+
+def merge(extents: Iterable[Extent], gap: int = MERGE_GAP_BYTES) -> tuple[Extent, ...]:
+    """Join extents that touch, overlap or lie less than `gap` bytes apart; the result is sorted and disjoint."""
+    merged: list[Extent] = []
+    for extent in sorted(extents):
+        if merged and extent.offset <= merged[-1].end + gap:
+            end = max(merged[-1].end, extent.end)
+            merged[-1] = Extent(offset=merged[-1].offset, length=end - merged[-1].offset)
+        else:
+            merged.append(extent)
+    return tuple(merged)
+
+
+def objects_in(request: PackRequest, extent: Extent) -> Sequence[WantedObject]:
+    """Return the objects of `request` that lie inside `extent`."""
+    return [
+        item
+        for item in request.objects
+        if extent.offset <= item.at.offset and item.at.offset + item.at.length <= extent.end
+    ]

@@ -1,0 +1,72 @@
+"""What a workflow says while it runs: one plan, some progress, a record per package, a summary.
+
+A workflow gets a function `emit` and calls it; who listens (a terminal, JSON lines, a test) is not its business.
+One bad package is a record, never an exception.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+Status = Literal["ok", "notneeded", "impossible", "error"]
+
+
+class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
+    """What is going to be done, in bytes, before it is. `disk` is the most it takes at once beyond what is there."""
+
+    packages: int
+    files: int
+    bytes: int
+    bytes_to_move: int
+    requests: int
+    disk: int
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):
+    """How far the run is. `bytes_per_second` and `eta_seconds` are None until they can be told."""
+
+    step: str
+    bytes: int
+    bytes_total: int | None
+    packages: int
+    packages_total: int | None
+    bytes_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
+    """What became of one package (or, where `package` is not one, of the one thing the verb is about)."""
+
+    package: str
+    status: Status
+    reason: str = ""
+    path: str | None = None
+    bytes: int = 0
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="note"):
+    """A sentence worth reading that changes nothing; `warning` when it should not be missed."""
+
+    message: str
+    warning: bool = False
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
+    """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages."""
+
+    packages: int
+    files: int
+    bytes: int
+    bytes_moved: int
+    seconds: float
+    failed: int = 0
+    sources: dict[str, int] = {}
+
+
+Event = PlanMade | Progress | Result | Note | Summary
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,1 @@
+"""Packs, index, codecs and cutters: where objects live."""

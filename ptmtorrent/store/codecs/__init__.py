@@ -1,0 +1,1 @@
+"""How an object's bytes are stored: one byte, frozen for ever."""

@@ -1,0 +1,1 @@
+"""How a file is split into objects, so that equal tensors become equal objects."""

@@ -1,0 +1,1 @@
+"""Ways to move packs (local, http, torrent) and their composition."""

@@ -1,0 +1,75 @@
+"""The two ports of transports: reading a channel's small files, and moving packs.
+
+`ChannelReader` reads a channel as the tree of static files it is. `PackTransport` delivers extents of packs; what it
+delivers is not trusted: every object is hashed by the caller before anyone sees it.
+Adapters raise our errors only, retry nothing, and give up when `stop` is set.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+import msgspec
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.plan import Extent, PackRequest
+
+
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """An extent of a pack, readable now at `path` from byte `start` on; `moved` bytes crossed the transport for it.
+
+    `path` may be a pack in place (a local channel) or a staging file; `temporary` says that the caller removes it
+    once its objects are decoded.
+    """
+
+    request: PackRequest
+    extent: Extent
+    path: Path
+    start: int
+    moved: int
+    source: str
+    temporary: bool
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """An extent that this source could not deliver, and why; another transport may."""
+
+    request: PackRequest
+    extent: Extent
+    source: str
+    error: PtmError
+
+
+class ChannelReader(Protocol):
+    """Reads the files of a channel by their path below its root."""
+
+    location: str
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """Return the whole file.
+
+        Raises:
+            NotFound: no such file here.
+            IntegrityError: longer than `limit` bytes; no more than that was read.
+            TransportError: the source could not be read.
+        """
+        ...
+
+
+class PackTransport(Protocol):
+    """Delivers extents of packs in whatever order they arrive.
+
+    `whole_packs` tells the planner that this transport moves packs, not extents of them.
+    """
+
+    name: str
+    whole_packs: bool
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        """Yield one outcome for every extent of every request, as they come.
+
+        Staging files survive a kill; the next call continues them. Bytes already in `staging` are checked, or
+        fetched again, never trusted.
+        """
+        ...

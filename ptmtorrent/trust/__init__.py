@@ -1,0 +1,1 @@
+"""Who signed what: TUF roles, keys, minisign, and the client that checks them."""

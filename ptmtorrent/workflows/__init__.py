@@ -1,0 +1,1 @@
+"""Orchestration, one module a verb: no formats and no protocols of its own."""
