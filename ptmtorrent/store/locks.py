@@ -1,0 +1,76 @@
+"""One writer at a time: an advisory lock that ends with its process, however that ends."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.errors import StoreError, StoreLocked
+from ptmtorrent.store.durable import disk_error, ensure_dir, write_all
+
+LOCK_NAME = "lock"
+_BUSY = {errno.EWOULDBLOCK, errno.EACCES}
+
+
+class WriteLock:
+    """The right to write below `folder`, held between `__enter__` and `__exit__`.
+
+    The lock is `flock` on `<folder>/lock`: the system frees it when the process dies, so a left-over file locks
+    nothing. The file holds the pid of the last holder, for the message alone.
+
+    Raises:
+        StoreLocked: another process holds it, naming the pid.
+        StoreError: the folder cannot be written, or the filesystem has no locks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        ensure_dir(self._folder)
+        path = self._folder / LOCK_NAME
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise disk_error(error, path) from error
+        try:
+            _take(descriptor, self._folder)
+            _sign(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _take(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _BUSY:
+            raise StoreError(
+                f"`{folder}` cannot be locked: {error.strerror}", hint="keep it on a local disk"
+            ) from error
+        pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        raise StoreLocked(
+            f"`{folder}` is being written by another process (pid {pid})",
+            hint="wait until it is done, or give this run another --home",
+        ) from error
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        write_all(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        raise disk_error(error, path) from error
