@@ -4,6 +4,8 @@ Only immutable facts of the capture: identity, files, objects and recipes. Its B
 """
 
 import base64
+import binascii
+import re
 from itertools import chain
 from typing import ClassVar, Literal
 
@@ -12,7 +14,7 @@ import msgspec
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, is_hex64, object_id
-from ptmtorrent.model.names import check_paths
+from ptmtorrent.model.names import check_path, check_paths
 
 MAX_OBJECT_BYTES = 16 << 20
 """A cut object is at most 16 MiB; manifests and placements are one object each, however long."""
@@ -25,6 +27,9 @@ Run = tuple[int, int]
 """`(first, count)`: a run of rows in a manifest's object table."""
 
 FileSource = Literal["git", "lfs", "xet", "url"]
+
+_HUB = re.compile(r"[a-z][a-z0-9]{0,15}")
+_HEX40 = re.compile(r"[0-9a-f]{40}")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -138,32 +143,80 @@ def decode_manifest(data: bytes, snapshot: SnapshotId) -> Manifest:
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Refuse a manifest that lies about itself: paths, hashes, or sizes that do not add up.
+    """Refuse a manifest that lies about itself: names, paths, hashes, or sizes that do not add up.
 
     Raises:
         IntegrityError: naming the package and the first file at fault.
     """
+    _check_identity(manifest.package)
     name = manifest.package.package
     for identifier, size in manifest.objects:
         if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
             raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
+    if len({identifier for identifier, _ in manifest.objects}) != len(manifest.objects):
+        raise IntegrityError(f"`{name}`: an object occurs twice in the object table")
     for file in manifest.files:
         _check_file(manifest, file)
-    check_paths(file.name for file in manifest.files if file.path is not None)
+    names = [file.name for file in manifest.files]
+    check_paths(names)
+    if names != sorted(names, key=lambda text: text.encode(errors="surrogateescape")):
+        raise IntegrityError(f"`{name}`: the files are not in the order of their paths")
     for answer in manifest.raw:
         _sum_sizes(manifest, answer.recipe, answer.name)
 
 
+def _check_identity(package: Identity) -> None:
+    """A package's name and commit become folders where it is laid out, so both are checked like paths."""
+    if not _HUB.fullmatch(package.hub):
+        raise IntegrityError(f"{package.hub!r} is not the name of a hub")
+    check_path(package.name)
+    check_path(package.commit)
+    if "/" in package.commit:
+        raise IntegrityError(f"`{package.package}`: the commit {package.commit!r} is malformed")
+
+
 def _check_file(manifest: Manifest, file: FileEntry) -> None:
-    where = f"`{manifest.package.package}` file {file.name!r}"
-    if (file.path is None) == (file.path_b64 is None):
-        raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
+    where = f"`{manifest.package.package}` file {file.path or file.path_b64!r}"
+    _check_spelling(file, where)
     if not is_hex64(file.blake3) or not is_hex64(file.sha256):
         raise IntegrityError(f"{where}: a hash is malformed")
+    if file.git_sha1 is not None and not _HEX40.fullmatch(file.git_sha1):
+        raise IntegrityError(f"{where}: the git id is malformed")
     if file.mode not in {REGULAR_MODE, EXECUTABLE_MODE, LINK_MODE}:
         raise IntegrityError(f"{where}: the mode {file.mode:o} is not one git knows for files")
+    if (file.mode == LINK_MODE) != (file.link is not None):
+        raise IntegrityError(f"{where}: only a link has a target, and every link has one")
+    if file.link is not None and not _stays_inside(file.name, file.link):
+        raise IntegrityError(f"{where}: the link to {file.link!r} leads out of the package")
     if _sum_sizes(manifest, file.recipe, where) != file.size:
         raise IntegrityError(f"{where}: its objects do not add up to {file.size} bytes")
+
+
+def _check_spelling(file: FileEntry, where: str) -> None:
+    if (file.path is None) == (file.path_b64 is None):
+        raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
+    if file.path_b64 is None:
+        check_path(file.name)
+        return
+    try:
+        base64.b64decode(file.path_b64, validate=True).decode()
+    except UnicodeDecodeError:
+        return
+    except (binascii.Error, ValueError) as error:
+        raise IntegrityError(f"{where}: `path_b64` is not base64") from error
+    raise IntegrityError(f"{where}: `path_b64` is for names that are not UTF-8")
+
+
+def _stays_inside(path: str, target: str) -> bool:
+    """Tell whether a link at `path` to `target` ends inside the package, without asking any file system.
+
+    `..` is taken at the start only: after the name of another link it would lead to that link's parent.
+    """
+    if target.startswith("/") or "\\" in target or "\0" in target:
+        return False
+    steps = target.split("/")
+    ups = next((index for index, step in enumerate(steps) if step != ".."), len(steps))
+    return ups <= path.count("/") and not {"", ".", ".."} & set(steps[ups:])
 
 
 def _sum_sizes(manifest: Manifest, recipe: tuple[Run, ...], where: str) -> int:

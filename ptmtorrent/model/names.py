@@ -29,13 +29,16 @@ def check_path(path: str) -> None:
 def check_paths(paths: Iterable[str]) -> None:
     """Check every path, and that no two want the same place: equal names, or a file where another needs a folder.
 
+    Bytes that are not UTF-8 may stand in a path as surrogate escapes: that is how `path_b64` comes out of a manifest.
+
     Raises:
         IntegrityError: for the first path that is unsafe or collides.
     """
     files: set[str] = set()
     folders: set[str] = set()
     for path in paths:
-        check_path(path)
+        if reason := _reason_against(path, errors="surrogateescape"):
+            raise IntegrityError(f"the path {path!r} is refused: {reason}")
         if path in files:
             raise IntegrityError(f"the path {path!r} occurs twice")
         files.add(path)
@@ -45,31 +48,25 @@ def check_paths(paths: Iterable[str]) -> None:
         raise IntegrityError(f"the path {path!r} is a file and a folder at once")
 
 
-def _reason_against(path: str) -> str | None:
-    if not _is_unicode(path):
+def _reason_against(path: str, *, errors: str = "strict") -> str | None:
+    try:
+        encoded = path.encode(errors=errors)
+    except UnicodeEncodeError:
         return "it is not valid Unicode"
-    if len(path.encode()) > MAX_PATH_BYTES:
+    if len(encoded) > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in path):
+    if any(byte < 0x20 or byte == 0x7F for byte in encoded):
         return "it holds a control character"
-    if "\\" in path or _DRIVE.match(path):
+    if b"\\" in encoded or _DRIVE.match(path):
         return "it holds a backslash or starts with a drive letter"
-    return next(filter(None, map(_reason_against_component, path.split("/"))), None)
+    return next(filter(None, map(_reason_against_component, encoded.split(b"/"))), None)
 
 
-def _reason_against_component(component: str) -> str | None:
-    if component == "":
+def _reason_against_component(component: bytes) -> str | None:
+    if not component:
         return "it is empty, absolute or has an empty component"
-    if component in {".", ".."}:
-        return f"it has the component `{component}`"
-    if len(component.encode()) > MAX_COMPONENT_BYTES:
+    if component in {b".", b".."}:
+        return f"it has the component `{component.decode()}`"
+    if len(component) > MAX_COMPONENT_BYTES:
         return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
     return None
-
-
-def _is_unicode(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
