@@ -4,6 +4,8 @@ Root name `packs`, paths `<2 hex>/<hash>.pack`, sorted; every pack is a multiple
 never span two packs and both torrents describe the same bytes (docs/formats/volume.md). Nothing is read to make one.
 """
 
+from collections.abc import Iterable, Sequence
+
 import msgspec
 
 from ptmtorrent.model.capture import Rights
@@ -46,3 +48,75 @@ class VolumePlan(msgspec.Struct, frozen=True, kw_only=True):
 def pack_path(pack: PackId) -> str:
     """Return where a pack lies in a channel: `packs/<2 hex>/<64 hex>.pack`."""
     return f"{ROOT_NAME}/{pack[:2]}/{pack}.pack"
+
+
+Previous = tuple[Rights, int, frozenset[PackId]]
+"""A volume of the release before: its rights, its level, the packs in it."""
+
+
+def plan_volumes(packs: Iterable[PackHashes], previous: Sequence[Previous]) -> tuple[VolumePlan, ...]:
+    """Share `packs` out to volumes, every pack exactly once, leaving as many volumes of `previous` alone as can be.
+
+    A volume whose packs are all still there keeps exactly them, and so its infohash and its swarm. One that lost a
+    pack is dissolved. What lies in no volume forms new ones of level 0. Eight volumes of a level become one of the
+    next, unless that is more than 1 TiB: so their number grows with the logarithm of releases, and with bytes.
+
+    The result depends on the two arguments as sets, never on their order; largest level first within a right.
+    """
+    by_id = {pack.pack: pack for pack in packs}
+    plans: list[VolumePlan] = []
+    for rights in sorted({pack.rights for pack in by_id.values()}):
+        here = {identifier: pack for identifier, pack in by_id.items() if pack.rights == rights}
+        kept = _keep(rights, here, previous)
+        settled = {pack.pack for plan in kept for pack in plan.packs}
+        fresh = _fill(rights, [pack for identifier, pack in here.items() if identifier not in settled])
+        plans += _merge_levels([*kept, *fresh])
+    return tuple(plans)
+
+
+def _keep(rights: Rights, here: dict[PackId, PackHashes], previous: Sequence[Previous]) -> list[VolumePlan]:
+    kept: list[VolumePlan] = []
+    settled: set[PackId] = set()
+    for _, level, members in sorted(
+        (volume for volume in previous if volume[0] == rights and volume[2]),
+        key=lambda volume: (-volume[1], sorted(volume[2])),
+    ):
+        if members <= here.keys() and not members & settled:
+            settled |= members
+            kept.append(_volume(rights, level, [here[pack] for pack in members]))
+    return kept
+
+
+def _fill(rights: Rights, packs: list[PackHashes]) -> list[VolumePlan]:
+    groups: list[list[PackHashes]] = []
+    room = 0
+    for pack in sorted(packs, key=lambda pack: pack.pack):
+        if pack.size > room:
+            groups.append([])
+            room = MAX_VOLUME_BYTES
+        groups[-1].append(pack)
+        room -= pack.size
+    return [_volume(rights, 0, group) for group in groups]
+
+
+def _merge_levels(plans: list[VolumePlan]) -> list[VolumePlan]:
+    done: list[VolumePlan] = []
+    level = 0
+    while plans:
+        rest = [plan for plan in plans if plan.level != level]
+        # Smallest first: when even those eight do not fit, no eight do, and this level holds over 1 TiB per eight.
+        queue = sorted(
+            (plan for plan in plans if plan.level == level), key=lambda plan: (plan.bytes, plan.packs[0].pack)
+        )
+        while len(queue) >= LEVEL_WIDTH and sum(plan.bytes for plan in queue[:LEVEL_WIDTH]) <= MAX_VOLUME_BYTES:
+            members = [pack for plan in queue[:LEVEL_WIDTH] for pack in plan.packs]
+            rest.append(_volume(queue[0].rights, level + 1, members))
+            queue = queue[LEVEL_WIDTH:]
+        done += queue
+        plans = rest
+        level += 1
+    return sorted(done, key=lambda plan: (-plan.level, plan.packs[0].pack))
+
+
+def _volume(rights: Rights, level: int, packs: Iterable[PackHashes]) -> VolumePlan:
+    return VolumePlan(rights=rights, level=level, packs=tuple(sorted(packs, key=lambda pack: pack.pack)))

@@ -1,0 +1,117 @@
+"""Bencoding: the encoding of torrents (BEP 3), where one value has one spelling.
+
+Four kinds of value and nothing else::
+
+    3            i3e
+    b"spam"      4:spam
+    [1, b"a"]    li1e1:ae
+    {b"a": 1}    d1:ai1ee        keys are bytes, sorted, each once
+
+What is read must be spelled that one way, so that a hash of the bytes is a hash of the value.
+"""
+
+from typing import TypeAlias
+
+from ptmtorrent.errors import IntegrityError
+
+MAX_BYTES = 64 << 20
+"""No torrent of ours is longer (64 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""
+
+MAX_DEPTH = 32
+"""Ours are six deep; what nests deeper is refused before Python's own stack is in danger."""
+
+_MAX_DIGITS = 20
+
+Value: TypeAlias = int | bytes | list["Value"] | dict[bytes, "Value"]
+
+
+def encode(value: Value) -> bytes:
+    """Encode `value`, keys sorted by their bytes. Raises `TypeError` for any other type, text included."""
+    parts: list[bytes] = []
+    _write(value, parts)
+    return b"".join(parts)
+
+
+def decode(data: bytes, *, name: str) -> Value:
+    """Decode all of `data`; `name` says which file in errors.
+
+    Raises:
+        IntegrityError: not bencoded, spelled another way, too deep, or longer than 64 MiB.
+    """
+    if len(data) > MAX_BYTES:
+        raise IntegrityError(f"`{name}` is {len(data)} bytes, more than any torrent of ours")
+    try:
+        value, end = _read(data, 0, MAX_DEPTH)
+    except (ValueError, IndexError) as error:
+        raise IntegrityError(f"`{name}` is not bencoded: {error}") from error
+    if end != len(data):
+        raise IntegrityError(f"`{name}` goes on after its end, at byte {end}")
+    return value
+
+
+def _write(value: Value, parts: list[bytes]) -> None:
+    if isinstance(value, bytes):
+        parts += (b"%d:" % len(value), value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        parts.append(b"i%de" % value)
+    elif isinstance(value, list):
+        parts.append(b"l")
+        for item in value:
+            _write(item, parts)
+        parts.append(b"e")
+    elif isinstance(value, dict):
+        parts.append(b"d")
+        for key in sorted(value):
+            _write(key, parts)
+            _write(value[key], parts)
+        parts.append(b"e")
+    else:
+        raise TypeError(f"{type(value).__name__} has no bencoding")
+
+
+def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
+    if depth == 0:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} at byte {at}")
+    kind = data[at : at + 1]
+    if kind == b"i":
+        return _read_number(data, at + 1, b"e")
+    if kind == b"l":
+        return _read_list(data, at + 1, depth - 1)
+    if kind == b"d":
+        return _read_dict(data, at + 1, depth - 1)
+    return _read_bytes(data, at)
+
+
+def _read_number(data: bytes, at: int, stop: bytes) -> tuple[int, int]:
+    end = data.find(stop, at, at + _MAX_DIGITS + 2)
+    digits = data[at:end] if end >= 0 else b""
+    if not digits.removeprefix(b"-").isdigit() or b"%d" % int(digits) != digits:
+        raise ValueError(f"no number at byte {at}")
+    return int(digits), end + 1
+
+
+def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    length, start = _read_number(data, at, b":")
+    if not 0 <= length <= len(data) - start:
+        raise ValueError(f"the string at byte {at} leaves the file")
+    return data[start : start + length], start + length
+
+
+def _read_list(data: bytes, at: int, depth: int) -> tuple[list[Value], int]:
+    items: list[Value] = []
+    while data[at] != ord("e"):
+        item, at = _read(data, at, depth)
+        items.append(item)
+    return items, at + 1
+
+
+def _read_dict(data: bytes, at: int, depth: int) -> tuple[dict[bytes, Value], int]:
+    items: dict[bytes, Value] = {}
+    last: bytes | None = None
+    while data[at] != ord("e"):
+        key, value_at = _read_bytes(data, at)
+        if last is not None and key <= last:
+            raise ValueError(f"the key at byte {at} is out of order")
+        items[key], at = _read(data, value_at, depth)
+        last = key
+    return items, at + 1

@@ -1,0 +1,146 @@
+"""The two torrents of a volume, bencoded from hashes that were computed while the packs were written.
+
+Both have root name `packs`, paths `<2 hex>/<pack id>.pack` sorted by pack, and pieces of 4 MiB; neither has trackers,
+web seeds, dates or a private flag, so their bytes follow from the set of packs alone (docs/formats/volume.md).
+
+Source: BEP 3 (v1), BEP 52 (v2).
+"""
+
+import hashlib
+from itertools import pairwise
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import bencode
+from ptmtorrent.model.ids import InfoHash, PackId, is_hex64
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.volume import ROOT_NAME, VolumePlan
+
+SHA1_BYTES = 20
+SHA256_BYTES = 32
+LEAF_BYTES = 16 << 10
+"""The leaves of a BEP 52 tree are 16 KiB."""
+
+
+def torrent_v1(volume: VolumePlan) -> tuple[bytes, InfoHash]:
+    """Return the v1 torrent of `volume` and its infohash, 40 hex digits.
+
+    Raises:
+        IntegrityError: a pack whose hashes do not fit its size.
+    """
+    _check(volume)
+    files: list[bencode.Value] = [{b"length": pack.size, b"path": list(_path(pack.pack))} for pack in volume.packs]
+    info: bencode.Value = {
+        b"files": files,
+        b"name": ROOT_NAME.encode(),
+        b"piece length": PIECE_BYTES,
+        b"pieces": b"".join(pack.pieces_v1 for pack in volume.packs),
+    }
+    digest = hashlib.sha1(bencode.encode(info), usedforsecurity=False).hexdigest()
+    return bencode.encode({b"info": info}), InfoHash(digest)
+
+
+def torrent_v2(volume: VolumePlan) -> tuple[bytes, InfoHash]:
+    """Return the v2 torrent of `volume` and its infohash, 64 hex digits.
+
+    Raises:
+        IntegrityError: a pack whose hashes do not fit its size or each other.
+    """
+    _check(volume)
+    tree: dict[bytes, bencode.Value] = {}
+    for pack in volume.packs:
+        folder, name = _path(pack.pack)
+        files = tree.setdefault(folder, {})
+        assert isinstance(files, dict)  # noqa: S101  # narrows the type
+        files[name] = {b"": {b"length": pack.size, b"pieces root": pack.root_v2}}
+    info: bencode.Value = {
+        b"file tree": tree,
+        b"meta version": 2,
+        b"name": ROOT_NAME.encode(),
+        b"piece length": PIECE_BYTES,
+    }
+    layers: dict[bytes, bencode.Value] = {pack.root_v2: pack.layer_v2 for pack in volume.packs if pack.layer_v2}
+    digest = hashlib.sha256(bencode.encode(info)).hexdigest()
+    return bencode.encode({b"info": info, b"piece layers": layers}), InfoHash(digest)
+
+
+def packs_in(torrent: bytes, *, name: str) -> tuple[tuple[PackId, int], ...]:
+    """Return the packs of a volume's torrent, v1 or v2, as `(pack, bytes)` in the order of its files.
+
+    Raises:
+        IntegrityError: not a torrent, or not one of a volume: another root, piece length or path.
+    """
+    whole = bencode.decode(torrent, name=name)
+    info = whole.get(b"info") if isinstance(whole, dict) else None
+    if not isinstance(info, dict):
+        raise IntegrityError(f"`{name}` is not a torrent")
+    if info.get(b"name") != ROOT_NAME.encode() or info.get(b"piece length") != PIECE_BYTES:
+        raise IntegrityError(f"`{name}` is not the torrent of a volume: its root or its piece length is another")
+    if (b"file tree" in info) == (b"files" in info):
+        raise IntegrityError(f"`{name}` is neither a v1 nor a v2 torrent")
+    listed = _listed_v2(info[b"file tree"]) if b"file tree" in info else _listed_v1(info.get(b"files"))
+    packs = tuple((_pack_at(path, name), size) for path, size in listed)
+    if not packs or any(before >= after for (before, _), (after, _) in pairwise(packs)):
+        raise IntegrityError(f"`{name}` does not list packs in order, each once")
+    if any(size <= 0 or size % PIECE_BYTES for _, size in packs):
+        raise IntegrityError(f"`{name}` lists a pack that is not whole pieces")
+    return packs
+
+
+def _listed_v1(files: bencode.Value | None) -> list[tuple[list[bencode.Value], int]]:
+    listed: list[tuple[list[bencode.Value], int]] = []
+    for file in files if isinstance(files, list) else []:
+        path = file.get(b"path") if isinstance(file, dict) else None
+        size = file.get(b"length") if isinstance(file, dict) else None
+        listed.append((path if isinstance(path, list) else [], size if isinstance(size, int) else 0))
+    return listed
+
+
+def _listed_v2(tree: bencode.Value) -> list[tuple[list[bencode.Value], int]]:
+    listed: list[tuple[list[bencode.Value], int]] = []
+    for folder, files in tree.items() if isinstance(tree, dict) else []:
+        for file, node in files.items() if isinstance(files, dict) else []:
+            leaf = node.get(b"") if isinstance(node, dict) else None
+            size = leaf.get(b"length") if isinstance(leaf, dict) else None
+            listed.append(([folder, file], size if isinstance(size, int) else 0))
+    return listed
+
+
+def _path(pack: PackId) -> tuple[bytes, bytes]:
+    return pack[:2].encode(), f"{pack}.pack".encode()
+
+
+def _pack_at(path: list[bencode.Value], name: str) -> PackId:
+    text = path[-1].removesuffix(b".pack").decode("ascii", "replace") if path and isinstance(path[-1], bytes) else ""
+    if not is_hex64(text) or tuple(path) != _path(PackId(text)):
+        raise IntegrityError(f"`{name}` lists a path that no pack has")
+    return PackId(text)
+
+
+def _check(volume: VolumePlan) -> None:
+    for pack in volume.packs:
+        pieces, rest = divmod(pack.size, PIECE_BYTES)
+        fits = pieces > 0 and rest == 0 and len(pack.pieces_v1) == pieces * SHA1_BYTES
+        layer = pieces * SHA256_BYTES if pieces > 1 else 0
+        if not fits or len(pack.root_v2) != SHA256_BYTES or len(pack.layer_v2) != layer:
+            raise IntegrityError(f"the hashes of pack `{pack.pack}` do not fit its {pack.size} bytes")
+        if layer and merkle_root(pack.layer_v2) != pack.root_v2:
+            raise IntegrityError(f"the piece layer of pack `{pack.pack}` does not hash to its root")
+
+
+def merkle_root(layer: bytes) -> bytes:
+    """Return the BEP 52 root above a layer of 4 MiB piece hashes, padded with the hash of a piece of empty leaves."""
+    row = [layer[at : at + SHA256_BYTES] for at in range(0, len(layer), SHA256_BYTES)]
+    row += [_EMPTY_PIECE] * ((1 << (len(row) - 1).bit_length()) - len(row))
+    while len(row) > 1:
+        row = [hashlib.sha256(row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+    return row[0]
+
+
+def _empty_piece() -> bytes:
+    digest = bytes(SHA256_BYTES)
+    for _ in range((PIECE_BYTES // LEAF_BYTES).bit_length() - 1):
+        digest = hashlib.sha256(digest + digest).digest()
+    return digest
+
+
+_EMPTY_PIECE = _empty_piece()

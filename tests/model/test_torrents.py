@@ -1,0 +1,133 @@
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import bencode
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.torrents import packs_in, torrent_v1, torrent_v2
+from ptmtorrent.model.volume import PackHashes, VolumePlan, plan_volumes
+from tests.simulators.packs import hash_pack, make_pack
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+SIZES = (1, 2, 3, 4, 16)
+"""Pieces of a pack: 4, 8, 12, 16 and 64 MiB."""
+
+
+def pattern_pack(number: int, pieces: int) -> PackHashes:
+    return hash_pack(bytes([number]) * (pieces * PIECE_BYTES))
+
+
+@pytest.fixture(scope="module")
+def volume() -> VolumePlan:
+    return plan_volumes([pattern_pack(number, pieces) for number, pieces in enumerate((1, 2, 3))], [])[0]
+
+
+def infohash_by_libtorrent(folder: Path, version: str) -> str:
+    lt = pytest.importorskip("libtorrent")
+    flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only}[version]
+    entries = sorted(lt.list_files(str(folder / "packs")), key=lambda entry: str(entry.filename))
+    made = lt.create_torrent(entries, PIECE_BYTES, flags)
+    lt.set_piece_hashes(made, str(folder))
+    hashes = lt.load_torrent_buffer(lt.bencode(made.generate())).info_hashes
+    return str(getattr(hashes, version))
+
+
+@pytest.mark.parametrize("sizes", [*[(size,) for size in SIZES], SIZES], ids=str)
+def test_infohashes_equal_those_libtorrent_makes_from_the_files(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    packs = [make_pack(tmp_path, pieces, seed=pieces) for pieces in sizes]
+    (plan,) = plan_volumes(packs, [])
+
+    assert torrent_v1(plan)[1] == infohash_by_libtorrent(tmp_path, "v1")
+    assert torrent_v2(plan)[1] == infohash_by_libtorrent(tmp_path, "v2")
+
+
+@pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
+def test_libtorrent_reads_the_infohash_we_say(volume: VolumePlan, make: Any) -> None:
+    lt = pytest.importorskip("libtorrent")
+    torrent, infohash = make(volume)
+
+    hashes = lt.load_torrent_buffer(torrent).info_hashes
+
+    assert infohash in {str(hashes.v1), str(hashes.v2)}
+
+
+@pytest.mark.parametrize(("make", "name"), [(torrent_v1, "volume.v1.torrent"), (torrent_v2, "volume.v2.torrent")])
+def test_a_torrent_is_byte_for_byte_the_golden_one(volume: VolumePlan, make: Any, name: str) -> None:
+    assert make(volume)[0] == (GOLDEN / name).read_bytes()
+
+
+@pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
+def test_a_torrent_tells_its_packs(volume: VolumePlan, make: Any) -> None:
+    assert packs_in(make(volume)[0], name="x") == tuple((pack.pack, pack.size) for pack in volume.packs)
+
+
+@pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
+def test_a_torrent_says_nothing_but_what_follows_from_the_packs(volume: VolumePlan, make: Any) -> None:
+    whole = bencode.decode(make(volume)[0], name="x")
+
+    assert isinstance(whole, dict)
+    assert whole.keys() <= {b"info", b"piece layers"}
+    info = whole[b"info"]
+    assert isinstance(info, dict)
+    assert info.keys() <= {b"files", b"file tree", b"meta version", b"name", b"piece length", b"pieces"}
+
+
+def test_hashes_that_do_not_fit_are_refused(volume: VolumePlan) -> None:
+    good = max(volume.packs, key=lambda pack: pack.size)
+    for bad in (
+        msgspec.structs.replace(good, size=good.size + 1),
+        msgspec.structs.replace(good, size=0, pieces_v1=b""),
+        msgspec.structs.replace(good, pieces_v1=good.pieces_v1[:-20]),
+        msgspec.structs.replace(good, root_v2=bytes(32)),
+        msgspec.structs.replace(good, layer_v2=b""),
+        msgspec.structs.replace(good, layer_v2=bytes(len(good.layer_v2))),
+    ):
+        with pytest.raises(IntegrityError, match=good.pack):
+            torrent_v2(VolumePlan(rights="open", level=0, packs=(bad,)))
+
+
+def _bent(torrent: bytes, *, where: bytes, value: bencode.Value) -> bytes:
+    whole = bencode.decode(torrent, name="x")
+    assert isinstance(whole, dict)
+    info = whole[b"info"]
+    assert isinstance(info, dict)
+    info[where] = value
+    return bencode.encode(whole)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (b"name", b".."),
+        (b"piece length", 1 << 20),
+        (b"files", []),
+        (b"files", 3),
+        (b"files", [{b"length": 4 << 20, b"path": [b"..", b"x"]}]),
+        (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack", b"x"]}]),
+        (b"files", [{b"length": 4 << 20, b"path": [b"01", b"0" * 64 + b".pack"]}]),
+        (b"files", [{b"length": 5, b"path": [b"00", b"0" * 64 + b".pack"]}]),
+        (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack"]}] * 2),
+        (b"file tree", {}),
+    ],
+)
+def test_a_torrent_of_anything_else_is_refused(volume: VolumePlan, where: bytes, value: bencode.Value) -> None:
+    with pytest.raises(IntegrityError, match="`x`"):
+        packs_in(_bent(torrent_v1(volume)[0], where=where, value=value), name="x")
+
+
+@settings(max_examples=80)
+@given(data=st.data())
+def test_a_damaged_torrent_is_refused_or_still_names_packs(volume: VolumePlan, data: st.DataObject) -> None:
+    torrent = bytearray(torrent_v2(volume)[0])
+    at = data.draw(st.integers(0, len(torrent) - 1))
+    torrent[at] ^= data.draw(st.integers(1, 255))
+    try:
+        packs = packs_in(bytes(torrent), name="x")
+    except IntegrityError:
+        return
+    assert all(size % PIECE_BYTES == 0 for _, size in packs)

@@ -1,0 +1,59 @@
+"""Random packs in a channel folder, hashed from their bytes by code that shares nothing with what it tests."""
+
+import hashlib
+import random
+from pathlib import Path
+
+from blake3 import blake3
+
+from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.volume import PackHashes, pack_path
+
+LEAF = 16 << 10
+
+
+def tree_root(row: list[bytes], padding: bytes) -> bytes:
+    """The textbook Merkle root, padded to a power of two."""
+    width = 1
+    while width < len(row):
+        width *= 2
+    row = row + [padding] * (width - len(row))
+    while len(row) > 1:
+        row = [hashlib.sha256(row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+    return row[0]
+
+
+def hash_pack(data: bytes, rights: Rights = "open") -> PackHashes:
+    """Hash a pack held in memory."""
+    zero = bytes(32)
+    empty_piece = tree_root([zero] * (PIECE_BYTES // LEAF), zero)
+    pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
+    layer = [
+        tree_root([hashlib.sha256(piece[at : at + LEAF]).digest() for at in range(0, len(piece), LEAF)], zero)
+        for piece in pieces
+    ]
+    return PackHashes(
+        pack=PackId(blake3(data).hexdigest()),
+        size=len(data),
+        rights=rights,
+        pieces_v1=b"".join(hashlib.sha1(piece, usedforsecurity=False).digest() for piece in pieces),
+        root_v2=tree_root(layer, empty_piece),
+        layer_v2=b"".join(layer) if len(layer) > 1 else b"",
+    )
+
+
+def make_pack(channel: Path, pieces: int, seed: int) -> PackHashes:
+    """Write a pack of random bytes where a channel keeps it."""
+    data = random.Random(seed).randbytes(pieces * PIECE_BYTES)
+    hashes = hash_pack(data)
+    path = channel / pack_path(hashes.pack)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return hashes
+
+
+def request_of(pack: PackHashes) -> PackRequest:
+    """Ask for a whole pack."""
+    return PackRequest(pack=pack.pack, size=pack.size, extents=(Extent(offset=0, length=pack.size),), objects=())
