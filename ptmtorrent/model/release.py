@@ -9,15 +9,27 @@ from typing import ClassVar
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, NotFound
+from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ContentRoot, InfoHash, ObjectId, PackageName, ReleaseName, SnapshotId, is_hex64
+from ptmtorrent.model.ids import (
+    ContentRoot,
+    InfoHash,
+    ObjectId,
+    PackageName,
+    ReleaseName,
+    SnapshotId,
+    is_hex64,
+    parse_release_name,
+)
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.names import check_path
 from ptmtorrent.model.placement import Location
 
 MAX_RELEASE_BYTES = 4 << 20
 """`release.json` is at most 4 MiB, also where no signature bounds it."""
+
+MAX_SHARD_BITS = 10
+"""At most 1,024 shards: one of them is then about 270 packages of the largest hub."""
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +160,7 @@ def shard_of(package: PackageName, bits: int) -> int:
 
 def shard_bits_for(packages: int) -> int:
     """Return how many bits to shard by: 0 for a small release, about 256 packages a shard, at most 1,024 shards."""
-    return min(10, max(0, (packages - 1).bit_length() - 8)) if packages else 0
+    return min(MAX_SHARD_BITS, max(0, (packages - 1).bit_length() - 8)) if packages else 0
 
 
 def content_root(
@@ -196,17 +208,35 @@ def decode_release(data: bytes) -> Release:
         UnsupportedFormat: written by a newer version.
     """
     release = canonical.decode(data, Release, name="release.json")
-    listed = [*release.content, *release.placement, *release.tables]
-    for subset in release.subsets:
-        listed += [*subset.content, *subset.placement]
-    for volume in release.volumes:
-        listed += [volume.torrent_v1, volume.torrent_v2]
-    for file in listed:
-        check_path(file.path)
-        if not is_hex64(file.blake3) or file.size < 0:
-            raise IntegrityError(f"release.json lists `{file.path}` with a malformed hash or size")
+    try:
+        parse_release_name(release.name)
+    except UsageError as error:
+        raise IntegrityError(f"release.json is of a release that cannot be: {error.message}") from error
+    _check_files(release)
+    if not 0 <= release.shard_bits <= MAX_SHARD_BITS:
+        raise IntegrityError(f"release `{release.name}` is sharded by {release.shard_bits} bits")
+    if {len(release.content), len(release.placement)} != {1 << release.shard_bits}:
+        raise IntegrityError(f"release `{release.name}` does not list a shard for each of its hash prefixes")
     if release.content_root != content_root(release.name, release.content, release.tables, release.subsets):
         raise IntegrityError(f"release `{release.name}` does not hash to its own content root")
     if release.placement_root != placement_root(release.placement, release.subsets, release.volumes):
         raise IntegrityError(f"release `{release.name}` does not hash to its own placement root")
     return release
+
+
+def _check_files(release: Release) -> None:
+    """Refuse malformed references, and sizes no reader should believe: shards and torrents are read whole."""
+    documents = [*release.content, *release.placement]
+    for subset in release.subsets:
+        if len(subset.content) != len(subset.placement):
+            raise IntegrityError(f"the subset `{subset.name}` does not list its shards in pairs")
+        documents += [*subset.content, *subset.placement]
+    for volume in release.volumes:
+        documents += [volume.torrent_v1, volume.torrent_v2]
+    for file in (*documents, *release.tables):
+        check_path(file.path)
+        if not is_hex64(file.blake3) or file.size < 0:
+            raise IntegrityError(f"release.json lists `{file.path}` with a malformed hash or size")
+    for file in documents:
+        if file.size > canonical.MAX_DOCUMENT_BYTES:
+            raise IntegrityError(f"release.json lists `{file.path}` with {file.size} bytes, more than any document")
