@@ -1,0 +1,168 @@
+"""Opens a channel: from bytes that anyone may have changed to one release that was signed, or that was pinned.
+
+*Fresh* follows TUF from a pinned root and asks for the time. *Archived* knows the release's content root already and
+asks for neither keys nor time. Everything below `release.json` is hashes, in both.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from blake3 import blake3
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
+from tuf.ngclient.config import UpdaterConfig
+
+from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
+from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
+from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, decode_release
+from ptmtorrent.trust.fingerprints import fingerprint, folder_of
+from ptmtorrent.trust.listings import ListedRelease, listed_releases, release_path, unknown_release
+from ptmtorrent.trust.memory import alone, highest_seen, remember
+from ptmtorrent.trust.readers import ChannelReader
+from ptmtorrent.trust.refresh import METADATA, check_target, distrust, refresh
+
+MAX_LISTED_BYTES = 1 << 30
+"""No file a release lists is read whole when it is longer (1 GiB): in an archived release nobody signed the sizes of
+placements."""
+
+
+class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """A release whose bytes are what the maintainer signed (`fresh`) or what a content root pins (`archived`)."""
+
+    release: Release
+    how: Literal["fresh", "archived"]
+    sequence: int
+
+
+def open_fresh(
+    reader: ChannelReader, *, root: bytes, state: Path, now: datetime, release: str | None
+) -> VerifiedRelease:
+    """Return the newest release of the channel, or the one named `release`, as its maintainer signed it.
+
+    `root` is the pinned first root; what is remembered of the channel lies below `state`, by its fingerprint, so all
+    mirrors of a channel share one memory. The newest sequence offered may never be below the highest seen.
+
+    Raises:
+        TrustError: a signature, expiry, version, hash or sequence does not hold.
+        NotFound: no such release, naming the nearest; or the channel lacks a file.
+        TransportError: the reader's own error.
+        IntegrityError, UnsupportedFormat: what was signed cannot be read by this program.
+        StoreError: `state` cannot be written.
+    """
+    folder = state / folder_of(fingerprint(root))
+    with alone(folder):
+        listed = listed_releases(refresh(reader, root, folder / METADATA, now))
+        _never_below(folder, listed, reader.location)
+    chosen = _choose(listed, release, reader.location)
+    verified = _read_release(reader, chosen)
+    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
+
+
+def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
+    """Return the release that has this content root: no keys, no clock, the hash is the trust.
+
+    Without `name` the channel's own listing, which nobody vouches for, says where to look.
+
+    Raises:
+        UsageError: `content_root` or `name` is malformed.
+        TrustError: what lies there has another content root.
+        NotFound: the channel lists no such release, or lacks the file.
+        TransportError: the reader's own error.
+        UnsupportedFormat: written by a newer version.
+    """
+    if not is_hex64(content_root):
+        raise UsageError(f"`{content_root}` is not a content root", hint="it is 64 hex digits: `--release b3:HASH`")
+    where = _find(reader, content_root) if name is None else parse_release_name(name)
+    data = reader.read(release_path(where), limit=MAX_RELEASE_BYTES)
+    try:
+        release = decode_release(data)
+    except IntegrityError as error:
+        raise distrust(reader.location, f"release `{where}` is damaged: {error.message}") from error
+    if (release.content_root, release.name) != (content_root, where):
+        raise distrust(reader.location, f"release `{where}` is `b3:{release.content_root}`, not `b3:{content_root}`")
+    return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
+
+
+def listed_path(release: Release, ref: FileRef) -> str:
+    """Return where below the channel's root `ref` of `release` lies: torrents are shared, all else is the release's."""
+    shared = {torrent.path for volume in release.volumes for torrent in (volume.torrent_v1, volume.torrent_v2)}
+    return ref.path if ref.path in shared else f"releases/{release.name}/{ref.path}"
+
+
+def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
+    """Return the bytes of a file that `release` lists; no more than its size is read.
+
+    Raises:
+        IntegrityError: longer, shorter or other bytes, naming the file and the channel.
+        NotFound: this channel does not have it; a mirror may hold any part.
+        TransportError: the reader's own error.
+    """
+    path = listed_path(release, ref)
+    if ref.size > MAX_LISTED_BYTES:
+        raise IntegrityError(f"release `{release.name}` says `{path}` is {ref.size} bytes, more than is read whole")
+    data = reader.read(path, limit=ref.size)
+    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
+        raise IntegrityError(
+            f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
+            hint="try another mirror; this one is damaged",
+        )
+    return data
+
+
+def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
+    newest = max((item.sequence for item in listed.values()), default=0)
+    seen = highest_seen(folder)
+    if newest < seen:
+        raise distrust(location, f"its newest release has sequence {newest}, but {seen} was seen before")
+    if newest > seen:
+        remember(folder, newest)
+
+
+def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:
+    if not listed:
+        raise NotFound(f"channel `{location}` has no release yet")
+    if release is None:
+        return max(listed.values(), key=lambda item: item.sequence)
+    chosen = listed.get(ReleaseName(release))
+    if chosen is None:
+        raise unknown_release(release, listed, location)
+    return chosen
+
+
+def _read_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
+    path = release_path(chosen.name)
+    if chosen.target.length > MAX_RELEASE_BYTES:
+        raise IntegrityError(f"`{path}` is {chosen.target.length} bytes, more than any release.json")
+    try:
+        data = reader.read(path, limit=chosen.target.length)
+    except IntegrityError as error:
+        raise distrust(reader.location, error.message) from error
+    check_target(chosen.target, data, reader.location)
+    release = decode_release(data)
+    said = (release.name, release.sequence, release.content_root)
+    if said != (chosen.name, chosen.sequence, chosen.content_root):
+        raise TrustError(f"release `{chosen.name}` of channel `{reader.location}` is not what its signature says of it")
+    return release
+
+
+def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
+    """Look through the newest listing, unverified: what is found must hash to the pin anyway."""
+    try:
+        for item in listed_releases(_unverified_targets(reader)).values():
+            if item.content_root == content_root:
+                return item.name
+    except (RepositoryError, KeyError) as error:
+        raise distrust(reader.location, f"its listing cannot be read ({error})") from error
+    raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
+
+
+def _unverified_targets(reader: ChannelReader) -> dict[str, TargetFile]:
+    bounds = UpdaterConfig()
+    data = reader.read(f"{METADATA}/timestamp.json", limit=bounds.timestamp_max_length)
+    version = Metadata[Timestamp].from_bytes(data).signed.snapshot_meta.version
+    data = reader.read(f"{METADATA}/{version}.snapshot.json", limit=bounds.snapshot_max_length)
+    version = Metadata[Snapshot].from_bytes(data).signed.meta["targets.json"].version
+    data = reader.read(f"{METADATA}/{version}.targets.json", limit=bounds.targets_max_length)
+    return Metadata[Targets].from_bytes(data).signed.targets

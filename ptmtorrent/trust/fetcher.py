@@ -1,0 +1,43 @@
+"""Lets a stock TUF client read a channel through whatever transport there is: folder, HTTP, later Globus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import IO
+
+from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.trust.readers import ChannelReader
+
+
+class ReaderFetcher(FetcherInterface):
+    """Fetches the files of one channel; the addresses it is given are paths below the channel's root.
+
+    The bound the client sets on a file is the bound of the read, so no more than that crosses the transport.
+    A failure of the reader is the cause of the `DownloadError` it becomes, for whoever catches that.
+    """
+
+    def __init__(self, reader: ChannelReader) -> None:
+        self._reader = reader
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        yield self._read(url, UpdaterConfig().targets_max_length)
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        """Give the whole file at `url`, at most `max_length` bytes."""
+        yield BytesIO(self._read(url, max_length))
+
+    def _read(self, path: str, limit: int) -> bytes:
+        try:
+            return self._reader.read(path, limit=limit)
+        except NotFound as error:
+            # 404 for the next root is how the client learns that it has the newest.
+            raise DownloadHTTPError(f"there is no `{path}`", 404) from error
+        except IntegrityError as error:
+            raise DownloadLengthMismatchError(f"`{path}` is longer than {limit} bytes") from error
+        except PtmError as error:
+            raise DownloadError(f"`{path}` could not be read") from error

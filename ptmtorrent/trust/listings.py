@@ -1,0 +1,62 @@
+"""Which releases a list of TUF targets speaks of.
+
+::
+
+    "releases/2026.11/release.json": {"custom": {"content_root": "…", "sequence": 7},
+                                      "hashes": {"sha256": "…"}, "length": 3512}
+"""
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+import msgspec
+from tuf.api.metadata import TargetFile
+
+from ptmtorrent.errors import NotFound
+from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64
+
+_RELEASE_TARGET = re.compile(r"releases/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/release\.json")
+
+
+class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as targets list it. It is as trustworthy as they are."""
+
+    name: ReleaseName
+    sequence: int
+    content_root: ContentRoot
+    target: TargetFile
+
+
+def release_path(name: ReleaseName) -> str:
+    """Return where a channel keeps `release.json` of the release `name`."""
+    return f"releases/{name}/release.json"
+
+
+def signature_path(name: ReleaseName) -> str:
+    """Return where a channel keeps the minisign signature of that `release.json`."""
+    return f"{release_path(name)}.minisig"
+
+
+def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
+    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    found = filter(None, (_listed(path, target) for path, target in targets.items()))
+    return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
+
+
+def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
+    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
+    names = ", ".join(f"`{item}`" for item in near)
+    return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)
+
+
+def _listed(path: str, target: TargetFile) -> ListedRelease | None:
+    match = _RELEASE_TARGET.fullmatch(path)
+    custom = target.custom
+    if match is None or not isinstance(custom, dict):
+        return None
+    sequence, root = custom.get("sequence"), custom.get("content_root")
+    if type(sequence) is not int or sequence < 1 or not isinstance(root, str) or not is_hex64(root):
+        return None
+    return ListedRelease(name=ReleaseName(match[1]), sequence=sequence, content_root=ContentRoot(root), target=target)

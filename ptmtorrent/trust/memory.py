@@ -1,0 +1,78 @@
+"""What is remembered of a channel between runs: the highest sequence seen, below which nobody may take us again.
+
+TUF keeps its own versions beside it, but forgets them when a role's key is replaced or a file is damaged. This number
+is written durably, and a damaged one is an error, because a guess would be a way back to an old release.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import ClassVar
+
+from ptmtorrent.errors import IntegrityError, TrustError
+from ptmtorrent.model import canonical
+from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
+
+SEEN = "seen.json"
+
+
+class Seen(canonical.Document, frozen=True, kw_only=True):
+    """`seen.json`: the highest sequence of a release that this channel's metadata ever listed."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/seen"
+
+    sequence: int
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process; another waits its turn, because two clients cannot share one TUF folder.
+
+    Raises:
+        StoreError: the folder cannot be made or written.
+    """
+    ensure_dir(folder)
+    path = folder / "lock"
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        # Some cluster filesystems have no flock. Two runs at once may then disturb, but never deceive, one another.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def highest_seen(folder: Path) -> int:
+    """Return the highest sequence seen, 0 for a channel never opened.
+
+    Raises:
+        TrustError: the file is damaged.
+        StoreError: it cannot be read.
+    """
+    path = folder / SEEN
+    try:
+        with disk_errors_but_missing(path):
+            data = path.read_bytes()
+        return canonical.decode(data, Seen, name=str(path)).sequence
+    except FileNotFoundError:
+        return 0
+    except IntegrityError as error:
+        raise TrustError(
+            f"`{path}` is damaged, so the newest release seen of its channel is not known",
+            hint=f"when you are sure of the channel, forget what was seen: rm '{path}'",
+        ) from error
+
+
+def remember(folder: Path, sequence: int) -> None:
+    """Keep `sequence` as the highest seen, durably.
+
+    Raises:
+        NoSpace: the disk is full.
+        StoreError: it cannot be written.
+    """
+    seen = Seen(format=Seen.FORMAT, version=Seen.VERSION, requires=(), sequence=sequence)
+    write_file(folder / SEEN, canonical.encode(seen))

@@ -1,0 +1,125 @@
+"""Signs a release into a channel folder, so that a crash leaves the old channel or the new one.
+
+Order of writes: minisign signature, root (the first time), `N.targets.json`, `N.snapshot.json`, and `timestamp.json`
+last, by rename. Until that rename nobody is told of the rest; a run after a crash takes the next free version numbers.
+What the folder already says is verified before it is signed again: a maintainer never vouches for a stranger's lines.
+"""
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from tuf.api.metadata import TargetFile
+
+from ptmtorrent.errors import IntegrityError, UsageError
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.release import Release, decode_release
+from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, write_file
+from ptmtorrent.trust import roles
+from ptmtorrent.trust.fingerprints import FIRST_ROOT, fingerprint
+from ptmtorrent.trust.keys import Keys
+from ptmtorrent.trust.listings import listed_releases, release_path, signature_path
+from ptmtorrent.trust.own import Published, read_published
+
+__all__ = ["MINISIGN_TARGET", "fingerprint", "publish_release_metadata"]
+
+MINISIGN_TARGET = "keys/minisign.pub"
+"""Where a channel keeps the public half of its minisign key."""
+
+
+def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none derivable
+    channel: Path, keys: Keys, release_json: Path, name: ReleaseName, sequence: int, now: datetime
+) -> None:
+    """Sign the finished release whose `release.json` is given, and make it what the channel points to.
+
+    Everything the release lists must be durable already. Earlier releases stay listed. Publishing the same bytes
+    again changes nothing. One caller at a time; nothing here locks.
+
+    Raises:
+        UsageError: the name is published with other bytes, or the sequence is not above all earlier ones.
+        IntegrityError: `release_json` is not the release `name` with this sequence.
+        ConfigError: the keys are not those of the channel.
+        TrustError: the metadata in the folder was not signed by these keys.
+        StoreError: the folder cannot be written.
+    """
+    with disk_errors(release_json):
+        data = release_json.read_bytes()
+    release = _check_release(data, name, sequence)
+    published = read_published(channel, keys)
+    path = release_path(name)
+    custom: dict[str, int | str] = {"content_root": str(release.content_root), "sequence": sequence}
+    entry = roles.target(path, data, custom)
+    if published.targets.get(path) == entry:
+        return
+    _check_new(published, path, sequence)
+    signature = sign_minisign(keys, data, f"ptmtorrent release {name} sequence {sequence}")
+    _write_once(release_json.with_name(f"{release_json.name}.minisig"), signature)
+    _write_once(channel / MINISIGN_TARGET, keys.minisign_public)
+    added = {
+        path: entry,
+        signature_path(name): roles.target(signature_path(name), signature),
+        MINISIGN_TARGET: roles.target(MINISIGN_TARGET, keys.minisign_public),
+    }
+    _write_metadata(channel, keys, published, {**published.targets, **added}, now)
+
+
+def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
+    """Return the `.minisig` file for `data`; `comment` is signed with it. The same input gives the same bytes."""
+    return bytes(keys.minisign.sign(data, trusted_comment=comment)) + b"\n"
+
+
+def _check_release(data: bytes, name: ReleaseName, sequence: int) -> Release:
+    release = decode_release(data)
+    if (release.name, release.sequence) != (name, sequence):
+        raise IntegrityError(
+            f"the release.json to sign is `{release.name}` with sequence {release.sequence}, "
+            f"expected `{name}` with sequence {sequence}"
+        )
+    return release
+
+
+def _check_new(published: Published, path: str, sequence: int) -> None:
+    if path in published.targets:
+        raise UsageError(
+            f"`{path}` is published already, with other bytes; a release never changes",
+            hint="give the new release a name of its own",
+        )
+    highest = max((listed.sequence for listed in listed_releases(published.targets).values()), default=0)
+    if sequence <= highest:
+        raise UsageError(f"`{path}` has sequence {sequence}, but the channel is at {highest} already")
+
+
+def _write_metadata(
+    channel: Path, keys: Keys, published: Published, targets: dict[str, TargetFile], now: datetime
+) -> None:
+    folder = channel / "metadata"
+    if not published.has_root:
+        write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
+    version = _next_version(folder, "targets")
+    signed = roles.sign_targets(keys, version, targets, now)
+    write_file(folder / f"{version}.targets.json", signed)
+    about_targets = roles.describe(version, signed)
+    version = _next_version(folder, "snapshot")
+    signed = roles.sign_snapshot(keys, version, about_targets, now)
+    write_file(folder / f"{version}.snapshot.json", signed)
+    about_snapshot = roles.describe(version, signed)
+    timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, about_snapshot, now)
+    write_file(folder / "timestamp.json", timestamp)
+
+
+def _next_version(folder: Path, role: str) -> int:
+    """Return the version after the highest one in the folder, left-overs of a crash included: no file is rewritten."""
+    names = re.compile(rf"([1-9][0-9]*)\.{role}\.json")
+    with disk_errors(folder):
+        found = [match for file in folder.iterdir() if (match := names.fullmatch(file.name))]
+    return 1 + max((int(match[1]) for match in found), default=0)
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    try:
+        with disk_errors_but_missing(path):
+            if path.read_bytes() == data:
+                return
+    except FileNotFoundError:
+        pass
+    write_file(path, data)

@@ -1,0 +1,69 @@
+"""The four signed documents of a channel, built and signed in memory. No I/O, no clock of its own.
+
+Expiry is what bounds how long a mirror can hide news: the timestamp is renewed often by a key that is online, the
+others seldom by keys that need not be (docs/adr/0001-small-tuf-over-hashes.md).
+"""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TypeVar
+
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from ptmtorrent.trust.keys import ROLES, Keys
+
+Document = TypeVar("Document", Root, Targets, Snapshot, Timestamp)
+
+ROOT_LIFE = timedelta(days=730)
+TARGETS_LIFE = timedelta(days=365)
+SNAPSHOT_LIFE = timedelta(days=365)
+TIMESTAMP_LIFE = timedelta(days=30)
+
+
+def sign_first_root(keys: Keys, now: datetime) -> bytes:
+    """Return root 1: which key speaks for which role, one signature needed of each."""
+    root = Root(version=1, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
+    for role in ROLES:
+        root.add_key(keys.signers[role].public_key, role)
+    return _sign(root, keys, "root")
+
+
+def sign_targets(keys: Keys, version: int, targets: dict[str, TargetFile], now: datetime) -> bytes:
+    """Return the targets document that lists `targets`."""
+    return _sign(Targets(version=version, expires=_expiry(now, TARGETS_LIFE), targets=targets), keys, "targets")
+
+
+def sign_snapshot(keys: Keys, version: int, targets: MetaFile, now: datetime) -> bytes:
+    """Return the snapshot that names one version of targets."""
+    meta = {"targets.json": targets}
+    return _sign(Snapshot(version=version, expires=_expiry(now, SNAPSHOT_LIFE), meta=meta), keys, "snapshot")
+
+
+def sign_timestamp(keys: Keys, version: int, snapshot: MetaFile, now: datetime) -> bytes:
+    """Return the timestamp that names one snapshot."""
+    timestamp = Timestamp(version=version, expires=_expiry(now, TIMESTAMP_LIFE), snapshot_meta=snapshot)
+    return _sign(timestamp, keys, "timestamp")
+
+
+def describe(version: int, data: bytes) -> MetaFile:
+    """Return version, length and SHA-256 of a document, for the document above it."""
+    return MetaFile(version=version, length=len(data), hashes={"sha256": sha256(data).hexdigest()})
+
+
+def target(path: str, data: bytes, custom: dict[str, int | str] | None = None) -> TargetFile:
+    """Return the target at `path` with these bytes, and what is said of it in `custom`."""
+    unknown = {"custom": custom} if custom else {}
+    return TargetFile(
+        length=len(data), hashes={"sha256": sha256(data).hexdigest()}, path=path, unrecognized_fields=unknown
+    )
+
+
+def _sign(signed: Document, keys: Keys, role: str) -> bytes:
+    metadata = Metadata(signed)
+    metadata.sign(keys.signers[role])
+    return metadata.to_bytes(JSONSerializer(compact=True))
+
+
+def _expiry(now: datetime, life: timedelta) -> datetime:
+    return now.astimezone(UTC).replace(microsecond=0) + life
