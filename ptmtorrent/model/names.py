@@ -10,7 +10,8 @@ from ptmtorrent.errors import IntegrityError
 
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 4096
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = re.compile(r".:", re.DOTALL)
+"""Windows takes any one character before a colon for a drive."""
 
 
 def check_path(path: str) -> None:

@@ -3,6 +3,7 @@
 Replaceable and not part of any identity: an object's hash proves its bytes wherever they were found.
 """
 
+from itertools import pairwise
 from typing import ClassVar
 
 import msgspec
@@ -85,6 +86,8 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
         raise IntegrityError(f"the placement given for `{manifest.package.package}` belongs to another snapshot")
     for pack, size in placement.packs:
         check_pack(pack, size)
+    if any(before >= after for (before, _), (after, _) in pairwise(placement.packs)):
+        raise IntegrityError(f"the placement of `{manifest.package.package}` does not list packs in order, each once")
     sizes = [size for _, size in manifest.objects]
     for spot, size in zip(placement.objects, sizes, strict=True):
         _check_spot(placement, spot, size)

@@ -1,0 +1,112 @@
+"""Writes the tables of a release as Parquet: rows are added package by package, in order, and written once.
+
+The bytes follow from the rows and the version of DuckDB: one thread, rows in the order given, zstd. DuckDB loads no
+extension and touches no file but the two it is given.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import duckdb
+import msgspec
+
+from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, Row, file_row, package_row
+from ptmtorrent.errors import NoSpace, StoreError
+from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.store import durable
+
+PACKAGES = "packages.parquet"
+FILES = "files.parquet"
+
+
+class TableWriter:
+    """Collects the rows of `packages.parquet` and `files.parquet` below `folder`, and writes them by `finish`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        durable.ensure_dir(folder)
+        with durable.disk_errors(folder):
+            self._packages = _rows_path(folder, PACKAGES).open("wb")
+            self._files = _rows_path(folder, FILES).open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for rows in (self._packages, self._files):
+            rows.close()
+            Path(rows.name).unlink(missing_ok=True)
+
+    def add(self, capture: Capture, manifest: Manifest) -> None:
+        """Add one package and its files. Packages come in the order of their names."""
+        _append(self._packages, [package_row(capture, manifest)])
+        _append(self._files, [file_row(capture, file) for file in manifest.files])
+
+    def finish(self) -> tuple[Path, Path]:
+        """Write both tables, durably; return their paths, packages first.
+
+        Raises:
+            NoSpace: the disk is full.
+            StoreError: DuckDB could not write a table.
+        """
+        for rows in (self._packages, self._files):
+            with durable.disk_errors(self._folder):
+                rows.close()
+        return (
+            _write_table(self._folder / PACKAGES, PACKAGE_COLUMNS),
+            _write_table(self._folder / FILES, FILE_COLUMNS),
+        )
+
+
+def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a database in memory that loads no extension; it spills below `temporary`, or not at all."""
+    return duckdb.connect(
+        ":memory:",
+        config={
+            "threads": 1,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": "" if temporary is None else str(temporary),
+        },
+    )
+
+
+def quote(path: Path) -> str:
+    """Return `path` as an SQL string."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _rows_path(folder: Path, table: str) -> Path:
+    return folder / f"{table}.rows"
+
+
+def _append(rows: BinaryIO, batch: list[Row]) -> None:
+    with durable.disk_errors(Path(rows.name)):
+        rows.writelines(msgspec.json.encode(row) + b"\n" for row in batch)
+
+
+def _write_table(path: Path, columns: dict[str, str]) -> Path:
+    rows = _rows_path(path.parent, path.name)
+    # Moments are cast after reading: a hub's odd spelling becomes NULL instead of failing the release.
+    stored = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()}
+    listed = ", ".join(f"'{name}': '{kind}'" for name, kind in stored.items())
+    picked = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns.items())
+    query = (
+        f"COPY (SELECT {picked} FROM read_json({quote(rows)}, format='newline_delimited', columns={{{listed}}})) "  # noqa: S608  # names are our constants
+        f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
+    )
+    try:
+        with connect(path.parent / ".spill") as database:
+            database.execute(query)
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise NoSpace(
+                f"the disk is full: `{path}` could not be written", hint="free some space and run again"
+            ) from error
+        raise StoreError(f"the table `{path}` could not be written: {error}") from error
+    durable.publish_file(path, path)
+    return path

@@ -1,0 +1,157 @@
+import base64
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, SnapshotId, object_id
+from ptmtorrent.model.manifest import (
+    LINK_MODE,
+    MAX_OBJECT_BYTES,
+    FileEntry,
+    Identity,
+    Manifest,
+    RawAnswer,
+    check_manifest,
+    decode_manifest,
+    encode_manifest,
+    new_manifest,
+)
+from tests.model.generated import hex64, manifest_of, new_file
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "manifest.json"
+names = st.lists(st.text("abcxyzé", min_size=1, max_size=6), min_size=1, max_size=3).map("/".join)
+
+
+def golden() -> Manifest:
+    answer = b'{"id":"org/name"}'
+    objects = ((object_id(b"abc"), 3), (object_id(b"weights"), 7), (object_id(answer), len(answer)))
+    files = (
+        new_file("model.safetensors", b"weights", 1, source="lfs", cutter="safetensors/1"),
+        new_file("config.json", b"abc", 0, git_sha1="f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f"),
+        new_file("empty.txt", b"", git_sha1="e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"),
+        FileEntry(
+            **{
+                **msgspec.structs.asdict(new_file("x", b"abc", 0)),
+                "path": None,
+                "path_b64": base64.b64encode(b"caf\xe9.txt").decode(),
+            }
+        ),
+    )
+    identity = Identity(hub="hf", name="org/name", commit="c" * 40, hub_id="621ffdc036468d709f17434d", author="org")
+    return new_manifest(identity, files, objects, (RawAnswer(name="model_info", recipe=((2, 1),)),))
+
+
+def damaged(**fields: object) -> Manifest:
+    return msgspec.structs.replace(golden(), **fields)
+
+
+def with_file(**fields: object) -> Manifest:
+    odd, config, *rest = golden().files
+    return damaged(files=(odd, msgspec.structs.replace(config, **fields), *rest))
+
+
+def test_the_golden_manifest_is_what_we_write() -> None:
+    assert encode_manifest(golden())[0] == GOLDEN.read_bytes()
+
+
+def test_the_golden_manifest_is_read_back() -> None:
+    data = GOLDEN.read_bytes()
+
+    assert decode_manifest(data, SnapshotId(object_id(data))) == golden()
+
+
+def test_the_golden_snapshot_id_never_changes() -> None:
+    assert encode_manifest(golden())[1] == "cf7b313acc0a0455a5bc274422a7ab18b52c08083a938695323f49758d30163e"
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(names.map(lambda path: f"{path}.txt"), st.binary(max_size=40), max_size=6))
+def test_a_manifest_reads_back_as_it_was_written(contents: dict[str, bytes]) -> None:
+    manifest = manifest_of("hf:org/name", contents.items())
+    data, snapshot = encode_manifest(manifest)
+
+    assert decode_manifest(data, snapshot) == manifest
+
+
+@settings(max_examples=50)
+@given(st.permutations(sorted({"b", "a/c", "a-b", "Z", "é"})))
+def test_the_order_in_which_files_are_given_changes_nothing(order: list[str]) -> None:
+    manifest = manifest_of("hf:a/b", [(path, b"same") for path in order])
+
+    assert [file.name.encode() for file in manifest.files] == sorted(path.encode() for path in order)
+
+
+def test_other_bytes_than_the_snapshot_names_are_refused() -> None:
+    data, snapshot = encode_manifest(golden())
+
+    with pytest.raises(IntegrityError, match="another hash"):
+        decode_manifest(data.replace(b"config", b"konfig"), snapshot)
+
+
+def test_objects_of_walks_a_recipe_in_file_order() -> None:
+    assert golden().objects_of(((1, 2), (0, 1))) == (1, 2, 0)
+
+
+def test_a_name_that_is_not_utf8_is_shown_with_surrogate_escapes() -> None:
+    assert "caf\udce9.txt" in [file.name for file in golden().files]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        with_file(path="../x"),
+        with_file(path="/x"),
+        with_file(path="C:/x"),
+        with_file(path="a\0b"),
+        with_file(path="empty.txt"),
+        with_file(path="model.safetensors/x"),
+        with_file(path=None),
+        with_file(path_b64="eA=="),
+        with_file(path=None, path_b64=base64.b64encode(b"plain").decode()),
+        with_file(path=None, path_b64=base64.b64encode(b"../caf\xe9").decode()),
+        with_file(path=None, path_b64=base64.b64encode(b"\xe9/../../x").decode()),
+        with_file(path=None, path_b64="!"),
+        with_file(size=4),
+        with_file(recipe=((0, 4),)),
+        with_file(recipe=((-1, 1),)),
+        with_file(recipe=((0, 0),)),
+        with_file(blake3="AB" * 32),
+        with_file(sha256="ab"),
+        with_file(git_sha1="zz"),
+        with_file(mode=0o104755),
+        with_file(mode=LINK_MODE),
+        with_file(link="config.json"),
+        with_file(mode=LINK_MODE, link="/etc/passwd"),
+        with_file(mode=LINK_MODE, link="../x"),
+        with_file(mode=LINK_MODE, link="a/.."),
+        with_file(mode=LINK_MODE, link=""),
+        damaged(files=tuple(reversed(golden().files))),
+        damaged(objects=(*golden().objects, golden().objects[0])),
+        damaged(objects=((ObjectId("x"), 3), *golden().objects[1:])),
+        damaged(objects=((object_id(b"abc"), MAX_OBJECT_BYTES + 1), *golden().objects[1:])),
+        damaged(raw=(RawAnswer(name="tree", recipe=((0, 9),)),)),
+        damaged(package=Identity(hub="hf", name="../../x", commit="c")),
+        damaged(package=Identity(hub="hf", name="org/name", commit="../x")),
+        damaged(package=Identity(hub="hf", name="org/name", commit="a/b")),
+        damaged(package=Identity(hub="HF/..", name="org/name", commit="c")),
+    ],
+)
+def test_a_manifest_that_lies_is_refused(manifest: Manifest) -> None:
+    data = canonical.encode(manifest)
+
+    with pytest.raises(IntegrityError):
+        decode_manifest(data, SnapshotId(object_id(data)))
+
+
+def test_a_link_that_stays_inside_the_package_is_accepted() -> None:
+    link = new_file("a/link", b"abc", 0, mode=LINK_MODE, link="../config.json")
+    identity = Identity(hub="hf", name="org/name", commit=hex64("x"))
+
+    check_manifest(new_manifest(identity, (link,), ((object_id(b"abc"), 3),)))
+
+    assert link.link == "../config.json"

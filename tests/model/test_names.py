@@ -1,0 +1,76 @@
+import os
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.names import check_path, check_paths
+
+components = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+paths = st.lists(st.one_of(components, st.sampled_from(["..", ".", "", "C:", "a\\b"])), max_size=5).map("/".join)
+
+
+def accepted(path: str) -> bool:
+    try:
+        check_path(path)
+    except IntegrityError:
+        return False
+    return True
+
+
+def stays_inside(path: str) -> bool:
+    windows = PureWindowsPath(path)
+    return (
+        not PurePosixPath(path).is_absolute()
+        and not (windows.is_absolute() or windows.drive or windows.root)
+        and os.path.normpath(f"/root/{path}") == f"/root/{path}"
+    )
+
+
+@given(paths)
+def test_an_accepted_path_stays_inside_its_folder_on_posix_and_windows(path: str) -> None:
+    assert stays_inside(path) or not accepted(path)
+
+
+@given(st.lists(st.text("abcé日0-_ ", min_size=1, max_size=8), min_size=1, max_size=5).map("/".join))
+def test_ordinary_paths_are_accepted(path: str) -> None:
+    assert accepted(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/etc/passwd", "../x", "a/../b", "a/./b", "./a", "a//b", "a/"),
+        *("a\0b", "a\nb", "a\x7f", "C:/x", "c:x", "1:", "a\\b", "\ud800", "\udcff"),
+        *("x" * 256, "é" * 128, "/".join(["x" * 200] * 21)),
+    ],
+)
+def test_a_path_that_could_lead_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(IntegrityError, match="is refused"):
+        check_path(path)
+
+
+@pytest.mark.parametrize("path", ["x" * 255, "a b/ç.json", "...", "..a", "a..", "-rf", "~", "ab:c"])
+def test_a_path_that_is_only_unusual_is_accepted(path: str) -> None:
+    assert accepted(path)
+
+
+@pytest.mark.parametrize("pair", [("a", "a"), ("a", "a/b"), ("a/b/c", "a/b"), ("a/b/c", "a")])
+def test_two_paths_that_want_the_same_place_are_refused(pair: tuple[str, str]) -> None:
+    with pytest.raises(IntegrityError):
+        check_paths(pair)
+
+
+def test_names_that_differ_in_case_only_are_two_files() -> None:
+    check_paths(["README.md", "readme.md", "a/b", "a/c"])
+
+    assert accepted("README.md")
+
+
+def test_bytes_that_are_not_utf8_may_stand_in_a_list_of_paths() -> None:
+    check_paths(["caf\udce9.txt"])
+
+    with pytest.raises(IntegrityError, match="control"):
+        check_paths(["caf\udce9\x01"])
