@@ -5,7 +5,7 @@ whole pack is how swarms are asked, smaller ones are HTTP Range requests.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -115,3 +115,36 @@ def objects_in(request: PackRequest, extent: Extent) -> Sequence[WantedObject]:
         for item in request.objects
         if extent.offset <= item.at.offset and item.at.offset + item.at.length <= extent.end
     ]
+
+
+def widen(request: PackRequest) -> PackRequest:
+    """Ask for the whole pack instead: what a swarm is asked for."""
+    return msgspec.structs.replace(request, extents=(Extent(offset=0, length=request.size),))
+
+
+def resume_extents(plan: Plan, begun: Mapping[PackId, Sequence[Extent]]) -> Plan:
+    """Ask for the extents that an earlier run has begun, as far as they still hold something wanted.
+
+    What is wanted can change shape between two runs, because some of it is here by now; keeping to the begun extents is
+    what makes their staging files worth something.
+    """
+    requests = (_resume(request, begun.get(request.pack, ())) for request in plan.requests)
+    return Plan(requests=tuple(sorted(requests, key=lambda request: (-request.bytes, request.pack))))
+
+
+def _resume(request: PackRequest, begun: Sequence[Extent]) -> PackRequest:
+    if request.whole:
+        return request
+    usable = _disjoint(extent for extent in begun if extent.end <= request.size and objects_in(request, extent))
+    covered = {item.id for extent in usable for item in objects_in(request, extent)}
+    fresh = [Extent(offset=item.at.offset, length=item.at.length) for item in request.objects if item.id not in covered]
+    extents = sorted((*usable, *merge(fresh, gap=0 if usable else MERGE_GAP_BYTES)))
+    return msgspec.structs.replace(request, extents=tuple(extents))
+
+
+def _disjoint(extents: Iterable[Extent]) -> list[Extent]:
+    chosen: list[Extent] = []
+    for extent in sorted(extents, key=lambda extent: (extent.offset, -extent.length)):
+        if not chosen or extent.offset >= chosen[-1].end:
+            chosen.append(extent)
+    return chosen

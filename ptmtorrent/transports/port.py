@@ -56,6 +56,16 @@ class ChannelReader(Protocol):
         """
         ...
 
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes of the file from byte `offset` on; never more than that is kept.
+
+        Raises:
+            NotFound: no such file here.
+            IntegrityError: the file ends before.
+            TransportError: the source could not be read.
+        """
+        ...
+
 
 class PackTransport(Protocol):
     """Delivers extents of packs in whatever order they arrive.
@@ -72,4 +82,13 @@ class PackTransport(Protocol):
         Staging files survive a kill; the next call continues them. Bytes already in `staging` are checked, or
         fetched again, never trusted.
         """
+        ...
+
+
+class Swarm(PackTransport, Protocol):
+    """A transport whose peers may fall silent: `quiet_seconds` counts since they last sent payload."""
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Seconds since payload last came, or since the first was asked for."""
         ...

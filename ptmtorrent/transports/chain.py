@@ -1,0 +1,117 @@
+"""Failover by composition: transports made of transports.
+
+`Chain` asks one after the other, `Patient` asks the same one again, and `Together` lets a swarm and a web server share
+the work, as `--transport auto` does (DESIGN section 7).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, TransportError
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import Extent, PackRequest, objects_in, widen
+from ptmtorrent.transports.port import Delivered, Failed, PackTransport
+
+TRIES = 3
+FIRST_WAIT_SECONDS = 0.2
+
+Outcome = Delivered | Failed
+
+
+class Chain:
+    """Asks each of `stages` for what those before it could not deliver."""
+
+    name = "chain"
+
+    def __init__(self, stages: Sequence[PackTransport]) -> None:
+        self._stages = tuple(stages)
+        self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+        """Yield one outcome for every extent; a failure names every source that was tried."""
+        pending = list(requests)
+        tried: dict[PackId, list[Failed]] = defaultdict(list)
+        for stage in self._stages:
+            asked = [widen(request) for request in pending] if stage.whole_packs else pending
+            failures: list[Failed] = []
+            for outcome in stage.deliver(asked, staging, stop) if asked else ():
+                if isinstance(outcome, Delivered):
+                    yield outcome
+                    continue
+                failures.append(outcome)
+                tried[outcome.request.pack].append(outcome)
+            if stop.is_set():
+                return
+            pending = regroup(failures)
+        for request in pending:
+            error = nothing_left(request.pack, tried[request.pack])
+            for extent in request.extents:
+                yield Failed(request=request, extent=extent, source=self.name, error=error)
+
+
+class Patient:
+    """Asks `inner` again for extents that failed on the way, up to `tries` times in all, waiting in between.
+
+    What the source does not have, or has in another size, is not asked for again.
+    """
+
+    def __init__(
+        self,
+        inner: PackTransport,
+        *,
+        tries: int = TRIES,
+        wait: Callable[[Event, float], bool] = Event.wait,
+    ) -> None:
+        self.name = inner.name
+        self.whole_packs = inner.whole_packs
+        self._inner = inner
+        self._tries = tries
+        self._wait = wait
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`."""
+        pending = list(requests)
+        for attempt in range(1, self._tries + 1):
+            again: list[Failed] = []
+            for outcome in self._inner.deliver(pending, staging, stop):
+                if attempt < self._tries and isinstance(outcome, Failed) and _may_pass(outcome.error):
+                    again.append(outcome)
+                else:
+                    yield outcome
+            if not again or self._wait(stop, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)):
+                return
+            pending = regroup(again)
+
+
+def regroup(failures: Iterable[Failed]) -> list[PackRequest]:
+    """Return requests for just the extents that failed, and the objects in them."""
+    extents: dict[PackRequest, set[Extent]] = defaultdict(set)
+    for failed in failures:
+        extents[failed.request].add(failed.extent)
+    return [narrow(request, sorted(wanted)) for request, wanted in extents.items()]
+
+
+def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
+    """Return `request` for some of its extents alone."""
+    objects = tuple(item for extent in extents for item in objects_in(request, extent))
+    return msgspec.structs.replace(request, extents=tuple(extents), objects=objects)
+
+
+def nothing_left(pack: PackId, tried: Sequence[Failed]) -> PtmError:
+    """Return the error that says that no source had `pack`, and what each answered.
+
+    It is an `IntegrityError` when one of them had it with other bytes than it should have.
+    """
+    reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
+    if any(isinstance(failed.error, IntegrityError) for failed in tried):
+        return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")
+    message = f"no source has pack `{pack}`: {reasons}" if reasons else f"there is no source for pack `{pack}`"
+    return NoSource(message, hint="name another source with --channel or --peer, or run the same command again later")
+
+
+def _may_pass(error: PtmError) -> bool:
+    return isinstance(error, TransportError) and not isinstance(error, NotFound)
