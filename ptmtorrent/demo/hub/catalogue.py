@@ -1,0 +1,78 @@
+"""The packages of the sample hub with everything computed that clients ask for: git ids, LFS oids, commits."""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+
+import msgspec
+
+from ptmtorrent.demo.contents import Content, InMemory, git_sha1_of, sha256_of
+from ptmtorrent.demo.git_ids import hash_commit, hash_trees, pointer
+from ptmtorrent.demo.package import Package
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a commit: its git id, which for LFS files is the pointer's, and the LFS oid where there is one."""
+
+    path: str
+    content: Content
+    git_id: str
+    sha256: str | None
+    pointer: bytes
+
+    @property
+    def etag(self) -> str:
+        """What clients name the bytes by: the LFS oid, else the git id."""
+        return self.sha256 or self.git_id
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """A package at its one commit. `folders` maps every folder to its git tree."""
+
+    package: Package
+    commit: str
+    rows: dict[str, Row]
+    folders: dict[str, str]
+
+    @property
+    def hub_id(self) -> str:
+        """The id that stays when a package is renamed: 24 hex digits."""
+        return sha256(self.package.name.encode()).hexdigest()[:24]
+
+
+class Catalogue:
+    """All packages by name, and all LFS files by oid."""
+
+    def __init__(self, packages: Iterable[Package]) -> None:
+        self._revisions: dict[str, Revision] = {}
+        self._lfs: dict[str, Row] = {}
+        for package in packages:
+            self.add(package)
+
+    def __iter__(self) -> Iterator[Revision]:
+        return iter(sorted(self._revisions.values(), key=lambda revision: revision.package.name))
+
+    def add(self, package: Package) -> None:
+        """Serve `package`, in place of one with the same name."""
+        revision = _commit(package)
+        self._lfs |= {row.sha256: row for row in revision.rows.values() if row.sha256}
+        self._revisions = {**self._revisions, package.name: revision}
+
+    def find(self, name: str) -> Revision | None:
+        """Return the package called `name`."""
+        return self._revisions.get(name)
+
+    def find_lfs(self, oid: str) -> Row | None:
+        """Return a file whose LFS oid is `oid`."""
+        return self._lfs.get(oid)
+
+
+def _commit(package: Package) -> Revision:
+    rows: dict[str, Row] = {}
+    for file in package.files:
+        oid = sha256_of(file.content) if file.is_lfs else None
+        text = pointer(oid, file.content.size) if oid else b""
+        git_id = git_sha1_of(InMemory(text) if oid else file.content)
+        rows[file.path] = Row(path=file.path, content=file.content, git_id=git_id, sha256=oid, pointer=text)
+    trees = hash_trees({path: row.git_id for path, row in rows.items()})
+    commit = hash_commit(trees.root, package.created_seconds)
+    return Revision(package=package, commit=commit, rows=rows, folders=trees.folders)

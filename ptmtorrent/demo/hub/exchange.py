@@ -1,0 +1,54 @@
+"""One question and one answer, as values: routes are functions from the first to the second."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.demo.contents import Content, InMemory
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, taken apart. `parts` are the decoded components of the path; `base` is this server's own address."""
+
+    method: str
+    path: str
+    parts: tuple[str, ...]
+    query: Mapping[str, list[str]]
+    token: str | None
+    body: bytes
+    base: str
+
+    def first(self, name: str) -> str | None:
+        """Return the first value of a query parameter."""
+        return next(iter(self.query.get(name, ())), None)
+
+    def says(self, name: str) -> bool:
+        """Tell whether a query parameter is switched on."""
+        return (self.first(name) or "").lower() in {"true", "1"}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """A response. `ranged` answers honour `Range`."""
+
+    status: int
+    headers: Mapping[str, str] = {}
+    content: Content = InMemory(b"")
+    kind: str = "application/json"
+    ranged: bool = False
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Answer":
+        """Return the answer with more headers."""
+        return msgspec.structs.replace(self, headers={**self.headers, **headers})
+
+
+def json_answer(value: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Answer:  # noqa: ANN401  # JSON is any of its types
+    """Answer with JSON."""
+    return Answer(status=status, headers=headers or {}, content=InMemory(json.dumps(value).encode()))
+
+
+def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    """Answer with an error in the hub's own way: two headers that clients read, and JSON."""
+    named = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
+    return json_answer({"error": message}, {**named, **(headers or {})}, status=status)

@@ -1,0 +1,68 @@
+"""What can go wrong on order, and how much may be asked: for tests of clients."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from ptmtorrent.demo.hub.exchange import Answer, refusal
+
+
+class Faults(msgspec.Struct, frozen=True, kw_only=True):
+    """Faults of the hub. By default there are none.
+
+    drop_after: cut the connection after that many bytes of a file, once a file.
+    ignore_range: answer 200 with the whole file whatever range was asked for.
+    serve_pointer: paths whose LFS pointer is served in place of the file.
+    flip: paths of which the middle byte is served with its lowest bit flipped.
+    vanished: packages that are listed, and gone when asked for.
+    unavailable: answer 503 to so many requests before serving the first.
+    """
+
+    drop_after: int | None = None
+    ignore_range: bool = False
+    serve_pointer: frozenset[str] = frozenset()
+    flip: frozenset[str] = frozenset()
+    vanished: frozenset[str] = frozenset()
+    unavailable: int = 0
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests allowed in each fixed window, a token (or everybody without one) at a time; None is no limit."""
+
+    api: int | None = None
+    resolvers: int | None = None
+    window_seconds: int = 300
+
+
+class Meter:
+    """Counts requests against a quota and writes the headers that say how much is left.
+
+    Source: Hugging Face Hub documentation, "Rate limits": `RateLimit`, `RateLimit-Policy`, `Retry-After`.
+    """
+
+    def __init__(self, quota: Quota | None, monotonic: Callable[[], float]) -> None:
+        self._quota = quota or Quota()
+        self._monotonic = monotonic
+        self._start = monotonic()
+        self._counts: dict[tuple[str, str | None, int], int] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Answer | None]:
+        """Count a request of `kind` (`api`, `resolvers`); return its headers, and a refusal if it is too many."""
+        allowed = self._quota.api if kind == "api" else self._quota.resolvers
+        if allowed is None:
+            return {}, None
+        window = self._quota.window_seconds
+        number, into = divmod(self._monotonic() - self._start, window)
+        wait = int(window - into) + 1
+        with self._lock:
+            key = (kind, token, int(number))
+            self._counts[key] = count = self._counts.get(key, 0) + 1
+        headers = {
+            "RateLimit": f'"{kind}";r={max(0, allowed - count)};t={wait}',
+            "RateLimit-Policy": f'"fixed window";"{kind}";q={allowed};w={window}',
+        }
+        if count <= allowed:
+            return headers, None
+        return headers, refusal(429, "", "We had to rate limit you.", {"Retry-After": str(wait)})

@@ -1,0 +1,102 @@
+"""What the hub says about packages: one record each, filtered, sorted, and paged."""
+
+import base64
+import binascii
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from ptmtorrent.demo.hub.catalogue import Revision
+from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer
+
+_BRIEF = frozenset(
+    "_id id modelId likes private downloads tags pipeline_tag library_name createdAt".split()  # noqa: SIM905  # a list of words
+)
+
+
+def list_packages(revisions: Iterable[Revision], question: Question, page: int) -> Answer:
+    """Answer `GET /api/models`: the parameters of `HfApi.list_models`, at most `page` records, `Link` to the next."""
+    records = [describe(revision) for revision in revisions if revision.package.access != "private"]
+    records = [record for record in records if _wanted(record, question)]
+    if key := question.first("sort"):
+        records.sort(key=lambda record: (record.get(key) or 0, record["id"]), reverse=True)
+    limit = min(int(question.first("limit") or page), page)
+    chosen, headers = paged(records, question, limit)
+    return json_answer([trim(record, question, _BRIEF) for record in chosen], headers)
+
+
+def paged(rows: Sequence[Any], question: Question, page: int) -> tuple[Sequence[Any], dict[str, str]]:
+    """Return the page that the question's cursor points at, and the header that leads to the next."""
+    start = _read_cursor(question.first("cursor"))
+    if start + page >= len(rows):
+        return rows[start:], {}
+    cursor = base64.urlsafe_b64encode(str(start + page).encode()).decode()
+    query = urlencode({**question.query, "cursor": [cursor]}, doseq=True)
+    return rows[start : start + page], {"Link": f'<{question.base}{question.path}?{query}>; rel="next"'}
+
+
+def describe(revision: Revision) -> dict[str, Any]:
+    """Return the whole record of a package, as `HfApi.model_info` gives it."""
+    package = revision.package
+    record: dict[str, Any] = {
+        "_id": revision.hub_id,
+        "id": package.name,
+        "modelId": package.name,
+        "author": package.author,
+        "sha": revision.commit,
+        "lastModified": zulu(package.created_seconds),
+        "createdAt": zulu(package.created_seconds),
+        "private": package.access == "private",
+        "gated": "manual" if package.access == "gated" else False,
+        "disabled": False,
+        "likes": package.likes,
+        "tags": _tags(revision),
+        "siblings": [{"rfilename": path} for path in revision.rows],
+        "usedStorage": sum(row.content.size for row in revision.rows.values()),
+    }
+    optional = {"downloads": package.downloads, "pipeline_tag": package.task, "library_name": package.library}
+    record |= {key: value for key, value in optional.items() if value is not None}
+    if package.licence:
+        record["cardData"] = {"license": package.licence, "base_model": list(package.base_models)}
+    return record
+
+
+def trim(record: dict[str, Any], question: Question, brief: frozenset[str] | None = None) -> dict[str, Any]:
+    """Keep the fields asked for: those of `expand`, all of them with `full`, else `brief` (None: all)."""
+    if expand := question.query.get("expand"):
+        return {key: value for key, value in record.items() if key in {"_id", "id", *expand}}
+    if brief is None or question.says("full"):
+        return record
+    return {key: value for key, value in record.items() if key in brief}
+
+
+def zulu(seconds: int) -> str:
+    """Spell a moment as clients insist on: milliseconds and a Z."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _tags(revision: Revision) -> list[str]:
+    package = revision.package
+    found = [package.library, *package.tags, package.task]
+    found += [f"base_model:{base}" for base in package.base_models]
+    found += [f"license:{package.licence}" if package.licence else None, "region:us"]
+    return list(dict.fromkeys(tag for tag in found if tag))
+
+
+def _wanted(record: dict[str, Any], question: Question) -> bool:
+    for key in ("author", "pipeline_tag", "library_name"):
+        if question.first(key) not in (None, record.get(key)):
+            return False
+    if (search := question.first("search")) and search.lower() not in record["id"].lower():
+        return False
+    if (gated := question.first("gated")) and (gated.lower() == "true") != bool(record["gated"]):
+        return False
+    return all(name in record["tags"] for name in question.query.get("filter", ()))
+
+
+def _read_cursor(cursor: str | None) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(cursor)) if cursor else 0
+    except (binascii.Error, ValueError):
+        return 0

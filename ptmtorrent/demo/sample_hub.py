@@ -1,0 +1,178 @@
+"""A hub on this machine that speaks the Hugging Face REST protocol, and can fail on order.
+
+Anonymous users get what is public; `TOKEN` opens what is gated. Small files come from the hub itself, LFS files by a
+redirect to a second origin (another port), as on the real one. The unmodified `huggingface_hub` is its judge
+(tests/interop/test_sample_hub_clients.py).
+
+Source: Hugging Face Hub API documentation, and the requests that huggingface_hub 2.4 makes.
+"""
+
+import argparse
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.demo.bulk import bulk_packages
+from ptmtorrent.demo.hub import api, files
+from ptmtorrent.demo.hub.catalogue import Catalogue, Revision
+from ptmtorrent.demo.hub.exchange import Answer, Question, refusal
+from ptmtorrent.demo.hub.faults import Faults, Meter, Quota
+from ptmtorrent.demo.hub.listing import list_packages
+from ptmtorrent.demo.hub.log import RequestLog
+from ptmtorrent.demo.hub.origin import Origin
+from ptmtorrent.demo.package import Package
+from ptmtorrent.demo.packages import sample_packages
+
+TOKEN = "hf_sample"  # noqa: S105  # it opens generated files on this machine
+PAGE = 1000
+
+
+class SampleHub:
+    """A hub over `packages`, serving from threads while it is entered.
+
+    `page` is the length of listing and tree pages; `monotonic` gives the seconds that quotas count by.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is one thing a test turns
+        self,
+        packages: Iterable[Package],
+        *,
+        quota: Quota | None = None,
+        faults: Faults | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        page: int = PAGE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.log = RequestLog()
+        self.catalogue = Catalogue(packages)
+        self._faults = faults or Faults()
+        self._page = page
+        self._meter = Meter(quota, monotonic)
+        self._unavailable = self._faults.unavailable
+        self._stack = ExitStack()
+        drop = self._faults.drop_after
+        self._lfs = Origin("lfs", self._answer_lfs, self.log, (host, 0), drop)
+        self._hub = Origin("hub", self._answer, self.log, (host, port), drop)
+
+    @property
+    def endpoint(self) -> str:
+        """What `HF_ENDPOINT` or `--endpoint` is set to."""
+        return self._hub.base
+
+    def add(self, package: Package) -> None:
+        """Serve one more package, or a new version of one."""
+        self.catalogue.add(package)
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._lfs)
+        self._stack.enter_context(self._hub)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _answer(self, question: Question) -> Answer:
+        if self._unavailable > 0:
+            self._unavailable -= 1
+            return refusal(503, "", "The hub is busy.")
+        kind = "api" if question.parts[0] == "api" else "resolvers"
+        headers, refused = self._meter.admit(kind, question.token)
+        answer = refused or (self._answer_api(question) if kind == "api" else self._answer_file(question))
+        return answer.with_headers(headers)
+
+    def _answer_api(self, question: Question) -> Answer:
+        match question.parts[1:]:
+            case ("whoami-v2",):
+                return api.whoami(question, TOKEN)
+            case ("models",):
+                return list_packages(self.catalogue, question, self._page)
+            case ("models", owner, name, *rest):
+                return self._answer_package(question, f"{owner}/{name}", rest)
+        return refusal(404, "", "No such endpoint.")
+
+    def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
+        found = self._find(question, name, rest[1] if len(rest) > 1 else "main")
+        if isinstance(found, Answer):
+            return found
+        way, *more = rest or ("revision",)
+        routes: dict[str, Callable[[], Answer]] = {
+            "revision": lambda: api.package_info(found, question),
+            "tree": lambda: api.tree(found, question, "/".join(more[1:]), self._page),
+            "paths-info": lambda: api.paths_info(found, question),
+            "refs": lambda: api.refs(found),
+            "commits": lambda: api.commits(found),
+        }
+        return routes[way]() if way in routes else refusal(404, "", "No such endpoint.")
+
+    def _answer_file(self, question: Question) -> Answer:
+        match question.parts:
+            case (owner, name, ("resolve" | "raw") as way, revision, *path) if path:
+                found = self._find(question, f"{owner}/{name}", revision)
+            case _:
+                return refusal(404, "", "No such page.")
+        if isinstance(found, Answer):
+            return found
+        if found.package.access == "gated" and question.token != TOKEN:
+            status = 403 if question.token else 401
+            return refusal(status, "GatedRepo", f"Access to model {found.package.name} is restricted.")
+        row = found.rows.get("/".join(path))
+        if row is None:
+            return api.entry_not_found(found)
+        if way == "raw":
+            return files.raw(found, row, self._faults)
+        return files.resolve(found, row, self._lfs.base, self._faults)
+
+    def _answer_lfs(self, question: Question) -> Answer:
+        row = self.catalogue.find_lfs(question.parts[-1])
+        return refusal(404, "", "No such object.") if row is None else files.lfs_object(row, self._faults)
+
+    def _find(self, question: Question, name: str, revision: str) -> Revision | Answer:
+        found = self.catalogue.find(name)
+        hidden = found is not None and found.package.access == "private" and question.token != TOKEN
+        if found is None or hidden or name in self._faults.vanished:
+            return refusal(401 if hidden else 404, "RepoNotFound", "Repository not found")
+        if revision not in {"main", "refs/heads/main", found.commit}:
+            return refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return found
+
+
+def serve(packages: Iterable[Package], ready: Callable[[str], None], stop: threading.Event) -> None:
+    """Serve `packages` until `stop` is set; `ready` gets the endpoint."""
+    with SampleHub(packages) as hub:
+        ready(hub.endpoint)
+        stop.wait()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the hub as a process of its own: `python -m ptmtorrent.demo.sample_hub --port-file FILE`."""
+    parser = argparse.ArgumentParser(prog="sample_hub", description="A Hugging Face hub of sample packages.")
+    parser.add_argument("--port-file", type=Path, required=True, help="write the endpoint here once it answers")
+    parser.add_argument("--folder", action="append", default=[], metavar="NAME=PATH", help="serve a folder as NAME")
+    parser.add_argument("--bulk", nargs=2, type=int, metavar=("COUNT", "BYTES"), help="serve generated large packages")
+    options = parser.parse_args(arguments)
+    packages = [
+        Package.from_folder(name, Path(path)) for name, _, path in (text.partition("=") for text in options.folder)
+    ]
+    packages += bulk_packages(*options.bulk) if options.bulk else ()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    serve(packages or sample_packages(), lambda endpoint: _announce(options.port_file, endpoint), stop)
+
+
+def _announce(path: Path, endpoint: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(endpoint)
+    temporary.rename(path)
+
+
+if __name__ == "__main__":
+    main()
