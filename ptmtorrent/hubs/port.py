@@ -9,13 +9,15 @@ from typing import Protocol
 
 import msgspec
 
+from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import FileSource, Identity
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
-    `access` is `public`, `gated`, `private` or `disabled`; counts the hub did not give are None.
+    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have;
+    counts the hub did not give are None. Several licences are joined with ` AND `.
     """
 
     name: str
@@ -71,21 +73,35 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bytes of a file are now. Asked for again when a request answers 401 or 403."""
+    """Where the bytes of a file are now. Asked for again when a request answers 401 or 403.
+
+    `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as.
+    """
 
     url: str
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
+    budget: str = ""
 
 
 class Hub(Protocol):
-    """What every hub can do. All methods may raise `HubError` and its kin, and nothing else."""
+    """What every hub can do.
+
+    `endpoint` tells two hubs of one kind apart; `session` is what the engine downloads with, so that everything spends
+    from the same budgets. All methods may raise `HubError` and its kin, `AuthError`, `NotFound`, `IntegrityError` for
+    a path no manifest may hold, and nothing else.
+    """
 
     name: str
     prefix: str
+    endpoint: str
+    session: Session
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield pages from `cursor` on, most popular first where the hub knows popularity."""
+        """Yield pages from `cursor` on, most popular first where the hub knows popularity.
+
+        Another process may go on with the cursor of any page. Packages no query asks for may be among them.
+        """
         ...
 
     def describe(self, listed: Listed) -> Described:

@@ -1,0 +1,165 @@
+"""Hugging Face by its REST protocol: listing, description, tree, resolve.
+
+Spoken directly, because the official client neither resumes a listing or a download nor keeps within a quota. A page
+of the listing describes 1,000 packages, so that a package costs one request for its tree and one for each file.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.session import Session
+from ptmtorrent.model.manifest import Identity
+
+PUBLIC_ENDPOINT = "https://huggingface.co"
+PAGE_PACKAGES = 1000
+EXPAND = (
+    *("author", "cardData", "config", "createdAt", "disabled", "downloads", "downloadsAllTime", "gated", "gguf"),
+    *("lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags"),
+)
+"""What every record of a listing is asked to hold."""
+
+_MAX_TREE_PAGES = 1000
+_LINK = re.compile(r"<([^>]*)>([^<]*)")
+_NEXT = re.compile(r";rel=\"?next\"?(?:[;,]|$)")
+
+
+class HuggingFace:
+    """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other."""
+
+    name = "huggingface"
+    prefix = "hf"
+
+    def __init__(
+        self, endpoint: str = PUBLIC_ENDPOINT, token: str | None = None, session: Session | None = None
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.session = session or Session()
+        self._token = token
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield pages, most downloaded first. The cursor is the address of the next page.
+
+        Raises:
+            HubError: an answer that is no listing, or a cursor that leads to another origin; else as `Session.read`.
+        """
+        if query.ids:
+            yield from self._named(query.ids, cursor)
+            return
+        url: str | None = cursor or self._first_page(query)
+        while url is not None:
+            what = f"the listing of `{self.endpoint}`"
+            body, headers = self._read(url, what)
+            packages = tuple(read_listed(raw) for raw in split_page(body, what))
+            url = None if _is_past(packages, query.min_downloads) else self._next(headers, what)
+            yield Page(packages=packages, cursor=url)
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the commit it was listed with; ask the hub only where the listing did not say.
+
+        Raises:
+            AuthError: gated, and there is no token; private or disabled.
+            NotFound: the hub does not have it, or has no commit in it.
+        """
+        if listed.access == "gone":
+            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: the hub has no such package")
+        if listed.access == "disabled":
+            raise AuthError(f"`{self.prefix}:{listed.name}` was disabled by the hub")
+        if listed.access in {"gated", "private"} and self._token is None:
+            raise AuthError(
+                f"`{self.prefix}:{listed.name}` is {listed.access}",
+                hint="accept its terms on the hub, then set HF_TOKEN to a token of that account",
+            )
+        if listed.commit is None:
+            listed = self._ask(listed.name)
+        if listed.commit is None:
+            raise NotFound(f"`{self.prefix}:{listed.name}` has no commit")
+        identity = Identity(
+            hub=self.prefix, name=listed.name, commit=listed.commit, hub_id=listed.hub_id, author=listed.author
+        )
+        return Described(identity=identity, listed=listed, answers=(("model_info", listed.raw.encode()),))
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Return the files at the pinned commit; the answers are the pages of the tree.
+
+        Raises:
+            NotFound: the commit is gone; else as `Session.read` and `read_files`.
+        """
+        identity = described.identity
+        what = f"the tree of `{identity.package}`"
+        url: str | None = f"{self._api(identity.name)}/tree/{identity.commit}?recursive=true&expand=false"
+        pages: list[bytes] = []
+        while url is not None:
+            body, headers = self._read(url, what)
+            pages.append(body)
+            url = self._next(headers, what)
+            if len(pages) > _MAX_TREE_PAGES:
+                raise HubError(f"{what} has more than {_MAX_TREE_PAGES} pages")
+        return read_files(pages, what), tuple(("tree", page) for page in pages)
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return the address that redirects to the bytes of `file` at the pinned commit."""
+        identity = described.identity
+        path = f"{_quote(identity.name)}/resolve/{identity.commit}/{_quote(file.path)}"
+        return Located(url=f"{self.endpoint}/{path}", headers=self._credentials(), budget="resolvers")
+
+    def _named(self, ids: tuple[str, ...], cursor: str | None) -> Iterator[Page]:
+        for index in range(int(cursor or 0), len(ids)):
+            following = str(index + 1) if index + 1 < len(ids) else None
+            yield Page(packages=(self._ask_or_miss(ids[index]),), cursor=following)
+
+    def _ask_or_miss(self, name: str) -> Listed:
+        if not is_usable_name(name):
+            return Listed(name=name, access="gone")
+        try:
+            return self._ask(name)
+        except NotFound:
+            return Listed(name=name, access="gone")
+        except AuthError:
+            return Listed(name=name, access="private")
+
+    def _ask(self, name: str) -> Listed:
+        body, _ = self._read(self._api(name), f"the description of `{self.prefix}:{name}`")
+        return read_listed(body)
+
+    def _first_page(self, query: Query) -> str:
+        size = min(PAGE_PACKAGES, query.limit or PAGE_PACKAGES)
+        options = [("sort", "downloads"), ("limit", str(size)), *(("expand", name) for name in EXPAND)]
+        return f"{self.endpoint}/api/models?{urlencode(options)}"
+
+    def _api(self, name: str) -> str:
+        return f"{self.endpoint}/api/models/{_quote(name)}"
+
+    def _read(self, url: str, what: str) -> tuple[bytes, Mapping[str, str]]:
+        return self.session.read(url, self._credentials(), budget="api", what=what)
+
+    def _credentials(self) -> dict[str, str]:
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+
+    def _next(self, headers: Mapping[str, str], what: str) -> str | None:
+        """Return the address of the next page, which must be on the hub: credentials are sent there."""
+        target = _next_link(headers.get("link", ""))
+        if target is None:
+            return None
+        url = urljoin(f"{self.endpoint}/", target)
+        if urlsplit(url)[:2] != urlsplit(self.endpoint)[:2]:
+            raise HubError(f"{what} goes on at another host, `{url}`: refused")
+        return url
+
+
+def _next_link(header: str) -> str | None:
+    """Return the target of `rel="next"` in a Link header (RFC 8288)."""
+    links = ((target, rest.replace(" ", "")) for target, rest in _LINK.findall(header))
+    return next((target for target, rest in links if _NEXT.search(rest)), None)
+
+
+def _is_past(packages: tuple[Listed, ...], min_downloads: int | None) -> bool:
+    """Tell whether a listing sorted by downloads has passed below `min_downloads`."""
+    return min_downloads is not None and any((listed.downloads or 0) < min_downloads for listed in packages)
+
+
+def _quote(text: str) -> str:
+    return quote(text, safe="/")

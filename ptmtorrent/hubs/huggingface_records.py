@@ -1,0 +1,138 @@
+"""What Hugging Face says of a package, read into our records. Pure; reads every record of every year without failing.
+
+The hub's own JSON is kept beside what is read, byte for byte. A value of another type than documented is a value that
+was not given: one odd record must not stop a listing of 300,000. An example::
+
+    {"_id": "621ffdc036468d709f174338", "id": "openai-community/gpt2", "sha": "607a30d7…", "downloads": 123, "likes": 4,
+     "tags": ["transformers", "license:mit"], "gated": false, "private": false, "pipeline_tag": "text-generation"}
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.manifest import FileSource
+from ptmtorrent.model.names import check_paths
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f\\]{1,255}(/(?!\.{1,2}$)[^/\x00-\x1f\x7f\\]{1,255})?")
+_LICENCE = "license:"
+
+
+def read_listed(raw: bytes) -> Listed:
+    """Read one record of a listing, or one description of a package.
+
+    Raises:
+        HubError: not a JSON object, or without a usable name.
+    """
+    record = _json(raw, "a record of the hub")
+    if not isinstance(record, dict):
+        raise HubError("a record of the hub is not a JSON object")
+    name = _text(record, "id") or _text(record, "modelId")
+    if name is None or not is_usable_name(name):
+        raise HubError(f"the hub lists a package without a usable name: {name!r}")
+    tags = _texts(record, "tags")
+    commit = _text(record, "sha") or ""
+    return Listed(
+        name=name,
+        access=_access(record),
+        commit=commit if _COMMIT.fullmatch(commit) else None,
+        hub_id=_text(record, "_id"),
+        author=_text(record, "author") or (name.partition("/")[0] if "/" in name else None),
+        downloads=_count(record, "downloads"),
+        likes=_count(record, "likes"),
+        licence=" AND ".join(tag.removeprefix(_LICENCE) for tag in tags if tag.startswith(_LICENCE)) or None,
+        task=_text(record, "pipeline_tag"),
+        library=_text(record, "library_name"),
+        tags=tags,
+        modified=_text(record, "lastModified"),
+        raw=raw.decode(),
+    )
+
+
+def is_usable_name(name: str) -> bool:
+    """Tell whether `name` is `org/name` or `name`: something that can stand in an address and name a folder."""
+    return _NAME.fullmatch(name) is not None
+
+
+def split_page(body: bytes, what: str) -> list[bytes]:
+    """Return the elements of a JSON array, each as the bytes the hub sent.
+
+    Raises:
+        HubError: not a JSON array.
+    """
+    try:
+        return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise HubError(f"{what} could not be read: it is not a list: {error}") from error
+
+
+def read_files(pages: list[bytes], what: str) -> list[HubFile]:
+    """Read the files of a tree, sorted by path.
+
+    Raises:
+        HubError: an entry without a path, hash or size.
+        IntegrityError: a path that no manifest may hold, or one that occurs twice.
+    """
+    entries = [_json(item, what) for page in pages for item in split_page(page, what)]
+    files = [_file(entry, what) for entry in entries if isinstance(entry, dict) and entry.get("type") == "file"]
+    try:
+        check_paths(file.path for file in files)
+    except IntegrityError as error:
+        raise IntegrityError(f"{what}: {error.message}") from error
+    return sorted(files, key=lambda file: file.path.encode())
+
+
+def _file(entry: dict[str, Any], what: str) -> HubFile:
+    path, oid, size = _text(entry, "path"), _text(entry, "oid") or "", _count(entry, "size")
+    lfs = entry.get("lfs")
+    if isinstance(lfs, dict):
+        sha256 = (_text(lfs, "oid") or _text(lfs, "sha256") or "").removeprefix("sha256:")
+        size = _count(lfs, "size") if "size" in lfs else size
+        expected = f"sha256:{sha256}" if _SHA256.fullmatch(sha256) else None
+    else:
+        expected = f"git:{oid}" if _COMMIT.fullmatch(oid) else None
+    if path is None or size is None or expected is None:
+        raise HubError(f"{what}: the hub lists the file {path!r} without its hash or size")
+    return HubFile(path=path, size=size, oid=expected, source=_source(entry))
+
+
+def _source(entry: dict[str, Any]) -> FileSource:
+    if not isinstance(entry.get("lfs"), dict):
+        return "git"
+    return "xet" if _text(entry, "xetHash") else "lfs"
+
+
+def _access(record: dict[str, Any]) -> str:
+    if record.get("disabled") is True:
+        return "disabled"
+    if record.get("private") is True:
+        return "private"
+    gated = record.get("gated")
+    return "gated" if gated is True or (isinstance(gated, str) and gated != "false") else "public"
+
+
+def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # what a hub says has no type yet
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: it is not JSON: {error}") from error
+
+
+def _text(record: dict[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _count(record: dict[str, Any], key: str) -> int | None:
+    value = record.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()

@@ -1,0 +1,59 @@
+"""git LFS pointers: the small text that stands in git where the weights should be.
+
+A pointer is never mistaken for weights, nor weights for a pointer. Exactly this is one, and nothing else::
+
+    version https://git-lfs.github.com/spec/v1
+    oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
+    size 12345
+
+Source: git-lfs `docs/spec.md`: UTF-8, below 1,024 bytes, LF, `version` first, then keys in order, `ext-` lines too.
+"""
+
+import hashlib
+import re
+
+import msgspec
+
+MAX_POINTER_BYTES = 1023
+_VERSION = b"version https://git-lfs.github.com/spec/v1\n"
+_EXTENSION = rb"ext-[0-9]-[A-Za-z0-9]+ sha256:[0-9a-f]{64}\n"
+_POINTER = re.compile(_VERSION + rb"((?:%b)*)oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n" % _EXTENSION)
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pointer says: the SHA-256 and size in bytes of the real file; `extensions` are its `ext-` lines."""
+
+    sha256: str
+    size: int
+    extensions: tuple[str, ...] = ()
+
+
+def parse_pointer(data: bytes) -> Pointer | None:
+    """Read a pointer; None for every other text. Empty data is an empty file, never a pointer."""
+    if len(data) > MAX_POINTER_BYTES:
+        return None
+    match = _POINTER.fullmatch(data)
+    if match is None:
+        return None
+    extensions = tuple(match[1].decode().splitlines())
+    if list(extensions) != sorted(set(extensions)):
+        return None
+    return Pointer(sha256=match[2].decode(), size=int(match[3]), extensions=extensions)
+
+
+def format_pointer(pointer: Pointer) -> bytes:
+    """Return the text git holds for `pointer`; nothing for an empty file, which LFS leaves as it is."""
+    if pointer.size == 0:
+        return b""
+    extensions = "".join(f"{line}\n" for line in pointer.extensions).encode()
+    return _VERSION + extensions + f"oid sha256:{pointer.sha256}\nsize {pointer.size}\n".encode()
+
+
+def git_blob_id(data: bytes) -> str:
+    """Return the git SHA-1 (40 hex digits) of a file with these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def pointer_git_id(sha256: str, size: int) -> str:
+    """Return the git SHA-1 of the pointer to an LFS file: what a commit's tree names for it."""
+    return git_blob_id(format_pointer(Pointer(sha256=sha256, size=size)))

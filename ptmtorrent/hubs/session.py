@@ -1,0 +1,153 @@
+"""One hub's connections: requests that keep within its limits, follow its redirects and say our errors.
+
+The adapter reads documents through it and the engine downloads files through it, so that both spend from the same
+budgets. Redirects are followed here, by hand, because only the origin that was asked may see the credentials.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+
+from ptmtorrent.errors import HubError, Interrupted, TransportError
+from ptmtorrent.http import new_client, ours, retry_after_seconds
+from ptmtorrent.hubs.governor import Governor
+from ptmtorrent.hubs.replies import Unreachable, error_for
+from ptmtorrent.model.moments import Clock, read_clock
+
+MAX_REDIRECTS = 5
+MAX_ANSWER_BYTES = 256 << 20
+"""No page of a listing and no description of a package is longer; what is longer is not read to its end."""
+
+MAX_DRAINED_BYTES = 4096
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_CREDENTIALS = {"authorization", "cookie", "proxy-authorization"}
+
+Pause = Callable[[float, threading.Event], None]
+"""Waits that many seconds. Raises `Interrupted` as soon as the event is set."""
+
+
+def pause(seconds: float, stop: threading.Event) -> None:
+    """Wait `seconds`, or raise `Interrupted` as soon as `stop` is set."""
+    if stop.wait(seconds):
+        raise Interrupted("interrupted while waiting for the hub", hint="run the same command again to go on")
+
+
+@dataclass
+class Session:
+    """The client, the budgets, and what time is. `stop` ends waits and downloads; a workflow puts its own there."""
+
+    client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
+    monotonic: Callable[[], float] = time.monotonic
+    clock: Clock = read_clock
+    pause: Pause = pause
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.governor = Governor(self.monotonic)
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> Iterator[httpx2.Response]:
+        """Send a GET and give the reply, its body unread, redirects followed. `what` names it in errors.
+
+        The budgets hold for the host of `url`; hosts it redirects to are counted apart.
+
+        Raises:
+            AuthError, NotFound, RateLimited, HubError: what `error_for` makes of the reply.
+            Unreachable: the connection failed, also while the body is read.
+            Interrupted: `stop` was set while waiting for a budget.
+        """
+        origin = _origin(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            own = dict(headers) if _origin(url) == origin else _without_credentials(headers)
+            with self._send(url, own, budget if _origin(url) == origin else "", what) as reply:
+                if reply.status_code not in _REDIRECTS:
+                    if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+                        _drain(reply)
+                        raise error
+                    yield reply
+                    return
+                _drain(reply)
+                url = _next_url(url, reply.headers.get("location", ""), what)
+        raise HubError(f"{what} could not be read: the hub redirects more than {MAX_REDIRECTS} times")
+
+    def read(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> tuple[bytes, Mapping[str, str]]:
+        """Return a JSON document and the headers it came with.
+
+        Raises:
+            HubError: it is not JSON (a login page, say) or longer than 256 MiB; else as `open`.
+        """
+        with self.open(url, headers, budget=budget, what=what) as reply:
+            kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                raise HubError(
+                    f"{what} could not be read: `{url}` answered with `{kind or 'no type'}`, not with JSON",
+                    hint="check --endpoint; a login page or a proxy may have answered in the hub's place",
+                )
+            return b"".join(_bounded(reply, what)), reply.headers
+
+    @contextmanager
+    def _send(self, url: str, headers: Mapping[str, str], budget: str, what: str) -> Iterator[httpx2.Response]:
+        host = urlsplit(url).netloc
+        while seconds := self.governor.take(host, budget):
+            self.pause(seconds, self.stop)
+        with ExitStack() as stack:
+            stack.enter_context(_transient(what))
+            try:
+                reply = stack.enter_context(self.client.stream("GET", url, headers=headers))
+            except BaseException:
+                self.governor.settle(host, budget, {})
+                raise
+            refused = reply.status_code in {429, 503}
+            wait = retry_after_seconds(reply.headers, self.clock()) if refused else None
+            self.governor.settle(host, budget, reply.headers, wait)
+            yield reply
+
+
+@contextmanager
+def _transient(what: str) -> Iterator[None]:
+    try:
+        with ours(what):
+            yield
+    except TransportError as error:
+        raise Unreachable(error.message) from error.__cause__
+
+
+def _bounded(reply: httpx2.Response, what: str) -> Iterator[bytes]:
+    total = 0
+    for chunk in reply.iter_bytes():
+        total += len(chunk)
+        if total > MAX_ANSWER_BYTES:
+            raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        yield chunk
+
+
+def _drain(reply: httpx2.Response) -> None:
+    """Read a short body that nobody wants, so that its connection can be used again."""
+    length = reply.headers.get("content-length", "")
+    if length.isdigit() and int(length) <= MAX_DRAINED_BYTES:
+        reply.read()
+
+
+def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in headers.items() if key.lower() not in _CREDENTIALS}
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _next_url(url: str, location: str, what: str) -> str:
+    target = urljoin(url, location)
+    scheme = urlsplit(target).scheme
+    if not location or scheme not in {"http", "https"}:
+        raise HubError(f"{what} could not be read: the hub redirects to {location!r}")
+    if urlsplit(url).scheme == "https" and scheme == "http":
+        raise HubError(f"{what} could not be read: the hub redirects from https to http")
+    return target

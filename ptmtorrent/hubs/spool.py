@@ -1,0 +1,211 @@
+"""Half-downloaded files, and how they are completed: by Range, across processes, never past what is durable.
+
+A file is written from its start to its end, and the disk is waited for at every multiple of 4 MiB before a byte is
+written beyond it. So a part of `s` bytes is durable up to the last multiple of 4 MiB below `s`, whatever happened to
+the process or the power, and nothing needs to be written down: the next run goes on from there.
+"""
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import httpx2
+
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted
+from ptmtorrent.hubs.lfs import MAX_POINTER_BYTES, parse_pointer
+from ptmtorrent.hubs.patience import persist
+from ptmtorrent.hubs.port import HubFile, Located
+from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.hubs.session import Session
+from ptmtorrent.store.durable import disk_errors, write_all
+
+SYNC_BYTES = 4 << 20
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+Count = Callable[[int, int], None]
+"""Told of bytes as they come: `(held, moved)`, how many more the part holds (fewer when negative) and were received."""
+
+
+def durable_bytes(size: int) -> int:
+    """Return how many bytes of a part of `size` bytes are certain: the last multiple of 4 MiB below its end."""
+    return max(0, size - 1) // SYNC_BYTES * SYNC_BYTES
+
+
+@dataclass
+class Download:
+    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread."""
+
+    session: Session
+    locate: Callable[[], Located]
+    file: HubFile
+    what: str
+    part: Path
+    count: Count
+    stop: threading.Event
+    _located: Located | None = None
+    _relocated: bool = False
+    _refused: bool = False
+
+    def run(self) -> None:
+        """Complete the part. Its hash is not checked here: whoever stores the file does that.
+
+        Raises:
+            IntegrityError: the hub gives more or fewer bytes than it listed, or a pointer in place of the file.
+            HubError: an answer that makes no sense; `Unreachable` when trying again did not help.
+            AuthError, NotFound, RateLimited: as the hub says.
+            Interrupted: `stop` was set; the part is kept.
+            NoSpace: the disk is full; the part is kept.
+        """
+        with self._opened() as descriptor:
+            held = self._prepare(descriptor)
+            if held == self.file.size:
+                return
+            persist(lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        with disk_errors(self.part):
+            descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _prepare(self, descriptor: int) -> int:
+        """Keep what is certain; a part that has its full length is kept whole, because its hash will tell."""
+        found = _size(descriptor)
+        keep = durable_bytes(found) if found != self.file.size and self.file.size is not None else found
+        if self.file.size is None or keep > self.file.size:
+            keep = 0
+        self._cut(descriptor, keep)
+        self.count(keep, 0)
+        return keep
+
+    def _cut(self, descriptor: int, length: int) -> None:
+        with disk_errors(self.part):
+            os.ftruncate(descriptor, length)
+
+    def _attempt(self, descriptor: int) -> None:
+        try:
+            self._continue(descriptor)
+        except AuthError:
+            # A signed address may have expired while we waited; one that the hub refuses twice is refused.
+            if self._relocated:
+                raise
+            self._relocated, self._located = True, None
+            self._continue(descriptor)
+
+    def _continue(self, descriptor: int) -> None:
+        self._located = self._located or self.locate()
+        start = _size(descriptor)
+        headers = {**self._located.headers, **({"Range": f"bytes={start}-"} if start else {})}
+        budget = self._located.budget
+        with self.session.open(self._located.url, headers, budget=budget, what=self.what) as reply:
+            encoding = reply.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                raise HubError(f"{self.what} came encoded as `{encoding}`, though identity was asked for")
+            if reply.status_code == 416:
+                self._begin_again(descriptor, start)
+            elif reply.status_code == 200:
+                self._empty(descriptor, start)
+                start = 0
+            else:
+                self._check_range(reply, start)
+            end = self._receive(reply, descriptor, start)
+        self._check_end(descriptor, end, said_so="content-length" in reply.headers)
+
+    def _empty(self, descriptor: int, held: int) -> None:
+        if held:
+            self._cut(descriptor, 0)
+            self.count(-held, 0)
+
+    def _begin_again(self, descriptor: int, held: int) -> NoReturn:
+        """The hub says it has fewer bytes than we hold: drop them, once."""
+        if self._refused or not held:
+            raise HubError(f"{self.what}: the hub refuses to give any byte of it")
+        self._refused = True
+        self._empty(descriptor, held)
+        raise Unreachable(f"{self.what}: the hub refused to go on at byte {held}")
+
+    def _check_range(self, reply: httpx2.Response, start: int) -> None:
+        given = reply.headers.get("content-range", "")
+        match = _CONTENT_RANGE.fullmatch(given)
+        fits = match is not None and int(match[1]) == start and match[3] in {"*", str(self.file.size)}
+        if reply.status_code != 206 or not fits:
+            raise HubError(
+                f"{self.what}: asked for the bytes from {start} on, the hub answered {reply.status_code} with `{given}`"
+            )
+
+    def _receive(self, reply: httpx2.Response, descriptor: int, start: int) -> int:
+        """Write what comes after `start`; return where it ended."""
+        limit = self.file.size if self.file.size is not None else start + _length(reply, self.what)
+        end = start
+        with disk_errors(self.part, limit - start):
+            os.lseek(descriptor, start, os.SEEK_SET)
+        for chunk in reply.iter_raw():
+            if self.stop.is_set():
+                raise Interrupted("the download was interrupted", hint="run the same command again to go on")
+            if end + len(chunk) > limit:
+                raise IntegrityError(f"{self.what} is longer than the {limit} bytes the hub listed")
+            with disk_errors(self.part, limit - end):
+                _append(descriptor, end, chunk)
+            end += len(chunk)
+            self.count(len(chunk), len(chunk))
+        return end
+
+    def _check_end(self, descriptor: int, end: int, *, said_so: bool) -> None:
+        if self.file.size is None or end == self.file.size:
+            return
+        if not said_so:
+            raise Unreachable(f"{self.what} ended at byte {end} of {self.file.size}")
+        _refuse_pointer(self.file, os.pread(descriptor, MAX_POINTER_BYTES + 1, 0), self.what)
+        raise IntegrityError(f"{self.what} has {end} bytes, the hub listed {self.file.size}")
+
+
+def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
+    """Refuse a git LFS pointer where its weights should be, however the hub listed it.
+
+    Raises:
+        IntegrityError: naming the file and the oid that is missing.
+    """
+    with disk_errors(part), part.open("rb") as stream:
+        _refuse_pointer(file, stream.read(MAX_POINTER_BYTES + 1), what)
+
+
+def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
+    pointer = parse_pointer(data)
+    # An LFS file may be the text of a pointer to something else: its hash then says that this is what it is.
+    if pointer is None or file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}":
+        return
+    raise IntegrityError(
+        f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are missing"
+    )
+
+
+def _append(descriptor: int, at: int, data: bytes) -> None:
+    """Write `data` at the position `at`, waiting for the disk at each multiple of 4 MiB."""
+    rest = memoryview(data)
+    while rest:
+        piece = rest[: SYNC_BYTES - at % SYNC_BYTES]
+        write_all(descriptor, piece)
+        at += len(piece)
+        rest = rest[len(piece) :]
+        if at % SYNC_BYTES == 0:
+            os.fdatasync(descriptor)
+
+
+def _length(reply: httpx2.Response, what: str) -> int:
+    text = reply.headers.get("content-length", "")
+    if not text.isdigit():
+        raise HubError(f"{what}: neither the listing nor the hub's answer says how long it is")
+    return int(text)
+
+
+def _size(descriptor: int) -> int:
+    return os.fstat(descriptor).st_size
