@@ -1,0 +1,64 @@
+"""`clone`: capture packages of a hub into the store."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.session import Session, stopping
+from ptmtorrent.cli.values import parse_size
+from ptmtorrent.errors import UsageError
+
+HUGGING_FACE = "https://huggingface.co"
+
+app = typer.Typer()
+
+
+class HubName(StrEnum):
+    """The hubs there is an adapter for."""
+
+    HUGGINGFACE = "huggingface"
+
+
+@app.command(epilog="Example: ptmtorrent clone huggingface --id org/name --id org/other")
+def clone(
+    ctx: typer.Context,
+    hub: Annotated[HubName, typer.Argument(metavar="HUB", help="huggingface.")],  # noqa: ARG001  # one hub so far
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where the hub answers.")] = HUGGING_FACE,
+    identifiers: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)
+    ] = None,
+    popular: Annotated[bool, typer.Option("--popular", help="More than 50 downloads in 30 days.")] = False,
+    min_downloads: Annotated[int | None, typer.Option(min=0, metavar="N", help="At least N downloads.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
+    max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
+    jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes only.")] = False,
+) -> None:
+    """Clone packages of a hub, pinned to commits and checked against its hashes; run again to resume."""
+    session: Session = ctx.obj
+    if popular and min_downloads is not None:
+        raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
+    if not (identifiers or popular or min_downloads is not None or limit):
+        raise UsageError("which packages is not said", hint="give --id, --popular, --min-downloads or --limit")
+    size = parse_size(max_bytes) if max_bytes else None
+    settings = session.settings.with_flags(jobs=jobs)
+
+    from ptmtorrent.hubs.huggingface import HuggingFace
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.workflows.clone import CloneRequest
+    from ptmtorrent.workflows.clone import clone as run
+
+    request = CloneRequest(
+        ids=tuple(identifiers or ()),
+        popular=popular,
+        min_downloads=min_downloads,
+        limit=limit,
+        max_bytes=size,
+        jobs=settings.jobs,
+        dry_run=dry_run,
+    )
+    with stopping() as stop:
+        adapter = HuggingFace(endpoint, settings.hf_token)
+        summary = run(adapter, request, session.home, clock=read_clock, emit=session.sink.emit, stop=stop)
+    session.finish(summary)

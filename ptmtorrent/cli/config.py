@@ -1,0 +1,23 @@
+"""`config show`: every setting and where it came from."""
+
+import typer
+
+from ptmtorrent.cli.session import Session
+
+NAMES = ("home", "format", "channel", "transport", "jobs")
+SECRETS = ("hf_token", "key_passphrase")
+
+app = typer.Typer()
+verbs = typer.Typer(help="Show the settings.", no_args_is_help=True)
+app.add_typer(verbs, name="config")
+
+
+@verbs.command("show", epilog="Example: ptmtorrent config show")
+def show(ctx: typer.Context) -> None:
+    """Show every setting, its value and its origin; secrets only as set or not."""
+    session: Session = ctx.obj
+    settings = session.settings
+    values: dict[str, object] = {name: getattr(settings, name) for name in NAMES}
+    values.update({name: "set" if getattr(settings, name) else None for name in SECRETS})
+    rows = [{"setting": name, "value": value, "origin": settings.origins[name]} for name, value in values.items()]
+    session.sink.rows("setting", rows)

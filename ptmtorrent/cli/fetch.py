@@ -1,0 +1,80 @@
+"""`fetch`: get packages or a subset of a release, verified, laid out for use."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli.session import Session, stopping
+from ptmtorrent.cli.values import parse_address, parse_choices, parse_size
+from ptmtorrent.errors import UsageError
+
+app = typer.Typer()
+
+
+class Into(StrEnum):
+    """How a package is laid out."""
+
+    DIR = "dir"
+    HF_CACHE = "hf-cache"
+
+
+class Transport(StrEnum):
+    """How packs are moved; the choices of `config.TRANSPORTS`."""
+
+    AUTO = "auto"
+    TORRENT = "torrent"
+    HTTP = "http"
+    LOCAL = "local"
+
+
+@app.command(epilog="Example: ptmtorrent fetch --subset popular --only config,docs --to models")
+def fetch(
+    ctx: typer.Context,
+    packages: Annotated[
+        list[str] | None, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.", show_default=False)
+    ] = None,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="A subset of the release.")] = None,
+    channel: ChannelOption = None,
+    release: ReleaseOption = None,
+    only: Annotated[str | None, typer.Option(metavar="KINDS", help="Of weights,docs,config,metadata.")] = None,
+    max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
+    into: Annotated[Into, typer.Option(help="Plain folders, or a Hugging Face cache.")] = Into.DIR,
+    to: Annotated[Path | None, typer.Option(metavar="PATH", help="Where to lay packages out.")] = None,
+    transport: Annotated[Transport | None, typer.Option(help="How packs come [PTMTORRENT_TRANSPORT].")] = None,
+    peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to ask; repeatable.")] = None,
+    keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs, to seed them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print requests, bytes and disk only.")] = False,
+) -> None:
+    """Fetch packages or a subset: every byte is verified before it is visible; run again to resume."""
+    session: Session = ctx.obj
+    if not packages and subset is None:
+        raise UsageError("nothing to fetch was named", hint="say --subset popular, or a package such as hf:org/name")
+    peers = tuple(parse_address(address) for address in peer or ())
+    size = parse_size(max_bytes) if max_bytes else None
+    settings = session.settings.with_flags(transport=transport)
+
+    from ptmtorrent.model.ids import parse_package_name
+    from ptmtorrent.model.kinds import FILE_KINDS
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.workflows.fetch import FetchRequest
+    from ptmtorrent.workflows.fetch import fetch as run
+
+    request = FetchRequest(
+        packages=tuple(parse_package_name(name) for name in packages or ()),
+        subset=subset,
+        only=parse_choices(only, FILE_KINDS, "--only"),
+        max_bytes=size,
+        into=into.value,
+        to=to,
+        transport=settings.transport,
+        peers=peers,
+        keep_packs=keep_packs,
+        dry_run=dry_run,
+    )
+    with stopping() as stop:
+        source = open_wanted(session, channel, release)
+        summary = run(request, source, session.home, clock=read_clock, emit=session.sink.emit, stop=stop)
+    session.finish(summary)

@@ -1,0 +1,42 @@
+"""`keys`: the private keys a maintainer signs releases with."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.session import Session, ask_passphrase
+
+app = typer.Typer()
+verbs = typer.Typer(help="Make and show the keys that sign releases.", no_args_is_help=True)
+app.add_typer(verbs, name="keys")
+
+
+@verbs.command("init", epilog="Example: ptmtorrent keys init")
+def init(
+    ctx: typer.Context,
+    no_passphrase: Annotated[bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted.")] = False,
+) -> None:
+    """Make one key for each role and a minisign key, encrypted with a passphrase [PTMTORRENT_KEY_PASSPHRASE]."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.trust.keys import ROLES, init_keys
+
+    passphrase = ask_passphrase(session.settings, confirm=True, none_wanted=no_passphrase)
+    init_keys(session.home.keys, passphrase)
+    session.sink.rows("key", [{"role": role, "folder": str(session.home.keys)} for role in (*ROLES, "minisign")])
+
+
+@verbs.command("show", epilog="Example: ptmtorrent keys show --fingerprint")
+def show(
+    ctx: typer.Context,
+    fingerprint: Annotated[
+        bool, typer.Option("--fingerprint", help="Print what others pass to `trust add --fingerprint` only.")
+    ] = False,
+) -> None:
+    """Show the fingerprint of this home's channel and the folder of its keys."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.trust.publisher import fingerprint as fingerprint_of
+
+    row = {"fingerprint": fingerprint_of(session.home.channel)}
+    session.sink.rows("key", [row if fingerprint else {**row, "folder": str(session.home.keys)}])

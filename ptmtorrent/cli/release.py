@@ -1,0 +1,37 @@
+"""`release`: freeze what the store holds under a name, signed, into the home's own channel."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.session import Session, ask_passphrase
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent release 2026.11")
+def release(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Such as 2026.11.")],
+) -> None:
+    """Make a release of every snapshot in the store and sign it with the keys of `keys init`."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.model.ids import parse_release_name
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.trust.keys import load_keys
+    from ptmtorrent.workflows.release import release as run
+
+    release_name = parse_release_name(name)
+    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
+    made = run(release_name, session.home, keys, clock=read_clock, emit=session.sink.emit)
+    row = {
+        "name": made.name,
+        "content_root": f"b3:{made.content_root}",
+        "sequence": made.sequence,
+        "packages": made.totals.packages,
+        "files": made.totals.files,
+        "bytes": made.totals.raw,
+        "stored": made.totals.stored,
+    }
+    session.sink.rows("release", [row])

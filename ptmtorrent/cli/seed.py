@@ -1,0 +1,32 @@
+"""`seed`: offer the volumes of a channel directory to the swarm."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.session import Session, stopping
+from ptmtorrent.cli.values import parse_address
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent seed --channel /srv/www/channel --listen 0.0.0.0:6881")
+def seed(
+    ctx: typer.Context,
+    channel: Annotated[Path | None, typer.Option(metavar="DIR", help="A channel directory; this home's own.")] = None,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where peers reach us; port 0: any.")
+    ] = "0.0.0.0:6881",
+) -> None:
+    """Seed every volume of a channel, v1 and v2 torrent from the same bytes, until stopped."""
+    session: Session = ctx.obj
+    host, port = parse_address(listen, any_port=True)
+
+    from ptmtorrent.workflows.seed import seed as run
+
+    def ready(actual: int) -> None:
+        session.sink.rows("listening", [{"address": f"{host}:{actual}"}])
+
+    with stopping() as stop:
+        run(channel or session.home.channel, listen=(host, port), emit=session.sink.emit, stop=stop, ready=ready)

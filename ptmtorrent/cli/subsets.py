@@ -1,0 +1,28 @@
+"""`subsets`: the named parts of a release."""
+
+import typer
+
+from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli.session import Session
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent subsets --release 2026.11")
+def subsets(ctx: typer.Context, channel: ChannelOption = None, release: ReleaseOption = None) -> None:
+    """List the subsets of a release: packages, files, bytes, and how much is stored and read for them."""
+    session: Session = ctx.obj
+    opened = open_wanted(session, channel, release)
+    rows = [
+        {
+            "subset": subset.name,
+            "packages": subset.packages,
+            "files": subset.files,
+            "bytes": subset.bytes,
+            "stored": subset.stored,
+            "packs_bytes": subset.packs_bytes,
+            "query": subset.query,
+        }
+        for subset in opened.release.subsets
+    ]
+    session.sink.rows("subset", rows)

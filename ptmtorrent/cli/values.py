@@ -1,0 +1,77 @@
+"""How sizes, addresses and lists are typed, and how sizes are shown.
+
+Sizes are decimal unless they say `iB`: `10GB` is 10,000,000,000 bytes, `10GiB` is 10,737,418,240.
+"""
+
+import re
+from collections.abc import Sequence
+
+from ptmtorrent.errors import UsageError
+
+_UNITS = "kmgtp"
+_SIZE = re.compile(rf"([0-9]{{1,15}})(?:\.([0-9]{{1,9}}))?\s*(?:([{_UNITS}])(i)?)?b?", re.IGNORECASE)
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")
+MAX_PORT = 65535
+
+
+def parse_size(text: str) -> int:
+    """Read `500M`, `10GB` or `1.5GiB` as bytes.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"`{text}` is not a size", hint="write a number and a unit, such as `500MB` or `1.5GiB`")
+    whole, fraction, unit, binary = match.groups()
+    power = _UNITS.index(unit.lower()) + 1 if unit else 0
+    factor: int = (1024 if binary else 1000) ** power
+    parts: int = 10 ** len(fraction or "")
+    return int(whole) * factor + int(fraction or 0) * factor // parts
+
+
+def parse_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
+    """Read `HOST:PORT` or `[IPV6]:PORT`; port 0 (any that is free) only where `any_port` says so.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _ADDRESS.fullmatch(text.strip())
+    port = int(match[3]) if match else -1
+    if match is None or not (0 if any_port else 1) <= port <= MAX_PORT:
+        raise UsageError(
+            f"`{text}` is not an address", hint="write HOST:PORT, such as `127.0.0.1:6881` or `[::1]:6881`"
+        )
+    return match[1] or match[2], port
+
+
+def parse_choices(text: str | None, choices: Sequence[str], option: str) -> tuple[str, ...]:
+    """Read a comma-separated list, each item one of `choices`; nothing gives none.
+
+    Raises:
+        UsageError: an item that is not a choice.
+    """
+    items = tuple(item.strip() for item in (text or "").split(",") if item.strip())
+    for item in items:
+        if item not in choices:
+            known = ", ".join(f"`{choice}`" for choice in choices)
+            raise UsageError(f"`{option}` cannot be `{item}`", hint=f"choose from {known}, joined by commas")
+    return items
+
+
+def spell_size(size: float) -> str:
+    """Spell bytes for reading: `512 B`, `1.5 MB`, `2.3 GB` (decimal units)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} PB"
+
+
+def spell_seconds(seconds: float) -> str:
+    """Spell a duration for reading: `3.1 s`, `4 min 10 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,202 @@
+"""Settings and where each came from: flag, environment, project file, user file, default, in that order.
+
+A project file is `ptmtorrent.toml` in the folder the program is started in; the user file is `config.toml` in the
+platform's folder for such files. Both look like this::
+
+    home = "/data/ptmtorrent"
+    channel = "https://example.org/channel/"
+    transport = "auto"
+    format = "auto"
+    jobs = 4
+
+This is the only module that reads the environment. It imports nothing heavy: every verb goes through it.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ptmtorrent.errors import ConfigError
+
+FORMATS = ("auto", "human", "json", "quiet")
+TRANSPORTS = ("auto", "torrent", "http", "local")
+MAX_JOBS = 64
+PROJECT_FILE = "ptmtorrent.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of a run; `origins` says, by name, where each came from.
+
+    Secrets (`hf_token`, `key_passphrase`) come from the environment only.
+    """
+
+    home: Path
+    format: str
+    channel: str | None
+    transport: str
+    jobs: int
+    hf_token: str | None = field(repr=False)
+    key_passphrase: str | None = field(repr=False)
+    origins: Mapping[str, str]
+
+    def with_flags(self, **flags: str | int | None) -> "Settings":
+        """Return these settings with the flags that were given (are not None) above everything else.
+
+        Raises:
+            ConfigError: a value that the setting cannot have.
+        """
+        given = {name: value for name, value in flags.items() if value is not None}
+        values: dict[str, Any] = {
+            name: _check(name, value, f"flag --{name}", Path.cwd()) for name, value in given.items()
+        }
+        return replace(self, origins={**self.origins, **{name: f"flag --{name}" for name in given}}, **values)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """The settings of one origin: how it is called in errors, where relative paths start, and the raw values."""
+
+    origin: Callable[[str], str]
+    folder: Path
+    values: Mapping[str, object]
+
+
+def load_settings(
+    flags: Mapping[str, str | int | None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    user_file: Path | None = None,
+) -> Settings:
+    """Return the settings in force. Environment, folder and user file are the process's own where they are not given.
+
+    Raises:
+        ConfigError: a malformed file, an unknown key or a value that the setting cannot have; names file and key.
+    """
+    environment = os.environ if environment is None else environment
+    folder = folder or Path.cwd()
+    user_file = user_file or _default_user_file()
+    layers = (
+        _Layer("default".format, folder, _defaults()),
+        _file_layer(user_file, "user file"),
+        _file_layer(folder / PROJECT_FILE, "project file"),
+        _Layer(lambda name: f"environment {_variable(name)}", folder, _of_environment(environment)),
+        _Layer("flag --{}".format, folder, {name: value for name, value in flags.items() if value is not None}),
+    )
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for name, value in layer.values.items():
+            values[name] = _check(name, value, layer.origin(name), layer.folder)
+            origins[name] = layer.origin(name)
+    for name, variable in (("hf_token", "HF_TOKEN"), ("key_passphrase", "PTMTORRENT_KEY_PASSPHRASE")):
+        values[name] = environment.get(variable) or None
+        origins[name] = f"environment {variable}" if values[name] else "default"
+    return Settings(origins=origins, **values)
+
+
+def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Guess the output format before anything is parsed, so that even a usage error comes out in it."""
+    environment = os.environ if environment is None else environment
+    asked = environment.get("PTMTORRENT_FORMAT", "auto")
+    for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
+        name, _, value = argument.partition("=")
+        if name == "--format":
+            asked = value or following
+    return asked if asked in FORMATS else "auto"
+
+
+def _check(name: str, value: object, origin: str, folder: Path) -> object:
+    check = _CHECKS.get(name)
+    if check is None:
+        raise ConfigError(f"{origin}: there is no setting `{name}`", hint=f"the settings are {_listed(_CHECKS)}")
+    checked = check(value, folder)
+    if checked is None and value is not None:
+        raise ConfigError(f"{origin}: `{value}` is not a value of `{name}`", hint=f"`{name}` is {_EXPECTED[name]}")
+    return checked
+
+
+def _check_home(value: object, folder: Path) -> Path | None:
+    return folder / Path(value).expanduser() if isinstance(value, str) and value else None
+
+
+def _check_channel(value: object, folder: Path) -> str | None:
+    if not isinstance(value, str) or not value:
+        return None
+    return value if ":" in value else str(folder / Path(value).expanduser())
+
+
+def _check_jobs(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if type(value) is int and 1 <= value <= MAX_JOBS else None
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[object, Path], str | None]:
+    return lambda value, _: value if isinstance(value, str) and value in choices else None
+
+
+def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+_CHECKS: dict[str, Callable[[object, Path], object]] = {
+    "home": _check_home,
+    "format": _one_of(FORMATS),
+    "channel": _check_channel,
+    "transport": _one_of(TRANSPORTS),
+    "jobs": _check_jobs,
+}
+_EXPECTED = {
+    "home": 'a folder, such as "/data/ptmtorrent"',
+    "format": f"one of {_listed(FORMATS)}",
+    "channel": 'a URL or a folder, such as "https://example.org/channel/"',
+    "transport": f"one of {_listed(TRANSPORTS)}",
+    "jobs": f"a whole number from 1 to {MAX_JOBS}",
+}
+
+
+def _variable(name: str) -> str:
+    return f"PTMTORRENT_{name.upper()}"
+
+
+def _of_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    return {name: environment[_variable(name)] for name in _CHECKS if environment.get(_variable(name))}
+
+
+def _file_layer(file: Path, kind: str) -> _Layer:
+    return _Layer(lambda _: f"{kind} `{file}`", file.parent, _read_toml(file))
+
+
+def _read_toml(file: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"`{file}` is not valid TOML: {error}", hint=f"mend or remove `{file}`") from error
+    except OSError as error:
+        raise ConfigError(f"`{file}` cannot be read: {error.strerror}") from error
+
+
+def _defaults() -> dict[str, object]:
+    from platformdirs import user_data_path
+
+    return {
+        "home": str(user_data_path("ptmtorrent")),
+        "format": "auto",
+        "channel": None,
+        "transport": "auto",
+        "jobs": 4,
+    }
+
+
+def _default_user_file() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path("ptmtorrent") / "config.toml"

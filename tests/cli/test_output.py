@@ -1,0 +1,131 @@
+"""The sinks: data on stdout, talk on stderr, one JSON object a line."""
+
+import io
+import json
+import threading
+
+import pytest
+
+from ptmtorrent.cli.human import HumanSink
+from ptmtorrent.cli.output import JsonSink, QuietSink, printable
+from ptmtorrent.errors import NotFound
+from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
+
+EVENTS = (
+    PlanMade(packages=2, files=3, bytes=4000, bytes_to_move=1000, requests=1, disk=5000),
+    Progress(
+        step="fetch", bytes=10, bytes_total=20, packages=1, packages_total=2, bytes_per_second=5.0, eta_seconds=2.0
+    ),
+    Result(package="hf:org/name", status="ok", path="/models/org/name", bytes=10),
+    Result(package="hf:org/gated", status="impossible", reason="it is gated"),
+    Note(message="the sample channel is used"),
+    Summary(packages=2, files=3, bytes=4000, bytes_moved=1000, seconds=1.5, failed=1, sources={"http": 1000}),
+)
+ERROR = NotFound("no package `hf:org/nane`", hint="did you mean `hf:org/name`?")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def new_human(talk: io.StringIO | None = None, *, aligned: bool = False) -> tuple[HumanSink, io.StringIO, io.StringIO]:
+    out, talk = io.StringIO(), talk or io.StringIO()
+    clock = iter(range(0, 1000, 2))
+    return HumanSink(out, talk, aligned=aligned, monotonic=lambda: float(next(clock))), out, talk
+
+
+def test_every_event_is_one_json_line_with_its_type() -> None:
+    out = io.StringIO()
+    sink = JsonSink(out)
+    for event in EVENTS:
+        sink.emit(event)
+    sink.rows("package", [{"package": "hf:org/name", "files": 3}])
+    sink.error(ERROR)
+
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+
+    assert [line["type"] for line in lines] == [
+        *("plan", "progress", "result", "result", "note", "summary"),
+        *("package", "error"),
+    ]
+    assert lines[-1] == {"type": "error", "code": 12, "message": ERROR.message, "hint": ERROR.hint}
+    assert lines[5]["bytes_moved"] == 1000
+
+
+def test_lines_of_many_threads_do_not_mix() -> None:
+    out = io.StringIO()
+    sink = JsonSink(out)
+    threads = [threading.Thread(target=lambda: [sink.emit(EVENTS[2]) for _ in range(50)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([json.loads(line) for line in out.getvalue().splitlines()]) == 200
+
+
+def test_people_get_places_on_stdout_and_everything_else_on_stderr() -> None:
+    sink, out, talk = new_human()
+    for event in EVENTS:
+        sink.emit(event)
+    sink.error(ERROR)
+
+    assert out.getvalue() == "hf:org/name\t/models/org/name\n"
+    assert talk.getvalue().splitlines() == [
+        "plan: 2 packages, 3 files, 4.0 kB; 1.0 kB to move in 1 request, 5.0 kB of disk",
+        "fetch: 10 B of 20 B, 1 of 2 packages, 5 B/s, 2.0 s left",
+        "impossible: hf:org/gated: it is gated",
+        "note: the sample channel is used",
+        "done: 2 packages, 1 failed, 3 files, 4.0 kB; 1.0 kB moved in 1.5 s",
+        "  1.0 kB from http",
+        "error: no package `hf:org/nane`",
+        "  did you mean `hf:org/name`?",
+    ]
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
+    sink, _, talk = new_human()
+    for _ in range(6):  # the clock moves two seconds a reading
+        sink.emit(EVENTS[1])
+    assert len(talk.getvalue().splitlines()) == 2
+
+
+def test_progress_on_a_terminal_is_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    sink, out, talk = new_human(Terminal())
+    for event in EVENTS:
+        sink.emit(event)
+    sink.close()
+    assert "fetch: 10 B of 20 B" in talk.getvalue()
+    assert "impossible: hf:org/gated" in talk.getvalue()
+    assert talk.getvalue().count("\x1b[?25l") == talk.getvalue().count("\x1b[?25h")
+    assert out.getvalue() == "hf:org/name\t/models/org/name\n"
+
+
+def test_rows_are_a_table_for_eyes_and_tabs_for_pipes() -> None:
+    rows = [{"package": "hf:org/name", "task": None}, {"package": "hf:o/n", "task": ["a", "b"]}]
+    sink, out, _ = new_human(aligned=True)
+    sink.rows("package", rows)
+    piped, lines, _ = new_human()
+    piped.rows("package", rows)
+    piped.rows("package", [])
+    assert out.getvalue() == "package      task\nhf:org/name  -\nhf:o/n       a,b\n"
+    assert lines.getvalue() == "hf:org/name\t-\nhf:o/n\ta,b\n"
+
+
+def test_quiet_prints_places_first_columns_and_errors_only() -> None:
+    out, talk = io.StringIO(), io.StringIO()
+    sink = QuietSink(out, talk)
+    for event in EVENTS:
+        sink.emit(event)
+    sink.rows("package", [{"package": "hf:org/name", "files": 3}])
+    sink.error(ERROR)
+    sink.close()
+    assert out.getvalue() == "/models/org/name\nhf:org/name\n"
+    assert talk.getvalue() == "error: no package `hf:org/nane`\n"
+
+
+def test_names_a_stream_cannot_take_are_escaped() -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    assert printable("naïve \udcff", ascii_only) == "na\\xefve \\udcff"
+    assert printable("naïve", io.StringIO()) == "naïve"

@@ -1,0 +1,25 @@
+"""What every test gets: an environment without anybody's settings, and the ends of a home."""
+
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.paths import Home
+
+FOREIGN = ("PTMTORRENT_HOME", "PTMTORRENT_FORMAT", "PTMTORRENT_CHANNEL", "PTMTORRENT_TRANSPORT", "PTMTORRENT_JOBS")
+SECRETS = ("PTMTORRENT_KEY_PASSPHRASE", "HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in (*FOREIGN, *SECRETS):
+        monkeypatch.delenv(name, raising=False)
+    nobody = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(nobody / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(nobody / "data"))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home that holds nothing yet."""
+    return Home(tmp_path / "home")

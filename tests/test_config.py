@@ -1,0 +1,97 @@
+"""Settings: flag, environment, project file, user file, default."""
+
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.config import Settings, format_asked, load_settings
+from ptmtorrent.errors import ConfigError
+
+
+def load(folder: Path, environment: dict[str, str] | None = None, **flags: str | int | None) -> Settings:
+    return load_settings(flags, environment=environment or {}, folder=folder, user_file=folder / "user.toml")
+
+
+def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
+    (tmp_path / "user.toml").write_text('jobs = 2\ntransport = "http"\nformat = "json"\nchannel = "http://user/"\n')
+    (tmp_path / "ptmtorrent.toml").write_text('transport = "local"\nformat = "quiet"\nchannel = "http://project/"\n')
+    environment = {"PTMTORRENT_FORMAT": "human", "PTMTORRENT_CHANNEL": "http://environment/"}
+
+    settings = load(tmp_path, environment, channel="http://flag/")
+
+    assert settings.channel == "http://flag/"
+    assert settings.format == "human"
+    assert settings.transport == "local"
+    assert settings.jobs == 2
+    assert settings.origins == {
+        "home": "default",
+        "channel": "flag --channel",
+        "format": "environment PTMTORRENT_FORMAT",
+        "transport": f"project file `{tmp_path / 'ptmtorrent.toml'}`",
+        "jobs": f"user file `{tmp_path / 'user.toml'}`",
+        "hf_token": "default",
+        "key_passphrase": "default",
+    }
+
+
+def test_a_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
+    settings = load(tmp_path, jobs=None)
+    assert settings.with_flags(jobs=None).origins["jobs"] == "default"
+    assert settings.with_flags(jobs=9).jobs == 9
+
+
+def test_a_relative_home_starts_at_the_file_that_says_it(tmp_path: Path) -> None:
+    (tmp_path / "ptmtorrent.toml").write_text('home = "data"\nchannel = "served"\n')
+    settings = load(tmp_path)
+    assert settings.home == tmp_path / "data"
+    assert settings.channel == str(tmp_path / "served")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('hom = "x"', ["`hom`", "user.toml"]),
+        ("jobs = 0", ["`jobs`", "user.toml"]),
+        ("jobs = true", ["`jobs`", "user.toml"]),
+        ("home = 3", ["`home`", "user.toml"]),
+        ('transport = "pigeon"', ["`pigeon`", "user.toml"]),
+        ("jobs = [", ["not valid TOML", "user.toml"]),
+        ('hf_token = "secret"', ["`hf_token`", "user.toml"]),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key(tmp_path: Path, text: str, words: list[str]) -> None:
+    (tmp_path / "user.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert all(word in caught.value.message for word in words)
+
+
+def test_a_bad_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, {"PTMTORRENT_JOBS": "many"})
+    assert "PTMTORRENT_JOBS" in caught.value.message
+
+
+def test_secrets_are_read_from_the_environment_and_not_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, {"HF_TOKEN": "hf_secret", "PTMTORRENT_KEY_PASSPHRASE": "word"})
+    assert (settings.hf_token, settings.key_passphrase) == ("hf_secret", "word")
+    assert "hf_secret" not in repr(settings)
+    assert "word" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "form"),
+    [
+        (["list"], {}, "auto"),
+        (["--format", "json", "list"], {}, "json"),
+        (["--format=quiet"], {"PTMTORRENT_FORMAT": "json"}, "quiet"),
+        (["list"], {"PTMTORRENT_FORMAT": "json"}, "json"),
+        (["--format", "xml"], {}, "auto"),
+        (["--format"], {}, "auto"),
+        ([], {}, "auto"),
+    ],
+)
+def test_the_format_is_known_before_anything_is_parsed(
+    arguments: list[str], environment: dict[str, str], form: str
+) -> None:
+    assert format_asked(arguments, environment) == form
