@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from ptmtorrent.demo.bulk import bulk_packages
 from ptmtorrent.demo.families import BASE, INK, MINI
 from ptmtorrent.demo.hub.faults import Faults, Quota
 from ptmtorrent.demo.package import Package
@@ -162,17 +163,13 @@ def test_quota_answers_429_with_how_long_to_wait(packages: dict[str, Package]) -
     assert caught.value.response.headers["Retry-After"] == "61"
 
 
-def test_client_resumes_a_dropped_connection_by_range(packages: dict[str, Package], tmp_path: Path) -> None:
-    with SampleHub([packages[BASE]], faults=Faults(drop_after=100_000)) as hub:
-        path = hf_hub_download(BASE, "model.safetensors", endpoint=hub.endpoint, cache_dir=tmp_path, token=False)
+def test_client_resumes_a_dropped_connection_by_range(tmp_path: Path) -> None:
+    (package,) = bulk_packages(1, 24 << 20)  # the client keeps what came in whole chunks of 10 MiB
+    with SampleHub([package], faults=Faults(drop_after=15 << 20)) as hub:
+        folder = snapshot_download(package.name, endpoint=hub.endpoint, local_dir=tmp_path, token=False)
         ranges = [exchange.range for exchange in hub.log.exchanges("lfs")]
-    assert len(ranges) == 2
-    assert (ranges[1] or "").startswith("bytes=")
-    assert Path(path).read_bytes() == next(
-        b"".join(file.content.chunks(0, file.content.size))
-        for file in packages[BASE].files
-        if file.path == "model.safetensors"
-    )
+    assert ranges == [None, f"bytes={10 << 20}-"]
+    assert_equal_files(Path(folder), package)
 
 
 def test_vanished_package_is_listed_and_gone(packages: dict[str, Package], tmp_path: Path) -> None:
