@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, StoreError, TrustError
+from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.store.durable import disk_errors_but_missing, write_file
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, parse_fingerprint
@@ -43,12 +43,19 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 def normalise(location: str) -> str:
     """Return the one spelling of a location: an absolute path, or a URL without a slash at its end.
 
-    `file:` URLs become paths, so that a folder is one channel however it was named.
+    `file:` URLs become paths, so that a folder is one channel however it was named; scheme and host are lowercase.
+
+    Raises:
+        UsageError: it looks like a URL and is none.
     """
-    if location.startswith("file:"):
-        location = unquote(urlsplit(location).path)
-    if _SCHEME.match(location):
-        return location.rstrip("/")
+    try:
+        parts = urlsplit(location)
+    except ValueError as error:
+        raise UsageError(f"`{location}` is neither a URL nor a folder: {error}") from error
+    if parts.scheme == "file":
+        location = unquote(parts.path)
+    elif _SCHEME.match(location):
+        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
     return os.path.abspath(location)  # noqa: PTH100  # resolve() would follow links, and `..` must still go
 
 

@@ -1,0 +1,189 @@
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import minisign
+import pytest
+
+from ptmtorrent.errors import ConfigError, IntegrityError, TrustError, UsageError
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.store import durable
+from ptmtorrent.trust import publisher
+from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
+from ptmtorrent.trust.keys import Keys
+from ptmtorrent.trust.publisher import publish_release_metadata
+from tests.trust.channels import NOW, new_keys, open_newest, publish, write_release
+
+
+def signed(channel: Path, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((channel / "metadata" / name).read_bytes())["signed"]
+    return document
+
+
+def test_the_first_release_makes_a_channel_that_opens(channel: Path, keys: Keys, tmp_path: Path) -> None:
+    publish(channel, keys, "2026.11", 1)
+    assert open_newest(channel, tmp_path / "state").release.name == "2026.11"
+
+
+def test_earlier_releases_stay_listed(channel: Path, keys: Keys, tmp_path: Path) -> None:
+    publish(channel, keys, "2026.11", 1)
+    publish(channel, keys, "2026.12", 2)
+    assert open_newest(channel, tmp_path / "state", release="2026.11").sequence == 1
+    assert open_newest(channel, tmp_path / "state").sequence == 2
+
+
+def test_only_the_timestamp_is_ever_rewritten(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "2026.11", 1)
+    before = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
+    publish(channel, keys, "2026.12", 2)
+    changed = [path.relative_to(channel) for path, data in before.items() if path.read_bytes() != data]
+    assert changed == [Path("metadata/timestamp.json")]
+
+
+def test_versions_increase_with_each_release(channel: Path, keys: Keys) -> None:
+    for sequence in (1, 2, 3):
+        publish(channel, keys, f"r{sequence}", sequence)
+        timestamp = signed(channel, "timestamp.json")
+        assert timestamp["version"] == timestamp["meta"]["snapshot.json"]["version"] == sequence
+
+
+def test_expiries_are_those_of_the_adr(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    lives = {
+        name: signed(channel, name)["expires"]
+        for name in ("1.root.json", "1.targets.json", "1.snapshot.json", "timestamp.json")
+    }
+    assert lives == {
+        "1.root.json": "2028-11-19T12:00:00Z",
+        "1.targets.json": "2027-11-20T12:00:00Z",
+        "1.snapshot.json": "2027-11-20T12:00:00Z",
+        "timestamp.json": "2026-12-20T12:00:00Z",
+    }
+
+
+def test_publishing_the_same_bytes_again_changes_nothing(channel: Path, keys: Keys) -> None:
+    path = publish(channel, keys, "r1", 1)
+    before = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
+    publish_release_metadata(channel, keys, path, ReleaseName("r1"), 1, NOW + timedelta(days=1))
+    assert {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()} == before
+
+
+def test_a_published_release_cannot_change(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    with pytest.raises(UsageError, match="never changes"):
+        publish(channel, keys, "r1", 2)
+
+
+@pytest.mark.parametrize("sequence", [1, 3])
+def test_a_sequence_that_does_not_rise_is_refused(channel: Path, keys: Keys, sequence: int) -> None:
+    publish(channel, keys, "r1", 3)
+    with pytest.raises(UsageError, match="sequence"):
+        publish(channel, keys, "r2", sequence)
+
+
+def test_a_release_json_of_another_name_is_not_signed(channel: Path, keys: Keys) -> None:
+    path = write_release(channel, "r1", 1)
+    with pytest.raises(IntegrityError, match="expected `r2`"):
+        publish_release_metadata(channel, keys, path, ReleaseName("r2"), 1, NOW)
+    assert not (channel / "metadata").exists()
+
+
+def test_the_minisign_signature_covers_release_json_and_its_comment(channel: Path, keys: Keys) -> None:
+    path = publish(channel, keys, "r1", 1)
+    public = minisign.PublicKey.from_file(channel / "keys" / "minisign.pub")
+    signature = minisign.Signature.from_file(f"{path}.minisig")
+    public.verify_file(path, signature)
+    assert signature.trusted_comment == "ptmtorrent release r1 sequence 1"
+
+
+def test_other_keys_cannot_go_on_with_a_channel(channel: Path, keys: Keys, tmp_path: Path) -> None:
+    publish(channel, keys, "r1", 1)
+    with pytest.raises(ConfigError, match="root key"):
+        publish(channel, new_keys(tmp_path / "other"), "r2", 2)
+
+
+@pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
+def test_strange_metadata_is_never_signed_again(channel: Path, keys: Keys, name: str) -> None:
+    publish(channel, keys, "r1", 1)
+    path = channel / "metadata" / name
+    path.write_bytes(path.read_bytes().replace(b'"version":1}', b'"version":7}'))
+    with pytest.raises(TrustError, match="does not hold"):
+        publish(channel, keys, "r2", 2)
+
+
+def test_missing_metadata_is_never_guessed(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    (channel / "metadata" / "1.targets.json").unlink()
+    with pytest.raises(TrustError, match=r"1\.targets\.json"):
+        publish(channel, keys, "r2", 2)
+
+
+def test_the_timestamp_is_written_last(channel: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def write(path: Path, data: bytes) -> None:
+        written.append(path.name)
+        durable.write_file(path, data)
+
+    monkeypatch.setattr(publisher, "write_file", write)
+    publish(channel, keys, "r1", 1)
+    assert written[-3:] == ["1.targets.json", "1.snapshot.json", "timestamp.json"]
+    assert sorted(written[:-3]) == ["1.root.json", "minisign.pub", "release.json.minisig"]
+
+
+class PowerCut(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("survived", range(6))
+def test_a_crash_before_any_write_leaves_the_old_channel_and_running_again_finishes(
+    channel: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    publish(channel, keys, "r1", 1)
+    done: list[Path] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if len(done) == survived:
+            raise PowerCut
+        done.append(path)
+        durable.write_file(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publisher, "write_file", write)
+        try:
+            publish(channel, keys, "r2", 2)
+        except PowerCut:
+            assert open_newest(channel, tmp_path / "one").release.name == "r1"
+    publish(channel, keys, "r2", 2)
+    assert open_newest(channel, tmp_path / "one").release.name == "r2"
+    assert open_newest(channel, tmp_path / "two", release="r1").sequence == 1
+
+
+@pytest.mark.parametrize("survived", range(6))
+def test_a_crash_while_the_first_release_is_signed_can_be_finished(
+    channel: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    done: list[Path] = []
+
+    def write(path: Path, data: bytes) -> None:
+        if len(done) == survived:
+            raise PowerCut
+        done.append(path)
+        durable.write_file(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publisher, "write_file", write)
+        with pytest.raises(PowerCut):
+            publish(channel, keys, "r1", 1)
+    publish(channel, keys, "r1", 1, NOW + timedelta(hours=1))
+    assert open_newest(channel, tmp_path / "state", now=NOW + timedelta(hours=1)).release.name == "r1"
+
+
+def test_the_fingerprint_is_the_same_of_folder_and_root(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    first = fingerprint(channel)
+    publish(channel, keys, "r2", 2)
+    assert first == fingerprint(channel) == fingerprint(read_first_root(channel))
+    assert first.startswith("b3:")
+    assert len(first) == 67
