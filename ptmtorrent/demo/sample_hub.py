@@ -9,6 +9,7 @@ Source: Hugging Face Hub API documentation, and the requests that huggingface_hu
 
 import argparse
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -152,9 +153,9 @@ def serve(packages: Iterable[Package], ready: Callable[[str], None], stop: threa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the hub as a process of its own: `python -m ptmtorrent.demo.sample_hub --port-file FILE`."""
+    """Run the hub as a process of its own: `python -m ptmtorrent.demo.sample_hub`, which prints its endpoint."""
     parser = argparse.ArgumentParser(prog="sample_hub", description="A Hugging Face hub of sample packages.")
-    parser.add_argument("--port-file", type=Path, required=True, help="write the endpoint here once it answers")
+    parser.add_argument("--port-file", type=Path, help="write the endpoint here as well, once it answers")
     parser.add_argument("--folder", action="append", default=[], metavar="NAME=PATH", help="serve a folder as NAME")
     parser.add_argument("--bulk", nargs=2, type=int, metavar=("COUNT", "BYTES"), help="serve generated large packages")
     options = parser.parse_args(arguments)
@@ -168,7 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     serve(packages or sample_packages(), lambda endpoint: _announce(options.port_file, endpoint), stop)
 
 
-def _announce(path: Path, endpoint: str) -> None:
+def _announce(path: Path | None, endpoint: str) -> None:
+    sys.stdout.write(f"{endpoint}\n")
+    sys.stdout.flush()
+    if path is None:
+        return
     temporary = path.with_name(f"{path.name}.new")
     temporary.write_text(endpoint)
     temporary.rename(path)
