@@ -61,6 +61,9 @@ def read_first_root(channel: Path) -> bytes:
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"`{channel}` is not a channel: it has no `{FIRST_ROOT}`") from error
+        raise NotFound(
+            f"`{channel}` is not a channel: it has no `{FIRST_ROOT}`",
+            hint="a channel gets its root with its first release: `ptmtorrent release NAME`",
+        ) from error
     except OSError as error:
         raise disk_error(error, path) from error

@@ -1,7 +1,7 @@
 """The four signed documents of a channel, built and signed in memory. No I/O, no clock of its own.
 
 Expiry is what bounds how long a mirror can hide news: the timestamp is renewed often by a key that is online, the
-others seldom by keys that need not be (docs/adr/0001-small-tuf-over-hashes.md).
+others seldom by keys that need not be (docs/adr/0001-small-tuf-over-merkle-release.md).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,11 +19,13 @@ ROOT_LIFE = timedelta(days=730)
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=365)
 TIMESTAMP_LIFE = timedelta(days=30)
+SPEC = "1.0.31"
+"""The version of the TUF specification the documents name; written out, so that a newer library writes equal bytes."""
 
 
 def sign_first_root(keys: Keys, now: datetime) -> bytes:
     """Return root 1: which key speaks for which role, one signature needed of each."""
-    root = Root(version=1, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
+    root = Root(version=1, spec_version=SPEC, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
     for role in ROLES:
         root.add_key(keys.signers[role].public_key, role)
     return _sign(root, keys, "root")
@@ -31,19 +33,22 @@ def sign_first_root(keys: Keys, now: datetime) -> bytes:
 
 def sign_targets(keys: Keys, version: int, targets: dict[str, TargetFile], now: datetime) -> bytes:
     """Return the targets document that lists `targets`."""
-    return _sign(Targets(version=version, expires=_expiry(now, TARGETS_LIFE), targets=targets), keys, "targets")
+    signed = Targets(version=version, spec_version=SPEC, expires=_expiry(now, TARGETS_LIFE), targets=targets)
+    return _sign(signed, keys, "targets")
 
 
 def sign_snapshot(keys: Keys, version: int, targets: MetaFile, now: datetime) -> bytes:
     """Return the snapshot that names one version of targets."""
     meta = {"targets.json": targets}
-    return _sign(Snapshot(version=version, expires=_expiry(now, SNAPSHOT_LIFE), meta=meta), keys, "snapshot")
+    signed = Snapshot(version=version, spec_version=SPEC, expires=_expiry(now, SNAPSHOT_LIFE), meta=meta)
+    return _sign(signed, keys, "snapshot")
 
 
 def sign_timestamp(keys: Keys, version: int, snapshot: MetaFile, now: datetime) -> bytes:
     """Return the timestamp that names one snapshot."""
-    timestamp = Timestamp(version=version, expires=_expiry(now, TIMESTAMP_LIFE), snapshot_meta=snapshot)
-    return _sign(timestamp, keys, "timestamp")
+    expires = _expiry(now, TIMESTAMP_LIFE)
+    signed = Timestamp(version=version, spec_version=SPEC, expires=expires, snapshot_meta=snapshot)
+    return _sign(signed, keys, "timestamp")
 
 
 def describe(version: int, data: bytes) -> MetaFile:
