@@ -5,7 +5,8 @@
     trust/pins.json              {"format":"ptmtorrent/pins","pins":{"https://models.example.org/ptm":"b3:…"},…}
     trust/<64 hex>/1.root.json   the root itself, so that opening the channel asks nobody for it
 
-Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person (docs/adr/0003-pins-not-first-use.md).
+Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person
+(docs/adr/0003-pins-not-first-use.md).
 """
 
 import os

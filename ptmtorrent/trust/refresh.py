@@ -69,7 +69,7 @@ def _our_errors(location: str, now: datetime) -> Iterator[None]:
     except DownloadHTTPError as error:
         raise NotFound(
             f"channel `{location}` cannot be opened: {error}",
-            hint="check the location: it may be no channel, or a mirror that does not hold all of one",
+            hint="check the location: it may be no channel, or a part of one",
         ) from error
     except DownloadLengthMismatchError as error:
         raise distrust(location, str(error)) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tuf.api.metadata import Metadata, Root
 
 from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model import canonical
@@ -135,6 +136,25 @@ def test_a_next_root_that_the_old_one_did_not_sign_is_refused(old_and_new: tuple
     (channel / "metadata" / "2.root.json").write_bytes(json.dumps(root).encode())
     with pytest.raises(TrustError, match="signature"):
         open_newest(channel, tmp_path / "state")
+
+
+def test_a_next_root_that_the_old_one_signed_is_followed(
+    old_and_new: tuple[Path, Path], keys: Keys, tmp_path: Path
+) -> None:
+    channel = shutil.copytree(old_and_new[1], tmp_path / "mirror")
+    metadata = channel / "metadata"
+    fresh = Keys(
+        signers={**keys.signers, "timestamp": new_keys(tmp_path / "k").signers["timestamp"]}, minisign=keys.minisign
+    )
+    root = Metadata[Root].from_bytes(roles.sign_first_root(fresh, NOW))
+    root.signed.version = 2
+    root.sign(keys.signers["root"])
+    (metadata / "2.root.json").write_bytes(root.to_bytes())
+    with pytest.raises(TrustError, match="signature"):
+        open_newest(channel, tmp_path / "state")
+    snapshot = roles.describe(2, (metadata / "2.snapshot.json").read_bytes())
+    (metadata / "timestamp.json").write_bytes(roles.sign_timestamp(fresh, 3, snapshot, NOW))
+    assert open_newest(channel, tmp_path / "state").sequence == 2
 
 
 def test_an_old_channel_is_refused_by_a_client_that_saw_a_newer_one(
