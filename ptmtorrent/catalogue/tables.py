@@ -4,6 +4,7 @@ The bytes follow from the rows and the version of DuckDB: one thread, rows in th
 extension and touches no file but the two it is given.
 """
 
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -19,6 +20,7 @@ from ptmtorrent.store import durable
 
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"
+_SPILL = ".spill"
 
 
 class TableWriter:
@@ -40,6 +42,7 @@ class TableWriter:
         for rows in (self._packages, self._files):
             rows.close()
             Path(rows.name).unlink(missing_ok=True)
+        shutil.rmtree(self._folder / _SPILL, ignore_errors=True)
 
     def add(self, capture: Capture, manifest: Manifest) -> None:
         """Add one package and its files. Packages come in the order of their names."""
@@ -100,7 +103,7 @@ def _write_table(path: Path, columns: dict[str, str]) -> Path:
         f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
     )
     try:
-        with connect(path.parent / ".spill") as database:
+        with connect(path.parent / _SPILL) as database:
             database.execute(query)
     except duckdb.Error as error:
         if "No space left" in str(error):

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import (
     ContentRoot,
     InfoHash,
@@ -63,7 +64,7 @@ class SubsetRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class VolumeRef(msgspec.Struct, frozen=True, kw_only=True):
     """A set of packs that is one torrent, twice: `v1` and `v2` over the same bytes (docs/formats/volume.md)."""
 
-    rights: str
+    rights: Rights
     level: int
     packs: int
     bytes: int

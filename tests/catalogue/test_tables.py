@@ -1,0 +1,157 @@
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable
+from ptmtorrent.catalogue.query import list_packages, open_locked
+from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
+from ptmtorrent.errors import IntegrityError, StoreError
+from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.model.subset import METADATA, POPULAR, wants
+from tests.model.generated import manifest_of, new_capture
+
+
+def members() -> list[tuple[Capture, Manifest]]:
+    facts: list[tuple[str, dict[str, object]]] = [
+        ("hf:a/many", {"downloads": 51, "likes": 3, "licence": "mit", "task": "fill-mask", "tags": ("x", "it's", "ü")}),
+        ("hf:b/few", {"downloads": 50, "modified": "2024-01-02T03:04:05.000Z"}),
+        ("hf:c/unknown", {"modified": "last tuesday"}),
+        ("onnx:vision/x", {"library": "onnx"}),
+    ]
+    contents = [("config.json", b"{}"), ("model.safetensors", b"weights"), ("empty", b"")]
+    return [(new_capture(name, **known), manifest_of(name, contents)) for name, known in facts]
+
+
+def write(folder: Path, rows: list[tuple[Capture, Manifest]]) -> tuple[Path, Path]:
+    with TableWriter(folder) as tables:
+        for capture, manifest in rows:
+            tables.add(capture, manifest)
+        return tables.finish()
+
+
+def ask(sql: str, table: Path) -> list[tuple[object, ...]]:
+    with open_locked(table) as database:
+        return database.execute(sql.replace("TABLE", f"read_parquet('{table}')")).fetchall()
+
+
+def test_the_tables_have_the_columns_of_their_format_page(tmp_path: Path) -> None:
+    packages, files = write(tmp_path, members())
+
+    for table, columns in ((packages, PACKAGE_COLUMNS), (files, FILE_COLUMNS)):
+        described = [(row[0], row[1]) for row in ask("DESCRIBE SELECT * FROM TABLE", table)]
+        assert described == list(columns.items())
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
+    once = [path.read_bytes() for path in write(tmp_path / "one", members())]
+    again = [path.read_bytes() for path in write(tmp_path / "two", members())]
+
+    assert once == again
+
+
+def test_what_a_hub_did_not_say_is_null_and_what_it_said_is_kept(tmp_path: Path) -> None:
+    packages, _ = write(tmp_path, members())
+
+    rows = ask("SELECT package, downloads, tags, strftime(modified, '%Y-%m-%d') FROM TABLE ORDER BY package", packages)
+
+    assert rows == [
+        ("hf:a/many", 51, ["x", "it's", "ü"], None),
+        ("hf:b/few", 50, [], "2024-01-02"),
+        ("hf:c/unknown", None, [], None),
+        ("onnx:vision/x", None, [], None),
+    ]
+
+
+def test_the_sql_of_popular_picks_what_its_rule_takes(tmp_path: Path) -> None:
+    packages, _ = write(tmp_path, members())
+    sql = POPULAR.query.rsplit(": ", 1)[1].replace("FROM packages", "FROM TABLE")
+
+    picked = {row[0] for row in ask(sql, packages)}
+
+    assert picked == {capture.package for capture, _ in members() if POPULAR.takes(capture)}
+    assert "hf:b/few" not in picked
+
+
+def test_the_sql_of_metadata_picks_the_files_its_rule_wants(tmp_path: Path) -> None:
+    _, files = write(tmp_path, members())
+    sql = METADATA.query.rsplit(": ", 1)[1].replace("FROM files", "FROM TABLE")
+
+    wanted = {
+        (manifest.package.package, file.name)
+        for _, manifest in members()
+        for file in manifest.files
+        if wants(METADATA.only, file)
+    }
+
+    assert set(ask(sql, files)) == wanted
+
+
+def test_tables_of_packages_without_files_can_be_written(tmp_path: Path) -> None:
+    capture = new_capture("hf:a/empty")
+
+    packages, files = write(tmp_path, [(capture, manifest_of("hf:a/empty", []))])
+
+    assert ask("SELECT files, bytes FROM TABLE", packages) == [(0, 0)]
+    assert ask("SELECT count(*) FROM TABLE", files) == [(0,)]
+
+
+def test_nothing_but_the_tables_is_left_behind(tmp_path: Path) -> None:
+    write(tmp_path, members())
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([PACKAGES, FILES])
+
+
+def test_a_folder_whose_name_has_a_quote_is_written_to(tmp_path: Path) -> None:
+    packages, _ = write(tmp_path / "it's", members())
+
+    assert len(list_packages(packages)) == 4
+
+
+def test_a_list_shows_the_packages_by_name(tmp_path: Path) -> None:
+    packages, _ = write(tmp_path, members())
+
+    listed = list_packages(packages)
+
+    assert [facts.package for facts in listed] == [capture.package for capture, _ in members()]
+    assert (listed[0].licence, listed[0].files, listed[0].bytes) == ("mit", 3, 9)
+
+
+def test_a_damaged_table_is_an_integrity_error(tmp_path: Path) -> None:
+    table = tmp_path / PACKAGES
+    table.write_bytes(b"PAR1 not really")
+
+    with pytest.raises(IntegrityError, match="table of packages"):
+        list_packages(table)
+
+
+def test_a_table_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / PACKAGES).mkdir()
+
+    with pytest.raises(StoreError):
+        write(tmp_path, members())
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SET lock_configuration=false",
+        "SET enable_external_access=true",
+        "INSTALL httpfs",
+        "ATTACH '{folder}/x.db'",
+    ],
+)
+def test_a_locked_database_reads_its_tables_and_touches_nothing_else(tmp_path: Path, sql: str) -> None:
+    packages, _ = write(tmp_path, members())
+
+    with open_locked(packages) as database, pytest.raises(duckdb.Error):
+        database.execute(sql.format(folder=tmp_path))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([PACKAGES, FILES])
+
+
+def test_a_path_that_is_not_utf8_is_spelled_with_escapes() -> None:
+    assert readable("caf\udce9/ü.txt") == "caf\\xe9/ü.txt"
