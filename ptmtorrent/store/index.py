@@ -1,0 +1,314 @@
+"""The store's index: which object lies where, which whole files are known, what was captured.
+
+A convenience, never the truth: everything in it can be found again in the packs. SQLite in WAL mode, so that others
+read while one writes; ids are kept as 32 bytes. Calls must not overlap: the store makes them under its lock.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
+from ptmtorrent.model.capture import Capture, Rights
+from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
+from ptmtorrent.store.classes import OBJECT_KINDS, RIGHTS
+from ptmtorrent.store.files import StoredFile
+from ptmtorrent.store.records import Entry
+
+_TABLES = """
+CREATE TABLE packs (
+    row INTEGER PRIMARY KEY, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL, rights INTEGER NOT NULL);
+CREATE TABLE objects (
+    id BLOB PRIMARY KEY, pack INTEGER NOT NULL REFERENCES packs, at INTEGER NOT NULL, stored INTEGER NOT NULL,
+    raw INTEGER NOT NULL, codec INTEGER NOT NULL, kind INTEGER NOT NULL, base BLOB) WITHOUT ROWID;
+CREATE INDEX objects_by_pack ON objects (pack);
+CREATE TABLE files (
+    blake3 BLOB PRIMARY KEY, sha256 BLOB NOT NULL, git_sha1 BLOB, size INTEGER NOT NULL, cutter TEXT NOT NULL,
+    objects BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX files_by_sha256 ON files (sha256);
+CREATE INDEX files_by_git_sha1 ON files (git_sha1);
+CREATE TABLE captures (
+    row INTEGER PRIMARY KEY, object BLOB NOT NULL UNIQUE, snapshot BLOB NOT NULL, package TEXT NOT NULL,
+    captured TEXT NOT NULL, data BLOB NOT NULL);
+PRAGMA user_version = 1;
+"""
+_VERSION = 1
+_BUSY_SECONDS = 10.0
+_OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An object and the file it lies in: a sealed `pack` of `size` bytes, or the unsealed `part` of that name."""
+
+    entry: Entry
+    rights: Rights
+    pack: PackId | None
+    part: str | None
+    size: int
+
+
+class Index:
+    """An open index. Writes gather in one transaction until `commit`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def commit(self) -> None:
+        """Make everything written so far durable."""
+        if self._connection.in_transaction:
+            self._run("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget everything written since the last commit."""
+        with suppress(StoreError):
+            if self._connection.in_transaction:
+                self._run("ROLLBACK")
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is forgotten."""
+        with index_errors(self._path):
+            self._connection.close()
+
+    def find(self, identifier: ObjectId) -> Found | None:
+        """Return where an object lies."""
+        row = self._run(
+            "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"
+            " FROM objects o JOIN packs p ON p.row = o.pack WHERE o.id = ?",
+            bytes.fromhex(identifier),
+        ).fetchone()
+        if row is None:
+            return None
+        pack = PackId(row[8].hex()) if row[8] is not None else None
+        return Found(_entry(row[:7]), RIGHTS[row[7]], pack, row[9], row[10])
+
+    def row_of_part(self, part: str, rights: Rights) -> int:
+        """Return the row of an unsealed part, made when missing."""
+        self._write("INSERT OR IGNORE INTO packs (part, size, rights) VALUES (?, 0, ?)", part, RIGHTS.index(rights))
+        return int(self._run("SELECT row FROM packs WHERE part = ?", part).fetchone()[0])
+
+    def row_of_pack(self, pack: PackId, size: int, rights: Rights) -> int:
+        """Return the row of a sealed pack, made when missing."""
+        identifier = bytes.fromhex(pack)
+        self._write(
+            "INSERT OR IGNORE INTO packs (id, size, rights) VALUES (?, ?, ?)", identifier, size, RIGHTS.index(rights)
+        )
+        return int(self._run("SELECT row FROM packs WHERE id = ?", identifier).fetchone()[0])
+
+    def seal_part(self, part: str, pack: PackId, size: int) -> None:
+        """Say that the part is now the sealed `pack`."""
+        self._write("DELETE FROM packs WHERE id = ?", bytes.fromhex(pack))
+        self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE part = ?", bytes.fromhex(pack), size, part)
+
+    def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
+        """Say that `entries` lie in the pack of `row`. Of two places for an object the one with freer rights stays."""
+        for entry in entries:
+            self._write(
+                "INSERT INTO objects (id, pack, at, stored, raw, codec, kind, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, at = excluded.at, stored = excluded.stored,"
+                " raw = excluded.raw, codec = excluded.codec, kind = excluded.kind, base = excluded.base"
+                " WHERE (SELECT rights FROM packs WHERE row = excluded.pack)"
+                " < (SELECT rights FROM packs WHERE row = objects.pack)",
+                bytes.fromhex(entry.id),
+                row,
+                entry.offset,
+                entry.stored,
+                entry.raw,
+                entry.codec,
+                OBJECT_KINDS.index(entry.kind),
+                bytes.fromhex(entry.base) if entry.base else None,
+            )
+
+    def packs(self) -> dict[PackId, int]:
+        """Return the sealed packs and their sizes, sorted."""
+        rows = self._run("SELECT id, size FROM packs WHERE id IS NOT NULL ORDER BY id")
+        return {PackId(identifier.hex()): size for identifier, size in rows}
+
+    def parts(self) -> list[str]:
+        """Return the names of the unsealed parts."""
+        return [part for (part,) in self._run("SELECT part FROM packs WHERE part IS NOT NULL ORDER BY part")]
+
+    def drop(self, container: str | PackId) -> set[ObjectId]:
+        """Forget a pack or a part; return the objects that lay in it."""
+        key = bytes.fromhex(container) if is_hex64(container) else container
+        rows = self._run("SELECT row FROM packs WHERE id = ? OR part = ?", key, key).fetchall()
+        dropped: set[ObjectId] = set()
+        for (row,) in rows:
+            dropped.update(
+                ObjectId(found.hex()) for (found,) in self._run("SELECT id FROM objects WHERE pack = ?", row)
+            )
+            self._write("DELETE FROM objects WHERE pack = ?", row)
+            self._write("DELETE FROM packs WHERE row = ?", row)
+        return dropped
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for table in ("objects", "packs", "files", "captures"):
+            self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are the four above
+
+    def add_file(self, file: StoredFile) -> None:
+        """Remember a whole file, all of whose objects are here."""
+        self._write(
+            "INSERT INTO files (blake3, sha256, git_sha1, size, cutter, objects) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (blake3) DO UPDATE SET git_sha1 = coalesce(excluded.git_sha1, git_sha1),"
+            " cutter = excluded.cutter, objects = excluded.objects",
+            bytes.fromhex(file.blake3),
+            bytes.fromhex(file.sha256),
+            bytes.fromhex(file.git_sha1) if file.git_sha1 else None,
+            file.size,
+            file.cutter,
+            b"".join(bytes.fromhex(identifier) for identifier, _ in file.objects),
+        )
+
+    def file(self, oid: str) -> tuple[StoredFile, Rights] | None:
+        """Return the file known as `blake3:...`, `sha256:...` or `git:...`, and the strictest rights of its objects."""
+        sort, _, digest = oid.partition(":")
+        column = _OID_COLUMNS.get(sort)
+        if column is None or not _is_hex(digest):
+            return None
+        row = self._run(
+            f"SELECT blake3, sha256, git_sha1, size, cutter, objects FROM files WHERE {column} = ?",  # noqa: S608
+            bytes.fromhex(digest),
+        ).fetchone()
+        if row is None:
+            return None
+        found = [self.find(ObjectId(row[5][at : at + 32].hex())) for at in range(0, len(row[5]), 32)]
+        places = [place for place in found if place is not None]
+        if len(places) != len(found):
+            return None
+        file = StoredFile(
+            blake3=row[0].hex(),
+            sha256=row[1].hex(),
+            git_sha1=row[2].hex() if row[2] is not None else None,
+            size=row[3],
+            cutter=row[4],
+            objects=tuple((place.entry.id, place.entry.raw) for place in places),
+        )
+        return file, max((place.rights for place in places), key=RIGHTS.index, default=RIGHTS[0])
+
+    def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
+        """Remember a capture; `data` are the bytes of its object."""
+        self._write(
+            "INSERT OR IGNORE INTO captures (object, snapshot, package, captured, data) VALUES (?, ?, ?, ?, ?)",
+            bytes.fromhex(identifier),
+            bytes.fromhex(capture.snapshot),
+            capture.package,
+            capture.captured,
+            data,
+        )
+
+    def captures(self) -> list[bytes]:
+        """Return the bytes of the newest capture of each package, sorted by package."""
+        rows = self._run(
+            "SELECT data FROM (SELECT package, data, row_number() OVER"
+            " (PARTITION BY package ORDER BY captured DESC, row DESC) AS rank FROM captures)"
+            " WHERE rank = 1 ORDER BY package"
+        )
+        return [data for (data,) in rows]
+
+    def forget_users_of(self, lost: set[ObjectId]) -> None:
+        """Forget files and captures that need one of the objects `lost`."""
+        if not lost:
+            return
+        gone = {bytes.fromhex(identifier) for identifier in lost}
+        for blake3, objects in self._run("SELECT blake3, objects FROM files").fetchall():
+            if any(objects[at : at + 32] in gone for at in range(0, len(objects), 32)):
+                self._write("DELETE FROM files WHERE blake3 = ?", blake3)
+        for row, identifier, snapshot in self._run("SELECT row, object, snapshot FROM captures").fetchall():
+            if identifier in gone or snapshot in gone:
+                self._write("DELETE FROM captures WHERE row = ?", row)
+
+    def _write(self, sql: str, *values: bytes | str | int | None) -> None:
+        if not self._connection.in_transaction:
+            self._run("BEGIN IMMEDIATE")
+        self._run(sql, *values)
+
+    def _run(self, sql: str, *values: bytes | str | int | None) -> sqlite3.Cursor:
+        with index_errors(self._path):
+            return self._connection.execute(sql, values)
+
+
+def open_index(path: Path, *, write: bool) -> Index:
+    """Open the index at `path`; a writer makes it when it is missing.
+
+    Raises:
+        StoreError: missing, damaged or not readable.
+        UnsupportedFormat: made by a newer version.
+    """
+    with index_errors(path):
+        connection = _connect_to_write(path) if write else _connect_to_read(path)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != _VERSION:
+        connection.close()
+        raise UnsupportedFormat(
+            f"the index `{path}` has version {version}; this program reads version {_VERSION}",
+            hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+        )
+    return Index(connection, path)
+
+
+@contextmanager
+def index_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's exceptions into ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL:
+            raise NoSpace(
+                f"the disk is full: the index `{path}` could not be written",
+                hint="free some space and run the same command again",
+            ) from error
+        hint = None
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            hint = f"move `{path}` away; the next command that writes makes it again from the packs"
+        raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+    return connection
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open for reading alone, also where nothing may be written: then nobody writes the index either."""
+    place = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        return _try_to_read(place)
+    except sqlite3.OperationalError:
+        return _try_to_read(f"{place}&immutable=1")
+
+
+def _try_to_read(place: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _entry(row: tuple[bytes, int, int, int, int, int, bytes | None]) -> Entry:
+    identifier, offset, stored, raw, codec, kind, base = row
+    return Entry(
+        id=ObjectId(identifier.hex()),
+        offset=offset,
+        stored=stored,
+        raw=raw,
+        codec=codec,
+        kind=OBJECT_KINDS[kind],
+        base=None if base is None else ObjectId(base.hex()),
+    )
+
+
+def _is_hex(text: str) -> bool:
+    return len(text) in {40, 64} and all(digit in "0123456789abcdef" for digit in text)

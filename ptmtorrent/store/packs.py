@@ -1,0 +1,159 @@
+"""Reading packs: by their footer, or by a forward scan that needs nothing but the records themselves."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.placement import MAX_PACK_BYTES
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.store import codecs, records
+from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.durable import disk_errors, read_at
+from ptmtorrent.store.hashing import PackHasher
+from ptmtorrent.store.records import Entry
+
+READ_BYTES = 4 << 20
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """A record found by a forward scan. `after_damage`: the scan had lost its way, so the record may be forged."""
+
+    entry: Entry
+    after_damage: bool
+
+
+class PackReader:
+    """An open pack or part. Short reads are errors; nothing that is read is believed."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        with disk_errors(path):
+            self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes.
+
+        Raises:
+            IntegrityError: the file ends before.
+            StoreError: it cannot be read.
+        """
+        with disk_errors(self.path):
+            data = read_at(self._descriptor, offset, length)
+        if len(data) != length:
+            raise IntegrityError(f"`{self.path}` ends before byte {offset + length}")
+        return data
+
+    def object(self, entry: Entry) -> bytes:
+        """Return the raw bytes of `entry`, decoded and hashed.
+
+        Raises:
+            IntegrityError: they are not what the id promises.
+        """
+        data = codecs.decode(entry.codec, self.read(entry.offset, entry.stored), entry.raw)
+        if blake3(data).hexdigest() != entry.id:
+            raise IntegrityError(f"the object `{entry.id}` in `{self.path}` is damaged")
+        return data
+
+    def holds(self, entry: Entry) -> bool:
+        """Tell whether the bytes of `entry` are what its id promises."""
+        try:
+            self.object(entry)
+        except (IntegrityError, UnsupportedFormat):
+            return False
+        return True
+
+    def header(self) -> tuple[PackClass, int]:
+        """Return the class of the pack, and where its records start."""
+        length = min(self.size, records.MAX_HEADER_BYTES + 12)
+        return records.decode_header(self.read(0, length), self.path.name)
+
+    def footer(self) -> tuple[Entry, ...]:
+        """Return the objects of a sealed pack.
+
+        Raises:
+            IntegrityError: no pack, cut short, or damaged at its end.
+        """
+        name = self.path.name
+        if not 0 < self.size <= MAX_PACK_BYTES or self.size % PIECE_BYTES:
+            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short or is none")
+        self.header()
+        length = min(self.size, PIECE_BYTES + records.TRAILER_BYTES)
+        end = self.read(self.size - length, length)
+        offset, footer_bytes, checksum = records.decode_trailer(end, self.size, name)
+        return records.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
+
+    def scan(self) -> Iterator[Scanned]:
+        """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""
+        try:
+            _, at = self.header()
+        except IntegrityError:
+            at = 0
+        lost = at == 0
+        while at < self.size:
+            head = self.read(at, min(records.MAX_RECORD_BYTES, self.size - at))
+            entry = records.decode_record(head, at)
+            if entry is not None and entry.end <= self.size:
+                yield Scanned(entry, after_damage=lost)
+                at = entry.end
+            elif not lost and head.startswith(records.FOOTER_MAGIC):
+                return
+            else:
+                lost = True
+                at = self._next_magic(at + 1)
+
+    def _next_magic(self, start: int) -> int:
+        """Return where the next record may start; the size of the file when none does."""
+        for at in range(start, self.size, READ_BYTES):
+            # Overlapping by three bytes, so that no magic is missed across two reads.
+            length = min(READ_BYTES + len(records.RECORD_MAGIC) - 1, self.size - at)
+            found = self.read(at, length).find(records.RECORD_MAGIC)
+            if found >= 0:
+                return at + found
+        return self.size
+
+
+@contextmanager
+def open_pack(path: Path) -> Iterator[PackReader]:
+    """Open a pack or part for reading.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield PackReader(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def hash_pack(path: Path, pack: PackId) -> PackHashes:
+    """Read a whole pack and return its hashes.
+
+    Raises:
+        IntegrityError: its bytes are not those that `pack` names.
+    """
+    hasher = PackHasher()
+    with open_pack(path) as reader:
+        if not 0 < reader.size <= MAX_PACK_BYTES or reader.size % PIECE_BYTES:
+            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short or is none")
+        pack_class, _ = reader.header()
+        for at in range(0, reader.size, READ_BYTES):
+            hasher.update(reader.read(at, READ_BYTES))
+    hashes = hasher.finish(pack_class.rights)
+    if hashes.pack != pack:
+        raise IntegrityError(f"the pack `{pack}` is damaged: its bytes hash to `{hashes.pack}`")
+    return hashes
+
+
+def pack_in(root: Path, pack: PackId) -> Path:
+    """Return where the store at `root` keeps `pack`."""
+    return root / pack_path(pack)
