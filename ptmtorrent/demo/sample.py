@@ -1,0 +1,45 @@
+"""Makes the sample channel that ships with the program: a release of everything the sample hub has.
+
+Captured at a fixed moment, one file after another, so that whoever makes it again gets the same content root. The keys
+that sign it are thrown away with the working folder: its content root, pinned in code, is what it is trusted by.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+
+from ptmtorrent.demo.packages import sample_packages
+from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.records import ignore
+from ptmtorrent.model.release import Release
+from ptmtorrent.paths import Home
+from ptmtorrent.trust.keys import init_keys, load_keys
+from ptmtorrent.workflows.clone import CloneRequest, clone
+from ptmtorrent.workflows.publish import publish
+from ptmtorrent.workflows.release import release
+
+SAMPLE_RELEASE = ReleaseName("sample")
+CAPTURED = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def make_sample(workdir: Path, channel: Path) -> Release:
+    """Clone the sample hub, release it and publish it into `channel`; work in `workdir`, keys included.
+
+    Raises:
+        PtmError: as its steps do.
+    """
+    home = Home(workdir / "home")
+    packages = sample_packages()
+    with SampleHub(packages) as hub:
+        request = CloneRequest(limit=len(packages), jobs=1)
+        clone(HuggingFace(hub.endpoint), request, home, clock=_clock, emit=ignore, stop=Event())
+    init_keys(home.keys, None)
+    made = release(SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore)
+    publish(SAMPLE_RELEASE, home, channel, emit=ignore)
+    return made
+
+
+def _clock() -> datetime:
+    return CAPTURED
