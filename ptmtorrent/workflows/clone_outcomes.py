@@ -1,0 +1,86 @@
+"""What became of each package: one record in the journal and one event, never silence.
+
+A hub that is down fails every package alike. Failures to reach it are therefore held back until something works again;
+when too many come in a row the run stops, and they count as not tried.
+"""
+
+from dataclasses import dataclass, field
+
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
+from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.model.records import Emit, Result, Status
+from ptmtorrent.store.journal import Journal, Work
+
+OUTAGE_FAILURES = 12
+"""So many packages in a row that could not be reached are an outage, not packages."""
+
+_OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
+
+
+@dataclass
+class Outcomes:
+    """The outcomes of one run; `prefix` is that of its hub's package names."""
+
+    journal: Journal
+    run: int
+    prefix: str
+    emit: Emit
+    _held: list[tuple[Work, PtmError]] = field(default_factory=list)
+
+    def done(self, work: Work) -> None:
+        """The package is in the store, committed."""
+        self.went_well()
+        self._settle(work, "ok")
+
+    def not_needed(self, work: Work) -> None:
+        """The store has held the package at this commit before."""
+        self._settle(work, "notneeded", "this commit is in the store already")
+
+    def failed(self, work: Work, error: PtmError) -> None:
+        """The package cannot be had.
+
+        Raises:
+            PtmError: `error` itself, when it is not about this package (a full disk, say), or when it is one of
+                too many in a row that could not be reached.
+        """
+        if not isinstance(error, _OF_ONE_PACKAGE):
+            raise error
+        if not isinstance(error, (Unreachable, RateLimited)):
+            self._settle(work, _status(error), _reason(error))
+            return
+        self._held.append((work, error))
+        if len(self._held) >= OUTAGE_FAILURES:
+            error.hint = error.hint or "the hub seems to be down; run the same command again later to go on"
+            raise error
+
+    def went_well(self) -> None:
+        """The hub works: what failed before failed for its own reasons."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Record the failures held back."""
+        for work, error in self._held:
+            self._settle(work, _status(error), _reason(error))
+        self._held.clear()
+
+    def recall(self) -> None:
+        """Say again what failed when this run was begun by an earlier process."""
+        for work in self.journal.works(self.run, ("error", "impossible")):
+            status: Status = "error" if work.state == "error" else "impossible"
+            self.emit(Result(package=self._name(work), status=status, reason=work.reason))
+
+    def _settle(self, work: Work, status: Status, reason: str = "") -> None:
+        self.journal.settle(self.run, work.name, "done" if status == "ok" else status, reason)
+        size = work.bytes if status == "ok" else 0
+        self.emit(Result(package=self._name(work), status=status, reason=reason, bytes=size))
+
+    def _name(self, work: Work) -> str:
+        return f"{self.prefix}:{work.name}"
+
+
+def _status(error: PtmError) -> Status:
+    return "impossible" if isinstance(error, AuthError) else "error"
+
+
+def _reason(error: PtmError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

@@ -1,0 +1,165 @@
+"""Planning a clone: what the hub says of each listed package's files, asked once and kept in the journal."""
+
+import heapq
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from threading import Event
+
+import msgspec
+
+from ptmtorrent.errors import Interrupted, PtmError
+from ptmtorrent.hubs.patience import persist
+from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
+from ptmtorrent.model.records import Emit, PlanMade
+from ptmtorrent.store.journal import Journal, Run, Work
+from ptmtorrent.workflows.clone_outcomes import Outcomes
+
+POLL_SECONDS = 0.2
+COMMIT_BYTES = 64 << 20
+"""Spool files of this many bytes may wait for one commit of the store."""
+
+IsCaptured = Callable[[str, str], bool]
+"""Tells whether the store holds this package (by name) at this commit."""
+
+IsKnown = Callable[[str], bool]
+"""Tells whether the store holds a file of this oid."""
+
+
+class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A package pinned to a commit, its files, and what the hub answered."""
+
+    described: Described
+    files: tuple[HubFile, ...]
+    answers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files whose size the hub gives."""
+        return sum(file.size or 0 for file in self.files)
+
+
+def encode_plan(plan: PackagePlan) -> bytes:
+    """Return `plan` as the journal keeps it."""
+    return zlib.compress(msgspec.msgpack.encode(plan), 1)
+
+
+def decode_plan(work: Work) -> PackagePlan:
+    """Return the plan kept with `work`."""
+    return msgspec.msgpack.decode(zlib.decompress(work.plan or b""), type=PackagePlan)
+
+
+@contextmanager
+def hub_threads(hub: Hub, jobs: int, stop: Event) -> Iterator[tuple[ThreadPoolExecutor, Event]]:
+    """Give `jobs` threads, and the event that ends what they wait for; it is set on leaving, whatever the reason."""
+    halt = Event()
+    hub.session.stop = halt
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
+    try:
+        yield pool, halt
+    finally:
+        halt.set()
+        pool.shutdown(cancel_futures=True)
+        hub.session.stop = stop
+
+
+def check_stop(stop: Event) -> None:
+    """Raise `Interrupted` when `stop` is set."""
+    if stop.is_set():
+        raise Interrupted("the clone was interrupted", hint="run the same command again to go on")
+
+
+def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
+    hub: Hub,
+    journal: Journal,
+    run: Run,
+    outcomes: Outcomes,
+    *,
+    is_captured: IsCaptured,
+    max_bytes: int | None,
+    jobs: int,
+    stop: Event,
+) -> int:
+    """Ask for the files of every listed package, in order, until their bytes would exceed `max_bytes`.
+
+    Returns how many packages were left out for that. A package that fails becomes a record; one whose commit the store
+    holds is not asked for.
+    """
+    total = journal.tally(run.id, "todo", "leased", "done", "notneeded", "error", "impossible").bytes
+    with hub_threads(hub, jobs, stop) as (pool, _):
+        for work, future in _ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
+            plan = _await(work, future, outcomes, stop)
+            if plan is None:
+                continue
+            if is_captured(work.name, plan.described.identity.commit):
+                outcomes.not_needed(work)
+                continue
+            total += plan.bytes
+            if max_bytes is not None and total > max_bytes:
+                outcomes.flush()
+                return journal.leave_after(run.id, work.rank or 0)
+            outcomes.went_well()
+            journal.keep_plan(run.id, work.name, encode_plan(plan), len(plan.files), plan.bytes)
+    outcomes.flush()
+    return 0
+
+
+def _ahead(
+    works: Iterator[Work], hub: Hub, pool: ThreadPoolExecutor, is_captured: IsCaptured, depth: int
+) -> Iterator[tuple[Work, Future[PackagePlan] | None]]:
+    """Yield packages in order, each with its plan under way `depth` packages before its turn; None when captured."""
+    queue: deque[tuple[Work, Future[PackagePlan] | None]] = deque()
+    for work in works:
+        listed = msgspec.json.decode(work.listed, type=Listed)
+        captured = listed.commit is not None and is_captured(listed.name, listed.commit)
+        queue.append((work, None if captured else pool.submit(_ask, hub, listed)))
+        if len(queue) > depth:
+            yield queue.popleft()
+    yield from queue
+
+
+def _ask(hub: Hub, listed: Listed) -> PackagePlan:
+    described = persist(lambda: hub.describe(listed), hub.session)
+    files, answers = persist(lambda: hub.files(described), hub.session)
+    return PackagePlan(described=described, files=tuple(files), answers=answers)
+
+
+def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, stop: Event) -> PackagePlan | None:
+    if future is None:
+        outcomes.not_needed(work)
+        return None
+    while not future.done():
+        check_stop(stop)
+        wait([future], timeout=POLL_SECONDS)
+    try:
+        return future.result()
+    except PtmError as error:
+        outcomes.failed(work, error)
+        return None
+
+
+def announce(journal: Journal, run: Run, is_known: IsKnown, jobs: int, emit: Emit) -> PlanMade:
+    """Say what is to be done, in bytes: what is in the journal, less the files the store holds."""
+    tally = journal.tally(run.id, "todo", "leased")
+    to_move = 0
+    seen: set[str] = set()
+    largest: list[int] = []
+    for work in journal.works(run.id, ("todo", "leased")):
+        for file in decode_plan(work).files:
+            if file.oid is not None and (file.oid in seen or is_known(file.oid)):
+                continue
+            seen.add(file.oid or f"{work.name}/{file.path}")
+            to_move += file.size or 0
+            largest = heapq.nlargest(jobs, (*largest, file.size or 0))
+    made = PlanMade(
+        packages=tally.packages,
+        files=tally.files,
+        bytes=tally.bytes,
+        bytes_to_move=to_move,
+        requests=journal.requests(run.id) + len(seen),
+        disk=to_move + min(to_move, sum(largest) + COMMIT_BYTES),
+    )
+    emit(made)
+    return made
