@@ -16,12 +16,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ptmtorrent.errors import ConfigError
 
 FORMATS = ("auto", "human", "json", "quiet")
-TRANSPORTS = ("auto", "torrent", "http", "local")
+TransportName = Literal["auto", "torrent", "http", "local"]
+TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
 PROJECT_FILE = "ptmtorrent.toml"
 
@@ -36,7 +37,7 @@ class Settings:
     home: Path
     format: str
     channel: str | None
-    transport: str
+    transport: TransportName
     jobs: int
     hf_token: str | None = field(repr=False)
     key_passphrase: str | None = field(repr=False)

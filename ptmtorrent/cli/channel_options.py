@@ -29,4 +29,4 @@ def open_wanted(session: Session, channel: str | None, release: str | None) -> "
     from ptmtorrent.workflows.channels import open_channel
 
     settings = session.settings.with_flags(channel=channel)
-    return open_channel(settings.channel, release, session.home, clock=read_clock, emit=session.sink.emit)
+    return open_channel(settings.channel, release, session.home, clock=read_clock, emit=session.emit)

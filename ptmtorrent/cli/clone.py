@@ -39,8 +39,6 @@ def clone(
     session: Session = ctx.obj
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
-    if not (identifiers or popular or min_downloads is not None or limit):
-        raise UsageError("which packages is not said", hint="give --id, --popular, --min-downloads or --limit")
     size = parse_size(max_bytes) if max_bytes else None
     settings = session.settings.with_flags(jobs=jobs)
 
@@ -60,5 +58,5 @@ def clone(
     )
     with stopping() as stop:
         adapter = HuggingFace(endpoint, settings.hf_token)
-        summary = run(adapter, request, session.home, clock=read_clock, emit=session.sink.emit, stop=stop)
+        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

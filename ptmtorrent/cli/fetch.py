@@ -76,5 +76,5 @@ def fetch(
     )
     with stopping() as stop:
         source = open_wanted(session, channel, release)
-        summary = run(request, source, session.home, clock=read_clock, emit=session.sink.emit, stop=stop)
+        summary = run(request, source, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

@@ -131,6 +131,8 @@ def _count(number: int, noun: str) -> str:
 def _spell(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)

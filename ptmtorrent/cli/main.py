@@ -6,6 +6,7 @@ imports its workflow when it runs.
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -17,12 +18,19 @@ import typer
 from ptmtorrent.cli import (
     clone,
     config,
+    demo,
+    doctor,
     fetch,
     keys,
+    list_packages,
     publish,
     release,
     seed,
+    show,
+    status,
     subsets,
+    trust,
+    verify,
 )
 from ptmtorrent.cli.output import new_sink
 from ptmtorrent.cli.session import INTERRUPTED_HINT, Session
@@ -31,13 +39,20 @@ from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
 
 VERBS = (
     fetch,
+    list_packages,
+    show,
     subsets,
+    verify,
     clone,
     release,
     publish,
     keys,
     seed,
+    trust,
     config,
+    status,
+    doctor,
+    demo,
 )
 GLOBAL_OPTIONS = ("--home", "--format")
 
@@ -83,6 +98,7 @@ def prepare(
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends on Ctrl-C cleans up on this too
     sys.exit(run(sys.argv[1:]))
 
 

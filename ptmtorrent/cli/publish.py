@@ -23,5 +23,5 @@ def publish(
     from ptmtorrent.model.ids import parse_release_name
     from ptmtorrent.workflows.publish import publish as run
 
-    summary = run(parse_release_name(release), session.home, to, emit=session.sink.emit, dry_run=dry_run)
+    summary = run(parse_release_name(release), session.home, to, emit=session.emit, dry_run=dry_run)
     session.finish(summary)

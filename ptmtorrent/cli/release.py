@@ -24,7 +24,7 @@ def release(
 
     release_name = parse_release_name(name)
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
-    made = run(release_name, session.home, keys, clock=read_clock, emit=session.sink.emit)
+    made = run(release_name, session.home, keys, clock=read_clock, emit=session.emit)
     row = {
         "name": made.name,
         "content_root": f"b3:{made.content_root}",
@@ -35,3 +35,4 @@ def release(
         "stored": made.totals.stored,
     }
     session.sink.rows("release", [row])
+    session.finish()

@@ -29,4 +29,4 @@ def seed(
         session.sink.rows("listening", [{"address": f"{host}:{actual}"}])
 
     with stopping() as stop:
-        run(channel or session.home.channel, listen=(host, port), emit=session.sink.emit, stop=stop, ready=ready)
+        run(channel or session.home.channel, listen=(host, port), emit=session.emit, stop=stop, ready=ready)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ptmtorrent.cli.output import Sink, new_sink
 from ptmtorrent.config import Settings, load_settings
@@ -15,7 +15,7 @@ from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure
 from ptmtorrent.paths import Home
 
 if TYPE_CHECKING:
-    from ptmtorrent.model.records import Summary
+    from ptmtorrent.model.records import Event, Summary
 
 INTERRUPTED_HINT = "run the same command again: it goes on where it stopped"
 
@@ -28,6 +28,7 @@ class Session:
         self._flags: dict[str, str | int | None] = {}
         self._settings: Settings | None = None
         self._sink = first_sink
+        self._summary: Summary | None = None
 
     def prepare(self, *, home: str | None, form: str | None, verbose: bool) -> None:
         """Take the global options."""
@@ -65,16 +66,29 @@ class Session:
         """The folders of this home."""
         return Home(self.settings.home)
 
-    def finish(self, summary: "Summary") -> None:
-        """Print the last word of a run.
+    def emit(self, event: "Event") -> None:
+        """Show a record of a workflow, and remember its last word."""
+        if type(event).__name__ == "Summary":
+            self._summary = cast("Summary", event)
+        self.sink.emit(event)
+
+    def report(self, summary: "Summary") -> None:
+        """Print the last word of a run, unless the workflow has said it itself."""
+        if self._summary is None:
+            self.emit(summary)
+
+    def finish(self, summary: "Summary | None" = None) -> None:
+        """Print the last word of a run; None: the one that was emitted.
 
         Raises:
             PartialFailure: when packages failed.
         """
-        self.sink.emit(summary)
-        if summary.failed:
+        if summary is not None:
+            self.report(summary)
+        last = self._summary
+        if last is not None and last.failed:
             raise PartialFailure(
-                f"{summary.failed} of {summary.packages} packages failed; the reasons are above",
+                f"{last.failed} of {last.packages} packages failed; the reasons are above",
                 hint="run the same command again to try only what is missing",
             )
 

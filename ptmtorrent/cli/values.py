@@ -5,6 +5,7 @@ Sizes are decimal unless they say `iB`: `10GB` is 10,000,000,000 bytes, `10GiB` 
 
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from ptmtorrent.errors import UsageError
 
@@ -12,6 +13,8 @@ _UNITS = "kmgtp"
 _SIZE = re.compile(rf"([0-9]{{1,15}})(?:\.([0-9]{{1,9}}))?\s*(?:([{_UNITS}])(i)?)?b?", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")
 MAX_PORT = 65535
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def parse_size(text: str) -> int:
@@ -45,18 +48,18 @@ def parse_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
     return match[1] or match[2], port
 
 
-def parse_choices(text: str | None, choices: Sequence[str], option: str) -> tuple[str, ...]:
+def parse_choices(text: str | None, choices: Sequence[Choice], option: str) -> tuple[Choice, ...]:
     """Read a comma-separated list, each item one of `choices`; nothing gives none.
 
     Raises:
         UsageError: an item that is not a choice.
     """
-    items = tuple(item.strip() for item in (text or "").split(",") if item.strip())
-    for item in items:
-        if item not in choices:
-            known = ", ".join(f"`{choice}`" for choice in choices)
-            raise UsageError(f"`{option}` cannot be `{item}`", hint=f"choose from {known}, joined by commas")
-    return items
+    named = {str(choice): choice for choice in choices}
+    items = [item.strip() for item in (text or "").split(",") if item.strip()]
+    if unknown := next((item for item in items if item not in named), None):
+        known = ", ".join(f"`{choice}`" for choice in choices)
+        raise UsageError(f"`{option}` cannot be `{unknown}`", hint=f"choose from {known}, joined by commas")
+    return tuple(named[item] for item in items)
 
 
 def spell_size(size: float) -> str:

@@ -45,7 +45,6 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["fetch", "--subset", "all", "--only", "tensors"], "`tensors`"),
         (["fetch", "name-without-hub"], "`name-without-hub`"),
         (["fetch", "--subset", "all", "--into", "zip"], "zip"),
-        (["clone", "huggingface"], "which packages"),
         (["clone", "nohub"], "nohub"),
         (["clone", "huggingface", "--popular", "--min-downloads", "3"], "exclude"),
         (["seed", "--listen", "everywhere"], "`everywhere`"),

@@ -1,0 +1,22 @@
+"""`doctor`: what this installation is made of, and whether it can do its work here."""
+
+import typer
+
+from ptmtorrent.cli.session import Session
+from ptmtorrent.errors import ConfigError
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent doctor")
+def doctor(ctx: typer.Context) -> None:
+    """Check Python, the libraries, the disk and the clock; exits 10 when something needed is missing."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.workflows.status import check_installation
+
+    checks = check_installation(session.home)
+    session.sink.rows("check", [{"check": check.name, "ok": check.ok, "found": check.found} for check in checks])
+    missing = [f"`{check.name}`" for check in checks if not check.ok]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} cannot be used", hint="mend them: pip install --upgrade ptmtorrent")

@@ -1,0 +1,38 @@
+"""`list`: the packages of a release or of one of its subsets."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli.session import Session
+
+app = typer.Typer()
+
+
+@app.command("list", epilog="Example: ptmtorrent list --subset popular")
+def list_packages(
+    ctx: typer.Context,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="Only the members of a subset.")] = None,
+    channel: ChannelOption = None,
+    release: ReleaseOption = None,
+) -> None:
+    """List the packages of a release by name: files, bytes, licence, downloads and task."""
+    session: Session = ctx.obj
+    opened = open_wanted(session, channel, release)
+
+    from ptmtorrent.workflows.browse import list_members
+
+    rows = [
+        {
+            "package": facts.package,
+            "files": facts.files,
+            "bytes": facts.bytes,
+            "licence": facts.licence,
+            "downloads": facts.downloads,
+            "task": facts.task,
+            "snapshot": facts.snapshot,
+        }
+        for facts in list_members(opened, subset)
+    ]
+    session.sink.rows("package", rows)

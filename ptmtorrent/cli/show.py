@@ -1,0 +1,43 @@
+"""`show`: one package, and its files."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli.session import Session
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent show hf:org/name")
+def show(
+    ctx: typer.Context,
+    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.")],
+    channel: ChannelOption = None,
+    release: ReleaseOption = None,
+) -> None:
+    """Show a package of a release: what it is, then each file with its size, kind and SHA-256."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.model.ids import parse_package_name
+    from ptmtorrent.model.kinds import file_kind
+    from ptmtorrent.workflows.browse import read_package
+
+    name = parse_package_name(package)
+    snapshot, manifest = read_package(open_wanted(session, channel, release), name)
+    identity = manifest.package
+    row = {
+        "package": identity.package,
+        "commit": identity.commit,
+        "author": identity.author,
+        "files": len(manifest.files),
+        "bytes": manifest.size,
+        "snapshot": snapshot,
+    }
+    session.sink.rows("package", [row])
+    files = [
+        {"file": file.name, "bytes": file.size, "kind": file_kind(file.name, file.size), "sha256": file.sha256}
+        for file in manifest.files
+    ]
+    session.sink.rows("file", files)

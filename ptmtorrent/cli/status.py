@@ -1,0 +1,18 @@
+"""`status`: what this home holds."""
+
+import typer
+
+from ptmtorrent.cli.session import Session
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: ptmtorrent status")
+def status(ctx: typer.Context) -> None:
+    """Show what this home holds: packages and packs of the store, releases of its channel, free disk."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.workflows.status import read_status
+
+    found = read_status(session.home)
+    session.sink.rows("status", [{"what": name, "value": value} for name, value in found])

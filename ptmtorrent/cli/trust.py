@@ -1,0 +1,43 @@
+"""`trust`: which channels this home believes, and by which fingerprint."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli.session import Session
+
+app = typer.Typer()
+verbs = typer.Typer(help="Trust channels, and show those that are trusted.", no_args_is_help=True)
+app.add_typer(verbs, name="trust")
+
+
+@verbs.command("add", epilog="Example: ptmtorrent trust add https://example.org/channel/ --fingerprint b3:HASH")
+def add(
+    ctx: typer.Context,
+    location: Annotated[str, typer.Argument(metavar="LOC", help="URL or folder of a channel.")],
+    fingerprint: Annotated[
+        str, typer.Option(metavar="b3:HASH", help="What its maintainer's `keys show --fingerprint` printed.")
+    ],
+) -> None:
+    """Trust a channel from now on, if its first root is the one with this fingerprint."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.trust.fingerprints import FIRST_ROOT, MAX_ROOT_BYTES, parse_fingerprint
+    from ptmtorrent.trust.pins import Pins
+    from ptmtorrent.workflows.channels import find_reader
+
+    parse_fingerprint(fingerprint)
+    root = find_reader(location).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
+    pin = Pins(session.home.trust).add(location, fingerprint, root)
+    session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])
+
+
+@verbs.command("show", epilog="Example: ptmtorrent trust show")
+def show(ctx: typer.Context) -> None:
+    """Show the channels that are trusted, and their fingerprints."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.trust.pins import Pins
+
+    pins = Pins(session.home.trust).list()
+    session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint} for pin in pins])

@@ -1,0 +1,84 @@
+"""`status` and `doctor`: what a home holds, and whether this installation can do its work."""
+
+import importlib
+import importlib.metadata
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent import __version__
+from ptmtorrent.paths import Home, sample_channel
+from ptmtorrent.store.store import Store
+
+LIBRARIES = (
+    *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
+    *("py-minisign", "rich", "stamina", "tuf", "typer", "zstandard"),
+)
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing `doctor` looked at."""
+
+    name: str
+    ok: bool
+    found: str
+
+
+def read_status(home: Home) -> list[tuple[str, str | int]]:
+    """Return what `home` holds, as names and values; sizes are in bytes.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    return [
+        ("home", str(home.root)),
+        *_store_status(home.store),
+        ("releases", ", ".join(_releases(home.channel)) or "none"),
+        ("keys", "yes" if home.keys.is_dir() else "none"),
+        ("free_bytes", _free_bytes(home.root)),
+    ]
+
+
+def check_installation(home: Home) -> list[Check]:
+    """Look at Python, every library, the sample channel and the disk of `home`; nothing is changed."""
+    checks = [Check(name="ptmtorrent", ok=True, found=__version__)]
+    checks.append(Check(name="python", ok=True, found=f"{platform.python_version()} on {platform.platform()}"))
+    checks.append(Check(name="sqlite", ok=True, found=sqlite3.sqlite_version))
+    checks += [_check_library(name) for name in LIBRARIES]
+    sample = sample_channel()
+    checks.append(Check(name="sample channel", ok=(sample / "releases").is_dir(), found=str(sample)))
+    checks.append(Check(name="disk", ok=True, found=f"{_free_bytes(home.root):,} bytes free at {home.root}"))
+    return checks
+
+
+def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
+    if not folder.is_dir():
+        yield "packages", 0
+        return
+    with Store.open(folder) as store:
+        packs = store.packs()
+        yield "packages", len(store.captures())
+        yield "packs", len(packs)
+        yield "packs_bytes", sum(store.pack_file(pack).stat().st_size for pack in packs)
+
+
+def _releases(channel: Path) -> list[str]:
+    return sorted(file.parent.name for file in channel.glob("releases/*/release.json"))
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def _check_library(name: str) -> Check:
+    try:
+        version = importlib.metadata.version(name)
+        importlib.import_module({"globus-sdk": "globus_sdk", "py-minisign": "minisign"}.get(name, name))
+    except (ImportError, OSError) as error:
+        return Check(name=name, ok=False, found=f"{type(error).__name__}: {error}")
+    return Check(name=name, ok=True, found=version)

@@ -1,0 +1,125 @@
+"""`verify`: hash again what lies here, files that a fetch laid out or packs of the store.
+
+What is damaged is reported, never changed; a damaged file only loses its time of change, so that the next fetch does
+not believe the ledger and gets it again.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from threading import Event
+
+from blake3 import blake3
+
+from ptmtorrent.errors import Interrupted, NotFound, StoreError
+from ptmtorrent.model.records import Emit, Progress, Result, Summary
+from ptmtorrent.paths import Home
+from ptmtorrent.progress import Meter, Reading
+from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.ledger import LaidOut, Ledger
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.fetch_assembling import same_file
+
+
+def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> Summary:
+    """Hash the files laid out below the path `target`, of the package `target`, or all of them; a record a package.
+
+    Raises:
+        NotFound: this home laid out nothing there.
+        StoreError: the ledger cannot be read.
+        Interrupted: `stop` was set.
+    """
+    began = time.monotonic()
+    with Ledger(home.ledger) as ledger:
+        files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
+    if not files and target is not None:
+        raise NotFound(f"nothing was laid out at `{target}` from this home", hint="see what was: ptmtorrent verify")
+    files.sort(key=lambda file: (file.package, file.path))
+    meter = _meter(emit, bytes_total=sum(file.size for file in files), packages_total=len({f.package for f in files}))
+    failed = 0
+    for package, laid_out in groupby(files, key=lambda file: file.package):
+        damaged = [file.path for file in laid_out if not _is_whole(file, meter, stop)]
+        failed += bool(damaged)
+        meter.add(packages=1)
+        emit(_record(package, damaged))
+    meter.finish()
+    return _summary(meter, began, files=len(files), failed=failed)
+
+
+def verify_store(home: Home, *, emit: Emit, stop: Event) -> Summary:
+    """Hash every pack of the store; a pack's name is its BLAKE3. A record a pack.
+
+    Raises:
+        NotFound: there is no store.
+        StoreError: it cannot be read.
+        Interrupted: `stop` was set.
+    """
+    began = time.monotonic()
+    if not home.store.is_dir():
+        raise NotFound(f"there is no store in `{home.root}`", hint="a clone makes one: ptmtorrent clone --help")
+    with Store.open(home.store) as store:
+        packs = [(pack, store.pack_file(pack)) for pack in store.packs()]
+    meter = _meter(emit, bytes_total=sum(map(_size, (file for _, file in packs))), packages_total=len(packs))
+    failed = 0
+    for pack, file in packs:
+        _check_stop(stop)
+        whole = _hash(file) == pack
+        failed += not whole
+        meter.add(bytes=_size(file), packages=1)
+        emit(_record(pack, [] if whole else [file]))
+    meter.finish()
+    return _summary(meter, began, files=len(packs), failed=failed)
+
+
+def _is_meant(file: LaidOut, target: str) -> bool:
+    return file.package == target or file.path.is_relative_to(Path(target).absolute())
+
+
+def _is_whole(file: LaidOut, meter: Meter, stop: Event) -> bool:
+    _check_stop(stop)
+    try:
+        whole = file.path.is_file() and same_file(file.path, file.size, file.blake3)
+        if not whole and file.path.is_file():
+            os.utime(file.path)
+    except (StoreError, OSError):
+        whole = False
+    meter.add(bytes=file.size)
+    return whole
+
+
+def _record(name: str, damaged: Iterable[Path]) -> Result:
+    places = ", ".join(f"`{path}`" for path in damaged)
+    if places:
+        return Result(package=name, status="error", reason=f"not the bytes that were verified: {places}")
+    return Result(package=name, status="ok", reason="every byte is right")
+
+
+def _meter(emit: Emit, *, bytes_total: int, packages_total: int) -> Meter:
+    def report(reading: Reading) -> None:
+        emit(Progress(step="verify", **vars(reading)))
+
+    return Meter(report, time.monotonic, bytes_total=bytes_total, packages_total=packages_total)
+
+
+def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:
+    seconds = time.monotonic() - began
+    return Summary(
+        packages=meter.packages, files=files, bytes=meter.bytes, bytes_moved=0, seconds=seconds, failed=failed
+    )
+
+
+def _hash(file: Path) -> str:
+    with disk_errors(file):
+        return blake3().update_mmap(file).hexdigest()
+
+
+def _size(file: Path) -> int:
+    with disk_errors(file):
+        return file.stat().st_size
+
+
+def _check_stop(stop: Event) -> None:
+    if stop.is_set():
+        raise Interrupted("verifying was interrupted", hint="run it again; it changes nothing")
