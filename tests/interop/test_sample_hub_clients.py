@@ -99,6 +99,9 @@ def test_model_info_gives_hashes_of_every_file(api: HfApi, packages: dict[str, P
     assert info.card_data is not None
     assert info.card_data.license == "apache-2.0"
     assert api.model_info(BASE, revision=info.sha).sha == info.sha
+    assert info.config == {"architectures": ["QuillForSequenceClassification"], "model_type": "quill"}
+    assert info.safetensors is not None
+    assert info.safetensors.parameters == {"BF16": info.safetensors.total}
 
 
 def test_tree_refs_commits_and_paths(api: HfApi) -> None:

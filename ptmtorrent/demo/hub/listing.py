@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from ptmtorrent.demo.hub.catalogue import Revision
 from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer
+from ptmtorrent.demo.hub.facts import count_parameters, read_config
 
 _BRIEF = frozenset(
     "_id id modelId likes private downloads tags pipeline_tag library_name createdAt".split()  # noqa: SIM905  # a list of words
@@ -55,7 +56,14 @@ def describe(revision: Revision) -> dict[str, Any]:
         "siblings": [{"rfilename": path} for path in revision.rows],
         "usedStorage": sum(row.content.size for row in revision.rows.values()),
     }
-    optional = {"downloads": package.downloads, "pipeline_tag": package.task, "library_name": package.library}
+    optional = {
+        "downloads": package.downloads,
+        "downloadsAllTime": package.downloads and 12 * package.downloads,
+        "pipeline_tag": package.task,
+        "library_name": package.library,
+        "config": read_config(revision),
+        "safetensors": count_parameters(revision),
+    }
     record |= {key: value for key, value in optional.items() if value is not None}
     if package.licence:
         record["cardData"] = {"license": package.licence, "base_model": list(package.base_models)}
