@@ -1,0 +1,113 @@
+"""From captures to members of a release: manifests read and checked, every object found, placements stored."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from ptmtorrent.catalogue.tables import TableWriter
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
+from ptmtorrent.model import canonical
+from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.placement import Location, new_placement
+from ptmtorrent.model.records import Result
+from ptmtorrent.model.release import ContentRow, PlacementRow
+from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release_tally import Tallies
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """What a release keeps in memory of one package; the size is in bytes."""
+
+    capture: Capture
+    content: ContentRow
+    placement: ObjectId
+    placement_size: int
+
+
+def make_members(
+    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies
+) -> Iterator[Member | Result]:
+    """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
+
+    All data must be sealed. Placements are put, and not sealed.
+    """
+    for capture in captures:
+        if capture.rights == "gated":
+            yield Result(package=capture.package, status="impossible", reason="it is gated and may not be passed on")
+            continue
+        try:
+            data, manifest = _read_manifest(store, capture)
+            places = _locate(store, manifest)
+        except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+            yield Result(package=capture.package, status="error", reason=f"it is left out: {error.message}")
+            continue
+        member = _place(
+            store,
+            capture,
+            ContentRow(
+                package=capture.package,
+                snapshot=capture.snapshot,
+                manifest_size=len(data),
+                raw=manifest.size,
+                files=len(manifest.files),
+            ),
+            places,
+        )
+        tallies.add_package(capture, manifest, places)
+        tables.add(capture, manifest)
+        yield member
+
+
+def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) -> list[PlacementRow]:
+    """Say where the manifest and the placement of each member lie, and count them. Everything must be sealed."""
+    rows: list[PlacementRow] = []
+    for member in members:
+        manifest = ObjectId(member.content.snapshot)
+        row = PlacementRow(
+            snapshot=member.content.snapshot,
+            manifest=store.location(manifest),
+            placement=member.placement,
+            placement_size=member.placement_size,
+            placement_at=store.location(member.placement),
+        )
+        tallies.add_documents(member.capture, [(manifest, row.manifest), (row.placement, row.placement_at)])
+        rows.append(row)
+    return rows
+
+
+def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
+    data = store.read(ObjectId(capture.snapshot))
+    manifest = decode_manifest(data, capture.snapshot)
+    if manifest.package.package != capture.package:
+        raise IntegrityError(f"its snapshot is of `{manifest.package.package}`")
+    return data, manifest
+
+
+def _locate(store: Store, manifest: Manifest) -> tuple[Location, ...]:
+    """Return where each object lies, in the order of the object table."""
+    places: list[Location] = []
+    for row, (identifier, _) in enumerate(manifest.objects):
+        try:
+            places.append(store.location(identifier))
+        except NotFound as error:
+            raise NotFound(f"the store lacks `{identifier}`, which {_needed_by(manifest, row)} needs") from error
+    for pack in {place.pack for place in places}:
+        store.pack_file(pack)
+    return tuple(places)
+
+
+def _place(store: Store, capture: Capture, content: ContentRow, places: tuple[Location, ...]) -> Member:
+    """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
+    placement = canonical.encode(new_placement(capture.snapshot, places))
+    identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
+    return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))
+
+
+def _needed_by(manifest: Manifest, row: int) -> str:
+    for file in manifest.files:
+        if any(first <= row < first + count for first, count in file.recipe):
+            return f"its file {file.name!r}"
+    return "a hub answer"
