@@ -12,10 +12,16 @@ from ptmtorrent.model.manifest import FileEntry, Manifest
 
 
 class Spot(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a file goes: its bytes at `target`, and, where the layout wants one, a link to it at `link`."""
+    """Where a file goes: its bytes at `target`, and, where the layout wants one, a relative link to it at `link`.
+
+    `proves` is a hash that the place itself claims, `sha256:<hex>` or `git:<hex>` (of a git blob): it is checked before
+    the file appears there, because other programs believe it.
+    """
 
     target: Path
     link: Path | None = None
+    mode: int = 0o644
+    proves: str | None = None
 
 
 class Layout(Protocol):

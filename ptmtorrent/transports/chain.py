@@ -5,7 +5,7 @@ the work, as `--transport auto` does (DESIGN section 7).
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -31,7 +31,7 @@ class Chain:
         self._stages = tuple(stages)
         self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Generator[Outcome, None, None]:
         """Yield one outcome for every extent; a failure names every source that was tried."""
         pending = list(requests)
         tried: dict[PackId, list[Failed]] = defaultdict(list)

@@ -1,0 +1,35 @@
+"""Plain folders: `<root>/<hub>/<package name>/<path>`, such as `OUT/hf/org/name/config.json`."""
+
+from pathlib import Path
+
+from ptmtorrent.layouts.port import Spot
+from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
+from ptmtorrent.model.names import check_path
+
+INCOMING = ".ptmtorrent-incoming"
+
+
+class PlainDir:
+    """Lays packages out as the folders they were upstream, below `root`."""
+
+    name = "dir"
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def incoming(self) -> Path:
+        """Return the folder for unfinished files; see `Layout.incoming`."""
+        return self.root / INCOMING
+
+    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
+        """Return where `file` goes; see `Layout.place`."""
+        return Spot(target=self._folder(manifest) / file.name, mode=0o755 if file.mode == EXECUTABLE_MODE else 0o644)
+
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
+        """Return the package's folder; see `Layout.finish`."""
+        return self._folder(manifest)
+
+    def _folder(self, manifest: Manifest) -> Path:
+        package = manifest.package
+        check_path(f"{package.hub}/{package.name}")
+        return self.root / package.hub / package.name

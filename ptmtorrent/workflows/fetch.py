@@ -1,0 +1,106 @@
+"""Fetch: from a verified release to packages laid out, every byte checked before it is visible.
+
+::
+
+    members -> manifests, placements -> files wanted -> what is here -> plan -> packs -> objects -> files -> layout
+
+Running it again goes on where it stopped: laid-out files are in the ledger, unfinished files and staging files are
+rechecked.
+"""
+
+import os
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+from threading import Event
+from typing import Literal
+
+import msgspec
+
+from ptmtorrent.layouts.folders import ignores_case
+from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.plain_dir import PlainDir
+from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.kinds import FileKind
+from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.records import Emit, PlanMade, Summary
+from ptmtorrent.paths import Home
+from ptmtorrent.store.locks import WriteLock
+from ptmtorrent.workflows.channels import OpenChannel
+from ptmtorrent.workflows.fetch_laying import Laying
+from ptmtorrent.workflows.fetch_members import describe_members, find_members
+from ptmtorrent.workflows.fetch_records import Records
+from ptmtorrent.workflows.fetch_room import Room, clear_incoming
+from ptmtorrent.workflows.fetch_sources import find_sources
+from ptmtorrent.workflows.fetch_wanted import Wanted, take_orders
+
+
+class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache."""
+
+    packages: tuple[str, ...] = ()
+    subset: str | None = None
+    only: tuple[FileKind, ...] = ()
+    max_bytes: int | None = None
+    into: Literal["dir", "hf-cache"] = "dir"
+    to: Path | None = None
+    transport: Literal["auto", "torrent", "http", "local"] = "auto"
+    peers: tuple[tuple[str, int], ...] = ()
+    keep_packs: bool = False
+    dry_run: bool = False
+
+
+def fetch(  # noqa: PLR0913  # what a workflow is given, by name
+    request: FetchRequest, channel: OpenChannel, home: Home, *, clock: Clock, emit: Emit, stop: Event
+) -> Summary:
+    """Lay the wanted packages out; a record per package, then the summary.
+
+    Raises:
+        NotFound: no such package or subset, naming near matches.
+        NoSource, IntegrityError: not one package could be had, for this reason.
+        NoSpace: the disk would be, or is, full; what arrived is kept.
+        Interrupted: `stop` was set; the same command goes on from there.
+        UsageError, StoreError, TransportError, UnsupportedFormat: as they say.
+    """
+    began = clock()
+    layout = choose_layout(request, home)
+    members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    records = Records(layout, emit)
+    with ExitStack() as stack:
+        if not request.dry_run:
+            stack.enter_context(WriteLock(home.incoming))
+            stack.enter_context(WriteLock(layout.incoming()))
+            stack.callback(clear_incoming, layout.incoming())
+        wanted = Wanted(layout, folds=not request.dry_run and ignores_case(layout.root))
+        for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
+            records.refuse(refused)
+        keep = request.keep_packs and not request.dry_run
+        laying = stack.enter_context(Laying(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
+        sources = find_sources(request.transport, request.peers, channel, stack, records.counted)
+        plan, room = laying.plan(sources)
+        emit(_plan_made(wanted, plan, room))
+        moved = Counter[str]() if request.dry_run else laying.lay_out(plan, room, sources)
+    summary = records.summary(moved, (clock() - began).total_seconds())
+    if (error := records.worst()) is not None:
+        emit(summary)
+        raise error
+    return summary
+
+
+def choose_layout(request: FetchRequest, home: Home) -> Layout:
+    """Return the layout that `request` names, at the place it names or at its own."""
+    if request.into == "hf-cache":
+        return HfCache(Path(os.path.abspath(request.to or home.hf_cache)))  # noqa: PTH100  # links stay as they are
+    return PlainDir(Path(os.path.abspath(request.to or Path())))  # noqa: PTH100
+
+
+def _plan_made(wanted: Wanted, plan: Plan, room: Room) -> PlanMade:
+    return PlanMade(
+        packages=len(wanted.orders),
+        files=sum(len(order.files) for order in wanted.orders),
+        bytes=sum(order.size for order in wanted.orders),
+        bytes_to_move=plan.bytes_to_move,
+        requests=sum(len(request.extents) for request in plan.requests),
+        disk=room.bytes,
+    )

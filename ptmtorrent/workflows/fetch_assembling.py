@@ -1,0 +1,230 @@
+"""Files being put together in a layout's `incoming` folder, from objects in any order.
+
+An unfinished file has its full length from the start (sparse), and objects are written at their offsets. What an
+earlier run wrote is hashed before it counts. A file gets its name only when its whole BLAKE3 is the manifest's.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError, PtmError, StoreError
+from ptmtorrent.layouts.folders import ensure_real_dir
+from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.store.durable import (
+    disk_errors,
+    disk_errors_but_missing,
+    new_temporary,
+    publish_file,
+    read_at,
+    sync_dir,
+)
+
+HASH_BYTES = 4 << 20
+
+Part = tuple[ObjectId, int, int]
+"""`(object, offset in the file, bytes)`."""
+
+
+class Assembly:
+    """One file that is wanted at `spot.target`, and which of its parts are still missing."""
+
+    def __init__(self, spot: Spot, size: int, digest: str, parts: tuple[Part, ...], incoming: Path) -> None:
+        self.spot = spot
+        self.size = size
+        self.blake3 = digest
+        self.parts = parts
+        self.incoming = incoming
+        self.links = {spot.link} if spot.link else set()
+        self.missing = {number for number, (_, _, length) in enumerate(parts) if length}
+        self.here = False
+        self.error: PtmError | None = None
+
+    @property
+    def target(self) -> Path:
+        """Where the file goes."""
+        return self.spot.target
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that the unfinished file takes on disk already."""
+        try:
+            return min(self.size, self.incoming.lstat().st_blocks * 512)
+        except OSError:
+            return 0
+
+    def recheck(self) -> None:
+        """Find the parts that an earlier run wrote rightly.
+
+        Raises:
+            StoreError: the unfinished file cannot be read.
+        """
+        try:
+            with disk_errors_but_missing(self.incoming):
+                descriptor = os.open(self.incoming, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            with disk_errors(self.incoming):
+                for number in list(self.missing):
+                    identifier, offset, length = self.parts[number]
+                    if (
+                        _has_data(descriptor, offset, length)
+                        and object_id(read_at(descriptor, offset, length)) == identifier
+                    ):
+                        self.missing.discard(number)
+        finally:
+            os.close(descriptor)
+
+
+class Assembler:
+    """Writes objects into every unfinished file that wants them, and finishes files. Used from several threads."""
+
+    def __init__(self, layout: Layout, assemblies: Iterable[Assembly]) -> None:
+        self._layout = layout
+        self._lock = Lock()
+        self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
+        for assembly in assemblies:
+            for number in assembly.missing:
+                self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
+
+    def wants(self, identifier: ObjectId) -> bool:
+        """Is the object still missing somewhere?"""
+        return identifier in self._wanting
+
+    def wanted(self) -> list[ObjectId]:
+        """Return every object that is still missing somewhere."""
+        with self._lock:
+            return list(self._wanting)
+
+    def put(self, identifier: ObjectId, data: bytes) -> list[Assembly]:
+        """Write the object, whose hash the caller has checked; return the files that are now complete.
+
+        Raises:
+            NoSpace: the disk is full, naming the bytes needed.
+            StoreError: a file cannot be written.
+        """
+        with self._lock:
+            wanting = self._wanting.pop(identifier, [])
+        for assembly, number in wanting:
+            self._write(assembly, assembly.parts[number][1], data)
+        complete = []
+        with self._lock:
+            for assembly, number in wanting:
+                assembly.missing.discard(number)
+                if not assembly.missing and assembly not in complete:
+                    complete.append(assembly)
+        return complete
+
+    def finish(self, assembly: Assembly) -> None:
+        """Verify the whole file and give it its name; its links follow.
+
+        Raises:
+            IntegrityError: its objects are right, and yet it is not the file of the manifest.
+            StoreError: something is in its way, or it cannot be written.
+        """
+        if not assembly.size:
+            self._write(assembly, 0, b"")
+        ensure_real_dir(self._layout.root, assembly.target.parent)
+        refuse_strange(assembly.target)
+        if (fault := _fault(assembly)) is not None:
+            with disk_errors(assembly.incoming):
+                assembly.incoming.unlink()
+            raise IntegrityError(fault)
+        with disk_errors(assembly.incoming):
+            assembly.incoming.chmod(assembly.spot.mode)
+        publish_file(assembly.incoming, assembly.target)
+
+    def link(self, assembly: Assembly) -> None:
+        """Make the relative links to the file that its layout wants.
+
+        Raises:
+            StoreError: something is in the way.
+        """
+        for link in assembly.links:
+            ensure_real_dir(self._layout.root, link.parent)
+            to = os.path.relpath(assembly.target, link.parent)
+            with disk_errors(link):
+                if link.is_symlink() and os.readlink(link) == to:  # noqa: PTH115  # the text, not a path
+                    continue
+                temporary = new_temporary(link)
+                temporary.symlink_to(to)
+                temporary.replace(link)
+            sync_dir(link.parent)
+
+    def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
+        with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
+            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            try:
+                if os.fstat(descriptor).st_size != assembly.size:
+                    os.ftruncate(descriptor, assembly.size)
+                view = memoryview(data)
+                while view:
+                    written = os.pwrite(descriptor, view, offset)
+                    offset, view = offset + written, view[written:]
+            finally:
+                os.close(descriptor)
+
+
+def refuse_strange(target: Path) -> None:
+    """Refuse a target that is there and is not a plain file: it would be followed or lost.
+
+    Raises:
+        StoreError: naming it.
+    """
+    if target.is_symlink() or target.is_dir():
+        raise StoreError(
+            f"`{target}` is a {'link' if target.is_symlink() else 'folder'}, and a package needs a file there",
+            hint="move it away, or lay out elsewhere with `--to`",
+        )
+
+
+def same_file(path: Path, size: int, digest: str) -> bool:
+    """Tell whether the file at `path` has these bytes, by hashing it.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with disk_errors_but_missing(path):
+            if path.stat().st_size != size:
+                return False
+            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+    except FileNotFoundError:
+        return False
+
+
+def _fault(assembly: Assembly) -> str | None:
+    """Hash the unfinished file; return what is wrong with it."""
+    proves = assembly.spot.proves
+    hashes = [(assembly.blake3, blake3())]
+    kind, _, claimed = (proves or "").partition(":")
+    other = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git":
+        other.update(b"blob %d\0" % assembly.size)
+    with disk_errors(assembly.incoming), assembly.incoming.open("rb") as file:
+        while data := file.read(HASH_BYTES):
+            hashes[0][1].update(data)
+            if proves:
+                other.update(data)
+    if hashes[0][1].hexdigest() != assembly.blake3:
+        return f"`{assembly.target}` does not hash to what its manifest says, although all its objects do"
+    if proves and other.hexdigest() != claimed:
+        return f"`{assembly.target}` would be named by a hash that its bytes do not have"
+    return None
+
+
+def _has_data(descriptor: int, offset: int, length: int) -> bool:
+    """Tell whether anything was written there: a hole of a sparse file need not be hashed."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA) < offset + length
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False
+        raise

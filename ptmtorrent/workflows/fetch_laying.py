@@ -1,0 +1,147 @@
+"""One run of a fetch over what is wanted: look around, plan, copy what is here, move the rest, name the files."""
+
+from collections import Counter
+from contextlib import ExitStack
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError
+from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.paths import Home
+from ptmtorrent.store.ledger import Ledger
+from ptmtorrent.transports.port import Delivered
+from ptmtorrent.transports.staging import staged_extents
+from ptmtorrent.workflows.fetch_assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch_decoding import finish
+from ptmtorrent.workflows.fetch_moving import Mover
+from ptmtorrent.workflows.fetch_records import Records
+from ptmtorrent.workflows.fetch_room import Room, check_room, clear_staging, room_needed
+from ptmtorrent.workflows.fetch_sources import Sources
+from ptmtorrent.workflows.fetch_stock import Stock
+from ptmtorrent.workflows.fetch_wanted import Wanted, look_around, missing_objects
+
+
+class Laying:
+    """Lays out the files of `wanted`; with `keep`, packs that arrive whole join the home's store.
+
+    Raises:
+        Interrupted: `stop` was set.
+        StoreError: the ledger or the store cannot be used.
+    """
+
+    def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
+        self, wanted: Wanted, layout: Layout, records: Records, home: Home, *, keep: bool, emit: Emit, stop: Event
+    ) -> None:
+        self._wanted = wanted
+        self._layout = layout
+        self._records = records
+        self._home = home
+        self._keep = keep
+        self._emit = emit
+        self._stop = stop
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._ledger = stack.enter_context(Ledger(self._home.ledger))
+            look_around(self._wanted, self._ledger, self._stop)
+            self._stock = stack.enter_context(Stock(self._home.store, self._wanted, keep=self._keep))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def plan(self, sources: Sources) -> tuple[Plan, Room]:
+        """Return what must be moved, and the room that takes."""
+        whole = sources.whole_packs or self._keep
+        plan = plan_moves(missing_objects(self._wanted), self._stock.has, whole_packs=whole)
+        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        return plan, room_needed(self._wanted, plan, staged=sources.staged, keep=self._keep)
+
+    def lay_out(self, plan: Plan, room: Room, sources: Sources) -> Counter[str]:
+        """Do it; return the bytes moved, by source. What could not be had is in the records.
+
+        Raises:
+            NoSpace, StoreError: our own disk; what arrived is kept.
+            Interrupted: `stop` was set; what arrived is kept.
+        """
+        self._sources = sources
+        check_room(room, self._layout.root, self._home.incoming)
+        self._assembler = Assembler(self._layout, self._wanted.unfinished)
+        self._link_what_is_here()
+        self._records.begin(self._wanted, plan)
+        self._finish_what_is_complete()
+        if self._copy_what_is_here():
+            plan, _ = self.plan(sources)
+        mover = Mover(self._assembler, self._home.incoming, self, self._emit, self._stop)
+        mover.move(plan, sources)
+        if self._stop.is_set():
+            raise Interrupted(
+                f"interrupted: {self._records.laid_out} of {len(self._wanted.orders)} packages are laid out",
+                hint="run the same command again: it goes on where it stopped",
+            )
+        self._records.give_up(mover.errors)
+        if not any(not file.here for file in self._wanted.assemblies.values()):
+            clear_staging(self._home.incoming, self._wanted.packs)
+        return mover.moved
+
+    def arrived(self, delivered: Delivered) -> None:
+        """Count what was not counted on its way."""
+        if not self._sources.counts(delivered.source):
+            self._records.counted(delivered.moved)
+
+    def right(self, delivered: Delivered) -> None:
+        """Keep the pack, if packs are kept."""
+        try:
+            self._stock.adopt(delivered, self._home.incoming)
+        except IntegrityError as error:
+            self._emit(Note(message=f"a pack is not kept: {error.message}", warning=True))
+
+    def finished(self, file: Assembly) -> None:
+        """Enter a file into the ledger and the records."""
+        if file.error is None:
+            order = self._records.first_order(file)
+            self._ledger.record(
+                file.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot
+            )
+        self._records.finished(file)
+
+    def _link_what_is_here(self) -> None:
+        for file in self._wanted.assemblies.values():
+            if file.here and file.links:
+                try:
+                    self._assembler.link(file)
+                except NoSpace:
+                    raise
+                except PtmError as error:
+                    file.error = error
+
+    def _finish_what_is_complete(self) -> None:
+        for file in self._wanted.unfinished:
+            if not file.missing:
+                finish(self._assembler, file)
+                self.finished(file)
+
+    def _copy_what_is_here(self) -> bool:
+        """Copy objects that need not be moved; tell whether some of them were not here after all."""
+        lost = False
+        for identifier in self._assembler.wanted():
+            if self._stop.is_set():
+                break
+            if not self._stock.has(identifier):
+                continue
+            data = self._stock.read(identifier)
+            if data is None:
+                self._stock.forget(identifier)
+                lost = True
+                continue
+            for file in self._assembler.put(identifier, data):
+                finish(self._assembler, file)
+                self.finished(file)
+        return lost

@@ -1,0 +1,118 @@
+"""Move packs, and decode them while more are coming.
+
+Sources are asked in rounds. An object whose hash does not hold is asked for again, from the sources that have not been
+blamed for it; a round ends when everything that arrived in it was decoded.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+
+from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, plan_moves
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.transports.chain import Chain
+from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.workflows.fetch_assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch_decoding import DECODERS, Decoded, Decoding
+from ptmtorrent.workflows.fetch_sources import Sources
+
+BATCHES_AHEAD = 2 * DECODERS
+"""More batches than this waiting to be decoded, and no further pack is taken from the transport."""
+
+
+class Listener(Protocol):
+    """Who is told, in the thread that moves, of what arrived and of the files that it completed."""
+
+    def arrived(self, delivered: Delivered) -> None:
+        """An extent is here; nothing of it was checked yet."""
+        ...
+
+    def right(self, delivered: Delivered) -> None:
+        """Every wanted object of the extent was right; its file is removed next, when it is temporary."""
+        ...
+
+    def finished(self, file: Assembly) -> None:
+        """A file is laid out, or its `error` says why not."""
+        ...
+
+
+class Mover:
+    """Moves plans into files. `moved` counts bytes by source; `errors` says which objects could not be had, and why."""
+
+    def __init__(self, assembler: Assembler, staging: Path, listener: Listener, emit: Emit, stop: Event) -> None:
+        self._assembler = assembler
+        self._staging = staging
+        self._listener = listener
+        self._emit = emit
+        self._stop = stop
+        self.moved: Counter[str] = Counter()
+        self.errors: dict[ObjectId, PtmError] = {}
+
+    def move(self, plan: Plan, sources: Sources) -> None:
+        """Bring every object of `plan` into the files that want it, from whichever source has it right.
+
+        Raises:
+            NoSpace, StoreError: our own disk; what arrived is kept.
+        """
+        requests: Sequence[PackRequest] = plan.requests
+        blamed: frozenset[str] = frozenset()
+        while requests and not self._stop.is_set() and (chain := sources.chain(blamed)):
+            wrong = self._round(chain, requests)
+            blamed |= self._blame(wrong)
+            items = [item for _, item in wrong]
+            requests = plan_moves(items, lambda _: False, whole_packs=sources.whole_packs).requests
+
+    def _round(self, chain: Chain, requests: Sequence[PackRequest]) -> list[tuple[str, WantedObject]]:
+        """Ask `chain` for everything once; return the objects that came with wrong bytes, each with its source."""
+        wrong: list[tuple[str, WantedObject]] = []
+        outcomes = chain.deliver(requests, self._staging, self._stop)
+        with closing(Decoding(self._assembler)) as decoding, closing(outcomes):
+            for decoded in self._decode(outcomes, decoding):
+                wrong += [(decoded.delivered.source, item) for item in decoded.wrong]
+                self._take(decoded)
+        return wrong
+
+    def _decode(self, outcomes: Iterator[Delivered | Failed], decoding: Decoding) -> Iterator[Decoded]:
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                for item in objects_in(outcome.request, outcome.extent):
+                    self.errors.setdefault(item.id, outcome.error)
+                continue
+            self.moved[outcome.source] += outcome.moved
+            self._listener.arrived(outcome)
+            decoding.add(outcome)
+            yield from decoding.ended(BATCHES_AHEAD)
+            if self._stop.is_set():
+                break
+        yield from decoding.ended(0)
+
+    def _take(self, decoded: Decoded) -> None:
+        for identifier in decoded.right:
+            self.errors.pop(identifier, None)
+        self.errors.update(decoded.unreadable)
+        for file in decoded.files:
+            self._listener.finished(file)
+        if not decoded.wrong:
+            self._listener.right(decoded.delivered)
+        if decoded.delivered.temporary:
+            with disk_errors(decoded.delivered.path):
+                decoded.delivered.path.unlink(missing_ok=True)
+
+    def _blame(self, wrong: Sequence[tuple[str, WantedObject]]) -> frozenset[str]:
+        """Say who sent wrong bytes, and which; they are not asked for these again."""
+        for source, item in wrong:
+            self.errors[item.id] = IntegrityError(
+                f"`{source}` has other bytes than it should: {item.at.length} from byte {item.at.offset} of pack"
+                f" `{item.at.pack}`",
+                hint="try another mirror; this one is damaged",
+            )
+        accused = frozenset(source for source, _ in wrong)
+        for source in sorted(accused):
+            self._emit(Note(message=f"`{source}` sent bytes that do not hash to what they should", warning=True))
+        return accused

@@ -1,0 +1,76 @@
+"""The disk a fetch takes, and what it leaves behind in `incoming`: asked before it starts, cleared when it is done."""
+
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.errors import NoSpace
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.locks import LOCK_NAME
+from ptmtorrent.transports.staging import staged_extents, staging_path
+from ptmtorrent.workflows.fetch_wanted import Wanted
+
+STAGED_BYTES = 1 << 30
+"""Packs waiting to be decoded take about this much at most; each is removed once it is decoded."""
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes needed beyond what is there: for the files, and at most for packs at the same time."""
+
+    files: int
+    staged: int
+
+    @property
+    def bytes(self) -> int:
+        """Both together."""
+        return self.files + self.staged
+
+
+def room_needed(wanted: Wanted, plan: Plan, *, staged: bool, keep: bool) -> Room:
+    """Return the most that laying out takes at once. `staged` is false when packs are read in place."""
+    files = sum(file.size - file.allocated for file in wanted.unfinished)
+    most = plan.bytes_to_move if keep else STAGED_BYTES + max((request.bytes for request in plan.requests), default=0)
+    return Room(files=files, staged=min(plan.bytes_to_move, most) if staged or keep else 0)
+
+
+def check_room(room: Room, root: Path, staging: Path) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises:
+        NoSpace: naming the disk, the bytes needed and the bytes free.
+    """
+    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
+    for device, folder in folders.items():
+        needed = room.files * (root.stat().st_dev == device) + room.staged * (staging.stat().st_dev == device)
+        with disk_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise NoSpace(
+                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
+                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+            )
+
+
+def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
+    """Remove what earlier runs left of packs that are not needed any more."""
+    staged = staged_extents(staging)
+    for pack in packs:
+        left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
+        for path in (*left, staging / pack_path(pack)):
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
+
+
+def clear_incoming(incoming: Path) -> None:
+    """Remove the folder of unfinished files when none is left in it."""
+    names = [path.name for path in incoming.iterdir()]
+    if names in ([], [LOCK_NAME]):
+        with suppress(OSError):
+            (incoming / LOCK_NAME).unlink(missing_ok=True)
+            incoming.rmdir()

@@ -1,0 +1,99 @@
+"""Where packs come from: what `--transport` and the channel's location allow, and in which order it is tried."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Literal
+
+from ptmtorrent.errors import UsageError
+from ptmtorrent.http import new_client
+from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
+from ptmtorrent.transports.local import LocalTransport
+from ptmtorrent.transports.port import PackTransport, Swarm
+from ptmtorrent.transports.together import Together
+from ptmtorrent.trust.client import read_listed
+from ptmtorrent.workflows.channels import OpenChannel
+
+TransportName = Literal["auto", "torrent", "http", "local"]
+Address = tuple[str, int]
+
+
+class Sources:
+    """The sources of one run: a folder, a swarm, a server; any of them may be missing."""
+
+    def __init__(
+        self,
+        *,
+        here: PackTransport | None = None,
+        swarm: Swarm | None = None,
+        server: PackTransport | None = None,
+    ) -> None:
+        self._here = here
+        self._swarm = swarm
+        self._server = server
+
+    @property
+    def whole_packs(self) -> bool:
+        """Can only whole packs be asked for?"""
+        return self._swarm is not None and self._here is None and self._server is None
+
+    @property
+    def staged(self) -> bool:
+        """May packs have to be staged here before they are decoded?"""
+        return self._swarm is not None or self._server is not None
+
+    def counts(self, source: str) -> bool:
+        """Does `source` count its bytes itself, as they come?"""
+        return self._server is not None and self._server.name == source
+
+    def chain(self, blamed: frozenset[str] = frozenset()) -> Chain | None:
+        """Return all sources but the `blamed` ones as one transport; None when none is left."""
+        here, swarm, server = self._here, self._swarm, self._server
+        here = None if here and here.name in blamed else here
+        swarm = None if swarm and swarm.name in blamed else swarm
+        server = None if server and server.name in blamed else server
+        both = Together(swarm, server) if swarm and server else None
+        stages = [stage for stage in (here, both or swarm or server) if stage]
+        return Chain(stages) if stages else None
+
+
+def find_sources(
+    transport: TransportName,
+    peers: Sequence[Address],
+    channel: OpenChannel,
+    stack: ExitStack,
+    counted: Callable[[int], None],
+) -> Sources:
+    """Return the sources that `transport` names; what must be closed is left to `stack`.
+
+    `auto` takes what there is: the channel's folder, its server, and a swarm where peers are known.
+
+    Raises:
+        UsageError: the channel's location cannot be used by that transport.
+        IntegrityError, NotFound, TransportError: the release's torrents could not be read.
+    """
+    is_server = channel.folder is None
+    if transport == "local" and is_server:
+        raise UsageError(
+            f"`{channel.location}` is not a folder", hint="use `--transport http` or `--transport torrent`"
+        )
+    if transport == "http" and not is_server:
+        raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
+    swarm = transport == "torrent" or (transport == "auto" and bool(peers))
+    return Sources(
+        here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
+        swarm=_swarm(channel, peers) if swarm else None,
+        server=_server(channel, stack, counted) if is_server and transport in {"auto", "http"} else None,
+    )
+
+
+def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+    client = stack.enter_context(new_client(connections=CONNECTIONS))
+    return Patient(HttpTransport(channel.location, client, counted=counted))
+
+
+def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:
+    from ptmtorrent.transports.torrent import TorrentTransport
+
+    torrents = [read_listed(channel.reader, channel.release, volume.torrent_v1) for volume in channel.release.volumes]
+    return TorrentTransport(torrents, peers)

@@ -1,0 +1,111 @@
+"""What is here already: objects in the home's store, and in files that were laid out or begun before.
+
+They are copied from there and hashed on the way; what does not hash is simply moved like everything else.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.store.durable import link_or_copy
+from ptmtorrent.store.store import Store
+from ptmtorrent.transports.port import Delivered
+from ptmtorrent.workflows.fetch_assembling import Assembly
+from ptmtorrent.workflows.fetch_wanted import Wanted
+
+Place = tuple[Path, int, int]
+"""`(file, offset, bytes)`."""
+
+
+class Stock:
+    """The objects of `wanted` that need not be moved. With `keep`, packs that arrive whole join the store.
+
+    Raises:
+        StoreError: packs are to be kept, and the store cannot be written.
+    """
+
+    def __init__(self, root: Path, wanted: Wanted, *, keep: bool) -> None:
+        self._places = _places(wanted)
+        self._keep = keep
+        self._lost: set[ObjectId] = set()
+        self._store: Store | None = None
+        if keep:
+            self._store = Store.open(root, write=True)
+        elif root.is_dir():
+            # A store that cannot be read must not keep anybody from fetching: its objects are moved then.
+            with suppress(PtmError):
+                self._store = Store.open(root)
+
+    def __enter__(self) -> Self:
+        if self._store is not None:
+            self._store.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            self._store.__exit__(kind, error, trace)
+
+    def has(self, identifier: ObjectId) -> bool:
+        """Is the object said to be here?"""
+        if identifier in self._lost:
+            return False
+        return identifier in self._places or (self._store is not None and self._store.has(identifier))
+
+    def read(self, identifier: ObjectId) -> bytes | None:
+        """Return the object, proven by its hash; None when it is not here after all."""
+        place = self._places.get(identifier)
+        data = _read(*place) if place else None
+        if data is not None and object_id(data) == identifier:
+            return data
+        with suppress(PtmError):
+            if self._store is not None and self._store.has(identifier):
+                return self._store.read(identifier)
+        return None
+
+    def forget(self, identifier: ObjectId) -> None:
+        """Do not say again that the object is here."""
+        self._lost.add(identifier)
+
+    def adopt(self, delivered: Delivered, staging: Path) -> None:
+        """Keep the pack of `delivered`, if packs are kept and all of it arrived.
+
+        Raises:
+            IntegrityError: its objects are right, and yet it is not that pack.
+            NoSpace, StoreError: it cannot be kept.
+        """
+        if not self._keep or self._store is None or delivered.extent.length != delivered.request.size:
+            return
+        path = delivered.path
+        if not delivered.temporary:
+            path = staging / f"{delivered.request.pack}.pack"
+            link_or_copy(delivered.path, path)
+        self._store.adopt_pack(path, delivered.request.pack)
+
+
+def _places(wanted: Wanted) -> dict[ObjectId, Place]:
+    """Find the objects that are missing in one file and there in another."""
+    files = [file for file in wanted.assemblies.values() if file.error is None]
+    missing = {file.parts[number][0] for file in files if not file.here for number in file.missing}
+    return {identifier: place for file in files for identifier, place in _there(file) if identifier in missing}
+
+
+def _there(file: Assembly) -> Iterator[tuple[ObjectId, Place]]:
+    path = file.target if file.here else file.incoming
+    for number, (identifier, offset, size) in enumerate(file.parts):
+        if file.here or number not in file.missing:
+            yield identifier, (path, offset, size)
+
+
+def _read(path: Path, offset: int, size: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError:
+        return None
