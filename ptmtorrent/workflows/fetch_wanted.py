@@ -13,14 +13,14 @@ from blake3 import blake3
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
-from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import LINK_MODE, FileEntry, Manifest
 from ptmtorrent.model.placement import NO_BASE, Placement
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
+from ptmtorrent.model.subset import wants
 from ptmtorrent.store.ledger import Ledger
 from ptmtorrent.workflows.fetch_assembling import Assembly, Part, refuse_strange, same_file
-from ptmtorrent.workflows.fetch_members import Described, Member
+from ptmtorrent.workflows.fetch_members import Described
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -135,7 +135,7 @@ def take_orders(
             package=package,
             manifest=item.manifest,
             placement=item.placement,
-            files=_wanted_files(item.manifest, item.member),
+            files=tuple(file for file in item.manifest.files if wants(item.member.only, file)),
         )
         full = full or (max_bytes is not None and total + order.size > max_bytes)
         if full:
@@ -188,11 +188,6 @@ def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) 
         assembly.here = True
     else:
         assembly.recheck()
-
-
-def _wanted_files(manifest: Manifest, member: Member) -> tuple[FileEntry, ...]:
-    only = member.only
-    return tuple(file for file in manifest.files if not only or file_kind(file.name, file.size) in only)
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:

@@ -1,0 +1,88 @@
+"""The public Python face, thin over the workflows::
+
+    import ptmtorrent.api as ptm
+
+    channel = ptm.open("https://models.example.org/ptm")
+    print(channel.subsets())
+    print(channel.plan(ptm.FetchRequest(subset="popular")))
+    for result in channel.fetch(ptm.FetchRequest(packages=("hf:org/name",), to=Path("models"))):
+        print(result.package, result.status, result.path)
+
+Errors are those of `ptmtorrent.errors`; sizes are in bytes.
+"""
+
+from pathlib import Path
+from threading import Event as StopEvent
+
+import msgspec
+from platformdirs import user_data_path
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.moments import read_clock
+from ptmtorrent.model.records import Emit, Event, PlanMade, Result, Summary, ignore
+from ptmtorrent.model.release import Release, SubsetRef
+from ptmtorrent.paths import Home
+from ptmtorrent.workflows.channels import OpenChannel, open_channel
+from ptmtorrent.workflows.fetch import FetchRequest, fetch
+
+__all__ = ["Channel", "FetchRequest", "PlanMade", "PtmError", "Result", "Summary", "open"]
+
+
+class Channel:
+    """A channel opened at one verified release; `open` makes one."""
+
+    def __init__(self, opened: OpenChannel, home: Home) -> None:
+        self._opened = opened
+        self._home = home
+
+    @property
+    def release(self) -> Release:
+        """The release: dated, immutable, verified."""
+        return self._opened.release
+
+    def subsets(self) -> tuple[SubsetRef, ...]:
+        """Return the subsets of the release, with their counts and bytes."""
+        return self.release.subsets
+
+    def plan(self, request: FetchRequest) -> PlanMade:
+        """Return what fetching would take, in files, bytes, requests and disk; nothing is moved.
+
+        Raises:
+            PtmError: as `fetch` of the command line does.
+        """
+        heard: list[Event] = []
+        self._fetch(msgspec.structs.replace(request, dry_run=True), heard.append, None)
+        return next(record for record in heard if isinstance(record, PlanMade))
+
+    def fetch(self, request: FetchRequest, *, emit: Emit = ignore, stop: StopEvent | None = None) -> list[Result]:
+        """Lay packages out and return a record for each; `emit` hears of progress meanwhile, `stop` ends it early.
+
+        Raises:
+            PtmError: as `fetch` of the command line does; packages that fail alone are records.
+        """
+        heard: list[Event] = []
+
+        def listen(record: Event) -> None:
+            heard.append(record)
+            emit(record)
+
+        self._fetch(request, listen, stop)
+        return [record for record in heard if isinstance(record, Result)]
+
+    def _fetch(self, request: FetchRequest, emit: Emit, stop: StopEvent | None) -> Summary:
+        return fetch(request, self._opened, self._home, clock=read_clock, emit=emit, stop=stop or StopEvent())
+
+
+def open(  # noqa: A001  # the word of the docs; used as `ptm.open`
+    location: str | None = None, *, release: str | None = None, home: Path | None = None, emit: Emit = ignore
+) -> Channel:
+    """Open the channel at `location`, a URL or a folder; without one, the sample channel that ships with the program.
+
+    `release` is a name or `b3:` and a content root; `home` is the folder of the user's state, the platform's where not
+    given.
+
+    Raises:
+        NotFound, TrustError, TransportError: there is none, it is not trusted, or it cannot be read.
+    """
+    place = Home(home or user_data_path("ptmtorrent"))
+    return Channel(open_channel(location, release, place, clock=read_clock, emit=emit), place)
