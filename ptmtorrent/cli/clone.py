@@ -1,5 +1,6 @@
 """`clone`: capture packages of a hub into the store."""
 
+from contextlib import closing
 from enum import StrEnum
 from typing import Annotated
 
@@ -56,7 +57,7 @@ def clone(
         jobs=settings.jobs,
         dry_run=dry_run,
     )
-    with stopping() as stop:
-        adapter = HuggingFace(endpoint, settings.hf_token)
+    adapter = HuggingFace(endpoint, settings.hf_token)
+    with stopping() as stop, closing(adapter.session):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

@@ -40,9 +40,9 @@ class HumanSink:
             self._say(self._out, *("\t".join(line) for line in cells))
             return
         cells.insert(0, [name.replace("_", " ") for name in rows[0]])
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
         for line in cells:
-            text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            text = "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
             self._say(self._out, text.rstrip())
 
     def error(self, error: PtmError) -> None:
@@ -136,3 +136,10 @@ def _spell(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value)
+
+
+def _width(text: str) -> int:
+    """Return the columns `text` takes on a terminal: names of packages come in all scripts."""
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -18,6 +18,7 @@ def seed(
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where peers reach us; port 0: any.")
     ] = "0.0.0.0:6881",
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL", help="Announce to it; repeatable.")] = None,
 ) -> None:
     """Seed every volume of a channel, v1 and v2 torrent from the same bytes, until stopped."""
     session: Session = ctx.obj
@@ -29,4 +30,12 @@ def seed(
         session.sink.rows("listening", [{"address": f"{host}:{actual}"}])
 
     with stopping() as stop:
-        run(channel or session.home.channel, listen=(host, port), emit=session.emit, stop=stop, ready=ready)
+        run(
+            channel or session.home.channel,
+            listen=(host, port),
+            emit=session.emit,
+            stop=stop,
+            ready=ready,
+            trackers=tuple(tracker or ()),
+            verified=channel is None,  # this home wrote those packs and hashed them then
+        )

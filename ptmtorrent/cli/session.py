@@ -131,7 +131,7 @@ def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> b
     if not sys.stdin.isatty():
         raise ConfigError(
             "the keys need a passphrase, and there is no terminal to ask for it",
-            hint="set PTMTORRENT_KEY_PASSPHRASE, or make keys without one: ptmtorrent keys init --no-passphrase",
+            hint="set PTMTORRENT_KEY_PASSPHRASE" + (", or decline it with --no-passphrase" if confirm else ""),
         )
     import typer
 

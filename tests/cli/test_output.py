@@ -113,6 +113,12 @@ def test_rows_are_a_table_for_eyes_and_tabs_for_pipes() -> None:
     assert lines.getvalue() == "hf:org/name\t-\nhf:o/n\ta,b\n"
 
 
+def test_columns_align_in_wide_scripts() -> None:
+    sink, out, _ = new_human(aligned=True)
+    sink.rows("file", [{"file": "权重", "bytes": 1}, {"file": "abcd", "bytes": 2}])
+    assert out.getvalue() == "file  bytes\n权重  1\nabcd  2\n"
+
+
 def test_quiet_prints_places_first_columns_and_errors_only() -> None:
     out, talk = io.StringIO(), io.StringIO()
     sink = QuietSink(out, talk)
