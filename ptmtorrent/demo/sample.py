@@ -4,6 +4,7 @@ Captured at a fixed moment, one file after another, so that whoever makes it aga
 that sign it are thrown away with the working folder: its content root, pinned in code, is what it is trusted by.
 """
 
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
@@ -11,6 +12,7 @@ from threading import Event
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.release import Release
@@ -32,9 +34,11 @@ def make_sample(workdir: Path, channel: Path) -> Release:
     """
     home = Home(workdir / "home")
     packages = sample_packages()
-    with SampleHub(packages) as hub:
+    session = Session(clock=_clock)
+    with SampleHub(packages) as hub, closing(session):
+        adapter = HuggingFace(hub.endpoint, session=session)
         request = CloneRequest(limit=len(packages), jobs=1)
-        clone(HuggingFace(hub.endpoint), request, home, clock=_clock, emit=ignore, stop=Event())
+        clone(adapter, request, home, clock=_clock, emit=ignore, stop=Event())
     init_keys(home.keys, None)
     made = release(SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore)
     publish(SAMPLE_RELEASE, home, channel, emit=ignore)

@@ -1,6 +1,5 @@
 """The demo goes the whole way and tells the truth about it."""
 
-
 import pytest
 
 from ptmtorrent.demo.package import Package
