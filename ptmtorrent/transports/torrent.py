@@ -62,7 +62,11 @@ class TorrentTransport:
     @property
     def quiet_seconds(self) -> float:
         """Seconds since payload last came, or since it was first asked for; 0 while nothing is."""
-        return self._download.quiet_seconds if self._download else 0.0
+        download = self._download
+        try:
+            return download.quiet_seconds if download else 0.0
+        except RuntimeError:  # libtorrent's, when the session was closed meanwhile
+            return 0.0
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
         """Yield one outcome for each request: the whole pack, or why it did not come.

@@ -76,7 +76,11 @@ class Download:
 
     @property
     def quiet_seconds(self) -> float:
-        """Seconds since payload last came, or since it was first asked for."""
+        """Seconds since payload last came, or since it was first asked for; any thread may ask.
+
+        Hashing what was there already, and waiting for the caller to take what came, are not silence.
+        """
+        self._listen()
         return max(0.0, self._monotonic() - self._heard)
 
     def join(
@@ -145,6 +149,7 @@ class Download:
                 source="torrent",
                 temporary=True,
             )
+            self._heard = self._monotonic()
         self._hurry()
 
     def _flush(self, joined: _Joined, stop: Event) -> bool:
@@ -190,11 +195,15 @@ class Download:
                 self._blame(listen_on(alert.endpoint), alert)
             elif isinstance(alert, lt.url_seed_alert):
                 self._tried[alert.server_url()] = alert.error_message() or alert.error.message()
-        received = self._session.payload().received
-        checking = any(joined.out and joined.handle.status(0).state in CHECKING for joined in self._joined)
-        if received != self._received or checking:
-            self._received, self._heard = received, self._monotonic()
         return flushed
+
+    def _listen(self) -> None:
+        """Note when something came, or when nothing can come because nothing is asked for."""
+        received = self._session.payload().received
+        states = [joined.handle.status(0) for joined in self._joined if joined.out]
+        asking = [state for state in states if state.state not in CHECKING and not state.is_finished]
+        if received != self._received or not asking:
+            self._received, self._heard = received, self._monotonic()
 
     def _find(self, handle: lt.torrent_handle) -> _Joined:
         return next(joined for joined in self._joined if joined.handle == handle)

@@ -46,7 +46,8 @@ def hash_pack(data: bytes, rights: Rights = "open") -> PackHashes:
 
 def make_pack(channel: Path, pieces: int, seed: int) -> PackHashes:
     """Write a pack of random bytes where a channel keeps it."""
-    data = random.Random(seed).randbytes(pieces * PIECE_BYTES)
+    source = random.Random(seed)
+    data = b"".join(source.randbytes(PIECE_BYTES) for _ in range(pieces))
     hashes = hash_pack(data)
     path = channel / pack_path(hashes.pack)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,131 @@
+"""Seed: offer every volume a channel folder lists, v1 and v2 torrent from the same bytes, until stopped.
+
+A mirror may hold any part of a channel: volumes and packs that are not here are passed over, and said to be.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from threading import Event
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.model.records import Emit, Note, Progress
+from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
+from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.transports.torrent_seeder import Offer, Seeder
+from ptmtorrent.transports.torrent_session import Address, TorrentSession, listen_on, profile_for
+
+ATTEND_SECONDS = 0.2
+
+
+class _Volume(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume some release lists, and its two torrents, their bytes verified."""
+
+    listed: VolumeRef
+    v1: bytes
+    v2: bytes
+
+
+def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
+    channel: Path,
+    *,
+    listen: Address,
+    emit: Emit,
+    stop: Event,
+    ready: Callable[[int], None],
+    trackers: Sequence[str] = (),
+    verified: bool = False,
+) -> None:
+    """Seed the volumes of all releases in `channel` until `stop` is set.
+
+    `ready` is called once, with the port, when every pack that is here can be asked for. Packs are hashed before that,
+    unless they are `verified`: say so only of packs that this home wrote itself. Trackers are announced to; they
+    change no infohash.
+
+    Raises:
+        NotFound: the folder has no release with a volume that can be offered.
+        TransportError: `listen` is taken.
+    """
+    volumes = list(_volumes(channel, emit))
+    if not volumes:
+        raise NotFound(
+            f"`{channel}` has no release with volumes to seed",
+            hint="make one with `ptmtorrent release NAME`, or name a channel folder with `--channel DIR`",
+        )
+    with TorrentSession(profile_for([listen[0]]), listen_on(listen), seeding=True) as session:
+        port = session.port()
+        seeder = Seeder(session, channel)
+        for volume in volumes:
+            for name, torrent in ((volume.listed.v2, volume.v2), (volume.listed.v1, volume.v1)):
+                offer = seeder.offer(torrent, name=name, trackers=trackers, verified=verified)
+            _tell(volume.listed, offer, emit)
+        _attend(seeder, emit, stop, lambda: ready(port), port)
+
+
+def _attend(seeder: Seeder, emit: Emit, stop: Event, ready: Callable[[], None], port: int) -> None:
+    said_ready, sent = False, 0
+    while not stop.is_set():
+        for sentence in seeder.attend(ATTEND_SECONDS):
+            emit(Note(message=sentence, warning=True))
+        if not said_ready and not seeder.checking:
+            said_ready = True
+            emit(Note(message=f"seeding on port {port}"))
+            ready()
+        if (now := seeder.payload().sent) != sent:
+            sent = now
+            emit(Progress(step="seed", bytes=sent, bytes_total=None, packages=0, packages_total=None))
+    emit(Note(message=f"sent {sent} bytes to peers"))
+
+
+def _tell(listed: VolumeRef, offer: Offer, emit: Emit) -> None:
+    here = [size for pack, size in offer.packs if pack not in offer.missing]
+    emit(Note(message=f"volume `{listed.v1}`: {len(here)} packs, {sum(here)} bytes, rights {listed.rights}"))
+    if offer.missing:
+        first = min(offer.missing)
+        missing = f"{len(offer.missing)} of {listed.packs} packs are not here, `{first}` first"
+        emit(Note(message=f"volume `{listed.v1}`: {missing}; the others are seeded", warning=True))
+
+
+def _volumes(channel: Path, emit: Emit) -> Iterator[_Volume]:
+    """Yield each volume once, however many releases list it; say which cannot be offered, and why."""
+    seen: set[str] = set()
+    for path in sorted(channel.glob("releases/*/release.json")):
+        try:
+            volumes = _read_release(path).volumes
+        except PtmError as error:
+            emit(Note(message=f"`{path}` is passed over: {error.message}", warning=True))
+            continue
+        for listed in volumes:
+            if listed.v1 in seen:
+                continue
+            seen.add(listed.v1)
+            try:
+                v1, v2 = (_read_torrent(channel, torrent) for torrent in (listed.torrent_v1, listed.torrent_v2))
+                yield _Volume(listed=listed, v1=v1, v2=v2)
+            except PtmError as error:
+                emit(Note(message=f"volume `{listed.v1}` is not seeded: {error.message}", warning=True))
+
+
+def _read_release(path: Path) -> Release:
+    return decode_release(_read(path, MAX_RELEASE_BYTES))
+
+
+def _read_torrent(channel: Path, listed: FileRef) -> bytes:
+    data = _read(channel / listed.path, listed.size)
+    if len(data) != listed.size or blake3(data).hexdigest() != listed.blake3:
+        raise IntegrityError(f"`{listed.path}` is not the torrent that the release lists")
+    packs_in(data, name=listed.path)
+    return data
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise NotFound(f"`{path}` cannot be read: {error.strerror}") from error
+    if len(data) > limit:
+        raise IntegrityError(f"`{path}` is longer than {limit} bytes")
+    return data
