@@ -1,0 +1,285 @@
+import itertools
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError, NoSource
+from ptmtorrent.model.plan import PIECE_BYTES, PackRequest
+from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.torrent import TorrentTransport
+from ptmtorrent.transports.torrent_download import Download, Volume
+from ptmtorrent.transports.torrent_session import Address, TorrentSession
+from tests.simulators.packs import request_of
+from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
+
+NOBODY = 5.0
+"""Patience for swarms that should answer: a deadline, not something that is waited for."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    return share(tmp_path_factory.mktemp("channel"), 1, 2, 3, 4, 1)
+
+
+@pytest.fixture(scope="module")
+def good(shared: Shared) -> Iterator[Address]:
+    with seeder(shared) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def copy(shared: Shared, tmp_path: Path) -> Shared:
+    """The same volume in a folder of the test's own, to be damaged."""
+    channel = tmp_path / "copy"
+    shutil.copytree(shared.channel, channel)
+    return Shared(channel=channel, packs=shared.packs, v1=shared.v1, v2=shared.v2)
+
+
+def requests_of(packs: tuple[PackHashes, ...]) -> list[PackRequest]:
+    return [request_of(pack) for pack in packs]
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def dead_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_only_the_wanted_packs_are_moved(shared: Shared, good: Address, tmp_path: Path, version: str) -> None:
+    wanted = (shared.packs[0], shared.packs[3])
+    transport = TorrentTransport([getattr(shared, version)], [good])
+
+    outcomes = list(transport.deliver(requests_of(wanted), tmp_path, Event()))
+
+    assert {outcome.request.pack for outcome in outcomes if isinstance(outcome, Delivered)} == {
+        pack.pack for pack in wanted
+    }
+    assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == 5 * PIECE_BYTES
+    assert files_below(tmp_path) == {pack_path(pack.pack) for pack in wanted}
+
+
+def test_a_pack_is_all_on_disk_when_it_is_delivered(shared: Shared, good: Address, tmp_path: Path) -> None:
+    transport = TorrentTransport([shared.v1], [good])
+
+    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Event()):
+        assert isinstance(outcome, Delivered)
+        assert blake3(outcome.path.read_bytes()).hexdigest() == outcome.request.pack
+        assert (outcome.start, outcome.extent.offset, outcome.extent.length) == (0, 0, outcome.request.size)
+        assert outcome.temporary
+
+
+def test_what_is_in_staging_is_hashed_and_not_fetched_again(shared: Shared, good: Address, tmp_path: Path) -> None:
+    shutil.copytree(shared.channel, tmp_path, dirs_exist_ok=True)
+    damaged = shared.packs[3]
+    flip(tmp_path / pack_path(damaged.pack), 2 * PIECE_BYTES + 5)
+
+    outcomes = list(TorrentTransport([shared.v1], [good]).deliver(requests_of(shared.packs), tmp_path, Event()))
+
+    moved = {outcome.request.pack: outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)}
+    assert moved == {pack.pack: PIECE_BYTES if pack is damaged else 0 for pack in shared.packs}
+    assert blake3((tmp_path / pack_path(damaged.pack)).read_bytes()).hexdigest() == damaged.pack
+
+
+def test_a_staging_file_cut_short_is_completed(shared: Shared, good: Address, tmp_path: Path) -> None:
+    short = shared.packs[3]
+    path = tmp_path / pack_path(short.pack)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(shared.path(short).read_bytes()[: PIECE_BYTES + 100])
+
+    (outcome,) = TorrentTransport([shared.v1], [good]).deliver([request_of(short)], tmp_path, Event())
+
+    assert isinstance(outcome, Delivered)
+    assert outcome.moved == 3 * PIECE_BYTES
+    assert blake3(path.read_bytes()).hexdigest() == short.pack
+
+
+@pytest.mark.parametrize("where", [0, 2 * PIECE_BYTES - 1])
+def test_a_flipped_byte_at_the_seeder_is_never_delivered(copy: Shared, tmp_path: Path, where: int) -> None:
+    bad = copy.packs[1]
+    flip(copy.path(bad), where)
+    with seeder(copy) as (address, _):
+        transport = TorrentTransport([copy.v1], [address], patience_seconds=1.5)
+
+        (outcome,) = transport.deliver([request_of(bad)], tmp_path / "staging", Event())
+
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, IntegrityError)
+    assert bad.pack in outcome.error.message
+    assert f"127.0.0.1:{address[1]}" in outcome.error.message
+
+
+def test_another_peer_makes_up_for_a_damaged_one(copy: Shared, good: Address, tmp_path: Path) -> None:
+    flip(copy.path(copy.packs[1]), 0)
+    with seeder(copy) as (address, _):
+        transport = TorrentTransport([copy.v1], [address, good], patience_seconds=NOBODY)
+
+        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert all(
+        blake3((tmp_path / "staging" / pack_path(pack.pack)).read_bytes()).hexdigest() == pack.pack
+        for pack in copy.packs
+    )
+
+
+def test_a_seeder_that_checks_does_not_offer_what_is_damaged(copy: Shared, tmp_path: Path) -> None:
+    flip(copy.path(copy.packs[1]), 0)
+    with seeder(copy, verified=False) as (address, _):
+        transport = TorrentTransport([copy.v1], [address], patience_seconds=1.5)
+
+        outcomes = list(transport.deliver(requests_of(copy.packs[:3]), tmp_path / "staging", Event()))
+
+    failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    assert [outcome.request.pack for outcome in failed] == [copy.packs[1].pack]
+    assert isinstance(failed[0].error, NoSource)
+
+
+def test_a_silent_swarm_is_given_up_and_its_peers_are_named(shared: Shared, tmp_path: Path) -> None:
+    port = dead_port()
+    peers = [("127.0.0.1", port), ("localhost", port), ("host.invalid", 7)]
+    seconds = itertools.count()
+    transport = TorrentTransport(
+        [shared.v1], peers, profile="loopback", patience_seconds=30, monotonic=lambda: float(next(seconds))
+    )
+
+    outcomes = list(transport.deliver(requests_of(shared.packs[:2]), tmp_path, Event()))
+
+    assert all(isinstance(outcome, Failed) and isinstance(outcome.error, NoSource) for outcome in outcomes)
+    assert len(outcomes) == 2
+    for outcome in outcomes:
+        assert isinstance(outcome, Failed)
+        assert f"`127.0.0.1:{port}`" in outcome.error.message
+        assert "`host.invalid:7` (" in outcome.error.message
+
+
+def test_a_peer_that_refuses_is_named_with_the_reason(shared: Shared, tmp_path: Path) -> None:
+    transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=1.5)
+
+    (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path, Event())
+
+    assert isinstance(outcome, Failed)
+    assert "refused" in outcome.error.message
+
+
+def test_a_pack_no_torrent_lists_fails_alone(shared: Shared, good: Address, tmp_path: Path) -> None:
+    known = request_of(shared.packs[0])
+    unknown = PackRequest(pack=type(known.pack)("0" * 64), size=known.size, extents=known.extents, objects=())
+
+    outcomes = list(TorrentTransport([shared.v1], [good]).deliver([unknown, known], tmp_path, Event()))
+
+    assert [type(outcome) for outcome in outcomes] == [Failed, Delivered]
+    assert isinstance(outcomes[0], Failed)
+    assert isinstance(outcomes[0].error, NoSource)
+
+
+def test_a_torrent_that_is_no_volume_is_refused(shared: Shared) -> None:
+    with pytest.raises(IntegrityError):
+        TorrentTransport([shared.v1[:-1]], [])
+
+
+def test_stopping_ends_without_a_word_and_the_next_run_goes_on(shared: Shared, good: Address, tmp_path: Path) -> None:
+    stop = Event()
+    transport = TorrentTransport([shared.v1], [good])
+    outcomes = []
+    for outcome in transport.deliver(requests_of(shared.packs[:1]), tmp_path, stop):
+        outcomes.append(outcome)
+        stop.set()
+
+    assert list(transport.deliver(requests_of(shared.packs), tmp_path, stop)) == []
+    again = list(transport.deliver(requests_of(shared.packs), tmp_path, Event()))
+
+    assert len(outcomes) == 1
+    assert sum(outcome.moved for outcome in again if isinstance(outcome, Delivered)) == 10 * PIECE_BYTES
+
+
+def test_stopping_ends_a_download_that_waits(shared: Shared, tmp_path: Path) -> None:
+    stop = Event()
+    transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=600)
+    threading.Timer(0.3, stop.set).start()
+
+    assert list(transport.deliver([request_of(shared.packs[0])], tmp_path, stop)) == []
+
+
+def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) -> None:
+    transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=1)
+    heard: list[float] = [transport.quiet_seconds]
+    stop = Event()
+
+    def look() -> None:
+        while not stop.wait(0.05):
+            heard.append(transport.quiet_seconds)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    list(transport.deliver([request_of(shared.packs[0])], tmp_path, Event()))
+    stop.set()
+    looker.join()
+
+    assert heard[0] == 0
+    assert max(heard) > 0.5
+    assert transport.quiet_seconds == 0
+
+
+def test_a_caller_who_takes_long_is_not_a_silent_swarm(shared: Shared, good: Address, tmp_path: Path) -> None:
+    now = [0.0]
+    transport = TorrentTransport([shared.v1], [good], patience_seconds=30, monotonic=lambda: now[0])
+
+    outcomes = []
+    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Event()):
+        outcomes.append(outcome)
+        now[0] += 1000
+
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert len(outcomes) == len(shared.packs)
+
+
+def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: Shared, tmp_path: Path) -> None:
+    """Peers still believe that we have it; asking for it must not stop the torrent."""
+    dropped, kept, never = shared.packs[3], shared.packs[2], shared.packs[1]
+    without = Shared(channel=tmp_path / "without", packs=shared.packs, v1=shared.v1, v2=shared.v2)
+    shutil.copytree(shared.channel, without.channel)
+    without.path(never).unlink()
+    first = tmp_path / "first"
+    both_came, stop = Event(), Event()
+
+    with seeder(without) as (address, _), TorrentSession("loopback", LOOPBACK, seeding=False) as session:
+        port = session.port()
+
+        def fetch_and_drop() -> None:
+            download = Download(session, first, lambda: 0.0)
+            volume = Volume(torrent=shared.v1, packs=packs_in(shared.v1, name="v1"))
+            download.join(volume, requests_of((dropped, kept, never)), trackers=(), web_seeds=())
+            download.connect([address])
+            for came, outcome in enumerate(download.run(stop, NOBODY), start=1):
+                if outcome.request.pack == dropped.pack and isinstance(outcome, Delivered):
+                    outcome.path.unlink()
+                if came == 2:
+                    both_came.set()
+
+        thread = threading.Thread(target=fetch_and_drop)
+        thread.start()
+        try:
+            assert both_came.wait(30)
+            transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=3)
+            outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Event()))
+        finally:
+            stop.set()
+            thread.join()
+
+    assert {outcome.request.pack: type(outcome) for outcome in outcomes} == {
+        dropped.pack: Failed,
+        kept.pack: Delivered,
+    }
