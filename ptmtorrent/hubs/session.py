@@ -51,6 +51,10 @@ class Session:
     def __post_init__(self) -> None:
         self.governor = Governor(self.monotonic)
 
+    def close(self) -> None:
+        """Close all connections; the session is of no use afterwards."""
+        self.client.close()
+
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> Iterator[httpx2.Response]:
         """Send a GET and give the reply, its body unread, redirects followed. `what` names it in errors.
@@ -73,7 +77,7 @@ class Session:
                     yield reply
                     return
                 _drain(reply)
-                url = _next_url(url, reply.headers.get("location", ""), what)
+                url = next_url(url, reply.headers.get("location", ""), what)
         raise HubError(f"{what} could not be read: the hub redirects more than {MAX_REDIRECTS} times")
 
     def read(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> tuple[bytes, Mapping[str, str]]:
@@ -143,7 +147,12 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc
 
 
-def _next_url(url: str, location: str, what: str) -> str:
+def next_url(url: str, location: str, what: str) -> str:
+    """Return where a redirect from `url` leads.
+
+    Raises:
+        HubError: nowhere, to what is not HTTP, or from https down to http.
+    """
     target = urljoin(url, location)
     scheme = urlsplit(target).scheme
     if not location or scheme not in {"http", "https"}:

@@ -79,10 +79,8 @@ class Download:
 
     def _prepare(self, descriptor: int) -> int:
         """Keep what is certain; a part that has its full length is kept whole, because its hash will tell."""
-        found = _size(descriptor)
-        keep = durable_bytes(found) if found != self.file.size and self.file.size is not None else found
-        if self.file.size is None or keep > self.file.size:
-            keep = 0
+        found, size = _size(descriptor), self.file.size
+        keep = 0 if size is None or found > size else found if found == size else durable_bytes(found)
         self._cut(descriptor, keep)
         self.count(keep, 0)
         return keep

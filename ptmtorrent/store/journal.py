@@ -103,9 +103,11 @@ class Journal:
             ensure_dir(path.parent)
         with self._ours():
             self._base = sqlite3.connect(":memory:" if path is None else path, timeout=30, isolation_level=None)
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = FULL")
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            self._base.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -243,6 +245,9 @@ class Journal:
         return int(row[0])
 
     def _prepare(self) -> None:
+        with self._ours():
+            self._base.execute("PRAGMA journal_mode = WAL")
+            self._base.execute("PRAGMA synchronous = FULL")
         [(version,)] = self._all("PRAGMA user_version", ())
         if version == VERSION:
             return

@@ -1,0 +1,129 @@
+"""What every hub adapter keeps to. A new adapter is one more entry in `HUBS`: a sample hub, and the adapter to it."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.demo.packages import sample_packages
+from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.errors import AuthError, NotFound
+from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.lfs import git_blob_id
+from ptmtorrent.hubs.port import Hub, Listed, Query
+from ptmtorrent.hubs.spool import Download
+
+
+@contextmanager
+def huggingface() -> Iterator[Hub]:
+    with SampleHub(sample_packages(), page=5) as served:
+        hub = HuggingFace(served.endpoint)
+        try:
+            yield hub
+        finally:
+            hub.session.close()
+        assert served.log.failures == []
+
+
+HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface}
+
+
+@pytest.fixture(params=HUBS)
+def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
+    with HUBS[request.param]() as made:
+        yield made
+
+
+def everything(hub: Hub, query: Query | None = None) -> list[Listed]:
+    return [listed for page in hub.listing(query or Query(), None) for listed in page.packages]
+
+
+def public(hub: Hub) -> list[Listed]:
+    return [listed for listed in everything(hub) if listed.access == "public"]
+
+
+def test_listing_names_every_package_once(hub: Hub) -> None:
+    found = [listed.name for listed in everything(hub)]
+
+    assert len(found) > 5
+    assert len(found) == len(set(found))
+
+
+def test_listing_can_go_on_from_the_cursor_of_any_page(hub: Hub) -> None:
+    pages = list(hub.listing(Query(), None))
+    rest = [page.cursor for page in pages[:-1]]
+
+    assert pages[-1].cursor is None
+    assert len(rest) > 1
+    for index, cursor in enumerate(rest):
+        assert next(hub.listing(Query(), cursor)) == pages[index + 1]
+
+
+def test_listing_is_in_order_of_popularity(hub: Hub) -> None:
+    counts = [listed.downloads or 0 for listed in everything(hub)]
+
+    assert counts == sorted(counts, reverse=True)
+
+
+def test_named_packages_are_listed_as_asked_for(hub: Hub) -> None:
+    wanted = tuple(listed.name for listed in public(hub)[:2])
+
+    assert [listed.name for listed in everything(hub, Query(ids=wanted))] == list(wanted)
+
+
+def test_name_the_hub_does_not_have_is_gone_and_not_found(hub: Hub) -> None:
+    [listed] = everything(hub, Query(ids=("nobody/nothing",)))
+
+    assert listed.access == "gone"
+    with pytest.raises(NotFound):
+        hub.describe(listed)
+
+
+def test_every_package_is_pinned_to_a_commit_and_keeps_what_the_hub_said(hub: Hub) -> None:
+    for listed in public(hub):
+        described = hub.describe(listed)
+
+        assert described.identity.hub == hub.prefix
+        assert described.identity.name == listed.name
+        assert described.identity.commit
+        assert all(answer for _, answer in described.answers)
+
+
+def test_files_are_sorted_and_come_with_the_answers_that_listed_them(hub: Hub) -> None:
+    files, answers = hub.files(hub.describe(public(hub)[0]))
+
+    assert [file.path for file in files] == sorted((file.path for file in files), key=str.encode)
+    assert files
+    assert answers
+
+
+def test_located_bytes_are_those_the_hub_promised(hub: Hub, tmp_path: Path) -> None:
+    for number, listed in enumerate(public(hub)[:4]):
+        described = hub.describe(listed)
+        for file in hub.files(described)[0]:
+            part = tmp_path / f"{number}.part"
+            part.unlink(missing_ok=True)
+            Download(
+                session=hub.session,
+                locate=lambda described=described, file=file: hub.locate(described, file),  # type: ignore[misc]
+                file=file,
+                what=f"`{file.path}`",
+                part=part,
+                count=lambda *_: None,
+                stop=hub.session.stop,
+            ).run()
+            data = part.read_bytes()
+
+            assert file.size in {None, len(data)}
+            assert file.oid in {None, f"git:{git_blob_id(data)}", f"sha256:{hashlib.sha256(data).hexdigest()}"}
+
+
+def test_closed_package_is_an_auth_error(hub: Hub) -> None:
+    closed = [listed for listed in everything(hub) if listed.access in {"gated", "private"}]
+    if not closed:
+        pytest.skip("the sample of this hub has no closed package")
+
+    with pytest.raises(AuthError, match=closed[0].name):
+        hub.files(hub.describe(closed[0]))

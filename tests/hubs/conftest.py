@@ -1,0 +1,37 @@
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from ptmtorrent.errors import Interrupted
+from ptmtorrent.hubs.session import Session
+
+
+@dataclass
+class Time:
+    """Seconds that pass only when somebody waits."""
+
+    now: float = 1000.0
+    waits: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pause(self, seconds: float, stop: threading.Event) -> None:
+        if stop.is_set():
+            raise Interrupted("stopped")
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def session(time: Time) -> Iterator[Session]:
+    made = Session(monotonic=time.monotonic, pause=time.pause)
+    yield made
+    made.close()

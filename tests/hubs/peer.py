@@ -1,0 +1,88 @@
+"""A web server that answers as a test tells it to: for replies that no proper hub would give."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Asked:
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    length: bool = True
+    cut: int | None = None
+
+
+Answer = Callable[[Asked], Reply]
+
+
+class Peer:
+    """Answers every GET with `answer`; `asked` is what came in. Bodies are cut off after `cut` bytes."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.asked: list[Asked] = []
+        self.base = ""
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[Peer]:
+    """Serve on a port of the system's choice until the block ends."""
+    peer = Peer(answer)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked = Asked(self.path, {key.lower(): value for key, value in self.headers.items()})
+            peer.asked.append(asked)
+            reply = peer.answer(asked)
+            self.send_response(reply.status)
+            for key, value in reply.headers.items():
+                self.send_header(key, value)
+            if reply.length:
+                self.send_header("Content-Length", str(len(reply.body)))
+            self.close_connection = not reply.length or reply.cut is not None
+            self.send_header("Connection", "close" if self.close_connection else "keep-alive")
+            self.end_headers()
+            self.wfile.write(reply.body[: reply.cut])
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    peer.base = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield peer
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def json_reply(text: str, **headers: str) -> Reply:
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return Reply(body=text.encode(), headers={"Content-Type": "application/json; charset=utf-8", **named})
+
+
+def ranged(data: bytes, asked: Asked, **more: str) -> Reply:
+    """Answer as a server that knows ranges does."""
+    wanted = asked.headers.get("range")
+    if wanted is None:
+        return Reply(body=data, headers=more)
+    start = int(wanted.removeprefix("bytes=").rstrip("-"))
+    if start >= len(data):
+        return Reply(416, headers={"Content-Range": f"bytes */{len(data)}", **more})
+    return Reply(206, data[start:], {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}", **more})
