@@ -38,13 +38,17 @@ class PackHasher:
             if self.size % PIECE_BYTES == 0:
                 self._end_piece()
 
+    def name(self) -> PackId:
+        """Return the name of a pack that ends here."""
+        return PackId(self._blake3.hexdigest())
+
     def finish(self, rights: Rights) -> PackHashes:
         """Return the hashes of a pack of `size` bytes, which is a multiple of 4 MiB."""
         if self.size == 0 or self.size % PIECE_BYTES:
             raise AssertionError("a pack is padded before its hashes are taken")
         single = len(self._layer) == 1
         return PackHashes(
-            pack=PackId(self._blake3.hexdigest()),
+            pack=self.name(),
             size=self.size,
             rights=rights,
             pieces_v1=b"".join(self._pieces),

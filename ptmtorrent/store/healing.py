@@ -12,9 +12,10 @@ from pathlib import Path
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import FileEntry, Manifest, decode_manifest
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.classes import PACK_CLASSES, PackClass
 from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors
 from ptmtorrent.store.files import StoredFile
@@ -65,10 +66,9 @@ def rebuild(root: Path, index: Index, parts: Iterable[Part]) -> None:
     index.commit()
 
 
-def add_pack(index: Index, pack: PackId, reader: PackReader, entries: list[Entry]) -> None:
-    """Say that `entries` lie in the sealed `pack`."""
-    pack_class, _ = reader.header()
-    index.add_objects(index.row_of_pack(pack, reader.size, pack_class.rights), entries)
+def add_pack(index: Index, hashes: PackHashes, entries: list[Entry]) -> None:
+    """Say that `entries` lie in a sealed pack."""
+    index.add_objects(index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
 
 
 def learn(index: Index, path: Path, entries: Iterable[Entry]) -> None:
@@ -114,22 +114,27 @@ def _own(root: Path, packs: Iterable[tuple[Path, list[Entry]]]) -> Iterator[tupl
 
 def _index_by_footer(root: Path, index: Index, pack: PackId) -> list[Entry]:
     """Index a pack that was sealed but not indexed; one whose footer does not hold is left alone."""
-    with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError):
+    with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError, UnsupportedFormat):
         entries = list(reader.footer())
-        add_pack(index, pack, reader, entries)
+        rights = _rights_of(root, pack, reader)
+        index.add_objects(index.row_of_pack(pack, reader.size, rights), entries)
         return entries
     return []
 
 
 def _index_by_scan(root: Path, index: Index, pack: PackId) -> list[Entry]:
     """Index what a forward scan finds; after damage only what hashes to its id, for bytes in between may be forged."""
-    with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError):
-        entries = [
-            scanned.entry for scanned in reader.scan() if not scanned.after_damage or reader.holds(scanned.entry)
-        ]
-        add_pack(index, pack, reader, entries)
+    with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError, UnsupportedFormat):
+        entries = [found.entry for found in reader.scan() if not found.after_damage or reader.holds(found.entry)]
+        rights = _rights_of(root, pack, reader)
+        index.add_objects(index.row_of_pack(pack, reader.size, rights), entries)
         return entries
     return []
+
+
+def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
+    known = read_sidecar(root, pack)
+    return known[0].rights if known is not None else reader.header()[0].rights
 
 
 def _reopen_parts(root: Path, index: Index) -> dict[PackClass, Part]:

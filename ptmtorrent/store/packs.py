@@ -94,7 +94,7 @@ class PackReader:
         """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""
         try:
             _, at = self.header()
-        except IntegrityError:
+        except (IntegrityError, UnsupportedFormat):
             at = 0
         lost = at == 0
         while at < self.size:
@@ -145,13 +145,12 @@ def hash_pack(path: Path, pack: PackId) -> PackHashes:
     with open_pack(path) as reader:
         if not 0 < reader.size <= MAX_PACK_BYTES or reader.size % PIECE_BYTES:
             raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short or is none")
-        pack_class, _ = reader.header()
         for at in range(0, reader.size, READ_BYTES):
             hasher.update(reader.read(at, READ_BYTES))
-    hashes = hasher.finish(pack_class.rights)
-    if hashes.pack != pack:
-        raise IntegrityError(f"the pack `{pack}` is damaged: its bytes hash to `{hashes.pack}`")
-    return hashes
+        if (found := hasher.name()) != pack:
+            raise IntegrityError(f"the pack `{pack}` is damaged: its bytes hash to `{found}`")
+        pack_class, _ = reader.header()
+    return hasher.finish(pack_class.rights)
 
 
 def pack_in(root: Path, pack: PackId) -> Path:

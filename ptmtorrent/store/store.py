@@ -299,7 +299,7 @@ class Store:
             ensure_dir(target.parent)
             publish_file(path, target)
             with open_pack(target) as reader:
-                healing.add_pack(self._index, pack, reader, list(reader.footer()))
+                healing.add_pack(self._index, hashes, list(reader.footer()))
         self.commit()
 
     def rebuild_index(self) -> None:

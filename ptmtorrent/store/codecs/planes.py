@@ -29,6 +29,10 @@ class Planes:
     split: Callable[[Bytes, int], list[Bytes]]
     join: Callable[[list[Bytes], Bytes], None]
 
+    def planes(self, body: int) -> int:
+        """Return how many planes `body` bytes have, over all blocks."""
+        return self.width * -(-body // (1 << self.block_log))
+
     def blocks(self, body: int) -> Iterator[tuple[int, int]]:
         """Yield start and end of each block of `body` bytes."""
         for start in range(0, body, 1 << self.block_log):
@@ -40,19 +44,26 @@ def split(data: memoryview, kind: Planes) -> bytes:
     raw = np.frombuffer(data, np.uint8)
     tail = raw.size % kind.width
     body = raw.size - tail
-    table: list[int] = []
-    stored: list[bytes | memoryview] = []
-    for start, end in kind.blocks(body):
-        for plane in kind.split(raw[start:end], kind.width):
-            shrunk = None if looks_random(plane) else frames.shrink_entropy(plane.data)
-            if shrunk is None or len(shrunk) >= plane.size:
-                table.append(_RAW_FLAG | plane.size)
-                stored.append(plane.data)
-            else:
-                table.append(len(shrunk))
-                stored.append(shrunk)
-    head = _HEAD.pack(kind.width, kind.block_log, 0, tail)
-    return b"".join([head, np.array(table, "<u4").tobytes(), *stored, data[body:]])
+    # Each plane is written while it is warm, and its memory used again for the next.
+    out = io.BytesIO()
+    out.write(_HEAD.pack(kind.width, kind.block_log, 0, tail))
+    out.write(bytes(4 * kind.planes(body)))
+    table = [
+        _write_plane(out, plane) for start, end in kind.blocks(body) for plane in kind.split(raw[start:end], kind.width)
+    ]
+    out.write(data[body:])
+    out.seek(_HEAD.size)
+    out.write(np.array(table, "<u4").tobytes())
+    return out.getvalue()
+
+
+def _write_plane(out: io.BytesIO, plane: Bytes) -> int:
+    """Write a plane in its shorter form; return its entry in the table."""
+    if not looks_random(plane):
+        shrunk = frames.shrink_entropy(plane.data)
+        if len(shrunk) < plane.size:
+            return out.write(shrunk)
+    return _RAW_FLAG | out.write(plane.data)
 
 
 def join(payload: memoryview, raw_size: int, kind: Planes) -> bytes:
@@ -76,8 +87,7 @@ def join(payload: memoryview, raw_size: int, kind: Planes) -> bytes:
 
 def _read_table(payload: memoryview, kind: Planes, body: int) -> tuple[list[int], int]:
     """Return the plane table and where the planes start; the lengths add up to what is there."""
-    count = kind.width * -(-body // (1 << kind.block_log))
-    start = _HEAD.size + 4 * count
+    start = _HEAD.size + 4 * kind.planes(body)
     if len(payload) < start:
         raise IntegrityError("a plane payload ends inside its table")
     table: list[int] = np.frombuffer(payload[_HEAD.size : start], "<u4").tolist()

@@ -105,7 +105,7 @@ def _tensor(value: object) -> Piece:
     bits = _BITS.get(dtype, 0)
     if len(shape) > MAX_DIMENSIONS or begin > end or math.prod(shape) * bits != 8 * (end - begin):
         raise NotMine
-    if begin % max(1, bits // 8):
+    if begin < end and begin % max(1, bits // 8):
         raise NotMine
     return Piece(begin, end - begin, dtype)
 

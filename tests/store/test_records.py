@@ -1,0 +1,94 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.store import records
+from ptmtorrent.store.classes import OBJECT_KINDS, PACK_CLASSES, PackClass
+from ptmtorrent.store.records import Entry, PackInfo
+from tests.store.samples import META, name_of
+
+INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})
+ids = st.binary(min_size=32, max_size=32).map(name_of)
+entries = st.builds(
+    lambda identifier, base, raw, less, codec, kind: Entry(
+        id=identifier, offset=100, stored=max(0, raw - less), raw=raw, codec=codec, kind=kind, base=base
+    ),
+    ids,
+    st.none() | ids,
+    st.integers(0, 64 << 20),
+    st.integers(0, 1 << 20),
+    st.integers(0, 8),
+    st.sampled_from(OBJECT_KINDS),
+)
+
+
+@pytest.mark.parametrize("pack_class", PACK_CLASSES, ids=lambda pack_class: pack_class.name)
+def test_a_header_comes_back(pack_class: PackClass) -> None:
+    data = records.encode_header(pack_class)
+    assert records.decode_header(data + b"records", "x") == (pack_class, len(data))
+
+
+def test_the_literal_header_of_the_format_page() -> None:
+    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":[],"rights":"open","version":1}'
+    assert records.encode_header(META) == b"PTMPACK\n" + len(text).to_bytes(4, "little") + text
+
+
+def test_a_pack_of_a_newer_version_is_named_as_such() -> None:
+    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":1}'
+    with pytest.raises(UnsupportedFormat, match="dictionaries"):
+        records.decode_header(b"PTMPACK\n" + len(text).to_bytes(4, "little") + text, "x")
+
+
+@settings(max_examples=80, deadline=None)
+@given(entry=entries)
+def test_a_record_comes_back(entry: Entry) -> None:
+    data = records.encode_record(entry)
+    found = records.decode_record(data + b"stored", 1000)
+    assert found is not None
+    assert found.offset == 1000 + len(data)
+    assert (found.id, found.raw, found.stored, found.codec, found.kind, found.base) == (
+        entry.id,
+        entry.raw,
+        entry.stored,
+        entry.codec,
+        entry.kind,
+        entry.base,
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(entry=entries, at=st.integers(0, 83), bits=st.integers(1, 255))
+def test_a_flipped_record_is_no_record(entry: Entry, at: int, bits: int) -> None:
+    data = bytearray(records.encode_record(entry))
+    data[at % len(data)] ^= bits
+    assert records.decode_record(bytes(data), 0) is None
+
+
+def read_footer(data: bytes, offset: int) -> tuple[Entry, ...]:
+    whole = bytes(offset) + data
+    at, length, checksum = records.decode_trailer(whole + bytes(50), len(whole) + 50, "x")
+    return records.decode_footer(whole[at : at + length], checksum, at, "x")
+
+
+@settings(max_examples=40, deadline=None)
+@given(listed=st.lists(entries, max_size=6))
+def test_a_footer_comes_back(listed: list[Entry]) -> None:
+    rows = [entry for entry in listed if entry.stored < 4000]
+    assert read_footer(records.encode_footer(rows, INFO, 5000), 5000) == tuple(rows)
+
+
+@settings(max_examples=80, deadline=None)
+@given(at=st.integers(0, 10_000), bits=st.integers(1, 255))
+def test_a_flipped_footer_is_refused(at: int, bits: int) -> None:
+    entry = Entry(id=name_of(b"a"), offset=100, stored=5, raw=9, codec=2, kind="data")
+    data = bytearray(records.encode_footer([entry], INFO, 500))
+    data[at % len(data)] ^= bits
+    with pytest.raises(IntegrityError):
+        read_footer(bytes(data), 500)
+
+
+def test_a_row_that_leaves_the_pack_is_refused() -> None:
+    entry = Entry(id=name_of(b"a"), offset=498, stored=5, raw=9, codec=2, kind="data")
+    with pytest.raises(IntegrityError, match="outside"):
+        read_footer(records.encode_footer([entry], INFO, 500), 500)
