@@ -1,0 +1,60 @@
+"""Runs `ptmtorrent` as its users do: as a process of its own, with a home of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DEADLINE_SECONDS = 300
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without settings of ours or of a hub's client, plus `extra`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PTMTORRENT_", "HF_"))}
+    return {**kept, **extra}
+
+
+def ptmtorrent(
+    home: Path, *arguments: object, code: int = 0, env: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Run a verb with `--format json`, check its exit code and return the events it printed."""
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+        cwd=home.parent,
+        env=env or environment(),
+    )
+    assert done.returncode == code, f"{arguments} ended {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def seeding(home: Path, channel: Path) -> Iterator[str]:
+    """Seed `channel` from a process of its own; yields the seeder's `HOST:PORT`."""
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", "seed"]
+    command += ["--channel", str(channel), "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        yield _address(process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        if process.stdout:
+            process.stdout.close()
+
+
+def _address(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["type"] == "listening":
+            return str(event["address"])
+    raise AssertionError(f"the seeder ended {process.wait()} before it listened")
