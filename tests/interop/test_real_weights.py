@@ -5,13 +5,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from ptmtorrent.demo.sample_hub import SampleHub
+
 from ptmtorrent.demo.package import Package
+from ptmtorrent.demo.sample_hub import SampleHub
 
 from tests.program import environment, ptmtorrent, seeding
 from tests.static import serve_folder
@@ -30,7 +30,7 @@ def weights() -> Path:
 
 
 @pytest.fixture(scope="module")
-def maintainer(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def maintainer(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A maintainer's home with the package cloned, released and published to `channel` beside it."""
     home = tmp_path_factory.mktemp("maintainer") / "home"
     with SampleHub([Package.from_folder(NAME, weights, downloads=1000)]) as hub:
@@ -38,7 +38,7 @@ def maintainer(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     ptmtorrent(home, "keys", "init", "--no-passphrase")
     ptmtorrent(home, "release", "real-1")
     ptmtorrent(home, "publish", "real-1", "--to", home.parent / "channel")
-    yield home
+    return home
 
 
 def test_the_package_over_http_is_a_cache_that_loads_offline(weights: Path, maintainer: Path, tmp_path: Path) -> None:
