@@ -55,7 +55,7 @@ class SampleHub:
         self._faults = faults or Faults()
         self._page = page
         self._meter = Meter(quota, monotonic)
-        self._unavailable = self._faults.unavailable
+        self._busy = threading.Semaphore(self._faults.unavailable)
         self._stack = ExitStack()
         drop = self._faults.drop_after
         self._lfs = Origin("lfs", self._answer_lfs, self.log, (host, 0), drop)
@@ -81,8 +81,7 @@ class SampleHub:
         self._stack.close()
 
     def _answer(self, question: Question) -> Answer:
-        if self._unavailable > 0:
-            self._unavailable -= 1
+        if self._busy.acquire(blocking=False):
             return refusal(503, "", "The hub is busy.")
         kind = "api" if question.parts[0] == "api" else "resolvers"
         headers, refused = self._meter.admit(kind, question.token)
