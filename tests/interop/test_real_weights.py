@@ -12,7 +12,6 @@ import pytest
 
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
-
 from tests.program import environment, ptmtorrent, seeding
 from tests.static import serve_folder
 
