@@ -4,6 +4,7 @@
 bytes lie, so a repack changes `placement_root` alone (docs/formats/release.md).
 """
 
+import re
 from typing import ClassVar
 
 import msgspec
@@ -31,6 +32,8 @@ MAX_RELEASE_BYTES = 4 << 20
 
 MAX_SHARD_BITS = 10
 """At most 1,024 shards: one of them is then about 270 packages of the largest hub."""
+
+_SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +232,8 @@ def _check_files(release: Release) -> None:
     """Refuse malformed references, and sizes no reader should believe: shards and torrents are read whole."""
     documents = [*release.content, *release.placement]
     for subset in release.subsets:
+        if not _SUBSET_NAME.fullmatch(subset.name):
+            raise IntegrityError(f"release.json lists a subset {subset.name!r}, which cannot be the name of one")
         if len(subset.content) != len(subset.placement):
             raise IntegrityError(f"the subset `{subset.name}` does not list its shards in pairs")
         documents += [*subset.content, *subset.placement]

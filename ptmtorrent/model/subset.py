@@ -8,14 +8,11 @@ that both describe. The three subsets of every release::
     metadata   every package, without its weights
 """
 
-import re
 from collections.abc import Callable
 
 import msgspec
 
-from ptmtorrent.errors import UsageError
 from ptmtorrent.model.capture import Capture
-from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.kinds import FileKind, file_kind
 from ptmtorrent.model.manifest import FileEntry
 
@@ -23,8 +20,6 @@ POPULAR_DOWNLOADS = 50
 """Downloads in 30 days above which a Hugging Face package is popular."""
 
 NOT_WEIGHTS: tuple[FileKind, ...] = ("docs", "config", "metadata")
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class SubsetRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,33 +44,6 @@ def is_popular(capture: Capture) -> bool:
     if not capture.package.startswith("hf:"):
         return True
     return capture.downloads is not None and capture.downloads > POPULAR_DOWNLOADS
-
-
-def listed_rule(name: str, packages: frozenset[PackageName], only: tuple[FileKind, ...] = ()) -> SubsetRule:
-    """Return the rule whose members are the named packages.
-
-    Raises:
-        UsageError: when `name` cannot be that of a subset.
-    """
-    check_subset_name(name)
-    return SubsetRule(
-        name=name,
-        query=f"{len(packages)} packages named by the maintainer",
-        takes=lambda capture: capture.package in packages,
-        only=only,
-    )
-
-
-def check_subset_name(name: str) -> None:
-    """Refuse a name that could not be a file's on every mirror.
-
-    Raises:
-        UsageError: saying which names can.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"`{name}` cannot be the name of a subset", hint="use lowercase letters, digits, `_` and `-`, at most 64"
-        )
 
 
 ALL = SubsetRule(name="all", query="every package: SELECT package FROM packages", takes=lambda _: True)

@@ -211,6 +211,8 @@ def test_a_release_that_does_not_hash_to_its_roots_is_refused(fields: dict[str, 
         {"content": ()},
         {"placement": (ref("a"), ref("b"))},
         {"subsets": (subset("popular", placement=()),)},
+        {"subsets": (subset("../x"),)},
+        {"subsets": (subset(""),)},
     ],
 )
 def test_a_release_that_lists_what_cannot_be_is_refused(fields: dict[str, object]) -> None:

@@ -13,7 +13,7 @@ from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.placement import Location, decode_placement
 from ptmtorrent.model.records import Note, Progress, Result, Summary, ignore
 from ptmtorrent.model.release import ContentShard, FileRef, PlacementShard, Release
-from ptmtorrent.model.subset import listed_rule
+from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
@@ -490,8 +490,9 @@ def test_a_long_subset_is_split_into_files_in_pairs(
 
 def test_a_subset_without_members_is_an_empty_one(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
     home, keys, _ = made
+    nobody = SubsetRule(name="none", query="no package", takes=lambda _: False)
 
-    result = release(FIRST, home, keys, clock=TickingClock(), emit=ignore, rules=[listed_rule("none", frozenset())])
+    result = release(FIRST, home, keys, clock=TickingClock(), emit=ignore, rules=[nobody])
 
     nothing = result.subset("none")
     contents, _ = read_rows(home, result, nothing.content[0], nothing.placement[0])
