@@ -63,9 +63,7 @@ class JsonSink:
         self._out.flush()
 
     def _print(self, value: object) -> None:
-        import msgspec
-
-        line = msgspec.json.encode(value, enc_hook=str).decode()
+        line = _json_line(value)
         with self._lock:
             self._out.write(line + "\n")
             self._out.flush()
@@ -100,6 +98,17 @@ class QuietSink:
     def _print(self, stream: TextIO, line: str) -> None:
         with self._lock:
             print(printable(line, stream), file=stream)
+
+
+def _json_line(value: object) -> str:
+    import msgspec
+
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except UnicodeEncodeError:  # a name that is not UTF-8: its surrogates are escaped, and read back as they were
+        import json
+
+        return json.dumps(msgspec.to_builtins(value, enc_hook=str))
 
 
 def printable(text: str, stream: TextIO) -> str:

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, cast
 
@@ -106,7 +106,8 @@ def stopping() -> Iterator[threading.Event]:
         if stop.is_set():
             _leave_at_once()
         stop.set()
-        os.write(2, b"\nstopping; once more to stop at once\n")
+        with suppress(OSError):
+            os.write(2, b"\nstopping; once more to stop at once\n")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

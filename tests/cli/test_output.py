@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,16 @@ def test_every_event_is_one_json_line_with_its_type() -> None:
     ]
     assert lines[-1] == {"type": "error", "code": 12, "message": ERROR.message, "hint": ERROR.hint}
     assert lines[5]["bytes_moved"] == 1000
+
+
+def test_a_name_that_is_not_utf8_reads_back_from_json() -> None:
+    out = io.StringIO()
+    sink = JsonSink(out)
+    sink.rows("file", [{"file": "b\udcffd", "place": Path("/models")}])
+    sink.emit(Note(message="b\udcffd"))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert lines[0] == {"type": "file", "file": "b\udcffd", "place": "/models"}
+    assert lines[1] == {"type": "note", "message": "b\udcffd", "warning": False}
 
 
 def test_lines_of_many_threads_do_not_mix() -> None:
