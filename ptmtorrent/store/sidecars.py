@@ -2,8 +2,8 @@
 
 ::
 
-    {"class":"meta","format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...",
-     "requires":[],"rights":"open","root_v2":"c0...","size":4194304,"version":1}
+    {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
+     "rights":"open","root_v2":"c0...","size":4194304,"version":1}
 
 `own` tells packs we captured from those adopted: only what our own packs say about hubs is believed.
 """

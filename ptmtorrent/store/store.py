@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Self
 
 import msgspec
 
@@ -32,7 +32,7 @@ from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs, cutters, healing, intake
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
-from ptmtorrent.store.durable import disk_errors, ensure_dir, publish_file, sync_dir, write_file
+from ptmtorrent.store.durable import ensure_dir, publish_file, sync_dir
 from ptmtorrent.store.files import Expected, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.locks import WriteLock
@@ -40,17 +40,12 @@ from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
 from ptmtorrent.store.parts import Part, new_part
 from ptmtorrent.store.records import PackInfo
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
+from ptmtorrent.store.version import check_version, stamp_version
 
 __all__ = ["Expected", "Store", "StoredFile"]
 
 WORKERS = 2
 """Threads that encode; numpy, zstd and the hashes let go of the GIL."""
-
-
-class Version(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """`version.json`: which version of the store's layout this is."""
-
-    FORMAT: ClassVar[str] = "ptmtorrent/store"
 
 
 class Store:
@@ -77,15 +72,13 @@ class Store:
             StoreError: it cannot be read.
         """
         if not write:
-            _check_version(root)
+            check_version(root)
             index = open_index(root / "index.sqlite", write=False)
             return cls(root, index, None, ExitStack())
         with ExitStack() as stack:
             stack.enter_context(WriteLock(root))
-            if not (root / "version.json").exists():
-                version = Version(format=Version.FORMAT, version=Version.VERSION, requires=())
-                write_file(root / "version.json", canonical.encode(version))
-            _check_version(root)
+            stamp_version(root)
+            check_version(root)
             index = open_index(root / "index.sqlite", write=True)
             stack.callback(index.close)
             sync_dir(root)
@@ -394,12 +387,3 @@ class Store:
                 undone = isinstance(error, NoSpace) and isinstance(error.__cause__, OSError)
                 self._broken = not undone or any(part.closed for part in self._parts.values())
                 raise
-
-
-def _check_version(root: Path) -> None:
-    path = root / "version.json"
-    if not path.is_file():
-        raise NotFound(f"there is no store at `{root}`", hint="`ptmtorrent clone` or `ptmtorrent fetch` makes one")
-    with disk_errors(path):
-        data = path.read_bytes()
-    canonical.decode(data, Version, name=str(path))

@@ -20,7 +20,7 @@ def planned(journal: Journal, page: list[tuple[str, int | None, bytes]] = PAGE) 
     journal.add_page(run.id, page, None)
     journal.rank(run.id, None)
     for work in list(journal.works(run.id)):
-        journal.keep_plan(run.id, work.name, b"plan", 2, 10)
+        journal.keep_plan(run.id, work.name, b"plan", files=2, size=10, requests=1)
     return run
 
 

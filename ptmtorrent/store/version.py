@@ -1,0 +1,44 @@
+"""`version.json`: which version of the store's layout a folder has.
+
+::
+
+    {"format":"ptmtorrent/store","requires":[],"version":1}
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+from ptmtorrent.errors import NotFound
+from ptmtorrent.model import canonical
+from ptmtorrent.store.durable import disk_errors, write_file
+
+VERSION_NAME = "version.json"
+
+
+class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """The layout of a store, as `ptmtorrent.store.store` draws it."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/store"
+
+
+def stamp_version(root: Path) -> None:
+    """Say that the folder `root` is a store of this version, unless it says what it is already."""
+    path = root / VERSION_NAME
+    if not path.exists():
+        version = StoreVersion(format=StoreVersion.FORMAT, version=StoreVersion.VERSION, requires=())
+        write_file(path, canonical.encode(version))
+
+
+def check_version(root: Path) -> None:
+    """Refuse a store of another version.
+
+    Raises:
+        NotFound: there is no store.
+        UnsupportedFormat: a newer version wrote it.
+    """
+    path = root / VERSION_NAME
+    if not path.is_file():
+        raise NotFound(f"there is no store at `{root}`", hint="`ptmtorrent clone` or `ptmtorrent fetch` makes one")
+    with disk_errors(path):
+        data = path.read_bytes()
+    canonical.decode(data, StoreVersion, name=str(path))

@@ -1,0 +1,95 @@
+"""Golden files pin the formats: `codecs.json` what payloads decode to, `pack.bin` a whole pack but for its padding.
+
+What zstd writes differs between its versions, so payloads are read from the file and never written anew here.
+"""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from blake3 import blake3
+
+from ptmtorrent.store import codecs
+from ptmtorrent.store.codecs import words
+from ptmtorrent.store.packs import hash_pack, open_pack
+from ptmtorrent.store.parts import new_part
+from ptmtorrent.store.records import PackInfo
+from ptmtorrent.store.sidecars import read_sidecar, sidecar_in, write_sidecar
+from tests.store.samples import META, name_of
+from tests.store.vectors import RAW, weights
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+INFO = PackInfo(libraries={"libzstd": "1.5.7", "zstandard": "0.25.0"}, parameters={"zstd": "level=3"})
+PIECE = 4 << 20
+
+
+def payloads() -> dict[int, bytes]:
+    vectors = json.loads((GOLDEN / "codecs.json").read_text())
+    return {int(codec): base64.b64decode(vector["payload"]) for codec, vector in vectors.items()}
+
+
+@pytest.mark.parametrize("codec", RAW)
+def test_every_codec_still_reads_what_it_wrote(codec: int) -> None:
+    raw = RAW[codec][1]()
+    vector = json.loads((GOLDEN / "codecs.json").read_text())[str(codec)]
+    assert (len(raw), blake3(raw).hexdigest()) == (vector["raw_size"], vector["raw_blake3"])
+    assert codecs.decode(codec, base64.b64decode(vector["payload"]), len(raw)) == raw
+
+
+@pytest.mark.parametrize("codec", RAW)
+def test_every_dtype_still_leads_to_its_codec(codec: int) -> None:
+    dtype, raw = RAW[codec]
+    assert codecs.encode(raw(), dtype)[0] == codec
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "split", "pinned"),
+    [
+        ("BF16", 2, words.split_rotated, "661064159c91e89123a7ce523c58eaa1"),
+        ("F16", 2, words.split_plain, "be3260daa86040ac0b7c40360b744b96"),
+        ("F32", 4, words.split_rotated, "0c51d46012001c26e3bbfc90c9d81b3b"),
+        ("F64", 8, words.split_plain, "9fc5eac1091d061ba8addf1b8ab51c47"),
+    ],
+    ids=["BF16", "F16", "F32", "F64"],
+)
+def test_planes_are_split_as_ever(dtype: str, width: int, split: object, pinned: str) -> None:
+    assert callable(split)
+    planes = split(np.frombuffer(weights(dtype)[:-1], np.uint8), width)
+    assert blake3(b"".join(plane.tobytes() for plane in planes)).hexdigest()[:32] == pinned
+
+
+def write_golden_pack(folder: Path) -> Path:
+    part = new_part(folder / "meta-open.part", META)
+    for codec, payload in payloads().items():
+        raw = RAW[codec][1]()
+        kind = "manifest" if codec == codecs.ZSTD else "data"
+        part.append(name_of(raw), codec, payload, len(raw), kind)
+    part.finish(INFO)
+    return part.path
+
+
+def test_a_pack_is_written_as_ever(tmp_path: Path) -> None:
+    written = write_golden_pack(tmp_path).read_bytes()
+    golden = (GOLDEN / "pack.bin").read_bytes()
+    assert written == golden + bytes(PIECE - len(golden))
+
+
+def test_the_golden_pack_is_read_by_footer_and_by_scan(tmp_path: Path) -> None:
+    golden = (GOLDEN / "pack.bin").read_bytes()
+    path = tmp_path / "golden.pack"
+    path.write_bytes(golden + bytes(PIECE - len(golden)))
+    with open_pack(path) as reader:
+        assert [reader.object(entry) for entry in reader.footer()] == [raw() for _, raw in RAW.values()]
+        assert [found.entry for found in reader.scan()] == list(reader.footer())
+        assert reader.header()[0] == META
+
+
+def test_the_hashes_of_the_golden_pack_are_kept_as_ever(tmp_path: Path) -> None:
+    golden = (GOLDEN / "pack-hashes.json").read_bytes()
+    path = write_golden_pack(tmp_path)
+    hashes = hash_pack(path, name_of(path.read_bytes()))
+    write_sidecar(tmp_path, hashes, own=True)
+    assert sidecar_in(tmp_path, hashes.pack).read_bytes() == golden
+    assert read_sidecar(tmp_path, hashes.pack) == (hashes, True)

@@ -1,0 +1,404 @@
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
+from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
+from ptmtorrent.store import parts
+from ptmtorrent.store.store import Expected, Store
+from tests.store.samples import (
+    GATED,
+    META,
+    WEIGHTS,
+    add_bytes,
+    add_package,
+    bf16,
+    capture,
+    git_oid,
+    name_of,
+    random_bytes,
+    reading,
+    safetensors,
+    sha256_oid,
+    writing,
+)
+
+MODEL = safetensors({"a": ("BF16", [100, 1000], bf16(100_000)), "b": ("BF16", [50_000], bf16(50_000, seed=2))})
+OPEN = """
+import sys
+from pathlib import Path
+from ptmtorrent.errors import PtmError
+from ptmtorrent.store.store import Store
+try:
+    Store.open(Path(sys.argv[1]), write=True)
+except PtmError as error:
+    print(error.message)
+    sys.exit(error.code)
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def whole(store: Store, objects: tuple[tuple[ObjectId, int], ...]) -> bytes:
+    return b"".join(store.read(identifier) for identifier, _ in objects)
+
+
+def test_what_is_put_is_read_back_before_and_after_sealing(root: Path) -> None:
+    data = bf16(100_000)
+    with writing(root) as store:
+        identifier = store.put(data, dtype="BF16", pack_class=WEIGHTS)
+        assert identifier == name_of(data)
+        assert store.has(identifier)
+        assert store.read(identifier) == data
+        with pytest.raises(NotFound, match="sealed"):
+            store.location(identifier)
+        (pack,) = store.seal()
+        place = store.location(identifier)
+        assert (place.pack, place.codec) == (pack, 3)
+        assert place.length < len(data)
+        assert store.read(identifier) == data
+
+
+def test_an_object_is_stored_once(root: Path) -> None:
+    with writing(root) as store:
+        for _ in range(2):
+            store.put(b"same" * 100, pack_class=META)
+            size = (root / "open" / "meta-open.part").stat().st_size
+        store.put(b"same" * 100, pack_class=META)
+        assert (root / "open" / "meta-open.part").stat().st_size == size
+
+
+def test_the_empty_object_is_an_object(root: Path) -> None:
+    with writing(root) as store:
+        identifier = store.put(b"", pack_class=META)
+        store.seal()
+        assert store.read(identifier) == b""
+
+
+def test_an_object_beyond_the_limit_is_refused(root: Path) -> None:
+    with writing(root) as store, pytest.raises(StoreError, match="longer"):
+        store.put(bytes((64 << 20) + 1), pack_class=META)
+
+
+def test_a_file_is_cut_stored_and_known(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "model.safetensors", MODEL)
+        assert file.cutter == "safetensors/1"
+        assert len(file.objects) == 3
+        assert sum(size for _, size in file.objects) == file.size == len(MODEL)
+        assert whole(store, file.objects) == MODEL
+        assert store.known_file(sha256_oid(MODEL)) == store.known_file(git_oid(MODEL)) == file
+
+
+def test_a_file_of_many_pieces_comes_back_in_order(root: Path, tmp_path: Path) -> None:
+    data = bf16(25 << 20)
+    with writing(root) as store:
+        path = tmp_path / "big.bin"
+        path.write_bytes(data)
+        file = store.add_file(path, "big.bin", Expected(len(data), sha256_oid(data)), WEIGHTS)
+        assert [size for _, size in file.objects] == [16 << 20, 16 << 20, 16 << 20, 2 << 20]
+        assert whole(store, file.objects) == data
+        assert file.git_sha1 is None
+
+
+def test_an_empty_file_has_no_objects(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "empty.txt", b"")
+        assert file.objects == ()
+        assert store.known_file(git_oid(b"")) == file
+
+
+def test_a_twin_under_another_name_adds_nothing(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        first = add_bytes(store, tmp_path, "model.safetensors", MODEL)
+        size = (root / "open" / "weights-hot-open.part").stat().st_size
+        assert add_bytes(store, tmp_path, "renamed.bin", MODEL).objects == first.objects
+        assert (root / "open" / "weights-hot-open.part").stat().st_size == size
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        Expected(3, None),
+        Expected(None, "sha256:" + "0" * 64),
+        Expected(None, "git:" + "0" * 40),
+        Expected(None, "md5:" + "0" * 32),
+    ],
+    ids=["size", "sha256", "git", "unknown"],
+)
+def test_a_file_that_is_not_what_was_promised_leaves_nothing(root: Path, tmp_path: Path, expected: Expected) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"four")
+    with writing(root) as store:
+        with pytest.raises(IntegrityError, match=r"`config\.json`"):
+            store.add_file(path, "config.json", expected, META)
+        assert not store.has(name_of(b"four"))
+        assert store.known_file(sha256_oid(b"four")) is None
+        assert add_bytes(store, tmp_path, "config.json", b"four").size == 4
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"a" * 1000)
+
+    def change(*_: object) -> None:
+        path.write_bytes(b"b" * 1000)
+
+    monkeypatch.setattr("ptmtorrent.store.store.check_expected", change)
+    with writing(root) as store, pytest.raises(IntegrityError, match="changed while it was read"):
+        store.add_file(path, "model.bin", Expected(), WEIGHTS)
+
+
+def test_a_missing_file_is_a_store_error(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store, pytest.raises(StoreError, match="No such file"):
+        store.add_file(tmp_path / "missing", "missing", Expected(), META)
+
+
+def test_many_threads_add_files_at_once(root: Path, tmp_path: Path) -> None:
+    contents = [bf16(600_000 + index, seed=index % 5) for index in range(10)]
+    barrier = threading.Barrier(5)
+    with writing(root) as store, ThreadPoolExecutor(5) as pool:
+
+        def add(index: int) -> bool:
+            barrier.wait(30)
+            path = tmp_path / f"{index}.bin"
+            path.write_bytes(contents[index])
+            file = store.add_file(path, path.name, Expected(len(contents[index]), sha256_oid(contents[index])), WEIGHTS)
+            return whole(store, file.objects) == contents[index]
+
+        assert all(pool.map(add, range(10)))
+        store.seal()
+    with reading(root) as store:
+        assert all(store.known_file(sha256_oid(data)) for data in contents)
+
+
+def test_classes_and_rights_never_share_a_pack(root: Path) -> None:
+    with writing(root) as store:
+        places = {
+            pack_class: store.put(random_bytes(100, seed), pack_class=pack_class)
+            for seed, pack_class in enumerate((META, WEIGHTS, GATED))
+        }
+        assert len(store.seal()) == 3
+        packs = {pack_class: store.location(identifier).pack for pack_class, identifier in places.items()}
+        assert len(set(packs.values())) == 3
+        assert store.pack_hashes(packs[GATED]).rights == "gated"
+
+
+def test_an_open_package_never_needs_a_gated_pack(root: Path, tmp_path: Path) -> None:
+    data = random_bytes(5000)
+    with writing(root) as store:
+        add_bytes(store, tmp_path, "a.bin", data, GATED)
+        assert store.known_file(sha256_oid(data), "gated") is not None
+        assert store.known_file(sha256_oid(data), "open") is None
+        add_bytes(store, tmp_path, "b.bin", data, WEIGHTS)
+        store.seal()
+        assert store.pack_hashes(store.location(name_of(data)).pack).rights == "open"
+        add_bytes(store, tmp_path, "c.bin", data, GATED)
+        assert store.pack_hashes(store.location(name_of(data)).pack).rights == "open"
+
+
+def test_a_full_pack_is_sealed_and_the_next_begun(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "PACK_BYTES", 4 << 20)
+    objects = [random_bytes(700_000, seed) for seed in range(14)]
+    with writing(root) as store:
+        identifiers = [store.put(data, pack_class=WEIGHTS) for data in objects]
+        store.seal()
+        assert len(store.packs()) == 3
+        assert {store.pack_file(pack).stat().st_size for pack in store.packs()} == {4 << 20}
+        assert [store.read(identifier) for identifier in identifiers] == objects
+
+
+def test_a_pack_lies_where_channels_expect_it(root: Path) -> None:
+    with writing(root) as store:
+        store.put(b"x" * 100, pack_class=META)
+        (pack,) = store.seal()
+        assert store.pack_file(pack) == root / "packs" / pack[:2] / f"{pack}.pack"
+        assert name_of(store.pack_file(pack).read_bytes()) == pack
+        assert store.seal() == []
+
+
+def test_lost_hashes_are_taken_again(root: Path) -> None:
+    with writing(root) as store:
+        store.put(b"x" * 100, pack_class=META)
+        (pack,) = store.seal()
+        hashes = store.pack_hashes(pack)
+        sidecar = root / "hashes" / pack[:2] / f"{pack}.json"
+        for damage in (b"", b"{}", sidecar.read_bytes()[:-9]):
+            sidecar.write_bytes(damage)
+            assert store.pack_hashes(pack) == hashes
+        with pytest.raises(NotFound):
+            store.pack_hashes(PackId("0" * 64))
+
+
+def test_an_unknown_object_is_not_found(root: Path) -> None:
+    with writing(root) as store:
+        assert not store.has(name_of(b"nothing"))
+        for ask in (store.read, store.location):
+            with pytest.raises(NotFound):
+                ask(name_of(b"nothing"))
+
+
+@pytest.mark.parametrize("oid", ["", "sha256:", "sha256:zz", "git:" + "0" * 40, "nonsense", "sha256:" + "0" * 64])
+def test_an_unknown_oid_is_no_file(root: Path, oid: str) -> None:
+    with writing(root) as store:
+        assert store.known_file(oid) is None
+
+
+def test_readers_see_what_was_committed_while_another_writes(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "a.bin", b"a" * 1000)
+        with reading(root) as reader:
+            assert reader.known_file(sha256_oid(b"a" * 1000)) is None
+            store.commit()
+            assert reader.known_file(sha256_oid(b"a" * 1000)) == file
+            assert whole(reader, file.objects) == b"a" * 1000
+            store.seal()
+            assert whole(reader, file.objects) == b"a" * 1000
+            with pytest.raises(StoreError, match="reading"):
+                reader.put(b"x", pack_class=META)
+
+
+@pytest.mark.needs_root
+def test_a_store_that_cannot_be_written_is_read(root: Path) -> None:
+    with writing(root) as store:
+        identifier = store.put(b"a" * 1000, pack_class=META)
+        store.seal()
+    assert not (root / "index.sqlite-wal").exists()
+    program = f"""
+import os, sys
+from pathlib import Path
+from ptmtorrent.store.store import Store
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with Store.open(Path({str(root)!r})) as store:
+    sys.stdout.buffer.write(store.read({identifier!r}))
+"""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody who may not write")
+    for folder in (root, *root.parents):
+        if folder.stat().st_uid == 0 and folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+    assert printed == b"a" * 1000
+
+
+def test_a_second_writer_is_refused_with_its_exit_code(root: Path) -> None:
+    with writing(root):
+        with pytest.raises(StoreLocked):
+            Store.open(root, write=True)
+        run = subprocess.run(
+            [sys.executable, "-c", OPEN, str(root)], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert run.returncode == 21
+        assert "another process (pid" in run.stdout
+
+
+def test_there_is_no_store_to_read(root: Path) -> None:
+    with pytest.raises(NotFound, match="no store"):
+        Store.open(root)
+
+
+def test_a_newer_store_is_refused(root: Path) -> None:
+    with writing(root):
+        pass
+    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
+    for write in (False, True):
+        with pytest.raises(UnsupportedFormat):
+            Store.open(root, write=write)
+
+
+def test_the_newest_capture_of_each_package_is_told(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "a.bin", b"a" * 1000)
+        other = add_bytes(store, tmp_path, "b.bin", b"b" * 1000)
+        add_package(store, "org/z", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        newest = add_package(store, "org/a", {"b.bin": other}, "2026-11-21T12:00:00Z")
+        add_package(store, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        told = [(capture.package, capture.snapshot) for capture in store.captures()]
+        assert [package for package, _ in told] == ["hf:org/a", "hf:org/z"]
+        assert told[0][1] == newest
+
+
+def test_of_two_captures_of_one_second_the_later_counts(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        for content in (b"a" * 1000, b"b" * 1000):
+            file = add_bytes(store, tmp_path, "a.bin", content)
+            snapshot = add_package(store, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        assert [capture.snapshot for capture in store.captures()] == [snapshot]
+
+
+def test_a_capture_without_its_manifest_is_refused(root: Path) -> None:
+    with writing(root) as store, pytest.raises(NotFound):
+        store.add_capture(capture("org/a", SnapshotId("0" * 64)))
+
+
+def test_an_adopted_pack_brings_objects_and_no_claims(root: Path, tmp_path: Path) -> None:
+    with writing(tmp_path / "other") as other:
+        file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
+        add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        (pack,) = other.seal()
+        came = tmp_path / "came.pack"
+        came.write_bytes(other.pack_file(pack).read_bytes())
+        hashes = other.pack_hashes(pack)
+    with writing(root) as store:
+        store.adopt_pack(came, pack)
+        assert not came.exists()
+        assert whole(store, file.objects) == b"a" * 1000
+        assert store.pack_hashes(pack) == hashes
+        for _ in range(2):
+            assert store.captures() == []
+            assert store.known_file(sha256_oid(b"a" * 1000)) is None
+            store.rebuild_index()
+
+
+def test_a_pack_that_is_not_what_it_is_called_is_not_adopted(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        store.put(b"x" * 100, pack_class=META)
+        (pack,) = store.seal()
+        data = bytearray(store.pack_file(pack).read_bytes())
+    data[-1] ^= 1
+    came = tmp_path / "came.pack"
+    came.write_bytes(data)
+    with writing(tmp_path / "other") as store:
+        with pytest.raises(IntegrityError, match="damaged"):
+            store.adopt_pack(came, pack)
+        assert came.exists()
+        assert store.packs() == []
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.integers(0, 200_000), bits=st.integers(1, 255))
+def test_a_flipped_byte_in_a_pack_never_gives_wrong_bytes(
+    tmp_path_factory: pytest.TempPathFactory, where: int, bits: int
+) -> None:
+    folder = tmp_path_factory.mktemp("flip")
+    contents = [bf16(20_000), b"text " * 500, random_bytes(3000)]
+    with writing(folder / "store") as store:
+        identifiers = [store.put(contents[0], dtype="BF16", pack_class=META)]
+        identifiers += [store.put(data, pack_class=META) for data in contents[1:]]
+        (pack,) = store.seal()
+        path = store.pack_file(pack)
+        data = bytearray(path.read_bytes())
+        data[where % len(data.rstrip(b"\0"))] ^= bits
+        path.write_bytes(data)
+        wrong = 0
+        for rebuilt in (False, True):
+            for identifier, content in zip(identifiers, contents, strict=True):
+                try:
+                    assert store.read(identifier) == content
+                except (IntegrityError, UnsupportedFormat, NotFound):
+                    wrong += 1
+            if not rebuilt:
+                store.rebuild_index()
+        assert wrong <= 2
