@@ -1,4 +1,6 @@
-"""The public Python face, thin over the workflows::
+"""The public Python face, thin over the workflows.
+
+::
 
     import ptmtorrent.api as ptm
 

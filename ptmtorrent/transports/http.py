@@ -21,10 +21,12 @@ from ptmtorrent.transports.readers import (
     CHUNK_BYTES,
     OK,
     PARTIAL,
+    UNSATISFIABLE,
     check_answer,
     check_content_range,
     spell_range,
     stated_length,
+    stated_total,
     url_of,
 )
 from ptmtorrent.transports.staging import StagingFile, staging_path
@@ -33,7 +35,6 @@ CONNECTIONS = 4
 AHEAD_BYTES = 512 << 20
 """No more than this is staged before the caller has taken it, so that a fetch never needs the disk twice."""
 
-UNSATISFIABLE = 416
 LEAVE_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 """How often a wait for the next extent looks whether the user asked to stop."""
@@ -129,8 +130,8 @@ def _check(response: httpx2.Response, url: str, request: PackRequest, offset: in
         if stated not in {-1, request.size}:
             raise IntegrityError(f"the pack `{url}` is {stated} bytes, not {request.size}")
         return offset
-    total = response.headers.get("content-range", "").rpartition("/")[2].strip()
-    if total.isascii() and total.isdigit() and int(total) != request.size:
+    total = stated_total(response)
+    if total not in {-1, request.size}:
         raise IntegrityError(f"the pack `{url}` is {total} bytes, not {request.size}")
     check_content_range(response, url, offset, length)
     if stated not in {-1, length}:

@@ -16,7 +16,7 @@ from ptmtorrent.http import ours
 from ptmtorrent.model.names import check_path
 from ptmtorrent.transports.port import ChannelReader
 
-OK, PARTIAL = 200, 206
+OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 MISSING = frozenset({404, 410})
 CHUNK_BYTES = 256 << 10
 TRIES = 3
@@ -85,6 +85,8 @@ class HttpReader:
         url = url_of(self.location, path)
         headers = {"Range": spell_range(offset, length)}
         with ours(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
+            if response.status_code == UNSATISFIABLE or 0 <= stated_total(response) < offset + length:
+                raise IntegrityError(f"`{url}` ends before byte {offset + length}")
             check_answer(response, url, {OK, PARTIAL})
             if response.status_code == PARTIAL:
                 check_content_range(response, url, offset, length)
@@ -137,17 +139,21 @@ def check_answer(response: httpx2.Response, url: str, accepted: set[int]) -> Non
         raise TransportError(f"`{url}` was sent with the encoding `{encoding}`, although none was asked for")
 
 
-def check_content_range(response: httpx2.Response, url: str, offset: int, length: int, size: int | None = None) -> None:
-    """Refuse a 206 whose `Content-Range` is not what was asked for; `size` is that of the whole file, where known.
+def check_content_range(response: httpx2.Response, url: str, offset: int, length: int) -> None:
+    """Refuse a 206 whose `Content-Range` is not what was asked for.
 
     Raises:
         TransportError: naming the URL.
     """
     said = response.headers.get("content-range", "").strip()
-    span, _, total = said.partition("/")
-    right_total = total == "*" or (total.isascii() and total.isdigit() and size in {None, int(total)})
-    if span != f"bytes {offset}-{offset + length - 1}" or not right_total:
+    if said.partition("/")[0] != f"bytes {offset}-{offset + length - 1}":
         raise TransportError(f"`{url}` was asked for {spell_range(offset, length)} and answered `{said}`")
+
+
+def stated_total(response: httpx2.Response) -> int:
+    """Return the size of the whole file as a `Content-Range` states it; -1 where it does not."""
+    text = response.headers.get("content-range", "").rpartition("/")[2].strip()
+    return int(text) if text.isascii() and text.isdigit() else -1
 
 
 def stated_length(response: httpx2.Response) -> int:

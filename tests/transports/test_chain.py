@@ -1,0 +1,213 @@
+# ruff: noqa: ARG002  # scripted transports have the port's signature and need little of it
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
+from ptmtorrent.model.plan import PackRequest
+from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.together import Together
+from tests.transports.requests import parts, whole, write_pack
+
+DEADLINE = 20
+
+
+class Scripted:
+    """A transport that delivers the packs it has, and fails the others with `error`."""
+
+    def __init__(
+        self,
+        name: str,
+        has: Sequence[str] = (),
+        *,
+        error: PtmError | None = None,
+        whole_packs: bool = False,
+        fails_first: int = 0,
+    ) -> None:
+        self.name = name
+        self.whole_packs = whole_packs
+        self.asked: list[list[PackRequest]] = []
+        self._has = set(has)
+        self._error = error or NotFound(f"{name} has no such pack")
+        self._fails_first = fails_first
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        self.asked.append(list(requests))
+        for request in requests:
+            for extent in request.extents:
+                if request.pack in self._has and len(self.asked) > self._fails_first:
+                    yield Delivered(
+                        request=request,
+                        extent=extent,
+                        path=staging,
+                        start=0,
+                        moved=extent.length,
+                        source=self.name,
+                        temporary=False,
+                    )
+                else:
+                    yield Failed(request=request, extent=extent, source=self.name, error=self._error)
+
+
+class SilentSwarm:
+    """A swarm whose peers never send: it waits until it is stopped."""
+
+    name = "torrent"
+    whole_packs = True
+
+    def __init__(self, quiet_seconds: float) -> None:
+        self.quiet_seconds = quiet_seconds
+        self.stopped = Event()
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        assert stop.wait(DEADLINE)
+        self.stopped.set()
+        yield from ()
+
+
+class BusySwarm(Scripted):
+    """A swarm that always has something to send."""
+
+    quiet_seconds = 0.0
+
+
+@pytest.fixture
+def requests(tmp_path: Path) -> list[PackRequest]:
+    return [whole(*write_pack(tmp_path, 5000, seed)) for seed in range(3)]
+
+
+def sources_of(outcomes: Sequence[Delivered | Failed]) -> dict[str, str]:
+    return {outcome.request.pack: outcome.source for outcome in outcomes if isinstance(outcome, Delivered)}
+
+
+def test_what_one_source_lacks_comes_from_the_next(requests: list[PackRequest], tmp_path: Path) -> None:
+    packs = [request.pack for request in requests]
+    first, second = Scripted("a", packs[:1]), Scripted("b", packs[1:])
+    outcomes = list(Chain([first, second]).deliver(requests, tmp_path, Event()))
+    assert sources_of(outcomes) == {packs[0]: "a", packs[1]: "b", packs[2]: "b"}
+    assert [request.pack for request in second.asked[0]] == packs[1:]
+
+
+def test_only_the_failed_extents_are_asked_of_the_next(tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, 5000)
+    request = parts(pack, data, (0, 10), (1000, 20))
+
+    class Half(Scripted):
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+            good, bad = Scripted("a", [pack]).deliver(requests, staging, stop)
+            yield good
+            yield Failed(request=bad.request, extent=bad.extent, source="a", error=TransportError("cut"))
+
+    second = Scripted("b", [pack])
+    assert len(list(Chain([Half("a"), second]).deliver([request], tmp_path, Event()))) == 2
+    [[asked]] = second.asked
+    assert asked.extents == request.extents[1:]
+    assert asked.objects == request.objects[1:]
+
+
+def test_a_failure_names_every_source_and_its_reason(requests: list[PackRequest], tmp_path: Path) -> None:
+    chain = Chain([Scripted("first"), Scripted("second", error=TransportError("it hung up"))])
+    [failed, *_] = chain.deliver(requests, tmp_path, Event())
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, NoSource)
+    assert "first: first has no such pack; second: it hung up" in failed.error.message
+
+
+def test_a_source_with_a_wrong_pack_makes_it_an_integrity_error(requests: list[PackRequest], tmp_path: Path) -> None:
+    chain = Chain([Scripted("first", error=IntegrityError("the pack is short")), Scripted("second")])
+    [failed, *_] = chain.deliver(requests, tmp_path, Event())
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, IntegrityError)
+
+
+def test_a_chain_of_nothing_fails_everything(requests: list[PackRequest], tmp_path: Path) -> None:
+    outcomes = list(Chain([]).deliver(requests, tmp_path, Event()))
+    assert [type(outcome.error) for outcome in outcomes if isinstance(outcome, Failed)] == [NoSource] * 3
+
+
+def test_a_swarm_after_a_server_is_asked_for_whole_packs(tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, 5000)
+    swarm = Scripted("torrent", [pack], whole_packs=True)
+    list(Chain([Scripted("http"), swarm]).deliver([parts(pack, data, (0, 10))], tmp_path, Event()))
+    assert [request.whole for request in swarm.asked[0]] == [True]
+
+
+def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], tmp_path: Path) -> None:
+    packs = [request.pack for request in requests]
+    inner = Scripted("a", packs, error=TransportError("reset"), fails_first=2)
+    waits: list[float] = []
+
+    def wait(_: Event, seconds: float) -> bool:
+        waits.append(seconds)
+        return False
+
+    outcomes = list(Patient(inner, wait=wait).deliver(requests, tmp_path, Event()))
+    assert sorted(sources_of(outcomes)) == sorted(packs)
+    assert waits == [0.2, 0.4]
+
+
+@pytest.mark.parametrize("error", [NotFound("no"), IntegrityError("short")])
+def test_what_is_not_there_is_not_asked_for_again(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
+    inner = Scripted("a", error=error)
+    assert len(list(Patient(inner).deliver(requests, tmp_path, Event()))) == 3
+    assert len(inner.asked) == 1
+
+
+def test_the_swarm_gets_whole_packs_and_the_server_the_rest(requests: list[PackRequest], tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, 5000, seed=9)
+    swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
+    server = Scripted("http", [pack])
+    outcomes = list(Together(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Event()))
+    assert sources_of(outcomes) == {**{request.pack: "torrent" for request in requests}, pack: "http"}
+
+
+def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
+    requests: list[PackRequest], tmp_path: Path
+) -> None:
+    swarm = SilentSwarm(quiet_seconds=5.0)
+
+    class Server(Scripted):
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+            assert swarm.stopped.is_set()
+            return super().deliver(requests, staging, stop)
+
+    server = Server("http", [request.pack for request in requests])
+    outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Event()))
+    assert set(sources_of(outcomes).values()) == {"http"}
+    assert len(outcomes) == 3
+
+
+def test_the_server_does_not_take_over_while_payload_comes(requests: list[PackRequest], tmp_path: Path) -> None:
+    swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
+    server = Scripted("http")
+    list(Together(swarm, server).deliver(requests, tmp_path, Event()))
+    assert server.asked == []
+
+
+def test_what_the_swarm_could_not_deliver_comes_from_the_server(requests: list[PackRequest], tmp_path: Path) -> None:
+    packs = [request.pack for request in requests]
+    swarm = BusySwarm("torrent", packs[:1], whole_packs=True)
+    outcomes = list(Together(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Event()))
+    assert sources_of(outcomes) == {packs[0]: "torrent", packs[1]: "http", packs[2]: "http"}
+
+
+def test_stop_ends_both_sides(requests: list[PackRequest], tmp_path: Path) -> None:
+    stop = Event()
+    stop.set()
+    swarm = SilentSwarm(quiet_seconds=0.0)
+    assert list(Together(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
+    assert swarm.stopped.is_set()
+
+
+def test_an_error_of_our_own_disk_ends_the_delivery(requests: list[PackRequest], tmp_path: Path) -> None:
+    class Broken(Scripted):
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+            raise StoreError("the disk is gone")
+
+    pack, data = write_pack(tmp_path, 5000, seed=9)
+    swarm = SilentSwarm(quiet_seconds=0.0)
+    with pytest.raises(StoreError, match="the disk is gone"):
+        list(Together(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Event()))

@@ -1,0 +1,197 @@
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import httpx2
+import pytest
+
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
+from ptmtorrent.http import new_client
+from ptmtorrent.model.plan import Extent
+from ptmtorrent.transports import http
+from ptmtorrent.transports.http import HttpTransport
+from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.readers import HttpReader, PatientReader
+from ptmtorrent.transports.staging import STEP_BYTES, StagingFile, staged_extents, staging_path
+from tests.simulators.static_server import Lie, StaticServer, serve
+from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StaticServer]:
+    with serve(tmp_path / "channel") as server:
+        yield server
+
+
+@pytest.fixture
+def client() -> Iterator[httpx2.Client]:
+    with new_client() as client:
+        yield client
+
+
+def test_a_whole_pack_is_one_plain_get(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
+    pack, data = write_pack(server.folder, 2 * PIECE)
+    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path / "staging", Event())
+    assert isinstance(delivered, Delivered)
+    assert read_delivered(delivered) == data
+    assert (delivered.moved, delivered.temporary, delivered.source) == (2 * PIECE, True, server.url)
+    assert [(asked.offset, asked.sent) for asked in server.asked] == [(0, 2 * PIECE)]
+
+
+def test_only_the_extents_cross_the_wire(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
+    pack, data = write_pack(server.folder, 2 * PIECE)
+    spans = [(10, 100), (5000, 7), (PIECE, 1000)]
+    outcomes = list(HttpTransport(server.url, client).deliver([parts(pack, data, *spans)], tmp_path, Event()))
+    found = {outcome.extent.offset: read_delivered(outcome) for outcome in outcomes if isinstance(outcome, Delivered)}
+    assert found == {offset: data[offset : offset + length] for offset, length in spans}
+    assert server.pack_bytes == 1107
+
+
+@pytest.mark.parametrize("size", [1, STEP_BYTES - 1, STEP_BYTES, STEP_BYTES + 1, 2 * STEP_BYTES, 3 * STEP_BYTES])
+def test_a_staging_file_is_trusted_up_to_the_last_step_below_its_size(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, size: int
+) -> None:
+    pack, data = write_pack(server.folder, 3 * PIECE)
+    path = staging_path(tmp_path, pack, Extent(offset=0, length=len(data)))
+    path.write_bytes(data[:size])
+    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path, Event())
+    assert isinstance(delivered, Delivered)
+    assert read_delivered(delivered) == data
+    kept = (size - 1) // STEP_BYTES * STEP_BYTES
+    assert server.pack_bytes == len(data) - kept
+    assert size - kept <= STEP_BYTES
+
+
+def test_a_resumed_extent_asks_for_the_rest_only(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
+    pack, data = write_pack(server.folder, 3 * PIECE)
+    request = parts(pack, data, (100, 2 * PIECE))
+    staging_path(tmp_path, pack, request.extents[0]).write_bytes(data[100 : 100 + PIECE + 5])
+    [delivered] = HttpTransport(server.url, client).deliver([request], tmp_path, Event())
+    assert isinstance(delivered, Delivered)
+    assert read_delivered(delivered) == data[100 : 100 + 2 * PIECE]
+    assert [asked.offset for asked in server.asked] == [100 + PIECE]
+
+
+def test_a_server_that_ignores_range_is_used_when_it_sends_the_pack(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path
+) -> None:
+    server.lie = "ignores range"
+    pack, data = write_pack(server.folder, PIECE)
+    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (777, 50))], tmp_path, Event())
+    assert isinstance(delivered, Delivered)
+    assert read_delivered(delivered) == data[777:827]
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    [
+        ("wrong range", TransportError),
+        ("cut", TransportError),
+        ("short", TransportError),
+        ("encoded", TransportError),
+        ("error", TransportError),
+        ("gone", NotFound),
+    ],
+)
+def test_a_lie_fails_the_extent_and_names_the_url(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, lie: Lie, error: type[PtmError]
+) -> None:
+    server.lie, server.cut_after = lie, 1000
+    pack, data = write_pack(server.folder, PIECE)
+    [failed] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Event())
+    assert isinstance(failed, Failed)
+    assert type(failed.error) is error
+    assert server.url in failed.error.message
+
+
+@pytest.mark.parametrize("change", [b"", b"x" * 100])
+@pytest.mark.parametrize("ranged", [True, False])
+def test_a_pack_of_another_size_fails_with_integrity(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, change: bytes, ranged: bool
+) -> None:
+    pack, data = write_pack(server.folder, PIECE)
+    server.change = lambda _, data: data + change if change else data[:-1]
+    request = parts(pack, data, (16, 9000)) if ranged else whole(pack, data)
+    [failed] = HttpTransport(server.url, client).deliver([request], tmp_path, Event())
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, IntegrityError)
+
+
+def test_no_more_than_the_extent_is_written_of_a_longer_body(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path
+) -> None:
+    server.lie = "longer"
+    pack, data = write_pack(server.folder, PIECE)
+    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Event())
+    assert isinstance(delivered, Delivered)
+    assert delivered.path.read_bytes() == data[16:9016]
+
+
+def test_a_server_that_is_not_there_fails_every_extent(client: httpx2.Client, tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, PIECE)
+    request = parts(pack, data, (0, 10), (1000, 10))
+    outcomes = list(HttpTransport("http://127.0.0.1:9", client).deliver([request], tmp_path, Event()))
+    assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
+
+
+def test_nobody_runs_far_ahead_of_who_takes(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "AHEAD_BYTES", 2 * PIECE)
+    packs = [write_pack(server.folder, PIECE, seed) for seed in range(8)]
+    most = 0
+    staging = tmp_path / "staging"
+    for outcome in HttpTransport(server.url, client).deliver([whole(*pack) for pack in packs], staging, Event()):
+        assert isinstance(outcome, Delivered)
+        most = max(most, sum(path.stat().st_size for path in staging.iterdir()))
+        outcome.path.unlink()
+    assert most <= 2 * PIECE
+
+
+def test_stop_ends_the_delivery(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
+    packs = [write_pack(server.folder, PIECE, seed) for seed in range(6)]
+    stop = Event()
+    transport = HttpTransport(server.url, client, counted=lambda _: stop.set())
+    assert list(transport.deliver([whole(*pack) for pack in packs], tmp_path, stop)) == []
+
+
+def test_bytes_are_synced_before_any_beyond_the_step_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    path = tmp_path / "x.part"
+    monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(path.stat().st_size))
+    with StagingFile(path, 3 * STEP_BYTES) as file:
+        file.write(b"x" * (2 * STEP_BYTES + 5))
+    assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
+
+
+def test_begun_extents_are_found_again(tmp_path: Path) -> None:
+    pack, _ = write_pack(tmp_path, 100)
+    extent = Extent(offset=5, length=9)
+    staging_path(tmp_path, pack, extent).touch()
+    (tmp_path / "lock").touch()
+    assert staged_extents(tmp_path) == {pack: (extent,)}
+
+
+def test_a_reader_reads_ranges_even_where_range_is_ignored(server: StaticServer, client: httpx2.Client) -> None:
+    server.lie = "ignores range"
+    pack, data = write_pack(server.folder, PIECE)
+    reader = HttpReader(server.url, client)
+    assert reader.read_range(f"packs/{pack[:2]}/{pack}.pack", 500, 300) == data[500:800]
+
+
+def test_a_reader_takes_no_more_than_its_limit(server: StaticServer, client: httpx2.Client) -> None:
+    server.folder.mkdir()
+    (server.folder / "big").write_bytes(bytes(10_000))
+    with pytest.raises(IntegrityError, match="longer than the 9999 bytes"):
+        HttpReader(server.url, client).read("big", limit=9999)
+
+
+def test_a_patient_reader_asks_again_and_no_more_than_three_times(server: StaticServer, client: httpx2.Client) -> None:
+    pack, _ = write_pack(server.folder, PIECE)
+    server.lie, server.cut_after = "cut", 10
+    reader = PatientReader(HttpReader(server.url, client))
+    with pytest.raises(TransportError):
+        reader.read_range(f"packs/{pack[:2]}/{pack}.pack", 0, 1000)
+    assert len(server.asked) == 3
