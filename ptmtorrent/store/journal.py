@@ -176,14 +176,14 @@ class Journal:
                 after = work.rank or after
                 yield work
 
-    def keep_plan(self, run: int, name: str, plan: bytes, files: int, size: int) -> None:
-        """Keep what the hub said of a listed package's files: it is to do now."""
+    def keep_plan(self, run: int, name: str, plan: bytes, *, files: int, size: int, requests: int) -> None:  # noqa: PLR0913  # a row
+        """Keep what the hub said, in so many requests, of a listed package's files: it is to do now."""
         with self._transaction():
             self._base.execute(
                 "UPDATE work SET state = 'todo', plan = ?, files = ?, bytes = ? WHERE run = ? AND name = ?",
                 (plan, files, size, run, name),
             )
-            self._base.execute("UPDATE run SET requests = requests + 1 WHERE id = ?", (run,))
+            self._base.execute("UPDATE run SET requests = requests + ? WHERE id = ?", (requests, run))
 
     def leave_after(self, run: int, rank: int) -> int:
         """Leave the packages from `rank` on out of the run; return how many those are."""

@@ -101,7 +101,9 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
                 outcomes.flush()
                 return journal.leave_after(run.id, work.rank or 0)
             outcomes.went_well()
-            journal.keep_plan(run.id, work.name, encode_plan(plan), len(plan.files), plan.bytes)
+            journal.keep_plan(
+                run.id, work.name, encode_plan(plan), files=len(plan.files), size=plan.bytes, requests=len(plan.answers)
+            )
     outcomes.flush()
     return 0
 
@@ -149,6 +151,8 @@ def announce(journal: Journal, run: Run, is_known: IsKnown, jobs: int, emit: Emi
     for work in journal.works(run.id, ("todo", "leased")):
         for file in decode_plan(work).files:
             if file.oid is not None and (file.oid in seen or is_known(file.oid)):
+                continue
+            if file.size == 0:
                 continue
             seen.add(file.oid or f"{work.name}/{file.path}")
             to_move += file.size or 0
