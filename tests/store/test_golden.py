@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import words
+from ptmtorrent.store.codecs import planes, words
 from ptmtorrent.store.packs import hash_pack, open_pack
 from ptmtorrent.store.parts import new_part
 from ptmtorrent.store.records import PackInfo
@@ -56,8 +56,15 @@ def test_every_dtype_still_leads_to_its_codec(codec: int) -> None:
 )
 def test_planes_are_split_as_ever(dtype: str, width: int, split: object, pinned: str) -> None:
     assert callable(split)
-    planes = split(np.frombuffer(weights(dtype)[:-1], np.uint8), width)
-    assert blake3(b"".join(plane.tobytes() for plane in planes)).hexdigest()[:32] == pinned
+    found = split(np.frombuffer(weights(dtype)[:-1], np.uint8), width)
+    assert blake3(b"".join(plane.tobytes() for plane in found)).hexdigest()[:32] == pinned
+
+
+def test_the_literal_payload_of_the_format_page() -> None:
+    literal = bytes.fromhex("0214000001000000 0200008002000080 7f7f 0001 7f")
+    raw = bytes.fromhex("803f80bf7f")
+    assert planes.split(memoryview(raw), codecs.BF16_PLANES) == literal
+    assert planes.join(memoryview(literal), len(raw), codecs.BF16_PLANES) == raw
 
 
 def write_golden_pack(folder: Path) -> Path:

@@ -38,9 +38,11 @@ _BY_DTYPE: Mapping[str, int] = MappingProxyType(
 )
 """Safetensors' names of dtypes; any other, or none, gives zstd-3."""
 
+BF16_PLANES = planes.Planes(width=2, block_log=20, split=words.split_rotated, join=words.join_rotated)
+
 _PLANES: Mapping[int, planes.Planes] = MappingProxyType(
     {
-        BF16: planes.Planes(width=2, block_log=20, split=words.split_rotated, join=words.join_rotated),
+        BF16: BF16_PLANES,
         FP16: planes.Planes(width=2, block_log=20, split=words.split_plain, join=words.join_plain),
         FP32: planes.Planes(width=4, block_log=18, split=words.split_rotated, join=words.join_rotated),
         FP64: planes.Planes(width=8, block_log=18, split=words.split_plain, join=words.join_plain),

@@ -1,0 +1,116 @@
+"""A power cut, as near as a test can come: the filesystem drops everything it was not asked to make durable."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.store.store import Store
+from tests.store.samples import META, WEIGHTS, add_bytes, add_package, name_of, random_bytes, sha256_oid, writing
+
+SHUTDOWN = 0x8004587D
+"""FS_IOC_SHUTDOWN."""
+
+NO_LOG_FLUSH = (2).to_bytes(4, "little")
+IMAGE_BYTES = 64 << 20
+
+pytestmark = pytest.mark.needs_root
+
+
+class Disk:
+    """An ext4 filesystem in a file, whose power can be cut."""
+
+    def __init__(self, folder: Path) -> None:
+        self._image = folder / "image"
+        self.path = folder / "disk"
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(IMAGE_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", str(self._image)], check=True, capture_output=True)
+
+    def mount(self) -> bool:
+        command = ["mount", "-o", "loop", str(self._image), str(self.path)]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
+
+    def cut_power(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def mounted(disk: Disk) -> Iterator[Path]:
+    assert disk.mount()
+    try:
+        yield disk.path / "store"
+    finally:
+        disk.unmount()
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("mounting an ext4 image needs root and mkfs.ext4")
+    made = Disk(tmp_path)
+    if not made.mount():
+        pytest.skip("loop mounts are not allowed here")
+    made.unmount()
+    return made
+
+
+def abandon(store: Store, disk: Disk) -> None:
+    """Cut the power, then let go of what the dead system held."""
+    disk.cut_power()
+    store.close()
+
+
+def test_what_was_committed_is_there_after_a_power_cut(disk: Disk, tmp_path: Path) -> None:
+    kept = [random_bytes(20_000, seed) for seed in range(4)]
+    with mounted(disk) as root:
+        store = Store.open(root, write=True)
+        file = add_bytes(store, tmp_path, "a.bin", kept[0])
+        add_package(store, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        for data in kept[1:]:
+            store.put(data, pack_class=META)
+        store.commit()
+        store.put(random_bytes(20_000, 99), pack_class=META)
+        abandon(store, disk)
+    with mounted(disk) as root, writing(root) as store:
+        assert [store.read(name_of(data)) for data in kept] == kept
+        assert store.known_file(sha256_oid(kept[0])) == file
+        assert [capture.package for capture in store.captures()] == ["hf:org/a"]
+
+
+def test_what_was_sealed_is_there_after_a_power_cut(disk: Disk) -> None:
+    data = random_bytes(20_000)
+    with mounted(disk) as root:
+        store = Store.open(root, write=True)
+        store.put(data, pack_class=WEIGHTS)
+        (pack,) = store.seal()
+        hashes = store.pack_hashes(pack)
+        abandon(store, disk)
+    with mounted(disk) as root, writing(root) as store:
+        assert store.packs() == [pack]
+        assert name_of(store.pack_file(pack).read_bytes()) == pack
+        assert store.pack_hashes(pack) == hashes
+        assert store.read(name_of(data)) == data
+
+
+def test_the_simulated_power_cut_does_lose_what_was_not_synced(disk: Disk) -> None:
+    with mounted(disk):
+        (disk.path / "synced").mkdir()
+        os.sync()
+        (disk.path / "unsynced").write_bytes(b"gone")
+        disk.cut_power()
+    with mounted(disk):
+        assert [path.name for path in disk.path.iterdir() if path.name != "lost+found"] == ["synced"]
