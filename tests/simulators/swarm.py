@@ -1,15 +1,22 @@
 """A volume over random packs, and seeders of it on loopback."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import msgspec
+from blake3 import blake3
 
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.records import Emit, ignore
+from ptmtorrent.model.release import FileRef, Release, Totals, VolumeRef, content_root, placement_root
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
 from ptmtorrent.transports.torrent_seeder import Seeder
 from ptmtorrent.transports.torrent_session import Address, TorrentSession
+from ptmtorrent.workflows.seed import seed
 from tests.simulators.packs import make_pack
 
 LOOPBACK = "127.0.0.1:0"
@@ -59,3 +66,78 @@ def seeder(shared: Shared, *, verified: bool = True, bytes_per_second: int = 0) 
                 break
             offering.attend(0.1)
         yield ("127.0.0.1", port), offering
+
+
+def write_release(shared: Shared, name: str = "2026.11") -> None:
+    """Write the two torrents, and a release that lists them and nothing else that is there."""
+    (plan,) = plan_volumes(shared.packs, [])
+    listed = []
+    for torrent, infohash in (torrent_v1(plan), torrent_v2(plan)):
+        path = f"torrents/{infohash}.torrent"
+        (shared.channel / path).parent.mkdir(exist_ok=True)
+        (shared.channel / path).write_bytes(torrent)
+        listed.append(FileRef(path=path, size=len(torrent), blake3=blake3(torrent).hexdigest()))
+    size = sum(pack.size for pack in shared.packs)
+    volume = VolumeRef(
+        rights="open",
+        level=0,
+        packs=len(shared.packs),
+        bytes=size,
+        v1=torrent_v1(plan)[1],
+        v2=torrent_v2(plan)[1],
+        torrent_v1=listed[0],
+        torrent_v2=listed[1],
+    )
+    content = (FileRef(path="index/content/000.json", size=1, blake3="0" * 64),)
+    placement = (FileRef(path="index/placement/000.json", size=1, blake3="0" * 64),)
+    release = Release(
+        format=Release.FORMAT,
+        version=1,
+        requires=(),
+        name=ReleaseName(name),
+        sequence=1,
+        created="2026-11-20T12:00:00Z",
+        written_by="test",
+        content_root=content_root(ReleaseName(name), content, (), ()),
+        placement_root=placement_root(placement, (), (volume,)),
+        shard_bits=0,
+        content=content,
+        placement=placement,
+        tables=(),
+        subsets=(),
+        volumes=(volume,),
+        totals=Totals(packages=0, files=0, raw=0, stored=0, packs=len(shared.packs), packs_bytes=size),
+    )
+    path = shared.channel / "releases" / name / "release.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(canonical.encode(release))
+
+
+@contextmanager
+def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) -> Iterator[int]:
+    """Run the `seed` workflow in a thread; yields its port once it is ready."""
+    stop, ready, ports = Event(), Event(), []
+    failed: list[BaseException] = []
+
+    def tell(port: int) -> None:
+        ports.append(port)
+        ready.set()
+
+    def run() -> None:
+        try:
+            seed(channel, listen=("127.0.0.1", 0), emit=emit, stop=stop, ready=tell, trackers=trackers)
+        except BaseException as error:  # noqa: BLE001  # raised again below
+            failed.append(error)
+        ready.set()
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        if not ports:
+            raise failed[0]
+        yield ports[0]
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()

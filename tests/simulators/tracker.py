@@ -1,0 +1,45 @@
+"""A BitTorrent tracker on loopback: remembers who announced, and tells the others (BEP 3, BEP 23)."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+from ptmtorrent.model import bencode
+
+Ports = dict[bytes, set[int]]
+
+
+@contextmanager
+def tracker() -> Iterator[tuple[str, Ports]]:
+    """Run a tracker; yields its announce URL, and the ports that announced, by infohash."""
+    known: Ports = defaultdict(set)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = dict(parse_qsl(urlsplit(self.path).query, encoding="latin-1"))
+            infohash, port = asked["info_hash"].encode("latin-1"), int(asked["port"])
+            others = known[infohash] - {port}
+            known[infohash].add(port)
+            peers = b"".join(b"\x7f\x00\x00\x01" + other.to_bytes(2, "big") for other in sorted(others))
+            body = bencode.encode({b"interval": 1, b"min interval": 1, b"peers": peers})
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/announce", known
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(timeout=10)

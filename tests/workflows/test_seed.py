@@ -1,0 +1,111 @@
+from pathlib import Path
+from threading import Event
+
+import pytest
+from blake3 import blake3
+
+from ptmtorrent.errors import NotFound, TransportError
+from ptmtorrent.model import records
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.port import Delivered
+from ptmtorrent.transports.torrent import TorrentTransport
+from ptmtorrent.transports.torrent_session import TorrentSession
+from ptmtorrent.workflows.seed import seed
+from tests.simulators.packs import request_of
+from tests.simulators.swarm import LOOPBACK, Shared, flip, seeding, share, write_release
+from tests.simulators.tracker import tracker
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Shared:
+    shared = share(tmp_path / "channel", 1, 2, 1)
+    write_release(shared)
+    return shared
+
+
+def warnings_in(events: list[records.Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, records.Note) and event.warning]
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_both_torrents_of_a_volume_are_seeded_and_counted(shared: Shared, tmp_path: Path, version: str) -> None:
+    events: list[records.Event] = []
+    with seeding(shared.channel, emit=events.append) as port:
+        transport = TorrentTransport([getattr(shared, version)], [("127.0.0.1", port)])
+        outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path / "out", Event()))
+
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    for pack in shared.packs:
+        assert blake3((tmp_path / "out" / pack_path(pack.pack)).read_bytes()).hexdigest() == pack.pack
+    assert [event.bytes for event in events if isinstance(event, records.Progress)][-1] == 4 * (4 << 20)
+    assert warnings_in(events) == []
+    assert f"seeding on port {port}" in [event.message for event in events if isinstance(event, records.Note)]
+
+
+def test_a_missing_and_a_damaged_pack_are_told_and_the_others_seeded(shared: Shared, tmp_path: Path) -> None:
+    gone, damaged, whole = shared.packs
+    shared.path(gone).unlink()
+    flip(shared.path(damaged), 3)
+    events: list[records.Event] = []
+
+    with seeding(shared.channel, emit=events.append) as port:
+        transport = TorrentTransport([shared.v1], [("127.0.0.1", port)])
+        (outcome,) = transport.deliver([request_of(whole)], tmp_path / "out", Event())
+
+    assert isinstance(outcome, Delivered)
+    assert any(gone.pack in warning for warning in warnings_in(events))
+    assert any(damaged.pack in warning and "damaged" in warning for warning in warnings_in(events))
+    assert not shared.path(gone).exists()
+
+
+def test_a_volume_that_many_releases_list_is_seeded_once(shared: Shared) -> None:
+    write_release(shared, "2026.12")
+    events: list[records.Event] = []
+
+    with seeding(shared.channel, emit=events.append):
+        pass
+
+    told = [event.message for event in events if isinstance(event, records.Note) and "volume" in event.message]
+    assert len(told) == 1
+
+
+def test_what_a_release_lists_wrongly_is_passed_over(shared: Shared, tmp_path: Path) -> None:
+    other = share(tmp_path / "channel", 3)
+    write_release(other, "2026.12")
+    for path in (shared.channel / "torrents").iterdir():
+        if path.read_bytes() == shared.v2:
+            path.write_bytes(b"x" * len(shared.v2))
+    broken = shared.channel / "releases" / "2027.01" / "release.json"
+    broken.parent.mkdir()
+    broken.write_bytes(b"{}")
+    events: list[records.Event] = []
+
+    with seeding(shared.channel, emit=events.append) as port:
+        transport = TorrentTransport([other.v1], [("127.0.0.1", port)])
+        (outcome,) = transport.deliver([request_of(other.packs[0])], tmp_path / "out", Event())
+
+    assert isinstance(outcome, Delivered)
+    assert any(str(broken) in warning for warning in warnings_in(events))
+    assert any("is not seeded" in warning for warning in warnings_in(events))
+
+
+def test_trackers_are_told_of_both_torrents(shared: Shared) -> None:
+    with tracker() as (announce, known):
+        with seeding(shared.channel, [announce]) as port:
+            for _ in range(100):
+                if len(known) == 2:
+                    break
+                Event().wait(0.1)
+        assert list(known.values()) == [{port}, {port}]
+
+
+def test_an_empty_channel_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no release"):
+        seed(tmp_path, listen=("127.0.0.1", 0), emit=records.ignore, stop=Event(), ready=lambda _: None)
+
+
+def test_a_taken_port_is_refused(shared: Shared) -> None:
+    with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
+        taken = ("127.0.0.1", session.port())
+        with pytest.raises(TransportError, match="cannot listen"):
+            seed(shared.channel, listen=taken, emit=records.ignore, stop=Event(), ready=lambda _: None)
