@@ -1,6 +1,8 @@
 import itertools
+import os
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from threading import Event
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, NoSource
+from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import PIECE_BYTES, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes, pack_path
@@ -283,3 +285,20 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
         dropped.pack: Failed,
         kept.pack: Delivered,
     }
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_is_no_space_and_names_the_bytes_needed(shared: Shared, good: Address, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        transport = TorrentTransport([shared.v1], [good], patience_seconds=NOBODY)
+        with pytest.raises(NoSpace, match=f"{4 * PIECE_BYTES} more bytes"):
+            list(transport.deliver([request_of(shared.packs[3])], small, Event()))
+    finally:
+        subprocess.run(["umount", "--lazy", str(small)], check=True)
