@@ -282,17 +282,18 @@ class Store:
         What it says about hubs is not believed: it brings objects, no known files and no captures.
 
         Raises:
-            IntegrityError: its bytes are not those that `pack` names; nothing was moved.
+            IntegrityError: its bytes are not those that `pack` names, or are no pack; nothing was moved.
         """
         hashes = hash_pack(path, pack)
+        with open_pack(path) as reader:
+            entries = list(reader.footer())
         target = pack_in(self._root, pack)
         with self._writing():
             if pack not in self._index.packs():
                 write_sidecar(self._root, hashes, own=False)
             ensure_dir(target.parent)
             publish_file(path, target)
-            with open_pack(target) as reader:
-                healing.add_pack(self._index, hashes, list(reader.footer()))
+            healing.add_pack(self._index, hashes, entries)
         self.commit()
 
     def rebuild_index(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import parts
+from ptmtorrent.store.records import encode_header
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     GATED,
@@ -375,6 +376,16 @@ def test_a_pack_that_is_not_what_it_is_called_is_not_adopted(root: Path, tmp_pat
             store.adopt_pack(came, pack)
         assert came.exists()
         assert store.packs() == []
+
+
+def test_bytes_of_the_right_name_that_are_no_pack_are_not_adopted(root: Path, tmp_path: Path) -> None:
+    came = tmp_path / "came.pack"
+    came.write_bytes(encode_header(META).ljust(4 << 20, b"\0"))
+    with writing(root) as store:
+        with pytest.raises(IntegrityError, match="trailer"):
+            store.adopt_pack(came, PackId(name_of(came.read_bytes())))
+        assert came.exists()
+        assert store.has(store.put(b"still writing", pack_class=META))
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
