@@ -59,7 +59,7 @@ def freeze(hub: Hub, journal: Journal, run: Run, limit: int | None, folder: Path
 
     ::
 
-        {"format":"ptmtorrent/listing","version":1,"hub":"huggingface","endpoint":"https://…","listed":"2026-11-20T…"}
+        {"format":"ptmtorrent/listing","version":1,"requires":[],"hub":"huggingface","endpoint":"https://…","listed":…}
         {"name":"org/name","commit":"cccc…","downloads":123,"raw":"{\"_id\": …}"}
     """
     journal.rank(run.id, limit)
@@ -72,7 +72,14 @@ def freeze(hub: Hub, journal: Journal, run: Run, limit: int | None, folder: Path
 def _write(path: Path, hub: Hub, journal: Journal, run: Run) -> None:
     ensure_dir(path.parent)
     temporary = new_temporary(path)
-    head = {"format": FORMAT, "version": 1, "hub": hub.name, "endpoint": hub.endpoint, "listed": run.listed}
+    head = {
+        "format": FORMAT,
+        "version": 1,
+        "requires": [],
+        "hub": hub.name,
+        "endpoint": hub.endpoint,
+        "listed": run.listed,
+    }
     with disk_errors(path), temporary.open("wb") as stream:
         stream.write(msgspec.json.encode({**head, "request": msgspec.Raw(run.request.encode())}) + b"\n")
         for work in journal.works(run.id):

@@ -46,6 +46,7 @@ class Outcomes:
         if not isinstance(error, _OF_ONE_PACKAGE):
             raise error
         if not isinstance(error, (Unreachable, RateLimited)):
+            self.flush()
             self._settle(work, _status(error), _reason(error))
             return
         self._held.append((work, error))

@@ -50,6 +50,10 @@ class Spool:
         """The transfers under way."""
         return tuple(self._running)
 
+    def holds(self, part: Path) -> bool:
+        """Tell whether `part` is being filled, or will be."""
+        return any(transfer.part == part for transfer in (*self._running.values(), *self._waiting))
+
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
         """Return where the bytes of `file` are collected: named by the hash the hub promises."""
         if file.oid is not None:

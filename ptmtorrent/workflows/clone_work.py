@@ -202,10 +202,14 @@ class Worker:
             self._commit()
 
     def _commit(self) -> None:
-        """Make the store durable; only then may the spool forget."""
+        """Make the store durable; only then may the spool forget.
+
+        The bytes of a part may have come another way, as a git blob here and as an LFS file there: who fills it goes on.
+        """
         self.store.commit()
         for part in self._uncommitted:
-            part.unlink(missing_ok=True)
+            if not self.spool.holds(part):
+                part.unlink(missing_ok=True)
         self._uncommitted.clear()
         self._uncommitted_bytes = 0
 

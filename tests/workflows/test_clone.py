@@ -127,6 +127,17 @@ def test_equal_files_are_downloaded_once(run: Run, sample: SampleHub) -> None:
     assert summary.bytes_moved == run.plan().bytes_to_move < summary.bytes
 
 
+def test_bytes_that_are_a_git_blob_here_and_an_lfs_file_there_are_captured_in_both(run: Run) -> None:
+    packages = [package(f"a/{at}", data_file(f"same.{'bin' if at % 2 else 'txt'}", WEIGHTS)) for at in range(8)]
+    with SampleHub(packages) as hub:
+        summary = run(hub, CloneRequest(jobs=8))
+    files = [file for manifest in run.manifests().values() for file in manifest.files]
+
+    assert summary.failed == 0
+    assert {file.source for file in files} == {"git", "lfs"}
+    assert len({file.blake3 for file in files}) == 1
+
+
 def test_second_run_lists_anew_and_needs_nothing(run: Run, sample: SampleHub) -> None:
     run(sample)
     sample.log.clear()
