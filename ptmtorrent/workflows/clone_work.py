@@ -204,7 +204,7 @@ class Worker:
     def _commit(self) -> None:
         """Make the store durable; only then may the spool forget.
 
-        The bytes of a part may have come another way, as a git blob here and as an LFS file there: who fills it goes on.
+        The bytes of a part may have come another way, as a git blob here and an LFS file there: who fills it goes on.
         """
         self.store.commit()
         for part in self._uncommitted:
