@@ -66,13 +66,13 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     began = clock()
     layout = choose_layout(request, home)
     members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
-    records = Records(layout, emit)
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
             stack.enter_context(WriteLock(layout.incoming()))
             stack.callback(clear_incoming, layout.incoming())
         wanted = Wanted(layout, folds=not request.dry_run and ignores_case(layout.root))
+        records = Records(wanted, layout, emit)
         for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
             records.refuse(refused)
         keep = request.keep_packs and not request.dry_run

@@ -75,7 +75,7 @@ class Laying:
         check_room(room, self._layout.root, self._home.incoming)
         self._assembler = Assembler(self._layout, self._wanted.unfinished)
         self._link_what_is_here()
-        self._records.begin(self._wanted, plan)
+        self._records.begin(plan)
         self._finish_what_is_complete()
         if self._copy_what_is_here():
             plan, _ = self.plan(sources)

@@ -20,12 +20,12 @@ WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 class Records:
     """Keeps count of a run and emits its records. Told of files and bytes by who moves them."""
 
-    def __init__(self, layout: Layout, emit: Emit) -> None:
+    def __init__(self, wanted: Wanted, layout: Layout, emit: Emit) -> None:
+        self._wanted = wanted
         self._layout = layout
         self._emit = emit
         self._orders: dict[int, list[Order]] = {}
         self._refused: list[Refused] = []
-        self._wanted: Wanted | None = None
         self._meter = Meter(self._report, time.monotonic)
         self._errors: list[PtmError] = []
         self._failed = 0
@@ -37,12 +37,11 @@ class Records:
             self._count(refused.error)
         self._emit(Result(package=refused.package, status=refused.status, reason=refused.reason))
 
-    def begin(self, wanted: Wanted, plan: Plan) -> None:
+    def begin(self, plan: Plan) -> None:
         """Record what needs nothing more, and what cannot be laid out where it should be."""
-        self._wanted = wanted
         self._meter.bytes_total = plan.bytes_to_move
-        self._meter.packages_total = len(wanted.orders)
-        for order in wanted.orders:
+        self._meter.packages_total = len(self._wanted.orders)
+        for order in self._wanted.orders:
             for file in set(order.assemblies):
                 self._orders.setdefault(id(file), []).append(order)
             broken = next((file.error for file in order.assemblies if file.error), None)
@@ -72,7 +71,7 @@ class Records:
 
     def give_up(self, errors: Mapping[ObjectId, PtmError]) -> None:
         """Record every package that still lacks something, and why."""
-        for order in self._wanted.orders if self._wanted else ():
+        for order in self._wanted.orders:
             if order.status is None:
                 lacking = (file.parts[number][0] for file in order.assemblies for number in file.missing)
                 reasons = (errors[identifier] for identifier in lacking if identifier in errors)
@@ -82,12 +81,11 @@ class Records:
     @property
     def laid_out(self) -> int:
         """Packages that are complete."""
-        orders = self._wanted.orders if self._wanted else []
-        return sum(order.status in {"ok", "notneeded"} for order in orders)
+        return sum(order.status in {"ok", "notneeded"} for order in self._wanted.orders)
 
     def summary(self, moved: Counter[str], seconds: float) -> Summary:
         """Return the last word: what was wanted, what moved, and how many packages failed."""
-        orders = self._wanted.orders if self._wanted else []
+        orders = self._wanted.orders
         return Summary(
             packages=len(orders) + len(self._refused),
             files=sum(len(order.files) for order in orders),

@@ -10,7 +10,7 @@ from threading import Event
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import LINK_MODE, FileEntry, Manifest
@@ -75,7 +75,7 @@ class Wanted:
 
         Raises:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
-            IntegrityError: a file wants a place where another package has a different one.
+            StoreError: a file wants a place where another package has a different one.
         """
         spots = [self._spot(order, file) for file in order.files]
         folded = self._fold(spots) if self._folds else {}
@@ -101,7 +101,7 @@ class Wanted:
         spot = self._layout.place(order.manifest, file)
         there = self.assemblies.get(spot.target)
         if there is not None and there.blake3 != file.blake3:
-            raise IntegrityError(f"`{spot.target}` is wanted by another package too, with other bytes")
+            raise StoreError(f"`{spot.target}` is wanted by another package too, with other bytes")
         return spot
 
     def _fold(self, spots: list[Spot]) -> dict[str, Path]:

@@ -30,6 +30,7 @@ class StaticServer:
     lie: Lie = "none"
     cut_after: int = 1 << 62
     change: Callable[[str, bytes], bytes] = lambda path, data: data  # noqa: ARG005
+    hidden: set[str] = field(default_factory=set)
     asked: list[Asked] = field(default_factory=list)
 
     @property
@@ -67,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(self.path).lstrip("/")
         lie = state.lie if path.startswith("packs/") else "none"
         place = state.folder / path
-        if lie == "gone" or not place.is_file():
+        if lie == "gone" or path in state.hidden or not place.is_file():
             return self._refuse(404)
         if lie == "error":
             return self._refuse(503)

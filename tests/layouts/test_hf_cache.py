@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import _tree_cache
+
+from ptmtorrent.errors import UnsupportedFormat
+from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.model.manifest import Manifest
+from tests.channels import COMMIT, git_id
+from tests.layouts.manifests import manifest_of
+
+
+def place(root: Path, manifest: Manifest, path: str) -> tuple[str, str, str | None]:
+    file = next(file for file in manifest.files if file.path == path)
+    spot = HfCache(root).place(manifest, file)
+    assert spot.link is not None
+    return spot.target.relative_to(root).as_posix(), spot.link.relative_to(root).as_posix(), spot.proves
+
+
+def test_a_small_file_is_named_by_its_git_id(tmp_path: Path) -> None:
+    etag = git_id(b"{}")
+    assert place(tmp_path, manifest_of(), "config.json") == (
+        f"models--org--name/blobs/{etag}",
+        f"models--org--name/snapshots/{COMMIT}/config.json",
+        f"git:{etag}",
+    )
+
+
+def test_an_lfs_file_is_named_by_its_sha256(tmp_path: Path) -> None:
+    manifest = manifest_of()
+    etag = next(file.sha256 for file in manifest.files if file.source == "lfs")
+    target, link, proves = place(tmp_path, manifest, "deep/model.safetensors")
+    assert (target, proves) == (f"models--org--name/blobs/{etag}", f"sha256:{etag}")
+    assert link == f"models--org--name/snapshots/{COMMIT}/deep/model.safetensors"
+
+
+def test_a_package_without_an_organisation_has_a_folder_too(tmp_path: Path) -> None:
+    assert place(tmp_path, manifest_of("gpt2"), "config.json")[0].startswith("models--gpt2/blobs/")
+
+
+def test_the_tree_and_the_ref_are_those_that_huggingface_hub_writes(tmp_path: Path) -> None:
+    manifest = manifest_of()
+    HfCache(tmp_path / "ours").finish(manifest, manifest.files)
+    ours = tmp_path / "ours" / "models--org--name"
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 63\n"
+    weights = next(file for file in manifest.files if file.source == "lfs")
+    entries = {
+        "README.md": _tree_cache.TreeCacheEntry(size=6, blob_id=git_id(b"# card")),
+        "config.json": _tree_cache.TreeCacheEntry(size=2, blob_id=git_id(b"{}")),
+        "deep/model.safetensors": _tree_cache.TreeCacheEntry(
+            size=63, blob_id=git_id(pointer % weights.sha256.encode()), lfs_sha256=weights.sha256, lfs_size=63
+        ),
+    }
+    _tree_cache.write_tree_cache(str(tmp_path / "theirs"), COMMIT, entries)
+    assert (ours / "trees" / f"{COMMIT}.json").read_bytes() == (
+        tmp_path / "theirs" / "trees" / f"{COMMIT}.json"
+    ).read_bytes()
+    assert (ours / "refs" / "main").read_text() == COMMIT
+
+
+def test_a_newer_commit_moves_the_ref(tmp_path: Path) -> None:
+    for commit in (COMMIT, "d" * 40):
+        HfCache(tmp_path).finish(manifest_of(commit=commit), ())
+    assert (tmp_path / "models--org--name" / "refs" / "main").read_text() == "d" * 40
+    trees = {path.stem for path in (tmp_path / "models--org--name" / "trees").iterdir()}
+    assert trees == {COMMIT, "d" * 40}
+
+
+@pytest.mark.parametrize(
+    ("hub", "name", "commit"),
+    [
+        ("onnx", "vision/x", COMMIT),
+        ("hf", "a/b/c", COMMIT),
+        ("hf", "a--b/c", COMMIT),
+        ("hf", "org/na me", COMMIT),
+        ("hf", "org/name", "main"),
+    ],
+)
+def test_what_no_cache_can_hold_is_refused(tmp_path: Path, hub: str, name: str, commit: str) -> None:
+    manifest = manifest_of(name, hub, commit)
+    with pytest.raises(UnsupportedFormat, match="no Hugging Face cache can hold"):
+        HfCache(tmp_path).place(manifest, manifest.files[0])
+
+
+def test_the_tree_lists_files_that_were_not_wanted(tmp_path: Path) -> None:
+    manifest = manifest_of()
+    HfCache(tmp_path).finish(manifest, manifest.files[:1])
+    tree = json.loads((tmp_path / "models--org--name" / "trees" / f"{COMMIT}.json").read_bytes())
+    assert list(tree["files"]) == ["README.md", "config.json", "deep/model.safetensors"]
