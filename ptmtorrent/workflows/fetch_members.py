@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError, UsageError
+from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, object_id, parse_package_name
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, object_id, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.placement import Location, Placement, check_location, decode_placement
@@ -153,7 +153,7 @@ class _Documents:
     def __init__(self, reader: ChannelReader, members: Sequence[Member]) -> None:
         self._reader = reader
         self._runs: dict[str, list[Extent]] = {}
-        self._read: dict[tuple[str, Extent], bytes] = {}
+        self._read: dict[tuple[str, Extent], bytes | PtmError] = {}
         places = [place for member in members for place in (member.placement.manifest, member.placement.placement_at)]
         for pack in {place.pack for place in places}:
             self._runs[pack] = _runs([place for place in places if place.pack == pack])
@@ -163,18 +163,15 @@ class _Documents:
 
         Raises:
             IntegrityError: other bytes than `identifier` names.
-            NotFound, TransportError: the channel could not be read.
+            NoSource, TransportError: the channel lacks the pack, or could not be read.
         """
         run = next(
             run
             for run in self._runs[place.pack]
             if run.offset <= place.offset and place.offset + place.length <= run.end
         )
-        key = (place.pack, run)
-        if key not in self._read:
-            self._read[key] = self._reader.read_range(pack_path(place.pack), run.offset, run.length)
         start = place.offset - run.offset
-        data = codecs.decode(place.codec, self._read[key][start : start + place.length], size)
+        data = codecs.decode(place.codec, self._run(place.pack, run)[start : start + place.length], size)
         if object_id(data) != identifier:
             raise IntegrityError(
                 f"`{pack_path(place.pack)}` of channel `{self._reader.location}` has other bytes than it should"
@@ -182,6 +179,26 @@ class _Documents:
                 hint="try another mirror; this one is damaged",
             )
         return data
+
+    def _run(self, pack: PackId, run: Extent) -> bytes:
+        """Read a run once; a failure is remembered too, for all members that share it."""
+        if (pack, run) not in self._read:
+            try:
+                self._read[pack, run] = self._reader.read_range(pack_path(pack), run.offset, run.length)
+            except NotFound as error:
+                location = self._reader.location
+                lacking = NoSource(
+                    f"no source has pack `{pack}`: `{location}` lacks it, and manifests come from there alone",
+                    hint="name another mirror with --channel",
+                )
+                lacking.__cause__ = error
+                self._read[pack, run] = lacking
+            except PtmError as error:
+                self._read[pack, run] = error
+        found = self._read[pack, run]
+        if isinstance(found, PtmError):
+            raise found
+        return found
 
 
 def _runs(places: Sequence[Location]) -> list[Extent]:
