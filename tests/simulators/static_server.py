@@ -1,6 +1,7 @@
 """A static web server over a channel folder that counts what it sends and, when told to, lies about it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class StaticServer:
     url: str = ""
     lie: Lie = "none"
     cut_after: int = 1 << 62
+    bytes_per_second: int = 0
     change: Callable[[str, bytes], bytes] = lambda path, data: data  # noqa: ARG005
     hidden: set[str] = field(default_factory=set)
     asked: list[Asked] = field(default_factory=list)
@@ -110,6 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
                 part = body[at : min(at + (64 << 10), most)]
                 asked.sent += len(part)  # first: the client may look as soon as it has them
                 self.wfile.write(part)
+                if self.server_state.bytes_per_second:
+                    time.sleep(len(part) / self.server_state.bytes_per_second)
         except (ConnectionError, TimeoutError):
             self.close_connection = True
         if most < len(body):

@@ -1,0 +1,93 @@
+"""Kill a fetch at random moments, run it again, and find out what was fetched twice."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.volume import pack_path
+from tests.program import environment
+from tests.simulators.static_server import Asked, StaticServer
+
+DEADLINE_SECONDS = 300
+STEP_BYTES = 4 << 20
+
+
+@dataclass
+class Kills:
+    """What came of the kills so far: how many hit a running fetch, and the most bytes an open file lost at one."""
+
+    hit: int = 0
+    lost: list[int] = field(default_factory=list)
+
+
+def start(home: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    """Start a fetch as a process of its own."""
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", "fetch"]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> bool:
+    """Kill -9 as soon as `reached` says so; tell whether it was still running."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while process.poll() is None and not reached():
+        assert time.monotonic() < deadline, "the fetch hangs"
+        time.sleep(0.002)
+    running = process.poll() is None
+    if running:
+        os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return running
+
+
+def staged(home: Path) -> dict[str, int]:
+    """The staging files of a home and their sizes."""
+    return {path.name: path.stat().st_size for path in (home / "incoming").glob("*.part")}
+
+
+def refetched(before: Mapping[str, int], asked: Sequence[Asked]) -> list[int]:
+    """Return how many staged bytes of each file were asked for again; files that were not asked for are left out."""
+    lost = []
+    for name, size in before.items():
+        pack, span = name.split(".")[:2]
+        offset, length = map(int, span.split("-"))
+        path = pack_path(PackId(pack))
+        again = [one.offset for one in asked if one.path == path and offset <= one.offset < offset + length]
+        lost += [offset + size - again[0]] if again else []
+    return lost
+
+
+def kill_over_http(
+    server: StaticServer, home: Path, arguments: tuple[object, ...], times: int, source: random.Random
+) -> Kills:
+    """Kill a fetch over HTTP `times` times, each after a random number of further bytes, then let it finish."""
+    kills = Kills()
+    for number in range(times + 1):
+        before, mark = staged(home), len(server.asked)
+        target = server.pack_bytes + source.randrange(1, 3 * STEP_BYTES) if number < times else 1 << 62
+        hit = kill_when(start(home, *arguments), lambda: server.pack_bytes >= target)  # noqa: B023
+        kills.hit += hit
+        kills.lost += refetched(before, server.asked[mark:])
+        if not hit:
+            break
+    return kills
+
+
+def kill_anywhere(home: Path, arguments: tuple[object, ...], times: int, source: random.Random) -> Kills:
+    """Kill a fetch `times` times, each after a random while, then let it finish."""
+    kills = Kills()
+    for number in range(times + 1):
+        target = time.monotonic() + source.uniform(0.2, 1.5) if number < times else 1 << 62
+        hit = kill_when(start(home, *arguments), lambda: time.monotonic() >= target)  # noqa: B023
+        kills.hit += hit
+        if not hit:
+            break
+    return kills
