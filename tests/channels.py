@@ -103,18 +103,23 @@ def tensors(seed: int, *, count: int = 3, numbers: int = 60_000, dtype: str = "B
     """A safetensors file of `count` tensors whose exponents are as uneven as those of trained weights."""
     source = random.Random(seed)
     width = {"BF16": 2, "F32": 4}[dtype]
-    header, body = {}, bytearray()
+    contents = {}
     for number in range(count):
         raw = bytearray(source.randbytes(numbers * width))
         raw[width - 1 :: width] = bytes(source.choices((0x3C, 0x3D, 0xBC, 0xBD), k=numbers))
-        header[f"layer.{number}"] = {
-            "dtype": dtype,
-            "shape": [numbers],
-            "data_offsets": [len(body), len(body) + len(raw)],
-        }
-        body += raw
+        contents[f"layer.{number}"] = (dtype, bytes(raw))
+    return safetensors(contents)
+
+
+def safetensors(contents: Mapping[str, tuple[str, bytes]]) -> bytes:
+    """Put tensors of one dimension, `(dtype, bytes)` by name, into a safetensors file."""
+    header, offset = {}, 0
+    for name, (dtype, raw) in contents.items():
+        width = {"BF16": 2, "F32": 4}[dtype]
+        header[name] = {"dtype": dtype, "shape": [len(raw) // width], "data_offsets": [offset, offset + len(raw)]}
+        offset += len(raw)
     text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(body)
+    return struct.pack("<Q", len(text)) + text + b"".join(raw for _, raw in contents.values())
 
 
 def standard_packages() -> dict[str, dict[str, bytes]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.torrent_seeder import Seeder
 from tests.program import environment
 from tests.simulators.static_server import Asked, StaticServer
 
@@ -81,11 +82,35 @@ def kill_over_http(
     return kills
 
 
+def kill_over_torrent(
+    offering: Seeder, home: Path, arguments: tuple[object, ...], times: int, source: random.Random
+) -> Kills:
+    """Kill a fetch by BitTorrent `times` times, each after a random number of further bytes, then let it finish.
+
+    `lost` is all that the seeder sent beyond one copy, in one figure: who got which byte is not known.
+    """
+    kills = Kills()
+    for number in range(times + 1):
+        sent = offering.payload().sent
+        target = sent + source.randrange(1, 16 * STEP_BYTES) if number < times else 1 << 62
+
+        def reached(target: int = target) -> bool:
+            offering.attend(0.01)
+            return offering.payload().sent >= target
+
+        hit = kill_when(start(home, *arguments), reached)
+        kills.hit += hit
+        if not hit:
+            break
+    kills.lost.append(offering.payload().sent)
+    return kills
+
+
 def kill_anywhere(home: Path, arguments: tuple[object, ...], times: int, source: random.Random) -> Kills:
     """Kill a fetch `times` times, each after a random while, then let it finish."""
     kills = Kills()
     for number in range(times + 1):
-        target = time.monotonic() + source.uniform(0.2, 1.5) if number < times else 1 << 62
+        target = time.monotonic() + source.uniform(0.3, 2.0) if number < times else 1 << 62
         hit = kill_when(start(home, *arguments), lambda: time.monotonic() >= target)  # noqa: B023
         kills.hit += hit
         if not hit:
