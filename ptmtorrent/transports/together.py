@@ -22,15 +22,15 @@ Outcome = Delivered | Failed
 
 
 class Together:
-    """Delivers from `swarm` and `server` at once. `quiet_seconds` of silence make the server take over."""
+    """Delivers from `swarm` and `server` at once. After `quiet_seconds` of silence (five) the server takes over."""
 
     name = "auto"
     whole_packs = False
 
-    def __init__(self, swarm: Swarm, server: PackTransport, *, quiet_seconds: float = QUIET_SECONDS) -> None:
+    def __init__(self, swarm: Swarm, server: PackTransport, *, quiet_seconds: float | None = None) -> None:
         self._swarm = swarm
         self._server = server
-        self._quiet_seconds = quiet_seconds
+        self._quiet_seconds = QUIET_SECONDS if quiet_seconds is None else quiet_seconds
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
