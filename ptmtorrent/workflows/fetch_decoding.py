@@ -125,11 +125,13 @@ def _read(delivered: Delivered, item: WantedObject) -> bytes:
 
 def _batches(items: Sequence[WantedObject]) -> Iterator[list[WantedObject]]:
     batch: list[WantedObject] = []
+    size = 0
     for item in items:
         batch.append(item)
-        if sum(other.size for other in batch) >= BATCH_BYTES:
+        size += item.size
+        if size >= BATCH_BYTES:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

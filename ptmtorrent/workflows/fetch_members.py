@@ -123,6 +123,8 @@ def _shard(
     if [row.snapshot for row in rows] != [row.snapshot for row in places]:
         raise IntegrityError(f"`{placement.path}` of release `{release.name}` does not match `{content.path}`")
     for row, place in zip(rows, places, strict=True):
+        if max(row.manifest_size, place.placement_size) > canonical.MAX_DOCUMENT_BYTES:
+            raise IntegrityError(f"`{content.path}` says that `{row.package}` has a manifest no reader should believe")
         check_location(place.manifest, row.manifest_size)
         check_location(place.placement_at, place.placement_size)
     return {

@@ -69,8 +69,7 @@ def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
 
 def clear_incoming(incoming: Path) -> None:
     """Remove the folder of unfinished files when none is left in it."""
-    names = [path.name for path in incoming.iterdir()]
-    if names in ([], [LOCK_NAME]):
-        with suppress(OSError):
-            (incoming / LOCK_NAME).unlink(missing_ok=True)
+    with suppress(OSError):
+        if [path.name for path in incoming.iterdir()] == [LOCK_NAME]:
+            (incoming / LOCK_NAME).unlink()
             incoming.rmdir()

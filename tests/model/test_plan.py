@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -8,110 +8,114 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import (
     MERGE_GAP_BYTES,
-    PIECE_BYTES,
     WHOLE_PACK_SHARE,
     Extent,
+    Plan,
     WantedObject,
     merge,
     objects_in,
     plan_moves,
+    resume_extents,
+    widen,
 )
-from tests.model.generated import hex64
 
-extents = st.builds(Extent, offset=st.integers(0, 1000), length=st.integers(0, 100))
+PACK_BYTES = 16 << 20
+
+extents = st.lists(
+    st.builds(Extent, offset=st.integers(0, 4 << 20), length=st.integers(1, 300_000)), min_size=1, max_size=12
+)
 
 
 @st.composite
 def wanted_objects(draw: st.DrawFn) -> list[WantedObject]:
-    """Objects as packs hold them: disjoint, several packs, some of them wanted twice."""
-    wanted: list[WantedObject] = []
-    for pack in range(draw(st.integers(0, 3))):
-        offset = 60
-        size = draw(st.integers(1, 3)) * PIECE_BYTES
-        while offset < size and draw(st.integers(0, 5)):
-            length = draw(st.integers(0, min(1 << 20, size - offset)))
-            place = Location(pack=PackId(hex64(f"p{pack}")), pack_size=size, offset=offset, length=length, codec=0)
-            wanted.append(WantedObject(id=ObjectId(hex64(f"{pack}.{offset}.{length}")), size=length, at=place))
-            offset += length + draw(st.sampled_from([56, 1000, MERGE_GAP_BYTES - 1, MERGE_GAP_BYTES + 1, 1 << 20]))
-    return wanted + wanted[: draw(st.integers(0, 2))]
+    """Objects that lie one after another in up to three packs, with gaps."""
+    wanted = []
+    for pack in range(draw(st.integers(1, 3))):
+        offset = 0
+        for number in range(draw(st.integers(1, 8))):
+            offset += draw(st.integers(0, 1 << 20))
+            length = draw(st.integers(1, 1 << 20))
+            at = Location(pack=PackId(f"{pack:064x}"), pack_size=PACK_BYTES, offset=offset, length=length, codec=0)
+            wanted.append(WantedObject(id=ObjectId(f"{pack:032x}{number:032x}"), size=length, at=at))
+            offset += length
+    return wanted
 
 
-def lack(here: set[ObjectId]) -> Callable[[ObjectId], bool]:
-    return lambda identifier: identifier in here
+def covered(plan: Plan) -> list[ObjectId]:
+    """The objects that arrive when every extent of the plan does, as often as they do."""
+    return [item.id for request in plan.requests for extent in request.extents for item in objects_in(request, extent)]
 
 
-@settings(max_examples=100)
-@given(wanted_objects(), st.data())
-def test_a_plan_names_every_missing_object_once_inside_one_extent(
-    wanted: list[WantedObject], data: st.DataObject
+def check_disjoint(found: Sequence[Extent]) -> None:
+    assert list(found) == sorted(found)
+    assert all(first.end <= second.offset for first, second in pairwise(found))
+
+
+@given(extents)
+def test_merged_extents_are_disjoint_and_cover_the_same_bytes(given_extents: list[Extent]) -> None:
+    merged = merge(given_extents)
+    check_disjoint(merged)
+    assert all(any(one.offset <= each.offset and each.end <= one.end for one in merged) for each in given_extents)
+    assert all(second.offset - first.end > MERGE_GAP_BYTES for first, second in pairwise(merged))
+
+
+@given(extents)
+def test_without_a_gap_no_other_byte_is_covered(given_extents: list[Extent]) -> None:
+    merged = merge(given_extents, gap=0)
+    edges = {place for each in given_extents for place in (each.offset, each.end)}
+    assert {place for each in merged for place in (each.offset, each.end)} <= edges
+
+
+@settings(max_examples=60)
+@given(wanted_objects(), st.sets(st.integers(0, 30)), st.booleans())
+def test_a_plan_names_every_missing_object_once_and_no_byte_twice(
+    wanted: list[WantedObject], here: set[int], whole: bool
 ) -> None:
-    here = data.draw(st.sets(st.sampled_from([item.id for item in wanted]))) if wanted else set()
-
-    plan = plan_moves(wanted, lack(here))
-
-    named = [item.id for request in plan.requests for extent in request.extents for item in objects_in(request, extent)]
-    assert sorted(named) == sorted({item.id for item in wanted} - here)
-
-
-@settings(max_examples=100)
-@given(wanted_objects(), st.booleans())
-def test_a_plan_moves_no_byte_of_a_pack_twice_and_none_outside_it(wanted: list[WantedObject], whole: bool) -> None:
-    plan = plan_moves(wanted, lack(set()), whole_packs=whole)
-
-    assert len({request.pack for request in plan.requests}) == len(plan.requests)
+    have = {wanted[number].id for number in here if number < len(wanted)}
+    plan = plan_moves([*wanted, *wanted], have.__contains__, whole_packs=whole)
+    assert sorted(covered(plan)) == sorted({item.id for item in wanted} - have)
     for request in plan.requests:
-        ends = [0, *(extent.end for extent in request.extents)]
-        assert all(end <= extent.offset for end, extent in zip(ends, request.extents, strict=False))
-        assert ends[-1] <= request.size
-    assert plan.bytes_to_move == sum(extent.length for request in plan.requests for extent in request.extents)
+        check_disjoint(request.extents)
+        assert request.extents[-1].end <= request.size
+        assert request.whole or not whole
+    assert plan.bytes_to_move <= sum(request.size for request in plan.requests)
 
 
-@settings(max_examples=50)
-@given(wanted_objects())
-def test_a_swarm_is_asked_for_whole_packs_only(wanted: list[WantedObject]) -> None:
-    plan = plan_moves(wanted, lack(set()), whole_packs=True)
-
-    assert all(request.whole for request in plan.requests)
-
-
-@settings(max_examples=50)
-@given(wanted_objects())
-def test_a_plan_does_not_depend_on_the_order_of_wishes(wanted: list[WantedObject]) -> None:
-    assert plan_moves(wanted, lack(set())) == plan_moves(reversed(wanted), lack(set()))
-
-
-@settings(max_examples=50)
-@given(wanted_objects())
-def test_largest_packs_come_first(wanted: list[WantedObject]) -> None:
-    sizes = [request.bytes for request in plan_moves(wanted, lack(set())).requests]
-
-    assert sizes == sorted(sizes, reverse=True)
+@settings(max_examples=60)
+@given(wanted_objects(), extents)
+def test_a_resumed_plan_still_covers_every_object_and_no_byte_twice(
+    wanted: list[WantedObject], begun: list[Extent]
+) -> None:
+    """Extents that were begun start and end between objects, as those of a plan do."""
+    places = [extent for extent in begun if not any(splits(extent, item) for item in wanted)]
+    plan = resume_extents(plan_moves(wanted, lambda _: False), {item.at.pack: places for item in wanted})
+    assert sorted(covered(plan)) == sorted(item.id for item in wanted)
+    for request in plan.requests:
+        check_disjoint(request.extents)
 
 
-@given(wanted_objects())
-def test_what_is_here_is_not_moved(wanted: list[WantedObject]) -> None:
-    assert plan_moves(wanted, lambda _: True).bytes_to_move == 0
+def splits(extent: Extent, item: WantedObject) -> bool:
+    start, end = item.at.offset, item.at.offset + item.at.length
+    inside = extent.offset <= start and end <= extent.end
+    outside = end <= extent.offset or extent.end <= start
+    return not inside and not outside
 
 
-def test_most_of_a_pack_is_asked_for_as_the_whole() -> None:
-    length = int(WHOLE_PACK_SHARE * PIECE_BYTES) + 1
-    place = Location(pack=PackId(hex64("p")), pack_size=PIECE_BYTES, offset=100, length=length, codec=0)
-
-    plan = plan_moves([WantedObject(id=ObjectId(hex64("o")), size=length, at=place)], lack(set()))
-
-    assert plan.requests[0].whole
+def test_a_plan_resumed_from_itself_is_itself() -> None:
+    wanted = [location(0, 1000), location(5_000_000, 1000)]
+    plan = plan_moves(wanted, lambda _: False)
+    assert resume_extents(plan, {plan.requests[0].pack: plan.requests[0].extents}) == plan
 
 
-@given(st.lists(extents, max_size=8), st.integers(0, 50))
-def test_merged_extents_are_sorted_apart_and_cover_what_was_given(given_extents: list[Extent], gap: int) -> None:
-    merged = merge(given_extents, gap)
+def test_a_pack_that_is_wanted_mostly_is_wanted_whole() -> None:
+    enough = int(PACK_BYTES * WHOLE_PACK_SHARE) + 1
+    [request] = plan_moves([location(0, enough)], lambda _: False).requests
+    assert request.whole
+    [request] = plan_moves([location(0, enough - 10)], lambda _: False).requests
+    assert not request.whole
+    assert widen(request).whole
 
-    assert all(before.end + gap < after.offset for before, after in pairwise(merged))
-    assert all(any(big.offset <= small.offset and small.end <= big.end for big in merged) for small in given_extents)
 
-
-@given(st.lists(extents, max_size=8))
-def test_without_a_gap_merging_adds_no_byte(given_extents: list[Extent]) -> None:
-    covered = {byte for extent in given_extents for byte in range(extent.offset, extent.end)}
-
-    assert sum(extent.length for extent in merge(given_extents, 0)) == len(covered)
+def location(offset: int, length: int) -> WantedObject:
+    at = Location(pack=PackId("a" * 64), pack_size=PACK_BYTES, offset=offset, length=length, codec=0)
+    return WantedObject(id=ObjectId(f"{offset:064x}"), size=length, at=at)
