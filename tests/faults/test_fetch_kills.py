@@ -1,11 +1,13 @@
 import random
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from ptmtorrent.paths import Home
 from tests.channels import Made, check_laid_out, make_channel, tensors
-from tests.faults.killing import STEP_BYTES, kill_anywhere, kill_over_http, kill_when, start
+from tests.faults.killing import DEADLINE_SECONDS, STEP_BYTES, kill_anywhere, kill_over_http, kill_when, start
 from tests.simulators.static_server import serve
 
 KILLS = 4
@@ -39,6 +41,26 @@ def test_fetch_from_a_folder_resumes_after_kills(made: Made, tmp_path: Path) -> 
     made.trusted_by(home, str(made.folder))
     arguments = ("--subset", "all", "--channel", made.folder, "--to", tmp_path / "out")
     kill_anywhere(home.root, arguments, KILLS, random.Random(5))
+    check_laid_out(tmp_path / "out", made.packages)
+
+
+def test_ctrl_c_ends_with_its_own_code_and_the_same_command_goes_on(made: Made, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with serve(made.folder) as server:
+        server.bytes_per_second = 20 << 20
+        made.trusted_by(home, server.url)
+        arguments = ("--subset", "all", "--channel", server.url, "--to", tmp_path / "out", "--transport", "http")
+        process = start(home.root, *arguments)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while server.pack_bytes < 12 << 20 and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE_SECONDS) == 130
+        server.bytes_per_second = 0
+        sent = server.pack_bytes
+        assert start(home.root, *arguments).wait(DEADLINE_SECONDS) == 0
+        assert server.pack_bytes - sent < sum(map(len, made.packages["hf:org/large"].values()))
     check_laid_out(tmp_path / "out", made.packages)
 
 

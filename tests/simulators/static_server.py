@@ -48,7 +48,7 @@ def serve(folder: Path, lie: Lie = "none") -> Iterator[StaticServer]:
     class Handler(_Handler):
         server_state = state
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -59,6 +59,11 @@ def serve(folder: Path, lie: Lie = "none") -> Iterator[StaticServer]:
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that were killed."""
 
 
 class _Handler(BaseHTTPRequestHandler):
