@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
+from typing import NamedTuple
 
 from ptmtorrent.errors import NoSource
 from ptmtorrent.model.ids import PackId
@@ -20,7 +21,15 @@ from ptmtorrent.transports.torrent_session import Address, Profile, TorrentSessi
 PATIENCE_SECONDS = 30.0
 """How long a swarm may be silent before what is missing is given up."""
 
+_Share = tuple[Volume, list[PackRequest]]
+
 _LISTEN: dict[Profile, str] = {"loopback": "127.0.0.1:0", "wan": "0.0.0.0:0,[::]:0"}
+
+
+class _Sources(NamedTuple):
+    peers: tuple[Address, ...] = ()
+    seeds: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
 
 
 class TorrentTransport:
@@ -72,6 +81,7 @@ class TorrentTransport:
         """Yield one outcome for each request: the whole pack, or why it did not come.
 
         The sum of `moved` over a run in which nothing failed is every payload byte received, wasted ones included.
+        Packs that failed while someone sent wrong bytes are asked of each source alone.
         When `stop` is set the session is closed and no further outcome is yielded.
 
         Raises:
@@ -79,23 +89,54 @@ class TorrentTransport:
         """
         wanted, unlisted = self._share_out(requests)
         yield from unlisted
+        failures: list[Failed] = []
+        polluted = False
+        for outcome in self._join(wanted, staging, stop, _Sources(self._peers, self._web_seeds, self._trackers)):
+            polluted = polluted or self._polluted()
+            if isinstance(outcome, Failed):
+                failures.append(outcome)
+            else:
+                yield outcome
+        yield from self._isolate(failures, staging, stop) if polluted else failures
+
+    def _isolate(self, failures: Sequence[Failed], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        """Ask each source alone for what failed while someone sent wrong bytes.
+
+        A wrong piece of which several peers sent parts puts all of them under suspicion, and libtorrent was seen to
+        ban the innocent with the guilty; from one source alone there is no doubt.
+        """
+        alone = [_Sources(peers=(peer,)) for peer in self._peers] + [_Sources(seeds=(url,)) for url in self._web_seeds]
+        pending = {failed.request.pack: failed for failed in failures}
+        for sources in alone if len(alone) > 1 else ():
+            wanted, _ = self._share_out([failed.request for failed in pending.values()])
+            for outcome in self._join(wanted, staging, stop, sources):
+                if isinstance(outcome, Delivered):
+                    del pending[outcome.request.pack]
+                    yield outcome
+        if not stop.is_set():
+            yield from pending.values()
+
+    def _join(
+        self, wanted: Sequence[_Share], staging: Path, stop: Event, sources: _Sources
+    ) -> Iterator[Delivered | Failed]:
         if not wanted or stop.is_set():
             return
         with TorrentSession(self._profile, _LISTEN[self._profile], seeding=False) as session:
             self._download = Download(session, staging, self._monotonic)
             try:
                 for volume, mine in wanted:
-                    self._download.join(volume, mine, trackers=self._trackers, web_seeds=self._web_seeds)
-                self._download.connect(self._peers)
+                    self._download.join(volume, mine, trackers=sources.trackers, web_seeds=sources.seeds)
+                self._download.connect(sources.peers)
                 yield from self._download.run(stop, self._patience_seconds)
             finally:
                 self._download = None
 
-    def _share_out(
-        self, requests: Sequence[PackRequest]
-    ) -> tuple[list[tuple[Volume, list[PackRequest]]], list[Failed]]:
+    def _polluted(self) -> bool:
+        return self._download is not None and self._download.polluted
+
+    def _share_out(self, requests: Sequence[PackRequest]) -> tuple[list[_Share], list[Failed]]:
         home: dict[PackId, Volume] = {pack: volume for volume in self._volumes for pack, _ in volume.packs}
-        shares: dict[int, tuple[Volume, list[PackRequest]]] = {}
+        shares: dict[int, _Share] = {}
         unlisted: list[Failed] = []
         for request in requests:
             volume = home.get(request.pack)

@@ -33,6 +33,10 @@ MAX_WRONG_PIECES = 64
 POLL_SECONDS = 0.1
 FLUSH_SECONDS = 60.0
 
+DESERTED_SECONDS = 1.0
+"""How long to listen on once every source is banned: what they sent is still being hashed."""
+
+_BANNED = "banned"
 _SOON = 7
 _LATER = 1
 
@@ -83,6 +87,11 @@ class Download:
         self._listen()
         return max(0.0, self._monotonic() - self._heard)
 
+    @property
+    def polluted(self) -> bool:
+        """Tell whether someone sent wrong bytes."""
+        return self._wrong.total() > 0
+
     def join(
         self, volume: Volume, requests: Sequence[PackRequest], *, trackers: Sequence[str], web_seeds: Sequence[str]
     ) -> None:
@@ -108,8 +117,8 @@ class Download:
             self._tried[listen_on((host, port))] = ""
             try:
                 found = {item[4][:2] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-            except OSError as error:
-                self._tried[listen_on((host, port))] = error.strerror or str(error)
+            except (OSError, UnicodeError) as error:  # the latter for a name no resolver may be asked for
+                self._tried[listen_on((host, port))] = getattr(error, "strerror", None) or str(error)
                 continue
             for address in sorted(found):
                 for joined in self._joined:
@@ -126,7 +135,7 @@ class Download:
             self._hear(POLL_SECONDS)
             for joined in self._joined:
                 yield from self._finished(joined, stop)
-            if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES:
+            if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES or self._deserted():
                 yield from self._give_up()
 
     def _finished(self, joined: _Joined, stop: Event) -> Iterator[Delivered]:
@@ -205,13 +214,19 @@ class Download:
         if received != self._received or not asking:
             self._received, self._heard = received, self._monotonic()
 
+    def _deserted(self) -> bool:
+        """Tell whether every source that was named is banned, and none can be found in other ways."""
+        banned = [what.startswith(_BANNED) for what in self._tried.values()]
+        nobody = bool(banned) and all(banned) and not self._session.finds_peers
+        return nobody and self.quiet_seconds > DESERTED_SECONDS
+
     def _find(self, handle: lt.torrent_handle) -> _Joined:
         return next(joined for joined in self._joined if joined.handle == handle)
 
     def _blame(self, peer: str, alert: lt.peer_disconnected_alert | lt.peer_ban_alert) -> None:
         if isinstance(alert, lt.peer_ban_alert):
-            self._tried[peer] = "banned, it sent wrong bytes"
-        elif peer in self._tried and not self._tried[peer].startswith("banned"):
+            self._tried[peer] = f"{_BANNED}, it sent wrong bytes"
+        elif peer in self._tried and not self._tried[peer].startswith(_BANNED):
             self._tried[peer] = alert.error.message()
 
     def _file_error(self, alert: lt.file_error_alert) -> None:

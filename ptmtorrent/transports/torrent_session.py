@@ -163,6 +163,12 @@ class TorrentSession:
         self._session = lt.session(parameters)
         self._handles: list[lt.torrent_handle] = []
         self._listen = listen
+        self._wan = profile == "wan"
+
+    @property
+    def finds_peers(self) -> bool:
+        """Tell whether peers may come that nobody named: from a tracker or the DHT."""
+        return self._wan or any(handle.trackers() for handle in self._handles)
 
     def __enter__(self) -> Self:
         return self
