@@ -26,11 +26,13 @@ class Bars:
 
     def show(self, reading: "records.Progress") -> None:
         """Move the bar of the reading's step."""
+        done, total = _fraction(reading)
+        text = spell_progress(reading)
         task = self._tasks.get(reading.step)
         if task is None:
-            task = self._tasks[reading.step] = self._progress.add_task(reading.step, total=None)
-        done, total = _fraction(reading)
-        self._progress.update(task, description=spell_progress(reading), completed=done, total=total)
+            self._tasks[reading.step] = self._progress.add_task(text, completed=done, total=total)
+        else:
+            self._progress.update(task, description=text, completed=done, total=total)
 
     def print(self, line: str) -> None:
         """Print a line above the bars."""

@@ -1,10 +1,12 @@
 """The sink for people: bars on a terminal, a line every few seconds elsewhere, sentences for what went wrong."""
 
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from ptmtorrent.cli.output import Row, printable
+from ptmtorrent.cli.output import printable
+from ptmtorrent.cli.tables import Row, aligned, escape, tabbed
 from ptmtorrent.cli.values import spell_seconds, spell_size
 from ptmtorrent.errors import PtmError
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from ptmtorrent.model.records import Event, PlanMade, Progress, Result, Summary
 
 EVERY_SECONDS = 5.0
-"""How often progress is worth a line where there is no terminal."""
+"""How often progress is worth a line where there is no terminal; a run that is done sooner needs none."""
 
 
 class HumanSink:
@@ -22,7 +24,8 @@ class HumanSink:
     def __init__(self, out: TextIO, talk: TextIO, *, aligned: bool, monotonic: Callable[[], float]) -> None:
         self._out, self._talk, self._aligned, self._monotonic = out, talk, aligned, monotonic
         self._bars: Bars | None = None
-        self._last_line = float("-inf")
+        self._last_line = monotonic()
+        self._last_reason = ""
         self._lock = threading.RLock()
 
     def emit(self, event: "Event") -> None:
@@ -31,19 +34,15 @@ class HumanSink:
         with self._lock:
             getattr(self, f"_show_{kind}")(event)
 
-    def rows(self, kind: str, rows: Sequence[Row]) -> None:  # noqa: ARG002  # only JSON shows the kind
+    def rows(self, kind: str, rows: Sequence[Row]) -> None:
         """Print rows as a table with a heading, or separated by tabs without one."""
         if not rows:
-            return
-        cells = [[_spell(value) for value in row.values()] for row in rows]
-        if not self._aligned:
-            self._say(self._out, *("\t".join(line) for line in cells))
-            return
-        cells.insert(0, [name.replace("_", " ") for name in rows[0]])
-        widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            text = "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True))
-            self._say(self._out, text.rstrip())
+            self._say(self._talk, f"note: there is no {kind} to show")
+        elif self._aligned:
+            width = shutil.get_terminal_size().columns if self._out.isatty() else None
+            self._say(self._out, *aligned(rows, width))
+        else:
+            self._say(self._out, *tabbed(rows))
 
     def error(self, error: PtmError) -> None:
         """Say what happened and what to type next."""
@@ -79,11 +78,14 @@ class HumanSink:
             self._say(self._talk, spell_progress(progress))
 
     def _show_result(self, result: "Result") -> None:
-        if result.status in {"ok", "notneeded"}:
-            place = result.path or result.reason or result.status
-            self._say(self._out, f"{result.package}\t{place}")
-        else:
-            self._say(self._talk, f"{result.status}: {result.package}: {result.reason}")
+        if result.path or result.status == "ok":
+            self._say(self._out, f"{result.package}\t{result.path or result.reason or result.status}")
+            return
+        status = "not needed" if result.status == "notneeded" else result.status
+        reason = "the same" if result.reason == self._last_reason else result.reason
+        self._last_reason = result.reason
+        named = f"`{result.package}`" in reason
+        self._say(self._talk, f"{status}: {reason}" if named else f"{status}: {result.package}: {reason}")
 
     def _show_note(self, note: "Event") -> None:
         mark = "warning" if getattr(note, "warning", False) else "note"
@@ -103,7 +105,7 @@ class HumanSink:
     def _say(self, stream: TextIO, *lines: str) -> None:
         with self._lock:
             for line in lines:
-                text = printable(line, stream)
+                text = printable(escape(line, keep="\t\n"), stream)
                 if self._bars is not None and stream.isatty():
                     self._bars.print(text)
                 else:
@@ -114,32 +116,15 @@ def spell_progress(progress: "Progress") -> str:
     """Spell one reading as a line: step, bytes, packages, rate and time left, as far as they are known."""
     parts = [spell_size(progress.bytes) + (f" of {spell_size(progress.bytes_total)}" if progress.bytes_total else "")]
     if progress.packages_total:
-        parts.append(f"{progress.packages} of {_count(progress.packages_total, 'package')}")
+        parts.append(f"{progress.packages:,} of {_count(progress.packages_total, 'package')}")
     elif progress.packages:
         parts.append(_count(progress.packages, "package"))
     if progress.bytes_per_second:
         parts.append(f"{spell_size(progress.bytes_per_second)}/s")
-    if progress.eta_seconds is not None:
+    if progress.eta_seconds:
         parts.append(f"{spell_seconds(progress.eta_seconds)} left")
     return f"{progress.step}: {', '.join(parts)}"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _spell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(str, value))
-    return str(value)
-
-
-def _width(text: str) -> int:
-    """Return the columns `text` takes on a terminal: names of packages come in all scripts."""
-    from rich.cells import cell_len
-
-    return cell_len(text)

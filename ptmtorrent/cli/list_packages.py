@@ -6,6 +6,7 @@ import typer
 
 from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
 from ptmtorrent.cli.session import Session
+from ptmtorrent.cli.values import Size
 
 app = typer.Typer()
 
@@ -27,7 +28,7 @@ def list_packages(
         {
             "package": facts.package,
             "files": facts.files,
-            "bytes": facts.bytes,
+            "bytes": Size(facts.bytes),
             "licence": facts.licence,
             "downloads": facts.downloads,
             "task": facts.task,

@@ -7,15 +7,14 @@ only). A workflow may emit from several threads.
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from ptmtorrent.cli.tables import Row, escape
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Event
-
-Row = Mapping[str, object]
 
 
 class Sink(Protocol):
@@ -97,18 +96,22 @@ class QuietSink:
 
     def _print(self, stream: TextIO, line: str) -> None:
         with self._lock:
-            print(printable(line, stream), file=stream)
+            print(printable(escape(line), stream), file=stream)
 
 
 def _json_line(value: object) -> str:
     import msgspec
 
     try:
-        return msgspec.json.encode(value, enc_hook=str).decode()
+        return msgspec.json.encode(value, enc_hook=_plain).decode()
     except UnicodeEncodeError:  # a name that is not UTF-8: its surrogates are escaped, and read back as they were
         import json
 
-        return json.dumps(msgspec.to_builtins(value, enc_hook=str))
+        return json.dumps(msgspec.to_builtins(value, enc_hook=_plain))
+
+
+def _plain(value: object) -> object:
+    return int(value) if isinstance(value, int) else str(value)
 
 
 def printable(text: str, stream: TextIO) -> str:

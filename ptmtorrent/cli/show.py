@@ -6,6 +6,7 @@ import typer
 
 from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
 from ptmtorrent.cli.session import Session
+from ptmtorrent.cli.values import Size
 
 app = typer.Typer()
 
@@ -32,12 +33,12 @@ def show(
         "commit": identity.commit,
         "author": identity.author,
         "files": len(manifest.files),
-        "bytes": manifest.size,
+        "bytes": Size(manifest.size),
         "snapshot": snapshot,
     }
     session.sink.rows("package", [row])
     files = [
-        {"file": file.name, "bytes": file.size, "kind": file_kind(file.name, file.size), "sha256": file.sha256}
+        {"file": file.name, "bytes": Size(file.size), "kind": file_kind(file.name, file.size), "sha256": file.sha256}
         for file in manifest.files
     ]
     session.sink.rows("file", files)

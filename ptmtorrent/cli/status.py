@@ -3,6 +3,7 @@
 import typer
 
 from ptmtorrent.cli.session import Session
+from ptmtorrent.cli.values import Size
 
 app = typer.Typer()
 
@@ -15,4 +16,8 @@ def status(ctx: typer.Context) -> None:
     from ptmtorrent.workflows.status import read_status
 
     found = read_status(session.home)
-    session.sink.rows("status", [{"what": name, "value": value} for name, value in found])
+    session.sink.rows("status", [{"what": name, "value": _measure(name, value)} for name, value in found])
+
+
+def _measure(name: str, value: str | int) -> str | int:
+    return Size(value) if name.endswith("bytes") else value

@@ -4,6 +4,7 @@ import typer
 
 from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
 from ptmtorrent.cli.session import Session
+from ptmtorrent.cli.values import Size
 
 app = typer.Typer()
 
@@ -18,9 +19,9 @@ def subsets(ctx: typer.Context, channel: ChannelOption = None, release: ReleaseO
             "subset": subset.name,
             "packages": subset.packages,
             "files": subset.files,
-            "bytes": subset.bytes,
-            "stored": subset.stored,
-            "packs_bytes": subset.packs_bytes,
+            "bytes": Size(subset.bytes),
+            "stored": Size(subset.stored),
+            "packs_bytes": Size(subset.packs_bytes),
             "query": subset.query,
         }
         for subset in opened.release.subsets

@@ -14,6 +14,11 @@ _SIZE = re.compile(rf"([0-9]{{1,15}})(?:\.([0-9]{{1,9}}))?\s*(?:([{_UNITS}])(i)?
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")
 MAX_PORT = 65535
 
+
+class Size(int):
+    """Bytes in a row of data: programs get the number, eyes a unit."""
+
+
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -46,6 +51,17 @@ def parse_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
             f"`{text}` is not an address", hint="write HOST:PORT, such as `127.0.0.1:6881` or `[::1]:6881`"
         )
     return match[1] or match[2], port
+
+
+def parse_url(text: str, schemes: Sequence[str], option: str) -> str:
+    """Return a URL as it was typed, once it starts like one of `schemes`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)) or not text.split("://", 1)[1].strip("/"):
+        raise UsageError(f"`{option}` cannot be `{text}`", hint=f"write a URL, such as `{schemes[0]}://example.org`")
+    return text
 
 
 def parse_choices(text: str | None, choices: Sequence[Choice], option: str) -> tuple[Choice, ...]:

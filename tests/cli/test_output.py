@@ -9,6 +9,8 @@ import pytest
 
 from ptmtorrent.cli.human import HumanSink
 from ptmtorrent.cli.output import JsonSink, QuietSink, printable
+from ptmtorrent.cli.tables import aligned, tabbed
+from ptmtorrent.cli.values import Size
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
 
@@ -30,9 +32,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def new_human(talk: io.StringIO | None = None, *, aligned: bool = False) -> tuple[HumanSink, io.StringIO, io.StringIO]:
+def new_human(
+    talk: io.StringIO | None = None, *, aligned: bool = False, tick: int = 2
+) -> tuple[HumanSink, io.StringIO, io.StringIO]:
     out, talk = io.StringIO(), talk or io.StringIO()
-    clock = iter(range(0, 1000, 2))
+    clock = iter(range(0, 1000, tick))
     return HumanSink(out, talk, aligned=aligned, monotonic=lambda: float(next(clock))), out, talk
 
 
@@ -76,7 +80,7 @@ def test_lines_of_many_threads_do_not_mix() -> None:
 
 
 def test_people_get_places_on_stdout_and_everything_else_on_stderr() -> None:
-    sink, out, talk = new_human()
+    sink, out, talk = new_human(tick=10)
     for event in EVENTS:
         sink.emit(event)
     sink.error(ERROR)
@@ -92,6 +96,28 @@ def test_people_get_places_on_stdout_and_everything_else_on_stderr() -> None:
         "error: no package `hf:org/nane`",
         "  did you mean `hf:org/name`?",
     ]
+
+
+def test_stdout_has_places_only_and_a_reason_is_said_once() -> None:
+    sink, out, talk = new_human()
+    for package in ("hf:o/a", "hf:o/b"):
+        sink.emit(Result(package=package, status="error", reason="no source"))
+    sink.emit(Result(package="hf:o/c", status="notneeded", reason="over --max-bytes"))
+    sink.emit(Result(package="hf:o/d", status="impossible", reason="`hf:o/d` is gated"))
+    sink.emit(Result(package="hf:o/e", status="notneeded", reason="it is here already", path="/models/o/e"))
+    assert out.getvalue() == "hf:o/e\t/models/o/e\n"
+    assert talk.getvalue().splitlines() == [
+        "error: hf:o/a: no source",
+        "error: hf:o/b: the same",
+        "not needed: hf:o/c: over --max-bytes",
+        "impossible: `hf:o/d` is gated",
+    ]
+
+
+def test_a_run_that_is_soon_done_shows_no_progress_without_a_terminal() -> None:
+    sink, _, talk = new_human()
+    sink.emit(EVENTS[1])
+    assert talk.getvalue() == ""
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
@@ -127,7 +153,31 @@ def test_rows_are_a_table_for_eyes_and_tabs_for_pipes() -> None:
 def test_columns_align_in_wide_scripts() -> None:
     sink, out, _ = new_human(aligned=True)
     sink.rows("file", [{"file": "权重", "bytes": 1}, {"file": "abcd", "bytes": 2}])
-    assert out.getvalue() == "file  bytes\n权重  1\nabcd  2\n"
+    assert out.getvalue() == "file  bytes\n权重      1\nabcd      2\n"
+
+
+def test_sizes_have_units_for_eyes_and_are_numbers_for_programs() -> None:
+    rows = [{"package": "hf:org/name", "bytes": Size(1500)}, {"package": "hf:o/n", "bytes": Size(20)}]
+    out = io.StringIO()
+    JsonSink(out).rows("package", rows)
+    assert aligned(rows) == ["package       bytes", "hf:org/name  1.5 kB", "hf:o/n         20 B"]
+    assert tabbed(rows) == ["hf:org/name\t1500", "hf:o/n\t20"]
+    assert json.loads(out.getvalue().splitlines()[0])["bytes"] == 1500
+
+
+def test_hashes_are_cut_where_the_table_is_wider_than_the_terminal() -> None:
+    rows = [{"file": "a", "sha256": "0123456789abcdef" * 4}]
+    assert aligned(rows, 80)[1].endswith("0123456789abcdef" * 4)
+    assert aligned(rows, 60)[1].endswith(" 0123456789ab…")
+
+
+def test_a_hostile_name_is_one_cell_and_moves_no_cursor() -> None:
+    rows = [{"file": "a\tb\n\x1b[2J\x9b", "bytes": 1}]
+    sink, out, talk = new_human()
+    sink.rows("file", rows)
+    sink.emit(Note(message="\x1b[2J"))
+    assert out.getvalue() == "a\\tb\\n\\x1b[2J\\x9b\t1\n"
+    assert "\x1b" not in talk.getvalue()
 
 
 def test_quiet_prints_places_first_columns_and_errors_only() -> None:
