@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ptmtorrent.errors import ConfigError
+from ptmtorrent.errors import ConfigError, UsageError
 
 FORMATS = ("auto", "human", "json", "quiet")
 TransportName = Literal["auto", "torrent", "http", "local"]
@@ -47,13 +47,11 @@ class Settings:
         """Return these settings with the flags that were given (are not None) above everything else.
 
         Raises:
-            ConfigError: a value that the setting cannot have.
+            UsageError: a value that the setting cannot have.
         """
         given = {name: value for name, value in flags.items() if value is not None}
-        values: dict[str, Any] = {
-            name: _check(name, value, f"flag --{name}", Path.cwd()) for name, value in given.items()
-        }
-        return replace(self, origins={**self.origins, **{name: f"flag --{name}" for name in given}}, **values)
+        values: dict[str, Any] = {name: _check(name, value, _flag(name), Path.cwd()) for name, value in given.items()}
+        return replace(self, origins={**self.origins, **{name: _flag(name) for name in given}}, **values)
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,7 @@ def load_settings(
 
     Raises:
         ConfigError: a malformed file, an unknown key or a value that the setting cannot have; names file and key.
+        UsageError: a flag with such a value.
     """
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
@@ -85,7 +84,7 @@ def load_settings(
         _file_layer(user_file, "user file"),
         _file_layer(folder / PROJECT_FILE, "project file"),
         _Layer(lambda name: f"environment {_variable(name)}", folder, _of_environment(environment)),
-        _Layer("flag --{}".format, folder, {name: value for name, value in flags.items() if value is not None}),
+        _Layer(_flag, folder, {name: value for name, value in flags.items() if value is not None}),
     )
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
@@ -116,6 +115,8 @@ def _check(name: str, value: object, origin: str, folder: Path) -> object:
         raise ConfigError(f"{origin}: there is no setting `{name}`", hint=f"the settings are {_listed(_CHECKS)}")
     checked = check(value, folder)
     if checked is None and value is not None:
+        if origin == _flag(name):
+            raise UsageError(f"`--{name}` cannot be `{value}`", hint=f"it is {_EXPECTED[name]}")
         raise ConfigError(f"{origin}: `{value}` is not a value of `{name}`", hint=f"`{name}` is {_EXPECTED[name]}")
     return checked
 
@@ -158,6 +159,10 @@ _EXPECTED = {
     "transport": f"one of {_listed(TRANSPORTS)}",
     "jobs": f"a whole number from 1 to {MAX_JOBS}",
 }
+
+
+def _flag(name: str) -> str:
+    return f"flag --{name}"
 
 
 def _variable(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_size
+from ptmtorrent.cli.values import parse_size, parse_url
 from ptmtorrent.errors import UsageError
 
 HUGGING_FACE = "https://huggingface.co"
@@ -34,12 +34,13 @@ def clone(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes, download nothing.")] = False,
 ) -> None:
     """Clone packages of a hub, pinned to commits and checked against its hashes; run again to resume."""
     session: Session = ctx.obj
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
+    parse_url(endpoint, ("https", "http"), "--endpoint")
     size = parse_size(max_bytes) if max_bytes else None
     settings = session.settings.with_flags(jobs=jobs)
 

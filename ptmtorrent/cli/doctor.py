@@ -10,7 +10,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: ptmtorrent doctor")
 def doctor(ctx: typer.Context) -> None:
-    """Check Python, the libraries, the disk and the clock; exits 10 when something needed is missing."""
+    """Check Python, the libraries, the sample channel and the disk; exits 10 when something needed is missing."""
     session: Session = ctx.obj
 
     from ptmtorrent.workflows.status import check_installation

@@ -36,17 +36,24 @@ def fetch(
     packages: Annotated[
         list[str] | None, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.", show_default=False)
     ] = None,
-    subset: Annotated[str | None, typer.Option(metavar="NAME", help="A subset of the release.")] = None,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="A subset of the release; see `subsets`.")] = None,
     channel: ChannelOption = None,
     release: ReleaseOption = None,
-    only: Annotated[str | None, typer.Option(metavar="KINDS", help="Of weights,docs,config,metadata.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="KINDS", help="Some of weights, docs, config, metadata; joined by commas.")
+    ] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
     into: Annotated[Into, typer.Option(help="Plain folders, or a Hugging Face cache.")] = Into.DIR,
-    to: Annotated[Path | None, typer.Option(metavar="PATH", help="Where to lay packages out.")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Where to lay packages out: the current folder, or the home's HF cache, without one."
+        ),
+    ] = None,
     transport: Annotated[Transport | None, typer.Option(help="How packs come [PTMTORRENT_TRANSPORT].")] = None,
     peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to ask; repeatable.")] = None,
-    keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs, to seed them.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print requests, bytes and disk only.")] = False,
+    keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs after use, to seed them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print requests, bytes and disk, move nothing.")] = False,
 ) -> None:
     """Fetch packages or a subset: every byte is verified before it is visible; run again to resume."""
     session: Session = ctx.obj

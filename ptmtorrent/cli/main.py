@@ -6,6 +6,7 @@ imports its workflow when it runs.
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -66,7 +67,7 @@ class Format(StrEnum):
     QUIET = "quiet"
 
 
-app = typer.Typer(name="ptmtorrent", no_args_is_help=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="ptmtorrent", no_args_is_help=True, pretty_exceptions_enable=False)
 for verb in VERBS:
     app.add_typer(verb.app)
 
@@ -99,6 +100,9 @@ def prepare(
 def main() -> None:
     """Run the program and end the process with its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends on Ctrl-C cleans up on this too
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # started with it closed
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
     sys.exit(run(sys.argv[1:]))
 
 
@@ -127,6 +131,8 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
     except typer.Abort as error:
         raise _interrupted() from error
     except typer.TyperException as error:
+        if not error.format_message().strip():  # nothing was asked, and the help has been printed
+            return UsageError.code
         raise _usage(error, arguments) from error
     if code == Interrupted.code:  # Typer's own handling of Ctrl-C
         raise _interrupted()
@@ -134,12 +140,22 @@ def _invoke(arguments: Sequence[str], session: Session) -> int:
 
 
 def _usage(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
-    message = error.format_message().strip() or "the command line does not make sense"
+    message = re.sub(r"'([^']*)'", r"`\1`", error.format_message().strip().replace("Value error, ", ""))
     option = message.removeprefix("No such option: ").split()[0]
     if option in GLOBAL_OPTIONS:
         return UsageError(message, hint=f"`{option}` goes before the verb: ptmtorrent {option} ... VERB")
-    verb = next((argument for argument in arguments if argument in _verb_names()), None)
-    return UsageError(message, hint=f"see `ptmtorrent {verb} --help`" if verb else "see `ptmtorrent --help`")
+    return UsageError(message, hint=f"see `{' '.join(['ptmtorrent', *_verb(arguments), '--help'])}`")
+
+
+def _verb(arguments: Sequence[str]) -> list[str]:
+    """Return the verb that was typed, with its second word where it has one."""
+    at = next((place for place, argument in enumerate(arguments) if argument in _verb_names()), None)
+    if at is None:
+        return []
+    groups = {str(info.name): info.typer_instance for verb in VERBS for info in verb.app.registered_groups}
+    inner = groups.get(arguments[at])
+    second = {command.name for command in inner.registered_commands} if inner else set()
+    return list(arguments[at : at + 2]) if set(arguments[at + 1 : at + 2]) & second else [arguments[at]]
 
 
 def _verb_names() -> set[str]:
@@ -175,6 +191,9 @@ def _fail(session: Session, error: PtmError) -> int:
             traceback.print_exception(error, file=sys.stderr)
     except BrokenPipeError:
         return _hush()
+    except OSError:  # stdout cannot be written, which may be what the error is about
+        sys.stderr.write(f"error: {error.message}\n")
+        _hush()
     return error.code
 
 

@@ -15,7 +15,7 @@ def publish(
     ctx: typer.Context,
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release that was made here.")],
     to: Annotated[Path, typer.Option(metavar="DIR", help="The channel directory.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be moved only.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be moved, move nothing.")] = False,
 ) -> None:
     """Publish a release into a directory: packs are hard-linked where they can be, the pointer comes last."""
     session: Session = ctx.obj

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli.session import Session, ask_passphrase
+from ptmtorrent.cli.values import Size
 
 app = typer.Typer()
 
@@ -19,20 +20,26 @@ def release(
 
     from ptmtorrent.model.ids import parse_release_name
     from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.model.records import Event, Result
     from ptmtorrent.trust.keys import load_keys
     from ptmtorrent.workflows.release import release as run
 
+    def emit(event: Event) -> None:
+        if not isinstance(event, Result):  # the row below says it all
+            session.emit(event)
+
     release_name = parse_release_name(name)
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
-    made = run(release_name, session.home, keys, clock=read_clock, emit=session.emit)
+    made = run(release_name, session.home, keys, clock=read_clock, emit=emit)
     row = {
         "name": made.name,
         "content_root": f"b3:{made.content_root}",
         "sequence": made.sequence,
         "packages": made.totals.packages,
         "files": made.totals.files,
-        "bytes": made.totals.raw,
-        "stored": made.totals.stored,
+        "bytes": Size(made.totals.raw),
+        "stored": Size(made.totals.stored),
+        "folder": str(session.home.channel / "releases" / made.name),
     }
     session.sink.rows("release", [row])
     session.finish()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_address
+from ptmtorrent.cli.values import parse_address, parse_url
 
 app = typer.Typer()
 
@@ -14,7 +14,9 @@ app = typer.Typer()
 @app.command(epilog="Example: ptmtorrent seed --channel /srv/www/channel --listen 0.0.0.0:6881")
 def seed(
     ctx: typer.Context,
-    channel: Annotated[Path | None, typer.Option(metavar="DIR", help="A channel directory; this home's own.")] = None,
+    channel: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A channel directory; this home's own without one.")
+    ] = None,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where peers reach us; port 0: any.")
     ] = "0.0.0.0:6881",
@@ -23,6 +25,7 @@ def seed(
     """Seed every volume of a channel, v1 and v2 torrent from the same bytes, until stopped."""
     session: Session = ctx.obj
     host, port = parse_address(listen, any_port=True)
+    trackers = tuple(parse_url(url, ("udp", "http", "https"), "--tracker") for url in tracker or ())
 
     from ptmtorrent.workflows.seed import seed as run
 
@@ -36,6 +39,6 @@ def seed(
             emit=session.emit,
             stop=stop,
             ready=ready,
-            trackers=tuple(tracker or ()),
+            trackers=trackers,
             verified=channel is None,  # this home wrote those packs and hashed them then
         )

@@ -34,6 +34,7 @@ class Session:
         """Take the global options."""
         self.verbose = verbose
         self._flags = {"home": home, "format": form}
+        _hush_libraries()
 
     @property
     def settings(self) -> Settings:
@@ -138,6 +139,15 @@ def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> b
 
     asked: str = typer.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=confirm, err=True)
     return asked.encode()
+
+
+def _hush_libraries() -> None:
+    """What libraries log is not what this program says: without a handler, Python prints their warnings on stderr."""
+    import logging
+
+    logger = logging.getLogger()
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def _leave_at_once() -> None:

@@ -36,8 +36,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["fech"], "'fetch'"),
-        ([], "Missing command"),
+        (["fech"], "`fetch`"),
         (["fetch", "--bogus"], "--bogus"),
         (["fetch"], "nothing to fetch"),
         (["fetch", "--subset", "all", "--max-bytes", "much"], "`much`"),
@@ -47,7 +46,11 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["fetch", "--subset", "all", "--into", "zip"], "zip"),
         (["clone", "nohub"], "nohub"),
         (["clone", "huggingface", "--popular", "--min-downloads", "3"], "exclude"),
+        (["clone", "huggingface", "--endpoint", "hub.example.org"], "`hub.example.org`"),
+        (["clone", "huggingface", "--jobs", "0"], "`--jobs` cannot be `0`"),
+        (["list", "--channel", ""], "`--channel`"),
         (["seed", "--listen", "everywhere"], "`everywhere`"),
+        (["seed", "--tracker", "tracker.example.org"], "`tracker.example.org`"),
         (["release", "../up"], "`../up`"),
         (["publish", "one"], "--to"),
         (["--format", "xml", "fetch"], "xml"),
@@ -61,9 +64,17 @@ def test_a_command_line_without_sense_is_2(
     assert words in err
 
 
+@pytest.mark.parametrize("arguments", [[], ["keys"], ["trust"]])
+def test_no_verb_prints_the_help(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert (code, err) == (2, "")
+    assert "Commands" in out
+
+
 def test_a_usage_error_says_what_to_type_next(capsys: pytest.CaptureFixture[str]) -> None:
     assert "`ptmtorrent fetch --help`" in run(capsys, "fetch", "--bogus")[2]
     assert "`ptmtorrent --help`" in run(capsys, "fech")[2]
+    assert "`ptmtorrent trust add --help`" in run(capsys, "trust", "add")[2]
     assert "before the verb" in run(capsys, "fetch", "--home", "there")[2]
 
 
@@ -99,6 +110,23 @@ def test_what_nobody_foresaw_ends_with_a_sentence(
     assert (ended, out) == (code, "")
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">&-", 0), (">/dev/full", 22)])
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_a_stdout_that_takes_nothing_is_no_traceback(tmp_path: Path, redirection: str, code: int, form: str) -> None:
+    command = f'"{sys.executable}" -m ptmtorrent --home "{tmp_path}" --format {form} config show {redirection}'
+    ended = subprocess.run(["bash", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_libraries_log_is_not_printed(tmp_path: Path) -> None:
+    wanted = ["trust", "add", "http://127.0.0.1:1/", "--fingerprint", "b3:" + "0" * 64]
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(tmp_path), *wanted]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 40
+    assert ended.stderr.startswith("error: ")
 
 
 def test_verbose_shows_where_an_error_came_from(
