@@ -9,6 +9,7 @@ import typer
 
 from ptmtorrent.cli.session import Session
 from ptmtorrent.cli.values import spell_size
+from ptmtorrent.errors import Interrupted, PtmError, UsageError
 
 if TYPE_CHECKING:
     from ptmtorrent.demo.run import DemoReport
@@ -26,20 +27,41 @@ def demo(
 
     from ptmtorrent.demo.run import run_demo
 
-    with _workdir(to) as folder:
+    with _workdir(to, session) as folder:
         report = run_demo(folder, emit=session.emit)
     session.sink.rows("demo", [{"what": name, "value": value} for name, value in _table(report)])
 
 
 @contextmanager
-def _workdir(wanted: Path | None) -> Iterator[Path]:
+def _workdir(wanted: Path | None, session: Session) -> Iterator[Path]:
+    """Give a folder to work in: the one wanted, or one that goes away again unless a step failed."""
     if wanted is not None:
+        if wanted.exists() and not (wanted.is_dir() and not any(wanted.iterdir())):
+            raise UsageError(f"`{wanted}` is there already", hint="name a new folder, or leave `--to` out")
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"`{wanted}` cannot be made: {error.strerror}", hint="name another folder") from error
         yield wanted.absolute()
         return
+    import shutil
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="ptmtorrent-demo-") as folder:
-        yield Path(folder)
+    folder = Path(tempfile.mkdtemp(prefix="ptmtorrent-demo-"))
+    kept = False
+    try:
+        yield folder
+    except Interrupted:
+        raise
+    except PtmError:
+        from ptmtorrent.model.records import Note
+
+        kept = True
+        session.emit(Note(message=f"what the steps made is kept in `{folder}`"))
+        raise
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _table(report: "DemoReport") -> Iterator[tuple[str, object]]:
