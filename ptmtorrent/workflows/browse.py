@@ -10,7 +10,7 @@ from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.trust.client import read_listed
 from ptmtorrent.workflows.channels import OpenChannel
-from ptmtorrent.workflows.fetch_members import describe_members, find_members
+from ptmtorrent.workflows.fetch.members import describe_members, find_members
 
 
 def list_members(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:

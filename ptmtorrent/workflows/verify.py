@@ -20,7 +20,7 @@ from ptmtorrent.progress import Meter, Reading
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.ledger import LaidOut, Ledger
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.fetch_assembling import same_file
+from ptmtorrent.workflows.fetch.assembling import same_file
 
 
 def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> Summary:

@@ -17,9 +17,8 @@ from ptmtorrent.model.release import PlacementRow, PlacementShard
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows import fetch_room
 from ptmtorrent.workflows.channels import open_channel
-from ptmtorrent.workflows.fetch import FetchRequest, fetch
+from ptmtorrent.workflows.fetch import FetchRequest, fetch, room
 from tests.channels import EXECUTABLE, RELEASE, Heard, Made, check_laid_out, clock, fetch_from, make_channel, tensors
 from tests.program import environment
 from tests.simulators.static_server import serve
@@ -68,7 +67,7 @@ def test_a_second_run_moves_nothing_and_hashes_nothing(
 ) -> None:
     request = FetchRequest(subset="all", to=tmp_path / "out")
     fetch_from(made.folder, home, request)
-    monkeypatch.setattr("ptmtorrent.workflows.fetch_wanted.same_file", lambda *_: pytest.fail("a file was hashed"))
+    monkeypatch.setattr("ptmtorrent.workflows.fetch.wanted.same_file", lambda *_: pytest.fail("a file was hashed"))
     heard = Heard()
     summary = fetch_from(made.folder, home, request, emit=heard)
     assert (summary.bytes_moved, summary.sources) == (0, {})
@@ -255,7 +254,7 @@ def test_too_small_a_disk_is_told_before_anything_is_moved(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(fetch_room.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoSpace, match=r"\d{7} bytes are needed on the disk .* and 1000 are free"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.*"))
@@ -351,7 +350,7 @@ def test_names_that_differ_in_case_alone_are_refused_where_the_disk_ignores_case
     made = make_channel(tmp_path, {"hf:a/b": {"Config.json": b"1", "config.json": b"2"}, "hf:c/d": {"x.json": b"3"}})
     home = Home(tmp_path / "user")
     made.trusted_by(home, str(made.folder))
-    monkeypatch.setattr("ptmtorrent.workflows.fetch.ignores_case", lambda _: True)
+    monkeypatch.setattr("ptmtorrent.workflows.fetch.running.ignores_case", lambda _: True)
     heard = Heard()
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
     assert heard.results["hf:a/b"].status == "impossible"

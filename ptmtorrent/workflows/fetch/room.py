@@ -14,7 +14,7 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.locks import LOCK_NAME
 from ptmtorrent.transports.staging import staged_extents, staging_path
-from ptmtorrent.workflows.fetch_wanted import Wanted
+from ptmtorrent.workflows.fetch.wanted import Wanted
 
 STAGED_BYTES = 1 << 30
 """Packs waiting to be decoded take about this much at most; each is removed once it is decoded."""

@@ -10,8 +10,8 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Progress, Result, Summary
 from ptmtorrent.progress import Meter, Reading
-from ptmtorrent.workflows.fetch_assembling import Assembly
-from ptmtorrent.workflows.fetch_wanted import Order, Refused, Wanted
+from ptmtorrent.workflows.fetch.assembling import Assembly
+from ptmtorrent.workflows.fetch.wanted import Order, Refused, Wanted
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""

@@ -18,9 +18,9 @@ from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.transports.chain import Chain
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.workflows.fetch_assembling import Assembler, Assembly
-from ptmtorrent.workflows.fetch_decoding import DECODERS, Decoded, Decoding
-from ptmtorrent.workflows.fetch_sources import Sources
+from ptmtorrent.workflows.fetch.assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch.decoding import DECODERS, Decoded, Decoding
+from ptmtorrent.workflows.fetch.sources import Sources
 
 BATCHES_AHEAD = 2 * DECODERS
 """More batches than this waiting to be decoded, and no further pack is taken from the transport."""

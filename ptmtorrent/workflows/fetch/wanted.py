@@ -19,8 +19,8 @@ from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.store.ledger import Ledger
-from ptmtorrent.workflows.fetch_assembling import Assembly, Part, refuse_strange, same_file
-from ptmtorrent.workflows.fetch_members import Described
+from ptmtorrent.workflows.fetch.assembling import Assembly, Part, refuse_strange, same_file
+from ptmtorrent.workflows.fetch.members import Described
 
 
 class Order(msgspec.Struct, kw_only=True):

@@ -13,7 +13,7 @@ from ptmtorrent.model.plan import WantedObject, objects_in
 from ptmtorrent.store import codecs
 from ptmtorrent.store.durable import read_at
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch_assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch.assembling import Assembler, Assembly
 
 DECODERS = 2
 BATCH_BYTES = 32 << 20

@@ -14,8 +14,8 @@ from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.store.durable import link_or_copy
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch_assembling import Assembly
-from ptmtorrent.workflows.fetch_wanted import Wanted
+from ptmtorrent.workflows.fetch.assembling import Assembly
+from ptmtorrent.workflows.fetch.wanted import Wanted
 
 Place = tuple[Path, int, int]
 """`(file, offset, bytes)`."""

@@ -28,12 +28,12 @@ from ptmtorrent.model.records import Emit, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.workflows.channels import OpenChannel
-from ptmtorrent.workflows.fetch_laying import Laying
-from ptmtorrent.workflows.fetch_members import describe_members, find_members
-from ptmtorrent.workflows.fetch_records import Records
-from ptmtorrent.workflows.fetch_room import Room, clear_incoming
-from ptmtorrent.workflows.fetch_sources import find_sources
-from ptmtorrent.workflows.fetch_wanted import Wanted, take_orders
+from ptmtorrent.workflows.fetch.laying import Laying
+from ptmtorrent.workflows.fetch.members import describe_members, find_members
+from ptmtorrent.workflows.fetch.records import Records
+from ptmtorrent.workflows.fetch.room import Room, clear_incoming
+from ptmtorrent.workflows.fetch.sources import find_sources
+from ptmtorrent.workflows.fetch.wanted import Wanted, take_orders
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):

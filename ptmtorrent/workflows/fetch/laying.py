@@ -14,14 +14,14 @@ from ptmtorrent.paths import Home
 from ptmtorrent.store.ledger import Ledger
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.staging import staged_extents
-from ptmtorrent.workflows.fetch_assembling import Assembler, Assembly
-from ptmtorrent.workflows.fetch_decoding import finish
-from ptmtorrent.workflows.fetch_moving import Mover
-from ptmtorrent.workflows.fetch_records import Records
-from ptmtorrent.workflows.fetch_room import Room, check_room, clear_staging, room_needed
-from ptmtorrent.workflows.fetch_sources import Sources
-from ptmtorrent.workflows.fetch_stock import Stock
-from ptmtorrent.workflows.fetch_wanted import Wanted, look_around, missing_objects
+from ptmtorrent.workflows.fetch.assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch.decoding import finish
+from ptmtorrent.workflows.fetch.moving import Mover
+from ptmtorrent.workflows.fetch.records import Records
+from ptmtorrent.workflows.fetch.room import Room, check_room, clear_staging, room_needed
+from ptmtorrent.workflows.fetch.sources import Sources
+from ptmtorrent.workflows.fetch.stock import Stock
+from ptmtorrent.workflows.fetch.wanted import Wanted, look_around, missing_objects
 
 
 class Laying:
