@@ -1,1 +1,0 @@
-"""Other projects' formats, written from a release."""
