@@ -33,7 +33,8 @@ def ours(what: str) -> Iterator[None]:
     """Turn the library's exceptions into `TransportError`, saying `what` was being read."""
     try:
         yield
-    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, UnicodeError) as error:
+        # UnicodeError: a host name with an empty or an endless label, as a redirect may give it.
         reason = str(error) or type(error).__name__
         raise TransportError(f"{what} could not be read: {reason}") from error
 
@@ -41,7 +42,7 @@ def ours(what: str) -> Iterator[None]:
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return how long the server asks us to wait: `Retry-After` in seconds or as a date; None when it does not say."""
     text = headers.get("retry-after", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         moment = parsedate_to_datetime(text)

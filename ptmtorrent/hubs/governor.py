@@ -23,7 +23,8 @@ MAX_WAIT_SECONDS = 3600.0
 
 _SAME_WINDOW_SECONDS = 2.0
 _ITEM = re.compile(r'"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*[0-9]+)*)')
-_PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9]+)")
+_PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9]{1,18})")
+"""What goes on after 18 digits is as good as endless, and Python refuses to read thousands of them."""
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Governor:
             window = self._windows.setdefault((host, budget), _Window())
             now = self.monotonic()
             if now >= window.ends:
-                window.left = window.quota
+                # A quota of nothing would never let another request through to say that it has changed.
+                window.left = window.quota or None
             if window.left is not None and window.left - window.in_flight <= 0:
                 return max(window.ends - now, SLACK_SECONDS)
             window.in_flight += 1

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.session import Session
@@ -23,12 +23,20 @@ EXPAND = (
 """What every record of a listing is asked to hold."""
 
 _MAX_TREE_PAGES = 1000
+MAX_TREE_BYTES = 64 << 20
+"""All pages of a tree together: a package of more files would have a manifest longer than any (64 MiB)."""
+
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _NEXT = re.compile(r";rel=\"?next\"?(?:[;,]|$)")
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class HuggingFace:
-    """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other."""
+    """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other.
+
+    Raises:
+        ConfigError: `token` is none: no header can hold it, and the error for that would print it.
+    """
 
     name = "huggingface"
     prefix = "hf"
@@ -38,7 +46,7 @@ class HuggingFace:
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
-        self._token = token
+        self._token = _check_token(token)
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the address of the next page.
@@ -98,6 +106,8 @@ class HuggingFace:
             url = self._next(headers, what)
             if len(pages) > _MAX_TREE_PAGES:
                 raise HubError(f"{what} has more than {_MAX_TREE_PAGES} pages")
+            if sum(map(len, pages)) > MAX_TREE_BYTES:
+                raise HubError(f"{what} is longer than {MAX_TREE_BYTES} bytes")
         return read_files(pages, what), tuple(("tree", page) for page in pages)
 
     def locate(self, described: Described, file: HubFile) -> Located:
@@ -144,10 +154,21 @@ class HuggingFace:
         target = _next_link(headers.get("link", ""))
         if target is None:
             return None
-        url = urljoin(f"{self.endpoint}/", target)
-        if urlsplit(url)[:2] != urlsplit(self.endpoint)[:2]:
+        try:
+            url = urljoin(f"{self.endpoint}/", target)
+            same = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
+        except ValueError as error:
+            raise HubError(f"{what} goes on at {target!r}, which is no address: refused") from error
+        if not same:
             raise HubError(f"{what} goes on at another host, `{url}`: refused")
         return url
+
+
+def _check_token(token: str | None) -> str | None:
+    token = (token or "").strip()
+    if token and not _TOKEN.fullmatch(token):
+        raise ConfigError("HF_TOKEN holds a character that no token has", hint="set it again, as the hub shows it")
+    return token or None
 
 
 def _next_link(header: str) -> str | None:

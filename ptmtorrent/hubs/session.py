@@ -20,8 +20,8 @@ from ptmtorrent.hubs.replies import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, read_clock
 
 MAX_REDIRECTS = 5
-MAX_ANSWER_BYTES = 256 << 20
-"""No page of a listing and no description of a package is longer; what is longer is not read to its end."""
+MAX_ANSWER_BYTES = 64 << 20
+"""No page of a listing and no description of a package is longer (64 MiB); what is longer is not read to its end."""
 
 MAX_DRAINED_BYTES = 4096
 
@@ -84,7 +84,7 @@ class Session:
         """Return a JSON document and the headers it came with.
 
         Raises:
-            HubError: it is not JSON (a login page, say) or longer than 256 MiB; else as `open`.
+            HubError: it is not JSON (a login page, say), is encoded, or is longer than 64 MiB; else as `open`.
         """
         with self.open(url, headers, budget=budget, what=what) as reply:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -93,6 +93,7 @@ class Session:
                     f"{what} could not be read: `{url}` answered with `{kind or 'no type'}`, not with JSON",
                     hint="check --endpoint; a login page or a proxy may have answered in the hub's place",
                 )
+            refuse_encoding(reply, what)
             return b"".join(_bounded(reply, what)), reply.headers
 
     @contextmanager
@@ -122,9 +123,20 @@ def _transient(what: str) -> Iterator[None]:
         raise Unreachable(error.message) from error.__cause__
 
 
+def refuse_encoding(reply: httpx2.Response, what: str) -> None:
+    """Refuse a body that is not the bytes themselves: a few of them may unfold to more than there is memory for.
+
+    Raises:
+        HubError: naming the encoding.
+    """
+    encoding = reply.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise HubError(f"{what} came encoded as `{encoding}`, though identity was asked for")
+
+
 def _bounded(reply: httpx2.Response, what: str) -> Iterator[bytes]:
     total = 0
-    for chunk in reply.iter_bytes():
+    for chunk in reply.iter_raw():
         total += len(chunk)
         if total > MAX_ANSWER_BYTES:
             raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
@@ -135,7 +147,8 @@ def _drain(reply: httpx2.Response) -> None:
     """Read a short body that nobody wants, so that its connection can be used again."""
     length = reply.headers.get("content-length", "")
     if length.isdigit() and int(length) <= MAX_DRAINED_BYTES:
-        reply.read()
+        for _ in reply.iter_raw():
+            pass
 
 
 def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
@@ -153,8 +166,11 @@ def next_url(url: str, location: str, what: str) -> str:
     Raises:
         HubError: nowhere, to what is not HTTP, or from https down to http.
     """
-    target = urljoin(url, location)
-    scheme = urlsplit(target).scheme
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        target = scheme = ""
     if not location or scheme not in {"http", "https"}:
         raise HubError(f"{what} could not be read: the hub redirects to {location!r}")
     if urlsplit(url).scheme == "https" and scheme == "http":

@@ -22,11 +22,11 @@ from ptmtorrent.hubs.lfs import MAX_POINTER_BYTES, parse_pointer
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.session import Session, refuse_encoding
 from ptmtorrent.store.durable import disk_errors, write_all
 
 SYNC_BYTES = 4 << 20
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 Count = Callable[[int, int], None]
 """Told of bytes as they come: `(held, moved)`, how many more the part holds (fewer when negative) and were received."""
@@ -105,9 +105,7 @@ class Download:
         headers = {**self._located.headers, **({"Range": f"bytes={start}-"} if start else {})}
         budget = self._located.budget
         with self.session.open(self._located.url, headers, budget=budget, what=self.what) as reply:
-            encoding = reply.headers.get("content-encoding", "identity")
-            if encoding != "identity":
-                raise HubError(f"{self.what} came encoded as `{encoding}`, though identity was asked for")
+            refuse_encoding(reply, self.what)
             if reply.status_code == 416:
                 self._begin_again(descriptor, start)
             elif reply.status_code == 200:

@@ -95,3 +95,19 @@ def test_hub_with_a_fixed_window_never_has_to_refuse(quota: int, pauses: list[in
         governor.settle("hub", "api", limits(quota - used, int(start + window - time.now), quota))
 
         assert used <= quota
+
+
+def test_hub_that_gives_no_quota_at_all_is_asked_again_after_its_window(governor: Governor, time: Time) -> None:
+    governor.take("hub", "api")
+    governor.settle("hub", "api", limits(0, 5, quota=0))
+    time.now += 5 + SLACK_SECONDS
+
+    assert governor.take("hub", "api") == 0.0
+
+
+@pytest.mark.parametrize("left", ["0", "9" * 5000])
+def test_number_without_end_is_waited_for_no_longer_than_any_other(governor: Governor, left: str) -> None:
+    governor.take("hub", "api")
+    governor.settle("hub", "api", {"ratelimit": f'"api";r={left};t={"9" * 5000}'})
+
+    assert governor.take("hub", "api") <= MAX_WAIT_SECONDS + SLACK_SECONDS

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.port import HubFile, Listed, Query
 from ptmtorrent.hubs.session import Session
@@ -78,6 +78,36 @@ def test_listing_that_goes_on_elsewhere_is_refused(hub: HuggingFace, peer: Peer,
 
     with pytest.raises(HubError, match="another host"):
         list(hub.listing(Query(), None))
+
+
+def test_listing_that_goes_on_nowhere_is_refused(hub: HuggingFace, peer: Peer) -> None:
+    peer.answer = lambda _: json_reply("[]", Link='<http://[>; rel="next"')
+
+    with pytest.raises(HubError, match="goes on at"):
+        list(hub.listing(Query(), None))
+
+
+def test_tree_of_pages_without_end_is_refused(hub: HuggingFace, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.huggingface.MAX_TREE_BYTES", 100)
+    peer.answer = lambda asked: json_reply('[{"type":"directory"}]', Link=f'<{peer.base}{asked.path}&x>; rel="next"')
+
+    with pytest.raises(HubError, match="longer than"):
+        hub.files(hub.describe(Listed(name="a/x", commit=COMMIT)))
+
+
+@pytest.mark.parametrize("token", ["hf_secret\x00", "hf_s\u00e9cret", "hf secret\r\nX: y"])
+def test_token_that_no_header_can_hold_is_refused_without_printing_it(token: str) -> None:
+    with pytest.raises(ConfigError, match="HF_TOKEN") as caught:
+        HuggingFace("http://127.0.0.1:1", token)
+
+    assert "hf" not in str(caught.value.message)
+
+
+def test_line_end_after_a_token_is_not_part_of_it(peer: Peer, session: Session) -> None:
+    peer.answer = lambda _: json_reply(names(("a/x", 1)))
+    list(HuggingFace(peer.base, "hf_secret\n", session=session).listing(Query(), None))
+
+    assert peer.asked[0].headers["authorization"] == "Bearer hf_secret"
 
 
 def test_link_may_be_relative_and_among_others(hub: HuggingFace, peer: Peer) -> None:

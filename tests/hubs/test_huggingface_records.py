@@ -2,12 +2,14 @@ import gzip
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
+from ptmtorrent.hubs.port import Listed
 
 REAL = Path(__file__).parents[2].parent / "shared/data/huggingface/hf-models-2022-02.sample.jsonl.gz"
 GIT = "a" * 40
@@ -103,6 +105,49 @@ def test_answer_that_is_no_listing_is_a_hub_error(body: bytes) -> None:
     except HubError:
         return
     assert items == []
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000 + b"]" * 100_000, b'[{"id":' + b"[" * 100_000 + b"]" * 100_000 + b"}]"]
+)
+def test_answer_nested_without_end_is_a_hub_error(body: bytes) -> None:
+    with pytest.raises(HubError, match="the page"):
+        [read_listed(item) for item in split_page(body, "the page")]
+    with pytest.raises(HubError, match="the page"):
+        read_files([body], "the page")
+
+
+def test_page_of_things_that_are_no_records_is_refused_before_they_take_memory() -> None:
+    with pytest.raises(HubError, match="not a list"):
+        split_page(b"[" + b"0," * 1000 + b"0]", "the page")
+
+
+@pytest.mark.parametrize("tag", [b"\\ud83d", b"\\ude00", b"\\\\\\ud83d", b"\xff"])
+def test_text_that_is_no_unicode_does_not_stop_a_listing(tag: bytes) -> None:
+    [item] = split_page(b'[{"id":"a/b","downloads":7,"tags":["x","%b"]}]' % tag, "the page")
+    listed = read_listed(item)
+
+    assert (listed.name, listed.downloads, listed.tags[0], len(listed.tags)) == ("a/b", 7, "x", 2)
+    assert msgspec.json.decode(msgspec.json.encode(listed), type=Listed) == listed
+
+
+@pytest.mark.parametrize("number", [2**53, 2**63])
+def test_count_beyond_all_reason_is_one_that_was_not_given(number: int) -> None:
+    assert read_listed(record(downloads=number, likes=number)).downloads is None
+    with pytest.raises(HubError, match="the tree"):
+        read_files(page(entry(size=number)), "the tree")
+
+
+def test_package_larger_than_any_can_be_is_refused() -> None:
+    with pytest.raises(HubError, match="bytes"):
+        read_files(page(*(entry(f"{number}", size=2**49) for number in range(2))), "the tree")
+
+
+def test_text_beyond_all_reason_is_not_kept_in_the_record() -> None:
+    listed = read_listed(record(pipeline_tag="x" * 100_000, tags=["license:" + "x" * 100_000, *["t"] * 100_000]))
+
+    assert (listed.task, listed.licence) == (None, None)
+    assert 0 < len(listed.tags) <= 1024
 
 
 def test_page_is_split_without_touching_its_records() -> None:

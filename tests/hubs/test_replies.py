@@ -42,7 +42,13 @@ def test_replies_that_are_no_failure_give_no_error(status: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("17", 17.0), ("Fri, 20 Nov 2026 12:00:30 GMT", 30.0), ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0), ("soon", None)],
+    [
+        ("17", 17.0),
+        ("Fri, 20 Nov 2026 12:00:30 GMT", 30.0),
+        ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+        ("\u00b2", None),
+    ],
 )
 def test_retry_after_is_read_in_both_spellings(text: str, seconds: float | None) -> None:
     error = error_for(429, {"retry-after": text}, "`it`", NOW)

@@ -1,3 +1,4 @@
+import gzip
 import threading
 
 import pytest
@@ -63,12 +64,35 @@ def test_endless_redirects_are_refused(session: Session) -> None:
     assert len(peer.asked) == MAX_REDIRECTS + 1
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", ""])
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "", "http://[", "//[::1"])
 def test_redirect_to_what_is_not_http_is_refused(session: Session, location: str) -> None:
     with (
         serving(lambda _: Reply(302, headers={"Location": location})) as peer,
         pytest.raises(HubError, match="redirects to"),
     ):
+        read(session, f"{peer.base}/x")
+
+
+@pytest.mark.parametrize("location", ["http://a..b/", f"http://{'a' * 70}/", "http://127.0.0.1:99999/"])
+def test_redirect_to_a_host_that_cannot_be_is_unreachable(session: Session, location: str) -> None:
+    with serving(lambda _: Reply(302, headers={"Location": location})) as peer, pytest.raises(Unreachable):
+        read(session, f"{peer.base}/x")
+
+
+def test_encoded_document_is_refused_before_it_can_unfold(session: Session) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    with (
+        serving(lambda _: Reply(body=gzip.compress(b"[]"), headers=headers)) as peer,
+        pytest.raises(HubError, match="`gzip`"),
+    ):
+        read(session, f"{peer.base}/x")
+
+
+def test_document_without_end_is_not_read_to_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.session.MAX_ANSWER_BYTES", 1000)
+
+    with serving(lambda _: json_reply("[" + "0," * 1000)) as peer, pytest.raises(HubError, match="longer than 1000"):
         read(session, f"{peer.base}/x")
 
 

@@ -185,7 +185,9 @@ def test_refused_range_starts_from_zero_once(run: Run) -> None:
     assert run.ranges == [f"bytes={SYNC_BYTES}-", None]
 
 
-@pytest.mark.parametrize("given", ["bytes 0-99/8388708", f"bytes {SYNC_BYTES}-9/9", "bytes */8388708", "nonsense", ""])
+@pytest.mark.parametrize(
+    "given", ["bytes 0-99/8388708", f"bytes {SYNC_BYTES}-9/9", "bytes */8388708", f"bytes {'9' * 5000}-1/9", "x", ""]
+)
 def test_wrong_content_range_is_refused(run: Run, given: str) -> None:
     run.part.write_bytes(DATA[: SYNC_BYTES + 1])
 
