@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -56,6 +57,14 @@ def test_every_event_is_one_json_line_with_its_type() -> None:
     ]
     assert lines[-1] == {"type": "error", "code": 12, "message": ERROR.message, "hint": ERROR.hint}
     assert lines[5]["bytes_moved"] == 1000
+
+
+def test_every_field_of_every_record_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "guides" / "json.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page, flags=re.MULTILINE))
+    for event in EVENTS:
+        line = documented[str(event.__struct_config__.tag)]
+        assert all(f"`{field}`" in line for field in event.__struct_fields__), line
 
 
 def test_a_name_that_is_not_utf8_reads_back_from_json() -> None:
