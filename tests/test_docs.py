@@ -68,7 +68,7 @@ def test_guides_use_verbs_and_options_that_exist(page: Path) -> None:
     used = re.findall(r"^\$ ptmtorrent (.+?)(?:\s+#.*)?$", page.read_text(), flags=re.MULTILINE)
     assert used
     for line in used:
-        words = line.split()
+        words = line.partition(" | ")[0].removeprefix("--format json ").split()
         name = next(name for name in leaves() if words[: len(name.split())] == name.split())
         options = {option for parameter in leaves()[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
