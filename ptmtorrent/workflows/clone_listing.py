@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.moments import Clock, spell
@@ -18,6 +19,9 @@ STALE = timedelta(days=1)
 """A listing that was not completed within a day is begun again: half of it is of another day."""
 
 FORMAT = "ptmtorrent/listing"
+
+MAX_PAGES = 1 << 17
+"""No hub has more pages: with a thousand packages each, that is fifty times the largest."""
 
 
 def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
@@ -32,12 +36,17 @@ def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
 
 
 def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Callable[[Listed], bool]) -> None:
-    """Read the hub's listing into the journal, from the page on where an earlier process stopped."""
+    """Read the hub's listing into the journal, from the page on where an earlier process stopped.
+
+    Raises:
+        HubError: it goes round in circles, or on for ever; else as `Hub.listing`.
+    """
     cursor = run.cursor
     if run.requests > 0 and cursor is None:
         return
     found = 0
-    while True:
+    seen = {cursor}
+    for _ in range(MAX_PAGES):
         check_stop(hub.session.stop)
         page = persist(lambda at=cursor: _one_page(hub, query, at), hub.session)  # type: ignore[misc]
         rows = [
@@ -48,6 +57,10 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
         journal.add_page(run.id, rows, cursor)
         if cursor is None:
             return
+        if cursor in seen:
+            break
+        seen.add(cursor)
+    raise HubError(f"the listing of `{hub.endpoint}` does not end: after {len(seen)} pages it goes on at `{cursor}`")
 
 
 def _one_page(hub: Hub, query: Query, cursor: str | None) -> Page:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.manifest import encode_manifest
 from ptmtorrent.model.moments import Clock, spell
@@ -26,6 +28,9 @@ from ptmtorrent.workflows.clone_manifest import assemble, class_of, new_capture,
 from ptmtorrent.workflows.clone_outcomes import Outcomes
 from ptmtorrent.workflows.clone_plan import COMMIT_BYTES, POLL_SECONDS, PackagePlan, check_stop, decode_plan
 from ptmtorrent.workflows.clone_spool import Spool, Transfer
+
+_OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
+"""What is wrong with a file at one package need not be wrong with the same bytes at another."""
 
 
 @dataclass(eq=False)
@@ -124,9 +129,9 @@ class Worker:
                 self.spool.again(transfer)
                 return
             self.spool.drop(transfer)
-            self._fail(transfer.key, error)
+            self._fail(transfer, error)
         except PtmError as error:
-            self._fail(transfer.key, error)
+            self._fail(transfer, error)
         else:
             self._hand_out(transfer, stored)
         self._commit_if_much()
@@ -159,11 +164,20 @@ class Worker:
         for package in {package for package, _ in wanting}:
             self._finish_if_complete(package)
 
-    def _fail(self, key: str, error: PtmError) -> None:
-        """Close every package that wanted the file `key`."""
-        for package in {package for package, _ in self._wanting.get(key, [])}:
+    def _fail(self, transfer: Transfer, error: PtmError) -> None:
+        """Close the package whose file could not be had; others that want its bytes ask for their own.
+
+        A hub that cannot be reached has failed all of them.
+        """
+        key = transfer.key
+        down = not isinstance(error, _OF_ONE_SOURCE) or isinstance(error, (Unreachable, RateLimited))
+        wanting = {package for package, _ in self._wanting.get(key, [])}
+        for package in {package for package in wanting if down or package.plan is transfer.plan}:
             self._close(package)
             self.outcomes.failed(package.work, error)
+        if key in self._wanting:
+            package, file = self._wanting[key][0]
+            self.spool.add(key, file, package.plan)
 
     def _close(self, package: _Open) -> None:
         self._open.discard(package)
@@ -192,6 +206,11 @@ class Worker:
         described, rights = package.plan.described, package.rights
         answers = put_answers(self.store, (*described.answers, *package.plan.answers), rights)
         data, snapshot = encode_manifest(assemble(described, package.stored, answers))
+        if len(data) > MAX_DOCUMENT_BYTES:
+            raise IntegrityError(
+                f"the manifest of `{described.identity.package}`, with {len(package.stored)} files, would be "
+                f"{len(data)} bytes long, more than any reader takes"
+            )
         self.store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
         self.store.add_capture(
             new_capture(described, snapshot, rights, captured=spell(self.clock()), listed=self.run.listed)

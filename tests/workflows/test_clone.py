@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import random
 import threading
@@ -23,6 +24,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
+from tests.hubs.peer import Asked, Peer, Reply, json_reply, serving
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 WEIGHTS = random.Random(3).randbytes(200_000)
@@ -43,12 +45,12 @@ class Run:
         self.token: str | None = None
         self.emit: Callable[[Event], None] = lambda _: None
 
-    def __call__(self, hub: SampleHub, request: CloneRequest | None = None) -> Summary:
+    def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
         self.events = []
         session = Session(monotonic=self.time.monotonic, pause=self.time.pause)
         try:
             return clone(
-                HuggingFace(hub.endpoint, self.token, session=session),
+                HuggingFace(hub.endpoint if isinstance(hub, SampleHub) else hub.base, self.token, session=session),
                 request or CloneRequest(),
                 self.home,
                 clock=lambda: NOW,
@@ -475,3 +477,48 @@ def test_path_no_manifest_may_hold_is_an_error_of_its_package_alone(run: Run, tm
 
     assert run.results() == {"hf:a/evil": "error", "hf:a/x": "ok"}
     assert not (tmp_path / "evil").exists()
+
+
+def test_copy_of_a_gated_file_is_had_from_where_it_is_open(run: Run) -> None:
+    gated = Package(name="guarded/original", files=(data_file("w.bin", WEIGHTS),), access="gated", downloads=999)
+    run.token = TOKEN[::-1]
+    with SampleHub([gated, package("a/copy", data_file("w.bin", WEIGHTS)), package("a/other")]) as hub:
+        run(hub)
+
+    assert run.results() == {"hf:guarded/original": "impossible", "hf:a/copy": "ok", "hf:a/other": "ok"}
+    assert run.data("hf:a/copy", "w.bin") == WEIGHTS
+
+
+def test_package_that_serves_wrong_bytes_for_a_hash_harms_no_other_that_has_it(run: Run) -> None:
+    evil = package("a/evil", data_file("evil.bin", WEIGHTS), downloads=999)
+    faults = Faults(serve_pointer=frozenset({"evil.bin"}))
+    with SampleHub([evil, package("a/x", data_file("model.bin", WEIGHTS))], faults=faults) as hub:
+        run(hub)
+
+    assert run.results() == {"hf:a/evil": "error", "hf:a/x": "ok"}
+
+
+def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptmtorrent.workflows.clone_work.MAX_DOCUMENT_BYTES", 2000)
+    many = package("a/many", *(text_file(f"{number}.txt", f"{number}") for number in range(20)))
+    with SampleHub([many, package("a/x")]) as hub:
+        run(hub)
+
+    assert run.results() == {"hf:a/many": "error", "hf:a/x": "ok"}
+    assert "20 files" in run.reason("hf:a/many")
+
+
+@pytest.mark.parametrize("answer", ["same", "alternating", "endless"])
+def test_listing_that_goes_round_in_circles_is_refused(run: Run, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.workflows.clone_listing.MAX_PAGES", 9)
+    turns = itertools.count()
+
+    def reply(_: Asked) -> Reply:
+        cursor = {"same": 0, "alternating": next(turns) % 2, "endless": next(turns)}[answer]
+        return json_reply('[{"id":"a/x"}]', Link=f'<{peer.base}/api/models?cursor={cursor}>; rel="next"')
+
+    with serving(reply) as peer, pytest.raises(HubError, match="listing"):
+        run(peer)
+    assert len(peer.asked) <= 10
