@@ -30,6 +30,7 @@ from ptmtorrent.cli import (
     show,
     status,
     subsets,
+    timestamp,
     trust,
     verify,
 )
@@ -49,6 +50,7 @@ VERBS = (
     publish,
     keys,
     seed,
+    timestamp,
     trust,
     config,
     status,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from ptmtorrent.errors import ConfigError, TrustError
 from ptmtorrent.store.durable import disk_errors_but_missing
@@ -22,6 +22,7 @@ class Published:
     has_root: bool
     timestamp_version: int
     targets: dict[str, TargetFile]
+    snapshot: MetaFile | None = None
 
 
 def read_published(channel: Path, keys: Keys) -> Published:
@@ -69,7 +70,12 @@ def _verify(channel: Path, root: Root) -> Published:
     targets_data = _read_listed(folder / f"{about.version}.targets.json")
     about.verify_length_and_hashes(targets_data)
     targets = _open(root, Targets, targets_data)
-    return Published(has_root=True, timestamp_version=timestamp.version, targets=targets.targets)
+    return Published(
+        has_root=True,
+        timestamp_version=timestamp.version,
+        targets=targets.targets,
+        snapshot=timestamp.snapshot_meta,
+    )
 
 
 def _open(root: Root, kind: type[Signed], data: bytes) -> Signed:

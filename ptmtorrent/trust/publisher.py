@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
-from ptmtorrent.errors import IntegrityError, UsageError
+from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
 from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, write_file
@@ -21,7 +21,7 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.listings import listed_releases, release_path, signature_path
 from ptmtorrent.trust.own import Published, read_published
 
-__all__ = ["MINISIGN_TARGET", "fingerprint", "publish_release_metadata"]
+__all__ = ["MINISIGN_TARGET", "fingerprint", "publish_release_metadata", "renew_timestamp"]
 
 MINISIGN_TARGET = "keys/minisign.pub"
 """Where a channel keeps the public half of its minisign key."""
@@ -61,6 +61,23 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none deriv
         MINISIGN_TARGET: roles.target(MINISIGN_TARGET, keys.minisign_public),
     }
     _write_metadata(channel, keys, published, {**published.targets, **added}, now)
+
+
+def renew_timestamp(channel: Path, keys: Keys, now: datetime) -> datetime:
+    """Sign the pointer of the channel again: it says what it said, for another 30 days. Returns when it expires.
+
+    Raises:
+        NotFound: the channel points to nothing yet.
+        ConfigError: the keys are not those of the channel.
+        TrustError: the metadata in the folder was not signed by these keys.
+        StoreError: the folder cannot be written.
+    """
+    published = read_published(channel, keys)
+    if published.snapshot is None:
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+    timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, published.snapshot, now)
+    write_file(channel / "metadata" / "timestamp.json", timestamp)
+    return now + roles.TIMESTAMP_LIFE
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
