@@ -6,14 +6,14 @@ running the same command again copies only what is missing.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.model.moments import Clock, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Progress, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
@@ -26,6 +26,7 @@ from ptmtorrent.workflows.release_history import read_release
 from ptmtorrent.workflows.release_volumes import read_volume_packs
 
 MINISIGN_KEY = "keys/minisign.pub"
+EXPIRES_SOON = timedelta(days=7)
 
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     changed = turned or not all(item.there for item in items)
     emit(Result(package=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
     _warn_of_missing(to, pointed, emit)
+    _warn_of_expiry(pointed, clock(), emit)
     return _summary(release, moved, started, clock)
 
 
@@ -190,6 +192,14 @@ def _warn_of_missing(to: Path, pointed: Pointed, emit: Emit) -> None:
                 warning=True,
             )
         )
+
+
+def _warn_of_expiry(pointed: Pointed, now: datetime, emit: Emit) -> None:
+    if now < pointed.expires - EXPIRES_SOON:
+        return
+    verb = "expires" if now < pointed.expires else "expired"
+    what = f"The channel {verb} on {spell(pointed.expires)}, and nobody can fetch from it after that"
+    emit(Note(message=f"{what}; type: ptmtorrent timestamp renew, then publish again", warning=True))
 
 
 def _summary(release: Release, moved: int, started: datetime, clock: Clock) -> Summary:

@@ -4,6 +4,7 @@ Nothing is decided by trust here: the folder is our own, and whoever fetches ver
 """
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ _RELEASE = re.compile(r"releases/([^/]+)/release\.json")
 
 
 class Pointed(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes and version of `timestamp.json`, the files it leads to, and the releases they list, oldest first."""
+    """The bytes, version and expiry of `timestamp.json`, the files it leads to, and their releases, oldest first."""
 
     pointer: bytes
     version: int
+    expires: datetime
     files: tuple[str, ...]
     releases: tuple[ReleaseName, ...]
 
@@ -46,12 +48,12 @@ def read_pointed(channel: Path) -> Pointed | None:
         snapshot = _read_signed(channel / snapshot_file)
         targets_file = f"{FOLDER}/{snapshot['meta']['targets.json']['version']}.targets.json"
         listed = _list_releases(_read_signed(channel / targets_file))
-        version = int(timestamp["version"])
+        version, expires = int(timestamp["version"]), datetime.fromisoformat(timestamp["expires"])
     except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"the metadata of the channel `{channel}` is damaged: {error!r}") from error
     roots = sorted(path.name for path in (channel / FOLDER).iterdir() if _ROOT.fullmatch(path.name))
     files = (*(f"{FOLDER}/{name}" for name in roots), targets_file, snapshot_file)
-    return Pointed(pointer=pointer, version=version, files=files, releases=listed)
+    return Pointed(pointer=pointer, version=version, expires=expires, files=files, releases=listed)
 
 
 def check_same_channel(source: Path, target: Path, pointed: Pointed) -> None:

@@ -1,4 +1,5 @@
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from ptmtorrent.workflows import release as release_workflow
 from ptmtorrent.workflows.publish import publish
 from ptmtorrent.workflows.release import release
 from ptmtorrent.workflows.release_volumes import read_volume_packs
-from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, writing
+from tests.workflows.captured import START, Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")
 SECOND = ReleaseName("2026.12")
@@ -188,6 +189,17 @@ def test_publishing_an_older_release_alone_says_that_the_newest_is_missing(made:
     assert [(event.warning, f"ptmtorrent publish {SECOND}" in event.message) for event in heard.of(Note)] == [
         (True, True)
     ]
+
+
+@pytest.mark.parametrize(("days", "said"), [(10, None), (25, "expires"), (31, "expired")])
+def test_a_pointer_about_to_expire_is_said(made: tuple[Home, Keys], to: Path, days: int, said: str | None) -> None:
+    heard = Listener()
+
+    publish(FIRST, made[0], to, emit=heard, clock=lambda: START + timedelta(days=days))
+
+    warnings = [event.message for event in heard.of(Note) if "timestamp renew" in event.message]
+    assert len(warnings) == (said is not None)
+    assert all(f"The channel {said} on" in message for message in warnings)
 
 
 def test_an_unknown_release_is_refused_naming_near_ones(made: tuple[Home, Keys], to: Path) -> None:
