@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -76,20 +77,18 @@ class Index:
 
     def find(self, identifier: ObjectId) -> Found | None:
         """Return where an object lies."""
-        row = self._run(
+        rows = self._run(
             "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"
             " FROM objects o JOIN packs p ON p.row = o.pack WHERE o.id = ?",
             bytes.fromhex(identifier),
-        ).fetchone()
-        if row is None:
-            return None
-        pack = PackId(row[8].hex()) if row[8] is not None else None
-        return Found(_entry(row[:7]), RIGHTS[row[7]], pack, row[9], row[10])
+        )
+        with index_errors(self._path):
+            return next((_found(row) for row in rows), None)
 
     def row_of_part(self, part: str, rights: Rights) -> int:
         """Return the row of an unsealed part, made when missing."""
         self._write("INSERT OR IGNORE INTO packs (part, size, rights) VALUES (?, 0, ?)", part, RIGHTS.index(rights))
-        return int(self._run("SELECT row FROM packs WHERE part = ?", part).fetchone()[0])
+        return self._row("SELECT row FROM packs WHERE part = ?", part)
 
     def row_of_pack(self, pack: PackId, size: int, rights: Rights) -> int:
         """Return the row of a sealed pack, made when missing."""
@@ -97,7 +96,7 @@ class Index:
         self._write(
             "INSERT OR IGNORE INTO packs (id, size, rights) VALUES (?, ?, ?)", identifier, size, RIGHTS.index(rights)
         )
-        return int(self._run("SELECT row FROM packs WHERE id = ?", identifier).fetchone()[0])
+        return self._row("SELECT row FROM packs WHERE id = ?", identifier)
 
     def seal_part(self, part: str, pack: PackId, size: int) -> None:
         """Say that the part is now the sealed `pack`."""
@@ -126,7 +125,8 @@ class Index:
     def packs(self) -> dict[PackId, int]:
         """Return the sealed packs and their sizes, sorted."""
         rows = self._run("SELECT id, size FROM packs WHERE id IS NOT NULL ORDER BY id")
-        return {PackId(identifier.hex()): size for identifier, size in rows}
+        with index_errors(self._path):
+            return {PackId(identifier.hex()): size for identifier, size in rows}
 
     def parts(self) -> list[str]:
         """Return the names of the unsealed parts."""
@@ -135,7 +135,7 @@ class Index:
     def drop(self, container: str | PackId) -> set[ObjectId]:
         """Forget a pack or a part; return the objects that lay in it."""
         key = bytes.fromhex(container) if is_hex64(container) else container
-        rows = self._run("SELECT row FROM packs WHERE id = ? OR part = ?", key, key).fetchall()
+        rows = self._run("SELECT row FROM packs WHERE id = ? OR part = ?", key, key)
         dropped: set[ObjectId] = set()
         for (row,) in rows:
             dropped.update(
@@ -170,12 +170,14 @@ class Index:
         column = _OID_COLUMNS.get(sort)
         if column is None or not _is_hex(digest):
             return None
-        row = self._run(
+        rows = self._run(
             f"SELECT blake3, sha256, git_sha1, size, cutter, objects FROM files WHERE {column} = ?",  # noqa: S608
             bytes.fromhex(digest),
-        ).fetchone()
-        if row is None:
-            return None
+        )
+        with index_errors(self._path):
+            return next((self._file(row) for row in rows), None)
+
+    def _file(self, row: tuple[bytes, bytes, bytes | None, int, str, bytes]) -> tuple[StoredFile, Rights] | None:
         found = [self.find(ObjectId(row[5][at : at + 32].hex())) for at in range(0, len(row[5]), 32)]
         places = [place for place in found if place is not None]
         if len(places) != len(found):
@@ -215,21 +217,26 @@ class Index:
         if not lost:
             return
         gone = {bytes.fromhex(identifier) for identifier in lost}
-        for blake3, objects in self._run("SELECT blake3, objects FROM files").fetchall():
+        for blake3, objects in self._run("SELECT blake3, objects FROM files"):
             if any(objects[at : at + 32] in gone for at in range(0, len(objects), 32)):
                 self._write("DELETE FROM files WHERE blake3 = ?", blake3)
-        for row, identifier, snapshot in self._run("SELECT row, object, snapshot FROM captures").fetchall():
+        for row, identifier, snapshot in self._run("SELECT row, object, snapshot FROM captures"):
             if identifier in gone or snapshot in gone:
                 self._write("DELETE FROM captures WHERE row = ?", row)
+
+    def _row(self, sql: str, value: bytes | str) -> int:
+        rows = self._run(sql, value)
+        with index_errors(self._path):
+            return int(rows[0][0])
 
     def _write(self, sql: str, *values: bytes | str | int | None) -> None:
         if not self._connection.in_transaction:
             self._run("BEGIN IMMEDIATE")
         self._run(sql, *values)
 
-    def _run(self, sql: str, *values: bytes | str | int | None) -> sqlite3.Cursor:
+    def _run(self, sql: str, *values: bytes | str | int | None) -> list[Any]:
         with index_errors(self._path):
-            return self._connection.execute(sql, values)
+            return self._connection.execute(sql, values).fetchall()
 
 
 def open_index(path: Path, *, write: bool) -> Index:
@@ -253,10 +260,10 @@ def open_index(path: Path, *, write: bool) -> Index:
 
 @contextmanager
 def index_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's exceptions into ours."""
+    """Turn SQLite's exceptions into ours, and those over values that only a damaged index can hold."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_FULL:
             raise NoSpace(
@@ -264,7 +271,7 @@ def index_errors(path: Path) -> Iterator[None]:
                 hint="free some space and run the same command again",
             ) from error
         hint = None
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or not isinstance(error, sqlite3.Error):
             hint = f"move `{path}` away; the next command that writes makes it again from the packs"
         raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
 
@@ -297,7 +304,12 @@ def _try_to_read(place: str) -> sqlite3.Connection:
     return connection
 
 
-def _entry(row: tuple[bytes, int, int, int, int, int, bytes | None]) -> Entry:
+def _found(row: tuple[Any, ...]) -> Found:
+    pack = PackId(row[8].hex()) if row[8] is not None else None
+    return Found(_entry(row[:7]), RIGHTS[row[7]], pack, row[9], row[10])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
     identifier, offset, stored, raw, codec, kind, base = row
     return Entry(
         id=ObjectId(identifier.hex()),

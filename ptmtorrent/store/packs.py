@@ -34,6 +34,7 @@ class PackReader:
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
+        self._window = (0, b"")
         self.path = path
         with disk_errors(path):
             self.size = os.fstat(descriptor).st_size
@@ -111,13 +112,23 @@ class PackReader:
 
     def _next_magic(self, start: int) -> int:
         """Return where the next record may start; the size of the file when none does."""
-        for at in range(start, self.size, READ_BYTES):
-            # Overlapping by three bytes, so that no magic is missed across two reads.
-            length = min(READ_BYTES + len(records.RECORD_MAGIC) - 1, self.size - at)
-            found = self.read(at, length).find(records.RECORD_MAGIC)
+        at = start
+        while at < self.size:
+            base, data = self._window_at(at)
+            found = data.find(records.RECORD_MAGIC, at - base)
             if found >= 0:
-                return at + found
+                return base + found
+            # Overlapping by three bytes, so that no magic is missed across two reads.
+            at = max(at + 1, base + len(data) - len(records.RECORD_MAGIC) + 1)
         return self.size
+
+    def _window_at(self, at: int) -> tuple[int, bytes]:
+        """Return a stretch around `at` and where it starts, read once: a file may be full of false records."""
+        base, data = self._window
+        end = base + len(data)
+        if not (base <= at and (at + len(records.RECORD_MAGIC) <= end or end == self.size)):
+            self._window = (at, self.read(at, min(READ_BYTES, self.size - at)))
+        return self._window
 
 
 @contextmanager

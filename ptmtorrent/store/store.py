@@ -24,7 +24,7 @@ from typing import Self
 
 import msgspec
 
-from ptmtorrent.errors import NoSpace, NotFound, PtmError, StoreError
+from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
@@ -140,13 +140,14 @@ class Store:
             IntegrityError: the pack is damaged.
         """
         found = self._find(id)
-        path = self._path_of(found)
-        if found.pack is None and not path.exists():
-            # Sealed between the two lines: the index knows by now.
-            found = self._find(id)
-            path = self._path_of(found)
-        with open_pack(path) as reader:
-            return reader.object(found.entry)
+        try:
+            return self._read(found)
+        except (IntegrityError, StoreError):
+            # Sealed between the two lines, and perhaps a new part begun under the name: the index knows by now.
+            again = self._find(id)
+            if again == found:
+                raise
+            return self._read(again)
 
     def put(
         self,
@@ -279,14 +280,21 @@ class Store:
     def adopt_pack(self, path: Path, pack: PackId) -> None:
         """Move a pack that came from elsewhere in, from the same filesystem, and index it.
 
-        What it says about hubs is not believed: it brings objects, no known files and no captures.
+        What it says about hubs is not believed: it brings objects, no known files and no captures. What it says about
+        objects is checked, every one: an object that the index wrongly calls here would never be stored again.
 
         Raises:
-            IntegrityError: its bytes are not those that `pack` names, or are no pack; nothing was moved.
+            IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it
+                does not hold; nothing was moved.
+            UnsupportedFormat: it holds what this version cannot read; nothing was moved.
         """
         hashes = hash_pack(path, pack)
         with open_pack(path) as reader:
             entries = list(reader.footer())
+            if [found.entry for found in reader.scan()] != entries:
+                raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
+            for entry in entries:
+                reader.object(entry)
         target = pack_in(self._root, pack)
         with self._writing():
             if pack not in self._index.packs():
@@ -314,6 +322,10 @@ class Store:
         if found.pack is not None:
             return pack_in(self._root, found.pack)
         return self._root / "open" / str(found.part)
+
+    def _read(self, found: Found) -> bytes:
+        with open_pack(self._path_of(found)) as reader:
+            return reader.object(found.entry)
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:

@@ -1,14 +1,16 @@
 import errno
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, StoreError
+from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.store import store as store_module
@@ -70,7 +72,7 @@ def contents(store: Store) -> dict[str, object]:
         "SELECT hex(o.id), at, stored, raw, codec, kind, p.id, p.part FROM objects o"
         " JOIN packs p ON p.row = o.pack ORDER BY o.id"
     ).fetchall()
-    files = index._run("SELECT * FROM files ORDER BY blake3").fetchall()
+    files = index._run("SELECT * FROM files ORDER BY blake3")
     return {"objects": rows, "files": files, "captures": store.captures(), "packs": store.packs()}
 
 
@@ -334,3 +336,31 @@ def test_a_wrong_row_in_the_index_gives_no_wrong_bytes(root: Path) -> None:
         store._index._write("UPDATE objects SET at = (SELECT max(at) FROM objects)")
         with pytest.raises(IntegrityError, match="is damaged"):
             store.read(first)
+
+
+def test_an_index_with_any_byte_flipped_gives_our_errors_alone(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    objects = [random_bytes(300, seed=seed) for seed in range(20)]
+    with writing(root) as store:
+        for data in objects[:15]:
+            store.put(data, pack_class=META)
+        store.seal()
+        for data in objects[15:]:
+            store.put(data, pack_class=META)
+    index = root / "index.sqlite"
+    good = index.read_bytes()
+    for seed in range(150):
+        chance = random.Random(seed)
+        data = bytearray(good)
+        for _ in range(4):
+            data[chance.randrange(len(data))] = chance.choice([0, 255, 65, chance.randrange(256)])
+        for left_over in root.glob("index.sqlite*"):
+            left_over.unlink()
+        index.write_bytes(data)
+        for write in (False, True):
+            with suppress(PtmError), Store.open(root, write=write) as store:
+                for data_put in objects:
+                    if store.has(name_of(data_put)):
+                        assert store.read(name_of(data_put)) == data_put
+                store.captures()
+                store.packs()

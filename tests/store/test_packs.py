@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.store.packs import hash_pack, open_pack
+from ptmtorrent.store import records
+from ptmtorrent.store.packs import PackReader, hash_pack, open_pack
 from ptmtorrent.store.parts import new_part, reopen_part
 from ptmtorrent.store.records import PackInfo
 from tests.store.samples import META, WEIGHTS, name_of, random_bytes
@@ -162,3 +163,22 @@ def test_a_part_of_another_class_is_started_anew(tmp_path: Path) -> None:
     again = reopen_part(path, WEIGHTS)
     assert again.entries == []
     again.close()
+
+
+def test_damage_before_what_looks_like_records_costs_no_more_reads_than_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.part"
+    path.write_bytes(b"no header" + records.RECORD_MAGIC * 5000)
+    monkeypatch.setattr("ptmtorrent.store.packs.READ_BYTES", 1000)
+    asked: list[int] = []
+    read = PackReader.read
+
+    def counted(self: PackReader, offset: int, length: int) -> bytes:
+        asked.append(length)
+        return read(self, offset, length)
+
+    monkeypatch.setattr(PackReader, "read", counted)
+    with open_pack(path) as reader:
+        assert list(reader.scan()) == []
+    assert sum(length for length in asked if length > records.MAX_RECORD_BYTES) < 3 * path.stat().st_size

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
-from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
+from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
 from ptmtorrent.store import parts
-from ptmtorrent.store.records import encode_header
+from ptmtorrent.store.index import Found
+from ptmtorrent.store.records import PackInfo, encode_header
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     GATED,
@@ -386,6 +387,44 @@ def test_bytes_of_the_right_name_that_are_no_pack_are_not_adopted(root: Path, tm
             store.adopt_pack(came, PackId(name_of(came.read_bytes())))
         assert came.exists()
         assert store.has(store.put(b"still writing", pack_class=META))
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_pack_that_claims_an_object_it_does_not_hold_is_not_adopted(
+    root: Path, tmp_path: Path, *, listed: bool
+) -> None:
+    data = random_bytes(1000)
+    came = tmp_path / "came.pack"
+    part = parts.new_part(came, META)
+    part.append(object_id(b"honest" * 9), 0, b"honest" * 9, 54, "data")
+    part.append(object_id(data), 0, bytes(1000), 1000, "data")
+    if not listed:
+        part.entries.pop()
+    pack = part.finish(PackInfo(libraries={}, parameters={})).pack
+    with writing(root) as store:
+        with pytest.raises(IntegrityError):
+            store.adopt_pack(came, pack)
+        assert came.exists()
+        identifier = store.put(data, pack_class=META)
+        store.rebuild_index()
+        assert store.read(identifier) == data
+
+
+def test_a_reader_finds_an_object_that_was_sealed_under_its_hands(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writing(root) as store:
+        identifier = store.put(b"first" * 100, pack_class=META)
+        store.commit()
+        with Store.open(root) as reader:
+            path_of = reader._path_of
+            turns = iter([lambda: store.seal() and store.put(random_bytes(5000), pack_class=META)])
+
+            def slowly(found: Found) -> Path:
+                next(turns, lambda: None)()
+                store.commit()
+                return path_of(found)
+
+            monkeypatch.setattr(reader, "_path_of", slowly)
+            assert reader.read(identifier) == b"first" * 100
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
