@@ -71,7 +71,7 @@ def contents(store: Store) -> dict[str, object]:
     rows = index._run(
         "SELECT hex(o.id), at, stored, raw, codec, kind, p.id, p.part FROM objects o"
         " JOIN packs p ON p.row = o.pack ORDER BY o.id"
-    ).fetchall()
+    )
     files = index._run("SELECT * FROM files ORDER BY blake3")
     return {"objects": rows, "files": files, "captures": store.captures(), "packs": store.packs()}
 
