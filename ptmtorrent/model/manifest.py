@@ -6,7 +6,8 @@ Only immutable facts of the capture: identity, files, objects and recipes. Its B
 import base64
 import binascii
 import re
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
 from typing import ClassVar, Literal
 
 import msgspec
@@ -18,6 +19,9 @@ from ptmtorrent.model.names import check_path, check_paths
 
 MAX_OBJECT_BYTES = 16 << 20
 """A cut object is at most 16 MiB; manifests and placements are one object each, however long."""
+
+MAX_PIECES = 1 << 22
+"""All recipes together name rows so often at most (4 Mi): a few runs over a long table could ask for billions."""
 
 REGULAR_MODE = 0o100644
 EXECUTABLE_MODE = 0o100755
@@ -155,14 +159,17 @@ def check_manifest(manifest: Manifest) -> None:
             raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
     if len({identifier for identifier, _ in manifest.objects}) != len(manifest.objects):
         raise IntegrityError(f"`{name}`: an object occurs twice in the object table")
+    if sum(count for recipe in _recipes(manifest) for _, count in recipe) > MAX_PIECES:
+        raise IntegrityError(f"`{name}`: the recipes name more than {MAX_PIECES} pieces")
+    ends = (0, *accumulate(size for _, size in manifest.objects))
     for file in manifest.files:
-        _check_file(manifest, file)
+        _check_file(ends, manifest, file)
     names = [file.name for file in manifest.files]
     check_paths(names)
     if names != sorted(names, key=lambda text: text.encode(errors="surrogateescape")):
         raise IntegrityError(f"`{name}`: the files are not in the order of their paths")
     for answer in manifest.raw:
-        _sum_sizes(manifest, answer.recipe, answer.name)
+        _sum_sizes(ends, answer.recipe, answer.name)
 
 
 def _check_identity(package: Identity) -> None:
@@ -175,7 +182,7 @@ def _check_identity(package: Identity) -> None:
         raise IntegrityError(f"`{package.package}`: the commit {package.commit!r} is malformed")
 
 
-def _check_file(manifest: Manifest, file: FileEntry) -> None:
+def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> None:
     where = f"`{manifest.package.package}` file {file.path or file.path_b64!r}"
     _check_spelling(file, where)
     if not is_hex64(file.blake3) or not is_hex64(file.sha256):
@@ -188,7 +195,7 @@ def _check_file(manifest: Manifest, file: FileEntry) -> None:
         raise IntegrityError(f"{where}: only a link has a target, and every link has one")
     if file.link is not None and not _stays_inside(file.name, file.link):
         raise IntegrityError(f"{where}: the link to {file.link!r} leads out of the package")
-    if _sum_sizes(manifest, file.recipe, where) != file.size:
+    if _sum_sizes(ends, file.recipe, where) != file.size:
         raise IntegrityError(f"{where}: its objects do not add up to {file.size} bytes")
 
 
@@ -219,10 +226,16 @@ def _stays_inside(path: str, target: str) -> bool:
     return ups <= path.count("/") and not {"", ".", ".."} & set(steps[ups:])
 
 
-def _sum_sizes(manifest: Manifest, recipe: tuple[Run, ...], where: str) -> int:
+def _recipes(manifest: Manifest) -> Iterator[tuple[Run, ...]]:
+    yield from (file.recipe for file in manifest.files)
+    yield from (answer.recipe for answer in manifest.raw)
+
+
+def _sum_sizes(ends: Sequence[int], recipe: tuple[Run, ...], where: str) -> int:
+    """Return the bytes of a recipe; `ends` is where each row of the table would begin, were all of them one file."""
     total = 0
     for first, count in recipe:
-        if first < 0 or count < 1 or first + count > len(manifest.objects):
+        if first < 0 or count < 1 or first + count >= len(ends):
             raise IntegrityError(f"{where}: the recipe leaves the object table")
-        total += sum(size for _, size in manifest.objects[first : first + count])
+        total += ends[first + count] - ends[first]
     return total

@@ -12,6 +12,7 @@ from itertools import pairwise
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import InfoHash, PackId, is_hex64
+from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import ROOT_NAME, VolumePlan
 
@@ -19,6 +20,11 @@ SHA1_BYTES = 20
 SHA256_BYTES = 32
 LEAF_BYTES = 16 << 10
 """The leaves of a BEP 52 tree are 16 KiB."""
+
+_WHOLE_V1 = {b"info"}
+_INFO_V1 = {b"files", b"name", b"piece length", b"pieces"}
+_WHOLE_V2 = {b"info", b"piece layers"}
+_INFO_V2 = {b"file tree", b"meta version", b"name", b"piece length"}
 
 
 def torrent_v1(volume: VolumePlan) -> tuple[bytes, InfoHash]:
@@ -67,29 +73,41 @@ def packs_in(torrent: bytes, *, name: str) -> tuple[tuple[PackId, int], ...]:
     """Return the packs of a volume's torrent, v1 or v2, as `(pack, bytes)` in the order of its files.
 
     Raises:
-        IntegrityError: not a torrent, or not one of a volume: another root, piece length or path.
+        IntegrityError: not a torrent, or not one of a volume: another root, piece length or path, or anything beside
+            them (a tracker, a web seed, a link).
     """
     whole = bencode.decode(torrent, name=name)
     info = whole.get(b"info") if isinstance(whole, dict) else None
-    if not isinstance(info, dict):
+    if not isinstance(whole, dict) or not isinstance(info, dict):
         raise IntegrityError(f"`{name}` is not a torrent")
     if info.get(b"name") != ROOT_NAME.encode() or info.get(b"piece length") != PIECE_BYTES:
         raise IntegrityError(f"`{name}` is not the torrent of a volume: its root or its piece length is another")
     if (b"file tree" in info) == (b"files" in info):
         raise IntegrityError(f"`{name}` is neither a v1 nor a v2 torrent")
-    listed = _listed_v2(info[b"file tree"]) if b"file tree" in info else _listed_v1(info.get(b"files"))
+    is_v2 = b"file tree" in info
+    if set(whole) != (_WHOLE_V2 if is_v2 else _WHOLE_V1) or set(info) != (_INFO_V2 if is_v2 else _INFO_V1):
+        raise IntegrityError(f"`{name}` holds other keys than the torrent of a volume does")
+    listed = _listed_v2(info[b"file tree"]) if is_v2 else _listed_v1(info[b"files"])
     packs = tuple((_pack_at(path, name), size) for path, size in listed)
     if not packs or any(before >= after for (before, _), (after, _) in pairwise(packs)):
         raise IntegrityError(f"`{name}` does not list packs in order, each once")
-    if any(size <= 0 or size % PIECE_BYTES for _, size in packs):
-        raise IntegrityError(f"`{name}` lists a pack that is not whole pieces")
+    if any(not 0 < size <= MAX_PACK_BYTES or size % PIECE_BYTES for _, size in packs):
+        raise IntegrityError(f"`{name}` lists a pack that is not whole pieces, or larger than any")
+    pieces = info.get(b"pieces")
+    if not is_v2 and not (isinstance(pieces, bytes) and len(pieces) == SHA1_BYTES * (_sum(packs) // PIECE_BYTES)):
+        raise IntegrityError(f"`{name}` does not have a hash for each of its pieces")
     return packs
+
+
+def _sum(packs: tuple[tuple[PackId, int], ...]) -> int:
+    return sum(size for _, size in packs)
 
 
 def _listed_v1(files: bencode.Value | None) -> list[tuple[list[bencode.Value], int]]:
     listed: list[tuple[list[bencode.Value], int]] = []
     for file in files if isinstance(files, list) else []:
-        path = file.get(b"path") if isinstance(file, dict) else None
+        plain = isinstance(file, dict) and set(file) == {b"length", b"path"}
+        path = file.get(b"path") if isinstance(file, dict) and plain else None
         size = file.get(b"length") if isinstance(file, dict) else None
         listed.append((path if isinstance(path, list) else [], size if isinstance(size, int) else 0))
     return listed
@@ -99,8 +117,9 @@ def _listed_v2(tree: bencode.Value) -> list[tuple[list[bencode.Value], int]]:
     listed: list[tuple[list[bencode.Value], int]] = []
     for folder, files in tree.items() if isinstance(tree, dict) else []:
         for file, node in files.items() if isinstance(files, dict) else []:
-            leaf = node.get(b"") if isinstance(node, dict) else None
-            size = leaf.get(b"length") if isinstance(leaf, dict) else None
+            leaf = node.get(b"") if isinstance(node, dict) and len(node) == 1 else None
+            plain = isinstance(leaf, dict) and set(leaf) == {b"length", b"pieces root"}
+            size = leaf.get(b"length") if isinstance(leaf, dict) and plain else None
             listed.append(([folder, file], size if isinstance(size, int) else 0))
     return listed
 

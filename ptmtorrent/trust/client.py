@@ -153,7 +153,8 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
         for item in listed_releases(_unverified_targets(reader)).values():
             if item.content_root == content_root:
                 return item.name
-    except (RepositoryError, KeyError) as error:
+    except (RepositoryError, KeyError, AttributeError) as error:
+        # AttributeError: one document in the place of another, which python-tuf reads as what it is.
         raise distrust(reader.location, f"its listing cannot be read ({error})") from error
     raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
 

@@ -12,6 +12,7 @@ from ptmtorrent.model.ids import ObjectId, SnapshotId, object_id
 from ptmtorrent.model.manifest import (
     LINK_MODE,
     MAX_OBJECT_BYTES,
+    MAX_PIECES,
     FileEntry,
     Identity,
     Manifest,
@@ -135,6 +136,7 @@ def test_a_name_that_is_not_utf8_is_shown_with_surrogate_escapes() -> None:
         damaged(objects=((ObjectId("x"), 3), *golden().objects[1:])),
         damaged(objects=((object_id(b"abc"), MAX_OBJECT_BYTES + 1), *golden().objects[1:])),
         damaged(raw=(RawAnswer(name="tree", recipe=((0, 9),)),)),
+        damaged(raw=(RawAnswer(name="tree", recipe=((0, 1),) * (MAX_PIECES + 1)),)),
         damaged(package=Identity(hub="hf", name="../../x", commit="c")),
         damaged(package=Identity(hub="hf", name="org/name", commit="../x")),
         damaged(package=Identity(hub="hf", name="org/name", commit="a/b")),

@@ -112,12 +112,27 @@ def _bent(torrent: bytes, *, where: bytes, value: bencode.Value) -> bytes:
         (b"files", [{b"length": 4 << 20, b"path": [b"01", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 5, b"path": [b"00", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack"]}] * 2),
+        (b"files", [{b"length": 1 << 60, b"path": [b"00", b"0" * 64 + b".pack"]}]),
+        (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack"], b"attr": b"l"}]),
         (b"file tree", {}),
+        (b"pieces", b"x" * 21),
+        (b"pieces", 3),
+        (b"private", 1),
     ],
 )
 def test_a_torrent_of_anything_else_is_refused(volume: VolumePlan, where: bytes, value: bencode.Value) -> None:
     with pytest.raises(IntegrityError, match="`x`"):
         packs_in(_bent(torrent_v1(volume)[0], where=where, value=value), name="x")
+
+
+@pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
+@pytest.mark.parametrize("key", [b"announce", b"nodes", b"url-list", b"zzz"])
+def test_a_torrent_that_leads_elsewhere_is_refused(volume: VolumePlan, make: Any, key: bytes) -> None:
+    whole = bencode.decode(make(volume)[0], name="x")
+    assert isinstance(whole, dict)
+
+    with pytest.raises(IntegrityError, match="`x` holds other keys"):
+        packs_in(bencode.encode({**whole, key: b"http://elsewhere.invalid/"}), name="x")
 
 
 @settings(max_examples=80)

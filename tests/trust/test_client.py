@@ -228,6 +228,16 @@ def test_a_listing_that_cannot_be_read_is_not_trusted(channel: Path, keys: Keys,
         open_archived(FolderReader(channel), pin)
 
 
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json"])
+def test_one_document_in_the_place_of_another_is_not_trusted(channel: Path, keys: Keys, name: str) -> None:
+    publish(channel, keys, "r1", 1)
+    pin = pinned(channel, "r1")
+    (channel / "metadata" / name).write_bytes((channel / "metadata" / "1.root.json").read_bytes())
+
+    with pytest.raises(TrustError, match="its listing cannot be read"):
+        open_archived(FolderReader(channel), pin)
+
+
 @pytest.mark.parametrize(("pin", "name"), [("b3:00", None), ("0" * 63, None), ("0" * 64, "../x"), ("0" * 64, "")])
 def test_malformed_pins_and_names_are_usage_errors(channel: Path, pin: str, name: str | None) -> None:
     with pytest.raises(UsageError):
