@@ -1,11 +1,14 @@
-"""Folders that are really there: no component below a root may be a link, because a link could lead anywhere."""
+"""Places that are really there: no component below a root may be a link, because a link could lead anywhere."""
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from ptmtorrent.errors import StoreError
-from ptmtorrent.store.durable import disk_errors, ensure_dir, sync_dir
+from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
+
+_MOVE_IT = "move it away, or lay out elsewhere with `--to`"
 
 
 def ensure_real_dir(root: Path, folder: Path) -> None:
@@ -37,10 +40,41 @@ def refuse_unless_dir(place: Path) -> None:
         mode = os.lstat(place).st_mode
     if not stat.S_ISDIR(mode):
         what = "a link" if stat.S_ISLNK(mode) else "not a folder"
-        raise StoreError(
-            f"`{place}` is {what}, and a package needs a folder there",
-            hint="move it away, or lay out elsewhere with `--to`",
-        )
+        raise StoreError(f"`{place}` is {what}, and a package needs a folder there", hint=_MOVE_IT)
+
+
+def refuse_strange(place: Path) -> None:
+    """Refuse a place where something is that is not a plain file: it would be followed, waited for or lost.
+
+    Raises:
+        StoreError: naming it; or nobody can look there.
+    """
+    with suppress(FileNotFoundError), disk_errors_but_missing(place):
+        mode = os.lstat(place).st_mode
+        if not stat.S_ISREG(mode):
+            kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
+            what = kinds.get(stat.S_IFMT(mode), "not a plain file")
+            raise StoreError(f"`{place}` is {what}, and a package needs a file there", hint=_MOVE_IT)
+
+
+def is_ours_alone(place: Path) -> bool:
+    """Tell whether `place` is a plain file with no other name: writing into it changes nothing elsewhere."""
+    try:
+        found = os.lstat(place)
+    except OSError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+
+
+def drop_shared(place: Path) -> None:
+    """Remove the name `place` when writing there would change something elsewhere: a link, a second name, a device.
+
+    Raises:
+        StoreError: it is a folder, or cannot be removed.
+    """
+    if not is_ours_alone(place):
+        with suppress(FileNotFoundError), disk_errors_but_missing(place):
+            place.unlink()
 
 
 def ignores_case(folder: Path) -> bool:
@@ -50,10 +84,10 @@ def ignores_case(folder: Path) -> bool:
         StoreError: nothing can be written there.
     """
     ensure_dir(folder)
-    probe = folder / f".ptmtorrent-Case-{os.getpid()}"
+    probe = new_temporary(folder / "probe")
     with disk_errors(probe):
-        probe.touch()
+        probe.touch(exist_ok=False)
         try:
-            return probe.with_name(probe.name.lower()).exists()
+            return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()

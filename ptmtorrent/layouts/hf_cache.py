@@ -14,11 +14,11 @@ then refuses a partial snapshot unless it is asked for just the files that are t
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 
 from ptmtorrent.errors import UnsupportedFormat
+from ptmtorrent.layouts.folders import ensure_real_dir, refuse_strange
 from ptmtorrent.layouts.port import Spot
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store.durable import disk_errors_but_missing, write_file
@@ -58,9 +58,20 @@ class HfCache:
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
         """Write `trees/` and `refs/main`; see `Layout.finish`."""
         folder, commit = self._folder(manifest), manifest.package.commit
-        _write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
-        _write_once(folder / "refs" / "main", commit.encode())
+        self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
+        self._write_once(folder / "refs" / "main", commit.encode())
         return folder / "snapshots" / commit
+
+    def _write_once(self, path: Path, data: bytes) -> None:
+        ensure_real_dir(self.root, path.parent)
+        refuse_strange(path)
+        try:
+            with disk_errors_but_missing(path):
+                if path.read_bytes() == data:
+                    return
+        except FileNotFoundError:
+            pass
+        write_file(path, data)
 
     def _folder(self, manifest: Manifest) -> Path:
         package = manifest.package
@@ -93,13 +104,3 @@ def _tree_entry(file: FileEntry) -> dict[str, int | str]:
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n".encode()
     blob = hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
     return {"size": file.size, "blob_id": blob, "lfs_sha256": file.sha256, "lfs_size": file.size}
-
-
-def _write_once(path: Path, data: bytes) -> None:
-    try:
-        with disk_errors_but_missing(path):
-            if path.read_bytes() == data and not os.path.islink(path):  # noqa: PTH114
-                return
-    except FileNotFoundError:
-        pass
-    write_file(path, data)

@@ -13,8 +13,8 @@ from threading import Lock
 
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, PtmError, StoreError
-from ptmtorrent.layouts.folders import ensure_real_dir
+from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.store.durable import (
@@ -65,6 +65,8 @@ class Assembly:
         Raises:
             StoreError: the unfinished file cannot be read.
         """
+        if not is_ours_alone(self.incoming):
+            return
         try:
             with disk_errors_but_missing(self.incoming):
                 descriptor = os.open(self.incoming, os.O_RDONLY | os.O_NOFOLLOW)
@@ -84,13 +86,18 @@ class Assembly:
 
 
 class Assembler:
-    """Writes objects into every unfinished file that wants them, and finishes files. Used from several threads."""
+    """Writes objects into every unfinished file that wants them, and finishes files. Used from several threads.
+
+    Raises:
+        StoreError: something that cannot be removed lies where a file would be put together.
+    """
 
     def __init__(self, layout: Layout, assemblies: Iterable[Assembly]) -> None:
         self._layout = layout
         self._lock = Lock()
         self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
         for assembly in assemblies:
+            drop_shared(assembly.incoming)
             for number in assembly.missing:
                 self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
 
@@ -170,19 +177,6 @@ class Assembler:
                     offset, view = offset + written, view[written:]
             finally:
                 os.close(descriptor)
-
-
-def refuse_strange(target: Path) -> None:
-    """Refuse a target that is there and is not a plain file: it would be followed or lost.
-
-    Raises:
-        StoreError: naming it.
-    """
-    if target.is_symlink() or target.is_dir():
-        raise StoreError(
-            f"`{target}` is a {'link' if target.is_symlink() else 'folder'}, and a package needs a file there",
-            hint="move it away, or lay out elsewhere with `--to`",
-        )
 
 
 def same_file(path: Path, size: int, digest: str) -> bool:

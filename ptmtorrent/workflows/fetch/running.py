@@ -17,7 +17,8 @@ from typing import Literal
 
 import msgspec
 
-from ptmtorrent.layouts.folders import ignores_case
+from ptmtorrent.errors import UsageError
+from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, ignores_case
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Layout
@@ -26,7 +27,7 @@ from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, PlanMade, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.store.locks import WriteLock
+from ptmtorrent.store.locks import LOCK_NAME, WriteLock
 from ptmtorrent.workflows.channels import OpenChannel
 from ptmtorrent.workflows.fetch.laying import Laying
 from ptmtorrent.workflows.fetch.members import describe_members, find_members
@@ -69,8 +70,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
-            stack.enter_context(WriteLock(layout.incoming()))
-            stack.callback(clear_incoming, layout.incoming())
+            _occupy(layout, stack)
         wanted = Wanted(layout, folds=not request.dry_run and ignores_case(layout.root))
         records = Records(wanted, layout, emit)
         for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
@@ -89,10 +89,34 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
 
 
 def choose_layout(request: FetchRequest, home: Home) -> Layout:
-    """Return the layout that `request` names, at the place it names or at its own."""
-    if request.into == "hf-cache":
-        return HfCache(Path(os.path.abspath(request.to or home.hf_cache)))  # noqa: PTH100  # links stay as they are
-    return PlainDir(Path(os.path.abspath(request.to or Path())))  # noqa: PTH100
+    """Return the layout that `request` names, at the place it names or at its own.
+
+    Raises:
+        UsageError: the place lies in a folder that this home keeps for itself.
+    """
+    own = home.hf_cache if request.into == "hf-cache" else Path()
+    root = Path(os.path.abspath(request.to or own))  # noqa: PTH100  # links stay as they are
+    real = root.resolve()
+    for folder in (home.store, home.channel, home.keys, home.listings, home.spool, home.incoming, home.trust):
+        if real.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
+                hint="lay out elsewhere with `--to`",
+            )
+    return HfCache(root) if request.into == "hf-cache" else PlainDir(root)
+
+
+def _occupy(layout: Layout, stack: ExitStack) -> None:
+    """Let nobody else put files together in the layout, until `stack` is closed.
+
+    Raises:
+        StoreError: another process does (`StoreLocked`), or a link is in the way.
+    """
+    incoming = layout.incoming()
+    ensure_real_dir(layout.root, incoming)
+    drop_shared(incoming / LOCK_NAME)
+    stack.enter_context(WriteLock(incoming))
+    stack.callback(clear_incoming, incoming)
 
 
 def _plan_made(wanted: Wanted, plan: Plan, room: Room) -> PlanMade:

@@ -11,6 +11,7 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import LINK_MODE, FileEntry, Manifest
@@ -19,7 +20,7 @@ from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.store.ledger import Ledger
-from ptmtorrent.workflows.fetch.assembling import Assembly, Part, refuse_strange, same_file
+from ptmtorrent.workflows.fetch.assembling import Assembly, Part, same_file
 from ptmtorrent.workflows.fetch.members import Described
 
 
