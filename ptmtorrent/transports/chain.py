@@ -56,7 +56,8 @@ class Chain:
 class Patient:
     """Asks `inner` again for extents that failed on the way, up to `tries` times in all, waiting in between.
 
-    What the source does not have, or has in another size, is not asked for again.
+    What the source does not have, or has in another size, is not asked for again. The `moved` of an outcome is what all
+    its tries moved.
     """
 
     def __init__(
@@ -75,10 +76,14 @@ class Patient:
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         pending = list(requests)
+        before: dict[tuple[PackId, Extent], int] = {}
         for attempt in range(1, self._tries + 1):
             again: list[Failed] = []
-            for outcome in self._inner.deliver(pending, staging, stop):
+            for part in self._inner.deliver(pending, staging, stop):
+                key = (part.request.pack, part.extent)
+                outcome = msgspec.structs.replace(part, moved=part.moved + before.get(key, 0))
                 if attempt < self._tries and isinstance(outcome, Failed) and _may_pass(outcome.error):
+                    before[key] = outcome.moved
                     again.append(outcome)
                 else:
                     yield outcome

@@ -86,7 +86,7 @@ class HttpTransport:
         except StoreError:
             raise
         except PtmError as error:
-            return Failed(request=request, extent=extent, source=self.name, error=error)
+            return Failed(request=request, extent=extent, source=self.name, error=error, moved=received)
         return Delivered(
             request=request, extent=extent, path=path, start=0, moved=received, source=self.name, temporary=True
         )

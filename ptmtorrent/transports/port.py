@@ -33,12 +33,13 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An extent that this source could not deliver, and why; another transport may."""
+    """An extent that this source could not deliver, and why; another transport may. `moved` bytes came all the same."""
 
     request: PackRequest
     extent: Extent
     source: str
     error: PtmError
+    moved: int = 0
 
 
 class ChannelReader(Protocol):

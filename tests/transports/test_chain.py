@@ -3,6 +3,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
+import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
@@ -81,6 +82,19 @@ def requests(tmp_path: Path) -> list[PackRequest]:
 
 def sources_of(outcomes: Sequence[Delivered | Failed]) -> dict[str, str]:
     return {outcome.request.pack: outcome.source for outcome in outcomes if isinstance(outcome, Delivered)}
+
+
+def test_what_all_tries_moved_is_counted(requests: list[PackRequest], tmp_path: Path) -> None:
+    packs = [request.pack for request in requests]
+
+    class CutOff(Scripted):
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+            for outcome in super().deliver(requests, staging, stop):
+                yield msgspec.structs.replace(outcome, moved=100) if isinstance(outcome, Failed) else outcome
+
+    server = CutOff("server", packs, error=TransportError("it hung up"), fails_first=2)
+    outcomes = list(Patient(server, wait=lambda *_: False).deliver(requests, tmp_path, Event()))
+    assert [outcome.moved for outcome in outcomes] == [5200] * 3
 
 
 def test_what_one_source_lacks_comes_from_the_next(requests: list[PackRequest], tmp_path: Path) -> None:

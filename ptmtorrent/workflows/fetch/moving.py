@@ -1,7 +1,8 @@
 """Move packs, and decode them while more are coming.
 
 Sources are asked in rounds. An object whose hash does not hold is asked for again, from the sources that have not been
-blamed for it; a round ends when everything that arrived in it was decoded.
+blamed for it; a round ends when everything that arrived in it was decoded. Nobody is blamed for bytes that had waited
+here since an earlier run: those may have changed on our own disk.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ from threading import Event
 from typing import Protocol
 
 from ptmtorrent.errors import IntegrityError, PtmError
-from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, plan_moves
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.store.durable import disk_errors
@@ -51,6 +52,7 @@ class Mover:
         self._listener = listener
         self._emit = emit
         self._stop = stop
+        self._excused: set[PackId] = set()
         self.moved: Counter[str] = Counter()
         self.errors: dict[ObjectId, PtmError] = {}
 
@@ -64,17 +66,18 @@ class Mover:
         blamed: frozenset[str] = frozenset()
         while requests and not self._stop.is_set() and (chain := sources.chain(blamed)):
             wrong = self._round(chain, requests)
-            blamed |= self._blame(wrong)
+            excused = self._excuse(wrong)
+            blamed |= self._blame([pair for pair in wrong if pair[0].request.pack not in excused])
             items = [item for _, item in wrong]
             requests = plan_moves(items, lambda _: False, whole_packs=sources.whole_packs).requests
 
-    def _round(self, chain: Chain, requests: Sequence[PackRequest]) -> list[tuple[str, WantedObject]]:
-        """Ask `chain` for everything once; return the objects that came with wrong bytes, each with its source."""
-        wrong: list[tuple[str, WantedObject]] = []
+    def _round(self, chain: Chain, requests: Sequence[PackRequest]) -> list[tuple[Delivered, WantedObject]]:
+        """Ask `chain` for everything once; return the objects that came with wrong bytes, each with its delivery."""
+        wrong: list[tuple[Delivered, WantedObject]] = []
         outcomes = chain.deliver(requests, self._staging, self._stop)
         with closing(Decoding(self._assembler)) as decoding, closing(outcomes):
             for decoded in self._decode(outcomes, decoding):
-                wrong += [(decoded.delivered.source, item) for item in decoded.wrong]
+                wrong += [(decoded.delivered, item) for item in decoded.wrong]
                 self._take(decoded)
         return wrong
 
@@ -104,15 +107,25 @@ class Mover:
             with disk_errors(decoded.delivered.path):
                 decoded.delivered.path.unlink(missing_ok=True)
 
-    def _blame(self, wrong: Sequence[tuple[str, WantedObject]]) -> frozenset[str]:
+    def _excuse(self, wrong: Sequence[tuple[Delivered, WantedObject]]) -> set[PackId]:
+        """Return the packs whose bytes may have been right when they were sent, each pack once in a run."""
+        waited = {part.request.pack for part, _ in wrong if part.temporary and part.moved < part.extent.length}
+        excused = waited - self._excused
+        self._excused |= {part.request.pack for part, _ in wrong}
+        if excused:
+            message = f"`{self._staging}` held damaged bytes of an earlier run: they are fetched again"
+            self._emit(Note(message=message, warning=True))
+        return excused
+
+    def _blame(self, wrong: Sequence[tuple[Delivered, WantedObject]]) -> frozenset[str]:
         """Say who sent wrong bytes, and which; they are not asked for these again."""
-        for source, item in wrong:
+        for delivered, item in wrong:
             self.errors[item.id] = IntegrityError(
-                f"`{source}` has other bytes than it should: {item.at.length} from byte {item.at.offset} of pack"
-                f" `{item.at.pack}`",
+                f"`{delivered.source}` has other bytes than it should:"
+                f" {item.at.length} from byte {item.at.offset} of pack `{item.at.pack}`",
                 hint="try another mirror; this one is damaged",
             )
-        accused = frozenset(source for source, _ in wrong)
+        accused = frozenset(delivered.source for delivered, _ in wrong)
         for source in sorted(accused):
             self._emit(Note(message=f"`{source}` sent bytes that do not hash to what they should", warning=True))
         return accused
