@@ -74,6 +74,16 @@ class Ledger:
             return False
         return row == (size, found.st_mtime_ns, blake3) and found.st_size == size and stat.S_ISREG(found.st_mode)
 
+    def knows(self, path: Path) -> bool:
+        """Tell whether `path` is still the regular file that was laid out, whatever its bytes were."""
+        with self._errors():
+            row = self._rows.execute("SELECT size, mtime_ns FROM files WHERE path = ?", (os.fsencode(path),)).fetchone()
+        try:
+            found = path.lstat()
+        except OSError:
+            return False
+        return row == (found.st_size, found.st_mtime_ns) and stat.S_ISREG(found.st_mode)
+
     def record(self, path: Path, *, blake3: str, package: str, snapshot: str) -> None:
         """Remember that the verified bytes `blake3` lie at `path` as it is now."""
         try:

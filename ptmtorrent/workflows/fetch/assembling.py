@@ -33,7 +33,11 @@ Part = tuple[ObjectId, int, int]
 
 
 class Assembly:
-    """One file that is wanted at `spot.target`, and which of its parts are still missing."""
+    """One file that is wanted at `spot.target`, and which of its parts are still missing.
+
+    `in_target` are missing parts that the file now at the target has in the same place: an older release of it, say.
+    `replaces` says that nobody knows where that file came from.
+    """
 
     def __init__(self, spot: Spot, size: int, digest: str, parts: tuple[Part, ...], incoming: Path) -> None:
         self.spot = spot
@@ -43,6 +47,8 @@ class Assembly:
         self.incoming = incoming
         self.links = {spot.link} if spot.link else set()
         self.missing = {number for number, (_, _, length) in enumerate(parts) if length}
+        self.in_target: frozenset[int] = frozenset()
+        self.replaces = False
         self.here = False
         self.error: PtmError | None = None
 
@@ -60,27 +66,25 @@ class Assembly:
             return 0
 
     def recheck(self) -> None:
-        """Find the parts that an earlier run wrote rightly.
+        """Find the parts that an earlier run wrote rightly, and those that the file to be replaced has.
 
         Raises:
-            StoreError: the unfinished file cannot be read.
+            StoreError: one of the files cannot be read.
         """
-        if not is_ours_alone(self.incoming):
-            return
+        if is_ours_alone(self.incoming):
+            self.missing -= self._right_parts(self.incoming)
+        self.in_target = frozenset(self._right_parts(self.target))
+
+    def _right_parts(self, path: Path) -> set[int]:
+        """Return the missing parts that `path` has where they belong."""
         try:
-            with disk_errors_but_missing(self.incoming):
-                descriptor = os.open(self.incoming, os.O_RDONLY | os.O_NOFOLLOW)
+            with disk_errors_but_missing(path):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except FileNotFoundError:
-            return
+            return set()
         try:
-            with disk_errors(self.incoming):
-                for number in list(self.missing):
-                    identifier, offset, length = self.parts[number]
-                    if (
-                        _has_data(descriptor, offset, length)
-                        and object_id(read_at(descriptor, offset, length)) == identifier
-                    ):
-                        self.missing.discard(number)
+            with disk_errors(path):
+                return {number for number in self.missing if _holds(descriptor, self.parts[number])}
         finally:
             os.close(descriptor)
 
@@ -212,6 +216,11 @@ def _fault(assembly: Assembly) -> str | None:
     if proves and other.hexdigest() != claimed:
         return f"`{assembly.target}` would be named by a hash that its bytes do not have"
     return None
+
+
+def _holds(descriptor: int, part: Part) -> bool:
+    identifier, offset, length = part
+    return _has_data(descriptor, offset, length) and object_id(read_at(descriptor, offset, length)) == identifier
 
 
 def _has_data(descriptor: int, offset: int, length: int) -> bool:

@@ -48,6 +48,7 @@ class Laying:
         with ExitStack() as stack:
             self._ledger = stack.enter_context(Ledger(self._home.ledger))
             look_around(self._wanted, self._ledger, self._stop)
+            self._tell_of_changes()
             self._stock = stack.enter_context(Stock(self._home.store, self._wanted, keep=self._keep))
             self._stack = stack.pop_all()
         return self
@@ -111,6 +112,13 @@ class Laying:
                 file.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot
             )
         self._records.finished(file)
+
+    def _tell_of_changes(self) -> None:
+        changed = [file.target for file in self._wanted.unfinished if file.replaces]
+        if changed:
+            more = f", and {len(changed) - 1} more like it" if len(changed) > 1 else ""
+            message = f"`{changed[0]}` holds other bytes than any fetch of this home left there{more}: to be replaced"
+            self._emit(Note(message=message, warning=True))
 
     def _link_what_is_here(self) -> None:
         for file in self._wanted.assemblies.values():

@@ -1,4 +1,4 @@
-"""What is here already: objects in the home's store, and in files that were laid out or begun before.
+"""What is here already: objects in the home's store, and in files that were laid out, begun or are to be replaced.
 
 They are copied from there and hashed on the way; what does not hash is simply moved like everything else.
 """
@@ -96,10 +96,11 @@ def _places(wanted: Wanted) -> dict[ObjectId, Place]:
 
 
 def _there(file: Assembly) -> Iterator[tuple[ObjectId, Place]]:
-    path = file.target if file.here else file.incoming
     for number, (identifier, offset, size) in enumerate(file.parts):
-        if file.here or number not in file.missing:
-            yield identifier, (path, offset, size)
+        if file.here or number in file.in_target:
+            yield identifier, (file.target, offset, size)
+        elif number not in file.missing:
+            yield identifier, (file.incoming, offset, size)
 
 
 def _read(path: Path, offset: int, size: int) -> bytes | None:

@@ -189,6 +189,7 @@ def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) 
         assembly.here = True
     else:
         assembly.recheck()
+        assembly.replaces = assembly.target.exists() and not ledger.knows(assembly.target)
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:
