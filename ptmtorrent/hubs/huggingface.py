@@ -100,7 +100,11 @@ class HuggingFace:
         what = f"the tree of `{identity.package}`"
         url: str | None = f"{self._api(identity.name)}/tree/{identity.commit}?recursive=true&expand=false"
         pages: list[bytes] = []
+        seen: set[str] = set()
         while url is not None:
+            if url in seen:
+                raise HubError(f"{what} does not end: it goes on at a page that was read before")
+            seen.add(url)
             body, headers = self._read(url, what)
             pages.append(body)
             url = self._next(headers, what)

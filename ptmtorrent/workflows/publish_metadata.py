@@ -44,14 +44,15 @@ def read_pointed(channel: Path) -> Pointed | None:
         return None
     try:
         timestamp = msgspec.json.decode(pointer)["signed"]
-        snapshot_file = f"{FOLDER}/{timestamp['meta']['snapshot.json']['version']}.snapshot.json"
+        snapshot_file = f"{FOLDER}/{int(timestamp['meta']['snapshot.json']['version'])}.snapshot.json"
         snapshot = _read_signed(channel / snapshot_file)
-        targets_file = f"{FOLDER}/{snapshot['meta']['targets.json']['version']}.targets.json"
+        targets_file = f"{FOLDER}/{int(snapshot['meta']['targets.json']['version'])}.targets.json"
         listed = _list_releases(_read_signed(channel / targets_file))
         version, expires = int(timestamp["version"]), datetime.fromisoformat(timestamp["expires"])
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+    except (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"the metadata of the channel `{channel}` is damaged: {error!r}") from error
-    roots = sorted(path.name for path in (channel / FOLDER).iterdir() if _ROOT.fullmatch(path.name))
+    with durable.disk_errors(channel / FOLDER):
+        roots = sorted(path.name for path in (channel / FOLDER).iterdir() if _ROOT.fullmatch(path.name))
     files = (*(f"{FOLDER}/{name}" for name in roots), targets_file, snapshot_file)
     return Pointed(pointer=pointer, version=version, expires=expires, files=files, releases=listed)
 

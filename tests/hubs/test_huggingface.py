@@ -95,6 +95,14 @@ def test_tree_of_pages_without_end_is_refused(hub: HuggingFace, peer: Peer, monk
         hub.files(hub.describe(Listed(name="a/x", commit=COMMIT)))
 
 
+def test_tree_that_goes_round_in_circles_is_refused_at_once(hub: HuggingFace, peer: Peer) -> None:
+    peer.answer = lambda _: json_reply("[]", Link='</api/models/a/x/tree/again>; rel="next"')
+
+    with pytest.raises(HubError, match="does not end"):
+        hub.files(hub.describe(Listed(name="a/x", commit=COMMIT)))
+    assert len(peer.asked) == 2
+
+
 @pytest.mark.parametrize("token", ["hf_secret\x00", "hf_s\u00e9cret", "hf secret\r\nX: y"])
 def test_token_that_no_header_can_hold_is_refused_without_printing_it(token: str) -> None:
     with pytest.raises(ConfigError, match="HF_TOKEN") as caught:

@@ -247,6 +247,22 @@ def test_a_directory_with_another_channel_is_refused_and_left_alone(
     assert tree(to) == before
 
 
+@pytest.mark.parametrize("name", ["timestamp.json", "1.snapshot.json", "1.targets.json"])
+@pytest.mark.parametrize(
+    "bytes_there", [b"[]", b'{"signed":[]}', b"[" * 100_000, b'{"signed":{"targets":[]}}', b"\xff"]
+)
+def test_a_directory_with_metadata_that_is_none_is_refused(
+    made: tuple[Home, Keys], to: Path, name: str, bytes_there: bytes
+) -> None:
+    run(made[0], to)
+    path = to / "metadata" / name
+    path.unlink()
+    path.write_bytes(bytes_there)
+
+    with pytest.raises((IntegrityError, ConfigError)):
+        run(made[0], to)
+
+
 def test_an_older_copy_of_the_home_cannot_publish_over_a_newer_one(
     made: tuple[Home, Keys], tmp_path: Path, to: Path
 ) -> None:
