@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
+from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.workflows.clone_plan import PackagePlan
 
 
@@ -77,7 +78,8 @@ class Spool:
 
     def drop(self, transfer: Transfer) -> None:
         """Remove the part."""
-        transfer.part.unlink(missing_ok=True)
+        with disk_errors(transfer.part):
+            transfer.part.unlink(missing_ok=True)
         self.count(-transfer.held, 0)
         transfer.held = 0
 

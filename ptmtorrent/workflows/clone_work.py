@@ -22,6 +22,7 @@ from ptmtorrent.model.manifest import encode_manifest
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.classes import RIGHTS, TEMPERS, PackClass
+from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.journal import LEASE_SECONDS, Journal, Run, Work
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.workflows.clone_manifest import assemble, class_of, new_capture, put_answers
@@ -228,7 +229,8 @@ class Worker:
         self.store.commit()
         for part in self._uncommitted:
             if not self.spool.holds(part):
-                part.unlink(missing_ok=True)
+                with disk_errors(part):
+                    part.unlink(missing_ok=True)
         self._uncommitted.clear()
         self._uncommitted_bytes = 0
 

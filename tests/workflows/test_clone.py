@@ -13,7 +13,7 @@ from ptmtorrent.demo.hub.faults import Faults, Quota
 from ptmtorrent.demo.package import Package, PackageFile, data_file, text_file
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
-from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreLocked, UsageError
+from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked, UsageError
 from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.lfs import Pointer, format_pointer, git_blob_id
 from ptmtorrent.hubs.session import Session
@@ -522,3 +522,13 @@ def test_listing_that_goes_round_in_circles_is_refused(run: Run, answer: str, mo
     with serving(reply) as peer, pytest.raises(HubError, match="listing"):
         run(peer)
     assert len(peer.asked) <= 10
+
+
+def test_spool_that_cannot_be_cleared_is_a_store_error(run: Run) -> None:
+    with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
+        run(hub)
+    in_the_way = run.home.spool / f"{hashlib.sha256(WEIGHTS).hexdigest()}.part"
+    in_the_way.mkdir()
+
+    with SampleHub([package("a/y", data_file("model.bin", WEIGHTS))]) as hub, pytest.raises(StoreError, match="part"):
+        run(hub)
