@@ -1,4 +1,6 @@
 import os
+import tracemalloc
+from contextlib import nullcontext
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
@@ -55,6 +57,24 @@ def test_a_path_that_could_lead_elsewhere_is_refused(path: str) -> None:
 @pytest.mark.parametrize("path", ["x" * 255, "a b/ç.json", "...", "..a", "a..", "-rf", "~", "ab:c"])
 def test_a_path_that_is_only_unusual_is_accepted(path: str) -> None:
     assert accepted(path)
+
+
+def test_deep_paths_take_little_memory() -> None:
+    deep = ["/".join([str(number), *["a"] * 2000]) for number in range(50)]
+    tracemalloc.start()
+    check_paths(deep)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "a-", "a "]), min_size=1, max_size=3), max_size=6))
+def test_paths_collide_when_one_is_another_or_a_folder_of_it(parts: list[list[str]]) -> None:
+    chosen = ["/".join(part) for part in parts]
+    folders = {"/".join(part[:depth]) for part in parts for depth in range(1, len(part))}
+    collide = len(set(chosen)) < len(chosen) or bool(folders & set(chosen))
+    with pytest.raises(IntegrityError) if collide else nullcontext():
+        check_paths(chosen)
 
 
 @pytest.mark.parametrize("pair", [("a", "a"), ("a", "a/b"), ("a/b/c", "a/b"), ("a/b/c", "a")])
