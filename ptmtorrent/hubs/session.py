@@ -40,13 +40,18 @@ def pause(seconds: float, stop: threading.Event) -> None:
 
 @dataclass
 class Session:
-    """The client, the budgets, and what time is. `stop` ends waits and downloads; a workflow puts its own there."""
+    """The client, the budgets, and what time is.
+
+    `stop` ends waits and downloads, and `on_wait` hears of the host and the seconds before a budget is waited for; a
+    workflow puts its own there.
+    """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
     monotonic: Callable[[], float] = time.monotonic
     clock: Clock = read_clock
     pause: Pause = pause
     stop: threading.Event = field(default_factory=threading.Event)
+    on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
 
     def __post_init__(self) -> None:
         self.governor = Governor(self.monotonic)
@@ -100,6 +105,7 @@ class Session:
     def _send(self, url: str, headers: Mapping[str, str], budget: str, what: str) -> Iterator[httpx2.Response]:
         host = urlsplit(url).netloc
         while seconds := self.governor.take(host, budget):
+            self.on_wait(host, seconds)
             self.pause(seconds, self.stop)
         with ExitStack() as stack:
             stack.enter_context(_transient(what))

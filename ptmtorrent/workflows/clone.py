@@ -29,6 +29,8 @@ from ptmtorrent.workflows.clone_plan import IsCaptured, announce, hub_threads, p
 from ptmtorrent.workflows.clone_spool import Spool
 from ptmtorrent.workflows.clone_work import Worker, this_process
 
+SAY_WAIT_SECONDS = 5.0
+
 
 class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to clone. Without any choice: every package of the hub. `jobs` downloads run at a time."""
@@ -111,7 +113,9 @@ class _Clone:
         self.clock, self.emit, self.stop = clock, emit, stop
         self.started = hub.session.monotonic()
         self.moved = 0
+        self.waiting_until = 0.0
         hub.session.stop = stop
+        hub.session.on_wait = self._say_wait
 
     def run(self) -> Summary:
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
@@ -185,6 +189,14 @@ class _Clone:
             worker.work(self.stop)
         meter.finish()
         self.journal.set_state(run.id, "finished")
+
+    def _say_wait(self, host: str, seconds: float) -> None:
+        """Say once for all threads why nothing seems to happen."""
+        until = self.hub.session.monotonic() + seconds
+        if seconds < SAY_WAIT_SECONDS or until < self.waiting_until + SAY_WAIT_SECONDS:
+            return
+        self.waiting_until = until
+        self.emit(Note(message=f"`{host}` takes no more requests for {seconds:.0f} seconds; waiting until it does"))
 
     def _report(self, reading: Reading) -> None:
         self.emit(

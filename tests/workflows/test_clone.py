@@ -266,6 +266,8 @@ def test_quota_is_kept_without_one_refusal(run: Run) -> None:
     assert summary.failed == 0
     assert statuses == {200}
     assert run.time.waits
+    waits = [event.message for event in run.events if isinstance(event, Note) and "no more requests" in event.message]
+    assert 1 <= len(waits) <= len(run.time.waits)
 
 
 def test_packages_are_worked_in_order_of_popularity(run: Run) -> None:
