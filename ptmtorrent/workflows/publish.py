@@ -14,16 +14,17 @@ import msgspec
 from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, read_clock, spell
-from ptmtorrent.model.records import Emit, Note, PlanMade, Progress, Result, Summary
+from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter, Reading
+from ptmtorrent.progress import Meter
 from ptmtorrent.store import durable
 from ptmtorrent.trust.listings import release_path, signature_path
+from ptmtorrent.workflows.metering import new_meter
 from ptmtorrent.workflows.publish_metadata import POINTER, Pointed, check_same_channel, read_optional, read_pointed
-from ptmtorrent.workflows.release_history import read_release
-from ptmtorrent.workflows.release_volumes import read_volume_packs
+from ptmtorrent.workflows.release.history import read_release
+from ptmtorrent.workflows.release.volumes import read_volume_packs
 
 MINISIGN_KEY = "keys/minisign.pub"
 EXPIRES_SOON = timedelta(days=7)
@@ -66,7 +67,9 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     emit(_plan(source, to, release, items))
     if dry_run:
         return _summary(release, 0, started, clock)
-    moved = _put(source, to, items, _meter(items, emit, clock))
+    total = sum(item.size for item in items)
+    meter = new_meter("publish", emit, lambda: clock().timestamp(), bytes_total=total)
+    moved = _put(source, to, items, meter)
     turned = read_optional(to / POINTER) != pointed.pointer
     if turned:
         durable.write_file(to / POINTER, pointed.pointer)
@@ -164,23 +167,6 @@ def _plan(source: Path, to: Path, release: Release, items: list[_Item]) -> PlanM
         requests=0,
         disk=bytes_to_move,
     )
-
-
-def _meter(items: list[_Item], emit: Emit, clock: Clock) -> Meter:
-    def report(reading: Reading) -> None:
-        emit(
-            Progress(
-                step="publish",
-                bytes=reading.bytes,
-                bytes_total=reading.bytes_total,
-                packages=0,
-                packages_total=None,
-                bytes_per_second=reading.bytes_per_second,
-                eta_seconds=reading.eta_seconds,
-            )
-        )
-
-    return Meter(report, lambda: clock().timestamp(), bytes_total=sum(item.size for item in items))
 
 
 def _warn_of_missing(to: Path, pointed: Pointed, emit: Emit) -> None:

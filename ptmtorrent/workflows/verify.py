@@ -14,13 +14,14 @@ from threading import Event
 from blake3 import blake3
 
 from ptmtorrent.errors import Interrupted, NotFound, StoreError
-from ptmtorrent.model.records import Emit, Progress, Result, Summary
+from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter, Reading
+from ptmtorrent.progress import Meter
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.ledger import LaidOut, Ledger
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.fetch.assembling import same_file
+from ptmtorrent.workflows.metering import new_meter
 
 
 def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> Summary:
@@ -37,7 +38,13 @@ def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> 
     if not files and target is not None:
         raise NotFound(f"nothing was laid out at `{target}` from this home", hint="see what was: ptmtorrent verify")
     files.sort(key=lambda file: (file.package, file.path))
-    meter = _meter(emit, bytes_total=sum(file.size for file in files), packages_total=len({f.package for f in files}))
+    meter = new_meter(
+        "verify",
+        emit,
+        time.monotonic,
+        bytes_total=sum(file.size for file in files),
+        packages_total=len({f.package for f in files}),
+    )
     failed = 0
     for package, laid_out in groupby(files, key=lambda file: file.package):
         damaged = [file.path for file in laid_out if not _is_whole(file, meter, stop)]
@@ -61,7 +68,13 @@ def verify_store(home: Home, *, emit: Emit, stop: Event) -> Summary:
         raise NotFound(f"there is no store in `{home.root}`", hint="a clone makes one: ptmtorrent clone --help")
     with Store.open(home.store) as store:
         packs = [(pack, store.pack_file(pack)) for pack in store.packs()]
-    meter = _meter(emit, bytes_total=sum(map(_size, (file for _, file in packs))), packages_total=len(packs))
+    meter = new_meter(
+        "verify",
+        emit,
+        time.monotonic,
+        bytes_total=sum(map(_size, (file for _, file in packs))),
+        packages_total=len(packs),
+    )
     failed = 0
     for pack, file in packs:
         _check_stop(stop)
@@ -94,13 +107,6 @@ def _record(name: str, damaged: Iterable[Path]) -> Result:
     if places:
         return Result(package=name, status="error", reason=f"not the bytes that were verified: {places}")
     return Result(package=name, status="ok", reason="every byte is right")
-
-
-def _meter(emit: Emit, *, bytes_total: int, packages_total: int) -> Meter:
-    def report(reading: Reading) -> None:
-        emit(Progress(step="verify", **vars(reading)))
-
-    return Meter(report, time.monotonic, bytes_total=bytes_total, packages_total=packages_total)
 
 
 def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:

@@ -503,7 +503,7 @@ def test_package_that_serves_wrong_bytes_for_a_hash_harms_no_other_that_has_it(r
 def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone_work.MAX_DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.work.MAX_DOCUMENT_BYTES", 2000)
     many = package("a/many", *(text_file(f"{number}.txt", f"{number}") for number in range(20)))
     with SampleHub([many, package("a/x")]) as hub:
         run(hub)
@@ -514,7 +514,7 @@ def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
 
 @pytest.mark.parametrize("answer", ["same", "alternating", "endless"])
 def test_listing_that_goes_round_in_circles_is_refused(run: Run, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone_listing.MAX_PAGES", 9)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.listing.MAX_PAGES", 9)
     turns = itertools.count()
 
     def reply(_: Asked) -> Reply:

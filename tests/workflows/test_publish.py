@@ -12,10 +12,10 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store import durable
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.workflows import release as release_workflow
 from ptmtorrent.workflows.publish import publish
 from ptmtorrent.workflows.release import release
-from ptmtorrent.workflows.release_volumes import read_volume_packs
+from ptmtorrent.workflows.release import running as release_workflow
+from ptmtorrent.workflows.release.volumes import read_volume_packs
 from tests.workflows.captured import START, Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")

@@ -22,9 +22,8 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import read_published
-from ptmtorrent.workflows import release as workflow
-from ptmtorrent.workflows import release_folder, release_index
-from ptmtorrent.workflows.release import release
+from ptmtorrent.workflows.release import folder, index, release
+from ptmtorrent.workflows.release import running as workflow
 from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")
@@ -415,7 +414,7 @@ def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(release_folder, step, crash)
+        patch.setattr(folder, step, crash)
         with pytest.raises(Crash):
             run(home, keys, SECOND)
     assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]
@@ -458,7 +457,7 @@ def test_many_packages_are_sharded_and_every_shard_is_sorted(
     made: tuple[Home, Keys, dict[str, Manifest]], scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, keys, _ = made
-    monkeypatch.setattr(release_index, "shard_bits_for", lambda _: 2)
+    monkeypatch.setattr(index, "shard_bits_for", lambda _: 2)
     with writing(home) as store:
         for number in range(12):
             capture(store, scratch, f"hf:many/{number:02}", {"config.json": b"{}"}, downloads=1)
@@ -480,7 +479,7 @@ def test_a_long_subset_is_split_into_files_in_pairs(
     made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home, keys, _ = made
-    monkeypatch.setattr(release_index, "SUBSET_FILE_ROWS", 1)
+    monkeypatch.setattr(index, "SUBSET_FILE_ROWS", 1)
 
     popular = run(home, keys).subset("popular")
 

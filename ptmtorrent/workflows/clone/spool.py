@@ -12,7 +12,7 @@ from blake3 import blake3
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
 from ptmtorrent.store.durable import disk_errors
-from ptmtorrent.workflows.clone_plan import PackagePlan
+from ptmtorrent.workflows.clone.plan import PackagePlan
 
 
 @dataclass(eq=False)

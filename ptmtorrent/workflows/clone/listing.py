@@ -13,7 +13,7 @@ from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.store.durable import disk_errors, ensure_dir, new_temporary, publish_file
 from ptmtorrent.store.journal import Journal, Run
-from ptmtorrent.workflows.clone_plan import check_stop
+from ptmtorrent.workflows.clone.plan import check_stop
 
 STALE = timedelta(days=1)
 """A listing that was not completed within a day is begun again: half of it is of another day."""

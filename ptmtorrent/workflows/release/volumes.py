@@ -12,7 +12,7 @@ from ptmtorrent.model.torrents import packs_in, torrent_v1, torrent_v2
 from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volumes
 from ptmtorrent.store import durable
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.release_index import write_listed
+from ptmtorrent.workflows.release.index import write_listed
 
 
 def write_volumes(

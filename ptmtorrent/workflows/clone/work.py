@@ -25,10 +25,10 @@ from ptmtorrent.store.classes import RIGHTS, TEMPERS, PackClass
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.journal import LEASE_SECONDS, Journal, Run, Work
 from ptmtorrent.store.store import Expected, Store, StoredFile
-from ptmtorrent.workflows.clone_manifest import assemble, class_of, new_capture, put_answers
-from ptmtorrent.workflows.clone_outcomes import Outcomes
-from ptmtorrent.workflows.clone_plan import COMMIT_BYTES, POLL_SECONDS, PackagePlan, check_stop, decode_plan
-from ptmtorrent.workflows.clone_spool import Spool, Transfer
+from ptmtorrent.workflows.clone.manifest import assemble, class_of, new_capture, put_answers
+from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.plan import COMMIT_BYTES, POLL_SECONDS, PackagePlan, check_stop, decode_plan
+from ptmtorrent.workflows.clone.spool import Spool, Transfer
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
 """What is wrong with a file at one package need not be wrong with the same bytes at another."""

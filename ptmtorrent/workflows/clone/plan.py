@@ -15,7 +15,7 @@ from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.records import Emit, PlanMade
 from ptmtorrent.store.journal import Journal, Run, Work
-from ptmtorrent.workflows.clone_outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
 COMMIT_BYTES = 64 << 20

@@ -15,7 +15,7 @@ from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.release_tally import Tallies
+from ptmtorrent.workflows.release.tally import Tallies
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,8 +18,8 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.listings import release_path
 from ptmtorrent.trust.publisher import publish_release_metadata
-from ptmtorrent.workflows.release_folder import Draft, write_folder
-from ptmtorrent.workflows.release_history import History, read_history, read_release
+from ptmtorrent.workflows.release.folder import Draft, write_folder
+from ptmtorrent.workflows.release.history import History, read_history, read_release
 
 
 def release(  # noqa: PLR0913  # what is released, from where, signed by whom, when, and who listens

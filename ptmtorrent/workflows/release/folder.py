@@ -4,7 +4,6 @@ All of it is durable below an unfinished name before one rename makes it `releas
 """
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,7 +15,7 @@ from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.records import Emit, Progress, Result
+from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.model.release import (
     MAX_RELEASE_BYTES,
     FileRef,
@@ -28,14 +27,14 @@ from ptmtorrent.model.release import (
     placement_root,
 )
 from ptmtorrent.model.subset import SubsetRule
-from ptmtorrent.progress import Meter, Reading
 from ptmtorrent.store import durable
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.release_history import RELEASES, UNFINISHED_PREFIX, History, release_folder
-from ptmtorrent.workflows.release_index import Pages, Rows, write_index, write_subset
-from ptmtorrent.workflows.release_members import Member, make_members, placement_rows
-from ptmtorrent.workflows.release_tally import Tallies, Tally
-from ptmtorrent.workflows.release_volumes import write_volumes
+from ptmtorrent.workflows.metering import new_meter
+from ptmtorrent.workflows.release.history import RELEASES, UNFINISHED_PREFIX, History, release_folder
+from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
+from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
+from ptmtorrent.workflows.release.tally import Tallies, Tally
+from ptmtorrent.workflows.release.volumes import write_volumes
 
 WRITTEN_BY = f"ptmtorrent {__version__}"
 
@@ -106,7 +105,7 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
         raise NotFound(
             "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    meter = Meter(_reporter(draft), lambda: draft.clock().timestamp(), packages_total=len(captures))
+    meter = new_meter("release", draft.emit, lambda: draft.clock().timestamp(), packages_total=len(captures))
     members: list[Member] = []
     for outcome in make_members(store, captures, tables, tallies):
         if isinstance(outcome, Result):
@@ -186,20 +185,3 @@ def _remove(folder: Path) -> None:
     with durable.disk_errors(folder):
         if folder.exists():
             shutil.rmtree(folder)
-
-
-def _reporter(draft: Draft) -> Callable[[Reading], None]:
-    def report(reading: Reading) -> None:
-        draft.emit(
-            Progress(
-                step="release",
-                bytes=reading.bytes,
-                bytes_total=reading.bytes_total,
-                packages=reading.packages,
-                packages_total=reading.packages_total,
-                bytes_per_second=reading.bytes_per_second,
-                eta_seconds=reading.eta_seconds,
-            )
-        )
-
-    return report

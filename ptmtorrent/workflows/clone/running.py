@@ -15,19 +15,19 @@ from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.records import Emit, Note, PlanMade, Progress, Summary
+from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter, Reading
 from ptmtorrent.store.durable import ensure_dir
 from ptmtorrent.store.journal import Journal, Run
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone_listing import find_run, freeze, list_packages
-from ptmtorrent.workflows.clone_manifest import POPULAR_DOWNLOADS
-from ptmtorrent.workflows.clone_outcomes import Outcomes
-from ptmtorrent.workflows.clone_plan import IsCaptured, announce, hub_threads, plan_packages
-from ptmtorrent.workflows.clone_spool import Spool
-from ptmtorrent.workflows.clone_work import Worker, this_process
+from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
+from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
+from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.plan import IsCaptured, announce, hub_threads, plan_packages
+from ptmtorrent.workflows.clone.spool import Spool
+from ptmtorrent.workflows.clone.work import Worker, this_process
+from ptmtorrent.workflows.metering import new_meter
 
 SAY_WAIT_SECONDS = 5.0
 
@@ -174,7 +174,8 @@ class _Clone:
 
     def _work(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
         ensure_dir(self.home.spool)
-        meter = Meter(self._report, self.hub.session.monotonic, bytes_total=made.bytes, packages_total=made.packages)
+        monotonic = self.hub.session.monotonic
+        meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
 
         lock = threading.Lock()
 
@@ -197,19 +198,6 @@ class _Clone:
             return
         self.waiting_until = until
         self.emit(Note(message=f"`{host}` takes no more requests for {seconds:.0f} seconds; waiting until it does"))
-
-    def _report(self, reading: Reading) -> None:
-        self.emit(
-            Progress(
-                step="clone",
-                bytes=reading.bytes,
-                bytes_total=reading.bytes_total,
-                packages=reading.packages,
-                packages_total=reading.packages_total,
-                bytes_per_second=reading.bytes_per_second,
-                eta_seconds=reading.eta_seconds,
-            )
-        )
 
     def _summary(self, run: Run) -> Summary:
         failed = self.journal.tally(run.id, "error", "impossible").packages

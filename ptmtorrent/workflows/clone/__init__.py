@@ -1,0 +1,5 @@
+"""Clone: from a hub's listing to snapshots in the store."""
+
+from ptmtorrent.workflows.clone.running import CloneRequest, clone
+
+__all__ = ["CloneRequest", "clone"]
