@@ -24,8 +24,11 @@ from ptmtorrent.store.durable import disk_error, ensure_dir
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent_session import CHECKING, Address, Part, TorrentSession, file_bytes, listen_on
 
-WINDOW_BYTES = 1 << 30
-"""The first packs still out, up to this many bytes, are asked for first, so that they can be decoded and dropped."""
+WINDOW_BYTES = 512 << 20
+"""Only so much is asked for at a time: what came is decoded and dropped before the disk holds more."""
+
+STALL_SECONDS = 1.0
+"""A window whose packs nobody seems to have is widened by another one for every such silence."""
 
 MAX_WRONG_PIECES = 64
 """More wrong pieces than this and the swarm is given up: it is hostile, or what it seeds is damaged."""
@@ -37,8 +40,7 @@ DESERTED_SECONDS = 1.0
 """How long to listen on once every source is banned: what they sent is still being hashed."""
 
 _BANNED = "banned"
-_SOON = 7
-_LATER = 1
+_WANTED = 4
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,19 +99,17 @@ class Download:
     ) -> None:
         """Join the swarm of `volume` for the packs of `requests`, asking for none of the others."""
         ensure_dir(self._staging)
-        wanted = {request.pack for request in requests}
-        priorities = [_LATER if pack in wanted else 0 for pack, _ in volume.packs]
         part = Part(
             torrent=volume.torrent,
             folder=self._staging,
-            priorities=priorities,
+            priorities=[0] * len(volume.packs),
             trackers=trackers,
             web_seeds=web_seeds,
         )
         handle = self._session.add(part)
         self._joined.append(_Joined(volume, handle, requests))
         self._tried.update(dict.fromkeys(web_seeds, ""))
-        self._hurry()
+        self._ask()
 
     def connect(self, peers: Sequence[Address]) -> None:
         """Dial `peers` for every volume; a name that does not resolve is remembered for the error."""
@@ -135,6 +135,8 @@ class Download:
             self._hear(POLL_SECONDS)
             for joined in self._joined:
                 yield from self._finished(joined, stop)
+            if self.quiet_seconds > STALL_SECONDS:
+                self._ask()
             if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES or self._deserted():
                 yield from self._give_up()
 
@@ -159,7 +161,7 @@ class Download:
                 temporary=True,
             )
             self._heard = self._monotonic()
-        self._hurry()
+        self._ask()
 
     def _flush(self, joined: _Joined, stop: Event) -> bool:
         """Wait until everything hashed so far is in its file; tell whether it is."""
@@ -179,15 +181,16 @@ class Download:
         self._attributed += share
         return share
 
-    def _hurry(self) -> None:
-        """Raise the priority of the first packs still out, up to the window."""
+    def _ask(self) -> None:
+        """Ask for the first packs still out, up to the window."""
+        window = WINDOW_BYTES * (1 + int(self.quiet_seconds / STALL_SECONDS))
         open_bytes = sum(
             request.size for joined in self._joined for row, request in joined.out.items() if row not in joined.later
         )
         for joined in self._joined:
-            while joined.later and open_bytes < WINDOW_BYTES:
+            while joined.later and open_bytes < window:
                 row = joined.later.pop(0)
-                joined.handle.file_priority(row, _SOON)
+                joined.handle.file_priority(row, _WANTED)
                 open_bytes += joined.out[row].size if row in joined.out else 0
 
     def _hear(self, seconds: float) -> list[lt.torrent_handle]:

@@ -81,6 +81,8 @@ _LEECHER: dict[str, Any] = {
     "urlseed_max_request_bytes": 4 * _MIB,
     "max_web_seed_connections": 2,
     "ban_web_seeds": True,
+    # A full window is not the end: whoever has the rest is needed again as soon as the caller took some of it.
+    "close_redundant_connections": False,
     "min_reconnect_time": 2,
     "max_failcount": 10,
 }

@@ -4,7 +4,9 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +17,7 @@ from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import PIECE_BYTES, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.transports import torrent_download
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent import TorrentTransport
 from ptmtorrent.transports.torrent_download import Download, Volume
@@ -82,6 +85,34 @@ def test_a_pack_is_all_on_disk_when_it_is_delivered(shared: Shared, good: Addres
         assert blake3(outcome.path.read_bytes()).hexdigest() == outcome.request.pack
         assert (outcome.start, outcome.extent.offset, outcome.extent.length) == (0, 0, outcome.request.size)
         assert outcome.temporary
+
+
+def test_no_more_than_the_window_is_staged_before_it_is_taken(
+    shared: Shared, good: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torrent_download, "WINDOW_BYTES", 2 * PIECE_BYTES)
+    largest_first = sorted(shared.packs, key=lambda pack: -pack.size)
+    outcomes = TorrentTransport([shared.v1], [good]).deliver(requests_of(tuple(largest_first)), tmp_path, Event())
+
+    first = next(outcomes)
+    for _ in range(20):
+        assert files_below(tmp_path) == {pack_path(first.request.pack)}
+        time.sleep(0.05)
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+
+
+def test_a_window_that_nobody_can_fill_is_widened(
+    copy: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torrent_download, "WINDOW_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(torrent_download, "STALL_SECONDS", 0.2)
+    copy.path(copy.packs[0]).unlink()
+    with seeder(copy, verified=False) as (address, _):
+        transport = TorrentTransport([copy.v1], [address], patience_seconds=3)
+        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+
+    failed = [outcome.request.pack for outcome in outcomes if isinstance(outcome, Failed)]
+    assert failed == [copy.packs[0].pack]
 
 
 def test_what_is_in_staging_is_hashed_and_not_fetched_again(shared: Shared, good: Address, tmp_path: Path) -> None:
@@ -258,7 +289,8 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
     first = tmp_path / "first"
     both_came, stop = Event(), Event()
 
-    with seeder(without) as (address, _), TorrentSession("loopback", LOOPBACK, seeding=False) as session:
+    with TorrentSession("loopback", LOOPBACK, seeding=False) as session, ExitStack() as offered:
+        address, _ = offered.enter_context(seeder(without))
         port = session.port()
 
         def fetch_and_drop() -> None:
@@ -276,6 +308,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
         thread.start()
         try:
             assert both_came.wait(30)
+            offered.close()  # or the second downloader hears of it
             transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=3)
             outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Event()))
         finally:
