@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.store.durable import ensure_dir, publish_file, write_file
 from ptmtorrent.store.store import Store
 from tests.store.samples import META, WEIGHTS, add_bytes, add_package, name_of, random_bytes, sha256_oid, writing
 
@@ -114,3 +115,22 @@ def test_the_simulated_power_cut_does_lose_what_was_not_synced(disk: Disk) -> No
         disk.cut_power()
     with mounted(disk):
         assert [path.name for path in disk.path.iterdir() if path.name != "lost+found"] == ["synced"]
+
+
+def test_a_file_that_was_written_is_there_after_a_power_cut(disk: Disk) -> None:
+    with mounted(disk) as root:
+        write_file(root / "metadata" / "timestamp.json", b"old")
+        write_file(root / "metadata" / "timestamp.json", b"new")
+        disk.cut_power()
+    with mounted(disk) as root:
+        assert (root / "metadata" / "timestamp.json").read_bytes() == b"new"
+
+
+def test_a_file_that_was_published_has_its_name_after_a_power_cut(disk: Disk) -> None:
+    with mounted(disk) as root:
+        ensure_dir(root / "packs")
+        (root / "part").write_bytes(b"pack")
+        publish_file(root / "part", root / "packs" / "pack")
+        disk.cut_power()
+    with mounted(disk) as root:
+        assert (root / "packs" / "pack").read_bytes() == b"pack"
