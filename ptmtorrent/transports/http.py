@@ -16,7 +16,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportErr
 from ptmtorrent.http import ours
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
-from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 from ptmtorrent.transports.readers import (
     CHUNK_BYTES,
     OK,
@@ -32,9 +32,6 @@ from ptmtorrent.transports.readers import (
 from ptmtorrent.transports.staging import StagingFile, staging_path
 
 CONNECTIONS = 4
-AHEAD_BYTES = 512 << 20
-"""No more than this is staged before the caller has taken it, so that a fetch never needs the disk twice."""
-
 LEAVE_SECONDS = 1.0
 LOOK_SECONDS = 0.2
 """How often a wait for the next extent looks whether the user asked to stop."""
@@ -211,7 +208,7 @@ class _Lanes:
             if job is None:
                 return None
             length = job[1].length
-            self._room.wait_for(lambda: self._halted() or not self._ahead or self._ahead + length <= AHEAD_BYTES)
+            self._room.wait_for(lambda: self._halted() or not self._ahead or self._ahead + length <= WINDOW_BYTES)
             self._ahead += length
             return None if self._halted() else job
 

@@ -15,6 +15,9 @@ import msgspec
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.plan import Extent, PackRequest
 
+WINDOW_BYTES = 512 << 20
+"""A transport stages no more than this, and one pack, before the caller has taken it: no fetch needs the disk twice."""
+
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
     """An extent of a pack, readable now at `path` from byte `start` on; `moved` bytes crossed the transport for it.
@@ -87,9 +90,17 @@ class PackTransport(Protocol):
 
 
 class Swarm(PackTransport, Protocol):
-    """A transport whose peers may fall silent: `quiet_seconds` counts since they last sent payload."""
+    """A transport whose peers may fall silent: `quiet_seconds` counts since they last sent payload.
+
+    What came of packs that did not come whole is in `partial` once `deliver` has ended.
+    """
 
     @property
     def quiet_seconds(self) -> float:
         """Seconds since payload last came, or since the first was asked for."""
+        ...
+
+    @property
+    def partial(self) -> Sequence[Delivered]:
+        """Extents whose every piece was hashed, of packs that did not come whole; their files stay in staging."""
         ...

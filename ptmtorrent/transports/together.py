@@ -1,7 +1,8 @@
 """A swarm and a web server at once (`--transport auto`, DESIGN section 7).
 
 Packs wanted whole are left to the swarm, parts of packs come from the server at once. When no payload came from peers
-for five seconds, the server takes what is left; the swarm is stopped first, so that nothing is fetched twice.
+for five seconds, the server takes what is left; the swarm is stopped first, and the server fills the holes of the packs
+that it began, so that nothing is fetched twice.
 """
 
 import contextlib
@@ -12,11 +13,12 @@ from threading import Event, Thread
 
 from ptmtorrent.errors import Interrupted, TransportError
 from ptmtorrent.model.plan import PackRequest
+from ptmtorrent.transports.filling import Filling
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm
 
 QUIET_SECONDS = 5.0
 LOOK_SECONDS = 0.1
-AHEAD_OUTCOMES = 2
+AHEAD_OUTCOMES = 1
 
 Outcome = Delivered | Failed
 
@@ -35,6 +37,7 @@ class Together:
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         whole = {request.pack: request for request in requests if request.whole}
+        filling = Filling({}, [])
         done: _Done = queue.Queue(AHEAD_OUTCOMES)
         with contextlib.ExitStack() as stack:
 
@@ -48,9 +51,12 @@ class Together:
                 if outcome is None:
                     running.discard(side)
                     if side is swarm and whole and not stop.is_set():
-                        running.add(begin(self._server, list(whole.values())))
+                        yield from self._swarm.partial
+                        filling = Filling(whole, self._swarm.partial)
+                        running.add(begin(self._server, filling.requests))
                 elif side is not swarm:
-                    yield outcome
+                    if (filled := filling.take(outcome)) is not None:
+                        yield filled
                 elif isinstance(outcome, Delivered):
                     whole.pop(outcome.request.pack, None)
                     yield outcome

@@ -67,6 +67,12 @@ class TorrentTransport:
         self._patience_seconds = patience_seconds
         self._monotonic = monotonic
         self._download: Download | None = None
+        self._partial: list[Delivered] = []
+
+    @property
+    def partial(self) -> Sequence[Delivered]:
+        """What came of packs that the last `deliver` could not bring whole; see `Swarm.partial`."""
+        return self._partial
 
     @property
     def quiet_seconds(self) -> float:
@@ -88,6 +94,7 @@ class TorrentTransport:
             StoreError: `staging` cannot be written; `NoSpace` when its disk is full.
         """
         wanted, unlisted = self._share_out(requests)
+        self._partial = []
         yield from unlisted
         failures: list[Failed] = []
         polluted = False
@@ -128,6 +135,7 @@ class TorrentTransport:
                     self._download.join(volume, mine, trackers=sources.trackers, web_seeds=sources.seeds)
                 self._download.connect(sources.peers)
                 yield from self._download.run(stop, self._patience_seconds)
+                self._partial = self._download.partial()
             finally:
                 self._download = None
 

@@ -9,7 +9,7 @@ import socket
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from threading import Event
 
@@ -21,11 +21,8 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store.durable import disk_error, ensure_dir
-from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 from ptmtorrent.transports.torrent_session import CHECKING, Address, Part, TorrentSession, file_bytes, listen_on
-
-WINDOW_BYTES = 512 << 20
-"""Only so much is asked for at a time: what came is decoded and dropped before the disk holds more."""
 
 STALL_SECONDS = 1.0
 """A window whose packs nobody seems to have is widened by another one for every such silence."""
@@ -59,11 +56,22 @@ class _Joined:
         self.handle = handle
         self.out = {row[request.pack]: request for request in requests}
         self.later = list(self.out)
+        self.given_up: dict[int, PackRequest] = {}
         self.resumed: list[int] | None = None
         self._ends = list(accumulate(size // PIECE_BYTES for _, size in volume.packs))
 
     def pack_of_piece(self, piece: int) -> PackId:
         return self.volume.packs[bisect_right(self._ends, piece)][0]
+
+    def runs(self, row: int, have: Sequence[bool]) -> Iterator[Extent]:
+        """Yield the runs of pieces that are here of the pack in `row`."""
+        first = self._ends[row - 1] if row else 0
+        start = first
+        for is_here, pieces in groupby(have[first : self._ends[row]]):
+            count = sum(1 for _ in pieces)
+            if is_here:
+                yield Extent(offset=(start - first) * PIECE_BYTES, length=count * PIECE_BYTES)
+            start += count
 
 
 class Download:
@@ -139,6 +147,35 @@ class Download:
                 self._ask()
             if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES or self._deserted():
                 yield from self._give_up()
+
+    def partial(self) -> list[Delivered]:
+        """Return what is here of packs that did not come whole, by runs of pieces, each hashed and in its file.
+
+        Raises:
+            TransportError: staging takes no writes.
+        """
+        found: list[Delivered] = []
+        for joined in self._joined:
+            left = {**joined.out, **joined.given_up}
+            if not left or joined.handle.status(0).state in CHECKING:
+                continue
+            self._flush(joined, Event())
+            have = joined.handle.status(lt.status_flags_t.query_pieces).pieces
+            found += [self._delivered(left[row], run) for row in left for run in joined.runs(row, have)]
+        return found
+
+    def _delivered(self, request: PackRequest, run: Extent) -> Delivered:
+        moved = min(run.length, self._session.payload().received - self._attributed)
+        self._attributed += moved
+        return Delivered(
+            request=request,
+            extent=run,
+            path=self._staging / pack_path(request.pack),
+            start=run.offset,
+            moved=moved,
+            source="torrent",
+            temporary=False,
+        )
 
     def _finished(self, joined: _Joined, stop: Event) -> Iterator[Delivered]:
         if not joined.out or joined.handle.status(0).state in CHECKING:
@@ -247,6 +284,7 @@ class Download:
         for joined in self._joined:
             for request in joined.out.values():
                 yield Failed(request=request, extent=_whole(request), source="torrent", error=self._why(request.pack))
+            joined.given_up.update(joined.out)
             joined.out.clear()
 
     def _why(self, pack: PackId) -> PtmError:

@@ -68,6 +68,32 @@ def seeder(shared: Shared, *, verified: bool = True, bytes_per_second: int = 0) 
         yield ("127.0.0.1", port), offering
 
 
+@contextmanager
+def dying_seeder(channel: Path, *, after: int, bytes_per_second: int = 40 << 20) -> Iterator[Address]:
+    """Seed all torrents of `channel` until `after` bytes were sent, then vanish."""
+    ready, leave, ports = Event(), Event(), []
+
+    def run() -> None:
+        with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
+            ports.append(session.port())
+            offering = Seeder(session, channel)
+            for path in channel.glob("torrents/*.torrent"):
+                offer = offering.offer(path.read_bytes(), name=path.name, verified=True)
+                offer.handle.set_upload_limit(bytes_per_second)
+            ready.set()
+            while offering.payload().sent < after and not leave.is_set():
+                offering.attend(0.02)
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield "127.0.0.1", ports[0]
+    finally:
+        leave.set()
+        thread.join(30)
+
+
 def write_release(shared: Shared, name: str = "2026.11") -> None:
     """Write the two torrents, and a release that lists them and nothing else that is there."""
     (plan,) = plan_volumes(shared.packs, [])

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
-from ptmtorrent.model.plan import PackRequest
+from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.together import Together
 from tests.transports.requests import parts, whole, write_pack
@@ -59,8 +60,9 @@ class SilentSwarm:
     name = "torrent"
     whole_packs = True
 
-    def __init__(self, quiet_seconds: float) -> None:
+    def __init__(self, quiet_seconds: float, partial: Sequence[Delivered] = ()) -> None:
         self.quiet_seconds = quiet_seconds
+        self.partial = partial
         self.stopped = Event()
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
@@ -73,11 +75,25 @@ class BusySwarm(Scripted):
     """A swarm that always has something to send."""
 
     quiet_seconds = 0.0
+    partial = ()
 
 
 @pytest.fixture
 def requests(tmp_path: Path) -> list[PackRequest]:
     return [whole(*write_pack(tmp_path, 5000, seed)) for seed in range(3)]
+
+
+def begun(folder: Path) -> tuple[PackRequest, Delivered, bytes]:
+    """A pack of which a swarm brought all but the ends: its request, what came, and its bytes."""
+    pack, data = write_pack(folder, 5000)
+    request = whole(pack, data)
+    path = folder / "begun"
+    path.write_bytes(bytes(500) + data[500:3500] + bytes(1500))
+    extent = Extent(offset=500, length=3000)
+    came = Delivered(
+        request=request, extent=extent, path=path, start=500, moved=3000, source="torrent", temporary=False
+    )
+    return request, came, data
 
 
 def sources_of(outcomes: Sequence[Delivered | Failed]) -> dict[str, str]:
@@ -192,6 +208,26 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
     outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Event()))
     assert set(sources_of(outcomes).values()) == {"http"}
     assert len(outcomes) == 3
+
+
+def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path) -> None:
+    request, came, data = begun(tmp_path)
+    swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
+    outcomes = list(Together(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Event()))
+    assert outcomes[0] == came
+    [filled] = [outcome for outcome in outcomes[1:] if isinstance(outcome, Delivered)]
+    assert (filled.request, filled.extent, filled.moved) == (request, request.extents[0], 2000)
+    assert filled.path.read_bytes() == data
+
+
+def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> None:
+    request, came, _ = begun(tmp_path)
+    swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
+    outcomes = list(Together(swarm, Scripted("http")).deliver([request], tmp_path, Event()))
+    assert outcomes[0] == came
+    [failed] = outcomes[1:]
+    assert isinstance(failed, Failed)
+    assert (failed.request, failed.extent) == (request, request.extents[0])
 
 
 def test_the_server_does_not_take_over_while_payload_comes(requests: list[PackRequest], tmp_path: Path) -> None:

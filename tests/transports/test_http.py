@@ -137,7 +137,7 @@ def test_a_server_that_is_not_there_fails_every_extent(client: httpx2.Client, tm
 def test_nobody_runs_far_ahead_of_who_takes(
     server: StaticServer, client: httpx2.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "AHEAD_BYTES", 2 * PIECE)
+    monkeypatch.setattr(http, "WINDOW_BYTES", 2 * PIECE)
     packs = [write_pack(server.folder, PIECE, seed) for seed in range(8)]
     most = 0
     staging = tmp_path / "staging"

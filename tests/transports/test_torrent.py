@@ -24,6 +24,7 @@ from ptmtorrent.transports.torrent_download import Download, Volume
 from ptmtorrent.transports.torrent_session import Address, TorrentSession
 from tests.simulators.packs import request_of
 from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
+from tests.transports.requests import read_delivered
 
 NOBODY = 5.0
 NO_HOST = "h" * 64  # too long for a name: no resolver is asked
@@ -99,6 +100,30 @@ def test_no_more_than_the_window_is_staged_before_it_is_taken(
         assert files_below(tmp_path) == {pack_path(first.request.pack)}
         time.sleep(0.05)
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+
+
+def test_what_came_of_a_pack_when_it_is_stopped_is_told(shared: Shared, tmp_path: Path) -> None:
+    pack = max(shared.packs, key=lambda pack: pack.size)
+    stop = Event()
+    with seeder(shared, bytes_per_second=8 << 20) as (address, offering):
+        transport = TorrentTransport([shared.v1], [address], patience_seconds=NOBODY)
+
+        def stop_late() -> None:
+            while offering.payload().sent < 3 * PIECE_BYTES:
+                time.sleep(0.02)
+            stop.set()
+
+        watch = threading.Thread(target=stop_late)
+        watch.start()
+        assert list(transport.deliver([request_of(pack)], tmp_path, stop)) == []
+        watch.join()
+
+    data = shared.path(pack).read_bytes()
+    assert transport.partial
+    for part in transport.partial:
+        assert part.extent.length % PIECE_BYTES == 0
+        assert read_delivered(part) == data[part.extent.offset : part.extent.end]
+    assert sum(part.moved for part in transport.partial) >= sum(part.extent.length for part in transport.partial)
 
 
 def test_a_window_that_nobody_can_fill_is_widened(

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import NoSource
+from ptmtorrent.model.records import Event as Record
+from ptmtorrent.model.records import PlanMade
 from ptmtorrent.paths import Home
 from ptmtorrent.transports import together, torrent
 from ptmtorrent.workflows.fetch import FetchRequest
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.nginx import free_port
 from tests.simulators.static_server import serve
-from tests.simulators.swarm import seeding
+from tests.simulators.swarm import dying_seeder, seeding
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,40 @@ def test_auto_takes_packs_from_the_swarm_and_fragments_from_the_server(
     check_laid_out(tmp_path / "out", made.packages)
     assert set(summary.sources) == {"torrent", server.url}
     assert summary.sources[server.url] < 4 << 20
+
+
+def test_auto_uses_what_came_from_a_swarm_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "QUIET_SECONDS", 3.0)
+    weights = random.Random(2).randbytes(60_000_000)
+    made = make_channel(tmp_path, {"hf:org/large": {"weights.bin": weights}})
+    home = Home(tmp_path / "user")
+    with serve(made.folder) as server, dying_seeder(made.folder, after=30_000_000) as peer:
+        made.trusted_by(home, server.url)
+        heard = Heard()
+        summary = fetch_from(
+            server.url, home, FetchRequest(subset="all", to=tmp_path / "out", peers=(peer,)), emit=heard
+        )
+    check_laid_out(tmp_path / "out", made.packages)
+    assert set(summary.sources) == {"torrent", server.url}
+    assert summary.sources[server.url] < 45_000_000
+    assert summary.bytes_moved < heard.plan.bytes_to_move + (24 << 20)
+    assert {path.name for path in home.incoming.rglob("*") if path.is_file()} == {"lock"}
+
+
+def test_auto_asks_the_swarm_for_fragments_that_the_server_cannot_send(
+    made: Made, peer: tuple[str, int], home: Home, tmp_path: Path
+) -> None:
+    with serve(made.folder) as server:
+        made.trusted_by(home, server.url)
+
+        def die_once_planned(record: Record) -> None:
+            if isinstance(record, PlanMade):
+                server.lie = "gone"
+
+        request = FetchRequest(subset="all", only=("config",), to=tmp_path / "out", peers=(peer,))
+        summary = fetch_from(server.url, home, request, emit=die_once_planned)
+    assert (tmp_path / "out" / "hf" / "org" / "large" / "config.json").read_bytes() == b"{}" * 50
+    assert set(summary.sources) == {"torrent"}
 
 
 def test_auto_leaves_a_swarm_that_stays_silent(

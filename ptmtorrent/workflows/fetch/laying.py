@@ -60,10 +60,9 @@ class Laying:
 
     def plan(self, sources: Sources) -> tuple[Plan, Room]:
         """Return what must be moved, and the room that takes."""
-        whole = sources.whole_packs or self._keep
-        plan = plan_moves(missing_objects(self._wanted), self._stock.has, whole_packs=whole)
+        plan = plan_moves(missing_objects(self._wanted), self._stock.has, whole_packs=sources.whole_packs)
         plan = resume_extents(plan, staged_extents(self._home.incoming))
-        return plan, room_needed(self._wanted, plan, staged=sources.staged, keep=self._keep)
+        return plan, room_needed(self._wanted, plan, staged=sources.staged, keep=sources.keeps_packs)
 
     def lay_out(self, plan: Plan, room: Room, sources: Sources) -> Counter[str]:
         """Do it; return the bytes moved, by source. What could not be had is in the records.

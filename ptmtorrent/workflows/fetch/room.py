@@ -13,11 +13,14 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.locks import LOCK_NAME
+from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.transports.staging import staged_extents, staging_path
 from ptmtorrent.workflows.fetch.wanted import Wanted
 
-STAGED_BYTES = 1 << 30
-"""Packs waiting to be decoded take about this much at most; each is removed once it is decoded."""
+STAGED_BYTES = 2 * WINDOW_BYTES
+STAGED_PACKS = 4
+"""Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
+window that it may exceed by one pack, one may wait between two threads, and one is being decoded."""
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +38,9 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 def room_needed(wanted: Wanted, plan: Plan, *, staged: bool, keep: bool) -> Room:
     """Return the most that laying out takes at once. `staged` is false when packs are read in place."""
     files = sum(file.size - file.allocated for file in wanted.unfinished)
-    most = plan.bytes_to_move if keep else STAGED_BYTES + max((request.bytes for request in plan.requests), default=0)
+    most = (
+        plan.bytes_to_move if keep else STAGED_BYTES + STAGED_PACKS * max((r.bytes for r in plan.requests), default=0)
+    )
     return Room(files=files, staged=min(plan.bytes_to_move, most) if staged or keep else 0)
 
 

@@ -77,7 +77,9 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             records.refuse(refused)
         keep = request.keep_packs and not request.dry_run
         laying = stack.enter_context(Laying(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
-        sources = find_sources(request.transport, request.peers, channel, stack, records.counted)
+        sources = find_sources(
+            request.transport, request.peers, channel, stack, records.counted, keeps_packs=request.keep_packs
+        )
         plan, room = laying.plan(sources)
         emit(_plan_made(wanted, plan, room))
         moved = Counter[str]() if request.dry_run else laying.lay_out(plan, room, sources)

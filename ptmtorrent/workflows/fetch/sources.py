@@ -19,7 +19,10 @@ Address = tuple[str, int]
 
 
 class Sources:
-    """The sources of one run: a folder, a swarm, a server; any of them may be missing."""
+    """The sources of one run: a folder, a swarm, a server; any of them may be missing.
+
+    With `keeps_packs` packs are to be kept, so only whole ones are asked for.
+    """
 
     def __init__(
         self,
@@ -27,15 +30,17 @@ class Sources:
         here: PackTransport | None = None,
         swarm: Swarm | None = None,
         server: PackTransport | None = None,
+        keeps_packs: bool = False,
     ) -> None:
+        self.keeps_packs = keeps_packs
         self._here = here
         self._swarm = swarm
         self._server = server
 
     @property
     def whole_packs(self) -> bool:
-        """Can only whole packs be asked for?"""
-        return self._swarm is not None and self._here is None and self._server is None
+        """Are only whole packs asked for?"""
+        return self.keeps_packs or (self._swarm is not None and self._here is None and self._server is None)
 
     @property
     def staged(self) -> bool:
@@ -53,16 +58,19 @@ class Sources:
         swarm = None if swarm and swarm.name in blamed else swarm
         server = None if server and server.name in blamed else server
         both = Together(swarm, server) if swarm and server else None
-        stages = [stage for stage in (here, both or swarm or server) if stage]
+        # After both of them the swarm is asked once more, for what the server could not send.
+        stages = [stage for stage in ((here, both, swarm) if both else (here, swarm, server)) if stage]
         return Chain(stages) if stages else None
 
 
-def find_sources(
+def find_sources(  # noqa: PLR0913  # what the request says, and what they are used with
     transport: TransportName,
     peers: Sequence[Address],
     channel: OpenChannel,
     stack: ExitStack,
     counted: Callable[[int], None],
+    *,
+    keeps_packs: bool = False,
 ) -> Sources:
     """Return the sources that `transport` names; what must be closed is left to `stack`.
 
@@ -84,6 +92,7 @@ def find_sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
         swarm=_swarm(channel, peers) if swarm else None,
         server=_server(channel, stack, counted) if is_server and transport in {"auto", "http"} else None,
+        keeps_packs=keeps_packs,
     )
 
 
