@@ -202,6 +202,14 @@ def test_what_is_in_the_home_s_store_is_not_moved(made: Made, tmp_path: Path) ->
     assert summary.bytes_moved == 0
 
 
+def test_a_dry_run_plans_whole_packs_when_they_are_to_be_kept(made: Made, home: Home, tmp_path: Path) -> None:
+    heard = Heard()
+    request = FetchRequest(packages=("hf:org/base",), to=tmp_path / "out", keep_packs=True, dry_run=True)
+    fetch_from(made.folder, home, request, emit=heard)
+    assert heard.plan.bytes_to_move % (4 << 20) == 0
+    assert not home.store.exists()
+
+
 def test_packs_are_kept_when_asked(made: Made, home: Home, tmp_path: Path) -> None:
     with serve(made.folder) as server:
         made.trusted_by(home, server.url)
@@ -315,7 +323,10 @@ def test_an_hf_cache_is_what_the_unmodified_client_finds_offline(made: Made, hom
 
 
 def test_a_partial_hf_cache_is_not_taken_for_a_whole_one(made: Made, home: Home) -> None:
-    fetch_from(made.folder, home, FetchRequest(packages=("hf:org/tuned",), only=("config",), into="hf-cache"))
+    heard = Heard()
+    request = FetchRequest(packages=("hf:org/tuned",), only=("config",), into="hf-cache")
+    fetch_from(made.folder, home, request, emit=heard)
+    assert any("fetched in part" in record.message for record in heard.records if isinstance(record, Note))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

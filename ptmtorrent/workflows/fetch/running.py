@@ -25,7 +25,7 @@ from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, PlanMade, Summary
+from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.locks import LOCK_NAME, WriteLock
 from ptmtorrent.workflows.channels import OpenChannel
@@ -75,6 +75,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         records = Records(wanted, layout, emit)
         for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
             records.refuse(refused)
+        _tell_of_parts(wanted, layout, emit)
         keep = request.keep_packs and not request.dry_run
         laying = stack.enter_context(Laying(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
@@ -119,6 +120,18 @@ def _occupy(layout: Layout, stack: ExitStack) -> None:
     drop_shared(incoming / LOCK_NAME)
     stack.enter_context(WriteLock(incoming))
     stack.callback(clear_incoming, incoming)
+
+
+def _tell_of_parts(wanted: Wanted, layout: Layout, emit: Emit) -> None:
+    """Say what an HF cache that lacks files of a package is good for: its readers refuse to call it whole."""
+    parts = sum(0 < len(order.files) < len(order.manifest.files) for order in wanted.orders)
+    if parts and isinstance(layout, HfCache):
+        emit(
+            Note(
+                message=f"{parts} packages are fetched in part. Offline, `from_pretrained` and `hf_hub_download` find"
+                " what is there; `snapshot_download` refuses, unless `allow_patterns` names just those files"
+            )
+        )
 
 
 def _plan_made(wanted: Wanted, plan: Plan, room: Room) -> PlanMade:
