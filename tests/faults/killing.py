@@ -83,13 +83,21 @@ def kill_over_http(
 
 
 def kill_over_torrent(
-    offering: Seeder, home: Path, arguments: tuple[object, ...], times: int, source: random.Random
+    offering: Seeder,
+    home: Path,
+    arguments: tuple[object, ...],
+    times: int,
+    source: random.Random,
+    *,
+    left_bytes: Callable[[], int],
 ) -> Kills:
     """Kill a fetch by BitTorrent `times` times, each after a random number of further bytes, then let it finish.
 
-    `lost` is all that the seeder sent beyond one copy, in one figure: who got which byte is not known.
+    `left_bytes` says what a fetch would still have to move, counting on disk only what hashes rightly. What the seeder
+    sent during a run and that did not make this less is what the kill `lost`.
     """
     kills = Kills()
+    left = left_bytes()
     for number in range(times + 1):
         sent = offering.payload().sent
         target = sent + source.randrange(1, 16 * STEP_BYTES) if number < times else 1 << 62
@@ -100,10 +108,20 @@ def kill_over_torrent(
 
         hit = kill_when(start(home, *arguments), reached)
         kills.hit += hit
+        settle(offering)
+        before, left = left, left_bytes()
         if not hit:
             break
-    kills.lost.append(offering.payload().sent)
+        kills.lost.append(offering.payload().sent - sent - (before - left))
     return kills
+
+
+def settle(offering: Seeder) -> None:
+    """Wait until the seeder counts no more bytes as sent: it may still be filling the buffers of a dead connection."""
+    sent = -1
+    while sent != (sent := offering.payload().sent):
+        for _ in range(10):
+            offering.attend(0.05)
 
 
 def kill_anywhere(home: Path, arguments: tuple[object, ...], times: int, source: random.Random) -> Kills:
