@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
-from ptmtorrent.model.plan import PIECE_BYTES, PackRequest
+from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes, pack_path
 from ptmtorrent.transports import torrent_download
@@ -192,6 +193,33 @@ def test_another_peer_makes_up_for_a_damaged_one(copy: Shared, good: Address, tm
         blake3((tmp_path / "staging" / pack_path(pack.pack)).read_bytes()).hexdigest() == pack.pack
         for pack in copy.packs
     )
+
+
+def test_after_wrong_bytes_each_source_is_asked_alone(
+    copy: Shared, good: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Address, ...]] = []
+    join = TorrentTransport._join
+
+    def ban_all_that_are_asked_together(self: TorrentTransport, *arguments: Any) -> Iterator[Delivered | Failed]:
+        asked.append(arguments[-1].peers)
+        if len(arguments[-1].peers) == 1:
+            yield from join(self, *arguments)
+            return
+        for request in requests_of(copy.packs):
+            whole = Extent(offset=0, length=request.size)
+            yield Failed(request=request, extent=whole, source="torrent", error=NoSource("all are banned"))
+
+    monkeypatch.setattr(TorrentTransport, "_join", ban_all_that_are_asked_together)
+    monkeypatch.setattr(TorrentTransport, "_polluted", lambda _: True)
+    nobody = ("127.0.0.1", dead_port())
+    transport = TorrentTransport([copy.v1], [nobody, good], patience_seconds=1)
+
+    outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+
+    assert asked == [(nobody, good), (nobody,), (good,)]
+    assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert {outcome.request.pack for outcome in outcomes} == {pack.pack for pack in copy.packs}
 
 
 def test_a_seeder_that_checks_does_not_offer_what_is_damaged(copy: Shared, tmp_path: Path) -> None:
