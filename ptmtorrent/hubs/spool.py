@@ -18,11 +18,11 @@ from typing import NoReturn
 import httpx2
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted
-from ptmtorrent.hubs.lfs import MAX_POINTER_BYTES, parse_pointer
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.hubs.session import Session, refuse_encoding
+from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer
 from ptmtorrent.store.durable import disk_errors, write_all
 
 SYNC_BYTES = 4 << 20

@@ -12,7 +12,6 @@
 then refuses a partial snapshot unless it is asked for just the files that are there, as it does with its own.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -21,6 +20,7 @@ from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_strange
 from ptmtorrent.layouts.port import Spot
 from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.model.pointers import pointer_git_id
 from ptmtorrent.store.durable import disk_errors_but_missing, write_file
 
 INCOMING = ".ptmtorrent-incoming"
@@ -101,6 +101,5 @@ def _tree(manifest: Manifest) -> bytes:
 def _tree_entry(file: FileEntry) -> dict[str, int | str]:
     if file.git_sha1 is not None:
         return {"size": file.size, "blob_id": file.git_sha1}
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{file.sha256}\nsize {file.size}\n".encode()
-    blob = hashlib.sha1(b"blob %d\0" % len(pointer) + pointer, usedforsecurity=False).hexdigest()
+    blob = pointer_git_id(file.sha256, file.size)
     return {"size": file.size, "blob_id": blob, "lfs_sha256": file.sha256, "lfs_size": file.size}

@@ -11,9 +11,9 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
 from ptmtorrent.hubs.huggingface import HuggingFace
-from ptmtorrent.hubs.lfs import git_blob_id
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
+from ptmtorrent.model.pointers import git_blob_id
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NoSpace
-from ptmtorrent.hubs.lfs import Pointer, format_pointer, git_blob_id
 from ptmtorrent.hubs.patience import ATTEMPTS
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.hubs.spool import SYNC_BYTES, Download, check_no_pointer, durable_bytes
+from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id
 from tests.hubs.peer import Answer, Asked, Peer, Reply, ranged, serving
 
 DATA = random.Random(7).randbytes(SYNC_BYTES * 2 + 100)

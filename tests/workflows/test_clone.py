@@ -15,10 +15,10 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
 from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked, UsageError
 from ptmtorrent.hubs.huggingface import HuggingFace
-from ptmtorrent.hubs.lfs import Pointer, format_pointer, git_blob_id
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id
 from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store

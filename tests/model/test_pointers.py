@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmtorrent.hubs.lfs import Pointer, format_pointer, git_blob_id, parse_pointer, pointer_git_id
+from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id, parse_pointer, pointer_git_id
 
 OID = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"
 TEXT = f"version https://git-lfs.github.com/spec/v1\noid sha256:{OID}\nsize 12345\n".encode()
