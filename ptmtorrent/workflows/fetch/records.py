@@ -8,10 +8,10 @@ from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, Trans
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, Progress, Result, Summary
-from ptmtorrent.progress import Meter, Reading
+from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.workflows.fetch.assembling import Assembly
 from ptmtorrent.workflows.fetch.wanted import Order, Refused, Wanted
+from ptmtorrent.workflows.metering import new_meter
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
@@ -26,7 +26,7 @@ class Records:
         self._emit = emit
         self._orders: dict[int, list[Order]] = {}
         self._refused: list[Refused] = []
-        self._meter = Meter(self._report, time.monotonic)
+        self._meter = new_meter("fetch", emit, time.monotonic)
         self._errors: list[PtmError] = []
         self._failed = 0
 
@@ -128,16 +128,3 @@ class Records:
         self._failed += 1
         if error is not None:
             self._errors.append(error)
-
-    def _report(self, reading: Reading) -> None:
-        self._emit(
-            Progress(
-                step="fetch",
-                bytes=reading.bytes,
-                bytes_total=reading.bytes_total,
-                packages=reading.packages,
-                packages_total=reading.packages_total,
-                bytes_per_second=reading.bytes_per_second,
-                eta_seconds=reading.eta_seconds,
-            )
-        )
