@@ -20,6 +20,7 @@ OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 MISSING = frozenset({404, 410})
 CHUNK_BYTES = 256 << 10
 TRIES = 3
+MAX_DIGITS = 19
 
 T = TypeVar("T")
 
@@ -152,14 +153,16 @@ def check_content_range(response: httpx2.Response, url: str, offset: int, length
 
 def stated_total(response: httpx2.Response) -> int:
     """Return the size of the whole file as a `Content-Range` states it; -1 where it does not."""
-    text = response.headers.get("content-range", "").rpartition("/")[2].strip()
-    return int(text) if text.isascii() and text.isdigit() else -1
+    return _count(response.headers.get("content-range", "").rpartition("/")[2].strip())
 
 
 def stated_length(response: httpx2.Response) -> int:
     """Return the length of the body as the server states it; -1 where it does not."""
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else -1
+    return _count(response.headers.get("content-length", ""))
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else -1
 
 
 def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:

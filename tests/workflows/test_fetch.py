@@ -7,7 +7,16 @@ from threading import Event
 
 import pytest
 
-from ptmtorrent.errors import Interrupted, NoSource, NoSpace, NotFound, StoreError, TrustError, UsageError
+from ptmtorrent.errors import (
+    IntegrityError,
+    Interrupted,
+    NoSource,
+    NoSpace,
+    NotFound,
+    StoreError,
+    TrustError,
+    UsageError,
+)
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
@@ -127,8 +136,10 @@ def test_a_subset_narrows_the_kinds_of_its_members(made: Made, home: Home, tmp_p
 def test_max_bytes_stops_before_it_is_exceeded_and_says_so(made: Made, home: Home, tmp_path: Path) -> None:
     heard = Heard()
     limit = sum(len(data) for data in made.packages["hf:org/base"].values())
-    fetch_from(made.folder, home, FetchRequest(subset="all", max_bytes=limit, to=tmp_path / "out"), emit=heard)
+    request = FetchRequest(subset="all", max_bytes=limit, to=tmp_path / "out")
+    summary = fetch_from(made.folder, home, request, emit=heard)
     check_laid_out(tmp_path / "out", {"hf:org/base": made.packages["hf:org/base"]})
+    assert (summary.packages, summary.bytes) == (1, limit)
     over = {name for name, result in heard.results.items() if result.reason == "over --max-bytes"}
     assert over == set(made.packages) - {"hf:org/base"}
     assert {heard.results[name].status for name in over} == {"notneeded"}
@@ -409,6 +420,25 @@ def test_extents_that_were_begun_are_kept_to() -> None:
     begun = {pack: [Extent(offset=0, length=5000), Extent(offset=90_000_000, length=10)]}
     [request] = resume_extents(plan, begun).requests
     assert request.extents == (Extent(offset=0, length=5000), Extent(offset=50_000_000, length=10))
+
+
+def test_a_damaged_manifest_names_the_pack_and_the_channel(home: Home, tmp_path: Path) -> None:
+    damaged = make_channel(tmp_path / "damaged")
+    row = placement_rows(damaged)[0].manifest
+    path = damaged.folder / pack_path(row.pack)
+    path.chmod(0o644)
+    with path.open("r+b") as pack:
+        pack.seek(row.offset + row.length // 2)
+        byte = pack.read(1)[0]
+        pack.seek(-1, os.SEEK_CUR)
+        pack.write(bytes([byte ^ 0x10]))
+    damaged.trusted_by(home, str(damaged.folder))
+    heard = Heard()
+    with pytest.raises(IntegrityError, match=r"has other bytes than it should"):
+        fetch_from(damaged.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
+    [reason] = {result.reason for result in heard.results.values() if result.status == "error"}
+    assert row.pack in reason
+    assert str(damaged.folder) in reason
 
 
 def packs_with_weights(made: Made) -> list[Path]:

@@ -6,7 +6,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError
+from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, UnsupportedFormat
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
 from ptmtorrent.model.records import Emit, Note
@@ -100,7 +100,7 @@ class Laying:
         """Keep the pack, if packs are kept."""
         try:
             self._stock.adopt(delivered, self._home.incoming)
-        except IntegrityError as error:
+        except (IntegrityError, UnsupportedFormat) as error:
             self._emit(Note(message=f"a pack is not kept: {error.message}", warning=True))
 
     def finished(self, file: Assembly) -> None:

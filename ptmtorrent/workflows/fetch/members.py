@@ -145,7 +145,11 @@ def _unknown(
     known = sorted({package for shard in shards.values() for package in shard})
     folded = {package.casefold(): package for package in known}
     near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
-    hint = f"did you mean {', '.join(f'`{folded[match]}`' for match in near)}?" if near else None
+    hint = (
+        f"did you mean {', '.join(f'`{folded[match]}`' for match in near)}?"
+        if near
+        else "`ptmtorrent list` names them all"
+    )
     return NotFound(f"release `{release.name}` has no package `{name}`", hint=hint)
 
 
@@ -173,8 +177,8 @@ class _Documents:
             if run.offset <= place.offset and place.offset + place.length <= run.end
         )
         start = place.offset - run.offset
-        data = codecs.decode(place.codec, self._run(place.pack, run)[start : start + place.length], size)
-        if object_id(data) != identifier:
+        data = _decode(place, self._run(place.pack, run)[start : start + place.length], size)
+        if data is None or object_id(data) != identifier:
             raise IntegrityError(
                 f"`{pack_path(place.pack)}` of channel `{self._reader.location}` has other bytes than it should"
                 f" ({place.length} from byte {place.offset} on)",
@@ -201,6 +205,13 @@ class _Documents:
         if isinstance(found, PtmError):
             raise found
         return found
+
+
+def _decode(place: Location, payload: bytes, size: int) -> bytes | None:
+    try:
+        return codecs.decode(place.codec, payload, size)
+    except IntegrityError:
+        return None
 
 
 def _runs(places: Sequence[Location]) -> list[Extent]:

@@ -84,10 +84,10 @@ class Records:
         return sum(order.status in {"ok", "notneeded"} for order in self._wanted.orders)
 
     def summary(self, moved: Counter[str], seconds: float) -> Summary:
-        """Return the last word: what was wanted, what moved, and how many packages failed."""
+        """Return the last word: what was wanted, what moved, what failed; nothing over `--max-bytes` counts."""
         orders = self._wanted.orders
         return Summary(
-            packages=len(orders) + len(self._refused),
+            packages=len(orders) + sum(refused.status != "notneeded" for refused in self._refused),
             files=sum(len(order.files) for order in orders),
             bytes=sum(order.size for order in orders),
             bytes_moved=moved.total(),

@@ -59,10 +59,11 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
 
     Raises:
         NotFound: no such package or subset, naming near matches.
-        NoSource, IntegrityError: not one package could be had, for this reason.
+        NoSource, TransportError, IntegrityError: every package that failed did so for this reason; the others are
+            laid out.
         NoSpace: the disk would be, or is, full; what arrived is kept.
         Interrupted: `stop` was set; the same command goes on from there.
-        UsageError, StoreError, TransportError, UnsupportedFormat: as they say.
+        UsageError, StoreError, UnsupportedFormat: as they say.
     """
     began = clock()
     layout = choose_layout(request, home)
