@@ -5,6 +5,7 @@ no port mapping. `wan` adds uTP, whose congestion control yields to other traffi
 local discovery, port mapping or WebTorrent's STUN server. The numbers were measured on libtorrent 2.1.1.
 """
 
+import ctypes
 import ipaddress
 import os
 from collections.abc import Iterable, Sequence
@@ -16,13 +17,16 @@ import libtorrent as lt
 import msgspec
 
 from ptmtorrent import __version__
-from ptmtorrent.errors import IntegrityError, TransportError
+from ptmtorrent.errors import IntegrityError, StoreError, TransportError
 
 Profile = Literal["loopback", "wan"]
 Address = tuple[str, int]
 """`(host, port)`; the host a name, an IPv4 or an IPv6 address without brackets."""
 
 LISTEN_SECONDS = 5.0
+
+ENDING_SECONDS = 5.0
+"""How long the writes of a session may take to end, once nothing more is asked for."""
 
 _MIB = 1 << 20
 _LIMITS: Any = {
@@ -179,8 +183,25 @@ class TorrentSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.pause()
+        if isinstance(error, StoreError) or not self._writes_ended():
+            _keep_for_ever(self._session)
         self._handles.clear()
         del self._session
+
+    def _writes_ended(self) -> bool:
+        """Tell whether everything that was to be written is, and none of it failed."""
+        waiting = {handle for handle in self._handles if handle.is_valid()}
+        for handle in waiting:
+            handle.flush_cache()
+        for _ in range(int(ENDING_SECONDS * 10)):
+            if not waiting:
+                return True
+            for alert in self.alerts(0.1):
+                if isinstance(alert, lt.file_error_alert):
+                    return False
+                if isinstance(alert, lt.cache_flushed_alert):
+                    waiting.discard(alert.handle)
+        return not waiting
 
     def add(self, part: Part) -> lt.torrent_handle:
         """Take part in a swarm; return its handle.
@@ -240,6 +261,15 @@ class TorrentSession:
             received=sum(state.total_payload_download for state in states),
             sent=sum(state.total_payload_upload for state in states),
         )
+
+
+def _keep_for_ever(session: lt.session) -> None:
+    """Never end a session whose disk failed; the process does.
+
+    After a full disk libtorrent 2.1.1 was seen to wait in the session's destructor for a write that never ends, and
+    it holds the interpreter's lock meanwhile, so that not even another thread could give up.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 
 
 _TCP_LISTENER = lt.listen_succeeded_alert_socket_type_t.tcp
