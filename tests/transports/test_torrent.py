@@ -309,7 +309,7 @@ def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) 
         while not stop.wait(0.05):
             heard.append(transport.quiet_seconds)
 
-    looker = threading.Thread(target=look)
+    looker = threading.Thread(target=look, daemon=True)
     looker.start()
     list(transport.deliver([request_of(shared.packs[0])], tmp_path, Event()))
     stop.set()
