@@ -144,7 +144,7 @@ def test_the_other_source_is_used_and_the_bad_one_named(
     server.change = lambda _, data: data
     with new_client() as client:
         both = Sources(here=LocalTransport(bad), server=HttpTransport(server.url, client))
-        monkeypatch.setattr(running, "find_sources", lambda *_: both)
+        monkeypatch.setattr(running, "find_sources", lambda *_, **__: both)
         home, heard = Home(tmp_path / "home"), Heard()
         made.trusted_by(home, server.url)
         summary = fetch_from(server.url, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
