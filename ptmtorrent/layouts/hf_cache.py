@@ -21,7 +21,7 @@ from ptmtorrent.layouts.folders import ensure_real_dir, refuse_strange
 from ptmtorrent.layouts.port import Spot
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
-from ptmtorrent.store.durable import disk_errors_but_missing, write_file
+from ptmtorrent.store.durable import write_once
 
 INCOMING = ".ptmtorrent-incoming"
 TREE_VERSION = 1
@@ -65,13 +65,7 @@ class HfCache:
     def _write_once(self, path: Path, data: bytes) -> None:
         ensure_real_dir(self.root, path.parent)
         refuse_strange(path)
-        try:
-            with disk_errors_but_missing(path):
-                if path.read_bytes() == data:
-                    return
-        except FileNotFoundError:
-            pass
-        write_file(path, data)
+        write_once(path, data)
 
     def _folder(self, manifest: Manifest) -> Path:
         package = manifest.package

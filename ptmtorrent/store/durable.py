@@ -140,6 +140,17 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         raise
 
 
+def write_once(path: Path, data: bytes) -> None:
+    """Write `data` to `path` as `write_file` does, unless these bytes are there."""
+    try:
+        with disk_errors_but_missing(path):
+            if path.read_bytes() == data:
+                return
+    except FileNotFoundError:
+        pass  # then it is written
+    write_file(path, data)
+
+
 def link_or_copy(source: Path, target: Path) -> bool:
     """Make `target` the same bytes as `source`, by a hard link where the filesystem allows one; durable.
 

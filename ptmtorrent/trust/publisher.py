@@ -14,7 +14,7 @@ from tuf.api.metadata import TargetFile
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
-from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, write_file
+from ptmtorrent.store.durable import disk_errors, write_file, write_once
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.fingerprints import FIRST_ROOT, fingerprint
 from ptmtorrent.trust.keys import Keys
@@ -53,8 +53,8 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none deriv
         return
     _check_new(published, path, sequence)
     signature = sign_minisign(keys, data, f"ptmtorrent release {name} sequence {sequence}")
-    _write_once(release_json.with_name(f"{release_json.name}.minisig"), signature)
-    _write_once(channel / MINISIGN_TARGET, keys.minisign_public)
+    write_once(release_json.with_name(f"{release_json.name}.minisig"), signature)
+    write_once(channel / MINISIGN_TARGET, keys.minisign_public)
     added = {
         path: entry,
         signature_path(name): roles.target(signature_path(name), signature),
@@ -130,13 +130,3 @@ def _next_version(folder: Path, role: str) -> int:
     with disk_errors(folder):
         found = [match for file in folder.iterdir() if (match := names.fullmatch(file.name))]
     return 1 + max((int(match[1]) for match in found), default=0)
-
-
-def _write_once(path: Path, data: bytes) -> None:
-    try:
-        with disk_errors_but_missing(path):
-            if path.read_bytes() == data:
-                return
-    except FileNotFoundError:
-        pass
-    write_file(path, data)

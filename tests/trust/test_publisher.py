@@ -9,6 +9,7 @@ import pytest
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.store import durable
+from ptmtorrent.store.durable import write_file
 from ptmtorrent.trust import publisher
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys
@@ -124,9 +125,10 @@ def test_the_timestamp_is_written_last(channel: Path, keys: Keys, monkeypatch: p
 
     def write(path: Path, data: bytes) -> None:
         written.append(path.name)
-        durable.write_file(path, data)
+        write_file(path, data)
 
     monkeypatch.setattr(publisher, "write_file", write)
+    monkeypatch.setattr(durable, "write_file", write)
     publish(channel, keys, "r1", 1)
     assert written[-3:] == ["1.targets.json", "1.snapshot.json", "timestamp.json"]
     assert sorted(written[:-3]) == ["1.root.json", "minisign.pub", "release.json.minisig"]
@@ -147,10 +149,11 @@ def test_a_crash_before_any_write_leaves_the_old_channel_and_running_again_finis
         if len(done) == survived:
             raise PowerCut
         done.append(path)
-        durable.write_file(path, data)
+        write_file(path, data)
 
     with monkeypatch.context() as patched:
         patched.setattr(publisher, "write_file", write)
+        patched.setattr(durable, "write_file", write)
         try:
             publish(channel, keys, "r2", 2)
         except PowerCut:
@@ -170,10 +173,11 @@ def test_a_crash_while_the_first_release_is_signed_can_be_finished(
         if len(done) == survived:
             raise PowerCut
         done.append(path)
-        durable.write_file(path, data)
+        write_file(path, data)
 
     with monkeypatch.context() as patched:
         patched.setattr(publisher, "write_file", write)
+        patched.setattr(durable, "write_file", write)
         with pytest.raises(PowerCut):
             publish(channel, keys, "r1", 1)
     publish(channel, keys, "r1", 1, NOW + timedelta(hours=1))
