@@ -1,5 +1,6 @@
 """The sample channel needs no network, no configuration and no clock."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -51,3 +52,16 @@ def test_what_was_fetched_is_verified_file_by_file(tmp_path: Path) -> None:
     victim.write_bytes(data)
     flipped = ptmtorrent(home, "verify", out, code=50)
     assert any(str(victim) in str(event) or victim.name in str(event) for event in flipped)
+
+
+def test_every_file_of_the_sample_has_the_sha256_of_its_manifest(tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    fetched = ptmtorrent(home, "fetch", "--subset", "popular", "--to", out)
+    places = {event["package"]: Path(event["path"]) for event in fetched if event["type"] == "result"}
+    seen = 0
+    for package, place in places.items():
+        for row in ptmtorrent(home, "show", package):
+            if row["type"] == "file":
+                assert hashlib.sha256((place / row["path"]).read_bytes()).hexdigest() == row["sha256"]
+                seen += 1
+    assert seen == sum(1 for path in out.rglob("*") if path.is_file()) > 100
