@@ -62,6 +62,6 @@ def test_every_file_of_the_sample_has_the_sha256_of_its_manifest(tmp_path: Path)
     for package, place in places.items():
         for row in ptmtorrent(home, "show", package):
             if row["type"] == "file":
-                assert hashlib.sha256((place / row["path"]).read_bytes()).hexdigest() == row["sha256"]
+                assert hashlib.sha256((place / row["file"]).read_bytes()).hexdigest() == row["sha256"]
                 seen += 1
     assert seen == sum(1 for path in out.rglob("*") if path.is_file()) > 100
