@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ptmtorrent.paths import Home
+
+# Nothing is timed in a test: a busy machine is no failure. On CI hypothesis loads its own profile, without deadlines.
+settings.register_profile("unhurried", parent=settings(), deadline=None)
+settings.load_profile("unhurried")
 
 FOREIGN = ("PTMTORRENT_HOME", "PTMTORRENT_FORMAT", "PTMTORRENT_CHANNEL", "PTMTORRENT_TRANSPORT", "PTMTORRENT_JOBS")
 SECRETS = ("PTMTORRENT_KEY_PASSPHRASE", "HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
