@@ -6,7 +6,7 @@ read while one writes; ids are kept as 32 bytes. Calls must not overlap: the sto
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -63,12 +63,6 @@ class Index:
         """Make everything written so far durable."""
         if self._connection.in_transaction:
             self._run("COMMIT")
-
-    def rollback(self) -> None:
-        """Forget everything written since the last commit."""
-        with suppress(StoreError):
-            if self._connection.in_transaction:
-                self._run("ROLLBACK")
 
     def close(self) -> None:
         """Let go of the file; what was not committed is forgotten."""

@@ -94,11 +94,6 @@ class Ledger:
         with self._errors():
             self._rows.execute(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608  # constant names
 
-    def forget(self, path: Path) -> None:
-        """Drop the row of `path`."""
-        with self._errors():
-            self._rows.execute("DELETE FROM files WHERE path = ?", (os.fsencode(path),))
-
     def files(self) -> list[LaidOut]:
         """Return every row, by path."""
         with self._errors():

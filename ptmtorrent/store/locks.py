@@ -30,19 +30,10 @@ class WriteLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
-        ensure_dir(self._folder)
         path = self._folder / LOCK_NAME
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise disk_error(error, path) from error
-        try:
-            _take(descriptor, self._folder)
-            _sign(descriptor, path)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
+        while self._descriptor is None:
+            ensure_dir(self._folder)
+            self._descriptor = _lock(path)
         return self
 
     def __exit__(
@@ -51,6 +42,35 @@ class WriteLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _lock(path: Path) -> int | None:
+    """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        _take(descriptor, path.parent)
+        if _is_at(descriptor, path):
+            _sign(descriptor, path)
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise disk_error(error, path) from error
 
 
 def _take(descriptor: int, folder: Path) -> None:
@@ -64,7 +84,7 @@ def _take(descriptor: int, folder: Path) -> None:
         pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         raise StoreLocked(
             f"`{folder}` is being written by another process (pid {pid})",
-            hint="wait until it is done, or give this run another --home",
+            hint="wait until it is done, then run the same command again",
         ) from error
 
 

@@ -50,13 +50,6 @@ def test_other_bytes_are_not_held(tmp_path: Path) -> None:
         assert not ledger.holds(tmp_path / "file", 5, HASH)
 
 
-def test_a_forgotten_file_is_not_held(tmp_path: Path) -> None:
-    with Ledger(tmp_path / "ledger.sqlite") as ledger:
-        lay_out(tmp_path / "file", ledger)
-        ledger.forget(tmp_path / "file")
-        assert not ledger.holds(tmp_path / "file", 4, HASH)
-
-
 def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         lay_out(tmp_path / os.fsdecode(b"n\xff"), ledger)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import StoreLocked
+from ptmtorrent.errors import StoreError, StoreLocked
+from ptmtorrent.store import locks
 from ptmtorrent.store.locks import WriteLock
 
 HOLDER = """
@@ -43,3 +44,31 @@ def test_another_process_is_named_and_its_death_frees_the_lock(tmp_path: Path) -
         holder.wait(10)
     with WriteLock(tmp_path):
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_lock_on_a_file_that_its_holder_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "incoming"
+    take, stale = locks._take, []
+
+    def remove_the_first(descriptor: int, parent: Path) -> None:
+        if not stale:
+            stale.append(os.fstat(descriptor).st_ino)
+            (parent / "lock").rename(tmp_path / "removed")
+            parent.rmdir()
+        take(descriptor, parent)
+
+    monkeypatch.setattr(locks, "_take", remove_the_first)
+    with WriteLock(folder):
+        monkeypatch.undo()
+        assert (folder / "lock").stat().st_ino != stale[0]
+        with pytest.raises(StoreLocked), WriteLock(folder):
+            pass
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "lock").symlink_to(precious)
+    with pytest.raises(StoreError), WriteLock(tmp_path):
+        pass
+    assert precious.read_text() == "kept"
