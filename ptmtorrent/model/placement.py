@@ -1,8 +1,10 @@
 """The placement: where the objects of one snapshot lie (docs/formats/placement.md).
 
-Replaceable and not part of any identity: an object's hash proves its bytes wherever they were found.
+Replaceable and not part of any identity: an object's hash proves its bytes wherever they were found. An object stored
+as a delta is decoded with its base, which lies anywhere in the release and is never a delta itself.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -14,6 +16,9 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 
 NO_BASE = -1
+DELTA_CODECS = frozenset({7, 8})
+"""Codecs whose bytes mean nothing without a base."""
+
 MAX_PACK_BYTES = 1 << 30
 """No pack is longer than 1 GiB; the usual one is about 256 MiB."""
 
@@ -31,10 +36,18 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     codec: int
 
 
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that deltas were taken against, its raw size in bytes, and where it lies."""
+
+    id: ObjectId
+    size: int
+    at: Location
+
+
 class Placement(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     """One `Spot` for each row of the manifest's object table, in the same order.
 
-    `bases` are objects of other snapshots that deltas were taken against: `(id, raw size, spot)`.
+    `bases` are the objects that deltas were taken against, of this snapshot or another: `(id, raw size, spot)`.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/placement"
@@ -51,14 +64,20 @@ class Placement(canonical.Document, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def new_placement(
-    snapshot: SnapshotId, objects: tuple[Location, ...], bases: tuple[tuple[ObjectId, int, Location], ...] = ()
+    snapshot: SnapshotId, objects: Sequence[Location], bases: Sequence[Base | None] | None = None
 ) -> Placement:
-    """Build the placement of `snapshot` from the locations of its objects, in the order of the object table."""
-    packs = sorted({(place.pack, place.pack_size) for place in (*objects, *(base[2] for base in bases))})
-    row = {pack: index for index, (pack, _) in enumerate(packs)}
+    """Build the placement of `snapshot` from where its objects lie, in the order of the object table.
 
-    def spot(place: Location, base: int = NO_BASE) -> Spot:
-        return (row[place.pack], place.offset, place.length, place.codec, base)
+    `bases` are those of the objects, in the same order, None for each that is no delta; without `bases` none is.
+    """
+    listed = sorted({base.id: base for base in bases or () if base is not None}.values(), key=lambda base: base.id)
+    base_row = {base.id: number for number, base in enumerate(listed)}
+    packs = sorted({(place.pack, place.pack_size) for place in (*objects, *(base.at for base in listed))})
+    pack_row = {pack: number for number, (pack, _) in enumerate(packs)}
+
+    def spot(place: Location, base: Base | None = None) -> Spot:
+        row = NO_BASE if base is None else base_row[base.id]
+        return (pack_row[place.pack], place.offset, place.length, place.codec, row)
 
     return Placement(
         format=Placement.FORMAT,
@@ -66,8 +85,8 @@ def new_placement(
         requires=(),
         snapshot=snapshot,
         packs=tuple(packs),
-        objects=tuple(spot(place) for place in objects),
-        bases=tuple((identifier, size, spot(place)) for identifier, size, place in bases),
+        objects=tuple(spot(place, base) for place, base in zip(objects, bases or [None] * len(objects), strict=True)),
+        bases=tuple((base.id, base.size, spot(base.at)) for base in listed),
     )
 
 
@@ -75,10 +94,10 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
     """Read the placement of `manifest`.
 
     Its own hash is checked by the caller where one is known; every number is checked here against the manifest,
-    because stored bytes are never longer than raw ones.
+    because stored bytes are never longer than raw ones, and a delta is as long as its base.
 
     Raises:
-        IntegrityError: of another snapshot, the wrong length, or a spot outside its pack.
+        IntegrityError: of another snapshot, the wrong length, a spot outside its pack, or a delta without its base.
         UnsupportedFormat: written by a newer version.
     """
     placement = canonical.decode(data, Placement, name=f"placement of {snapshot[:12]}")
@@ -91,8 +110,9 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
     sizes = [size for _, size in manifest.objects]
     for spot, size in zip(placement.objects, sizes, strict=True):
         _check_spot(placement, spot, size)
-    for _, size, spot in placement.bases:
-        _check_spot(placement, spot, size)
+    _check_bases(placement, sizes)
+    if placement.bases:
+        _check_own_bases(placement, manifest)
     return placement
 
 
@@ -118,3 +138,31 @@ def _check_spot(placement: Placement, spot: Spot, raw_size: int) -> None:
     if not 0 <= spot[0] < len(placement.packs) or not NO_BASE <= spot[4] < len(placement.bases):
         raise IntegrityError(f"the placement of `{placement.snapshot}` names a row it does not have")
     check_location(placement.location(spot), raw_size)
+
+
+def _check_bases(placement: Placement, sizes: Sequence[int]) -> None:
+    """Refuse deltas without a base, bases that are deltas, of another length, not in order, or not needed."""
+    named = f"the placement of `{placement.snapshot}`"
+    for spot, size in zip(placement.objects, sizes, strict=True):
+        if (spot[3] in DELTA_CODECS) != (spot[4] != NO_BASE):
+            raise IntegrityError(f"{named} has a delta without a base, or a base without a delta")
+        if spot[4] != NO_BASE and placement.bases[spot[4]][1] != size:
+            raise IntegrityError(f"{named} has a delta that is not as long as its base")
+    for identifier, size, spot in placement.bases:
+        if not is_hex64(identifier) or spot[3] in DELTA_CODECS or spot[4] != NO_BASE:
+            raise IntegrityError(f"{named} has a malformed base, or one that is a delta itself")
+        _check_spot(placement, spot, size)
+    if any(before >= after for (before, _, _), (after, _, _) in pairwise(placement.bases)):
+        raise IntegrityError(f"{named} does not list bases in order, each once")
+    if len({spot[4] for spot in placement.objects} - {NO_BASE}) != len(placement.bases):
+        raise IntegrityError(f"{named} lists a base that nothing needs")
+
+
+def _check_own_bases(placement: Placement, manifest: Manifest) -> None:
+    """Refuse a base of the snapshot itself that would lie in two places, or be of two lengths."""
+    own = {
+        identifier: (size, spot) for (identifier, size), spot in zip(manifest.objects, placement.objects, strict=True)
+    }
+    for identifier, size, spot in placement.bases:
+        if own.get(identifier, (size, spot)) != (size, spot):
+            raise IntegrityError(f"the placement of `{placement.snapshot}` has two places for `{identifier}`")

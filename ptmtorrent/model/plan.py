@@ -1,11 +1,13 @@
 """The planner: from what is wanted and what is here to what must be moved. Pure; property-tested.
 
 A plan is made of pack requests. Each names a pack and the extents of it that hold wanted objects; an extent that is the
-whole pack is how swarms are asked, smaller ones are HTTP Range requests.
+whole pack is how swarms are asked, smaller ones are HTTP Range requests. Packs that hold bases of deltas come first,
+so that few deltas have to wait.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -23,7 +25,7 @@ WHOLE_PACK_SHARE = 0.8
 
 
 class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that is needed, where it lies, and its raw size in bytes. `base` is decoded first where one is set."""
+    """An object that is needed, where it lies, and its raw size in bytes. A delta is decoded with its `base`."""
 
     id: ObjectId
     size: int
@@ -63,7 +65,7 @@ class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that must be moved, largest packs first."""
+    """Everything that must be moved: packs with bases first, and then the largest ones."""
 
     requests: tuple[PackRequest, ...]
 
@@ -73,18 +75,41 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(request.bytes for request in self.requests)
 
 
-def plan_moves(wanted: Iterable[WantedObject], have: Callable[[ObjectId], bool], *, whole_packs: bool = False) -> Plan:
+_NO_BASES: Mapping[ObjectId, WantedObject] = MappingProxyType({})
+
+
+def plan_moves(
+    wanted: Iterable[WantedObject],
+    have: Callable[[ObjectId], bool],
+    *,
+    bases: Mapping[ObjectId, WantedObject] = _NO_BASES,
+    parked: Container[ObjectId] = (),
+    whole_packs: bool = False,
+) -> Plan:
     """Plan how to get the objects of `wanted` for which `have` is false.
 
+    `bases` says where the bases of deltas lie: those that a missing delta needs and that are not here come along.
+    `parked` are deltas whose stored bytes are here already: their bases are brought, they are not.
     `whole_packs` asks for packs only, as a swarm needs it. The result names every missing object exactly once, and no
     byte of a pack twice.
     """
     missing = {item.id: item for item in wanted if not have(item.id)}
+    needed = {item.base for item in missing.values() if item.base in bases}
+    moved = {identifier: item for identifier, item in missing.items() if identifier not in parked}
+    moved |= {base: bases[base] for base in needed if base is not None and not have(base)}
     by_pack: dict[PackId, list[WantedObject]] = defaultdict(list)
-    for item in missing.values():
+    for item in moved.values():
         by_pack[item.at.pack].append(item)
-    requests = [_request(pack, items, whole=whole_packs) for pack, items in by_pack.items()]
-    return Plan(requests=tuple(sorted(requests, key=lambda request: (-request.bytes, request.pack))))
+    return _in_order(_request(pack, items, whole=whole_packs) for pack, items in by_pack.items())
+
+
+def _in_order(requests: Iterable[PackRequest]) -> Plan:
+    requests = list(requests)
+    bases = {item.base for request in requests for item in request.objects if item.base is not None}
+    late = {request.pack: not any(item.id in bases for item in request.objects) for request in requests}
+    return Plan(
+        requests=tuple(sorted(requests, key=lambda request: (late[request.pack], -request.bytes, request.pack)))
+    )
 
 
 def _request(pack: PackId, items: list[WantedObject], *, whole: bool) -> PackRequest:
@@ -128,8 +153,7 @@ def resume_extents(plan: Plan, begun: Mapping[PackId, Sequence[Extent]]) -> Plan
     What is wanted can change shape between two runs, because some of it is here by now; keeping to the begun extents is
     what makes their staging files worth something.
     """
-    requests = (_resume(request, begun.get(request.pack, ())) for request in plan.requests)
-    return Plan(requests=tuple(sorted(requests, key=lambda request: (-request.bytes, request.pack))))
+    return _in_order(_resume(request, begun.get(request.pack, ())) for request in plan.requests)
 
 
 def _resume(request: PackRequest, begun: Sequence[Extent]) -> PackRequest:

@@ -1,6 +1,8 @@
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +43,27 @@ def wanted_objects(draw: st.DrawFn) -> list[WantedObject]:
     return wanted
 
 
+@dataclass(frozen=True)
+class Deltas:
+    """Wanted `items`, some of them deltas, and where the bases of those lie; a base may be wanted itself."""
+
+    items: tuple[WantedObject, ...]
+    bases: dict[ObjectId, WantedObject]
+
+    @property
+    def deltas(self) -> dict[ObjectId, WantedObject]:
+        return {item.id: item for item in self.items if item.base is not None}
+
+
+@st.composite
+def wanted_deltas(draw: st.DrawFn) -> Deltas:
+    everything = draw(wanted_objects())
+    plain = everything[: draw(st.integers(1, len(everything)))]
+    deltas = [msgspec.structs.replace(item, base=draw(st.sampled_from(plain)).id) for item in everything[len(plain) :]]
+    wanted = [item for item in plain if draw(st.booleans())]
+    return Deltas(items=(*wanted, *deltas), bases={item.id: item for item in plain})
+
+
 def covered(plan: Plan) -> list[ObjectId]:
     """The objects that arrive when every extent of the plan does, as often as they do."""
     return [item.id for request in plan.requests for extent in request.extents for item in objects_in(request, extent)]
@@ -79,6 +102,48 @@ def test_a_plan_names_every_missing_object_once_and_no_byte_twice(
         assert request.extents[-1].end <= request.size
         assert request.whole or not whole
     assert plan.bytes_to_move <= sum(request.size for request in plan.requests)
+
+
+@settings(max_examples=100)
+@given(wanted_deltas(), st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)), st.booleans())
+def test_a_plan_brings_just_the_bases_that_are_needed_and_everything_can_be_decoded(
+    given_deltas: Deltas, here: set[int], waiting: set[int], whole: bool
+) -> None:
+    everything = {item.id: item for item in (*given_deltas.items, *given_deltas.bases.values())}
+    have = {identifier for number, identifier in enumerate(sorted(everything)) if number in here}
+    parked = {identifier for number, identifier in enumerate(given_deltas.deltas) if number in waiting}
+
+    plan = plan_moves(given_deltas.items, have.__contains__, bases=given_deltas.bases, parked=parked, whole_packs=whole)
+
+    moved = covered(plan)
+    assert len(moved) == len(set(moved))
+    assert not set(moved) & (have | parked)
+    after = have | set(moved)
+    missing = [item for item in given_deltas.items if item.id not in have]
+    assert all(item.id in after or item.id in parked for item in missing)
+    needed = {item.base for item in missing if item.base is not None}
+    assert needed <= after
+    assert set(moved) <= {item.id for item in missing} | needed
+    for request in plan.requests:
+        check_disjoint(request.extents)
+
+
+@settings(max_examples=60)
+@given(wanted_deltas(), extents)
+def test_packs_with_bases_come_first_also_when_resumed(given_deltas: Deltas, begun: list[Extent]) -> None:
+    places = [extent for extent in begun if not any(splits(extent, item) for item in given_deltas.bases.values())]
+    plan = plan_moves(given_deltas.items, lambda _: False, bases=given_deltas.bases)
+    for made in (plan, resume_extents(plan, {request.pack: places for request in plan.requests})):
+        needed = {item.base for item in given_deltas.deltas.values()}
+        first = [any(item.id in needed for item in request.objects) for request in made.requests]
+        assert first == sorted(first, reverse=True)
+
+
+def test_a_base_is_moved_from_its_own_place_also_where_it_is_said_to_be_a_delta_itself() -> None:
+    plain, delta = location(0, 1000), msgspec.structs.replace(location(5_000_000, 500), base=location(0, 1).id)
+    twisted = msgspec.structs.replace(plain, at=location(9_000_000, 10).at, base=delta.id)
+    plan = plan_moves([delta, twisted], lambda _: False, bases={plain.id: plain})
+    assert sorted(item.at.offset for request in plan.requests for item in request.objects) == [0, 5_000_000]
 
 
 @settings(max_examples=60)
