@@ -8,13 +8,18 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
 from ptmtorrent.errors import NoSpace, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
+_MOST_VECTORS = 512
+"""Chunks one call writes; systems allow 1,024."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 _CANNOT_SYNC_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
@@ -48,6 +53,25 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def write_chunks(descriptor: int, chunks: Sequence[bytes | memoryview]) -> None:
+    """Write `chunks` one after another, with few calls. Raises `OSError`."""
+    rest = deque(memoryview(chunk).cast("B") for chunk in chunks if len(chunk))
+    while rest:
+        written = os.writev(descriptor, list(islice(rest, _MOST_VECTORS)))
+        while rest and written >= len(rest[0]):
+            written -= len(rest.popleft())
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def read_into(descriptor: int, target: memoryview, offset: int) -> int:
+    """Fill `target` with the bytes at `offset`; return how many there were before the file ended. Raises `OSError`."""
+    done = 0
+    while done < len(target) and (count := os.preadv(descriptor, [target[done:]], offset + done)):
+        done += count
+    return done
 
 
 def read_at(descriptor: int, offset: int, length: int) -> bytes:

@@ -1,8 +1,9 @@
-"""What the store knows of whole files, and how their hashes are taken and checked."""
+"""What the store knows of whole files, and how they are read, hashed and checked."""
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,17 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.store.cutters import FileSource
-from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, FileEntry, Manifest
+from ptmtorrent.store import hashing
+from ptmtorrent.store.cutters import FileSource, MemorySource, Piece
+from ptmtorrent.store.durable import disk_errors, read_into
 
-READ_BYTES = 1 << 20
+SMALL_BYTES = 4 << 20
+"""Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
+
+WINDOW_BYTES = 4 << 20
+"""Pieces are hashed together up to this size."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,22 +47,50 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 class FileHashes(msgspec.Struct, frozen=True):
-    """The hashes of a file's bytes, in hex. `git_sha1` is that of git's blob object, None where not asked for."""
+    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None where not asked for.
+
+    `objects` are the ids of the pieces it was cut into.
+    """
 
     size: int
     blake3: str
     sha256: str
     git_sha1: str | None
+    objects: tuple[ObjectId, ...]
 
 
 class Steady:
-    """An open file that must not change while it is read."""
+    """An open file that must not change while it is read. A small one is read at once."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
         self.path = path
-        self.source = FileSource(descriptor, path)
         self._seen = self._stamp()
+        self.size = self._seen[0]
+        self._small: memoryview | None = None
+        if self.size <= SMALL_BYTES:
+            self._small = self.load(0, self.size, memoryview(bytearray(self.size)))
+        self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
+
+    def load(self, offset: int, length: int, buffer: memoryview) -> memoryview:
+        """Return `length` bytes at `offset`, in `buffer` or from memory.
+
+        Raises:
+            IntegrityError: the file is shorter than it was.
+        """
+        if self._small is not None:
+            return self._small[offset : offset + length]
+        view = buffer[:length]
+        with disk_errors(self.path):
+            count = read_into(self._descriptor, view, offset)
+        if count != length:
+            raise changed(self.path)
+        return view
+
+    def buffers(self, count: int) -> list[memoryview]:
+        """Return memory for `load`: nothing for a small file, else room for the longest piece, `count` times."""
+        size = 0 if self._small is not None else min(self.size, MAX_OBJECT_BYTES)
+        return [memoryview(bytearray(size)) for _ in range(count)]
 
     def check(self) -> None:
         """Refuse a file that was written since it was opened.
@@ -94,23 +129,35 @@ def changed(path: Path) -> IntegrityError:
     )
 
 
-def hash_file(steady: Steady, *, git: bool) -> FileHashes:
-    """Read the file once, in bounded memory, and return its hashes; `git` asks for git's blob id too."""
-    size = steady.source.size
-    whole, sha256 = blake3(), hashlib.sha256()
-    digests: list[Any] = [whole, sha256]
-    blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+def hash_file(steady: Steady, pieces: Sequence[Piece], pool: Executor, *, git: bool) -> FileHashes:
+    """Read the file once and return its hashes; `git` asks for git's blob id too. BLAKE3 runs beside, on `pool`."""
+    whole, sha256 = blake3(), hashing.sha256()
+    digests: list[Any] = [sha256]
+    blob = hashlib.sha1(b"blob %d\0" % steady.size, usedforsecurity=False)
     if git:
         digests.append(blob)
-    done = 0
-    while done < size:
-        data = steady.source.read(done, min(READ_BYTES, size - done))
-        if not data:
-            raise changed(steady.path)
+
+    def name_pieces(view: memoryview, window: Sequence[Piece]) -> list[ObjectId]:
+        whole.update(view)
+        start = window[0].offset
+        return [object_id(view[piece.offset - start :][: piece.length]) for piece in window]
+
+    objects: list[ObjectId] = []
+    buffers = steady.buffers(2)
+    naming: Future[list[ObjectId]] | None = None
+    for window in _windows(pieces):
+        buffers.reverse()
+        view = steady.load(window[0].offset, sum(piece.length for piece in window), buffers[0])
+        if naming is not None:
+            objects += naming.result()
+        naming = pool.submit(name_pieces, view, window)
         for digest in digests:
-            digest.update(data)
-        done += len(data)
-    return FileHashes(size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None)
+            digest.update(view)
+    if naming is not None:
+        objects += naming.result()
+    return FileHashes(
+        steady.size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None, tuple(objects)
+    )
 
 
 def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
@@ -129,3 +176,29 @@ def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
         raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
     if found != digest:
         raise IntegrityError(f"`{name}` hashes to `{sort}:{found}`, `{expected.oid}` was promised")
+
+
+def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
+    """Return what a manifest says of one of its files."""
+    return StoredFile(
+        size=file.size,
+        blake3=file.blake3,
+        sha256=file.sha256,
+        git_sha1=file.git_sha1,
+        cutter=file.cutter,
+        objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
+    )
+
+
+def _windows(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Group neighbouring pieces up to 4 MiB; longer ones stand alone."""
+    window: list[Piece] = []
+    size = 0
+    for piece in pieces:
+        if window and size + piece.length > WINDOW_BYTES:
+            yield window
+            window, size = [], 0
+        window.append(piece)
+        size += piece.length
+    if window:
+        yield window

@@ -1,6 +1,11 @@
 """All hashes of a pack in one pass: its name (BLAKE3), SHA-1 pieces (BEP 3), SHA-256 Merkle tree (BEP 52)."""
 
 import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from functools import cache, partial
+from itertools import islice
 
 from blake3 import blake3
 
@@ -10,33 +15,43 @@ from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 
 LEAF_BYTES = 16 << 10
-_LEAVES = PIECE_BYTES // LEAF_BYTES
+MOST_WAITING = 4
+"""Pieces that wait to be hashed: 4 MiB each."""
+
+sha1 = partial(hashlib.sha1, usedforsecurity=False)
+sha256 = hashlib.sha256
+
+Hashes = tuple[bytes, bytes]
+"""SHA-1 of a piece, root of its SHA-256 leaves."""
 
 
 class PackHasher:
-    """Takes a pack's bytes in order, in stretches of any length."""
+    """Takes a pack's bytes in order, in stretches of any length. Whole pieces are hashed on `pool` where one is given.
 
-    def __init__(self) -> None:
+    What is given to `update` must not change afterwards.
+    """
+
+    def __init__(self, pool: Executor | None = None) -> None:
         self.size = 0
+        self._pool = pool
         self._blake3 = blake3()
-        self._piece = hashlib.sha1(usedforsecurity=False)
-        self._pieces: list[bytes] = []
-        self._leaf = hashlib.sha256()
-        self._leaves: list[bytes] = []
-        self._layer: list[bytes] = []
+        self._gathered: list[memoryview] = []
+        self._gathered_bytes = 0
+        self._waiting: deque[Future[Hashes]] = deque()
+        self._done: list[Hashes] = []
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         view = memoryview(data).cast("B")
         self._blake3.update(view)
+        self.size += len(view)
         while view:
-            room = PIECE_BYTES - self.size % PIECE_BYTES
-            part, view = view[:room], view[room:]
-            self._piece.update(part)
-            self._take_leaves(part)
-            self.size += len(part)
-            if self.size % PIECE_BYTES == 0:
-                self._end_piece()
+            part = view[: PIECE_BYTES - self._gathered_bytes]
+            view = view[len(part) :]
+            self._gathered.append(part)
+            self._gathered_bytes += len(part)
+            if self._gathered_bytes == PIECE_BYTES:
+                self._hash_gathered()
 
     def name(self) -> PackId:
         """Return the name of a pack that ends here."""
@@ -46,49 +61,60 @@ class PackHasher:
         """Return the hashes of a pack of `size` bytes, which is a multiple of 4 MiB."""
         if self.size == 0 or self.size % PIECE_BYTES:
             raise AssertionError("a pack is padded before its hashes are taken")
-        single = len(self._layer) == 1
+        self._collect(0)
+        layer = [root for _, root in self._done]
+        single = len(layer) == 1
         return PackHashes(
             pack=self.name(),
             size=self.size,
             rights=rights,
-            pieces_v1=b"".join(self._pieces),
-            root_v2=self._layer[0] if single else _merkle(self._layer, _empty_piece()),
-            layer_v2=b"" if single else b"".join(self._layer),
+            pieces_v1=b"".join(piece for piece, _ in self._done),
+            root_v2=layer[0] if single else _merkle(layer, _empty_piece()),
+            layer_v2=b"" if single else b"".join(layer),
         )
 
-    def _take_leaves(self, part: memoryview) -> None:
-        """Hash `part`, which starts at byte `size` and stays inside one piece."""
-        filled = self.size % LEAF_BYTES
-        start = 0
-        if filled:
-            start = min(LEAF_BYTES - filled, len(part))
-            self._leaf.update(part[:start])
-            if filled + start < LEAF_BYTES:
-                return
-            self._end_leaf()
-        whole = start + (len(part) - start) // LEAF_BYTES * LEAF_BYTES
-        self._leaves += [hashlib.sha256(part[at : at + LEAF_BYTES]).digest() for at in range(start, whole, LEAF_BYTES)]
-        self._leaf.update(part[whole:])
+    def _hash_gathered(self) -> None:
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if self._pool is None:
+            self._done.append(hash_piece(gathered))
+            return
+        self._waiting.append(self._pool.submit(hash_piece, gathered))
+        self._collect(MOST_WAITING)
 
-    def _end_leaf(self) -> None:
-        self._leaves.append(self._leaf.digest())
-        self._leaf = hashlib.sha256()
-
-    def _end_piece(self) -> None:
-        self._pieces.append(self._piece.digest())
-        self._piece = hashlib.sha1(usedforsecurity=False)
-        self._layer.append(_merkle(self._leaves, bytes(32)))
-        self._leaves = []
+    def _collect(self, most: int) -> None:
+        while len(self._waiting) > most:
+            self._done.append(self._waiting.popleft().result())
 
 
-def _merkle(nodes: list[bytes], padding: bytes) -> bytes:
+def hash_piece(stretches: Sequence[memoryview]) -> Hashes:
+    """Return the hashes of one piece of 4 MiB, given in stretches."""
+    piece = sha1()
+    leaves: list[bytes] = []
+    leaf, filled = sha256(), 0
+    for stretch in stretches:
+        piece.update(stretch)
+        start = min(-filled % LEAF_BYTES, len(stretch))
+        leaf.update(stretch[:start])
+        if filled and (filled + start) % LEAF_BYTES == 0:
+            leaves.append(leaf.digest())
+            leaf = sha256()
+        whole = start + (len(stretch) - start) // LEAF_BYTES * LEAF_BYTES
+        leaves += [sha256(stretch[at : at + LEAF_BYTES]).digest() for at in range(start, whole, LEAF_BYTES)]
+        leaf.update(stretch[whole:])
+        filled = (filled + len(stretch)) % LEAF_BYTES
+    return piece.digest(), _merkle(leaves, bytes(32))
+
+
+def _merkle(nodes: Sequence[bytes], padding: bytes) -> bytes:
     """Return the root over `nodes`, padded to a power of two (BEP 52)."""
     width = 1 << (len(nodes) - 1).bit_length()
-    level = nodes + [padding] * (width - len(nodes))
+    level = [*nodes, *(padding,) * (width - len(nodes))]
     while len(level) > 1:
-        level = [hashlib.sha256(left + right).digest() for left, right in zip(level[::2], level[1::2], strict=True)]
+        pairs = zip(islice(level, 0, None, 2), islice(level, 1, None, 2), strict=True)
+        level = [sha256(left + right).digest() for left, right in pairs]
     return level[0]
 
 
+@cache
 def _empty_piece() -> bytes:
-    return _merkle([bytes(32)] * _LEAVES, bytes(32))
+    return _merkle([bytes(32)] * (PIECE_BYTES // LEAF_BYTES), bytes(32))

@@ -6,64 +6,99 @@ downloaded and checked again.
 """
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 
-from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
-from ptmtorrent.model.manifest import FileEntry, Manifest, decode_manifest
+from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.classes import PACK_CLASSES, PackClass
-from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors
-from ptmtorrent.store.files import StoredFile
+from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors, sync_dir
+from ptmtorrent.store.files import file_in
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.packs import PackReader, open_pack, pack_in
 from ptmtorrent.store.parts import Part, reopen_part
+from ptmtorrent.store.rechecking import good_entries, has_header
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import read_sidecar
 
 
-def part_in(root: Path, pack_class: PackClass) -> Path:
-    """Return where the store at `root` writes packs of `pack_class`."""
-    return root / "open" / f"{pack_class.name}.part"
+def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
+    """Return where the store at `root` writes packs of `pack_class`; writers side by side have a `mark` each."""
+    return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
 
 
-def heal(root: Path, index: Index) -> dict[PackClass, Part]:
+def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
     """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
 
-    Nothing unsealed is trusted: every object of a part is decoded and hashed, and a torn end is cut off.
+    Nobody else writes the store meanwhile. Nothing unsealed is trusted: every object of a part is decoded and hashed,
+    and a torn end is cut off.
     """
     remove_temporaries(root)
-    dropped = {identifier for part in index.parts() for identifier in index.drop(part)}
-    here = packs_on_disk(root)
-    for pack, size in index.packs().items():
-        if here.get(pack) != size:
-            dropped |= index.drop(pack)
-    fresh = [pack for pack in here if pack not in index.packs()]
-    indexed = [(pack_in(root, pack), _index_by_footer(root, index, pack)) for pack in fresh]
-    parts = _reopen_parts(root, index)
-    index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
-    ours = [*_own(root, indexed), *((part.path, part.entries) for part in parts.values())]
-    for path, entries in ours:
-        learn(index, path, entries)
-    index.commit()
+    with index.transaction():
+        dropped = {identifier for part in index.parts() for identifier in index.drop(part)}
+        here = packs_on_disk(root)
+        for pack, size in index.packs().items():
+            if here.get(pack) != size:
+                dropped |= index.drop(pack)
+        known = index.packs()
+        fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
+        parts = _index_all(index, fresh, lambda: _reopen_parts(root, index, pool))
+        if dropped:
+            dropped |= index.drop_orphans()
+        index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
+        _learn_all(root, index, fresh, parts)
     return parts
 
 
-def rebuild(root: Path, index: Index, parts: Iterable[Part]) -> None:
+def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
     """Fill an emptied index by a forward scan of all packs, reading neither footers nor the old index."""
-    index.clear()
-    scanned = [(pack_in(root, pack), _index_by_scan(root, index, pack)) for pack in packs_on_disk(root)]
-    unsealed: list[tuple[Path, list[Entry]]] = []
-    for part in parts:
+    with index.transaction():
+        index.clear()
+        scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
+        _index_all(index, scanned, lambda: parts)
+        _learn_all(root, index, scanned, parts)
+
+
+class _Sealed(msgspec.Struct, frozen=True):
+    """What was read of a sealed pack."""
+
+    pack: PackId
+    size: int
+    rights: Rights
+    entries: list[Entry]
+
+
+def _index_all(index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[Part]]) -> list[Part]:
+    """Index packs and parts: plain objects first, so that a delta is known only where its base is."""
+    for pack in packs:
+        plain = [entry for entry in pack.entries if entry.base is None]
+        index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), plain)
+    opened = parts()
+    for part in opened:
         index.add_objects(index.row_of_part(part.path.name, part.pack_class.rights), part.entries)
-        unsealed.append((part.path, part.entries))
-    for path, entries in [*_own(root, scanned), *unsealed]:
-        learn(index, path, entries)
-    index.commit()
+    for pack in packs:
+        deltas = [entry for entry in pack.entries if entry.base is not None and index.find(entry.base) is not None]
+        index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), deltas)
+    return opened
+
+
+def _learn_all(root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part]) -> None:
+    """Learn what our own packs say about hubs: those whose hashes do not say they were adopted."""
+    for pack in packs:
+        known = read_sidecar(root, pack.pack)
+        if known is None or known[1]:
+            learn(index, pack_in(root, pack.pack), pack.entries)
+    for part in parts:
+        learn(index, part.path, part.entries)
 
 
 def add_pack(index: Index, hashes: PackHashes, entries: list[Entry]) -> None:
@@ -104,32 +139,24 @@ def remove_temporaries(root: Path) -> None:
                 os.unlink(path)  # noqa: PTH108  # the same call, with the name in errors
 
 
-def _own(root: Path, packs: Iterable[tuple[Path, list[Entry]]]) -> Iterator[tuple[Path, list[Entry]]]:
-    """Keep the packs we captured: those whose hashes do not say they were adopted."""
-    for path, entries in packs:
-        known = read_sidecar(root, PackId(path.stem))
-        if known is None or known[1]:
-            yield path, entries
+def _by_footer(root: Path, pack: PackId) -> _Sealed | None:
+    """Read a pack that was sealed but not indexed; one whose footer does not hold is left alone."""
+    return _read(root, pack, lambda reader: list(reader.footer()))
 
 
-def _index_by_footer(root: Path, index: Index, pack: PackId) -> list[Entry]:
-    """Index a pack that was sealed but not indexed; one whose footer does not hold is left alone."""
+def _by_scan(root: Path, pack: PackId) -> _Sealed | None:
+    """Scan a pack; after damage only what hashes to its id counts, for bytes in between may be forged."""
+    return _read(
+        root,
+        pack,
+        lambda reader: [found.entry for found in reader.scan() if not found.after_damage or reader.holds(found.entry)],
+    )
+
+
+def _read(root: Path, pack: PackId, entries_of: Callable[[PackReader], list[Entry]]) -> _Sealed | None:
     with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError, UnsupportedFormat):
-        entries = list(reader.footer())
-        rights = _rights_of(root, pack, reader)
-        index.add_objects(index.row_of_pack(pack, reader.size, rights), entries)
-        return entries
-    return []
-
-
-def _index_by_scan(root: Path, index: Index, pack: PackId) -> list[Entry]:
-    """Index what a forward scan finds; after damage only what hashes to its id, for bytes in between may be forged."""
-    with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError, UnsupportedFormat):
-        entries = [found.entry for found in reader.scan() if not found.after_damage or reader.holds(found.entry)]
-        rights = _rights_of(root, pack, reader)
-        index.add_objects(index.row_of_pack(pack, reader.size, rights), entries)
-        return entries
-    return []
+        return _Sealed(pack, reader.size, _rights_of(root, pack, reader), entries_of(reader))
+    return None
 
 
 def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
@@ -137,33 +164,47 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
     return known[0].rights if known is not None else reader.header()[0].rights
 
 
-def _reopen_parts(root: Path, index: Index) -> dict[PackClass, Part]:
-    parts: dict[PackClass, Part] = {}
-    for pack_class in PACK_CLASSES:
-        path = part_in(root, pack_class)
-        if path.is_file():
-            parts[pack_class] = part = reopen_part(path, pack_class)
-            index.add_objects(index.row_of_part(path.name, pack_class.rights), part.entries)
-    return parts
+def _reopen_parts(root: Path, index: Index, pool: Executor) -> list[Part]:
+    with ExitStack() as stack:
+        readers: list[tuple[PackReader, PackClass]] = []
+        for path, pack_class in _parts_on_disk(root):
+            reader = stack.enter_context(open_pack(path))
+            if has_header(reader, pack_class):
+                readers.append((reader, pack_class))
+            else:
+                _remove(path)
+        kept = good_entries([reader for reader, _ in readers], partial(_sealed_object, root, index))
+        parts: list[Part] = []
+        for (reader, pack_class), entries in zip(readers, kept, strict=True):
+            parts.append(reopen_part(reader, pack_class, entries, pool))
+        return parts
+
+
+def _parts_on_disk(root: Path) -> Iterator[tuple[Path, PackClass]]:
+    by_name = {pack_class.name: pack_class for pack_class in PACK_CLASSES}
+    for path in sorted((root / "open").glob("*.part")):
+        pack_class = by_name.get(path.name.partition(".")[0])
+        if pack_class is not None and path.is_file():
+            yield path, pack_class
+
+
+def _sealed_object(root: Path, index: Index, identifier: ObjectId) -> bytes | None:
+    found = index.find(identifier)
+    if found is None or found.pack is None or found.entry.base is not None:
+        return None
+    with suppress(IntegrityError, UnsupportedFormat, StoreError), open_pack(pack_in(root, found.pack)) as reader:
+        return reader.object(found.entry)
+    return None
+
+
+def _remove(path: Path) -> None:
+    with disk_errors(path):
+        path.unlink()
+    sync_dir(path.parent)
 
 
 def _learn_files(index: Index, manifest: Manifest) -> None:
     for file in manifest.files:
-        objects = tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe))
-        if all(_is_here(index, identifier) for identifier, _ in objects):
-            index.add_file(_stored_file(file, objects))
-
-
-def _stored_file(file: FileEntry, objects: tuple[tuple[ObjectId, int], ...]) -> StoredFile:
-    return StoredFile(
-        size=file.size,
-        blake3=file.blake3,
-        sha256=file.sha256,
-        git_sha1=file.git_sha1,
-        cutter=file.cutter,
-        objects=objects,
-    )
-
-
-def _is_here(index: Index, identifier: ObjectId) -> bool:
-    return index.find(identifier) is not None
+        stored = file_in(manifest, file)
+        if all(index.find(identifier) is not None for identifier, _ in stored.objects):
+            index.add_file(stored)

@@ -5,7 +5,7 @@ read while one writes; ids are kept as 32 bytes. Calls must not overlap: the sto
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,15 @@ CREATE INDEX files_by_git_sha1 ON files (git_sha1);
 CREATE TABLE captures (
     row INTEGER PRIMARY KEY, object BLOB NOT NULL UNIQUE, snapshot BLOB NOT NULL, package TEXT NOT NULL,
     captured TEXT NOT NULL, data BLOB NOT NULL);
-PRAGMA user_version = 1;
 """
-_VERSION = 1
+_SKETCHES = """
+CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
+PRAGMA user_version = 2;
+"""
+_VERSION = 2
+_READABLE = {1, 2}
+"""Version 1 had no sketches; a writer adds them."""
+
 _BUSY_SECONDS = 10.0
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
@@ -53,11 +59,26 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Index:
-    """An open index. Writes gather in one transaction until `commit`."""
+    """An open index. Writes gather in one transaction until `commit`, and keep every other writer waiting so long."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write all of the block, durably, or nothing of it."""
+        try:
+            yield
+            self.commit()
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def roll_back(self) -> None:
+        """Forget what was written since the last commit."""
+        if self._connection.in_transaction:
+            self._run("ROLLBACK")
 
     def commit(self) -> None:
         """Make everything written so far durable."""
@@ -93,19 +114,31 @@ class Index:
         return self._row("SELECT row FROM packs WHERE id = ?", identifier)
 
     def seal_part(self, part: str, pack: PackId, size: int) -> None:
-        """Say that the part is now the sealed `pack`."""
-        self._write("DELETE FROM packs WHERE id = ?", bytes.fromhex(pack))
-        self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE part = ?", bytes.fromhex(pack), size, part)
+        """Say that the part is now the sealed `pack`, which somebody else may have found and indexed already."""
+        identifier = bytes.fromhex(pack)
+        self._write(
+            "UPDATE objects SET pack = (SELECT row FROM packs WHERE part = ?)"
+            " WHERE pack = (SELECT row FROM packs WHERE id = ?)",
+            part,
+            identifier,
+        )
+        self._write("DELETE FROM packs WHERE id = ?", identifier)
+        self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE part = ?", identifier, size, part)
 
     def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
-        """Say that `entries` lie in the pack of `row`. Of two places for an object the one with freer rights stays."""
+        """Say that `entries` lie in the pack of `row`.
+
+        Of two places for an object the one with freer rights stays; but never a delta in place of a plain object, which
+        other deltas may have been taken against.
+        """
         for entry in entries:
             self._write(
                 "INSERT INTO objects (id, pack, at, stored, raw, codec, kind, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, at = excluded.at, stored = excluded.stored,"
                 " raw = excluded.raw, codec = excluded.codec, kind = excluded.kind, base = excluded.base"
-                " WHERE (SELECT rights FROM packs WHERE row = excluded.pack)"
-                " < (SELECT rights FROM packs WHERE row = objects.pack)",
+                " WHERE excluded.base IS NULL AND (objects.base IS NOT NULL"
+                " OR (SELECT rights FROM packs WHERE row = excluded.pack)"
+                " < (SELECT rights FROM packs WHERE row = objects.pack))",
                 bytes.fromhex(entry.id),
                 row,
                 entry.offset,
@@ -122,13 +155,25 @@ class Index:
         with index_errors(self._path):
             return {PackId(identifier.hex()): size for identifier, size in rows}
 
+    def entries(self, container: str | PackId) -> list[Entry]:
+        """Return the objects that are said to lie in a pack or a part, in the order they lie there."""
+        key = _key(container)
+        rows = self._run(
+            "SELECT o.id, at, stored, raw, codec, kind, base FROM objects o JOIN packs p ON p.row = o.pack"
+            " WHERE p.id = ? OR p.part = ? ORDER BY at",
+            key,
+            key,
+        )
+        with index_errors(self._path):
+            return [_entry(row) for row in rows]
+
     def parts(self) -> list[str]:
         """Return the names of the unsealed parts."""
         return [part for (part,) in self._run("SELECT part FROM packs WHERE part IS NOT NULL ORDER BY part")]
 
     def drop(self, container: str | PackId) -> set[ObjectId]:
         """Forget a pack or a part; return the objects that lay in it."""
-        key = bytes.fromhex(container) if is_hex64(container) else container
+        key = _key(container)
         rows = self._run("SELECT row FROM packs WHERE id = ? OR part = ?", key, key)
         dropped: set[ObjectId] = set()
         for (row,) in rows:
@@ -139,8 +184,18 @@ class Index:
             self._write("DELETE FROM packs WHERE row = ?", row)
         return dropped
 
+    def drop_orphans(self) -> set[ObjectId]:
+        """Forget deltas whose base is not here, for nobody could read them; return them."""
+        rows = self._run(
+            "SELECT id FROM objects o WHERE base IS NOT NULL"
+            " AND NOT EXISTS (SELECT 1 FROM objects b WHERE b.id = o.base)"
+        )
+        for (identifier,) in rows:
+            self._write("DELETE FROM objects WHERE id = ?", identifier)
+        return {ObjectId(identifier.hex()) for (identifier,) in rows}
+
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything but sketches, which no pack could bring back."""
         for table in ("objects", "packs", "files", "captures"):
             self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are the four above
 
@@ -185,6 +240,22 @@ class Index:
             objects=tuple((place.entry.id, place.entry.raw) for place in places),
         )
         return file, max((place.rights for place in places), key=RIGHTS.index, default=RIGHTS[0])
+
+    def add_sketch(self, identifier: ObjectId, keys: Iterable[int]) -> None:
+        """Remember what an object looks like."""
+        for key in keys:
+            self._write("INSERT OR IGNORE INTO sketches (key, object) VALUES (?, ?)", key, bytes.fromhex(identifier))
+
+    def lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
+        """Return the objects that share one of the few `keys`, those that share more first."""
+        marks = ", ".join("?" * len(keys))
+        rows = self._run(
+            f"SELECT object FROM sketches WHERE key IN ({marks})"  # noqa: S608  # question marks alone
+            " GROUP BY object ORDER BY count(*) DESC, object LIMIT ?",
+            *keys,
+            most,
+        )
+        return [ObjectId(identifier.hex()) for (identifier,) in rows]
 
     def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
         """Remember a capture; `data` are the bytes of its object."""
@@ -243,7 +314,7 @@ def open_index(path: Path, *, write: bool) -> Index:
     with index_errors(path):
         connection = _connect_to_write(path) if write else _connect_to_read(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != _VERSION:
+    if version not in _READABLE:
         connection.close()
         raise UnsupportedFormat(
             f"the index `{path}` has version {version}; this program reads version {_VERSION}",
@@ -275,7 +346,9 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SKETCHES} COMMIT;")
+    elif connection.execute("PRAGMA user_version").fetchone() == (1,):
+        connection.executescript(f"BEGIN IMMEDIATE; {_SKETCHES} COMMIT;")
     return connection
 
 
@@ -314,6 +387,10 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         kind=OBJECT_KINDS[kind],
         base=None if base is None else ObjectId(base.hex()),
     )
+
+
+def _key(container: str | PackId) -> bytes | str:
+    return bytes.fromhex(container) if is_hex64(container) else container
 
 
 def _is_hex(text: str) -> bool:

@@ -1,74 +1,111 @@
-"""From a cut file to objects: read, encode on two threads, append in file order; memory is bounded by a few pieces."""
+"""From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces."""
 
+import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
-from blake3 import blake3
 
-from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.store.cutters import Cut
-from ptmtorrent.store.files import FileHashes, Steady, changed
+from ptmtorrent.errors import UsageError
+from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
+from ptmtorrent.store.codecs import Encoded
+from ptmtorrent.store.cutters import Piece
+from ptmtorrent.store.files import Steady, changed
 
-IN_FLIGHT = 3
-"""Pieces that are read but not yet appended: with 16 MiB each, under 100 MiB with what is made of them."""
+LEAST_MEMORY_BYTES = 256 << 20
+PROCESS_BYTES = 192 << 20
+"""What a process needs besides pieces: Python and its libraries, and buffers for the files being hashed (192 MiB)."""
 
-INLINE_BYTES = 1 << 20
-"""Files up to this size are encoded where they are read: a thread would cost more than it gives."""
+PIECE_BYTES = 4 * MAX_OBJECT_BYTES
+"""What a piece in flight may need: its bytes, those of its base, what is made of them, room to work (64 MiB)."""
 
 
 class Coded(msgspec.Struct, frozen=True):
-    """An object ready to be appended. `payload` is None when the store has it."""
+    """An object ready to be appended. `encoded` is None when the store has it; `keys` are its sketch's."""
 
     id: ObjectId
     size: int
-    codec: int
-    payload: bytes | None
+    encoded: Encoded | None
+    base: ObjectId | None = None
+    keys: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Put:
-    """What the store lends to an intake: encoding (on any thread), appending (in order), and its workers."""
+    """What the store lends to an intake: coding (on any thread), appending (in order), its workers and their number."""
 
-    encode: Callable[[bytes, str | None], Coded]
+    is_here: Callable[[ObjectId], bool]
+    code: Callable[[memoryview, ObjectId, Piece], Coded]
     append: Callable[[Coded], None]
-    pool: Callable[[], Executor]
+    pool: Executor
+    in_flight: int
 
 
-def put_pieces(steady: Steady, cut: Cut, hashes: FileHashes, put: Put) -> tuple[tuple[ObjectId, int], ...]:
-    """Put the pieces of a file in order; return its objects.
+def pieces_in_flight(memory: int) -> int:
+    """Return how many pieces may be in flight when the process is to stay below `memory` bytes.
+
+    Raises:
+        UsageError: that is too little for one.
+    """
+    if memory < LEAST_MEMORY_BYTES:
+        raise UsageError(
+            f"{memory} bytes of memory are too little to store weights", hint=f"give {LEAST_MEMORY_BYTES} or more"
+        )
+    return (memory - PROCESS_BYTES) // PIECE_BYTES
+
+
+def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
+    """Put the pieces of a file, whose ids were found when it was hashed, in order.
 
     Raises:
         IntegrityError: the file is no longer the one that was hashed.
     """
-    whole = blake3()
-    objects: list[tuple[ObjectId, int]] = []
+    buffers = _Buffers(steady)
     waiting: deque[Future[Coded]] = deque()
 
-    def append(coded: Coded) -> None:
-        put.append(coded)
-        objects.append((coded.id, coded.size))
+    def code(identifier: ObjectId, piece: Piece) -> Coded:
+        with buffers.one() as buffer:
+            view = steady.load(piece.offset, piece.length, buffer)
+            if object_id(view) != identifier:
+                raise changed(steady.path)
+            return put.code(view, identifier, piece)
 
     try:
-        for piece in cut.pieces:
-            data = steady.source.read(piece.offset, piece.length)
-            if len(data) != piece.length:
-                raise changed(steady.path)
-            whole.update(data)
-            if hashes.size <= INLINE_BYTES:
-                append(put.encode(data, piece.dtype))
+        for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
+            if put.is_here(identifier):
                 continue
-            waiting.append(put.pool().submit(put.encode, data, piece.dtype))
-            if len(waiting) >= IN_FLIGHT:
-                append(waiting.popleft().result())
+            waiting.append(put.pool.submit(code, identifier, piece))
+            if len(waiting) >= put.in_flight:
+                put.append(waiting.popleft().result())
         while waiting:
-            append(waiting.popleft().result())
+            put.append(waiting.popleft().result())
     finally:
         for future in waiting:
             future.cancel()
+        wait(waiting)  # who still runs reads from a file that would be closed under its hands
     steady.check()
-    if whole.hexdigest() != hashes.blake3:
-        raise changed(steady.path)
-    return tuple(objects)
+
+
+class _Buffers:
+    """Memory that is used again: fresh pages cost more than what is done in them."""
+
+    def __init__(self, steady: Steady) -> None:
+        self._steady = steady
+        self._free: list[memoryview] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[memoryview]:
+        with self._lock:
+            buffer = self._free.pop() if self._free else None
+        if buffer is None:
+            (buffer,) = self._steady.buffers(1)
+        try:
+            yield buffer
+        finally:
+            with self._lock:
+                self._free.append(buffer)

@@ -1,8 +1,9 @@
-"""One writer at a time: an advisory lock that ends with its process, however that ends."""
+"""Advisory locks that end with their process, however that ends: one writer alone, or several side by side."""
 
 import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,11 +12,16 @@ from ptmtorrent.errors import StoreError, StoreLocked
 from ptmtorrent.store.durable import disk_error, ensure_dir, write_all
 
 LOCK_NAME = "lock"
+PASSING = "passing"
+"""Written after the pid by one who holds the folder alone for a moment, to open it for several."""
+
+PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.05
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
 
 
 class WriteLock:
-    """The right to write below `folder`, held between `__enter__` and `__exit__`.
+    """The right to write alone below `folder`, held between `__enter__` and `__exit__`.
 
     The lock is `flock` on `<folder>/lock`: the system frees it when the process dies, so a left-over file locks
     nothing. The file holds the pid of the last holder, for the message alone.
@@ -30,10 +36,8 @@ class WriteLock:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
-        path = self._folder / LOCK_NAME
         while self._descriptor is None:
-            ensure_dir(self._folder)
-            self._descriptor = _lock(path)
+            self._descriptor = _lock(self._folder, alone=True)
         return self
 
     def __exit__(
@@ -44,8 +48,51 @@ class WriteLock:
             self._descriptor = None
 
 
-def _lock(path: Path) -> int | None:
+class SharedLock(WriteLock):
+    """The right to write below `folder` beside others who hold it shared.
+
+    Whoever finds nobody else there has it `alone` at first, so as to tidy up, and lets the others in with `share`.
+
+    Raises:
+        StoreLocked: a process holds it alone, naming the pid; one that only opens the folder is waited for.
+        StoreError: the folder cannot be written, or the filesystem has no locks.
+    """
+
+    alone = False
+
+    def __enter__(self) -> Self:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._descriptor is None:
+            try:
+                self._descriptor = _lock(self._folder, alone=True, note=PASSING)
+                self.alone = self._descriptor is not None
+            except StoreLocked:
+                self._descriptor = self._join(until)
+        return self
+
+    def share(self) -> None:
+        """Let others write too."""
+        if self._descriptor is None or not self.alone:
+            return
+        path = self._folder / LOCK_NAME
+        _sign(self._descriptor, path)
+        _take(self._descriptor, self._folder, fcntl.LOCK_SH)
+        self.alone = False
+
+    def _join(self, until: float) -> int | None:
+        try:
+            return _lock(self._folder, alone=False)
+        except StoreLocked:
+            if not _is_passing(self._folder) or time.monotonic() > until:
+                raise
+            time.sleep(_POLL_SECONDS)
+            return None
+
+
+def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
     """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
+    path = folder / LOCK_NAME
+    ensure_dir(folder)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except FileNotFoundError:
@@ -53,9 +100,9 @@ def _lock(path: Path) -> int | None:
     except OSError as error:
         raise disk_error(error, path) from error
     try:
-        _take(descriptor, path.parent)
+        _take(descriptor, folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         if _is_at(descriptor, path):
-            _sign(descriptor, path)
+            _sign(descriptor, path, note)
             return descriptor
     except BaseException:
         os.close(descriptor)
@@ -73,24 +120,32 @@ def _is_at(descriptor: int, path: Path) -> bool:
         raise disk_error(error, path) from error
 
 
-def _take(descriptor: int, folder: Path) -> None:
+def _take(descriptor: int, folder: Path, how: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in _BUSY:
             raise StoreError(
                 f"`{folder}` cannot be locked: {error.strerror}", hint="keep it on a local disk"
             ) from error
-        pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        pid = (os.pread(descriptor, 64, 0).decode(errors="replace").split() or ["unknown"])[0]
         raise StoreLocked(
             f"`{folder}` is being written by another process (pid {pid})",
             hint="wait until it is done, then run the same command again",
         ) from error
 
 
-def _sign(descriptor: int, path: Path) -> None:
+def _is_passing(folder: Path) -> bool:
+    try:
+        return (folder / LOCK_NAME).read_text(errors="replace").split()[1:] == [PASSING]
+    except OSError:
+        return False
+
+
+def _sign(descriptor: int, path: Path, note: str = "") -> None:
     try:
         os.ftruncate(descriptor, 0)
-        write_all(descriptor, f"{os.getpid()}\n".encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        write_all(descriptor, f"{os.getpid()} {note}".strip().encode() + b"\n")
     except OSError as error:
         raise disk_error(error, path) from error

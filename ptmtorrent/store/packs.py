@@ -52,21 +52,21 @@ class PackReader:
             raise IntegrityError(f"`{self.path}` ends before byte {offset + length}")
         return data
 
-    def object(self, entry: Entry) -> bytes:
-        """Return the raw bytes of `entry`, decoded and hashed.
+    def object(self, entry: Entry, base: bytes | None = None) -> bytes:
+        """Return the raw bytes of `entry`, decoded and hashed; `base` are those of its base, if it is a delta.
 
         Raises:
             IntegrityError: they are not what the id promises.
         """
-        data = codecs.decode(entry.codec, self.read(entry.offset, entry.stored), entry.raw)
+        data = codecs.decode(entry.codec, self.read(entry.offset, entry.stored), entry.raw, base)
         if blake3(data).hexdigest() != entry.id:
             raise IntegrityError(f"the object `{entry.id}` in `{self.path}` is damaged")
         return data
 
-    def holds(self, entry: Entry) -> bool:
+    def holds(self, entry: Entry, base: bytes | None = None) -> bool:
         """Tell whether the bytes of `entry` are what its id promises."""
         try:
-            self.object(entry)
+            self.object(entry, base)
         except (IntegrityError, UnsupportedFormat):
             return False
         return True

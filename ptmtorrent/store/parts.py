@@ -1,22 +1,24 @@
 """Writing packs: a part grows by whole records, and is sealed once into a pack that never changes again.
 
-What a part holds is not trusted after a restart: `reopen_part` decodes and hashes every object in it, and cuts off
-what a crash left torn.
+What a part holds is not trusted after a restart: `rechecking` decodes and hashes every object in it first.
 """
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.errors import IntegrityError, StoreError
-from ptmtorrent.model.ids import ObjectId
+import msgspec
+
+from ptmtorrent.errors import StoreError
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import records
-from ptmtorrent.store.classes import ObjectKind, PackClass
-from ptmtorrent.store.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all
+from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all, write_chunks
 from ptmtorrent.store.hashing import PackHasher
-from ptmtorrent.store.packs import READ_BYTES, PackReader, open_pack
+from ptmtorrent.store.packs import READ_BYTES, PackReader
 from ptmtorrent.store.records import Entry, PackInfo
 
 PACK_BYTES = 256 << 20
@@ -24,8 +26,6 @@ PACK_BYTES = 256 << 20
 
 _ENDING_BYTES = 8 << 10
 """Room for the footer's info and the trailer."""
-
-_JOIN_BELOW_BYTES = 64 << 10
 
 
 class Part:
@@ -57,27 +57,15 @@ class Part:
         footer = records.ROW_BYTES * (len(self.entries) + 1) + _ENDING_BYTES
         return self.size + records.MAX_RECORD_BYTES + stored + footer <= PACK_BYTES
 
-    def append(self, identifier: ObjectId, codec: int, payload: bytes, raw: int, kind: ObjectKind) -> Entry:
-        """Write one record; on failure the part is as it was.
+    def append(self, draft: Entry, chunks: Sequence[bytes | memoryview]) -> Entry:
+        """Write the record of `draft`, whose offset is not known yet; return where it lies. On failure nothing changed.
 
         Raises:
             NoSpace: the disk is full, naming the bytes needed.
             StoreError: any other failure.
         """
-        draft = Entry(id=identifier, offset=0, stored=len(payload), raw=raw, codec=codec, kind=kind)
-        head = records.encode_record(draft)
-        if len(payload) < _JOIN_BELOW_BYTES:
-            self._write(head + payload)
-        else:
-            self._write(head, payload)
-        entry = Entry(
-            id=identifier,
-            offset=self.size - len(payload),
-            stored=len(payload),
-            raw=raw,
-            codec=codec,
-            kind=kind,
-        )
+        self._write(records.encode_record(draft), *chunks)
+        entry = msgspec.structs.replace(draft, offset=self.size - draft.stored)
         self.entries.append(entry)
         return entry
 
@@ -108,12 +96,11 @@ class Part:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _write(self, *chunks: bytes) -> None:
+    def _write(self, *chunks: bytes | memoryview) -> None:
         if self.closed:
             raise StoreError(f"`{self.path}` is no longer written", hint="run the same command again")
         try:
-            for chunk in chunks:
-                write_all(self._descriptor, chunk)
+            write_chunks(self._descriptor, chunks)
         except OSError as error:
             self._undo()
             raise disk_error(error, self.path, sum(map(len, chunks))) from error
@@ -134,7 +121,7 @@ class Part:
                 self.close()
 
 
-def new_part(path: Path, pack_class: PackClass) -> Part:
+def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) -> Part:
     """Start a part of `pack_class` at `path`, whose name is durable when this returns."""
     ensure_dir(path.parent)
     header = records.encode_header(pack_class)
@@ -145,42 +132,21 @@ def new_part(path: Path, pack_class: PackClass) -> Part:
         finally:
             os.close(descriptor)
     sync_dir(path.parent)
-    hasher = PackHasher()
+    hasher = PackHasher(pool)
     hasher.update(header)
     return Part(path, pack_class, [], hasher)
 
 
-def reopen_part(path: Path, pack_class: PackClass) -> Part:
-    """Continue a part that another process left: every object in it is checked, what follows the first bad one is cut.
+def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry], pool: Executor | None = None) -> Part:
+    """Continue a part that another process left, after `entries`; what follows them is cut off.
 
     Raises:
-        UnsupportedFormat: a newer version wrote it.
         StoreError: it cannot be read or cut.
     """
-    with open_pack(path) as reader:
-        entries = _good_entries(reader, pack_class)
-        if entries is None:
-            return new_part(path, pack_class)
-        end = entries[-1].end if entries else reader.header()[1]
-        with disk_errors(path):
-            os.truncate(path, end)
-        hasher = PackHasher()
-        for at in range(0, end, READ_BYTES):
-            hasher.update(reader.read(at, min(READ_BYTES, end - at)))
-    return Part(path, pack_class, entries, hasher)
-
-
-def _good_entries(reader: PackReader, pack_class: PackClass) -> list[Entry] | None:
-    """Return the objects before the first damage; None when not even the header holds."""
-    try:
-        found, _ = reader.header()
-    except IntegrityError:
-        return None
-    if found != pack_class:
-        return None
-    entries: list[Entry] = []
-    for scanned in reader.scan():
-        if scanned.after_damage or not reader.holds(scanned.entry):
-            break
-        entries.append(scanned.entry)
-    return entries
+    end = entries[-1].end if entries else reader.header()[1]
+    with disk_errors(reader.path):
+        os.truncate(reader.path, end)
+    hasher = PackHasher(pool)
+    for at in range(0, end, READ_BYTES):
+        hasher.update(reader.read(at, min(READ_BYTES, end - at)))
+    return Part(reader.path, pack_class, entries, hasher)

@@ -4,9 +4,9 @@
 
     store/
       version.json                     what wrote it
-      lock                             held by the one writer
+      lock                             held by those who write
       index.sqlite                     can be rebuilt from the packs
-      open/<class>-<rights>.part       unsealed packs, rechecked before they are continued
+      open/<class>-<rights>[.<mark>].part   unsealed packs, rechecked before they are continued
       packs/<2 hex>/<id>.pack          sealed packs, never changed
       hashes/<2 hex>/<id>.json         their SHA-1 pieces and SHA-256 trees
 
@@ -14,76 +14,129 @@ Write order: packs, then hashes, then index. Readers go the other way, so a name
 there, and every read is checked against the id.
 """
 
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError
+from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, StoreLocked
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store import codecs, cutters, healing, intake
+from ptmtorrent.store import codecs, cutters, healing
+from ptmtorrent.store.adopting import adopt
+from ptmtorrent.store.bases import Bases, Declared, keys_of
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
-from ptmtorrent.store.durable import ensure_dir, publish_file, sync_dir
+from ptmtorrent.store.cutters import ByteSource, Nearby, Piece
+from ptmtorrent.store.durable import sync_dir
 from ptmtorrent.store.files import Expected, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
-from ptmtorrent.store.locks import WriteLock
+from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
+from ptmtorrent.store.locks import SharedLock
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
-from ptmtorrent.store.parts import Part, new_part
-from ptmtorrent.store.records import PackInfo
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
+from ptmtorrent.store.sketch import sketch
+from ptmtorrent.store.sources import StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
+from ptmtorrent.store.writer import Writer
 
 __all__ = ["Expected", "Store", "StoredFile"]
 
-WORKERS = 2
-"""Threads that encode; numpy, zstd and the hashes let go of the GIL."""
+MEMORY_BYTES = 512 << 20
+"""What a process that stores files stays below, unless told otherwise (512 MiB)."""
+
+_SEALING_SECONDS = 2.0
+"""A part that another process seals has its new name before the index knows it."""
+
+_MOST_KNOWN_BASES = 64
+MAX_DEPTH = 2
 
 
 class Store:
-    """An open store. Thread-safe; one process writes, any number read. Leaving the context commits."""
+    """An open store. Thread-safe; several processes may write and any number read. Leaving the context commits."""
 
-    def __init__(self, root: Path, index: Index, parts: dict[PackClass, Part] | None, held: ExitStack) -> None:
-        self._root = root
-        self._index = index
-        self._parts = parts
+    def __init__(  # noqa: PLR0913  # what `open` found, by name
+        self,
+        root: Path,
+        index: Index,
+        held: ExitStack,
+        *,
+        pool: ThreadPoolExecutor | None = None,
+        writer: Writer | None = None,
+        in_flight: int = 1,
+        delta: bool = True,
+    ) -> None:
+        self.root = root
+        self.index = index
+        self._writer = writer
         self._held = held
+        self._pool = pool
+        self._in_flight = in_flight
+        self._delta = delta
         self._lock = threading.RLock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._turn = threading.Lock()
         self._broken = False
-        self._info = PackInfo(libraries=codecs.versions(), parameters=codecs.parameters())
+        self._keys: dict[str, dict[str, ObjectId]] = {}
+        self._bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
 
     @classmethod
-    def open(cls, root: Path, *, write: bool = False) -> "Store":
+    def open(
+        cls,
+        root: Path,
+        *,
+        write: bool = False,
+        alone: bool = False,
+        memory: int = MEMORY_BYTES,
+        delta: bool = True,
+    ) -> "Store":
         """Open the store at `root`; a writer makes it when missing, and heals what a crash left.
 
+        Writers share it, each with parts of its own, unless one wants it `alone`. The process of a writer stays below
+        `memory` bytes; without `delta` every object is stored by itself.
+
         Raises:
-            StoreLocked: another process writes it.
+            StoreLocked: another process writes it, and one of the two wants to be alone.
             NotFound: there is none to read.
             UnsupportedFormat: a newer version wrote it.
+            UsageError: `memory` is too little.
             StoreError: it cannot be read.
         """
-        if not write:
+        if not (write or alone):
             check_version(root)
-            index = open_index(root / "index.sqlite", write=False)
-            return cls(root, index, None, ExitStack())
+            return cls(root, open_index(root / "index.sqlite", write=False), ExitStack())
+        in_flight = pieces_in_flight(memory)
         with ExitStack() as stack:
-            stack.enter_context(WriteLock(root))
+            lock = stack.enter_context(SharedLock(root))
+            first = lock.alone
+            if alone and not first:
+                raise StoreLocked(
+                    f"`{root}` is being written by other processes, and this has to be done alone",
+                    hint="wait until they are done, then run the same command again",
+                )
             stamp_version(root)
             check_version(root)
             index = open_index(root / "index.sqlite", write=True)
             stack.callback(index.close)
-            sync_dir(root)
-            parts = healing.heal(root, index)
-            return cls(root, index, parts, stack.pop_all())
+            pool = ThreadPoolExecutor(_workers(in_flight), thread_name_prefix="store")
+            stack.callback(pool.shutdown)
+            parts = []
+            if first:
+                sync_dir(root)
+                parts = healing.heal(root, index, pool)
+            if not alone:
+                lock.share()
+            writer = Writer(root, index, parts, pool, first=first)
+            return cls(root, index, stack.pop_all(), pool=pool, writer=writer, in_flight=in_flight, delta=delta)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +145,7 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._parts is not None and not self._broken:
+            if self._writer is not None and not self._broken:
                 self.commit()
         except PtmError:
             # What ended the block says more than that its leftovers could not be kept.
@@ -106,17 +159,16 @@ class Store:
         if self._pool is not None:
             self._pool.shutdown()
         with self._lock:
-            for part in (self._parts or {}).values():
-                part.close()
-            self._parts = None
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = None
             with suppress(StoreError):
-                self._index.close()
+                self.index.close()
             self._held.close()
 
     def has(self, id: ObjectId) -> bool:  # noqa: A002  # the word of the formats
         """Tell whether the object is here, sealed or not."""
-        with self._lock:
-            return self._index.find(id) is not None
+        return self._look(id) is not None
 
     def location(self, id: ObjectId) -> Location:  # noqa: A002
         """Return where a sealed object lies.
@@ -132,22 +184,26 @@ class Store:
             pack=found.pack, pack_size=found.size, offset=entry.offset, length=entry.stored, codec=entry.codec
         )
 
+    def base_of(self, id: ObjectId) -> ObjectId | None:  # noqa: A002
+        """Return the base of an object that is stored as a delta; None for one that is not.
+
+        Raises:
+            NotFound: not here.
+        """
+        return self._find(id).entry.base
+
     def read(self, id: ObjectId) -> bytes:  # noqa: A002
         """Return the raw bytes of an object, sealed or not, checked against its id.
 
         Raises:
             NotFound: not here.
-            IntegrityError: the pack is damaged.
+            IntegrityError: the pack is damaged, or that of its base.
         """
-        found = self._find(id)
-        try:
-            return self._read(found)
-        except (IntegrityError, StoreError):
-            # Sealed between the two lines, and perhaps a new part begun under the name: the index knows by now.
-            again = self._find(id)
-            if again == found:
-                raise
-            return self._read(again)
+        return self._read(id, MAX_DEPTH)
+
+    def source(self, file: StoredFile) -> ByteSource:
+        """Return a stored file to read from, anywhere in it."""
+        return StoredSource(file, self.read)
 
     def put(
         self,
@@ -164,44 +220,65 @@ class Store:
         Raises:
             NoSpace: the disk is full; everything before is kept.
         """
-        if memoryview(data).nbytes > codecs.MAX_RAW_BYTES:
-            raise StoreError(f"an object of {memoryview(data).nbytes} bytes is longer than any may be")
-        coded = self._encode(data, dtype, pack_class.rights)
-        self._append(coded, kind, pack_class)
-        return coded.id
+        view = memoryview(data).cast("B")
+        if len(view) > codecs.MAX_RAW_BYTES:
+            raise StoreError(f"an object of {len(view)} bytes is longer than any may be")
+        identifier = object_id(view)
+        if not self._is_here(identifier, pack_class.rights):
+            coded = Coded(identifier, len(view), codecs.encode(view, dtype))
+            self._append(coded, kind, pack_class)
+        return identifier
 
-    def add_file(self, path: Path, name: str, expected: Expected, pack_class: PackClass) -> StoredFile:
+    def add_file(  # noqa: PLR0913  # a file, what was promised of it, where it goes, what it may lean on
+        self,
+        path: Path,
+        name: str,
+        expected: Expected,
+        pack_class: PackClass,
+        *,
+        bases: Sequence[StoredFile] = (),
+        nearby: Nearby | None = None,
+    ) -> StoredFile:
         """Check a file against what was promised of it, then cut it and store its objects.
+
+        `name` is its path in its package, `nearby` gives other files of that; `bases` are files of which this one is
+        likely a later version. Files that are added at the same time are hashed side by side and stored in turn.
 
         Raises:
             IntegrityError: another size or hash than `expected`, and nothing is stored; or the file changed meanwhile.
             NoSpace: the disk is full; run again to go on.
         """
+        pool = self._workers()
         with open_steady(path) as steady:
+            cut = cutters.cut(steady.source, name, nearby)
             sha256_promised = (expected.oid or "").startswith("sha256:")
-            hashes = hash_file(steady, git=not sha256_promised)
+            hashes = hash_file(steady, cut.pieces, pool, git=not sha256_promised)
+            steady.check()
             check_expected(hashes, expected, name)
             known = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
             if known is not None:
                 known = msgspec.structs.replace(known, git_sha1=hashes.git_sha1 or known.git_sha1)
             else:
-                cut = cutters.cut(steady.source, name)
-                put = intake.Put(
-                    encode=lambda data, dtype: self._encode(data, dtype, pack_class.rights),
-                    append=lambda coded: self._append(coded, "data", pack_class),
-                    pool=self._workers,
+                put = Put(
+                    is_here=partial(self._is_here, rights=pack_class.rights),
+                    code=partial(self._code, declared=self._declared(bases), rights=pack_class.rights),
+                    append=partial(self._append, kind="data", pack_class=pack_class),
+                    pool=pool,
+                    in_flight=self._in_flight,
                 )
-                objects = intake.put_pieces(steady, cut, hashes, put)
+                with self._turn:
+                    put_pieces(steady, cut.pieces, hashes.objects, put)
+                sizes = (piece.length for piece in cut.pieces)
                 known = StoredFile(
                     size=hashes.size,
                     blake3=hashes.blake3,
                     sha256=hashes.sha256,
                     git_sha1=hashes.git_sha1,
                     cutter=cut.cutter,
-                    objects=objects,
+                    objects=tuple(zip(hashes.objects, sizes, strict=True)),
                 )
-        with self._writing():
-            self._index.add_file(known)
+        with self._writing() as writer:
+            writer.pending.add_file(known)
         return known
 
     def known_file(self, oid: str, rights: Rights | None = None) -> StoredFile | None:
@@ -210,17 +287,20 @@ class Store:
         With `rights`, only a file of which every object lies in packs at least that free.
         """
         with self._lock:
-            found = self._index.file(oid)
-        if found is None or (rights is not None and RIGHTS.index(found[1]) > RIGHTS.index(rights)):
+            file = self._writer.pending.file(oid) if self._writer is not None else None
+            if file is not None:
+                places = [self._look(identifier) for identifier, _ in file.objects]
+                strictest = max((RIGHTS.index(place.rights) for place in places if place is not None), default=0)
+            elif (found := self.index.file(oid)) is not None:
+                file, strictest = found[0], RIGHTS.index(found[1])
+        if file is None or (rights is not None and strictest > RIGHTS.index(rights)):
             return None
-        return found[0]
+        return file
 
     def commit(self) -> None:
         """Make everything put so far survive a power cut: the open parts first, then the index."""
-        with self._writing() as parts:
-            for part in parts.values():
-                part.sync()
-            self._index.commit()
+        with self._writing() as writer:
+            writer.commit()
 
     def add_capture(self, capture: Capture) -> None:
         """Store a capture, whose manifest was put before.
@@ -231,19 +311,21 @@ class Store:
         self._find(ObjectId(capture.snapshot))
         data = canonical.encode(capture)
         identifier = self.put(data, kind="capture", pack_class=PackClass("meta", capture.rights))
-        with self._writing():
-            self._index.add_capture(identifier, capture, data)
+        with self._writing() as writer:
+            writer.pending.add_capture((identifier, capture, data))
 
     def captures(self) -> list[Capture]:
         """Return the newest capture of every package, sorted by package."""
         with self._lock:
-            rows = self._index.captures()
+            rows = self.index.captures()
+            if self._writer is not None:
+                return self._writer.pending.newest(rows)
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
 
     def seal(self) -> list[PackId]:
-        """Finish the open parts; return the packs that came of them."""
-        with self._writing() as parts:
-            return self._seal([pack_class for pack_class, part in sorted(parts.items()) if part.entries])
+        """Finish the open parts of this process; return the packs that came of them."""
+        with self._writing() as writer:
+            return writer.seal_all()
 
     def pack_hashes(self, pack: PackId) -> PackHashes:
         """Return the hashes taken when the pack was sealed; a pack whose hashes were lost is read once more.
@@ -253,12 +335,12 @@ class Store:
             IntegrityError: it had to be read, and is damaged.
         """
         path = self.pack_file(pack)
-        known = read_sidecar(self._root, pack)
+        known = read_sidecar(self.root, pack)
         if known is not None:
             return known[0]
         hashes = hash_pack(path, pack)
-        if self._parts is not None:
-            write_sidecar(self._root, hashes, own=True)
+        if self._writer is not None:
+            write_sidecar(self.root, hashes, own=True)
         return hashes
 
     def pack_file(self, pack: PackId) -> Path:
@@ -267,136 +349,140 @@ class Store:
         Raises:
             NotFound: not here.
         """
-        path = pack_in(self._root, pack)
+        path = pack_in(self.root, pack)
         if not path.is_file():
-            raise NotFound(f"the store `{self._root}` has no pack `{pack}`")
+            raise NotFound(f"the store `{self.root}` has no pack `{pack}`")
         return path
 
     def packs(self) -> list[PackId]:
         """Return the sealed packs, sorted."""
         with self._lock:
-            return list(self._index.packs())
+            return list(self.index.packs())
 
     def adopt_pack(self, path: Path, pack: PackId) -> None:
         """Move a pack that came from elsewhere in, from the same filesystem, and index it.
 
         What it says about hubs is not believed: it brings objects, no known files and no captures. What it says about
-        objects is checked, every one: an object that the index wrongly calls here would never be stored again.
+        objects is checked, every one: an object that the index wrongly calls here would never be stored again. Deltas
+        whose base is not here stay unknown.
 
         Raises:
             IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it
                 does not hold; nothing was moved.
             UnsupportedFormat: it holds what this version cannot read; nothing was moved.
         """
-        hashes = hash_pack(path, pack)
-        with open_pack(path) as reader:
-            entries = list(reader.footer())
-            if [found.entry for found in reader.scan()] != entries:
-                raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
-            for entry in entries:
-                reader.object(entry)
-        target = pack_in(self._root, pack)
-        with self._writing():
-            if pack not in self._index.packs():
-                write_sidecar(self._root, hashes, own=False)
-            ensure_dir(target.parent)
-            publish_file(path, target)
-            healing.add_pack(self._index, hashes, entries)
-        self.commit()
+        with self._writing() as writer:
+            writer.commit()
+            adopt(self.root, self.index, path, pack, self.read)
 
     def rebuild_index(self) -> None:
-        """Make the index again by a forward scan of all packs."""
-        with self._writing() as parts:
-            for part in parts.values():
-                part.sync()
-            healing.rebuild(self._root, self._index, parts.values())
+        """Make the index again by a forward scan of all packs. The store must be open alone."""
+        with self._writing() as writer:
+            writer.commit()
+            healing.rebuild(self.root, self.index, writer.parts)
+
+    def _look(self, identifier: ObjectId) -> Found | None:
+        with self._lock:
+            return self.index.find(identifier) if self._writer is None else self._writer.find(identifier)
 
     def _find(self, identifier: ObjectId) -> Found:
-        with self._lock:
-            found = self._index.find(identifier)
+        found = self._look(identifier)
         if found is None:
-            raise NotFound(f"the store `{self._root}` has no object `{identifier}`")
+            raise NotFound(f"the store `{self.root}` has no object `{identifier}`")
         return found
+
+    def _read(self, identifier: ObjectId, depth: int) -> bytes:
+        found = self._find(identifier)
+        base: bytes | None = None
+        if found.entry.base is not None:
+            if not depth:
+                raise IntegrityError(f"the object `{identifier}` is a delta of a delta of a delta")
+            base = self._read(found.entry.base, depth - 1)
+        until = time.monotonic() + _SEALING_SECONDS
+        while True:
+            try:
+                with open_pack(self._path_of(found)) as reader:
+                    return reader.object(found.entry, base)
+            except (IntegrityError, StoreError):
+                # Sealed between the two lines, and perhaps a new part begun under the name: the index knows soon.
+                again = self._find(identifier)
+                if again == found and (found.pack is not None or time.monotonic() > until):
+                    raise
+                if again.entry.base != found.entry.base:
+                    return self._read(identifier, depth)
+                found = again
 
     def _path_of(self, found: Found) -> Path:
         if found.pack is not None:
-            return pack_in(self._root, found.pack)
-        return self._root / "open" / str(found.part)
-
-    def _read(self, found: Found) -> bytes:
-        with open_pack(self._path_of(found)) as reader:
-            return reader.object(found.entry)
+            return pack_in(self.root, found.pack)
+        return self.root / "open" / str(found.part)
 
     def _workers(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            raise StoreError(f"the store `{self.root}` is open for reading alone")
+        return self._pool
+
+    def _code(self, data: memoryview, identifier: ObjectId, piece: Piece, declared: Declared, rights: Rights) -> Coded:
+        """Encode an object that is not here as free as `rights`; one that is here at all is no delta the second time.
+
+        Deltas may have been taken against it, and a base is never a delta.
+        """
+        keys: tuple[int, ...] = ()
+        if self._delta and self._look(identifier) is None:
+            keys = sketch(data, piece.dtype)
+            if (found := self._bases.delta(data, piece, declared, keys, rights)) is not None:
+                base, encoded = found
+                return Coded(identifier, len(data), encoded, base)
+        return Coded(identifier, len(data), codecs.encode(data, piece.dtype), None, keys)
+
+    def _declared(self, bases: Sequence[StoredFile]) -> Declared:
+        """Return where the pieces of `bases` lie, by key; the first of a key counts."""
+        declared: dict[str, ObjectId] = {}
+        for file in bases if self._delta else ():
+            with self._lock:
+                keys = self._keys.get(file.blake3)
+            if keys is None:
+                keys = keys_of(file, self.source(file))
+                with self._lock:
+                    if len(self._keys) >= _MOST_KNOWN_BASES:
+                        self._keys.clear()
+                    self._keys[file.blake3] = keys
+            declared = {**keys, **declared}
+        return declared
+
+    def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="encode")
-            return self._pool
+            fresh = self._writer.pending.lookalikes(keys) if self._writer is not None else []
+            return [*fresh[:most], *self.index.lookalikes(keys, most)]
 
-    def _encode(self, data: bytes | memoryview, dtype: str | None, rights: Rights) -> intake.Coded:
-        identifier = object_id(data)
-        size = memoryview(data).nbytes
-        if self._is_here(identifier, rights):
-            return intake.Coded(identifier, size, 0, None)
-        codec, payload = codecs.encode(data, dtype)
-        return intake.Coded(identifier, size, codec, payload)
-
-    def _append(self, coded: intake.Coded, kind: ObjectKind, pack_class: PackClass) -> None:
-        if coded.payload is None:
-            return
-        with self._writing() as parts:
-            if self._is_here(coded.id, pack_class.rights):
-                return
-            part = parts.get(pack_class)
-            if part is not None and not part.has_room(len(coded.payload)):
-                self._seal([pack_class])
-                part = None
-            if part is None:
-                part = parts[pack_class] = new_part(healing.part_in(self._root, pack_class), pack_class)
-            entry = part.append(coded.id, coded.codec, coded.payload, coded.size, kind)
-            row = self._index.row_of_part(part.path.name, pack_class.rights)
-            self._index.add_objects(row, [entry])
+    def _append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
+        with self._writing() as writer:
+            if not self._is_here(coded.id, pack_class.rights):
+                writer.append(coded, kind, pack_class)
 
     def _is_here(self, identifier: ObjectId, rights: Rights) -> bool:
-        with self._lock:
-            found = self._index.find(identifier)
+        found = self._look(identifier)
         return found is not None and RIGHTS.index(found.rights) <= RIGHTS.index(rights)
 
-    def _seal(self, classes: list[PackClass]) -> list[PackId]:
-        """Seal parts: bytes, then hashes, then the name, then the index. A crash in between is healed at next open."""
-        parts = self._parts or {}
-        sealed: list[PackId] = []
-        for pack_class in classes:
-            part = parts[pack_class]
-            hashes = part.finish(self._info)
-            write_sidecar(self._root, hashes, own=True)
-            target = pack_in(self._root, hashes.pack)
-            ensure_dir(target.parent)
-            publish_file(part.path, target)
-            sync_dir(part.path.parent)
-            del parts[pack_class]
-            self._index.seal_part(part.path.name, hashes.pack, hashes.size)
-            sealed.append(hashes.pack)
-        for part in parts.values():
-            part.sync()
-        self._index.commit()
-        return sealed
-
     @contextmanager
-    def _writing(self) -> Iterator[dict[PackClass, Part]]:
-        """Hold the lock and give the open parts.
+    def _writing(self) -> Iterator[Writer]:
+        """Hold the lock and give the writer.
 
         A full disk leaves the parts as they were; after any other failure nothing is written until the store is opened
         again, which rechecks them.
         """
         with self._lock:
-            if self._parts is None:
-                raise StoreError(f"the store `{self._root}` is open for reading alone")
+            if self._writer is None:
+                raise StoreError(f"the store `{self.root}` is open for reading alone")
             if self._broken:
-                raise StoreError(f"the store `{self._root}` failed to write before", hint="run the same command again")
+                raise StoreError(f"the store `{self.root}` failed to write before", hint="run the same command again")
             try:
-                yield self._parts
+                yield self._writer
             except BaseException as error:
                 undone = isinstance(error, NoSpace) and isinstance(error.__cause__, OSError)
-                self._broken = not undone or any(part.closed for part in self._parts.values())
+                self._broken = not undone or not self._writer.is_whole
                 raise
+
+
+def _workers(in_flight: int) -> int:
+    return max(1, min(in_flight, len(os.sched_getaffinity(0))))

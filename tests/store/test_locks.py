@@ -50,12 +50,12 @@ def test_a_lock_on_a_file_that_its_holder_removed_is_none(tmp_path: Path, monkey
     folder = tmp_path / "incoming"
     take, stale = locks._take, []
 
-    def remove_the_first(descriptor: int, parent: Path) -> None:
+    def remove_the_first(descriptor: int, parent: Path, how: int) -> None:
         if not stale:
             stale.append(os.fstat(descriptor).st_ino)
             (parent / "lock").rename(tmp_path / "removed")
             parent.rmdir()
-        take(descriptor, parent)
+        take(descriptor, parent, how)
 
     monkeypatch.setattr(locks, "_take", remove_the_first)
     with WriteLock(folder):

@@ -6,6 +6,7 @@ nothing it reads: every length is checked before it is used.
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.store.codecs import entropy, frames, planes, words
@@ -19,6 +20,9 @@ FP32 = 5
 FP64 = 6
 RESERVED = frozenset({7, 8})
 """Deltas against a base object: known by name, not read by this version."""
+
+DELTA_CODECS = RESERVED
+DELTA_DTYPES = frozenset({"BF16", "F16", "F32"})
 
 MAX_RAW_BYTES = 64 << 20
 """No object is longer, manifests included (64 MiB)."""
@@ -50,7 +54,20 @@ _PLANES: Mapping[int, planes.Planes] = MappingProxyType(
 )
 
 
-def encode(data: bytes | memoryview, dtype: str | None) -> tuple[int, bytes]:
+class Encoded(NamedTuple):
+    """A codec and its payload, in `chunks` of `size` bytes together; none of them is memory of the input."""
+
+    codec: int
+    chunks: tuple[bytes | memoryview, ...]
+    size: int
+
+
+def encode_delta(data: bytes | memoryview, base: bytes | memoryview, dtype: str | None) -> Encoded | None:
+    """Return `data` as a delta against `base`, an object of the same length; None where that does not pay."""
+    return None
+
+
+def encode(data: bytes | memoryview, dtype: str | None) -> Encoded:
     """Return the codec for `data` and its payload, which is never longer than `data`.
 
     `dtype` is safetensors' name of the numbers in `data` (`BF16`, `F32`, ...), None where there is none.
@@ -58,11 +75,11 @@ def encode(data: bytes | memoryview, dtype: str | None) -> tuple[int, bytes]:
     view = memoryview(data).cast("B")
     codec, payload = _encode(view, dtype)
     if payload is None or len(payload) >= len(view):
-        return RAW, bytes(view)
-    return codec, payload
+        return Encoded(RAW, (bytes(view),), len(view))
+    return Encoded(codec, (payload,), len(payload))
 
 
-def decode(codec: int, payload: bytes | memoryview, raw_size: int) -> bytes:
+def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes | None = None) -> bytes:  # noqa: ARG001
     """Return the `raw_size` bytes that were encoded as `payload`. Their hash is the caller's to check.
 
     Raises:

@@ -1,6 +1,7 @@
 """The port of cutters: read a little of a file, say where its pieces begin and end."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ class Piece(msgspec.Struct, frozen=True):
     offset: int
     length: int
     dtype: str | None = None
+    key: str | None = None
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -36,6 +38,10 @@ class ByteSource(Protocol):
     def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; fewer where the source ends."""
         ...
+
+
+Nearby = Callable[[str], ByteSource | None]
+"""Gives another file of the same package, by its path; None when it is not there (yet)."""
 
 
 class NotMine(Exception):

@@ -1,0 +1,53 @@
+"""Taking in a pack that came from elsewhere."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.store import healing
+from ptmtorrent.store.durable import ensure_dir, publish_file
+from ptmtorrent.store.index import Index
+from ptmtorrent.store.packs import PackReader, hash_pack, open_pack, pack_in
+from ptmtorrent.store.records import Entry
+from ptmtorrent.store.sidecars import write_sidecar
+
+
+def adopt(root: Path, index: Index, path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> None:
+    """Check the pack at `path`, move it into the store at `root` and index it, durably; `read` gives objects from here.
+
+    Raises:
+        IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it does
+            not hold; nothing was moved.
+        UnsupportedFormat: it holds what this version cannot read; nothing was moved.
+    """
+    hashes = hash_pack(path, pack)
+    with open_pack(path) as reader:
+        entries = list(reader.footer())
+        if [found.entry for found in reader.scan()] != entries:
+            raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
+        entries = _readable(reader, entries, read)
+    target = pack_in(root, pack)
+    if pack not in index.packs():
+        write_sidecar(root, hashes, own=False)
+    ensure_dir(target.parent)
+    publish_file(path, target)
+    with index.transaction():
+        healing.add_pack(index, hashes, entries)
+
+
+def _readable(reader: PackReader, entries: Sequence[Entry], read: Callable[[ObjectId], bytes]) -> list[Entry]:
+    """Decode every object; leave out the deltas whose base is neither in the pack nor in the store."""
+    plain = {entry.id: entry for entry in entries if entry.base is None}
+    readable: list[Entry] = []
+    for entry in entries:
+        base: bytes | None = None
+        if entry.base is not None:
+            with suppress(PtmError):
+                base = reader.object(plain[entry.base]) if entry.base in plain else read(entry.base)
+            if base is None:
+                continue
+        reader.object(entry, base)
+        readable.append(entry)
+    return readable
