@@ -53,7 +53,10 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="not
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
-    """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages."""
+    """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages.
+
+    `bytes_unread` are here and were not looked at, by a check that does not read everything.
+    """
 
     packages: int
     files: int
@@ -62,6 +65,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     seconds: float
     failed: int = 0
     sources: dict[str, int] = {}
+    bytes_unread: int = 0
 
 
 Event = PlanMade | Progress | Result | Note | Summary

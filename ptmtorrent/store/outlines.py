@@ -1,0 +1,88 @@
+"""The quick looks at a pack and at the index: what can be told without reading stored bytes."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.torrents import merkle_root
+from ptmtorrent.store.checking import Expectation, read_footer
+from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.packs import open_pack
+from ptmtorrent.store.records import MAX_HEADER_BYTES, Entry
+from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
+
+MOST_PROBLEMS = 20
+
+
+def check_index(path: Path) -> list[str]:
+    """Return what SQLite finds wrong with the index at `path`, nothing when it is whole."""
+    if not path.is_file():
+        return ["it is missing"]
+    try:
+        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+        try:
+            rows = connection.execute(f"PRAGMA quick_check({MOST_PROBLEMS})").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+def check_size(path: Path, expected: Expectation) -> str | None:
+    """Say what is wrong with the file of a pack, if anything.
+
+    Raises:
+        StoreError: it cannot be asked for.
+        NotFound: there is none.
+    """
+    if not path.is_file():
+        raise NotFound(f"the pack `{expected.pack}` is missing")
+    with disk_errors(path):
+        size = path.stat().st_size
+    return None if size == expected.size else f"it is {size} bytes, and was {expected.size}"
+
+
+def check_outline(path: Path, expected: Expectation, is_here: Callable[[ObjectId], bool]) -> tuple[list[str], int]:
+    """Return what is wrong with header and footer of the pack at `path`, and how many bytes were read.
+
+    `is_here` tells of an object that the footer lists and the index has elsewhere.
+    """
+    try:
+        with open_pack(path) as reader:
+            reader.header()
+            entries, footer = read_footer(reader)
+    except (IntegrityError, UnsupportedFormat, StoreError) as error:
+        return [error.message], 0
+    problems = _against_index(entries, expected, is_here)
+    if expected.size - footer.end >= 1 << 22:
+        problems.append("its footer does not end in its last 4 MiB")
+    return problems, min(expected.size, MAX_HEADER_BYTES) + expected.size - footer.offset
+
+
+def check_sidecar(root: Path, expected: Expectation) -> str | None:
+    """Say what is wrong with the hashes that are kept of a pack, if anything."""
+    if not sidecar_in(root, expected.pack).is_file():
+        return "its hashes are missing"
+    known = read_sidecar(root, expected.pack)
+    if known is None:
+        return "its hashes are damaged"
+    hashes = known[0]
+    if hashes.size != expected.size:
+        return f"its hashes are those of {hashes.size} bytes"
+    if hashes.layer_v2 and merkle_root(hashes.layer_v2) != hashes.root_v2:
+        return "its piece layer does not hash to its root"
+    return None
+
+
+def _against_index(entries: tuple[Entry, ...], expected: Expectation, is_here: Callable[[ObjectId], bool]) -> list[str]:
+    listed = {entry.id: entry for entry in entries}
+    known = {entry.id: entry for entry in expected.entries}
+    wrong = [entry.id for entry in expected.entries if listed.get(entry.id) != entry]
+    problems = [f"the index places `{identifier}` elsewhere than its footer" for identifier in wrong[:MOST_PROBLEMS]]
+    absent = [identifier for identifier in listed if identifier not in known and not is_here(identifier)]
+    problems += [f"the index lacks its object `{identifier}`" for identifier in absent[:MOST_PROBLEMS]]
+    return problems

@@ -1,0 +1,64 @@
+"""Who uses which objects: a table on disk that ends with the run, so that millions of objects need no memory.
+
+Every object has no owner, one, or several; owners are numbers of the caller's choice, packages as a rule.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.errors import NoSpace, StoreError
+from ptmtorrent.model.ids import ObjectId
+
+SHARED = -1
+"""The owner of what more than one uses."""
+
+
+class Uses:
+    """An open table of uses. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        with _errors():
+            # A database without a name: SQLite keeps it in a file of its own where it outgrows memory.
+            self._connection = sqlite3.connect("", isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode = OFF")
+            self._connection.execute("CREATE TABLE uses (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def add(self, owner: int, identifiers: Iterable[ObjectId]) -> None:
+        """Say that `owner` uses these objects."""
+        with _errors():
+            self._connection.executemany(
+                "INSERT INTO uses VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET"
+                " owner = CASE owner WHEN excluded.owner THEN owner ELSE ? END",
+                ((bytes.fromhex(identifier), owner, SHARED) for identifier in identifiers),
+            )
+
+    def owner(self, identifier: ObjectId) -> int | None:
+        """Return who uses an object: the owner, `SHARED`, or None for nobody."""
+        with _errors():
+            found = self._connection.execute(
+                "SELECT owner FROM uses WHERE id = ?", (bytes.fromhex(identifier),)
+            ).fetchone()
+        return None if found is None else int(found[0])
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise NoSpace(
+                "the disk for temporary files is full", hint="free some, or name another folder: SQLITE_TMPDIR=DIR"
+            ) from error
+        raise StoreError(f"a table of temporary data failed: {error}") from error

@@ -1,0 +1,54 @@
+"""What is captured: the manifests of the newest captures, and which packages need which objects."""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.store.index import Index
+from ptmtorrent.store.store import Store
+
+
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest capture of a package, with its manifest, or why that could not be read."""
+
+    capture: Capture
+    manifest: Manifest | None = None
+    error: PtmError | None = None
+
+
+def read_captured(store: Store) -> Iterator[Captured]:
+    """Yield the newest capture of every package with its manifest, sorted by package; one manifest at a time."""
+    for capture in store.captures():
+        try:
+            manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
+            yield Captured(capture=capture, manifest=manifest)
+        except PtmError as error:
+            yield Captured(capture=capture, error=error)
+
+
+def with_deltas(index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
+    """Return, for each of `lost` and every object that is a delta against one of them, which of `lost` it needs."""
+    needs = {identifier: identifier for identifier in lost}
+    if lost:
+        packs: list[PackId | str] = [*index.packs(), *index.parts()]
+        for entry in (entry for pack in packs for entry in index.entries(pack)):
+            if entry.base is not None and entry.base in lost:
+                needs.setdefault(entry.id, entry.base)
+    return needs
+
+
+def packages_with(store: Store, index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, list[PackageName]]:
+    """Return which packages cannot be read without each of the objects `lost`, by themselves or as bases of deltas."""
+    found: dict[ObjectId, set[PackageName]] = {}
+    needs = with_deltas(index, lost)
+    for captured in read_captured(store) if lost else ():
+        capture, manifest = captured.capture, captured.manifest
+        wanted = {ObjectId(capture.snapshot)} | ({item for item, _ in manifest.objects} if manifest else set())
+        for identifier in wanted & needs.keys():
+            found.setdefault(needs[identifier], set()).add(capture.package)
+    return {identifier: sorted(packages) for identifier, packages in found.items()}
