@@ -8,6 +8,7 @@ from typing import Self
 
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, UnsupportedFormat
 from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
@@ -15,7 +16,8 @@ from ptmtorrent.store.ledger import Ledger
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.staging import staged_extents
 from ptmtorrent.workflows.fetch.assembling import Assembler, Assembly
-from ptmtorrent.workflows.fetch.decoding import finish
+from ptmtorrent.workflows.fetch.bases import Bases
+from ptmtorrent.workflows.fetch.decoding import decode_waiting, finish
 from ptmtorrent.workflows.fetch.moving import Mover
 from ptmtorrent.workflows.fetch.records import Records
 from ptmtorrent.workflows.fetch.room import Room, check_room, clear_staging, room_needed
@@ -50,6 +52,7 @@ class Laying:
             look_around(self._wanted, self._ledger, self._stop)
             self._tell_of_changes()
             self._stock = stack.enter_context(Stock(self._home.store, self._wanted, keep=self._keep))
+            self._bases = Bases(self._layout.incoming(), self._wanted, self._stock)
             self._stack = stack.pop_all()
         return self
 
@@ -60,9 +63,16 @@ class Laying:
 
     def plan(self, sources: Sources) -> tuple[Plan, Room]:
         """Return what must be moved, and the room that takes."""
-        plan = plan_moves(missing_objects(self._wanted), self._stock.has, whole_packs=sources.whole_packs)
+        plan = plan_moves(
+            missing_objects(self._wanted),
+            self._bases.has,
+            bases=self._bases.places,
+            parked=self._bases.parked,
+            whole_packs=sources.whole_packs,
+        )
         plan = resume_extents(plan, staged_extents(self._home.incoming))
-        return plan, room_needed(self._wanted, plan, staged=sources.staged, keep=sources.keeps_packs)
+        waiting = self._bases.room(plan)
+        return plan, room_needed(self._wanted, plan, waiting, staged=sources.staged, keep=sources.keeps_packs)
 
     def lay_out(self, plan: Plan, room: Room, sources: Sources) -> Counter[str]:
         """Do it; return the bytes moved, by source. What could not be had is in the records.
@@ -79,16 +89,18 @@ class Laying:
         self._finish_what_is_complete()
         if self._copy_what_is_here():
             plan, _ = self.plan(sources)
-        mover = Mover(self._assembler, self._home.incoming, self, self._emit, self._stop)
+        mover = Mover(self._assembler, self._bases, self._home.incoming, self, emit=self._emit, stop=self._stop)
         mover.move(plan, sources)
         if self._stop.is_set():
             raise Interrupted(
                 f"interrupted: {self._records.laid_out} of {len(self._wanted.orders)} packages are laid out",
                 hint="run the same command again: it goes on where it stopped",
             )
+        self._bases.explain(mover.errors)
         self._records.give_up(mover.errors)
         if not any(not file.here for file in self._wanted.assemblies.values()):
             clear_staging(self._home.incoming, self._wanted.packs)
+            self._bases.clear()
         return mover.moved
 
     def arrived(self, delivered: Delivered) -> None:
@@ -136,19 +148,28 @@ class Laying:
                 self.finished(file)
 
     def _copy_what_is_here(self) -> bool:
-        """Copy objects that need not be moved; tell whether some of them were not here after all."""
+        """Copy objects that need not be moved, decode what only waits; tell whether some were not here after all."""
         lost = False
         for identifier in self._assembler.wanted():
             if self._stop.is_set():
                 break
-            if not self._stock.has(identifier):
+            if not self._bases.has(identifier):
                 continue
-            data = self._stock.read(identifier)
-            if data is None:
-                self._stock.forget(identifier)
-                lost = True
-                continue
-            for file in self._assembler.put(identifier, data):
-                finish(self._assembler, file)
-                self.finished(file)
-        return lost
+            data = self._bases.read(identifier)
+            lost |= data is None
+            self._put(identifier, data)
+        for stored in self._bases.ready():
+            if self._stop.is_set():
+                break
+            data = decode_waiting(self._bases, stored)
+            lost |= data is None
+            self._put(stored.item.id, data)
+        return bool(self._bases.take_lost()) or lost
+
+    def _put(self, identifier: ObjectId, data: bytes | None) -> None:
+        if data is None:
+            return
+        for file in self._assembler.put(identifier, data):
+            finish(self._assembler, file)
+            self.finished(file)
+        self._bases.done(identifier)

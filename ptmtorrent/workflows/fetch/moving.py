@@ -20,11 +20,16 @@ from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.transports.chain import Chain
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.workflows.fetch.assembling import Assembler, Assembly
+from ptmtorrent.workflows.fetch.bases import Bases
 from ptmtorrent.workflows.fetch.decoding import DECODERS, Decoded, Decoding
 from ptmtorrent.workflows.fetch.sources import Sources
 
 BATCHES_AHEAD = 2 * DECODERS
 """More batches than this waiting to be decoded, and no further pack is taken from the transport."""
+
+
+Wrong = tuple[Delivered, WantedObject]
+"""An object with wrong bytes, and what brought it."""
 
 
 class Listener(Protocol):
@@ -46,13 +51,17 @@ class Listener(Protocol):
 class Mover:
     """Moves plans into files. `moved` counts bytes by source; `errors` says which objects could not be had, and why."""
 
-    def __init__(self, assembler: Assembler, staging: Path, listener: Listener, emit: Emit, stop: Event) -> None:
+    def __init__(  # noqa: PLR0913  # what is decoded with what into what, and who is told
+        self, assembler: Assembler, bases: Bases, staging: Path, listener: Listener, *, emit: Emit, stop: Event
+    ) -> None:
         self._assembler = assembler
+        self._bases = bases
         self._staging = staging
         self._listener = listener
         self._emit = emit
         self._stop = stop
         self._excused: set[PackId] = set()
+        self._asked_again: set[ObjectId] = set()
         self.moved: Counter[str] = Counter()
         self.errors: dict[ObjectId, PtmError] = {}
 
@@ -65,21 +74,24 @@ class Mover:
         requests: Sequence[PackRequest] = plan.requests
         blamed: frozenset[str] = frozenset()
         while requests and not self._stop.is_set() and (chain := sources.chain(blamed)):
-            wrong = self._round(chain, requests)
+            wrong, rotten = self._round(chain, requests)
             excused = self._excuse(wrong)
             blamed |= self._blame([pair for pair in wrong if pair[0].request.pack not in excused])
-            items = [item for _, item in wrong]
+            items = [*(item for _, item in wrong), *self._once_more(rotten)]
             requests = plan_moves(items, lambda _: False, whole_packs=sources.whole_packs).requests
 
-    def _round(self, chain: Chain, requests: Sequence[PackRequest]) -> list[tuple[Delivered, WantedObject]]:
-        """Ask `chain` for everything once; return the objects that came with wrong bytes, each with its delivery."""
-        wrong: list[tuple[Delivered, WantedObject]] = []
+    def _round(self, chain: Chain, requests: Sequence[PackRequest]) -> tuple[list[Wrong], list[WantedObject]]:
+        """Ask `chain` for everything once; return what came with wrong bytes, and what had been here and is wrong."""
+        wrong: list[Wrong] = []
+        rotten: list[WantedObject] = []
         outcomes = chain.deliver(requests, self._staging, self._stop)
-        with closing(Decoding(self._assembler)) as decoding, closing(outcomes):
+        with closing(Decoding(self._assembler, self._bases)) as decoding, closing(outcomes):
             for decoded in self._decode(outcomes, decoding):
-                wrong += [(decoded.delivered, item) for item in decoded.wrong]
+                wrong += [(stored.source, stored.item) for stored in decoded.wrong if stored.source is not None]
+                rotten += [stored.item for stored in decoded.wrong if stored.source is None]
+                rotten += decoded.lost
                 self._take(decoded)
-        return wrong
+        return wrong, rotten
 
     def _decode(self, outcomes: Iterator[Delivered | Failed], decoding: Decoding) -> Iterator[Decoded]:
         for outcome in outcomes:
@@ -101,13 +113,21 @@ class Mover:
         self.errors.update(decoded.unreadable)
         for file in decoded.files:
             self._listener.finished(file)
-        if not decoded.wrong:
+        if all(stored.source is not decoded.delivered for stored in decoded.wrong):
             self._listener.right(decoded.delivered)
         if decoded.delivered.temporary:
             with disk_errors(decoded.delivered.path):
                 decoded.delivered.path.unlink(missing_ok=True)
 
-    def _excuse(self, wrong: Sequence[tuple[Delivered, WantedObject]]) -> set[PackId]:
+    def _once_more(self, rotten: Sequence[WantedObject]) -> list[WantedObject]:
+        """Return what our own disk did not keep, each object once in a run."""
+        again = [item for item in rotten if item.id not in self._asked_again]
+        for item in rotten:
+            self.errors[item.id] = IntegrityError(f"the disk does not keep the object `{item.id}` as it was written")
+        self._asked_again |= {item.id for item in again}
+        return again
+
+    def _excuse(self, wrong: Sequence[Wrong]) -> set[PackId]:
         """Return the packs whose bytes may have been right when they were sent, each pack once in a run."""
         waited = {part.request.pack for part, _ in wrong if part.temporary and part.moved < part.extent.length}
         excused = waited - self._excused
@@ -117,7 +137,7 @@ class Mover:
             self._emit(Note(message=message, warning=True))
         return excused
 
-    def _blame(self, wrong: Sequence[tuple[Delivered, WantedObject]]) -> frozenset[str]:
+    def _blame(self, wrong: Sequence[Wrong]) -> frozenset[str]:
         """Say who sent wrong bytes, and which; they are not asked for these again."""
         for delivered, item in wrong:
             self.errors[item.id] = IntegrityError(

@@ -24,24 +24,28 @@ window that it may exceed by one pack, one may wait between two threads, and one
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes needed beyond what is there: for the files, and at most for packs at the same time."""
+    """Bytes needed beyond what is there: for the files, and at most for packs at the same time.
+
+    `waiting` are bases and deltas beside the files, until each has the other.
+    """
 
     files: int
     staged: int
+    waiting: int
 
     @property
     def bytes(self) -> int:
-        """Both together."""
-        return self.files + self.staged
+        """All together."""
+        return self.files + self.staged + self.waiting
 
 
-def room_needed(wanted: Wanted, plan: Plan, *, staged: bool, keep: bool) -> Room:
+def room_needed(wanted: Wanted, plan: Plan, waiting: int, *, staged: bool, keep: bool) -> Room:
     """Return the most that laying out takes at once. `staged` is false when packs are read in place."""
     files = sum(file.size - file.allocated for file in wanted.unfinished)
     most = (
         plan.bytes_to_move if keep else STAGED_BYTES + STAGED_PACKS * max((r.bytes for r in plan.requests), default=0)
     )
-    return Room(files=files, staged=min(plan.bytes_to_move, most) if staged or keep else 0)
+    return Room(files=files, staged=min(plan.bytes_to_move, most) if staged or keep else 0, waiting=waiting)
 
 
 def check_room(room: Room, root: Path, staging: Path) -> None:
@@ -52,7 +56,8 @@ def check_room(room: Room, root: Path, staging: Path) -> None:
     """
     folders = {folder.stat().st_dev: folder for folder in (root, staging)}
     for device, folder in folders.items():
-        needed = room.files * (root.stat().st_dev == device) + room.staged * (staging.stat().st_dev == device)
+        beside = (room.files + room.waiting) * (root.stat().st_dev == device)
+        needed = beside + room.staged * (staging.stat().st_dev == device)
         with disk_errors(folder):
             free = shutil.disk_usage(folder).free
         if needed > free:

@@ -3,7 +3,6 @@
 They are copied from there and hashed on the way; what does not hash is simply moved like everything else.
 """
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +14,16 @@ from ptmtorrent.store.durable import link_or_copy
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assembling import Assembly
-from ptmtorrent.workflows.fetch.wanted import Wanted
+from ptmtorrent.workflows.fetch.wanted import Wanted, needed_bases
 
-Place = tuple[Path, int, int]
-"""`(file, offset, bytes)`."""
+Place = tuple[Assembly, int]
+"""`(file, number of its part)`."""
 
 
 class Stock:
-    """The objects of `wanted` that need not be moved. With `keep`, packs that arrive whole join the store.
+    """The objects of `wanted`, and the bases it needs, that need not be moved.
+
+    With `keep`, packs that arrive whole join the store.
 
     Raises:
         StoreError: packs are to be kept, and the store cannot be written.
@@ -60,8 +61,7 @@ class Stock:
     def read(self, identifier: ObjectId) -> bytes | None:
         """Return the object, proven by its hash; None when it is not here after all."""
         place = self._places.get(identifier)
-        data = _read(*place) if place else None
-        if data is not None and object_id(data) == identifier:
+        if place is not None and (data := read_part(place)) is not None:
             return data
         with suppress(PtmError):
             if self._store is not None and self._store.has(identifier):
@@ -88,19 +88,33 @@ class Stock:
         self._store.adopt_pack(path, delivered.request.pack)
 
 
+def read_part(place: Place) -> bytes | None:
+    """Return an object out of a file, finished or not, proven by its hash; None when it is not there."""
+    file, number = place
+    identifier, offset, size = file.parts[number]
+    # The unfinished file first: it may be given its name between the two reads, and never loses it again.
+    for path in (file.target,) if _is_in_target(file, number) else (file.incoming, file.target):
+        data = _read(path, offset, size)
+        if data is not None and object_id(data) == identifier:
+            return data
+    return None
+
+
 def _places(wanted: Wanted) -> dict[ObjectId, Place]:
-    """Find the objects that are missing in one file and there in another."""
+    """Find the objects that are missing in one file, or the bases of such, and there in another."""
     files = [file for file in wanted.assemblies.values() if file.error is None]
-    missing = {file.parts[number][0] for file in files if not file.here for number in file.missing}
-    return {identifier: place for file in files for identifier, place in _there(file) if identifier in missing}
+    needed = {file.parts[number][0] for file in files if not file.here for number in file.missing}
+    needed |= {base.id for base in needed_bases(wanted)}
+    return {
+        identifier: (file, number)
+        for file in files
+        for number, (identifier, _, _) in enumerate(file.parts)
+        if identifier in needed and (_is_in_target(file, number) or number not in file.missing)
+    }
 
 
-def _there(file: Assembly) -> Iterator[tuple[ObjectId, Place]]:
-    for number, (identifier, offset, size) in enumerate(file.parts):
-        if file.here or number in file.in_target:
-            yield identifier, (file.target, offset, size)
-        elif number not in file.missing:
-            yield identifier, (file.incoming, offset, size)
+def _is_in_target(file: Assembly, number: int) -> bool:
+    return file.here or number in file.in_target
 
 
 def _read(path: Path, offset: int, size: int) -> bytes | None:

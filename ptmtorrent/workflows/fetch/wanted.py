@@ -16,6 +16,7 @@ from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import LINK_MODE, FileEntry, Manifest
 from ptmtorrent.model.placement import NO_BASE, Placement
+from ptmtorrent.model.placement import Spot as PlacementSpot
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
@@ -96,9 +97,6 @@ class Wanted:
     def _spot(self, order: Order, file: FileEntry) -> Spot:
         if file.mode == LINK_MODE:
             raise UnsupportedFormat(f"the file {file.name!r} is a symbolic link, which this version does not lay out")
-        rows = order.manifest.objects_of(file.recipe)
-        if any(order.placement.objects[row][4] != NO_BASE for row in rows):
-            raise UnsupportedFormat(f"the file {file.name!r} is stored as a delta, which this version does not read")
         spot = self._layout.place(order.manifest, file)
         there = self.assemblies.get(spot.target)
         if there is not None and there.blake3 != file.blake3:
@@ -167,6 +165,20 @@ def look_around(wanted: Wanted, ledger: Ledger, stop: Event) -> None:
 
 def missing_objects(wanted: Wanted) -> Iterator[WantedObject]:
     """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
+    for placement, identifier, size, spot in _missing(wanted):
+        base = placement.bases[spot[4]][0] if spot[4] != NO_BASE else None
+        yield WantedObject(id=identifier, size=size, at=placement.location(spot), base=base)
+
+
+def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
+    """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
+    for placement, _, _, spot in _missing(wanted):
+        if spot[4] != NO_BASE:
+            identifier, size, at = placement.bases[spot[4]]
+            yield WantedObject(id=identifier, size=size, at=placement.location(at))
+
+
+def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, PlacementSpot]]:
     for order in wanted.orders:
         if any(assembly.error for assembly in order.assemblies):
             continue
@@ -176,8 +188,7 @@ def missing_objects(wanted: Wanted) -> Iterator[WantedObject]:
                 identifier, _, size = assembly.parts[number]
                 if identifier not in rows:
                     continue  # the file is shared, and this package cuts it otherwise: the other one asks for it
-                spot = order.placement.objects[rows[identifier]]
-                yield WantedObject(id=identifier, size=size, at=order.placement.location(spot))
+                yield order.placement, identifier, size, order.placement.objects[rows[identifier]]
 
 
 def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:

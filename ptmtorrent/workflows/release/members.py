@@ -10,11 +10,12 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
-from ptmtorrent.model.placement import Location, new_placement
+from ptmtorrent.model.placement import new_placement
 from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.places import Places, locate
 from ptmtorrent.workflows.release.tally import Tallies
 
 
@@ -40,7 +41,7 @@ def make_members(
             continue
         try:
             data, manifest = _read_manifest(store, capture)
-            places = _locate(store, manifest)
+            places = locate(store, manifest, capture.rights)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield Result(package=capture.package, status="error", reason=f"it is left out: {error.message}")
             continue
@@ -86,28 +87,8 @@ def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _locate(store: Store, manifest: Manifest) -> tuple[Location, ...]:
-    """Return where each object lies, in the order of the object table."""
-    places: list[Location] = []
-    for row, (identifier, _) in enumerate(manifest.objects):
-        try:
-            places.append(store.location(identifier))
-        except NotFound as error:
-            raise NotFound(f"the store lacks `{identifier}`, which {_needed_by(manifest, row)} needs") from error
-    for pack in {place.pack for place in places}:
-        store.pack_file(pack)
-    return tuple(places)
-
-
-def _place(store: Store, capture: Capture, content: ContentRow, places: tuple[Location, ...]) -> Member:
+def _place(store: Store, capture: Capture, content: ContentRow, places: Places) -> Member:
     """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
-    placement = canonical.encode(new_placement(capture.snapshot, places))
+    placement = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
     identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
     return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))
-
-
-def _needed_by(manifest: Manifest, row: int) -> str:
-    for file in manifest.files:
-        if any(first <= row < first + count for first, count in file.recipe):
-            return f"its file {file.name!r}"
-    return "a hub answer"

@@ -84,7 +84,7 @@ def _open_store(home: Home) -> Store:
         raise NotFound(
             f"nothing has been captured in `{home.root}`", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    return Store.open(home.store, write=True)
+    return Store.open(home.store, write=True, alone=True)
 
 
 def _is_unsigned(name: ReleaseName, history: History) -> bool:
