@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import healing
 from ptmtorrent.store.durable import ensure_dir, publish_file
 from ptmtorrent.store.index import Index
@@ -14,27 +17,39 @@ from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import write_sidecar
 
 
-def adopt(root: Path, index: Index, path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> None:
-    """Check the pack at `path`, move it into the store at `root` and index it, durably; `read` gives objects from here.
+class Checked(msgspec.Struct, frozen=True):
+    """A pack of which every object was read: its hashes, and the objects that can be read here."""
+
+    hashes: PackHashes
+    entries: list[Entry]
+
+
+def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checked:
+    """Read all of the pack at `path`; `read` gives objects of the store.
 
     Raises:
         IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it does
-            not hold; nothing was moved.
-        UnsupportedFormat: it holds what this version cannot read; nothing was moved.
+            not hold.
+        UnsupportedFormat: it holds what this version cannot read.
     """
     hashes = hash_pack(path, pack)
     with open_pack(path) as reader:
         entries = list(reader.footer())
         if [found.entry for found in reader.scan()] != entries:
             raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
-        entries = _readable(reader, entries, read)
+        return Checked(hashes, _readable(reader, entries, read))
+
+
+def adopt(root: Path, index: Index, path: Path, checked: Checked) -> None:
+    """Move a checked pack into the store at `root` and index it, durably."""
+    pack = checked.hashes.pack
     target = pack_in(root, pack)
     if pack not in index.packs():
-        write_sidecar(root, hashes, own=False)
+        write_sidecar(root, checked.hashes, own=False)
     ensure_dir(target.parent)
     publish_file(path, target)
     with index.transaction():
-        healing.add_pack(index, hashes, entries)
+        healing.add_pack(index, checked.hashes, checked.entries)
 
 
 def _readable(reader: PackReader, entries: Sequence[Entry], read: Callable[[ObjectId], bytes]) -> list[Entry]:

@@ -51,7 +51,8 @@ class WriteLock:
 class SharedLock(WriteLock):
     """The right to write below `folder` beside others who hold it shared.
 
-    Whoever finds nobody else there has it `alone` at first, so as to tidy up, and lets the others in with `share`.
+    Whoever finds nobody else there has it `alone` at first, so as to tidy up, and lets the others in with `share` or
+    shuts them out with `keep`.
 
     Raises:
         StoreLocked: a process holds it alone, naming the pid; one that only opens the folder is waited for.
@@ -70,14 +71,17 @@ class SharedLock(WriteLock):
                 self._descriptor = self._join(until)
         return self
 
+    def keep(self) -> None:
+        """Stay alone: whoever comes is refused, and not kept waiting."""
+        if self._descriptor is not None:
+            _sign(self._descriptor, self._folder / LOCK_NAME)
+
     def share(self) -> None:
         """Let others write too."""
-        if self._descriptor is None or not self.alone:
-            return
-        path = self._folder / LOCK_NAME
-        _sign(self._descriptor, path)
-        _take(self._descriptor, self._folder, fcntl.LOCK_SH)
-        self.alone = False
+        self.keep()
+        if self._descriptor is not None and self.alone:
+            _take(self._descriptor, self._folder, fcntl.LOCK_SH)
+            self.alone = False
 
     def _join(self, until: float) -> int | None:
         try:

@@ -33,8 +33,7 @@ from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store import codecs, cutters, healing
-from ptmtorrent.store.adopting import adopt
+from ptmtorrent.store import adopting, codecs, cutters, healing
 from ptmtorrent.store.bases import Bases, Declared, keys_of
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
 from ptmtorrent.store.cutters import ByteSource, Nearby, Piece
@@ -118,11 +117,8 @@ class Store:
         with ExitStack() as stack:
             lock = stack.enter_context(SharedLock(root))
             first = lock.alone
-            if alone and not first:
-                raise StoreLocked(
-                    f"`{root}` is being written by other processes, and this has to be done alone",
-                    hint="wait until they are done, then run the same command again",
-                )
+            if alone:
+                _refuse_company(root, lock)
             stamp_version(root)
             check_version(root)
             index = open_index(root / "index.sqlite", write=True)
@@ -371,9 +367,10 @@ class Store:
                 does not hold; nothing was moved.
             UnsupportedFormat: it holds what this version cannot read; nothing was moved.
         """
+        checked = adopting.check(path, pack, self.read)
         with self._writing() as writer:
             writer.commit()
-            adopt(self.root, self.index, path, pack, self.read)
+            adopting.adopt(self.root, self.index, path, checked)
 
     def rebuild_index(self) -> None:
         """Make the index again by a forward scan of all packs. The store must be open alone."""
@@ -482,6 +479,15 @@ class Store:
                 undone = isinstance(error, NoSpace) and isinstance(error.__cause__, OSError)
                 self._broken = not undone or not self._writer.is_whole
                 raise
+
+
+def _refuse_company(root: Path, lock: SharedLock) -> None:
+    if not lock.alone:
+        raise StoreLocked(
+            f"`{root}` is being written by other processes, and this has to be done alone",
+            hint="wait until they are done, then run the same command again",
+        )
+    lock.keep()
 
 
 def _workers(in_flight: int) -> int:

@@ -12,7 +12,11 @@ from blake3 import blake3
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
 from ptmtorrent.model.manifest import FileEntry, Identity, encode_manifest, new_manifest
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.classes import ObjectKind, PackClass
+from ptmtorrent.store.packs import open_pack
+from ptmtorrent.store.parts import Part, new_part, reopen_part
+from ptmtorrent.store.rechecking import good_entries, has_header
+from ptmtorrent.store.records import Entry
 from ptmtorrent.store.store import Expected, Store, StoredFile
 
 META = PackClass("meta", "open")
@@ -97,6 +101,22 @@ def capture(package: str, snapshot: SnapshotId, captured: str = "2026-11-20T12:0
         listed=captured,
         rights="open",
     )
+
+
+def append(part: Part, data: bytes, codec: int = 0, payload: bytes | None = None, kind: ObjectKind = "data") -> Entry:
+    """Write an object to a part, raw unless a payload is given."""
+    stored = data if payload is None else payload
+    draft = Entry(id=name_of(data), offset=0, stored=len(stored), raw=len(data), codec=codec, kind=kind)
+    return part.append(draft, [stored])
+
+
+def reopen(path: Path, pack_class: PackClass = META) -> Part:
+    """Continue a part after what of it is whole."""
+    with open_pack(path) as reader:
+        if not has_header(reader, pack_class):
+            return new_part(path, pack_class)
+        (entries,) = good_entries([reader], lambda _: None)
+        return reopen_part(reader, pack_class, entries)
 
 
 def name_of(data: bytes) -> ObjectId:

@@ -12,12 +12,12 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import planes, words
+from ptmtorrent.store.codecs import kernel
 from ptmtorrent.store.packs import hash_pack, open_pack
 from ptmtorrent.store.parts import new_part
 from ptmtorrent.store.records import PackInfo
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in, write_sidecar
-from tests.store.samples import META, name_of
+from tests.store.samples import META, append, name_of
 from tests.store.vectors import RAW, weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -41,30 +41,31 @@ def test_every_codec_still_reads_what_it_wrote(codec: int) -> None:
 @pytest.mark.parametrize("codec", RAW)
 def test_every_dtype_still_leads_to_its_codec(codec: int) -> None:
     dtype, raw = RAW[codec]
-    assert codecs.encode(raw(), dtype)[0] == codec
+    assert codecs.encode(raw(), dtype).codec == codec
 
 
 @pytest.mark.parametrize(
-    ("dtype", "width", "split", "pinned"),
+    ("dtype", "width", "rotated", "pinned"),
     [
-        ("BF16", 2, words.split_rotated, "661064159c91e89123a7ce523c58eaa1"),
-        ("F16", 2, words.split_plain, "be3260daa86040ac0b7c40360b744b96"),
-        ("F32", 4, words.split_rotated, "0c51d46012001c26e3bbfc90c9d81b3b"),
-        ("F64", 8, words.split_plain, "9fc5eac1091d061ba8addf1b8ab51c47"),
+        ("BF16", 2, True, "661064159c91e89123a7ce523c58eaa1"),
+        ("F16", 2, False, "be3260daa86040ac0b7c40360b744b96"),
+        ("F32", 4, True, "0c51d46012001c26e3bbfc90c9d81b3b"),
+        ("F64", 8, False, "9fc5eac1091d061ba8addf1b8ab51c47"),
     ],
     ids=["BF16", "F16", "F32", "F64"],
 )
-def test_planes_are_split_as_ever(dtype: str, width: int, split: object, pinned: str) -> None:
-    assert callable(split)
-    found = split(np.frombuffer(weights(dtype)[:-1], np.uint8), width)
-    assert blake3(b"".join(plane.tobytes() for plane in found)).hexdigest()[:32] == pinned
+def test_planes_are_split_as_ever(dtype: str, width: int, rotated: bool, pinned: str) -> None:
+    data = np.frombuffer(weights(dtype)[:-1], np.uint8)
+    found = np.empty((width, data.size // width), np.uint8)
+    kernel.chosen().split(data, list(found), rotated)
+    assert blake3(found.tobytes()).hexdigest()[:32] == pinned
 
 
 def test_the_literal_payload_of_the_format_page() -> None:
     literal = bytes.fromhex("0214000001000000 0200008002000080 7f7f 0001 7f")
     raw = bytes.fromhex("803f80bf7f")
-    assert planes.split(memoryview(raw), codecs.BF16_PLANES) == literal
-    assert planes.join(memoryview(literal), len(raw), codecs.BF16_PLANES) == raw
+    assert b"".join(codecs._split(memoryview(raw), codecs.BF16)) == literal
+    assert codecs._join(memoryview(literal), len(raw), codecs.BF16) == raw
 
 
 def write_golden_pack(folder: Path) -> Path:
@@ -72,7 +73,7 @@ def write_golden_pack(folder: Path) -> Path:
     for codec, payload in payloads().items():
         raw = RAW[codec][1]()
         kind = "manifest" if codec == codecs.ZSTD else "data"
-        part.append(name_of(raw), codec, payload, len(raw), kind)
+        append(part, raw, codec, payload, kind)
     part.finish(INFO)
     return part.path
 

@@ -13,7 +13,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
-from ptmtorrent.store import store as store_module
+from ptmtorrent.store import writer as writer_module
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     META,
@@ -67,7 +67,8 @@ def fill(store: Store, folder: Path) -> dict[str, ObjectId]:
 
 def contents(store: Store) -> dict[str, object]:
     """Everything an index says, for comparing."""
-    index = store._index
+    store.commit()
+    index = store.index
     rows = index._run(
         "SELECT hex(o.id), at, stored, raw, codec, kind, p.id, p.part FROM objects o"
         " JOIN packs p ON p.row = o.pack ORDER BY o.id"
@@ -132,7 +133,7 @@ def test_a_torn_part_forgets_what_it_lost_and_nothing_else(root: Path, tmp_path:
         for index, content in enumerate(data):
             add_bytes(store, tmp_path, f"{index}.bin", content, META)
         store.commit()
-        ends = [store._index.find(name_of(content)) for content in data]
+        ends = [store.index.find(name_of(content)) for content in data]
     keep = int(part(root).stat().st_size * share)
     with part(root).open("r+b") as torn:
         torn.truncate(keep)
@@ -166,7 +167,7 @@ def test_a_crash_while_sealing_is_healed(
     file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000, META)
     store.commit()
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, step, crash)
+        patch.setattr(writer_module, step, crash)
         with pytest.raises(Crash):
             store.seal()
     store.close()
@@ -254,20 +255,19 @@ def test_after_a_failed_fsync_nothing_more_is_written_until_reopened(
 def test_a_full_disk_loses_nothing_and_the_store_goes_on(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.write
     room = [20_000]
 
-    def fill_up(descriptor: int, data: memoryview) -> int:
+    def fill_up(descriptor: int, chunks: list[memoryview]) -> int:
         if room[0] <= 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        done = write(descriptor, data[: room[0]])
+        done = os.write(descriptor, chunks[0][: room[0]])
         room[0] -= done
         return done
 
     with writing(root) as store:
         kept = store.put(random_bytes(9000), pack_class=META)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", fill_up)
+            patch.setattr(os, "writev", fill_up)
             with pytest.raises(NoSpace, match="more bytes are needed") as caught:
                 add_bytes(store, tmp_path, "big.bin", random_bytes(70_000), META)
             assert caught.value.code == 22
@@ -278,13 +278,13 @@ def test_a_full_disk_loses_nothing_and_the_store_goes_on(
 
 
 def test_a_disk_that_fills_while_sealing_keeps_the_part(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_descriptor: int, _data: memoryview) -> int:
+    def full(_descriptor: int, _chunks: list[memoryview]) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with writing(root) as store:
         identifier = store.put(random_bytes(9000), pack_class=META)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", full)
+            patch.setattr(os, "writev", full)
             with pytest.raises(NoSpace):
                 store.seal()
         store.put(b"more" * 100, pack_class=META)
@@ -333,7 +333,8 @@ def test_a_wrong_row_in_the_index_gives_no_wrong_bytes(root: Path) -> None:
     with writing(root) as store:
         first = store.put(random_bytes(500, seed=1), pack_class=META)
         store.put(random_bytes(500, seed=2), pack_class=META)
-        store._index._write("UPDATE objects SET at = (SELECT max(at) FROM objects)")
+        store.commit()
+        store.index._write("UPDATE objects SET at = (SELECT max(at) FROM objects)")
         with pytest.raises(IntegrityError, match="is damaged"):
             store.read(first)
 

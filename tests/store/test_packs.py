@@ -11,9 +11,9 @@ from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.store import records
 from ptmtorrent.store.packs import PackReader, hash_pack, open_pack
-from ptmtorrent.store.parts import new_part, reopen_part
+from ptmtorrent.store.parts import new_part
 from ptmtorrent.store.records import PackInfo
-from tests.store.samples import META, WEIGHTS, name_of, random_bytes
+from tests.store.samples import META, append, name_of, random_bytes, reopen
 
 INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})
 OBJECTS = [random_bytes(size, seed=size) for size in (1, 500, 70_000, 0, 3000, 20_000)]
@@ -22,7 +22,7 @@ OBJECTS = [random_bytes(size, seed=size) for size in (1, 500, 70_000, 0, 3000, 2
 def write_pack(folder: Path, objects: list[bytes] = OBJECTS) -> tuple[Path, PackId]:
     part = new_part(folder / "meta-open.part", META)
     for data in objects:
-        part.append(name_of(data), 0, data, len(data), "data")
+        append(part, data)
     hashes = part.finish(INFO)
     return part.path, hashes.pack
 
@@ -119,11 +119,11 @@ def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
     path = tmp_path / "meta-open.part"
     part = new_part(path, META)
     for data in OBJECTS[:3]:
-        part.append(name_of(data), 0, data, len(data), "data")
+        append(part, data)
     part.close()
-    again = reopen_part(path, META)
+    again = reopen(path)
     for data in OBJECTS[3:]:
-        again.append(name_of(data), 0, data, len(data), "data")
+        append(again, data)
     interrupted = again.finish(INFO)
     (tmp_path / "whole").mkdir()
     assert interrupted.pack == write_pack(tmp_path / "whole")[1]
@@ -134,10 +134,10 @@ def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
 def test_a_torn_part_keeps_every_whole_object(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "meta-open.part"
     part = new_part(path, META)
-    ends = [part.append(name_of(data), 0, data, len(data), "data").end for data in OBJECTS]
+    ends = [append(part, data).end for data in OBJECTS]
     part.close()
     path.write_bytes(path.read_bytes()[:keep])
-    again = reopen_part(path, META)
+    again = reopen(path)
     kept = [data for data, end in zip(OBJECTS, ends, strict=True) if end <= keep]
     assert [entry.id for entry in again.entries] == [name_of(data) for data in kept]
     assert path.stat().st_size == again.size
@@ -148,20 +148,13 @@ def test_bytes_that_do_not_hash_to_their_id_end_a_part(tmp_path: Path) -> None:
     path = tmp_path / "meta-open.part"
     part = new_part(path, META)
     for data in OBJECTS:
-        part.append(name_of(data), 0, data, len(data), "data")
+        append(part, data)
     part.close()
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(OBJECTS[2]) + 5] ^= 1
     path.write_bytes(damaged)
-    again = reopen_part(path, META)
+    again = reopen(path)
     assert [entry.id for entry in again.entries] == [name_of(data) for data in OBJECTS[:2]]
-    again.close()
-
-
-def test_a_part_of_another_class_is_started_anew(tmp_path: Path) -> None:
-    path, _ = write_pack(tmp_path)
-    again = reopen_part(path, WEIGHTS)
-    assert again.entries == []
     again.close()
 
 

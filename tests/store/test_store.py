@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
-from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
+from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import parts
 from ptmtorrent.store.index import Found
 from ptmtorrent.store.records import PackInfo, encode_header
@@ -21,6 +21,7 @@ from tests.store.samples import (
     WEIGHTS,
     add_bytes,
     add_package,
+    append,
     bf16,
     capture,
     git_oid,
@@ -295,8 +296,10 @@ with Store.open(Path({str(root)!r})) as store:
     assert printed == b"a" * 1000
 
 
-def test_a_second_writer_is_refused_with_its_exit_code(root: Path) -> None:
-    with writing(root):
+def test_who_wants_to_write_alone_is_refused_with_its_exit_code(root: Path) -> None:
+    with writing(root), pytest.raises(StoreLocked, match="has to be done alone"):
+        Store.open(root, alone=True)
+    with Store.open(root, alone=True):
         with pytest.raises(StoreLocked):
             Store.open(root, write=True)
         run = subprocess.run(
@@ -396,8 +399,8 @@ def test_a_pack_that_claims_an_object_it_does_not_hold_is_not_adopted(
     data = random_bytes(1000)
     came = tmp_path / "came.pack"
     part = parts.new_part(came, META)
-    part.append(object_id(b"honest" * 9), 0, b"honest" * 9, 54, "data")
-    part.append(object_id(data), 0, bytes(1000), 1000, "data")
+    append(part, b"honest" * 9)
+    append(part, data, payload=bytes(1000))
     if not listed:
         part.entries.pop()
     pack = part.finish(PackInfo(libraries={}, parameters={})).pack
