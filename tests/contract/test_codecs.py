@@ -23,10 +23,17 @@ SAMPLES = {
 }
 
 
+def encode(data: bytes | memoryview, dtype: str | None) -> tuple[int, bytes]:
+    encoded = codecs.encode(data, dtype)
+    payload = b"".join(encoded.chunks)
+    assert len(payload) == encoded.size
+    return encoded.codec, payload
+
+
 @pytest.mark.parametrize("dtype", SAMPLES)
 def test_each_dtype_gets_its_codec_and_comes_back(dtype: str | None) -> None:
     expected, data = SAMPLES[dtype]
-    codec, payload = codecs.encode(data, dtype)
+    codec, payload = encode(data, dtype)
     assert codec == expected
     assert len(payload) < len(data)
     assert codecs.decode(codec, payload, len(data)) == data
@@ -36,21 +43,21 @@ def test_each_dtype_gets_its_codec_and_comes_back(dtype: str | None) -> None:
 @pytest.mark.parametrize("odd", [1, 2, 3, 5, 7])
 def test_bytes_after_the_last_whole_number_come_back(dtype: str, odd: int) -> None:
     data = SAMPLES[dtype][1][: 40_000 + odd]
-    codec, payload = codecs.encode(data, dtype)
+    codec, payload = encode(data, dtype)
     assert codecs.decode(codec, payload, len(data)) == data
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_random_bytes_are_stored_raw(dtype: str | None) -> None:
     data = random_bytes(100_000)
-    assert codecs.encode(data, dtype) == (codecs.RAW, data)
+    assert encode(data, dtype) == (codecs.RAW, data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=4000), repeat=st.integers(1, 4), dtype=st.sampled_from(DTYPES))
 def test_whatever_is_encoded_comes_back_and_is_never_longer(data: bytes, repeat: int, dtype: str | None) -> None:
     whole = data * repeat
-    codec, payload = codecs.encode(memoryview(whole), dtype)
+    codec, payload = encode(memoryview(whole), dtype)
     assert len(payload) <= len(whole)
     assert codecs.decode(codec, payload, len(whole)) == whole
 
@@ -60,7 +67,7 @@ def test_whatever_is_encoded_comes_back_and_is_never_longer(data: bytes, repeat:
 def test_a_changed_payload_gives_other_bytes_or_an_integrity_error(choice: st.DataObject) -> None:
     codec, data = SAMPLES[choice.draw(st.sampled_from(list(SAMPLES)))]
     small = data[:3000]
-    codec, payload = codecs.encode(small, {v[0]: k for k, v in SAMPLES.items()}[codec])
+    codec, payload = encode(small, {v[0]: k for k, v in SAMPLES.items()}[codec])
     changed = bytearray(payload)
     for at in choice.draw(st.lists(st.integers(0, len(payload) - 1), min_size=1, max_size=4)):
         changed[at] ^= choice.draw(st.integers(1, 255))
@@ -105,12 +112,12 @@ def test_a_frame_with_a_huge_window_is_refused() -> None:
 
 def test_bytes_after_a_frame_are_refused() -> None:
     data = b"abc" * 5000
-    codec, payload = codecs.encode(data, None)
+    codec, payload = encode(data, None)
     with pytest.raises(IntegrityError):
         codecs.decode(codec, payload + b"x", len(data))
 
 
-@pytest.mark.parametrize("codec", [7, 8, 9, 255])
+@pytest.mark.parametrize("codec", [9, 10, 255])
 def test_codecs_of_later_versions_are_named_as_such(codec: int) -> None:
     with pytest.raises(UnsupportedFormat, match=f"codec {codec}"):
         codecs.decode(codec, b"abc", 100)
@@ -128,7 +135,7 @@ def test_an_object_beyond_the_limit_is_refused() -> None:
 
 def test_the_logarithms_are_exact() -> None:
     table = entropy._logarithms()
-    wrong = [x for x in range(1, entropy.SAMPLE_BYTES + 1) if table[x] != (x**256).bit_length() - 1]
+    wrong = [x for x in range(1, entropy.MAX_COUNT + 1) if table[x] != (x**256).bit_length() - 1]
     assert wrong == []
     assert table[0] == 0
 
@@ -141,5 +148,5 @@ def test_entropy_is_told_on_both_sides_of_the_limit() -> None:
 
 def test_bf16_weights_shrink_to_two_thirds() -> None:
     data = bf16(2 << 20)
-    _, payload = codecs.encode(data, "BF16")
+    _, payload = encode(data, "BF16")
     assert len(data) / len(payload) > 1.5

@@ -1,49 +1,100 @@
-"""Splitting numbers into byte planes and joining them again, most significant plane first.
+"""Splitting numbers into byte planes and joining them again, most significant plane first: the numpy kernel.
 
 Little-endian words. "Rotated" moves the sign of the upper 16 bits to their low end, so that the first plane is the
 exponent of a bf16 or fp32 number alone, and the second its sign and upper mantissa.
+
+Narrowing casts and shifts run at memory speed in numpy, strided copies do not: words are halved until bytes are left.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
+import numpy.typing as npt
 
-from ptmtorrent.store.codecs.entropy import Bytes
+from ptmtorrent.store.codecs.scratch import Bytes, Words, take_words
 
-
-def split_plain(block: Bytes, width: int) -> list[Bytes]:
-    """Return `width` planes of a block that is a multiple of `width` bytes."""
-    columns = block.reshape(-1, width)
-    return [np.ascontiguousarray(columns[:, width - 1 - plane]) for plane in range(width)]
+STRETCH_WORDS = 1 << 16
+"""Words worked on at a time, so that what lies between two steps stays in a core's own cache."""
 
 
-def join_plain(planes: list[Bytes], block: Bytes) -> None:
-    """Write to `block` what `split_plain` took apart."""
+def split(block: Bytes, planes: Sequence[Bytes], rotated: bool) -> None:  # noqa: FBT001  # one signature per kernel
+    """Write the planes of `block`, which holds as many words as each plane has bytes."""
+    split_words(words_of(block, len(planes)), planes, rotated=rotated)
+
+
+def join(planes: Sequence[Bytes], block: Bytes, rotated: bool) -> None:  # noqa: FBT001  # one signature per kernel
+    """Write to `block` what `split` took apart."""
+    join_words(planes, words_of(block, len(planes)), rotated=rotated)
+
+
+def count(data: Bytes, step: int) -> npt.NDArray[np.int64]:
+    """Return how often each byte value is among every `step`-th byte."""
+    return np.bincount(data[::step], minlength=256).astype(np.int64, copy=False)
+
+
+def words_of(block: Bytes, width: int) -> Words:
+    """Return the bytes of `block` as words of `width` bytes; the same memory."""
+    return block.view(f"<u{width}")
+
+
+def split_words(words: Words, planes: Sequence[Bytes], *, rotated: bool = False) -> None:
+    """Write the planes of `words`."""
+    for stretch in stretches(words.size):
+        _split(words[stretch], [plane[stretch] for plane in planes], rotated=rotated)
+
+
+def join_words(planes: Sequence[Bytes], words: Words, *, rotated: bool = False) -> None:
+    """Write to `words` what `split_words` took apart."""
+    for stretch in stretches(words.size):
+        _join([plane[stretch] for plane in planes], words[stretch], rotated=rotated)
+
+
+def stretches(size: int) -> Iterator[slice]:
+    """Yield slices that cover `size` words in order."""
+    for start in range(0, size, STRETCH_WORDS):
+        yield slice(start, min(start + STRETCH_WORDS, size))
+
+
+def _split(words: Words, planes: Sequence[Bytes], *, rotated: bool) -> None:
     width = len(planes)
-    columns = block.reshape(-1, width)
-    for index, plane in enumerate(planes):
-        columns[:, width - 1 - index] = plane
+    if width == 2 and rotated:
+        words = _rotate(words)
+    upper = take_words(f"split {width}", words.size, width)
+    np.right_shift(words, 4 * width, out=upper)
+    if width == 2:
+        np.copyto(planes[0], upper, casting="unsafe")
+        np.copyto(planes[1], words, casting="unsafe")
+        return
+    half = take_words(f"half {width}", words.size, width // 2)
+    np.copyto(half, upper, casting="unsafe")
+    _split(half, planes[: width // 2], rotated=rotated)
+    np.copyto(half, words, casting="unsafe")
+    _split(half, planes[width // 2 :], rotated=False)
 
 
-def split_rotated(block: Bytes, width: int) -> list[Bytes]:
-    """Return `width` planes, the upper 16 bits of each word rotated left by one first."""
-    upper = block.view("<u2")[width // 2 - 1 :: width // 2]
-    rotated = np.left_shift(upper, 1)
-    rotated |= np.right_shift(upper, 15)
-    columns = block.reshape(-1, width)
-    rest = [np.ascontiguousarray(columns[:, plane]) for plane in range(width - 3, -1, -1)]
-    return [np.right_shift(rotated, 8).astype(np.uint8), rotated.astype(np.uint8), *rest]
-
-
-def join_rotated(planes: list[Bytes], block: Bytes) -> None:
-    """Write to `block` what `split_rotated` took apart."""
-    exponent, low, *rest = planes
+def _join(planes: Sequence[Bytes], words: Words, *, rotated: bool) -> None:
     width = len(planes)
-    rotated = exponent.astype(np.uint16)
-    rotated <<= 8
-    rotated |= low
-    upper = block.view("<u2")[width // 2 - 1 :: width // 2]
-    np.right_shift(rotated, 1, out=upper)
-    rotated <<= 15
-    upper |= rotated
-    columns = block.reshape(-1, width)
-    for index, plane in enumerate(rest):
-        columns[:, len(rest) - 1 - index] = plane
+    lower = take_words(f"lower {width}", words.size, width)
+    if width == 2:
+        np.copyto(words, planes[0])
+        np.copyto(lower, planes[1])
+    else:
+        half = take_words(f"half {width}", words.size, width // 2)
+        _join(planes[: width // 2], half, rotated=rotated)
+        np.copyto(words, half)
+        _join(planes[width // 2 :], half, rotated=False)
+        np.copyto(lower, half)
+    np.left_shift(words, 4 * width, out=words)
+    np.bitwise_or(words, lower, out=words)
+    if width == 2 and rotated:
+        np.left_shift(words, 15, out=lower)
+        np.right_shift(words, 1, out=words)
+        np.bitwise_or(words, lower, out=words)
+
+
+def _rotate(words: Words) -> Words:
+    rotated = take_words("rotated", words.size, 2)
+    sign = take_words("sign", words.size, 2)
+    np.left_shift(words, 1, out=rotated)
+    np.right_shift(words, 15, out=sign)
+    return np.bitwise_or(rotated, sign, out=rotated)

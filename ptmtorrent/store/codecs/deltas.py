@@ -1,0 +1,57 @@
+"""The payload of codecs 7 and 8: what changed in an object since its base, number by number, as byte planes.
+
+The head's third byte says which numbers these are. Codec 8 orders the changes of each block by the base's exponent
+first: an update has one absolute size, so its size in steps of a number follows from the exponent a reader knows.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.store.codecs import differences, kernel, planes
+from ptmtorrent.store.codecs.differences import Numbers
+from ptmtorrent.store.codecs.scratch import Bytes
+
+BLOCK_LOG = 22
+
+BY_DTYPE: Mapping[str, Numbers] = MappingProxyType(
+    {"BF16": differences.BF16, "F16": differences.FP16, "F32": differences.FP32}
+)
+_BY_MARK = {numbers.mark: numbers for numbers in BY_DTYPE.values()}
+
+
+def encode(data: memoryview, base: memoryview, numbers: Numbers, *, grouped: bool) -> tuple[bytes, ...]:
+    """Return the payload for `data` against `base` of equal length, in chunks; it may be longer than `data`."""
+    new, old = np.frombuffer(data, np.uint8), np.frombuffer(base, np.uint8)
+    loops = kernel.chosen()
+
+    def split_block(block: slice, into: list[Bytes]) -> None:
+        loops.subtract(numbers, new[block], old[block], into, grouped)
+
+    return planes.split(data, _shape(numbers), split_block)
+
+
+def decode(payload: memoryview, raw_size: int, base: memoryview, *, grouped: bool) -> bytes:
+    """Return the `raw_size` bytes that were encoded against `base`.
+
+    Raises:
+        IntegrityError: the payload is malformed, or the base is of another length.
+    """
+    if len(base) != raw_size:
+        raise IntegrityError(f"an object of {raw_size} bytes cannot be a delta against a base of {len(base)}")
+    numbers = _BY_MARK.get(payload[2]) if len(payload) > 2 else None
+    if numbers is None:
+        raise IntegrityError("a delta names numbers that there are none of")
+    old = np.frombuffer(base, np.uint8)
+    loops = kernel.chosen()
+
+    def join_block(changes: list[Bytes], block: slice, into: Bytes) -> None:
+        loops.add(numbers, changes, old[block], into, grouped)
+
+    return planes.join(payload, raw_size, _shape(numbers), join_block)
+
+
+def _shape(numbers: Numbers) -> planes.Shape:
+    return planes.Shape(width=numbers.width, block_log=BLOCK_LOG, mark=numbers.mark)

@@ -1,0 +1,125 @@
+"""Subtracting one version of numbers from another, and adding it again: the numpy kernel.
+
+Sign and magnitude become one rising order of integers first, so that a small step over zero or over an exponent
+stays small. The wrapped difference is zigzagged: small steps either way are small unsigned integers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptmtorrent.store.codecs.scratch import Bytes, Words, take_bytes, take_words
+from ptmtorrent.store.codecs.words import join_words, split_words, stretches, words_of
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A kind of floating-point number: its byte in a payload, bytes a word, where its exponent's bits are."""
+
+    mark: int
+    width: int
+    shift: int
+    mask: int
+
+
+BF16 = Numbers(mark=0, width=2, shift=7, mask=0xFF)
+FP16 = Numbers(mark=1, width=2, shift=10, mask=0x1F)
+FP32 = Numbers(mark=2, width=4, shift=23, mask=0xFF)
+
+
+def subtract(
+    numbers: Numbers,
+    data: Bytes,
+    base: Bytes,
+    planes: Sequence[Bytes],
+    grouped: bool,  # noqa: FBT001  # one signature per kernel
+) -> None:
+    """Write the planes of `data` minus `base`, `grouped` by the exponents of `base` or in their own order."""
+    minuend, subtrahend = words_of(data, numbers.width), words_of(base, numbers.width)
+    steps = take_words("steps", minuend.size, numbers.width)
+    for stretch in stretches(steps.size):
+        _subtract(minuend[stretch], subtrahend[stretch], steps[stretch])
+    if grouped:
+        order = _by_exponent(numbers, subtrahend)
+        # mode="clip" lets numpy write without a buffer; the indices are a permutation.
+        steps = np.take(steps, order, out=take_words("grouped", steps.size, numbers.width), mode="clip")
+    split_words(steps, planes)
+
+
+def add(
+    numbers: Numbers,
+    planes: Sequence[Bytes],
+    base: Bytes,
+    data: Bytes,
+    grouped: bool,  # noqa: FBT001  # one signature per kernel
+) -> None:
+    """Write to `data` what `subtract` was given."""
+    origin = words_of(base, numbers.width)
+    steps = take_words("steps", origin.size, numbers.width)
+    join_words(planes, steps)
+    if grouped:
+        own = take_words("grouped", origin.size, numbers.width)
+        own[_by_exponent(numbers, origin)] = steps
+        steps = own
+    target = words_of(data, numbers.width)
+    for stretch in stretches(steps.size):
+        _add(steps[stretch], origin[stretch], target[stretch])
+
+
+def exponents(numbers: Numbers, words: Words) -> Bytes:
+    """Return the exponent field of each word; valid until this thread asks again."""
+    found = take_bytes("exponents", words.size)
+    for stretch in stretches(words.size):
+        part = words[stretch]
+        shifted = take_words("shifted", part.size, numbers.width)
+        np.right_shift(part, numbers.shift, out=shifted)
+        np.bitwise_and(shifted, numbers.mask, out=shifted)
+        np.copyto(found[stretch], shifted, casting="unsafe")
+    return found
+
+
+def _by_exponent(numbers: Numbers, words: Words) -> npt.NDArray[np.intp]:
+    return np.argsort(exponents(numbers, words), kind="stable")
+
+
+def _subtract(data: Words, base: Words, steps: Words) -> None:
+    sign = _sign_of(data)
+    np.bitwise_xor(data, _flips(sign), out=steps)
+    sign = _sign_of(base)
+    np.bitwise_xor(base, _flips(sign), out=sign)
+    np.subtract(steps, sign, out=steps)
+    sign = _sign_of(steps)
+    np.left_shift(steps, 1, out=steps)
+    np.bitwise_xor(steps, sign, out=steps)
+
+
+def _add(steps: Words, base: Words, data: Words) -> None:
+    flips = _flips(_sign_of(base))
+    np.bitwise_xor(base, flips, out=flips)
+    # zigzag backwards: half of the step, negative when its lowest bit is set
+    np.bitwise_and(steps, 1, out=data)
+    np.negative(data, out=data)
+    np.right_shift(steps, 1, out=steps)
+    np.bitwise_xor(steps, data, out=steps)
+    np.add(steps, flips, out=steps)
+    np.invert(steps, out=data)
+    np.bitwise_xor(steps, _flips(_sign_of(data)), out=data)
+
+
+def _sign_of(words: Words) -> Words:
+    """Return all ones for each word whose top bit is set, zero for the others; valid until this thread asks again."""
+    sign = take_words("sign", words.size, words.itemsize)
+    np.right_shift(_signed(words), 8 * words.itemsize - 1, out=_signed(sign))
+    return sign
+
+
+def _flips(sign: Words) -> Words:
+    """Return which bits make the order rise: all of a negative number, the sign alone of a positive one."""
+    return np.bitwise_or(sign, 1 << (8 * sign.itemsize - 1), out=sign)
+
+
+def _signed(words: Words) -> npt.NDArray[np.signedinteger[Any]]:
+    return words.view(f"<i{words.itemsize}")
