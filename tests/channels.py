@@ -4,7 +4,7 @@ import hashlib
 import json
 import random
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, 
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.store.classes import PackClass
-from ptmtorrent.store.store import Expected, Store
+from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.trust.pins import Pins
@@ -151,8 +151,8 @@ def make_channel(root: Path, packages: Mapping[str, Files] | None = None) -> Mad
     return Made(home=home, release=made, packages=files, manifests=manifests)
 
 
-def capture(store: Store, scratch: Path, package: str, files: Files) -> Manifest:
-    """Put one package into the store, as a clone does."""
+def capture(store: Store, scratch: Path, package: str, files: Files, *, bases: Sequence[StoredFile] = ()) -> Manifest:
+    """Put one package into the store, as a clone does; `bases` are files that its own may be deltas against."""
     objects: dict[ObjectId, int] = {}
     entries = []
     for path, data in files.items():
@@ -160,7 +160,7 @@ def capture(store: Store, scratch: Path, package: str, files: Files) -> Manifest
         spooled.write_bytes(data)
         weights = path.endswith((".safetensors", ".bin", ".onnx"))
         pack_class = PackClass("weights-hot" if weights else "meta", "open")
-        stored = store.add_file(spooled, path, Expected(size=len(data), oid=None), pack_class)
+        stored = store.add_file(spooled, path, Expected(size=len(data), oid=None), pack_class, bases=bases)
         for identifier, size in stored.objects:
             objects.setdefault(identifier, size)
         order = {identifier: row for row, identifier in enumerate(objects)}
