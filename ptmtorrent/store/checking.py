@@ -159,7 +159,8 @@ def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None
         data = b""
         with suppress(*_BAD):
             data = reader.read(at, max(0, min(wanted, reader.size - at)))
-        hasher.update(data + bytes(wanted - len(data)))
+        hasher.update(data)
+        hasher.update(bytes(wanted - len(data)))
         count(wanted)
     return hasher.finish("open" if expected.hashes is None else expected.hashes.rights)
 

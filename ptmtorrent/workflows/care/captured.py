@@ -7,7 +7,7 @@ import msgspec
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.capture import Capture
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.store import Store
@@ -34,11 +34,13 @@ def read_captured(store: Store) -> Iterator[Captured]:
 def with_deltas(index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
     """Return, for each of `lost` and every object that is a delta against one of them, which of `lost` it needs."""
     needs = {identifier: identifier for identifier in lost}
-    if lost:
-        packs: list[PackId | str] = [*index.packs(), *index.parts()]
-        for entry in (entry for pack in packs for entry in index.entries(pack)):
-            if entry.base is not None and entry.base in lost:
-                needs.setdefault(entry.id, entry.base)
+    known = 0
+    while known != len(needs):
+        known = len(needs)
+        for pack in (*index.packs(), *index.parts()):
+            for entry in index.entries(pack):
+                if entry.base is not None and entry.base in needs:
+                    needs.setdefault(entry.id, needs[entry.base])
     return needs
 
 

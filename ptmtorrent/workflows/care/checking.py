@@ -25,7 +25,7 @@ from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.captured import packages_with, read_captured
-from ptmtorrent.workflows.care.looking import Glass, Level, Looked, describe, look_at_pack, look_at_part
+from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_pack, look_at_part
 from ptmtorrent.workflows.care.released import read_released
 from ptmtorrent.workflows.metering import new_meter
 
@@ -146,6 +146,8 @@ class _Run:
         self._bytes += looked.size
         self._unread += looked.size - looked.read
         if bad:
+            if MISSING in looked.problems:  # the quickest look does not ask what was in it
+                looked = msgspec.structs.replace(looked, lost=tuple(e.id for e in index.entries(looked.name)))
             self._damaged.append(looked)
             return
         reason = _SOUND[self._level] + ("; the next command that writes takes it into the index" if is_stray else "")
@@ -163,9 +165,8 @@ class _Run:
                 looked = Looked(name=path.name, size=0, problems=(error.message,))
             self._take(looked, index)
         for part in set(index.parts()) - self._names:
-            if not (store.root / "open" / part).exists() and (known := index.entries(part)):
-                lost = tuple(entry.id for entry in known)
-                self._take(Looked(name=part, size=0, problems=("its file is missing",), lost=lost), index)
+            if not (store.root / "open" / part).exists() and index.entries(part):
+                self._take(Looked(name=part, size=0, problems=(MISSING,)), index)
 
     def _check_released(self, sizes: dict[PackId, int]) -> None:
         """Name packs that our own releases refer to and the store lacks."""

@@ -18,6 +18,9 @@ Level = Literal["quick", "normal", "data"]
 """`quick`: files and sizes. `normal`: headers, footers, hashes kept, manifests. `data`: every byte."""
 
 
+MISSING = "its file is missing"
+
+
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What a look at a pack or part found. `read` are bytes; `lost` objects cannot be read any more."""
 
@@ -53,7 +56,7 @@ def look_at_pack(root: Path, expected: Expectation, glass: Glass) -> Looked:
             return Looked(name=name, size=expected.size, read=read, problems=(*problems, *found))
         checked = check_pack(path, expected, glass.read_base, glass.count)
     except NotFound:
-        return Looked(name=name, size=expected.size, problems=("its file is missing",), lost=lost)
+        return Looked(name=name, size=expected.size, problems=(MISSING,), lost=lost)
     except StoreError as error:
         return Looked(name=name, size=expected.size, problems=(error.message,), lost=lost)
     problems += [problem for problem in (_against_sidecar(checked.hashes, expected),) if problem]

@@ -1,0 +1,204 @@
+"""`store gc`: let go of packs that nobody needs any more, in two steps.
+
+Alive is what the newest capture of a package needs (manifest, capture, answers, data, and the bases of deltas), and
+every pack that a release of our own channel refers to. The first run marks the packs with nothing alive in them; a
+later one, after the grace, lets those go that are still dead: from the index first, then the file, then its hashes. A
+crash in between leaves a pack that is indexed again when the store is next opened, and still marked.
+"""
+
+import time
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.paths import Home
+from ptmtorrent.store.durable import disk_errors, sync_dir
+from ptmtorrent.store.healing import packs_on_disk
+from ptmtorrent.store.index import Index
+from ptmtorrent.store.marks import read_marks, write_marks
+from ptmtorrent.store.packs import pack_in
+from ptmtorrent.store.records import Entry
+from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
+from ptmtorrent.store.store import Store
+from ptmtorrent.store.uses import Uses
+from ptmtorrent.workflows.care.captured import read_captured
+from ptmtorrent.workflows.care.released import read_released
+
+GRACE = timedelta(hours=24)
+"""So long a pack is dead before it is let go, unless told otherwise."""
+
+_OURS = 0
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """What was let go, what is marked and will be, and what is dead inside packs that are alive; all in bytes."""
+
+    summary: Summary
+    packs_freed: int
+    bytes_freed: int
+    packs_marked: int
+    bytes_marked: int
+    bytes_dead: int
+
+
+def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, and who watches
+    home: Home,
+    *,
+    grace: timedelta = GRACE,
+    kept: bool = False,
+    dry_run: bool = False,
+    clock: Clock,
+    emit: Emit,
+) -> Collected:
+    """Mark dead packs, and let those go that have been marked for `grace`; a record for each.
+
+    Packs that a fetch kept (`--keep-packs`) are spared, unless `kept` says that they count as dead.
+
+    Raises:
+        NotFound: there is no store.
+        StoreLocked: another process writes it.
+        StoreError: a release or a manifest cannot be read, so that nobody can tell what is alive; nothing was changed.
+    """
+    began = time.monotonic()
+    if not home.store.is_dir():
+        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    with Store.open(home.store, alone=True) as store, Uses() as uses:
+        sizes = store.index.packs()
+        spared = sizes.keys() & read_released(home.channel).sizes.keys()
+        if not kept:
+            spared |= _adopted(home.store, sizes)
+        _note_alive(store, spared, uses)
+        dead, bytes_dead = _find_dead(store.index, uses, sizes.keys() - spared)
+        now = clock()
+        marks = {pack: since for pack, since in read_marks(home.store).items() if pack in dead}
+        due = {pack for pack in dead if _is_due(marks.get(pack), now, grace)}
+        for pack in dead:
+            marks.setdefault(pack, spell(now))
+        if not dry_run:
+            write_marks(home.store, marks)
+            _let_go(store, home.store, due)
+            write_marks(home.store, {pack: since for pack, since in marks.items() if pack not in due})
+        _report(dead, due, sizes, marks, emit, dry_run=dry_run)
+    freed = sum(sizes[pack] for pack in due)
+    return Collected(
+        summary=Summary(
+            packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=time.monotonic() - began
+        ),
+        packs_freed=len(due),
+        bytes_freed=freed,
+        packs_marked=len(dead - due),
+        bytes_marked=sum(sizes[pack] for pack in dead - due),
+        bytes_dead=bytes_dead,
+    )
+
+
+def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
+    """Note every object that the newest captures need, and the bases of those and of whatever lies in `spared` packs.
+
+    Raises:
+        StoreError: a manifest cannot be read.
+    """
+    for captured in read_captured(store):
+        capture, manifest = captured.capture, captured.manifest
+        if manifest is None:
+            why = "" if captured.error is None else f": {captured.error.message}"
+            raise StoreError(
+                f"the manifest of `{capture.package}` cannot be read, so nobody can tell what it needs{why}",
+                hint="mend it first: ptmtorrent store repair",
+            )
+        uses.add(_OURS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
+        uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
+    uses.add(_OURS, (entry.base for entry in _entries(store.index, spared) if entry.base))
+    fresh = True
+    while fresh:
+        fresh = False
+        for entry in _entries(store.index, (*store.index.packs(), *store.index.parts())):
+            if entry.base and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
+                uses.add(_OURS, [entry.base])
+                fresh = True
+
+
+def _entries(index: Index, containers: Iterable[str]) -> Iterable[Entry]:
+    for container in containers:
+        yield from index.entries(container)
+
+
+def _find_dead(index: Index, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
+    """Return the packs with nothing alive in them, and the stored bytes of dead objects in the others."""
+    dead: set[PackId] = set()
+    bytes_dead = 0
+    for pack in packs:
+        entries = index.entries(pack)
+        unused = [entry.stored for entry in entries if uses.owner(entry.id) is None]
+        if len(unused) == len(entries):
+            dead.add(pack)
+        else:
+            bytes_dead += sum(unused)
+    return dead, bytes_dead
+
+
+def _adopted(root: Path, packs: Iterable[PackId]) -> set[PackId]:
+    """Return the packs that a fetch kept on purpose."""
+    known = {pack: read_sidecar(root, pack) for pack in packs}
+    return {pack for pack, sidecar in known.items() if sidecar is not None and not sidecar[1]}
+
+
+def _is_due(since: str | None, now: datetime, grace: timedelta) -> bool:
+    if since is None:
+        return grace <= timedelta(0)
+    try:
+        return now - datetime.fromisoformat(since) >= grace
+    except (TypeError, ValueError):
+        return False
+
+
+def _let_go(store: Store, root: Path, packs: set[PackId]) -> None:
+    """Forget the packs and what needs them, durably, before the first file goes."""
+    if not packs:
+        return
+    with store.index.transaction():
+        dropped = {identifier for pack in packs for identifier in store.index.drop(pack)}
+        dropped |= store.index.drop_orphans()
+        store.index.forget_users_of(dropped)
+    here = packs_on_disk(root)
+    for pack in sorted(packs):
+        if pack in here:
+            _remove(pack_in(root, pack))
+        if sidecar_in(root, pack).is_file():
+            _remove(sidecar_in(root, pack))
+
+
+def _remove(path: Path) -> None:
+    with disk_errors(path):
+        path.unlink()
+    sync_dir(path.parent)
+
+
+def _report(  # noqa: PLR0913  # what there is to say
+    dead: set[PackId],
+    due: set[PackId],
+    sizes: dict[PackId, int],
+    marks: dict[PackId, str],
+    emit: Emit,
+    *,
+    dry_run: bool,
+) -> None:
+    for pack in sorted(dead):
+        since = f"nothing needs it since {marks[pack]}"
+        gone = "it would be let go" if dry_run else "it was let go"
+        reason = f"{since}; {gone}" if pack in due else f"{since}; it goes when the grace is over"
+        emit(
+            Result(
+                package=pack,
+                status="ok" if pack in due and not dry_run else "notneeded",
+                reason=reason,
+                bytes=sizes[pack],
+            )
+        )

@@ -1,0 +1,145 @@
+"""What a check finds, what it names, and what it says it did not read."""
+
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from ptmtorrent.errors import Interrupted, NotFound
+from ptmtorrent.model.records import Note
+from ptmtorrent.paths import Home
+from ptmtorrent.store.sidecars import sidecar_in
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.care.checking import check_store
+from ptmtorrent.workflows.care.looking import Level
+from tests.channels import Heard, Made, make_channel
+from tests.workflows.care.stores import check, find, flip, largest_object, pack_file, packs_of
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return make_channel(tmp_path)
+
+
+@pytest.mark.parametrize("level", ["quick", "normal", "data"])
+def test_a_whole_store_passes_every_check(made: Made, level: Level) -> None:
+    checked, heard = check(made.home, level)
+    assert checked.summary.failed == 0
+    assert checked.findings == ()
+    assert {result.status for result in heard.results.values()} == {"ok"}
+    assert set(packs_of(made.home)) <= set(heard.results)
+
+
+def test_a_check_of_all_bytes_leaves_none_unread(made: Made) -> None:
+    assert check(made.home, "data")[0].summary.bytes_unread == 0
+
+
+@pytest.mark.parametrize("level", ["quick", "normal"])
+def test_a_check_says_how_many_bytes_it_did_not_read(made: Made, level: Level) -> None:
+    checked, heard = check(made.home, level)
+    notes = [record.message for record in heard.records if isinstance(record, Note)]
+    assert 0 < checked.summary.bytes_unread <= checked.summary.bytes
+    assert any("were not read" in note and "--data" in note for note in notes)
+
+
+def test_a_flip_in_an_object_is_named_with_the_packages_that_need_it(made: Made) -> None:
+    identifier = made.manifests["hf:solo"].objects[-1][0]
+    place = find(made.home, identifier)
+    assert place.pack is not None
+    flip(pack_file(made.home, place.pack), place.entry.offset + 5)
+    checked, heard = check(made.home, "data")
+    (finding,) = checked.findings
+    assert (finding.pack, finding.what, finding.object) == (place.pack, "object", identifier)
+    assert (finding.offset, finding.bytes) == (place.entry.offset, place.entry.stored)
+    assert finding.packages == ("hf:solo",)
+    assert identifier in heard.results[place.pack].reason
+    assert checked.summary.failed == 1
+
+
+def test_a_missing_pack_is_found_by_the_quickest_check(made: Made) -> None:
+    place = largest_object(made.home)
+    assert place.pack is not None
+    pack_file(made.home, place.pack).unlink()
+    checked, heard = check(made.home, "quick")
+    assert heard.results[place.pack].status == "error"
+    assert place.entry.id in {finding.object for finding in checked.findings}
+
+
+def test_a_pack_cut_short_is_found_by_the_quickest_check(made: Made) -> None:
+    pack = next(iter(packs_of(made.home)))
+    path = pack_file(made.home, pack)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)
+    assert check(made.home, "quick")[1].results[pack].status == "error"
+
+
+@pytest.mark.parametrize("level", ["normal", "data"])
+def test_lost_and_damaged_hashes_are_found(made: Made, level: Level) -> None:
+    first, *_ = packs = list(packs_of(made.home))
+    sidecar_in(made.home.store, first).unlink()
+    flip(sidecar_in(made.home.store, packs[-1]), 40)
+    _, heard = check(made.home, level)
+    assert "hashes are missing" in heard.results[first].reason
+    assert "hashes are damaged" in heard.results[packs[-1]].reason
+
+
+def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
+    pack = next(iter(packs_of(made.home)))
+    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
+        dropped = store.index.drop(pack)
+        store.index.row_of_pack(pack, 4 << 20, "open")
+    reason = check(made.home)[1].results[pack].reason
+    assert "the index lacks its object" in reason
+    assert any(identifier in reason for identifier in dropped)
+
+
+def test_a_package_whose_object_nobody_has_is_named(made: Made) -> None:
+    place = largest_object(made.home)
+    assert place.pack is not None
+    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
+        store.index.drop(place.pack)
+    results = check(made.home)[1].results
+    assert any(result.package.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
+
+
+def test_a_damaged_index_is_named_and_nothing_else_is_believed(made: Made) -> None:
+    index = made.home.store / "index.sqlite"
+    index.write_bytes(b"no database" * 1000)
+    checked, heard = check(made.home, "quick")
+    assert list(heard.results) == ["index"]
+    assert checked.summary.failed == 1
+
+
+def test_objects_of_unsealed_parts_are_read_too(home: Home, tmp_path: Path) -> None:
+    from tests.workflows.captured import capture_three
+
+    manifests = capture_three(home, tmp_path)
+    assert check(home, "data")[0].summary.failed == 0
+    identifier = manifests["onnx:vision/x"].objects[0][0]
+    place = find(home, identifier)
+    assert place.part is not None
+    flip(home.store / "open" / place.part, place.entry.offset)
+    checked, heard = check(home, "data")
+    assert place.part in heard.results
+    assert checked.findings[0].packages == ("onnx:vision/x",)
+
+
+def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
+    pack = next(iter(packs_of(made.home)))
+    pack_file(made.home, pack).unlink()
+    sidecar_in(made.home.store, pack).unlink()
+    with Store.open(made.home.store, alone=True):
+        pass  # the index forgets the pack
+    assert "2026.11" in check(made.home)[1].results[pack].reason
+
+
+def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:
+    stop = Event()
+    stop.set()
+    with pytest.raises(Interrupted):
+        check_store(made.home, "data", emit=Heard(), stop=stop)
+
+
+def test_a_home_without_a_store_has_nothing_to_check(home: Home) -> None:
+    with pytest.raises(NotFound, match="there is no store"):
+        check_store(home, "quick", emit=Heard(), stop=Event())
