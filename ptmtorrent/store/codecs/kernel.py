@@ -1,13 +1,16 @@
 """Which code moves the bits: the native library where it was built, else numpy. Both write the same bytes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ptmtorrent.store.codecs import differences, words
+from ptmtorrent.config import kernel_asked
+from ptmtorrent.store.codecs import differences, native, words
 from ptmtorrent.store.codecs.differences import Numbers
 from ptmtorrent.store.codecs.scratch import Bytes
 
@@ -34,7 +37,59 @@ NUMPY = Kernel(
 )
 
 
+_PROBE_WORDS = 257
+"""Enough for whole vectors and a rest, in a check that every start of the program makes."""
+
+
 @cache
 def chosen() -> Kernel:
-    """Return the kernel in use. `PTMTORRENT_KERNEL=numpy` asks for numpy; a library that fails a check is not used."""
-    return NUMPY
+    """Return the kernel in use: the native one, unless `PTMTORRENT_KERNEL=numpy` or it cannot be trusted here."""
+    if kernel_asked() == NUMPY.name:
+        return NUMPY
+    return load_native() or NUMPY
+
+
+def load_native(path: Path = native.LIBRARY) -> Kernel | None:
+    """Return the kernel of the library at `path`; None where there is none, or it does not do as numpy does."""
+    loops = native.load(path)
+    if loops is None:
+        return None
+    found = Kernel(
+        name="native",
+        split=loops.split,
+        join=loops.join,
+        subtract=loops.subtract,
+        add=loops.add,
+        count=loops.count,
+    )
+    return found if _does_as_numpy(found) else None
+
+
+def _does_as_numpy(other: Kernel) -> bool:
+    return all(np.array_equal(mine, its) for mine, its in zip(_probe(NUMPY), _probe(other), strict=True))
+
+
+def _probe(kernel: Kernel) -> Iterator[npt.NDArray[np.integer[Any]]]:
+    """Yield what each loop makes of bytes of every kind."""
+    for width, rotated in ((2, False), (2, True), (4, False), (4, True), (8, False)):
+        data = (np.arange(_PROBE_WORDS * width) * 167 % 251).astype(np.uint8)
+        planes = np.empty((width, _PROBE_WORDS), np.uint8)
+        block = np.empty_like(data)
+        kernel.split(data, list(planes), rotated)
+        yield planes
+        kernel.join(list(planes), block, rotated)
+        yield block
+        yield kernel.count(data, width)
+    for numbers in (differences.BF16, differences.FP16, differences.FP32):
+        yield from _probe_delta(kernel, numbers)
+
+
+def _probe_delta(kernel: Kernel, numbers: Numbers) -> Iterator[Bytes]:
+    data, base = ((np.arange(_PROBE_WORDS * numbers.width) * prime % 253).astype(np.uint8) for prime in (151, 157))
+    for grouped in (False, True):
+        planes = np.empty((numbers.width, _PROBE_WORDS), np.uint8)
+        block = np.empty_like(data)
+        kernel.subtract(numbers, data, base, list(planes), grouped)
+        yield planes
+        kernel.add(numbers, list(planes), base, block, grouped)
+        yield block

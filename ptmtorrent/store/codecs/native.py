@@ -1,0 +1,128 @@
+"""The codecs' inner loops in C (kernel.c), called through ctypes, which lets other threads run meanwhile.
+
+The library knows no sizes of its own: every array is checked here, and only then lent for the time of the call.
+"""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ptmtorrent.store.codecs.differences import Numbers
+from ptmtorrent.store.codecs.scratch import Bytes
+
+ABI = 1
+"""What kernel.c calls itself; a library of another number is left over from another version."""
+
+LIBRARY = Path(__file__).with_name("_kernel.so")
+
+_POINTER = ctypes.c_void_p
+_SIZE = ctypes.c_size_t
+_NUMBER = ctypes.c_uint32
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "ptm_split": (_POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER),
+    "ptm_join": (_POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER),
+    "ptm_subtract": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
+    "ptm_add": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
+    "ptm_count": (_POINTER, _SIZE, _SIZE, _POINTER),
+}
+
+
+def load(path: Path = LIBRARY) -> "Loops | None":
+    """Return the inner loops of the library at `path`; None where there is none, or one this program cannot use."""
+    if sys.byteorder != "little":
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        library.ptm_kernel_abi.restype = _NUMBER
+        if library.ptm_kernel_abi() != ABI:
+            return None
+        for name, arguments in _SIGNATURES.items():
+            getattr(library, name).argtypes = arguments
+    except (OSError, AttributeError):
+        return None
+    return Loops(library)
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The functions of a loaded library, each as `kernel.Kernel` promises it."""
+
+    library: ctypes.CDLL
+
+    def split(self, block: Bytes, planes: Sequence[Bytes], rotated: bool) -> None:  # noqa: FBT001  # as in words.py
+        """See `words.split`."""
+        words = _check(planes, block)
+        into = _addresses(planes, writable=True)
+        _done(self.library.ptm_split(_address(block), into, words, len(planes), rotated))
+
+    def join(self, planes: Sequence[Bytes], block: Bytes, rotated: bool) -> None:  # noqa: FBT001  # as in words.py
+        """See `words.join`."""
+        words = _check(planes, block)
+        into = _address(block, writable=True)
+        _done(self.library.ptm_join(_addresses(planes), into, words, len(planes), rotated))
+
+    def subtract(
+        self,
+        numbers: Numbers,
+        data: Bytes,
+        base: Bytes,
+        planes: Sequence[Bytes],
+        grouped: bool,  # noqa: FBT001  # as in differences.py
+    ) -> None:
+        """See `differences.subtract`."""
+        words = _check(planes, data, base)
+        into = _addresses(planes, writable=True)
+        field = (len(planes), numbers.shift, numbers.mask, grouped)
+        _done(self.library.ptm_subtract(_address(data), _address(base), into, words, *field))
+
+    def add(
+        self,
+        numbers: Numbers,
+        planes: Sequence[Bytes],
+        base: Bytes,
+        data: Bytes,
+        grouped: bool,  # noqa: FBT001  # as in differences.py
+    ) -> None:
+        """See `differences.add`."""
+        words = _check(planes, data, base)
+        into = _address(data, writable=True)
+        field = (len(planes), numbers.shift, numbers.mask, grouped)
+        _done(self.library.ptm_add(_addresses(planes), _address(base), into, words, *field))
+
+    def count(self, data: Bytes, step: int) -> npt.NDArray[np.int64]:
+        """See `words.count`."""
+        counts = np.empty(256, np.int64)
+        if data.ndim != 1 or step < 1:
+            raise ValueError("only bytes in a row are counted")
+        _done(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
+        return counts
+
+
+def _check(planes: Sequence[Bytes], *blocks: Bytes) -> int:
+    """Return how many words there are, once every array is as long as that asks for."""
+    words = planes[0].size
+    if any(plane.size != words for plane in planes) or any(block.size != words * len(planes) for block in blocks):
+        raise ValueError("planes and blocks of a kernel's call differ in size")
+    return words
+
+
+def _addresses(planes: Sequence[Bytes], *, writable: bool = False) -> ctypes.Array[ctypes.c_void_p]:
+    return (_POINTER * len(planes))(*(_address(plane, writable=writable) for plane in planes))
+
+
+def _address(array: Bytes, *, writable: bool = False) -> int:
+    flags = array.flags
+    if array.dtype != np.uint8 or not flags.c_contiguous or (writable and not flags.writeable):
+        raise ValueError("a kernel takes bytes in a row, and writes only to what may be written")
+    return array.ctypes.data
+
+
+def _done(status: int) -> None:
+    if status:
+        raise ValueError("a kernel was called with arguments it was not made for")
