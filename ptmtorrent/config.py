@@ -109,6 +109,12 @@ def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None
     return asked if asked in FORMATS else "auto"
 
 
+def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
+    """Return which kernel the codecs are to use, for tests and benchmarks: `numpy`, or anything else for the best."""
+    environment = os.environ if environment is None else environment
+    return environment.get("PTMTORRENT_KERNEL", "auto")
+
+
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
     check = _CHECKS.get(name)
     if check is None:
