@@ -1,13 +1,17 @@
 """Packages stored as deltas: their bases travel along, whatever comes first, and nothing wrong is ever laid out."""
 
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSource, NoSpace, PtmError
 from ptmtorrent.http import new_client
@@ -69,27 +73,39 @@ def waiting_in(folder: Path) -> list[Path]:
 
 
 class Scripted:
-    """A folder's packs, object by object, in the order that `arrange` gives them, until `after` of them were taken."""
+    """A folder's packs, in the order that `arrange` gives to their objects (to themselves with `whole`).
+
+    After `after` of them the fetch is asked to stop.
+    """
 
     whole_packs = False
 
     def __init__(
-        self, folder: Path, arrange: Callable[[list[Delivered]], list[Delivered]], after: int = 1 << 30
+        self,
+        folder: Path,
+        arrange: Callable[[list[Delivered]], list[Delivered]],
+        after: int = 1 << 30,
+        *,
+        whole: bool = False,
     ) -> None:
         self.name = str(folder)
         self._inner = LocalTransport(folder)
         self._arrange = arrange
         self._after = after
+        self._whole = whole
         self.asked: list[str] = []
+        self.gave: list[str] = []
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
         outcomes = list(self._inner.deliver(requests, staging, stop))
-        parts = [one for part in outcomes if isinstance(part, Delivered) for one in single(part)]
+        delivered = [part for part in outcomes if isinstance(part, Delivered)]
+        parts = delivered if self._whole else [one for part in delivered for one in single(part)]
         self.asked += [item.id for request in requests for item in request.objects]
         for number, part in enumerate(self._arrange(parts)):
             if number >= self._after:
                 stop.set()
                 return
+            self.gave += [item.id for item in objects_in(part.request, part.extent)]
             yield part
 
 
@@ -221,6 +237,42 @@ def test_kept_packs_of_deltas_are_in_the_store(made: Made, home: Home, tmp_path:
     shutil.rmtree(tmp_path / "out")
     assert fetch_from(made.folder, home, tuned_to(tmp_path / "out")).bytes_moved == 0
     check_laid_out(tmp_path / "out", only(made, TUNED))
+
+
+def test_packs_are_kept_whole_also_when_deltas_came_before_their_bases(
+    made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeping = Sources(here=Scripted(made.folder, last_first, whole=True), keeps_packs=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "find_sources", lambda *_, **__: keeping)
+        fetch_from(made.folder, home, tuned_to(tmp_path / "out", keep_packs=True))
+    check_laid_out(tmp_path / "out", only(made, TUNED))
+    with Store.open(home.store) as store:
+        assert all(store.has(identifier) for identifier in (*deltas(made), *bases(made)))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_comes_when_and_however_often_it_is_stopped_the_files_are_right(
+    made: Made, home: Home, tmp_path: Path, data: st.DataObject
+) -> None:
+    """Objects come in any order, some of them twice; what one run kept the next does not ask for."""
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    request = FetchRequest(packages=data.draw(st.sampled_from(((TUNED,), (BASE, TUNED), (TUNED, BASE)))), to=folder)
+    given_before: set[str] = set()
+
+    def arrange(parts: list[Delivered]) -> list[Delivered]:
+        return data.draw(st.permutations(parts)) + data.draw(st.lists(st.sampled_from(parts), max_size=2))
+
+    for after in (*data.draw(st.lists(st.integers(1, 3), max_size=2)), 1 << 30):
+        with pytest.MonkeyPatch.context() as patch:
+            transport = take_from(patch, Scripted(made.folder, arrange, after))
+            with suppress(Interrupted):
+                fetch_from(made.folder, home, request)
+        assert len(transport.asked) == len(set(transport.asked))
+        assert not given_before & set(transport.asked)
+        given_before |= set(transport.gave)
+    check_laid_out(folder, only(made, *request.packages))
 
 
 def test_a_dry_run_counts_the_bases_and_writes_nothing(made: Made, home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One run of a fetch over what is wanted: look around, plan, copy what is here, move the rest, name the files."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 from types import TracebackType
@@ -41,7 +42,7 @@ class Laying:
         self._layout = layout
         self._records = records
         self._home = home
-        self._keep = keep
+        self._keeps_packs = keep
         self._emit = emit
         self._stop = stop
         self._stack = ExitStack()
@@ -51,7 +52,7 @@ class Laying:
             self._ledger = stack.enter_context(Ledger(self._home.ledger))
             look_around(self._wanted, self._ledger, self._stop)
             self._tell_of_changes()
-            self._stock = stack.enter_context(Stock(self._home.store, self._wanted, keep=self._keep))
+            self._stock = stack.enter_context(Stock(self._home.store, self._wanted, keep=self._keeps_packs))
             self._bases = Bases(self._layout.incoming(), self._wanted, self._stock)
             self._stack = stack.pop_all()
         return self
@@ -91,6 +92,7 @@ class Laying:
             plan, _ = self.plan(sources)
         mover = Mover(self._assembler, self._bases, self._home.incoming, self, emit=self._emit, stop=self._stop)
         mover.move(plan, sources)
+        self._keep(self._stock.adopt_deltas)
         if self._stop.is_set():
             raise Interrupted(
                 f"interrupted: {self._records.laid_out} of {len(self._wanted.orders)} packages are laid out",
@@ -110,8 +112,11 @@ class Laying:
 
     def right(self, delivered: Delivered) -> None:
         """Keep the pack, if packs are kept."""
+        self._keep(lambda: self._stock.adopt(delivered, self._home.incoming))
+
+    def _keep(self, adopt: Callable[[], None]) -> None:
         try:
-            self._stock.adopt(delivered, self._home.incoming)
+            adopt()
         except (IntegrityError, UnsupportedFormat) as error:
             self._emit(Note(message=f"a pack is not kept: {error.message}", warning=True))
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.store.durable import link_or_copy
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
@@ -33,6 +33,7 @@ class Stock:
         self._places = _places(wanted)
         self._keep = keep
         self._lost: set[ObjectId] = set()
+        self._half_known: list[PackId] = []
         self._store: Store | None = None
         if keep:
             self._store = Store.open(root, write=True)
@@ -86,6 +87,18 @@ class Stock:
             path = staging / f"{delivered.request.pack}.pack"
             link_or_copy(delivered.path, path)
         self._store.adopt_pack(path, delivered.request.pack)
+        if not all(self._store.has(item.id) for item in delivered.request.objects):
+            self._half_known.append(delivered.request.pack)
+
+    def adopt_deltas(self) -> None:
+        """Read kept packs once more whose deltas came before their bases: the store knows only what it can decode.
+
+        Raises:
+            IntegrityError, StoreError: one of them cannot be read any more.
+        """
+        while self._half_known and self._store is not None:
+            pack = self._half_known.pop()
+            self._store.adopt_pack(self._store.pack_file(pack), pack)
 
 
 def read_part(place: Place) -> bytes | None:
