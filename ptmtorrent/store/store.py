@@ -43,6 +43,7 @@ from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.locks import SharedLock
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
+from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.sketch import sketch
 from ptmtorrent.store.sources import StoredSource
@@ -224,6 +225,18 @@ class Store:
             coded = Coded(identifier, len(view), codecs.encode(view, dtype))
             self._append(coded, kind, pack_class)
         return identifier
+
+    def put_stored(self, entry: Entry, payload: bytes, pack_class: PackClass) -> None:
+        """Store an object as it is stored elsewhere, unless it is here. The caller has decoded and hashed it.
+
+        Raises:
+            NotFound: it is a delta, and its base is not here.
+            NoSpace: the disk is full; everything before is kept.
+        """
+        if entry.base is not None:
+            self._find(entry.base)
+        encoded = codecs.Encoded(entry.codec, (payload,), len(payload))
+        self._append(Coded(entry.id, entry.raw, encoded, entry.base), entry.kind, pack_class)
 
     def add_file(  # noqa: PLR0913  # a file, what was promised of it, where it goes, what it may lean on
         self,
