@@ -8,12 +8,14 @@ platform's folder for such files. Both look like this::
     transport = "auto"
     format = "auto"
     jobs = 4
+    max_memory = "512MiB"
 
 This is the only module that reads the environment. It imports nothing heavy: every verb goes through it.
 """
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,12 +26,15 @@ FORMATS = ("auto", "human", "json", "quiet")
 TransportName = Literal["auto", "torrent", "http", "local"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
+LEAST_MEMORY = "256MiB"
+"""Below this nothing that stores weights can work."""
+
 PROJECT_FILE = "ptmtorrent.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of a run; `origins` says, by name, where each came from.
+    """Every setting of a run; `origins` says, by name, where each came from. `max_memory` is in bytes.
 
     Secrets (`hf_token`, `key_passphrase`) come from the environment only.
     """
@@ -39,6 +44,7 @@ class Settings:
     channel: str | None
     transport: TransportName
     jobs: int
+    max_memory: int
     hf_token: str | None = field(repr=False)
     key_passphrase: str | None = field(repr=False)
     origins: Mapping[str, str]
@@ -122,7 +128,7 @@ def _check(name: str, value: object, origin: str, folder: Path) -> object:
     checked = check(value, folder)
     if checked is None and value is not None:
         if origin == _flag(name):
-            raise UsageError(f"`--{name}` cannot be `{value}`", hint=f"it is {_EXPECTED[name]}")
+            raise UsageError(f"`{_option(name)}` cannot be `{value}`", hint=f"it is {_EXPECTED[name]}")
         raise ConfigError(f"{origin}: `{value}` is not a value of `{name}`", hint=f"`{name}` is {_EXPECTED[name]}")
     return checked
 
@@ -143,6 +149,15 @@ def _check_jobs(value: object, folder: Path) -> int | None:  # noqa: ARG001  # a
     return value if type(value) is int and 1 <= value <= MAX_JOBS else None
 
 
+def _check_memory(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
+    from ptmtorrent.model.sizes import parse_size
+
+    with suppress(UsageError):
+        size = parse_size(str(value)) if type(value) in {int, str} else 0
+        return size if size >= parse_size(LEAST_MEMORY) else None
+    return None
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[object, Path], str | None]:
     return lambda value, _: value if isinstance(value, str) and value in choices else None
 
@@ -157,6 +172,7 @@ _CHECKS: dict[str, Callable[[object, Path], object]] = {
     "channel": _check_channel,
     "transport": _one_of(TRANSPORTS),
     "jobs": _check_jobs,
+    "max_memory": _check_memory,
 }
 _EXPECTED = {
     "home": 'a folder, such as "/data/ptmtorrent"',
@@ -164,11 +180,16 @@ _EXPECTED = {
     "channel": 'a URL or a folder, such as "https://example.org/channel/"',
     "transport": f"one of {_listed(TRANSPORTS)}",
     "jobs": f"a whole number from 1 to {MAX_JOBS}",
+    "max_memory": f"a size of {LEAST_MEMORY} or more, such as 512MiB",
 }
 
 
 def _flag(name: str) -> str:
-    return f"flag --{name}"
+    return f"flag {_option(name)}"
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _variable(name: str) -> str:
@@ -205,6 +226,7 @@ def _defaults() -> dict[str, object]:
         "channel": None,
         "transport": "auto",
         "jobs": 4,
+        "max_memory": "512MiB",
     }
 
 

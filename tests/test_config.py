@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.config import Settings, format_asked, load_settings
+from ptmtorrent.config import LEAST_MEMORY, Settings, format_asked, load_settings
 from ptmtorrent.errors import ConfigError
+from ptmtorrent.store.intake import LEAST_MEMORY_BYTES
+from ptmtorrent.store.store import MEMORY_BYTES
 
 
 def load(folder: Path, environment: dict[str, str] | None = None, **flags: str | int | None) -> Settings:
@@ -29,6 +31,7 @@ def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
         "format": "environment PTMTORRENT_FORMAT",
         "transport": f"project file `{tmp_path / 'ptmtorrent.toml'}`",
         "jobs": f"user file `{tmp_path / 'user.toml'}`",
+        "max_memory": "default",
         "hf_token": "default",
         "key_passphrase": "default",
     }
@@ -53,6 +56,9 @@ def test_a_relative_home_starts_at_the_file_that_says_it(tmp_path: Path) -> None
         ('hom = "x"', ["`hom`", "user.toml"]),
         ("jobs = 0", ["`jobs`", "user.toml"]),
         ("jobs = true", ["`jobs`", "user.toml"]),
+        ('max_memory = "255MiB"', ["`max_memory`", "`255MiB`", "user.toml"]),
+        ('max_memory = "much"', ["`max_memory`", "user.toml"]),
+        ("max_memory = true", ["`max_memory`", "user.toml"]),
         ("home = 3", ["`home`", "user.toml"]),
         ('transport = "pigeon"', ["`pigeon`", "user.toml"]),
         ("jobs = [", ["not valid TOML", "user.toml"]),
@@ -70,6 +76,20 @@ def test_a_bad_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, {"PTMTORRENT_JOBS": "many"})
     assert "PTMTORRENT_JOBS" in caught.value.message
+
+
+@pytest.mark.parametrize(("value", "size"), [("1GiB", 1 << 30), ("300MB", 300_000_000), (1 << 28, 1 << 28)])
+def test_memory_is_a_size_from_any_origin(tmp_path: Path, value: str | int, size: int) -> None:
+    (tmp_path / "user.toml").write_text(f"max_memory = {value!r}")
+
+    assert load(tmp_path).max_memory == size
+    assert load(tmp_path, {"PTMTORRENT_MAX_MEMORY": "2GiB"}).max_memory == 2 << 30
+    assert load(tmp_path, max_memory=value).origins["max_memory"] == "flag --max-memory"
+
+
+def test_least_memory_is_what_a_store_can_work_with(tmp_path: Path) -> None:
+    assert load(tmp_path, max_memory=LEAST_MEMORY).max_memory == LEAST_MEMORY_BYTES
+    assert load(tmp_path).max_memory == MEMORY_BYTES
 
 
 def test_secrets_are_read_from_the_environment_and_not_shown(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import typer
 
 from ptmtorrent.cli.session import Session
 
-NAMES = ("home", "format", "channel", "transport", "jobs")
+NAMES = ("home", "format", "channel", "transport", "jobs", "max_memory")
 SECRETS = ("hf_token", "key_passphrase")
 
 app = typer.Typer()

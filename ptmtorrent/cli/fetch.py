@@ -8,7 +8,7 @@ import typer
 
 from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
 from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_address, parse_choices, parse_size
+from ptmtorrent.cli.values import parse_address, parse_choices
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
@@ -60,12 +60,12 @@ def fetch(
     if not packages and subset is None:
         raise UsageError("nothing to fetch was named", hint="say --subset popular, or a package such as hf:org/name")
     peers = tuple(parse_address(address) for address in peer or ())
-    size = parse_size(max_bytes) if max_bytes else None
     settings = session.settings.with_flags(transport=transport)
 
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import FILE_KINDS
     from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.fetch import FetchRequest
     from ptmtorrent.workflows.fetch import fetch as run
 
@@ -73,7 +73,7 @@ def fetch(
         packages=tuple(parse_package_name(name) for name in packages or ()),
         subset=subset,
         only=parse_choices(only, FILE_KINDS, "--only"),
-        max_bytes=size,
+        max_bytes=parse_size(max_bytes) if max_bytes else None,
         into=into.value,
         to=to,
         transport=settings.transport,

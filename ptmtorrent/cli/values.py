@@ -1,7 +1,4 @@
-"""How sizes, addresses and lists are typed, and how sizes are shown.
-
-Sizes are decimal unless they say `iB`: `10GB` is 10,000,000,000 bytes, `10GiB` is 10,737,418,240.
-"""
+"""How addresses and lists are typed, and how sizes and durations are shown."""
 
 import re
 from collections.abc import Sequence
@@ -9,8 +6,6 @@ from typing import TypeVar
 
 from ptmtorrent.errors import UsageError
 
-_UNITS = "kmgtp"
-_SIZE = re.compile(rf"([0-9]{{1,15}})(?:\.([0-9]{{1,9}}))?\s*(?:([{_UNITS}])(i)?)?b?", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")
 MAX_PORT = 65535
 
@@ -20,22 +15,6 @@ class Size(int):
 
 
 Choice = TypeVar("Choice", bound=str)
-
-
-def parse_size(text: str) -> int:
-    """Read `500M`, `10GB` or `1.5GiB` as bytes.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"`{text}` is not a size", hint="write a number and a unit, such as `500MB` or `1.5GiB`")
-    whole, fraction, unit, binary = match.groups()
-    power = _UNITS.index(unit.lower()) + 1 if unit else 0
-    factor: int = (1024 if binary else 1000) ** power
-    parts: int = 10 ** len(fraction or "")
-    return int(whole) * factor + int(fraction or 0) * factor // parts
 
 
 def parse_address(text: str, *, any_port: bool = False) -> tuple[str, int]:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmtorrent.cli.values import parse_address, parse_choices, parse_size, spell_seconds, spell_size
+from ptmtorrent.cli.values import parse_address, parse_choices, spell_seconds, spell_size
 from ptmtorrent.errors import UsageError
+from ptmtorrent.model.sizes import parse_size
 
 SIZES = [
     ("0", 0),
