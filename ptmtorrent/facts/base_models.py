@@ -1,0 +1,61 @@
+"""Which packages does a package say it was made from? Read off the tags its hub shows, and off its card.
+
+Hugging Face spells it as tags, `base_model:org/name` and `base_model:<relation>:org/name`, and in the card::
+
+    {"tags": ["base_model:org/base", "base_model:finetune:org/base"], "cardData": {"base_model": ["org/base"]}}
+
+People write what they like there, so anything of another type than expected is as good as absent.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+MOST_BASES = 8
+"""So many bases are looked at: a merge may name dozens."""
+
+_TAG = "base_model:"
+_SHARES_NUMBERS = ("finetune", "", "merge")
+"""The relations whose weights are close to those of the base, closest first; "" is one that is not given."""
+
+_SHARES_NONE = ("adapter", "quantized")
+
+
+class _Card(msgspec.Struct):
+    base_model: object = None
+    base_model_relation: object = None
+
+
+class _Record(msgspec.Struct):
+    card: object = msgspec.field(default=None, name="cardData")
+
+
+def base_models(tags: Iterable[str], record: str | bytes = b"") -> tuple[str, ...]:
+    """Return the names on the same hub of the packages whose weights this one's are likely close to, closest first.
+
+    `record` is what the hub said of the package, JSON, whose card is read too. Fine-tunes, then bases of which nothing
+    more is said, then parts of a merge; adapters and quantized versions share no numbers with their base.
+    """
+    found: dict[str, set[str]] = {}
+    for relation, name in (*_of_tags(tags), *_of_card(record)):
+        found.setdefault(relation, set()).add(name)
+    useless = set().union(*(found.get(relation, ()) for relation in _SHARES_NONE))
+    ordered = (name for relation in _SHARES_NUMBERS for name in sorted(found.get(relation, ())))
+    return tuple(dict.fromkeys(name for name in ordered if name not in useless))[:MOST_BASES]
+
+
+def _of_tags(tags: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for tag in tags:
+        if tag.startswith(_TAG):
+            relation, _, name = tag.removeprefix(_TAG).rpartition(":")
+            yield relation, name
+
+
+def _of_card(record: str | bytes) -> Iterator[tuple[str, str]]:
+    try:
+        card = msgspec.convert(msgspec.json.decode(record, type=_Record).card, _Card)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return
+    names = card.base_model if isinstance(card.base_model, list) else [card.base_model]
+    relation = card.base_model_relation if isinstance(card.base_model_relation, str) else ""
+    yield from ((relation, name) for name in names if isinstance(name, str))
