@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_size, parse_url
+from ptmtorrent.cli.values import parse_url
 from ptmtorrent.errors import UsageError
 
 HUGGING_FACE = "https://huggingface.co"
@@ -34,6 +34,9 @@ def clone(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
+    max_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes, download nothing.")] = False,
 ) -> None:
     """Clone packages of a hub, pinned to commits and checked against its hashes; run again to resume."""
@@ -41,11 +44,11 @@ def clone(
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
     parse_url(endpoint, ("https", "http"), "--endpoint")
-    size = parse_size(max_bytes) if max_bytes else None
-    settings = session.settings.with_flags(jobs=jobs)
+    settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
     from ptmtorrent.hubs.huggingface import HuggingFace
     from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone import CloneRequest
     from ptmtorrent.workflows.clone import clone as run
 
@@ -54,8 +57,9 @@ def clone(
         popular=popular,
         min_downloads=min_downloads,
         limit=limit,
-        max_bytes=size,
+        max_bytes=parse_size(max_bytes) if max_bytes else None,
         jobs=settings.jobs,
+        max_memory=settings.max_memory,
         dry_run=dry_run,
     )
     adapter = HuggingFace(endpoint, settings.hf_token)

@@ -1,6 +1,7 @@
 """The journal of clones: what a run has listed, planned, done and yet to do.
 
-A run is one hub, one request and one frozen listing. Its packages are worked in order of popularity and go through ::
+A run is one hub, one request and one frozen listing. Its packages are worked by rank, the popular first, and go
+through ::
 
     listed ─► todo ─► leased ─► done | notneeded | error | impossible        (or `left`, when the request has a limit)
 
@@ -9,7 +10,7 @@ The journal is not the truth about what is kept, the store is: a row is settled 
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -195,6 +196,14 @@ class Journal:
             )
         return cursor.rowcount
 
+    def move(self, run: int, ranks: Mapping[str, int]) -> None:
+        """Give packages, by name, new ranks, which must be those of the same packages in another order."""
+        with self._transaction():
+            self._base.executemany(
+                "UPDATE work SET rank = ? WHERE run = ? AND name = ?",
+                [(rank, run, name) for name, rank in ranks.items()],
+            )
+
     def claim(self, run: int, owner: str, now: float) -> Work | None:
         """Lease the first package that is to do, or whose lease ran out, to `owner`; None when there is none.
 
@@ -215,7 +224,7 @@ class Journal:
             )
 
     def release(self, run: int) -> None:
-        """Take back all leases: for the one process that holds the store's write lock."""
+        """Take back all leases: for the one process that holds the lock of the spool."""
         with self._transaction():
             self._base.execute(
                 "UPDATE work SET state = 'todo', owner = NULL WHERE run = ? AND state = 'leased'", (run,)

@@ -48,6 +48,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["clone", "huggingface", "--popular", "--min-downloads", "3"], "exclude"),
         (["clone", "huggingface", "--endpoint", "hub.example.org"], "`hub.example.org`"),
         (["clone", "huggingface", "--jobs", "0"], "`--jobs` cannot be `0`"),
+        (["clone", "huggingface", "--max-memory", "1MB"], "`--max-memory` cannot be `1MB`"),
         (["list", "--channel", ""], "`--channel`"),
         (["seed", "--listen", "everywhere"], "`everywhere`"),
         (["seed", "--tracker", "tracker.example.org"], "`tracker.example.org`"),

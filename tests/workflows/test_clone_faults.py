@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import os
 import threading
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import Package, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
-from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked
+from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked, UsageError
 from ptmtorrent.model.pointers import Pointer, format_pointer
 from ptmtorrent.model.records import Event, PlanMade, Result
+from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone import CloneRequest
 from tests.hubs.peer import Asked, Reply, json_reply, serving
@@ -61,7 +63,7 @@ def test_flipped_byte_is_fetched_once_more_and_then_an_error(run: Run) -> None:
 
     assert run.results() == {"hf:a/x": "error"}
     assert run.manifests() == {}
-    assert list(run.home.spool.iterdir()) == []
+    assert list(run.home.spool.glob("*.part")) == []
 
 
 def test_damaged_part_of_full_length_is_replaced(run: Run) -> None:
@@ -161,9 +163,42 @@ def test_full_disk_stops_the_run_and_the_next_goes_on(run: Run, monkeypatch: pyt
     assert (summary.packages, summary.failed) == (1, 0)
 
 
-def test_second_writer_is_refused(run: Run) -> None:
-    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, write=True), pytest.raises(StoreLocked):
+def test_second_clone_in_a_home_is_refused_naming_the_first(run: Run) -> None:
+    again = Run(run.home)
+
+    def begin_another(event: Event) -> None:
+        if isinstance(event, PlanMade):
+            with pytest.raises(StoreLocked, match=f"spool.*pid {os.getpid()}"):
+                again(hub)
+
+    with SampleHub([package("a/x")]) as hub:
+        run.emit = begin_another
+        summary = run(hub)
+
+    assert (summary.packages, summary.failed) == (1, 0)
+    assert again.events == []
+
+
+def test_dry_run_beside_a_clone_is_no_second_one(run: Run) -> None:
+    with SampleHub([package("a/x")]) as hub, WriteLock(run.home.spool):
+        summary = run(hub, CloneRequest(dry_run=True))
+
+    assert summary.packages == 1
+
+
+def test_clone_writes_beside_another_writer_of_the_store(run: Run) -> None:
+    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, write=True):
+        assert run(hub).failed == 0
+
+
+def test_clone_is_refused_while_somebody_has_the_store_alone(run: Run) -> None:
+    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, alone=True), pytest.raises(StoreLocked):
         run(hub)
+
+
+def test_too_little_memory_is_a_usage_error(run: Run) -> None:
+    with SampleHub([package("a/x")]) as hub, pytest.raises(UsageError, match="memory"):
+        run(hub, CloneRequest(max_memory=1 << 20))
 
 
 def test_path_no_manifest_may_hold_is_an_error_of_its_package_alone(run: Run, tmp_path: Path) -> None:
@@ -196,7 +231,7 @@ def test_package_that_serves_wrong_bytes_for_a_hash_harms_no_other_that_has_it(r
 def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone.work.MAX_DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.capturing.MAX_DOCUMENT_BYTES", 2000)
     many = package("a/many", *(text_file(f"{number}.txt", f"{number}") for number in range(20)))
     with SampleHub([many, package("a/x")]) as hub:
         run(hub)

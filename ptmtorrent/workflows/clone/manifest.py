@@ -108,10 +108,14 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
     )
 
 
+def is_weights(path: str, size: int) -> bool:
+    """Tell whether a file is kept with the weights: by its kind, if it is not small."""
+    return file_kind(path, size) == "weights" and size >= SMALL_BYTES
+
+
 def class_of(file: HubFile, listed: Listed, rights: Rights) -> PackClass:
     """Return the class of the pack that a file goes to."""
-    size = file.size or 0
-    if file_kind(file.path, size) != "weights" or size < SMALL_BYTES:
+    if not is_weights(file.path, file.size or 0):
         return PackClass("meta", rights)
     hot = (listed.downloads or 0) > POPULAR_DOWNLOADS
     return PackClass("weights-hot" if hot else "weights-cold", rights)

@@ -12,19 +12,21 @@ import msgspec
 
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
-from ptmtorrent.model.ids import ObjectId, PackageName
-from ptmtorrent.model.manifest import decode_manifest
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
 from ptmtorrent.paths import Home
-from ptmtorrent.store.durable import ensure_dir
 from ptmtorrent.store.journal import Journal, Run
-from ptmtorrent.store.store import Store
+from ptmtorrent.store.locks import WriteLock
+from ptmtorrent.store.store import MEMORY_BYTES, Store
+from ptmtorrent.workflows.clone.bases import put_bases_first
+from ptmtorrent.workflows.clone.captured import Captured
+from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.plan import IsCaptured, announce, hub_threads, plan_packages
+from ptmtorrent.workflows.clone.plan import announce, hub_threads, plan_packages
 from ptmtorrent.workflows.clone.spool import Spool
 from ptmtorrent.workflows.clone.work import Worker, this_process
 from ptmtorrent.workflows.metering import new_meter
@@ -33,7 +35,10 @@ SAY_WAIT_SECONDS = 5.0
 
 
 class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to clone. Without any choice: every package of the hub. `jobs` downloads run at a time."""
+    """What to clone. Without any choice: every package of the hub. `jobs` downloads run at a time.
+
+    The process stays below `max_memory` bytes.
+    """
 
     ids: tuple[str, ...] = ()
     popular: bool = False
@@ -41,6 +46,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     max_bytes: int | None = None
     jobs: int = 4
+    max_memory: int = MEMORY_BYTES
     dry_run: bool = False
 
     @property
@@ -66,22 +72,25 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     Raises:
         HubError, RateLimited: the hub cannot be listed, or is down.
         Interrupted: `stop` was set; run again to go on.
-        StoreLocked, NoSpace, StoreError: the store cannot be written.
-        UsageError: `jobs` is below 1.
+        StoreLocked: another clone works in `home`, or somebody needs its store alone.
+        NoSpace, StoreError: the store cannot be written.
+        UsageError: `jobs` is below 1, or `max_memory` too little.
     """
     if request.jobs < 1:
         raise UsageError(f"`--jobs {request.jobs}` leaves nobody to work", hint="give 1 or more")
     said = _one_at_a_time(emit)
     with ExitStack() as stack:
-        store = _open_store(home, stack, write=not request.dry_run)
+        store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
         return _Clone(hub, request, home, store, journal, clock, said, stop).run()
 
 
-def _open_store(home: Home, stack: ExitStack, *, write: bool) -> Store | None:
-    if not write and not home.store.is_dir():
-        return None
-    return stack.enter_context(Store.open(home.store, write=write))
+def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
+    """Open the store; of those that write, one at a time works a home: journal and spool are its own."""
+    if request.dry_run:
+        return stack.enter_context(Store.open(home.store)) if home.store.is_dir() else None
+    stack.enter_context(WriteLock(home.spool))
+    return stack.enter_context(Store.open(home.store, write=True, memory=request.max_memory))
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -111,6 +120,7 @@ class _Clone:
     ) -> None:
         self.hub, self.request, self.home, self.store, self.journal = hub, request, home, store, journal
         self.clock, self.emit, self.stop = clock, emit, stop
+        self.captured = Captured(store)
         self.started = hub.session.monotonic()
         self.moved = 0
         self.waiting_until = 0.0
@@ -125,6 +135,7 @@ class _Clone:
         if run.state == "listing":
             self._list(run)
         self._plan(run, outcomes)
+        put_bases_first(self.journal, run.id)
         made = announce(self.journal, run, self._is_known, self.request.jobs, self.emit)
         if self.store is not None and not self.request.dry_run:
             self._work(self.store, run, outcomes, made)
@@ -147,7 +158,7 @@ class _Clone:
             self.journal,
             run,
             outcomes,
-            is_captured=self._captured(),
+            is_captured=self._is_captured,
             max_bytes=self.request.max_bytes,
             jobs=self.request.jobs,
             stop=self.stop,
@@ -156,24 +167,13 @@ class _Clone:
             self.emit(Note(message=f"{left} packages are left out: they would exceed {self.request.max_bytes} bytes"))
         self.journal.set_state(run.id, "working")
 
-    def _captured(self) -> IsCaptured:
-        store = self.store
-        newest = {} if store is None else {capture.package: capture.snapshot for capture in store.captures()}
-
-        def is_captured(name: str, commit: str) -> bool:
-            snapshot = newest.get(PackageName(f"{self.hub.prefix}:{name}"))
-            if store is None or snapshot is None:
-                return False
-            manifest = decode_manifest(store.read(ObjectId(snapshot)), snapshot)
-            return manifest.package.commit == commit
-
-        return is_captured
+    def _is_captured(self, name: str, commit: str) -> bool:
+        return self.captured.holds(PackageName(f"{self.hub.prefix}:{name}"), commit)
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
 
     def _work(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
-        ensure_dir(self.home.spool)
         monotonic = self.hub.session.monotonic
         meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
 
@@ -184,9 +184,19 @@ class _Clone:
                 self.moved += moved
             meter.add(bytes=held)
 
-        with hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
-            spool = Spool(self.hub, self.home.spool, pool, halt, self.request.jobs, count)
-            worker = Worker(store, self.journal, run, spool, outcomes, meter, self.clock, this_process())
+        with Keeper(store) as keeper, hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
+            worker = Worker(
+                store=store,
+                journal=self.journal,
+                run=run,
+                spool=Spool(self.hub, self.home.spool, pool, halt, self.request.jobs, count),
+                keeper=keeper,
+                captured=self.captured,
+                outcomes=outcomes,
+                meter=meter,
+                clock=self.clock,
+                owner=this_process(),
+            )
             worker.work(self.stop)
         meter.finish()
         self.journal.set_state(run.id, "finished")

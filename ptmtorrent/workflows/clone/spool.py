@@ -40,11 +40,12 @@ class Spool:
     count: Count
     _waiting: deque[Transfer] = field(default_factory=deque)
     _running: dict[Future[None], Transfer] = field(default_factory=dict)
+    _full: set[Transfer] = field(default_factory=set)
 
     @property
     def is_hungry(self) -> bool:
         """Is there room for more than is waiting?"""
-        return len(self._waiting) + len(self._running) < self.jobs
+        return len(self._waiting) + len(self._running) + len(self._full) < self.jobs
 
     @property
     def futures(self) -> tuple[Future[None], ...]:
@@ -52,8 +53,8 @@ class Spool:
         return tuple(self._running)
 
     def holds(self, part: Path) -> bool:
-        """Tell whether `part` is being filled, or will be."""
-        return any(transfer.part == part for transfer in (*self._running.values(), *self._waiting))
+        """Tell whether `part` is being filled or stored, or will be."""
+        return any(transfer.part == part for transfer in (*self._here(), *self._waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
         """Return where the bytes of `file` are collected: named by the hash the hub promises."""
@@ -65,7 +66,7 @@ class Spool:
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is under way already for somebody who gave up."""
-        if any(transfer.key == key for transfer in self._running.values()):
+        if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{file.path}`"
         self._waiting.append(Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what))
@@ -73,6 +74,7 @@ class Spool:
     def again(self, transfer: Transfer) -> None:
         """Drop what was received, and queue the file once more, before all others."""
         self.drop(transfer)
+        self.leave(transfer)
         transfer.tries += 1
         self._waiting.appendleft(transfer)
 
@@ -89,13 +91,22 @@ class Spool:
 
     def feed(self) -> None:
         """Start what there is room for."""
-        while self._waiting and len(self._running) < self.jobs:
+        while self._waiting and len(self._running) + len(self._full) < self.jobs:
             transfer = self._waiting.popleft()
             self._running[self.pool.submit(self._run, transfer)] = transfer
 
     def take(self, future: Future[None]) -> Transfer:
-        """Return the transfer of a finished future; its place is free."""
-        return self._running.pop(future)
+        """Return the transfer of a finished future; it keeps its place until it leaves."""
+        transfer = self._running.pop(future)
+        self._full.add(transfer)
+        return transfer
+
+    def leave(self, transfer: Transfer) -> None:
+        """Free the place of a transfer that was taken."""
+        self._full.discard(transfer)
+
+    def _here(self) -> tuple[Transfer, ...]:
+        return (*self._running.values(), *self._full)
 
     def _run(self, transfer: Transfer) -> None:
         def count(held: int, moved: int) -> None:

@@ -1,48 +1,43 @@
 """Working a planned clone: claim a package, get the files the store lacks, store them, capture, commit, settle.
 
-Threads download; this thread alone uses the store and the journal. The order is what a crash is survived by: objects,
-manifest, capture, commit of the store, then the journal's row, then the spool's parts go.
+Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. The order is
+what a crash is survived by: objects, manifest, capture, commit of the store, then the journal's row, then the spool's
+parts go.
 """
 
 import os
 import socket
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
-from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.hubs.replies import Unreachable
-from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
-from ptmtorrent.model.capture import Rights
-from ptmtorrent.model.manifest import encode_manifest
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.classes import RIGHTS, TEMPERS, PackClass
+from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.journal import LEASE_SECONDS, Journal, Run, Work
-from ptmtorrent.store.store import Expected, Store, StoredFile
-from ptmtorrent.workflows.clone.manifest import assemble, class_of, new_capture, put_answers
+from ptmtorrent.store.store import Store, StoredFile
+from ptmtorrent.workflows.clone.bases import choose_bases, declared_bases
+from ptmtorrent.workflows.clone.captured import Captured, Weights
+from ptmtorrent.workflows.clone.capturing import capture
+from ptmtorrent.workflows.clone.keeping import Keeper
+from ptmtorrent.workflows.clone.manifest import class_of, is_weights
 from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.packages import Open, open_package, rights_in
 from ptmtorrent.workflows.clone.plan import COMMIT_BYTES, POLL_SECONDS, PackagePlan, check_stop, decode_plan
 from ptmtorrent.workflows.clone.spool import Spool, Transfer
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
 """What is wrong with a file at one package need not be wrong with the same bytes at another."""
-
-
-@dataclass(eq=False)
-class _Open:
-    """A package being worked: its files so far, and the keys of those to come."""
-
-    work: Work
-    plan: PackagePlan
-    rights: Rights
-    stored: dict[str, tuple[HubFile, StoredFile]] = field(default_factory=dict)
-    missing: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -53,12 +48,14 @@ class Worker:
     journal: Journal
     run: Run
     spool: Spool
+    keeper: Keeper
+    captured: Captured
     outcomes: Outcomes
     meter: Meter
     clock: Clock
     owner: str
-    _open: set[_Open] = field(default_factory=set)
-    _wanting: dict[str, list[tuple[_Open, HubFile]]] = field(default_factory=lambda: defaultdict(list))
+    _open: set[Open] = field(default_factory=set)
+    _wanting: dict[str, list[tuple[Open, HubFile]]] = field(default_factory=lambda: defaultdict(list))
     _uncommitted: list[Path] = field(default_factory=list)
     _uncommitted_bytes: int = 0
     _renewed: float = 0.0
@@ -75,9 +72,12 @@ class Worker:
             check_stop(stop)
             self._renew()
             self.spool.feed()
-            done, _ = wait(self.spool.futures, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._receive(future)
+            under_way: list[Future[Any]] = [*self.spool.futures, *self.keeper.futures]
+            wait(under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for kept in [future for future in self.keeper.futures if future.done()]:
+                self._settle(kept)
+            for filled in [future for future in self.spool.futures if future.done()]:
+                self._receive(filled)
         self.outcomes.flush()
 
     def _renew(self) -> None:
@@ -98,15 +98,18 @@ class Worker:
         return opened
 
     def _begin(self, work: Work) -> None:
-        plan = decode_plan(work)
-        listed = plan.described.listed
-        package = _Open(work, plan, rights_of(listed.licence, gated=listed.access == "gated"))
+        package = open_package(work, decode_plan(work))
         self._open.add(package)
-        for file in sorted(plan.files, key=lambda file: -(file.size or 0)):
-            self._find(package, file)
+        self._go_on(package)
+
+    def _go_on(self, package: Open) -> None:
+        """Find what is to be found next of a package; capture it when that was all."""
+        while package in self._open and (files := package.take_ready()):
+            for file in files:
+                self._find(package, file)
         self._finish_if_complete(package)
 
-    def _find(self, package: _Open, file: HubFile) -> None:
+    def _find(self, package: Open, file: HubFile) -> None:
         """Take a file from the store, or join those who wait for it, or begin to wait."""
         known = None if file.oid is None else self.store.known_file(file.oid, package.rights)
         if known is not None:
@@ -121,38 +124,78 @@ class Worker:
         package.missing.add(key)
 
     def _receive(self, future: Future[None]) -> None:
+        """Have a downloaded file stored."""
         transfer = self.spool.take(future)
         try:
             future.result()
-            stored = self._keep(transfer)
-        except IntegrityError as error:
-            if transfer.tries == 0 and transfer.key in self._wanting:
-                self.spool.again(transfer)
-                return
-            self.spool.drop(transfer)
-            self._fail(transfer, error)
         except PtmError as error:
-            self._fail(transfer, error)
+            self._give_up(transfer, error)
         else:
-            self._hand_out(transfer, stored)
-        self._commit_if_much()
+            self._keep(transfer)
 
-    def _keep(self, transfer: Transfer) -> StoredFile:
-        file = transfer.file
-        stored = self.store.add_file(
-            transfer.part, file.path, Expected(size=file.size, oid=file.oid), self._class_for(transfer)
-        )
+    def _keep(self, transfer: Transfer) -> None:
+        """Store a file as it stands in the package it was got for, or, when that gave up, in the first that wants it.
+
+        Another package may have cut the same bytes by another name; it is then their first storing that counts.
+        """
+        wanting = self._wanting.get(transfer.key, [])
+        mine = [pair for pair in wanting if pair[0].plan is transfer.plan]
+        package, file = next(iter((*mine, *wanting)), (None, transfer.file))
+        plan = package.plan if package is not None else transfer.plan
+        bases = choose_bases(file.path, self._relatives(plan)) if is_weights(file.path, file.size or 0) else ()
+        nearby = self._nearby(package)
+        self.keeper.keep(transfer, file, self._class_for(transfer), bases=bases, nearby=nearby)
+
+    def _nearby(self, package: Open | None) -> Nearby:
+        def look(path: str) -> ByteSource | None:
+            found = package.stored.get(path) if package is not None else None
+            return self.store.source(found[1]) if found is not None else None
+
+        return look
+
+    def _relatives(self, plan: PackagePlan) -> Iterator[Weights]:
+        """Yield the weights of the package's last revision, then of its bases, as far as they are here by now."""
+        described = plan.described
+        yield self.captured.weights(described.identity.package)
+        for name in declared_bases(described.listed):
+            yield from (package.weights for package in self._open if package.work.name == name)
+            yield self.captured.weights(PackageName(f"{described.identity.hub}:{name}"))
+
+    def _settle(self, future: Future[StoredFile]) -> None:
+        """Hand out a stored file; store it once more when somebody came meanwhile who needs it in freer packs."""
+        transfer, pack_class = self.keeper.take(future)
+        try:
+            stored = future.result()
+        except PtmError as error:
+            self._give_up(transfer, error)
+            return
+        if transfer.key in self._wanting and _is_freer(self._class_for(transfer), pack_class):
+            self._keep(transfer)
+            return
+        self.spool.leave(transfer)
         self._uncommitted.append(transfer.part)
         self._uncommitted_bytes += stored.size
-        return stored
+        self._hand_out(transfer, stored)
+        self._commit_if_much()
+
+    def _give_up(self, transfer: Transfer, error: PtmError) -> None:
+        """Try once more what came damaged; else it has failed."""
+        damaged = isinstance(error, IntegrityError)
+        if damaged and transfer.tries == 0 and transfer.key in self._wanting:
+            self.spool.again(transfer)
+            return
+        if damaged:
+            self.spool.drop(transfer)
+        self.spool.leave(transfer)
+        self._fail(transfer, error)
 
     def _class_for(self, transfer: Transfer) -> PackClass:
         """Return the freest and hottest class that anybody who waits for the file would put it in."""
         wanting = self._wanting.get(transfer.key, [])
-        classes = [class_of(file, package.plan.described.listed, package.rights) for package, file in wanting]
+        classes = [package.class_of(file) for package, file in wanting]
         if not classes:
             listed = transfer.plan.described.listed
-            return class_of(transfer.file, listed, rights_of(listed.licence, gated=listed.access == "gated"))
+            return class_of(transfer.file, listed, rights_in(listed))
         return min(classes, key=lambda each: (RIGHTS.index(each.rights), TEMPERS.index(each.temper)))
 
     def _hand_out(self, transfer: Transfer, stored: StoredFile) -> None:
@@ -163,7 +206,7 @@ class Worker:
             package.stored[file.path] = (file, stored)
             package.missing.discard(transfer.key)
         for package in {package for package, _ in wanting}:
-            self._finish_if_complete(package)
+            self._go_on(package)
 
     def _fail(self, transfer: Transfer, error: PtmError) -> None:
         """Close the package whose file could not be had; others that want its bytes ask for their own.
@@ -180,7 +223,7 @@ class Worker:
             package, file = self._wanting[key][0]
             self.spool.add(key, file, package.plan)
 
-    def _close(self, package: _Open) -> None:
+    def _close(self, package: Open) -> None:
         self._open.discard(package)
         for key in package.missing:
             self._wanting[key] = [pair for pair in self._wanting[key] if pair[0] is not package]
@@ -189,33 +232,19 @@ class Worker:
         self.spool.forget(lambda key: key in self._wanting)
         self.meter.add(packages=1)
 
-    def _finish_if_complete(self, package: _Open) -> None:
-        if package.missing or package not in self._open:
+    def _finish_if_complete(self, package: Open) -> None:
+        if package not in self._open or not package.is_complete:
             return
         try:
-            self._capture(package)
+            snapshot = capture(self.store, package, captured=spell(self.clock()), listed=self.run.listed)
         except IntegrityError as error:
             self._close(package)
             self.outcomes.failed(package.work, error)
             return
         self._commit()
         self._close(package)
+        self.captured.add(package.plan.described.identity.package, snapshot)
         self.outcomes.done(package.work)
-
-    def _capture(self, package: _Open) -> None:
-        """Put the hub's answers, the manifest and the capture, in this order."""
-        described, rights = package.plan.described, package.rights
-        answers = put_answers(self.store, (*described.answers, *package.plan.answers), rights)
-        data, snapshot = encode_manifest(assemble(described, package.stored, answers))
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise IntegrityError(
-                f"the manifest of `{described.identity.package}`, with {len(package.stored)} files, would be "
-                f"{len(data)} bytes long, more than any reader takes"
-            )
-        self.store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
-        self.store.add_capture(
-            new_capture(described, snapshot, rights, captured=spell(self.clock()), listed=self.run.listed)
-        )
 
     def _commit_if_much(self) -> None:
         if self._uncommitted_bytes >= COMMIT_BYTES:
@@ -233,6 +262,10 @@ class Worker:
                     part.unlink(missing_ok=True)
         self._uncommitted.clear()
         self._uncommitted_bytes = 0
+
+
+def _is_freer(one: PackClass, other: PackClass) -> bool:
+    return RIGHTS.index(one.rights) < RIGHTS.index(other.rights)
 
 
 def this_process() -> str:

@@ -1,0 +1,61 @@
+"""What the store holds of each package: read once, and kept up to date by whoever captures more."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
+from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.store.files import StoredFile, file_in
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone.manifest import is_weights
+
+_MOST_REMEMBERED = 16
+
+Weights = tuple[tuple[str, StoredFile], ...]
+"""Weights files of one package: each path, and what is stored there."""
+
+
+class Captured:
+    """The newest capture of every package in `store`; without one, nothing is captured.
+
+    Packages go by name: whose name was registered again by others merely finds bases that do not fit.
+    """
+
+    def __init__(self, store: Store | None) -> None:
+        self._read: Callable[[ObjectId], bytes] | None = None if store is None else store.read
+        self._newest = {} if store is None else {capture.package: capture.snapshot for capture in store.captures()}
+        self._weights: dict[SnapshotId, Weights] = {}
+
+    def add(self, package: PackageName, snapshot: SnapshotId) -> None:
+        """Say that `package` was captured."""
+        self._newest[package] = snapshot
+
+    def holds(self, package: PackageName, commit: str) -> bool:
+        """Tell whether the newest capture of `package` is of this commit."""
+        manifest = self._manifest(package)
+        return manifest is not None and manifest.package.commit == commit
+
+    def weights(self, package: PackageName) -> Weights:
+        """Return the weights files of the newest capture; none when there is no capture, or it cannot be read."""
+        snapshot = self._newest.get(package)
+        if snapshot is None:
+            return ()
+        if snapshot not in self._weights:
+            if len(self._weights) >= _MOST_REMEMBERED:
+                self._weights.clear()
+            self._weights[snapshot] = self._read_weights(package)
+        return self._weights[snapshot]
+
+    def _read_weights(self, package: PackageName) -> Weights:
+        with suppress(PtmError):
+            if (manifest := self._manifest(package)) is not None:
+                files = (file for file in manifest.files if is_weights(file.name, file.size))
+                return tuple((file.name, file_in(manifest, file)) for file in files)
+        return ()
+
+    def _manifest(self, package: PackageName) -> Manifest | None:
+        snapshot = self._newest.get(package)
+        if snapshot is None or self._read is None:
+            return None
+        return decode_manifest(self._read(ObjectId(snapshot)), snapshot)

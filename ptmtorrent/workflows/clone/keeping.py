@@ -1,0 +1,59 @@
+"""Putting received files into the store, two at a time: while one is hashed another is coded.
+
+The store is thread-safe; what becomes of a file is for the thread that claims, captures and commits.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.cutters import Nearby
+from ptmtorrent.store.store import Expected, Store, StoredFile
+from ptmtorrent.workflows.clone.spool import Transfer
+
+KEEPERS = 2
+
+
+class Keeper:
+    """The files on their way from the spool into `store`. Leaving the context waits for those being stored."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(KEEPERS, thread_name_prefix="keep")
+        self._running: dict[Future[StoredFile], tuple[Transfer, PackClass]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    @property
+    def futures(self) -> tuple[Future[StoredFile], ...]:
+        """The files under way."""
+        return tuple(self._running)
+
+    def keep(
+        self,
+        transfer: Transfer,
+        file: HubFile,
+        pack_class: PackClass,
+        *,
+        bases: Sequence[StoredFile],
+        nearby: Nearby,
+    ) -> None:
+        """Check what was received and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`."""
+        expected = Expected(size=file.size, oid=file.oid)
+        future = self._pool.submit(
+            self._store.add_file, transfer.part, file.path, expected, pack_class, bases=bases, nearby=nearby
+        )
+        self._running[future] = transfer, pack_class
+
+    def take(self, future: Future[StoredFile]) -> tuple[Transfer, PackClass]:
+        """Return what a finished future was about."""
+        return self._running.pop(future)
