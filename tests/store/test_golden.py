@@ -18,7 +18,7 @@ from ptmtorrent.store.parts import new_part
 from ptmtorrent.store.records import PackInfo
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in, write_sidecar
 from tests.store.samples import META, append, name_of
-from tests.store.vectors import RAW, weights
+from tests.store.vectors import DELTAS, RAW, weights
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 INFO = PackInfo(libraries={"libzstd": "1.5.7", "zstandard": "0.25.0"}, parameters={"zstd": "level=3"})
@@ -27,7 +27,7 @@ PIECE = 4 << 20
 
 def payloads() -> dict[int, bytes]:
     vectors = json.loads((GOLDEN / "codecs.json").read_text())
-    return {int(codec): base64.b64decode(vector["payload"]) for codec, vector in vectors.items()}
+    return {codec: base64.b64decode(vectors[str(codec)]["payload"]) for codec in RAW}
 
 
 @pytest.mark.parametrize("codec", RAW)
@@ -36,6 +36,18 @@ def test_every_codec_still_reads_what_it_wrote(codec: int) -> None:
     vector = json.loads((GOLDEN / "codecs.json").read_text())[str(codec)]
     assert (len(raw), blake3(raw).hexdigest()) == (vector["raw_size"], vector["raw_blake3"])
     assert codecs.decode(codec, base64.b64decode(vector["payload"]), len(raw)) == raw
+
+
+@pytest.mark.parametrize("codec", DELTAS)
+def test_every_delta_still_leads_to_its_codec_and_is_read(codec: int) -> None:
+    dtype, raw, base = DELTAS[codec]
+    vector = json.loads((GOLDEN / "codecs.json").read_text())[str(codec)]
+    assert (len(raw()), blake3(raw()).hexdigest()) == (vector["raw_size"], vector["raw_blake3"])
+    assert blake3(base()).hexdigest() == vector["base_blake3"]
+    assert codecs.decode(codec, base64.b64decode(vector["payload"]), len(raw()), base()) == raw()
+    encoded = codecs.encode_delta(raw(), base(), dtype)
+    assert encoded is not None
+    assert encoded.codec == codec
 
 
 @pytest.mark.parametrize("codec", RAW)

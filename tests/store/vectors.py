@@ -35,6 +35,17 @@ def weights(dtype: str) -> bytes:
     return struct.pack(f"<{COUNT}{spelling}", *_weights(exponent, mantissa)) + b"\x7f"
 
 
+def tuned(dtype: str, *, by_exponent: bool) -> bytes:
+    """`weights(dtype)`, each number moved by a few steps, of one absolute size where `by_exponent`."""
+    spelling, exponent_at, top = {"BF16": ("H", 7, 127), "F32": ("I", 23, 127)}[dtype]
+    words = struct.unpack(f"<{COUNT}{spelling}", weights(dtype)[:-1])
+    moved: list[int] = []
+    for word, draw in zip(words, _draws(), strict=False):
+        finer = top - (word >> exponent_at & 0xFF) if by_exponent else 0
+        moved.append(word + ((draw >> 41 & 3) - 1) * (1 << max(0, finer)))
+    return struct.pack(f"<{COUNT}{spelling}", *moved) + b"\x80"
+
+
 def text() -> bytes:
     return b'{"hidden_size":768,"layers":[' + b",".join(b"%d" % (number % 7) for number in range(COUNT)) + b"]}"
 
@@ -53,3 +64,9 @@ RAW = {
     6: ("F64", lambda: weights("F64")),
 }
 """By codec: the dtype hint that leads to it, and the raw bytes."""
+
+DELTAS = {
+    7: ("F32", lambda: tuned("F32", by_exponent=False), lambda: weights("F32")),
+    8: ("BF16", lambda: tuned("BF16", by_exponent=True), lambda: weights("BF16")),
+}
+"""By codec: the dtype, the raw bytes that lead to it, and those of their base."""
