@@ -43,7 +43,6 @@ from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.locks import SharedLock
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
-from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.sketch import sketch
 from ptmtorrent.store.sources import StoredSource
@@ -223,20 +222,8 @@ class Store:
         identifier = object_id(view)
         if not self._is_here(identifier, pack_class.rights):
             coded = Coded(identifier, len(view), codecs.encode(view, dtype))
-            self._append(coded, kind, pack_class)
+            self.append(coded, kind, pack_class)
         return identifier
-
-    def put_stored(self, entry: Entry, payload: bytes, pack_class: PackClass) -> None:
-        """Store an object as it is stored elsewhere, unless it is here. The caller has decoded and hashed it.
-
-        Raises:
-            NotFound: it is a delta, and its base is not here.
-            NoSpace: the disk is full; everything before is kept.
-        """
-        if entry.base is not None:
-            self._find(entry.base)
-        encoded = codecs.Encoded(entry.codec, (payload,), len(payload))
-        self._append(Coded(entry.id, entry.raw, encoded, entry.base), entry.kind, pack_class)
 
     def add_file(  # noqa: PLR0913  # a file, what was promised of it, where it goes, what it may lean on
         self,
@@ -271,7 +258,7 @@ class Store:
                 put = Put(
                     is_here=partial(self._is_here, rights=pack_class.rights),
                     code=partial(self._code, declared=self._declared(bases), rights=pack_class.rights),
-                    append=partial(self._append, kind="data", pack_class=pack_class),
+                    append=partial(self.append, kind="data", pack_class=pack_class),
                     pool=pool,
                     in_flight=self._in_flight,
                 )
@@ -465,7 +452,8 @@ class Store:
             fresh = self._writer.pending.lookalikes(keys) if self._writer is not None else []
             return [*fresh[:most], *self.index.lookalikes(keys, most)]
 
-    def _append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
+    def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
+        """Store an object that is encoded already, unless it is here; the base of a delta must be here."""
         with self._writing() as writer:
             if not self._is_here(coded.id, pack_class.rights):
                 writer.append(coded, kind, pack_class)
