@@ -12,6 +12,7 @@ import msgspec
 
 from ptmtorrent import __version__
 from ptmtorrent.paths import Home, sample_channel
+from ptmtorrent.store.codecs import kernel_in_use
 from ptmtorrent.store.store import Store
 
 LIBRARIES = (
@@ -49,6 +50,7 @@ def check_installation(home: Home) -> list[Check]:
     checks.append(Check(name="python", ok=True, found=f"{platform.python_version()} on {platform.platform()}"))
     checks.append(Check(name="sqlite", ok=True, found=sqlite3.sqlite_version))
     checks += [_check_library(name) for name in LIBRARIES]
+    checks.append(Check(name="kernel", ok=True, found=_kernel()))
     sample = sample_channel()
     checks.append(Check(name="sample channel", ok=(sample / "releases").is_dir(), found=str(sample)))
     checks.append(Check(name="disk", ok=True, found=f"{_free_bytes(home.root):,} bytes free at {home.root}"))
@@ -73,6 +75,12 @@ def _releases(channel: Path) -> list[str]:
 def _free_bytes(folder: Path) -> int:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     return shutil.disk_usage(there).free
+
+
+def _kernel() -> str:
+    """Return which code splits and joins numbers; numpy is slower, and writes the same bytes."""
+    used = kernel_in_use()
+    return used if used == "native" else f"{used} (the native one was not built, does not fit, or was not wanted)"
 
 
 def _check_library(name: str) -> Check:

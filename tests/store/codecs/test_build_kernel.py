@@ -17,6 +17,12 @@ pytest.importorskip("hatchling", reason="hatchling is not installed")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
 
+@pytest.fixture(autouse=True)
+def _nobodys_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CC", "PTMTORRENT_KERNEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def hook() -> ModuleType:
     spec = importlib.util.spec_from_file_location("build_kernel", SCRIPT)
