@@ -11,8 +11,12 @@ from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.durable import disk_errors, read_at
 
 
-class Piece(msgspec.Struct, frozen=True):
-    """Bytes `offset` to `offset + length` of a file; `dtype` is safetensors' name of the numbers in them, if any."""
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """Bytes `offset` to `offset + length` of a file.
+
+    `dtype` is safetensors' name of the numbers in them, if any. `key` names the same numbers in another version of the
+    package (see `keys`); None where the format has no names.
+    """
 
     offset: int
     length: int
@@ -106,8 +110,7 @@ class FileSource:
             return read_at(self._descriptor, offset, length)
 
 
-def slices(offset: int, length: int, dtype: str | None = None) -> list[Piece]:
-    """Cut a stretch at multiples of 16 MiB from its start."""
+def slices(offset: int, length: int) -> list[Piece]:
+    """Cut a stretch without numbers at multiples of 16 MiB from its start."""
     end = offset + length
-    starts = range(offset, end, MAX_OBJECT_BYTES)
-    return [Piece(start, min(MAX_OBJECT_BYTES, end - start), dtype) for start in starts]
+    return [Piece(start, min(MAX_OBJECT_BYTES, end - start)) for start in range(offset, end, MAX_OBJECT_BYTES)]

@@ -10,30 +10,22 @@ tensors that overlap, leave a gap or do not reach the end, sizes that do not fol
 here: such a file is opaque.
 """
 
-import json
 import math
+import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
 
+from ptmtorrent.store.cutters.covering import MAX_NAMED, cover
+from ptmtorrent.store.cutters.dtypes import BITS
+from ptmtorrent.store.cutters.keys import tensor_key
 from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece, slices
+from ptmtorrent.store.cutters.safetensors_header import members
 
-MAX_HEADER_BYTES = 100_000_000
-"""The limit of the safetensors library itself."""
+MAX_HEADER_BYTES = 16 << 20
+"""The library allows 100 MB. A tensor needs about 130 bytes, so this is room for a hundred thousand."""
 
-JOIN_BELOW_BYTES = 64 << 10
-JOINED_BYTES = 1 << 20
 MAX_DIMENSIONS = 64
 _MAX_NUMBER = 1 << 62
 _LENGTH_BYTES = 8
-
-_BITS = {
-    **dict.fromkeys(("F4",), 4),
-    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
-    **dict.fromkeys(("U32", "I32", "F32"), 32),
-    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
-}
 
 
 class Safetensors:
@@ -54,47 +46,24 @@ class Safetensors:
         start = _LENGTH_BYTES + length
         if length > MAX_HEADER_BYTES or start > source.size:
             raise NotMine
-        tensors = _tensors(_parse(source.read(_LENGTH_BYTES, length)))
-        _check_cover(tensors, source.size - start)
-        pieces = slices(0, start)
-        for run in _runs(Piece(start + tensor.offset, tensor.length, tensor.dtype) for tensor in tensors):
-            pieces += slices(run.offset, run.length, run.dtype)
-        return tuple(pieces)
+        tensors = _tensors(source.read(_LENGTH_BYTES, length), start)
+        _check_cover(tensors, start, source.size)
+        return (*slices(0, start), *cover(tensors, start, source.size))
 
 
-def _parse(header: bytes) -> dict[str, Any]:
-    try:
-        tree = json.loads(
-            header.decode(),
-            object_pairs_hook=_refuse_duplicates,
-            parse_float=_refuse,
-            parse_constant=_refuse,
-        )
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise NotMine from error
-    if not isinstance(tree, dict):
-        raise NotMine
-    return tree
+def _tensors(header: bytes, start: int) -> list[Piece]:
+    """Return the tensors in file order, their data beginning at `start`; empty ones left out."""
+    tensors = []
+    for count, (name, value) in enumerate(members(header)):
+        if count >= MAX_NAMED:
+            raise NotMine
+        tensor = _tensor(name, value, start)
+        if tensor.length:
+            tensors.append(tensor)
+    return sorted(tensors, key=lambda tensor: tensor.offset)
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):
-        raise NotMine
-    return tree
-
-
-def _refuse(_: str) -> NoReturn:
-    raise NotMine
-
-
-def _tensors(tree: dict[str, Any]) -> list[Piece]:
-    """Return the tensors in file order, offsets counted from the end of the header; empty ones left out."""
-    tensors = [_tensor(value) for name, value in tree.items() if name != "__metadata__"]
-    return sorted((tensor for tensor in tensors if tensor.length), key=lambda tensor: tensor.offset)
-
-
-def _tensor(value: object) -> Piece:
+def _tensor(name: str, value: object, start: int) -> Piece:
     match value:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end], **rest} if not rest:
             numbers = [begin, end, *shape]
@@ -102,35 +71,19 @@ def _tensor(value: object) -> Piece:
             raise NotMine
     if not all(type(number) is int and 0 <= number < _MAX_NUMBER for number in numbers):
         raise NotMine
-    bits = _BITS.get(dtype, 0)
+    bits = BITS.get(dtype, 0)
     if len(shape) > MAX_DIMENSIONS or begin > end or math.prod(shape) * bits != 8 * (end - begin):
         raise NotMine
     if begin < end and begin % max(1, bits // 8):
         raise NotMine
-    return Piece(begin, end - begin, dtype)
+    return Piece(start + begin, end - begin, sys.intern(dtype), tensor_key(name, dtype, shape))
 
 
-def _check_cover(tensors: list[Piece], size: int) -> None:
-    expected = 0
+def _check_cover(tensors: Iterable[Piece], start: int, end: int) -> None:
+    at = start
     for tensor in tensors:
-        if tensor.offset != expected:
+        if tensor.offset != at:
             raise NotMine
-        expected += tensor.length
-    if expected != size:
+        at += tensor.length
+    if at != end:
         raise NotMine
-
-
-def _runs(tensors: Iterable[Piece]) -> list[Piece]:
-    """Join neighbours that are each under 64 KiB, up to 1 MiB; a run of more than one dtype has none."""
-    runs: list[Piece] = []
-    open_run = False
-    for tensor in tensors:
-        small = tensor.length < JOIN_BELOW_BYTES
-        if small and open_run and runs[-1].length + tensor.length <= JOINED_BYTES:
-            last = runs.pop()
-            dtype = last.dtype if last.dtype == tensor.dtype else None
-            runs.append(Piece(last.offset, last.length + tensor.length, dtype))
-        else:
-            runs.append(tensor)
-        open_run = small
-    return runs

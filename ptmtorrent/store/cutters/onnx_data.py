@@ -1,0 +1,83 @@
+"""Cuts the file beside an ONNX model that holds its numbers, where the model says they are.
+
+::
+
+    model.onnx           TensorProto { external_data: location "model.onnx_data", offset "0", length "4096" }
+    model.onnx_data      the numbers
+
+Source: "External Data" page of the ONNX project.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from posixpath import basename
+
+from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover
+from ptmtorrent.store.cutters.dtypes import BITS
+from ptmtorrent.store.cutters.keys import tensor_key
+from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
+from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
+from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotMine, Piece
+
+_SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+_KEY = b"location"
+
+
+def needs_nearby(name: str) -> bool:
+    """Tell, from its name, whether a file might be cut by what a `.onnx` file beside it says."""
+    return _SUFFIX.search(name) is not None
+
+
+class OnnxData:
+    """The tensors of the model beside it, and what lies between."""
+
+    name = "onnx-data/1"
+
+    def __init__(self, path: str, nearby: Nearby | None) -> None:
+        self._path = path
+        self._nearby = nearby
+
+    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
+        """Go by the suffix."""
+        return needs_nearby(name)
+
+    def cut(self, source: ByteSource) -> tuple[Piece, ...]:
+        """Return the tensors, and what lies around them in runs."""
+        model = None if self._nearby is None else self._nearby(_SUFFIX.sub(".onnx", self._path))
+        if model is None or not needs_nearby(self._path):
+            raise NotMine
+        found = {piece.offset: piece for piece in _pieces(model, basename(self._path), source.size)}
+        if not found:
+            raise NotMine
+        return tuple(cover((found[offset] for offset in sorted(found)), 0, source.size))
+
+
+def _pieces(model: ByteSource, location: str, size: int) -> Iterator[Piece]:
+    """Yield what the model says of the file `location` in its own folder; two tensors may share their numbers."""
+
+    def wanted(stretch: Stretch) -> bool:
+        return stretch.length >= JOIN_BELOW_BYTES or _KEY in model.read(stretch.offset, stretch.length)
+
+    for tensor in tensors(model, wanted):
+        if tensor.external is not None and tensor.external.get("location", "").removeprefix("./") == location:
+            yield _piece(tensor, tensor.external, size)
+
+
+def _piece(tensor: Tensor, external: Mapping[str, str], size: int) -> Piece:
+    offset = _number(external.get("offset", "0"))
+    if "length" in external:
+        length = _number(external["length"])
+    else:
+        length = math.prod(tensor.dims) * BITS.get(DTYPES.get(tensor.data_type, ""), 0) // 8
+    if not length or offset + length > size:
+        raise NotMine
+    dtype = dtype_of(tensor.data_type, length)
+    return Piece(offset, length, dtype, tensor_key(tensor.name, dtype, tensor.dims) if tensor.name else None)
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.match(text):
+        raise NotMine
+    return int(text)

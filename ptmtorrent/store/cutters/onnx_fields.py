@@ -1,0 +1,168 @@
+"""Walks the protobuf fields of an ONNX model down to its tensors, seeking past everything large.
+
+::
+
+    ModelProto.graph 7 > GraphProto.initializer 5 > TensorProto { dims 1, data_type 2, float_data 4, name 8, raw_data 9,
+                                                                  double_data 10, external_data 13, data_location 14 }
+    GraphProto.node 1 > NodeProto.attribute 5 > AttributeProto { t 5, g 6, tensors 10, graphs 11 }
+
+Source: onnx.proto3 of the ONNX project; protobuf's "Encoding" page for the wire format.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+import msgspec
+
+from ptmtorrent.store.cutters.covering import MAX_NAMED
+from ptmtorrent.store.cutters.port import ByteSource, NotMine
+from ptmtorrent.store.cutters.reading import Reader
+
+MAX_FIELDS = 2_000_000
+MAX_DEPTH = 32
+_MAX_DIMENSIONS = 64
+_MAX_TEXT_BYTES = 4096
+
+_MAX_REPEATS = 16
+_WINDOW_BYTES = 4 << 10
+"""Fields are few and far between: reading on would read numbers."""
+
+_VARINT, _BYTES = 0, 2
+_FIXED_BYTES: Mapping[int, int] = MappingProxyType({1: 8, 5: 4})
+
+_INNER: Mapping[str, Mapping[int, str]] = MappingProxyType(
+    {
+        "model": {7: "graph", 20: "training", 25: "function"},
+        "training": {1: "graph", 2: "graph"},
+        "function": {7: "node"},
+        "graph": {1: "node", 5: "tensor", 15: "sparse"},
+        "node": {5: "attribute"},
+        "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+        "sparse": {1: "tensor", 2: "tensor"},
+    }
+)
+"""Which fields of which message are messages that may hold tensors."""
+
+
+class Stretch(msgspec.Struct, frozen=True, gc=False):
+    """The value of a field that is bytes: its number, and where they lie."""
+
+    field: int
+    offset: int
+    length: int
+
+
+class _Number(msgspec.Struct, frozen=True, gc=False):
+    field: int
+    value: int
+
+
+class Tensor(msgspec.Struct, frozen=True):
+    """What is said of a tensor; `data` are its fields of numbers, `external` says where those in another file are."""
+
+    name: str
+    data_type: int
+    dims: tuple[int, ...]
+    data: tuple[Stretch, ...]
+    external: Mapping[str, str] | None
+
+
+Wanted = Callable[[Stretch], bool]
+"""Tells whether a message may hold what is looked for; the others are skipped unread."""
+
+
+def tensors(source: ByteSource, wanted: Wanted) -> Iterator[Tensor]:
+    """Yield the wanted tensors of a model in file order.
+
+    Raises:
+        NotMine: the bytes are no such messages, or more of them than any model has.
+    """
+    return _Walk(source, wanted).message("model", Stretch(0, 0, source.size), 0)
+
+
+class _Walk:
+    def __init__(self, source: ByteSource, wanted: Wanted) -> None:
+        self._source = source
+        self._wanted = wanted
+        self._fields = 0
+        self._tensors = 0
+
+    def message(self, kind: str, whole: Stretch, depth: int) -> Iterator[Tensor]:
+        """Yield the tensors in a message and the messages in it."""
+        if depth > MAX_DEPTH:
+            raise NotMine
+        for field in self._each(whole):
+            inner = _INNER[kind].get(field.field) if isinstance(field, Stretch) else None
+            if inner is None or not isinstance(field, Stretch) or not self._wanted(field):
+                continue
+            if inner == "tensor":
+                yield self._tensor(field)
+            else:
+                yield from self.message(inner, field, depth + 1)
+
+    def _each(self, whole: Stretch) -> Iterator[Stretch | _Number]:
+        reader = self._reader(whole)
+        while reader.at < reader.end:
+            self._fields += 1
+            tag = reader.varint()
+            number, wire = tag >> 3, tag & 7
+            if not number or self._fields > MAX_FIELDS:
+                raise NotMine
+            if wire == _VARINT:
+                yield _Number(number, reader.varint())
+            elif wire == _BYTES:
+                length = reader.varint()
+                at = reader.at
+                reader.skip(length)
+                yield Stretch(number, at, length)
+            elif wire in _FIXED_BYTES:
+                reader.skip(_FIXED_BYTES[wire])
+            else:
+                raise NotMine
+
+    def _tensor(self, whole: Stretch) -> Tensor:
+        self._tensors += 1
+        if self._tensors > MAX_NAMED:
+            raise NotMine
+        name, data_type, is_external = "", 0, False
+        dims: list[int] = []
+        data: list[Stretch] = []
+        external: dict[str, str] = {}
+        for field in self._each(whole):
+            match field:
+                case Stretch(field=8):
+                    name = self._text(field)
+                case Stretch(field=4 | 9 | 10) if len(data) < _MAX_REPEATS:
+                    data.append(field)
+                case Stretch(field=13) if len(external) < _MAX_REPEATS:
+                    external |= self._entry(field)
+                case Stretch(field=1) if field.length <= 10 * _MAX_DIMENSIONS:
+                    dims += self._packed(field)
+                case _Number(field=1) if len(dims) < _MAX_DIMENSIONS:
+                    dims.append(field.value)
+                case _Number(field=2):
+                    data_type = field.value
+                case _Number(field=14):
+                    is_external = field.value == 1
+                case _:
+                    pass
+        return Tensor(name, data_type, tuple(dims), tuple(data), external if is_external else None)
+
+    def _entry(self, whole: Stretch) -> dict[str, str]:
+        texts = {field.field: self._text(field) for field in self._each(whole) if isinstance(field, Stretch)}
+        return {texts[1]: texts[2]} if texts.keys() >= {1, 2} else {}
+
+    def _packed(self, whole: Stretch) -> list[int]:
+        reader = self._reader(whole)
+        numbers = []
+        while reader.at < reader.end:
+            numbers.append(reader.varint())
+        return numbers
+
+    def _text(self, whole: Stretch) -> str:
+        if whole.length > _MAX_TEXT_BYTES:
+            raise NotMine
+        return self._reader(whole).take(whole.length).decode("utf-8", "surrogateescape")
+
+    def _reader(self, whole: Stretch) -> Reader:
+        return Reader(self._source, whole.offset, whole.offset + whole.length, _WINDOW_BYTES)

@@ -1,0 +1,128 @@
+"""Walks the JSON header of a safetensors file member by member, so that its tree is never in memory.
+
+A parser that builds the tree needs 25 times the header's bytes. Here each member is found by patterns that cannot
+backtrack, and one tensor at a time is parsed.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from blake3 import blake3
+
+from ptmtorrent.store.cutters.port import NotMine
+
+METADATA = "__metadata__"
+MAX_NAME_BYTES = 64 << 10
+MAX_ENTRY_BYTES = 8 << 10
+MAX_METADATA = 100_000
+_WINDOW_BYTES = 1 << 20
+
+_SPACE = re.compile(rb"[ \t\n\r]*+")
+_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+"')
+_FLAT = re.compile(rb"\{[^{}]*+\}")
+
+
+def members(header: bytes) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors' names and what is said of each, in the order of the header.
+
+    Raises:
+        NotMine: the header is no UTF-8, no JSON object, has a key twice, or holds more than tensors and strings.
+    """
+    _check_utf8(header)
+    walk = _Walk(header)
+    for name in walk.members():
+        if name == METADATA:
+            for count, _ in enumerate(walk.members()):
+                walk.skip(_STRING)
+                if count >= MAX_METADATA:
+                    raise NotMine
+        else:
+            yield name, _parse(walk.skip(_FLAT, MAX_ENTRY_BYTES))
+    walk.end()
+
+
+class _Walk:
+    """A place in a header."""
+
+    def __init__(self, header: bytes) -> None:
+        self._header = header
+        self._at = 0
+
+    def members(self) -> Iterator[str]:
+        """Yield the names in the object that starts here; whoever asks for the next has gone past the value."""
+        seen: set[bytes] = set()
+        self._expect(b"{")
+        if self._next() == b"}":
+            self._at += 1
+            return
+        while True:
+            name = _parse(self.skip(_STRING, MAX_NAME_BYTES))
+            digest = blake3(name.encode("utf-8", "surrogatepass")).digest(length=16)
+            if digest in seen:
+                raise NotMine
+            seen.add(digest)
+            self._expect(b":")
+            yield name
+            if self._next() == b"}":
+                self._at += 1
+                return
+            self._expect(b",")
+
+    def skip(self, pattern: re.Pattern[bytes], most: int | None = None) -> bytes:
+        """Go past what `pattern` describes; return it where it may have `most` bytes."""
+        self._next()
+        found = pattern.match(self._header, self._at)
+        if found is None or (most is not None and found.end() - self._at > most):
+            raise NotMine
+        self._at = found.end()
+        return b"" if most is None else found[0]
+
+    def end(self) -> None:
+        """Require that nothing follows."""
+        if self._next():
+            raise NotMine
+
+    def _next(self) -> bytes:
+        space = _SPACE.match(self._header, self._at)
+        if space is not None:
+            self._at = space.end()
+        return self._header[self._at : self._at + 1]
+
+    def _expect(self, mark: bytes) -> None:
+        if self._next() != mark:
+            raise NotMine
+        self._at += 1
+
+
+def _check_utf8(header: bytes) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(header), _WINDOW_BYTES):
+            decoder.decode(header[start : start + _WINDOW_BYTES])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise NotMine from error
+
+
+def _refuse(_: str) -> NoReturn:
+    raise NotMine
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        raise NotMine
+    return tree
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_float=_refuse, parse_constant=_refuse)
+
+
+def _parse(data: bytes) -> Any:  # noqa: ANN401  # JSON is what it is
+    try:
+        return _DECODER.decode(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise NotMine from error

@@ -1,0 +1,199 @@
+"""Reads off a torch pickle what numbers its storages hold, without unpickling anything.
+
+The opcodes are walked with a stack of labels: strings, small numbers, tuples and names of globals stand for
+themselves, everything else is unknown. Nothing is imported, called or built.
+
+::
+
+    "layer.weight"  _rebuild_tensor_v2 ( persistent ("storage", torch.HalfStorage, "7", "cpu", 4096), 0, (64, 64), ...)
+
+Source: torch's `serialization` and `_utils` modules, as files written by them show.
+"""
+
+import math
+import pickletools
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+MAX_PICKLE_BYTES = 8 << 20
+MAX_OPCODES = 300_000
+_MAX_TEXT = 512
+_MAX_DIMENSIONS = 64
+
+_DTYPES: Mapping[str, str] = MappingProxyType(
+    {
+        "FloatStorage": "F32",
+        "HalfStorage": "F16",
+        "BFloat16Storage": "BF16",
+        "DoubleStorage": "F64",
+        "CharStorage": "I8",
+        "QInt8Storage": "I8",
+        "ByteStorage": "U8",
+        "QUInt8Storage": "U8",
+        "BoolStorage": "BOOL",
+        "ShortStorage": "I16",
+        "IntStorage": "I32",
+        "QInt32Storage": "I32",
+        "LongStorage": "I64",
+        "ComplexFloatStorage": "C64",
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "float8_e4m3fnuz": "F8_E4M3FNUZ",
+        "float8_e5m2fnuz": "F8_E5M2FNUZ",
+        "float8_e8m0fnu": "F8_E8M0",
+        "uint16": "U16",
+        "uint32": "U32",
+        "uint64": "U64",
+    }
+)
+
+
+class Storage(msgspec.Struct, frozen=True):
+    """What a pickle says of a storage: its key, safetensors' name of its numbers, how many (None where not said).
+
+    `name` and `shape` are those of the first tensor that is all of it.
+    """
+
+    key: str
+    dtype: str | None
+    count: int | None
+    name: str | None = None
+    shape: tuple[int, ...] = ()
+
+
+class _Global(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _Tensor(msgspec.Struct, frozen=True):
+    storage: Storage
+    whole: bool
+    shape: tuple[int, ...]
+
+
+_MARK = object()
+
+
+def read_storages(data: bytes) -> dict[str, Storage]:
+    """Return the storages that a pickle names, by their keys.
+
+    A pickle that is damaged, or longer than 300,000 opcodes, is read as far as that.
+    """
+    walk = _Walk()
+    with suppress(ValueError, OverflowError, LookupError, struct.error, TypeError, RecursionError):
+        for opcode, argument, _ in islice(pickletools.genops(data), MAX_OPCODES):
+            walk.step(opcode, argument)
+    return walk.storages
+
+
+class _Walk:
+    """The stack and the memo of a pickle that is not run."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self._names: set[str] = set()
+
+    def step(self, opcode: pickletools.OpcodeInfo, argument: object) -> None:
+        """Do to the stack what `opcode` would, with labels instead of values."""
+        match opcode.name:
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                self._memo[int(str(argument))] = self._stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = self._stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                self._stack.append(self._memo.get(int(str(argument))))
+            case "GLOBAL":
+                self._stack.append(_Global(str(argument).rpartition(" ")[2][:_MAX_TEXT]))
+            case "DUP":
+                self._stack.append(self._stack[-1])
+            case _:
+                self._others(opcode, argument)
+
+    def _others(self, opcode: pickletools.OpcodeInfo, argument: object) -> None:
+        taken = self._pop(opcode)
+        if opcode.name in {"SETITEMS", "SETITEM"}:
+            pairs = taken[1:]
+            for name, value in zip(pairs[::2], pairs[1::2], strict=False):
+                self._name(name, value)
+            self._stack.append(taken[0])
+            return
+        pushes = opcode.stack_after
+        for kind in pushes:
+            self._stack.append(_MARK if kind is pickletools.markobject else self._label(opcode.name, taken, argument))
+
+    def _pop(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
+        """Take off what the opcode takes, marks left out, the lowest first."""
+        taken: list[Any] = []
+        for kind in reversed(opcode.stack_before):
+            if kind is pickletools.stackslice:
+                while self._stack[-1] is not _MARK:
+                    taken.append(self._stack.pop())
+            elif kind is pickletools.markobject:
+                while self._stack.pop() is not _MARK:
+                    pass
+            else:
+                taken.append(self._stack.pop())
+        return taken[::-1]
+
+    def _label(self, opcode: str, taken: list[Any], argument: object) -> object:
+        match opcode, taken:
+            case (("TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3" | "EMPTY_TUPLE"), _):
+                return tuple(taken)
+            case "STACK_GLOBAL", [_, str(name)]:
+                return _Global(name)
+            case "BINPERSID", [tuple(fields)]:
+                return self._storage(fields)
+            case "REDUCE", [_Global(name=function), tuple(arguments)]:
+                return _rebuilt(function, arguments)
+            case _:
+                pass
+        if isinstance(argument, str):
+            return argument[:_MAX_TEXT]
+        return argument if type(argument) is int and 0 <= argument < 1 << 62 else None
+
+    def _storage(self, fields: tuple[Any, ...]) -> Storage | None:
+        match fields:
+            case ("storage", _Global(name=kind), str(key), _, int(count)):
+                dtype = _DTYPES.get(kind)
+                found = Storage(key, dtype, None if kind == "UntypedStorage" else count)
+                return self.storages.setdefault(key, found)
+            case _:
+                return None
+
+    def _name(self, name: object, value: object) -> None:
+        """Give a storage the name of the first tensor that is all of it, unless another tensor has that name."""
+        if not isinstance(value, _Tensor) or not isinstance(name, str):
+            return
+        key = value.storage.key
+        if value.whole and self.storages[key].name is None and name not in self._names:
+            self._names.add(name)
+            known = self.storages[key]
+            self.storages[key] = msgspec.structs.replace(
+                known, name=name, shape=value.shape, dtype=known.dtype or value.storage.dtype
+            )
+
+
+def _rebuilt(function: str, arguments: tuple[Any, ...]) -> _Tensor | None:
+    match function, arguments:
+        case "_rebuild_tensor_v3", (Storage() as storage, int(at), tuple(shape), _, _, _, _Global(name=kind), *_):
+            return _tensor(msgspec.structs.replace(storage, dtype=_DTYPES.get(kind)), at, shape)
+        case (("_rebuild_tensor" | "_rebuild_tensor_v2"), (Storage() as storage, int(at), tuple(shape), *_)):
+            return _tensor(storage, at, shape)
+        case (("_rebuild_parameter" | "_rebuild_parameter_with_state"), (_Tensor() as tensor, *_)):
+            return tensor
+        case _:
+            return None
+
+
+def _tensor(storage: Storage, offset: int, shape: tuple[Any, ...]) -> _Tensor | None:
+    if len(shape) > _MAX_DIMENSIONS or not all(type(length) is int for length in shape):
+        return None
+    return _Tensor(storage, offset == 0 and storage.count in {None, math.prod(shape)}, shape)

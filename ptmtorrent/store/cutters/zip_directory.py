@@ -1,0 +1,201 @@
+"""Reads the directory of a zip file in bounded memory, and believes nothing of it.
+
+::
+
+    local header + name + extra | data | ... | central directory | [zip64 end | locator] | end of central directory
+
+Source: PKWARE APPNOTE 6.3, sections 4.3.7 to 4.3.16 and 4.5.3. Readers disagree about what lies between or in front of
+these parts; a file in which they are not exactly where they should be is not cut.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
+
+import msgspec
+
+from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover
+from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.reading import Reader
+
+MAGIC = b"PK\x03\x04"
+STORED = 0
+MAX_DIRECTORY_BYTES = 16 << 20
+MAX_NAME_BYTES = 4096
+_MAX_COMMENT = 0xFFFF
+
+_LOCAL = struct.Struct("<4s5HIIIHH")
+_CENTRAL = struct.Struct("<4s6H3I5HII")
+_END = struct.Struct("<4s4HIIH")
+_END64 = struct.Struct("<4sQHHIIQQQQ")
+_LOCATOR = struct.Struct("<4sIQI")
+_FIELD = struct.Struct("<HH")
+_ZIP64 = 1
+_ENCRYPTED = 1 << 0
+_DESCRIPTOR = 1 << 3
+_FULL16, _FULL32 = 0xFFFF, 0xFFFF_FFFF
+
+
+class Member(msgspec.Struct, frozen=True, gc=False):
+    """A file in the zip: where its local header is, and the bytes it takes. `plain` says that they are its own."""
+
+    name: bytes
+    header: int
+    length: int
+    plain: bool
+
+
+class Directory(msgspec.Struct, frozen=True):
+    """The members by their place in the file, and where the directory itself begins."""
+
+    members: list[Member]
+    start: int
+
+
+class _Span(msgspec.Struct, frozen=True):
+    start: int
+    end: int
+    count: int
+
+
+def read_directory(source: ByteSource) -> Directory:
+    """Return what the directory says.
+
+    Raises:
+        NotMine: this is no zip, or one whose directory contradicts itself or the file.
+    """
+    span = _find_directory(source)
+    if span.count > MAX_NAMED or span.end - span.start > MAX_DIRECTORY_BYTES:
+        raise NotMine
+    reader = Reader(source, span.start, span.end)
+    members = sorted((_member(reader) for _ in range(span.count)), key=lambda member: member.header)
+    if reader.at != span.end:
+        raise NotMine
+    ends = [*(member.header for member in members[1:]), span.start]
+    for member, end in zip(members, ends, strict=False):
+        if member.header + _LOCAL.size + len(member.name) + member.length > end:
+            raise NotMine
+    return Directory(members, span.start)
+
+
+def cover_members(
+    source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
+) -> list[Piece]:
+    """Return the pieces of a zip: members of 64 KiB and more as `describe` has them, all else in runs.
+
+    `describe` is given a member and where its bytes begin.
+
+    Raises:
+        NotMine: a local header contradicts the directory.
+    """
+    return cover(_stretches(source, directory, describe), 0, source.size)
+
+
+def _stretches(
+    source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
+) -> Iterator[Piece]:
+    """Yield a small member with its local header, so that runs begin and end where members do."""
+    starts = [*(member.header for member in directory.members), directory.start]
+    for member, (start, end) in zip(directory.members, pairwise(starts), strict=True):
+        if member.length < JOIN_BELOW_BYTES:
+            yield Piece(start, end - start)
+            continue
+        at = data_of(source, member)
+        if at + member.length > end:
+            raise NotMine
+        yield from describe(member, at)
+
+
+def data_of(source: ByteSource, member: Member) -> int:
+    """Return where the bytes of `member` begin.
+
+    Raises:
+        NotMine: its local header says something else than the directory.
+    """
+    head = source.read(member.header, _LOCAL.size)
+    if len(head) != _LOCAL.size:
+        raise NotMine
+    magic, _, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes = _LOCAL.unpack(head)
+    rest = source.read(member.header + _LOCAL.size, name_bytes + extra_bytes)
+    if magic != MAGIC or len(rest) != name_bytes + extra_bytes or rest[:name_bytes] != member.name:
+        raise NotMine
+    plain, packed = _widen(rest[name_bytes:], plain, packed)
+    if (method == STORED and not flags & _ENCRYPTED) != member.plain:
+        raise NotMine
+    unknown_yet = flags & _DESCRIPTOR and packed in {0, _FULL32}
+    if not unknown_yet and packed != member.length:
+        raise NotMine
+    return member.header + _LOCAL.size + len(rest)
+
+
+def _find_directory(source: ByteSource) -> _Span:
+    tail_at = max(0, source.size - _END.size - _MAX_COMMENT)
+    tail = source.read(tail_at, source.size - tail_at)
+    for at in _ends(tail):
+        _, disk, first_disk, here, count, size, start, _ = _END.unpack_from(tail, at)
+        found = _Span(start, tail_at + at, count)
+        if _FULL16 in {disk, here, count} or _FULL32 in {size, start} or _has_locator(tail, at):
+            found = _find_zip64(source, tail_at + at)
+        elif disk or first_disk or here != count or start + size != found.end:
+            raise NotMine
+        return found
+    raise NotMine
+
+
+def _ends(tail: bytes) -> Iterator[int]:
+    """Yield places of end records whose comment ends with the file, the last first."""
+    at = tail.rfind(b"PK\x05\x06")
+    while at >= 0:
+        if at + _END.size <= len(tail):
+            comment = _END.unpack_from(tail, at)[-1]
+            if at + _END.size + comment == len(tail):
+                yield at
+        at = tail.rfind(b"PK\x05\x06", 0, at)
+
+
+def _has_locator(tail: bytes, at: int) -> bool:
+    return tail[max(0, at - _LOCATOR.size) : at].startswith(b"PK\x06\x07")
+
+
+def _find_zip64(source: ByteSource, end: int) -> _Span:
+    locator_at = end - _LOCATOR.size
+    if locator_at < 0:
+        raise NotMine
+    magic, disk, record_at, disks = Reader(source, locator_at, end).fields(_LOCATOR)
+    if magic != b"PK\x06\x07" or disk or disks > 1:
+        raise NotMine
+    record = Reader(source, record_at, locator_at)
+    magic, length, _, _, disk, first_disk, here, count, size, start = record.fields(_END64)
+    if magic != b"PK\x06\x06" or record_at + 12 + length != locator_at or disk or first_disk:
+        raise NotMine
+    if here != count or start + size != record_at:
+        raise NotMine
+    return _Span(start, record_at, count)
+
+
+def _member(reader: Reader) -> Member:
+    fields = reader.fields(_CENTRAL)
+    magic, _, _, flags, method, _, _, _, packed, plain = fields[:10]
+    name_bytes, extra_bytes, comment_bytes, disk, _, _, header = fields[10:]
+    if magic != b"PK\x01\x02" or name_bytes > MAX_NAME_BYTES or disk not in {0, _FULL16}:
+        raise NotMine
+    name = reader.take(name_bytes)
+    plain, packed, header = _widen(reader.take(extra_bytes), plain, packed, header)
+    reader.skip(comment_bytes)
+    is_plain = method == STORED and not flags & _ENCRYPTED
+    if is_plain and plain != packed:
+        raise NotMine
+    return Member(name, header, packed, is_plain)
+
+
+def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
+    """Replace each value that says so by the next number of the zip64 field."""
+    at = 0
+    while _FULL32 in values and at + _FIELD.size <= len(extra):
+        kind, length = _FIELD.unpack_from(extra, at)
+        at += _FIELD.size
+        if kind == _ZIP64:
+            numbers = (number for (number,) in struct.iter_unpack("<Q", extra[at : at + length // 8 * 8]))
+            return tuple(next(numbers, value) if value == _FULL32 else value for value in values)
+        at += length
+    return values
