@@ -37,7 +37,7 @@ class PackHasher:
         self._blake3 = blake3()
         self._gathered: list[memoryview] = []
         self._gathered_bytes = 0
-        self._waiting: deque[Future[Hashes]] = deque()
+        self._waiting: deque[tuple[Future[Hashes], list[memoryview]]] = deque()
         self._done: list[Hashes] = []
 
     def update(self, data: bytes | memoryview) -> None:
@@ -78,12 +78,14 @@ class PackHasher:
         if self._pool is None:
             self._done.append(hash_piece(gathered))
             return
-        self._waiting.append(self._pool.submit(hash_piece, gathered))
+        self._waiting.append((self._pool.submit(hash_piece, gathered), gathered))
         self._collect(MOST_WAITING)
 
     def _collect(self, most: int) -> None:
         while len(self._waiting) > most:
-            self._done.append(self._waiting.popleft().result())
+            future, gathered = self._waiting.popleft()
+            # What has not begun is done here: all threads of the pool may wait for a lock that our caller holds.
+            self._done.append(hash_piece(gathered) if future.cancel() else future.result())
 
 
 def hash_piece(stretches: Sequence[memoryview]) -> Hashes:

@@ -1,5 +1,7 @@
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Event
 
 from blake3 import blake3
 from hypothesis import given, settings
@@ -64,3 +66,17 @@ def test_tiny_stretches_add_up() -> None:
     expected = PackHasher()
     expected.update(data)
     assert hasher.finish("open") == expected.finish("open")
+
+
+def test_a_pool_whose_threads_are_all_taken_holds_no_hash_up() -> None:
+    data = DATA * 2
+    free = Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(free.wait)
+        hasher = PackHasher(pool)
+        hasher.update(data)
+        hashes = hasher.finish("open")
+        free.set()
+    alone = PackHasher()
+    alone.update(data)
+    assert hashes == alone.finish("open")
