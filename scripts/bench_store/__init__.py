@@ -1,0 +1,1 @@
+"""What `scripts/bench-store` is made of: frozen sets, peers, the store in child processes, tables and checks."""

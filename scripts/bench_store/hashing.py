@@ -1,0 +1,101 @@
+"""Child: the store's speed with each hash on and off, delta off; a hash is switched off by a stand-in of no cost.
+
+Variants are measured one after another in each round, in stores of their own; CPU seconds are this process's own.
+"""
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from bench_store.child import Clock, add_files, answer
+from ptmtorrent.store import files as file_hashes
+from ptmtorrent.store import hashing as pack_hashes
+from ptmtorrent.store.store import Store
+
+VARIANTS: dict[str, frozenset[str]] = {
+    "cut + code + BLAKE3": frozenset(),
+    "+ file SHA-256": frozenset({"file sha256"}),
+    "+ pack SHA-1": frozenset({"pack sha1"}),
+    "+ pack SHA-256": frozenset({"pack sha256"}),
+    "all": frozenset({"file sha256", "pack sha1", "pack sha256"}),
+}
+
+
+class Nothing:
+    """A digest that reads nothing; no two agree, as no two files do."""
+
+    _numbers = itertools.count()
+
+    def __init__(self, size: int) -> None:
+        self._value = next(self._numbers).to_bytes(size, "big")
+
+    def update(self, data: object) -> None:
+        """Take nothing."""
+
+    def digest(self) -> bytes:
+        """Return a number of the right length."""
+        return self._value
+
+    def hexdigest(self) -> str:
+        """Return it in hex."""
+        return self._value.hex()
+
+
+class Switch:
+    """Stands where a hash function stood; counts how often it was asked, so that one that moved is noticed."""
+
+    def __init__(self, real: Callable[..., Any], size: int) -> None:
+        self._real = real
+        self._size = size
+        self.on = True
+        self.asked = 0
+
+    def __call__(self, *data: Any, **options: Any) -> object:
+        """Return a digest, or one that does nothing."""
+        self.asked += 1
+        return self._real(*data, **options) if self.on else Nothing(self._size)
+
+
+def install() -> dict[str, Switch]:
+    """Put switches into the store's modules; the hash of git is taken out, for a file with a SHA-256 has none."""
+    switches = {
+        "file sha256": Switch(hashlib.sha256, 32),
+        "pack sha1": Switch(pack_hashes.sha1, 20),
+        "pack sha256": Switch(hashlib.sha256, 32),
+    }
+    git = SimpleNamespace(sha1=lambda *_, **__: Nothing(20))
+    file_hashes.hashing = SimpleNamespace(sha256=switches["file sha256"])
+    file_hashes.hashlib = git
+    pack_hashes.sha1 = switches["pack sha1"]
+    pack_hashes.sha256 = switches["pack sha256"]
+    return switches
+
+
+def measure(order: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a row for each round, set and variant: seconds of CPU and wall."""
+    root = Path(order["store"])
+    switches = install()
+    rows = []
+    for name, files in order["sets"].items():
+        for variant, wanted in VARIANTS.items():
+            for hash_name, switch in switches.items():
+                switch.on = hash_name in wanted
+            asked = [file | {"sha256": file["sha256"] if "file sha256" in wanted else None} for file in files]
+            clock = Clock()
+            with Store.open(root, write=True, memory=order["memory"], delta=False) as store:
+                add_files(store, asked, {}, order["jobs"])
+                store.seal()
+            rows.append({"set": name, "variant": variant} | clock.spent())
+            shutil.rmtree(root)
+    unasked = [name for name, switch in switches.items() if not switch.asked]
+    if unasked:
+        raise SystemExit(f"nobody asked for {', '.join(unasked)}: the store takes its hashes elsewhere now")
+    return rows
+
+
+if __name__ == "__main__":
+    answer(measure)

@@ -1,0 +1,107 @@
+"""The command line of `scripts/bench-store`."""
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench_store import machine
+from bench_store.groups import GROUPS, Bench
+from bench_store.page import write_page
+from bench_store.peers import PEERS
+from bench_store.running import Broken, run_module
+from bench_store.scales import SCALES
+from bench_store.sets import Sets
+from bench_store.tables import make_tables
+
+ROUNDS = 3
+
+
+def main(about: str | None, arguments: list[str] | None = None) -> int:
+    """Measure, print the tables, write what was asked for; 1 when something is broken, which slow or large is not."""
+    options = _parse(about, arguments)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-store-", dir=options.keep)))
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        facts, _ = run_module("facts", {}, scratch)
+        scale = SCALES[options.size]
+        bench = Bench(
+            scale=scale,
+            sets=Sets(scale, (options.keep or folder) / scale.name),
+            folder=folder,
+            rounds=options.rounds,
+            peers=() if options.no_peers else PEERS,
+            kernels=tuple(dict.fromkeys((facts["kernel"], "numpy"))),
+            cpus=tuple(facts["cpus"]),
+        )
+        about_machine = machine.describe(folder, facts["libraries"], facts["kernel"])
+        _name_missing(bench)
+        try:
+            _measure(bench, options.only)
+        except Broken as broken:
+            print(f"bench-store: {broken}", file=sys.stderr)
+            return 1
+        _report(bench, options, about_machine)
+    return 0
+
+
+def _measure(bench: Bench, only: list[str]) -> None:
+    groups = [GROUPS[name] for name in GROUPS if name in only]
+    bench.say(f"making the sets ({bench.scale.name})")
+    bench.sets.make(dict.fromkeys(need for group in groups for need in group.needs), bench.scratch)
+    for group in groups:
+        group.measure(bench)
+
+
+def _name_missing(bench: Bench) -> None:
+    for peer in bench.peers:
+        if peer.missing:
+            bench.rows.missing.append(f"{peer.name}: `{peer.program}` is missing (apt install {peer.apt})")
+    if "native" not in bench.kernels:
+        bench.rows.missing.append("the native kernel: it is not built here")
+
+
+def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple[str, str]]) -> None:
+    tables = make_tables(bench)
+    for what, which in about_machine:
+        print(f"{what:<14} {which}")
+    print()
+    for table in tables:
+        print(table.as_text())
+    for text in bench.rows.missing:
+        print(f"not measured: {text}")
+    if options.json:
+        options.json.write_text(json.dumps(bench.rows.as_json(), indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(write_page(bench, about_machine, tables))
+
+
+def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bench-store", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick", action="store_const", dest="size", const="quick", default="full", help="smaller data, the same rows"
+    )
+    parser.add_argument("--size", choices=list(SCALES), default="full", help="how large the sets are")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each timed row is measured")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(GROUPS),
+        default=list(GROUPS),
+        metavar="GROUP",
+        help="these: " + ", ".join(GROUPS),
+    )
+    parser.add_argument("--no-peers", action="store_true", help="ours alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value here")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page of benchmarks here")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make the sets here and leave them for the next run")
+    options = parser.parse_args(arguments)
+    if options.keep:
+        options.keep = options.keep.absolute()
+        options.keep.mkdir(parents=True, exist_ok=True)
+    return options

@@ -1,0 +1,88 @@
+"""Rows as tables: aligned text for a terminal, Markdown for the page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench_store.checks import check_all
+from bench_store.groups import Bench
+from bench_store.rows import MB, Row
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a head and lines of as many cells."""
+
+    title: str
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+    def as_text(self) -> str:
+        """Return aligned columns; the first is flush left."""
+        rows = [self.head, *self.lines]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(self.head))]
+        spelled = [
+            "  ".join(
+                cell.rjust(width) if column else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([f"## {self.title}", "", *spelled, ""])
+
+    def as_markdown(self) -> str:
+        """Return a Markdown table under its title."""
+        rule = ["---", *["---:"] * (len(self.head) - 1)]
+        rows = ["| " + " | ".join(row) + " |" for row in (self.head, rule, *self.lines)]
+        return "\n".join([f"## {self.title}", "", *rows, ""])
+
+
+def make_tables(bench: Bench) -> list[Table]:
+    """Return all tables of a run; those that were not measured are left out."""
+    rows = bench.rows
+    made = [_sets(bench)]
+    for group, title, line, column in (
+        ("siblings", "Siblings against peers", _system, _metric),
+        ("formats", "Formats: ratio", _case, _system),
+        ("heavy", "Heavy fine-tune, its base there: ratio of the fine-tune", _system, _metric),
+        ("dedupe", "Stored once: raw bytes by distinct bytes, before coding", _case, _metric),
+        ("hashes", "What each hash costs: ingest in MB per CPU-second, delta off", _case_and_system, _metric),
+        ("restores", "Restore with verification in MB per CPU-second", _case_and_system, _metric),
+        ("workers", "One core and two: wall, MB/s", _system, _metric),
+        ("memory", "Memory of one large file", _case, _metric),
+        ("revision", "A second revision", _system, _metric),
+    ):
+        if found := rows.of(group):
+            made.append(_pivot(title, found, line, column))
+    made.append(Table("Promises", ("what", "wanted", "seen", "verdict"), [check.cells() for check in check_all(rows)]))
+    return made
+
+
+def _pivot(title: str, rows: list[Row], line: Callable[[Row], str], column: Callable[[Row], str]) -> Table:
+    columns = list(dict.fromkeys(column(row) for row in rows))
+    cells = {(line(row), column(row)): row.spell() for row in rows}
+    lines = [[name, *(cells.get((name, each), "-") for each in columns)] for name in dict.fromkeys(map(line, rows))]
+    return Table(title, ("", *columns), lines)
+
+
+def _sets(bench: Bench) -> Table:
+    lines = [
+        [files.name, str(len(files.files)), f"{files.size / MB:,.1f}", files.blake3, files.verdict(bench.scale)]
+        for files in bench.measured.values()
+    ]
+    return Table("Sets", ("set", "files", "MB", "BLAKE3 over sorted names and hashes", "bytes"), lines)
+
+
+def _case(row: Row) -> str:
+    return row.case
+
+
+def _system(row: Row) -> str:
+    return row.system
+
+
+def _metric(row: Row) -> str:
+    return row.metric
+
+
+def _case_and_system(row: Row) -> str:
+    return f"{row.case}: {row.system}"
