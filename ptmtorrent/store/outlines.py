@@ -49,7 +49,8 @@ def check_size(path: Path, expected: Expectation) -> str | None:
 def check_outline(path: Path, expected: Expectation, is_here: Callable[[ObjectId], bool]) -> tuple[list[str], int]:
     """Return what is wrong with header and footer of the pack at `path`, and how many bytes were read.
 
-    `is_here` tells of an object that the footer lists and the index has elsewhere.
+    `is_here` tells of an object that the footer lists and the index has elsewhere. A delta whose base is not here is
+    rightly unknown.
     """
     try:
         with open_pack(path) as reader:
@@ -83,6 +84,10 @@ def _against_index(entries: tuple[Entry, ...], expected: Expectation, is_here: C
     known = {entry.id: entry for entry in expected.entries}
     wrong = [entry.id for entry in expected.entries if listed.get(entry.id) != entry]
     problems = [f"the index places `{identifier}` elsewhere than its footer" for identifier in wrong[:MOST_PROBLEMS]]
-    absent = [identifier for identifier in listed if identifier not in known and not is_here(identifier)]
+    absent = [
+        entry.id
+        for entry in entries
+        if entry.id not in known and not is_here(entry.id) and (entry.base is None or is_here(entry.base))
+    ]
     problems += [f"the index lacks its object `{identifier}`" for identifier in absent[:MOST_PROBLEMS]]
     return problems

@@ -11,15 +11,12 @@ from itertools import groupby
 from pathlib import Path
 from threading import Event
 
-from blake3 import blake3
-
 from ptmtorrent.errors import Interrupted, NotFound, StoreError
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
-from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.ledger import LaidOut, Ledger
-from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.care.checking import check_store
 from ptmtorrent.workflows.fetch.assembling import same_file
 from ptmtorrent.workflows.metering import new_meter
 
@@ -56,34 +53,14 @@ def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> 
 
 
 def verify_store(home: Home, *, emit: Emit, stop: Event) -> Summary:
-    """Hash every pack of the store; a pack's name is its BLAKE3. A record a pack.
+    """Read every byte of the store, as `store check --data` does. A record a pack.
 
     Raises:
         NotFound: there is no store.
         StoreError: it cannot be read.
         Interrupted: `stop` was set.
     """
-    began = time.monotonic()
-    if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="a clone makes one: ptmtorrent clone --help")
-    with Store.open(home.store) as store:
-        packs = [(pack, store.pack_file(pack)) for pack in store.packs()]
-    meter = new_meter(
-        "verify",
-        emit,
-        time.monotonic,
-        bytes_total=sum(map(_size, (file for _, file in packs))),
-        packages_total=len(packs),
-    )
-    failed = 0
-    for pack, file in packs:
-        _check_stop(stop)
-        whole = _hash(file) == pack
-        failed += not whole
-        meter.add(bytes=_size(file), packages=1)
-        emit(_record(pack, [] if whole else [file]))
-    meter.finish()
-    return _summary(meter, began, files=len(packs), failed=failed)
+    return check_store(home, "data", emit=emit, stop=stop).summary
 
 
 def _is_meant(file: LaidOut, target: str) -> bool:
@@ -114,16 +91,6 @@ def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:
     return Summary(
         packages=meter.packages, files=files, bytes=meter.bytes, bytes_moved=0, seconds=seconds, failed=failed
     )
-
-
-def _hash(file: Path) -> str:
-    with disk_errors(file):
-        return blake3().update_mmap(file).hexdigest()
-
-
-def _size(file: Path) -> int:
-    with disk_errors(file):
-        return file.stat().st_size
 
 
 def _check_stop(stop: Event) -> None:

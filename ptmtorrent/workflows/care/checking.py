@@ -5,9 +5,7 @@ written.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Event
 
@@ -25,15 +23,11 @@ from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.captured import packages_with, read_captured
-from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_pack, look_at_part
+from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_packs, look_at_part
 from ptmtorrent.workflows.care.released import read_released
 from ptmtorrent.workflows.metering import new_meter
 
 INDEX = "index.sqlite"
-WORKERS = 2
-"""Packs that are looked at side by side; hashes and codecs let go of the GIL."""
-
-AHEAD = 2
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +97,8 @@ class _Run:
         meter = new_meter(
             "check", self._emit, time.monotonic, bytes_total=sum(sizes.values()), packages_total=len(sizes)
         )
-        glass = Glass(self._level, store.has, lambda identifier: _read_base(store, identifier), self._counter(meter))
-        for looked in self._look(store, index, sizes | strays, glass):
+        glass = Glass(self._level, store.has, lambda identifier: read_or_none(store, identifier), self._counter(meter))
+        for looked in look_at_packs(store.root, self._expect(store, index, sizes | strays), glass):
             self._take(looked, index, is_stray=looked.name in strays)
             meter.add(packages=1)
         self._take_parts(store, index, glass)
@@ -117,24 +111,11 @@ class _Run:
         self._say_unread()
         return self._checked()
 
-    def _look(self, store: Store, index: Index, sizes: dict[PackId, int], glass: Glass) -> Iterator[Looked]:
-        """Look at packs on all workers, a few ahead, in order."""
-        waiting: deque[Future[Looked]] = deque()
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="check") as pool:
-            try:
-                for pack, size in sizes.items():
-                    known = read_sidecar(store.root, pack)
-                    entries = () if self._level == "quick" else tuple(index.entries(pack))
-                    hashes = known[0] if known else None
-                    expected = Expectation(pack=pack, size=size, entries=entries, hashes=hashes)
-                    waiting.append(pool.submit(look_at_pack, store.root, expected, glass))
-                    if len(waiting) >= WORKERS + AHEAD:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+    def _expect(self, store: Store, index: Index, sizes: dict[PackId, int]) -> Iterator[Expectation]:
+        for pack, size in sizes.items():
+            known = read_sidecar(store.root, pack)
+            entries = () if self._level == "quick" else tuple(index.entries(pack))
+            yield Expectation(pack=pack, size=size, entries=entries, hashes=known[0] if known else None)
 
     def _take(self, looked: Looked, index: Index, *, is_stray: bool = False) -> None:
         bad = looked.problems or looked.damages or looked.lost
@@ -253,7 +234,8 @@ def check_stop(stop: Event) -> None:
         raise Interrupted("the check was interrupted", hint="run it again; it changes nothing")
 
 
-def _read_base(store: Store, identifier: ObjectId) -> bytes | None:
+def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
+    """Return an object of the store, None when it cannot be read."""
     try:
         return store.read(identifier)
     except PtmError:

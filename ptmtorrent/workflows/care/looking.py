@@ -1,6 +1,8 @@
 """Looks at one pack or one part, as closely as was asked, and says what is wrong with it."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +21,10 @@ Level = Literal["quick", "normal", "data"]
 
 
 MISSING = "its file is missing"
+WORKERS = 2
+"""Packs that are looked at side by side; hashes and codecs let go of the GIL."""
+
+AHEAD = 2
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,22 @@ def look_at_pack(root: Path, expected: Expectation, glass: Glass) -> Looked:
         lost=checked.lost,
         unproven=checked.unproven,
     )
+
+
+def look_at_packs(root: Path, expected: Iterable[Expectation], glass: Glass) -> Iterator[Looked]:
+    """Look at packs side by side, a few at a time; yield what was found in their order."""
+    waiting: deque[Future[Looked]] = deque()
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="check") as pool:
+        try:
+            for pack in expected:
+                waiting.append(pool.submit(look_at_pack, root, pack, glass))
+                if len(waiting) >= WORKERS + AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def look_at_part(path: Path, known: Sequence[Entry], glass: Glass) -> Looked:

@@ -14,14 +14,17 @@ from ptmtorrent.model.plan import PIECE_BYTES, Extent
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import SHA1_BYTES, packs_in
 from ptmtorrent.model.volume import pack_path
-from ptmtorrent.store import codecs
-from ptmtorrent.store.classes import ObjectKind
+from ptmtorrent.store import codecs, records
+from ptmtorrent.store.classes import ObjectKind, PackClass
 from ptmtorrent.store.records import Entry
 from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.transports.readers import LocalReader
 from ptmtorrent.trust.client import read_listed
 from ptmtorrent.workflows.channels import OpenChannel
 from ptmtorrent.workflows.fetch.members import Described, describe_members, find_members
+
+HEADER_BYTES = 512
+"""No header of this version is longer."""
 
 REQUEST_BYTES = 8 << 20
 """No request asks for more at a time."""
@@ -68,6 +71,15 @@ class Source:
             data = self._reader.read_range(pack_path(pack), at, min(REQUEST_BYTES, extent.end - at))
             self.moved += 0 if self._ours else len(data)
             yield at, data
+
+    def class_of(self, pack: PackId) -> PackClass:
+        """Return what class of pack the channel calls it.
+
+        Raises:
+            NotFound, IntegrityError, TransportError: it could not be had.
+        """
+        data = b"".join(data for _, data in self.read(pack, Extent(offset=0, length=HEADER_BYTES)))
+        return records.decode_header(data, pack)[0]
 
     def pieces(self, pack: PackId) -> bytes | None:
         """Return the SHA-1 of each piece of a pack, as the channel's release has them; None where it does not."""
