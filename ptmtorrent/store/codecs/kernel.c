@@ -15,6 +15,13 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
+/* Wide vectors where the machine has them: twice as fast, and chosen when the library is loaded. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDE __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDE
+#endif
+
 enum { ABI = 1, STRETCH = 1024, GROUPS = 256 };
 
 /* Blocks may start at any address: words are read and written through memcpy, which compilers turn into plain moves. */
@@ -29,7 +36,7 @@ PUBLIC uint32_t ptm_kernel_abi(void) { return ABI; }
 
 /* Splitting and joining -------------------------------------------------------------------------------------------- */
 
-static void split16(const uint8_t *restrict block, uint8_t *restrict p0, uint8_t *restrict p1, size_t words) {
+WIDE static void split16(const uint8_t *restrict block, uint8_t *restrict p0, uint8_t *restrict p1, size_t words) {
     for (size_t i = 0; i < words; i++) {
         uint16_t w = get16(block, i);
         p0[i] = (uint8_t)(w >> 8);
@@ -37,7 +44,8 @@ static void split16(const uint8_t *restrict block, uint8_t *restrict p0, uint8_t
     }
 }
 
-static void split16_rotated(const uint8_t *restrict block, uint8_t *restrict p0, uint8_t *restrict p1, size_t words) {
+WIDE static void split16_rotated(const uint8_t *restrict block, uint8_t *restrict p0, uint8_t *restrict p1,
+                                 size_t words) {
     for (size_t i = 0; i < words; i++) {
         uint16_t w = get16(block, i);
         w = (uint16_t)(w << 1 | w >> 15);
@@ -46,7 +54,7 @@ static void split16_rotated(const uint8_t *restrict block, uint8_t *restrict p0,
     }
 }
 
-static void split32(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
+WIDE static void split32(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
     uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1], *restrict p2 = planes[2], *restrict p3 = planes[3];
     for (size_t i = 0; i < words; i++) {
         uint32_t w = get32(block, i);
@@ -57,7 +65,7 @@ static void split32(const uint8_t *restrict block, uint8_t *const *planes, size_
     }
 }
 
-static void split32_rotated(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
+WIDE static void split32_rotated(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
     uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1], *restrict p2 = planes[2], *restrict p3 = planes[3];
     for (size_t i = 0; i < words; i++) {
         uint32_t w = get32(block, i);
@@ -68,7 +76,7 @@ static void split32_rotated(const uint8_t *restrict block, uint8_t *const *plane
     }
 }
 
-static void split64(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
+WIDE static void split64(const uint8_t *restrict block, uint8_t *const *planes, size_t words) {
     for (size_t start = 0; start < words; start += STRETCH) {
         size_t stop = words - start < STRETCH ? words : start + STRETCH;
         for (int plane = 0; plane < 8; plane++) {
@@ -79,20 +87,20 @@ static void split64(const uint8_t *restrict block, uint8_t *const *planes, size_
     }
 }
 
-static void join16(const uint8_t *restrict p0, const uint8_t *restrict p1, uint8_t *restrict block, size_t words) {
+WIDE static void join16(const uint8_t *restrict p0, const uint8_t *restrict p1, uint8_t *restrict block, size_t words) {
     for (size_t i = 0; i < words; i++)
         put16(block, i, (uint16_t)(p0[i] << 8 | p1[i]));
 }
 
-static void join16_rotated(const uint8_t *restrict p0, const uint8_t *restrict p1, uint8_t *restrict block,
-                           size_t words) {
+WIDE static void join16_rotated(const uint8_t *restrict p0, const uint8_t *restrict p1, uint8_t *restrict block,
+                                size_t words) {
     for (size_t i = 0; i < words; i++) {
         uint16_t w = (uint16_t)(p0[i] << 8 | p1[i]);
         put16(block, i, (uint16_t)(w >> 1 | w << 15));
     }
 }
 
-static void join32(const uint8_t *const *planes, uint8_t *restrict block, size_t words, int rotated) {
+WIDE static void join32(const uint8_t *const *planes, uint8_t *restrict block, size_t words, int rotated) {
     const uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1], *restrict p2 = planes[2],
                   *restrict p3 = planes[3];
     for (size_t i = 0; i < words; i++) {
@@ -103,7 +111,7 @@ static void join32(const uint8_t *const *planes, uint8_t *restrict block, size_t
     }
 }
 
-static void join64(const uint8_t *const *planes, uint8_t *restrict block, size_t words) {
+WIDE static void join64(const uint8_t *const *planes, uint8_t *restrict block, size_t words) {
     for (size_t i = 0; i < words; i++) {
         uint64_t w = 0;
         for (int plane = 0; plane < 8; plane++)
@@ -146,7 +154,6 @@ PUBLIC int ptm_join(const uint8_t *const *planes, uint8_t *block, size_t words, 
 
 /* Differences ------------------------------------------------------------------------------------------------------ */
 
-#define ALL16 UINT16_MAX
 #define TOP16 0x8000u
 #define TOP32 0x80000000u
 
@@ -177,128 +184,175 @@ static inline uint32_t walk32(uint32_t step, uint32_t base) {
     return risen ^ (~sign32(risen) | TOP32);
 }
 
-/* Where the words of each exponent start, once all are in order. */
+static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+WIDE static void steps16(const uint8_t *restrict data, const uint8_t *restrict base, uint16_t *restrict steps,
+                         size_t words) {
+    for (size_t i = 0; i < words; i++)
+        steps[i] = step16(get16(data, i), get16(base, i));
+}
+
+WIDE static void steps32(const uint8_t *restrict data, const uint8_t *restrict base, uint32_t *restrict steps,
+                         size_t words) {
+    for (size_t i = 0; i < words; i++)
+        steps[i] = step32(get32(data, i), get32(base, i));
+}
+
+WIDE static void walk_all16(const uint16_t *restrict steps, const uint8_t *restrict base, uint8_t *restrict data,
+                            size_t words) {
+    for (size_t i = 0; i < words; i++)
+        put16(data, i, walk16(steps[i], get16(base, i)));
+}
+
+WIDE static void walk_all32(const uint32_t *restrict steps, const uint8_t *restrict base, uint8_t *restrict data,
+                            size_t words) {
+    for (size_t i = 0; i < words; i++)
+        put32(data, i, walk32(steps[i], get32(base, i)));
+}
+
+static void subtract16(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words) {
+    uint16_t steps[STRETCH];
+    for (size_t start = 0; start < words; start += STRETCH) {
+        size_t here = least(words - start, STRETCH);
+        steps16(data + 2 * start, base + 2 * start, steps, here);
+        split16((const uint8_t *)steps, planes[0] + start, planes[1] + start, here);
+    }
+}
+
+static void subtract32(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words) {
+    uint32_t steps[STRETCH];
+    for (size_t start = 0; start < words; start += STRETCH) {
+        size_t here = least(words - start, STRETCH);
+        uint8_t *into[4] = {planes[0] + start, planes[1] + start, planes[2] + start, planes[3] + start};
+        steps32(data + 4 * start, base + 4 * start, steps, here);
+        split32((const uint8_t *)steps, into, here);
+    }
+}
+
+static void add16(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words) {
+    uint16_t steps[STRETCH];
+    for (size_t start = 0; start < words; start += STRETCH) {
+        size_t here = least(words - start, STRETCH);
+        join16(planes[0] + start, planes[1] + start, (uint8_t *)steps, here);
+        walk_all16(steps, base + 2 * start, data + 2 * start, here);
+    }
+}
+
+static void add32(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words) {
+    uint32_t steps[STRETCH];
+    for (size_t start = 0; start < words; start += STRETCH) {
+        size_t here = least(words - start, STRETCH);
+        const uint8_t *from[4] = {planes[0] + start, planes[1] + start, planes[2] + start, planes[3] + start};
+        join32(from, (uint8_t *)steps, here, 0);
+        walk_all32(steps, base + 4 * start, data + 4 * start, here);
+    }
+}
+
+/* Differences by exponent: a counting sort ------------------------------------------------------------------------- */
+
+/* Find where the words of each exponent start, once all are in order. */
 static void find_groups(const uint8_t *base, size_t words, uint32_t width, uint32_t shift, uint32_t mask,
-                        size_t starts[GROUPS]) {
-    size_t counts[4][GROUPS] = {{0}};
+                        size_t ends[GROUPS]) {
+    size_t counts[4][GROUPS] = {{0}}, end = 0;
     if (width == 2)
         for (size_t i = 0; i < words; i++)
             counts[i & 3][get16(base, i) >> shift & mask]++;
     else
         for (size_t i = 0; i < words; i++)
             counts[i & 3][get32(base, i) >> shift & mask]++;
-    size_t start = 0;
-    for (int group = 0; group < GROUPS; group++) {
-        starts[group] = start;
-        start += counts[0][group] + counts[1][group] + counts[2][group] + counts[3][group];
+    for (size_t group = 0; group < GROUPS; group++) {
+        ends[group] = end;
+        end += counts[0][group] + counts[1][group] + counts[2][group] + counts[3][group];
     }
 }
 
-static void subtract16(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words, uint32_t shift,
-                       uint32_t mask, size_t *groups) {
-    uint16_t steps[STRETCH], exponents[STRETCH];
+static void subtract16_grouped(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words,
+                               uint32_t shift, uint32_t mask, size_t *restrict ends) {
+    uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1];
+    uint16_t steps[STRETCH];
     for (size_t start = 0; start < words; start += STRETCH) {
-        size_t here = words - start < STRETCH ? words - start : STRETCH;
+        size_t here = least(words - start, STRETCH);
+        steps16(data + 2 * start, base + 2 * start, steps, here);
         for (size_t i = 0; i < here; i++) {
-            uint16_t b = get16(base, start + i);
-            steps[i] = step16(get16(data, start + i), b);
-            exponents[i] = (uint16_t)(b >> shift & mask);
-        }
-        if (!groups) {
-            split16((const uint8_t *)steps, planes[0] + start, planes[1] + start, here);
-            continue;
-        }
-        for (size_t i = 0; i < here; i++) {
-            size_t at = groups[exponents[i]]++;
-            planes[0][at] = (uint8_t)(steps[i] >> 8);
-            planes[1][at] = (uint8_t)steps[i];
+            size_t at = ends[get16(base, start + i) >> shift & mask]++;
+            p0[at] = (uint8_t)(steps[i] >> 8);
+            p1[at] = (uint8_t)steps[i];
         }
     }
 }
 
-static void subtract32(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words, uint32_t shift,
-                       uint32_t mask, size_t *groups) {
-    uint32_t steps[STRETCH], exponents[STRETCH];
+static void subtract32_grouped(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words,
+                               uint32_t shift, uint32_t mask, size_t *restrict ends) {
+    uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1], *restrict p2 = planes[2], *restrict p3 = planes[3];
+    uint32_t steps[STRETCH];
     for (size_t start = 0; start < words; start += STRETCH) {
-        size_t here = words - start < STRETCH ? words - start : STRETCH;
-        uint8_t *into[4] = {planes[0] + start, planes[1] + start, planes[2] + start, planes[3] + start};
+        size_t here = least(words - start, STRETCH);
+        steps32(data + 4 * start, base + 4 * start, steps, here);
         for (size_t i = 0; i < here; i++) {
-            uint32_t b = get32(base, start + i);
-            steps[i] = step32(get32(data, start + i), b);
-            exponents[i] = b >> shift & mask;
-        }
-        if (!groups) {
-            split32((const uint8_t *)steps, into, here);
-            continue;
-        }
-        for (size_t i = 0; i < here; i++) {
-            size_t at = groups[exponents[i]]++;
-            planes[0][at] = (uint8_t)(steps[i] >> 24);
-            planes[1][at] = (uint8_t)(steps[i] >> 16);
-            planes[2][at] = (uint8_t)(steps[i] >> 8);
-            planes[3][at] = (uint8_t)steps[i];
+            size_t at = ends[get32(base, start + i) >> shift & mask]++;
+            p0[at] = (uint8_t)(steps[i] >> 24);
+            p1[at] = (uint8_t)(steps[i] >> 16);
+            p2[at] = (uint8_t)(steps[i] >> 8);
+            p3[at] = (uint8_t)steps[i];
         }
     }
 }
 
-static void add16(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words, uint32_t shift,
-                  uint32_t mask, size_t *groups) {
-    uint16_t steps[STRETCH], origins[STRETCH];
+static void add16_grouped(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words,
+                          uint32_t shift, uint32_t mask, size_t *restrict ends) {
+    const uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1];
+    uint16_t steps[STRETCH];
     for (size_t start = 0; start < words; start += STRETCH) {
-        size_t here = words - start < STRETCH ? words - start : STRETCH;
-        memcpy(origins, base + 2 * start, 2 * here);
-        if (!groups)
-            join16(planes[0] + start, planes[1] + start, (uint8_t *)steps, here);
-        else
-            for (size_t i = 0; i < here; i++) {
-                size_t at = groups[origins[i] >> shift & mask]++;
-                steps[i] = (uint16_t)(planes[0][at] << 8 | planes[1][at]);
-            }
-        for (size_t i = 0; i < here; i++)
-            put16(data, start + i, walk16(steps[i], origins[i]));
+        size_t here = least(words - start, STRETCH);
+        for (size_t i = 0; i < here; i++) {
+            size_t at = ends[get16(base, start + i) >> shift & mask]++;
+            steps[i] = (uint16_t)(p0[at] << 8 | p1[at]);
+        }
+        walk_all16(steps, base + 2 * start, data + 2 * start, here);
     }
 }
 
-static void add32(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words, uint32_t shift,
-                  uint32_t mask, size_t *groups) {
-    uint32_t steps[STRETCH], origins[STRETCH];
+static void add32_grouped(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words,
+                          uint32_t shift, uint32_t mask, size_t *restrict ends) {
+    const uint8_t *restrict p0 = planes[0], *restrict p1 = planes[1], *restrict p2 = planes[2],
+                  *restrict p3 = planes[3];
+    uint32_t steps[STRETCH];
     for (size_t start = 0; start < words; start += STRETCH) {
-        size_t here = words - start < STRETCH ? words - start : STRETCH;
-        const uint8_t *from[4] = {planes[0] + start, planes[1] + start, planes[2] + start, planes[3] + start};
-        memcpy(origins, base + 4 * start, 4 * here);
-        if (!groups)
-            join32(from, (uint8_t *)steps, here, 0);
-        else
-            for (size_t i = 0; i < here; i++) {
-                size_t at = groups[origins[i] >> shift & mask]++;
-                steps[i] = (uint32_t)planes[0][at] << 24 | (uint32_t)planes[1][at] << 16 |
-                           (uint32_t)planes[2][at] << 8 | planes[3][at];
-            }
-        for (size_t i = 0; i < here; i++)
-            put32(data, start + i, walk32(steps[i], origins[i]));
+        size_t here = least(words - start, STRETCH);
+        for (size_t i = 0; i < here; i++) {
+            size_t at = ends[get32(base, start + i) >> shift & mask]++;
+            steps[i] = (uint32_t)p0[at] << 24 | (uint32_t)p1[at] << 16 | (uint32_t)p2[at] << 8 | p3[at];
+        }
+        walk_all32(steps, base + 4 * start, data + 4 * start, here);
     }
 }
 
 /* `mask` must be below 256: that many groups there are. */
 PUBLIC int ptm_subtract(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words, uint32_t width,
                         uint32_t shift, uint32_t mask, uint32_t grouped) {
-    size_t starts[GROUPS], *groups = grouped ? starts : NULL;
+    size_t ends[GROUPS];
     if ((width != 2 && width != 4) || shift >= 8 * width || mask >= GROUPS)
         return 1;
-    if (grouped)
-        find_groups(base, words, width, shift, mask, starts);
-    (width == 2 ? subtract16 : subtract32)(data, base, planes, words, shift, mask, groups);
+    if (!grouped) {
+        (width == 2 ? subtract16 : subtract32)(data, base, planes, words);
+    } else {
+        find_groups(base, words, width, shift, mask, ends);
+        (width == 2 ? subtract16_grouped : subtract32_grouped)(data, base, planes, words, shift, mask, ends);
+    }
     return 0;
 }
 
 PUBLIC int ptm_add(const uint8_t *const *planes, const uint8_t *base, uint8_t *data, size_t words, uint32_t width,
                    uint32_t shift, uint32_t mask, uint32_t grouped) {
-    size_t starts[GROUPS], *groups = grouped ? starts : NULL;
+    size_t ends[GROUPS];
     if ((width != 2 && width != 4) || shift >= 8 * width || mask >= GROUPS)
         return 1;
-    if (grouped)
-        find_groups(base, words, width, shift, mask, starts);
-    (width == 2 ? add16 : add32)(planes, base, data, words, shift, mask, groups);
+    if (!grouped) {
+        (width == 2 ? add16 : add32)(planes, base, data, words);
+    } else {
+        find_groups(base, words, width, shift, mask, ends);
+        (width == 2 ? add16_grouped : add32_grouped)(planes, base, data, words, shift, mask, ends);
+    }
     return 0;
 }
 
