@@ -184,8 +184,22 @@ def _parts_on_disk(root: Path) -> Iterator[tuple[Path, PackClass]]:
     by_name = {pack_class.name: pack_class for pack_class in PACK_CLASSES}
     for path in sorted((root / "open").glob("*.part")):
         pack_class = by_name.get(path.name.partition(".")[0])
-        if pack_class is not None and path.is_file():
+        if pack_class is None or not path.is_file():
+            continue
+        if _is_sealed(root, path):
+            _remove(path)
+        else:
             yield path, pack_class
+
+
+def _is_sealed(root: Path, part: Path) -> bool:
+    """Tell whether a part is a sealed pack too: after a power cut some filesystems know a moved file by both names.
+
+    Were such a part continued, the pack would be cut.
+    """
+    with disk_errors(part):
+        status = part.stat()
+        return status.st_nlink > 1 and any(pack.samefile(part) for pack in root.glob("packs/??/*.pack"))
 
 
 def _sealed_object(root: Path, index: Index, identifier: ObjectId) -> bytes | None:

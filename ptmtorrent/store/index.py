@@ -314,6 +314,12 @@ def open_index(path: Path, *, write: bool) -> Index:
     with index_errors(path):
         connection = _connect_to_write(path) if write else _connect_to_read(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.close()
+        raise StoreError(
+            f"the index `{path}` is empty: it was never finished",
+            hint="the next command that writes makes it again from the packs",
+        )
     if version not in _READABLE:
         connection.close()
         raise UnsupportedFormat(

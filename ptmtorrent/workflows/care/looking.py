@@ -107,7 +107,8 @@ def look_at_part(path: Path, known: Sequence[Entry], glass: Glass) -> Looked:
             return Looked(name=path.name, size=reader.size, problems=(error.message,), lost=lost)
         found = list(reader.scan())
         entries = {scanned.entry.id: scanned.entry for scanned in found}
-        missing = {entry.id for entry in known if entries.get(entry.id) != entry}
+        records = {scanned.entry for scanned in found}  # a repair that was interrupted may have put an object twice
+        missing = {entry.id for entry in known if entry not in records}
         read = sum(entry.offset - record_start(entry) for entry in entries.values())
         if glass.level == "data":
             read = reader.size

@@ -98,6 +98,7 @@ def set_aside(root: Path, pack: PackId) -> Path:
         if path.is_file():
             with disk_errors(path):
                 path.replace(to)
+                path.unlink(missing_ok=True)  # where a power cut left both names, `rename` does nothing
             sync_dir(folder)
             sync_dir(path.parent)
     return target
