@@ -1,0 +1,294 @@
+"""The operations on a store that are disturbed: what each starts from, what it does, what must hold afterwards.
+
+An operation tells `report` a number when something is durable by its promise. Whatever was reported must be there after
+any fault, the store must be whole, and the same operation run again must end where an undisturbed one does.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+from ptmtorrent.errors import PtmError, StoreError
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.records import ignore
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.paths import Home
+from ptmtorrent.store.marks import read_marks
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.care import repairing as mending
+from ptmtorrent.workflows.care.checking import check_store
+from ptmtorrent.workflows.care.collecting import collect
+from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, sealed_only, store_superseded
+from tests.store.samples import name_of
+
+Report = Callable[[int], None]
+Act = Callable[[Home, World, Report], None]
+Prepare = Callable[[Home, World], None]
+Promised = Callable[[Home, Sequence[int]], list[str]]
+
+FOUND_DEAD = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ELSEWHERE = "elsewhere"
+SHM = "index.sqlite-shm"
+"""SQLite's shared memory, which readers may make too; it means nothing once nobody has the index open."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """All steps of the world are committed before, unless it `ingests`; `promised` says which promise does not hold.
+
+    `forgets` are steps whose file may be unknown afterwards: no manifest tells of it, or it is damaged. A store that is
+    `damaged` need not be whole before the operation has reported.
+    """
+
+    name: str
+    prepare: Prepare
+    act: Act
+    promised: Promised | None = None
+    ingests: bool = False
+    reads_only: bool = False
+    forgets: tuple[int, ...] = ()
+    damaged: bool = False
+
+
+def ingest(home: Home, world: World, report: Report) -> None:
+    """Store the world step by step, each committed."""
+    with Store.open(home.store, write=True) as store:
+        for number in range(len(world.steps)):
+            world.take(store, number)
+            store.commit()
+            report(number)
+
+
+def seal(home: Home, world: World, report: Report) -> None:  # noqa: ARG001  # operations look alike
+    """Seal the open parts."""
+    with Store.open(home.store, write=True) as store:
+        store.seal()
+        report(0)
+
+
+def heal(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Open a store that a crash left."""
+    with Store.open(home.store, write=True):
+        report(0)
+
+
+def check(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Check every byte."""
+    checked = check_store(home, "data", emit=ignore, stop=Event())
+    if checked.summary.failed:
+        raise StoreError(f"the check found {checked.summary.failed} things wrong")
+    report(0)
+
+
+def gc(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Mark what is dead, and let it go a day and an hour later."""
+    collect(home, clock=lambda: FOUND_DEAD, emit=ignore)
+    report(0)
+    collect(home, clock=lambda: FOUND_DEAD + timedelta(hours=25), emit=ignore)
+    report(1)
+
+
+def adopt(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Take in the packs of another store, which are copied to `incoming` first, as a fetch does."""
+    home.incoming.mkdir(exist_ok=True)
+    for path in (home.root / ELSEWHERE).glob("*.pack"):
+        if not (home.store / pack_path(PackId(path.stem))).exists():
+            shutil.copyfile(path, home.incoming / path.name)
+    with Store.open(home.store, write=True) as store:
+        for path in home.incoming.glob("*.pack"):
+            store.adopt_pack(path, PackId(path.stem))
+        report(0)
+
+
+def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Mend what can be mended without any channel."""
+    mending.repair(home, None, emit=ignore, stop=Event())
+    report(0)
+
+
+def _nothing(home: Home, world: World) -> None:
+    pass
+
+
+def _ingested(home: Home, world: World) -> None:
+    ingest(home, world, lambda _: None)
+
+
+def _sealed(home: Home, world: World) -> None:
+    """Two steps are sealed, the others lie in open parts."""
+    with Store.open(home.store, write=True) as store:
+        for number in range(len(world.steps)):
+            world.take(store, number)
+            store.commit()
+            if number == 1:
+                store.seal()
+
+
+def _crashed(home: Home, world: World) -> None:
+    """A sealed pack is not indexed, a part is torn, a temporary file and a part of another writer were left."""
+    _sealed(home, world)
+    with Store.open(home.store, write=True) as store, store.index.transaction():
+        pack = store.packs()[0]
+        store.index.drop(pack)
+        (home.store / pack_path(pack)).with_name(".tmp-left").write_bytes(b"half")
+    part = min((home.store / "open").glob("weights*.part"))
+    shutil.copy(part, part.with_name("weights-hot-open.0a0b0c0d.part"))
+    with part.open("ab") as file:
+        file.write(b"PTMo torn")
+
+
+def _superseded(home: Home, world: World) -> None:
+    store_superseded(home, world.folder)
+    _sealed(home, world)
+
+
+def _bad_footer(home: Home, world: World) -> None:
+    """The footer of a pack is damaged, and the hashes of another are lost."""
+    _superseded(home, world)
+    weights, cold, *_ = sorted(
+        home.store.glob("packs/*/*.pack"), key=lambda path: path.read_bytes()[:200], reverse=True
+    )
+    at = weights.read_bytes().rindex(b"PTMF")
+    _flip(weights, at + 200)
+    next(home.store.glob(f"hashes/*/{cold.stem}.json")).unlink()
+
+
+def _bad_object(home: Home, world: World) -> None:
+    """An object of a sealed pack is damaged for good: of the file that no manifest tells of."""
+    _sealed(home, world)
+    (lost,) = (data for data in world.steps[LOOSE_STEP].files.values())
+    with Store.open(home.store) as store:
+        location = store.location(name_of(lost))
+        _flip(store.pack_file(location.pack), location.offset + 100)
+
+
+def _bad_index(home: Home, world: World) -> None:
+    _sealed(home, world)
+    (home.store / "index.sqlite").write_bytes(b"no database" * 1000)
+
+
+def _flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def _from_elsewhere(home: Home, world: World) -> None:
+    """The world is in open parts; packs of another store lie ready."""
+    _ingested(home, world)
+    (home.root / ELSEWHERE).mkdir()
+    with TemporaryDirectory() as folder:
+        store_superseded(Home(Path(folder)), world.folder)
+        for path in Home(Path(folder)).store.glob("packs/*/*.pack"):
+            shutil.copy(path, home.root / ELSEWHERE / path.name)
+
+
+def _sealed_is_sealed(home: Home, reported: Sequence[int]) -> list[str]:
+    return sealed_only(home) if reported else []
+
+
+def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
+    """A dead pack is marked, and later gone for good: the file, its hashes and its row."""
+    dead = [path for path in (home.store / "packs").glob("*/*.pack") if b"weights-cold" in path.read_bytes()[:200]]
+    if 1 in reported and dead:
+        return ["lost: a pack that was let go is back"]
+    lost = 0 in reported and dead and not read_marks(home.store)
+    return ["lost: the marks"] if lost else []
+
+
+def _adopted_is_here(home: Home, reported: Sequence[int]) -> list[str]:
+    """An adopted pack is whole, and in the store once that was reported."""
+    problems = [
+        f"bad: {path.name}" for path in home.store.glob("packs/*/*.pack") if name_of(path.read_bytes()) != path.stem
+    ]
+    with Store.open(home.store) as store:
+        missing = {path.stem for path in (home.root / ELSEWHERE).glob("*.pack")} - set(store.packs())
+    return [*problems, *(f"lost: the adopted pack {name}" for name in missing if reported)]
+
+
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("ingest", _nothing, ingest, ingests=True),
+        Operation("seal", _ingested, seal, _sealed_is_sealed),
+        Operation("heal", _crashed, heal),
+        Operation("check", _sealed, check, reads_only=True),
+        Operation("gc", _superseded, gc, _marked_is_marked),
+        Operation("adopt", _from_elsewhere, adopt, _adopted_is_here),
+        Operation("repair", _bad_footer, repair, damaged=True),
+        Operation("salvage", _bad_object, repair, damaged=True, forgets=(LOOSE_STEP,)),
+        Operation("rebuild", _bad_index, repair, damaged=True, forgets=(LOOSE_STEP,)),
+    )
+}
+
+
+class Stage:
+    """An operation with what it starts from and what an undisturbed run ends with, made once."""
+
+    def __init__(self, operation: Operation, folder: Path) -> None:
+        self.operation = operation
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.world = World(folder / "files")
+        self._start = Home(folder / "start")
+        self._start.root.mkdir()
+        operation.prepare(self._start, self.world)
+        reference = self.fresh("reference")
+        operation.act(reference, self.world, lambda _: None)
+        self.expected = contents(reference, [self.world])
+        shutil.rmtree(reference.root)
+        self.print = fingerprint(self._start)
+
+    def fresh(self, name: str, under: Path | None = None) -> Home:
+        """Return a home as the operation finds it."""
+        home = Home((under or self.folder) / name)
+        shutil.copytree(self._start.root, home.root)
+        return home
+
+    def act(self, home: Home, report: Report) -> None:
+        """Do it."""
+        self.operation.act(home, self.world, report)
+
+    def problems(self, home: Home, reported: Sequence[int]) -> list[str]:
+        """Say what is wrong after a fault, then run the operation again and say what is wrong at its end."""
+        try:
+            return self._problems(home, reported)
+        except (PtmError, OSError) as error:
+            return [f"bad: {type(error).__name__}: {error}"]
+
+    def _problems(self, home: Home, reported: Sequence[int]) -> list[str]:
+        if self.operation.reads_only and fingerprint(home) != self.print:
+            return ["bad: a reader changed the store"]
+        problems = []
+        if reported or not self.operation.damaged:
+            problems = self._kept(home, reported)
+        self.act(home, lambda _: None)
+        if contents(home, [self.world]) != self.expected:
+            problems.append("bad: running again ends elsewhere")
+        everything = range(len(self.world.steps))
+        return problems + self._kept(home, everything)
+
+    def _kept(self, home: Home, reported: Sequence[int]) -> list[str]:
+        with Store.open(home.store, write=True) as store:
+            committed = reported if self.operation.ingests else range(len(self.world.steps))
+            kept = [number for number in committed if number not in self.operation.forgets]
+            problems = self.world.check_kept(store, kept)
+        if self.operation.promised is not None:
+            problems += self.operation.promised(home, reported)
+        return problems + check_clean(home)
+
+
+def fingerprint(home: Home) -> dict[str, str]:
+    """Return the hash of every file of the store, those left out that say nothing."""
+    found = {}
+    for path in sorted(home.store.rglob("*")):
+        if path.is_file() and path.name != SHM and not (path.name.endswith("-wal") and not path.stat().st_size):
+            found[str(path.relative_to(home.store))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
