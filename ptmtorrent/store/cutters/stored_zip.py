@@ -21,6 +21,7 @@ _FIXED_BYTES = 12
 
 _DESCR = re.compile(rb"'descr': *'([<|=]?[a-zA-Z][0-9]+)'")
 _SHAPE = re.compile(rb"'shape': *\(([0-9, ]{0,1024})\)")
+_LENGTH = re.compile(rb"[0-9]+")
 
 _DTYPES: Mapping[bytes, str] = MappingProxyType(
     {
@@ -80,7 +81,7 @@ def _array(source: ByteSource, member: Member, at: int) -> list[Piece]:
     header = source.read(at, start)
     descr, shape = _DESCR.search(header), _SHAPE.search(header)
     dtype = _DTYPES.get(descr[1]) if descr is not None else None
-    lengths = [int(length) for length in shape[1].split(b",") if length.strip()] if shape is not None else []
+    lengths = [int(length) for length in _LENGTH.findall(shape[1])] if shape is not None else []
     numbers = member.length - start
     if dtype is None or numbers * 8 % BITS[dtype]:
         dtype = None

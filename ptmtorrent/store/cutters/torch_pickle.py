@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-MAX_PICKLE_BYTES = 8 << 20
+MAX_PICKLE_BYTES = 4 << 20
 MAX_OPCODES = 300_000
 _MAX_TEXT = 512
 _MAX_DIMENSIONS = 64

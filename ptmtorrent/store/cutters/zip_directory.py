@@ -195,7 +195,8 @@ def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
         kind, length = _FIELD.unpack_from(extra, at)
         at += _FIELD.size
         if kind == _ZIP64:
-            numbers = (number for (number,) in struct.iter_unpack("<Q", extra[at : at + length // 8 * 8]))
+            field = extra[at : at + length]
+            numbers = iter(struct.unpack_from(f"<{len(field) // 8}Q", field))
             return tuple(next(numbers, value) if value == _FULL32 else value for value in values)
         at += length
     return values
