@@ -57,8 +57,10 @@ def info(
         }
         for number, share in sorted(found.codecs.items())
     ]
-    session.sink.rows("codec", shares)
-    session.sink.rows("top", [{"package": package, "stored": Size(size)} for package, size in found.top])
+    if shares:
+        session.sink.rows("codec", shares)
+    if found.top:
+        session.sink.rows("top", [{"package": package, "stored": Size(size)} for package, size in found.top])
     for package in found.unreadable:
         session.emit(
             Note(message=f"the manifest of `{package}` cannot be read; its files are not counted", warning=True)

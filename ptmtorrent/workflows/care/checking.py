@@ -31,7 +31,7 @@ INDEX = "index.sqlite"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One damaged thing: `what` is index, pack, hashes, header, record, object, footer, padding, bytes, or package.
+    """One damaged thing: `what` is index, pack, header, record, object, footer, padding, bytes, or package.
 
     `offset` and `bytes` say where in the pack, where that is known; `packages` are those that need the object.
     """
