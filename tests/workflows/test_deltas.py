@@ -295,7 +295,8 @@ def flip(path: Path, place: int) -> None:
 def test_a_flipped_bit_in_a_base_or_a_delta_never_gives_wrong_bytes(
     made: Made, server: StaticServer, home: Home, tmp_path: Path
 ) -> None:
-    for number, (pack, entry) in enumerate((*bases(made).values(), *deltas(made).values())):
+    chosen = [*list(bases(made).values())[:2], *list(deltas(made).values())[-2:]]
+    for number, (pack, entry) in enumerate(chosen):
         path, place = pack_path(pack), entry.offset + (number * 7919) % entry.stored
 
         def change(asked: str, data: bytes, path: str = path, place: int = place) -> bytes:

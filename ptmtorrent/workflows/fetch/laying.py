@@ -72,8 +72,7 @@ class Laying:
             whole_packs=sources.whole_packs,
         )
         plan = resume_extents(plan, staged_extents(self._home.incoming))
-        waiting = self._bases.room(plan)
-        return plan, room_needed(self._wanted, plan, waiting, staged=sources.staged, keep=sources.keeps_packs)
+        return plan, room_needed(self._wanted, plan, self._bases.room(plan), sources)
 
     def lay_out(self, plan: Plan, room: Room, sources: Sources) -> Counter[str]:
         """Do it; return the bytes moved, by source. What could not be had is in the records.

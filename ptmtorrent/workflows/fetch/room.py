@@ -1,7 +1,7 @@
 """The disk a fetch takes, and what it leaves behind in `incoming`: asked before it starts, cleared when it is done."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.locks import LOCK_NAME
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.transports.staging import staged_extents, staging_path
+from ptmtorrent.workflows.fetch.sources import Sources
 from ptmtorrent.workflows.fetch.wanted import Wanted
 
+ID_DIGITS = 64
 STAGED_BYTES = 2 * WINDOW_BYTES
 STAGED_PACKS = 4
 """Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
@@ -39,13 +41,17 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
         return self.files + self.staged + self.waiting
 
 
-def room_needed(wanted: Wanted, plan: Plan, waiting: int, *, staged: bool, keep: bool) -> Room:
-    """Return the most that laying out takes at once. `staged` is false when packs are read in place."""
+def room_needed(wanted: Wanted, plan: Plan, waiting: int, sources: Sources) -> Room:
+    """Return the most that laying out takes at once. Packs that are read in place take nothing, unless they are kept.
+
+    Where a swarm is among the sources, every pack may be asked for whole in the end.
+    """
     files = sum(file.size - file.allocated for file in wanted.unfinished)
-    most = (
-        plan.bytes_to_move if keep else STAGED_BYTES + STAGED_PACKS * max((r.bytes for r in plan.requests), default=0)
-    )
-    return Room(files=files, staged=min(plan.bytes_to_move, most) if staged or keep else 0, waiting=waiting)
+    packs = [request.size if sources.widens else request.bytes for request in plan.requests]
+    staged = sum(packs)
+    if not sources.keeps_packs:
+        staged = min(staged, STAGED_BYTES + STAGED_PACKS * max(packs, default=0)) if sources.staged else 0
+    return Room(files=files, staged=staged, waiting=waiting)
 
 
 def check_room(room: Room, root: Path, staging: Path) -> None:
@@ -75,6 +81,20 @@ def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
         for path in (*left, staging / pack_path(pack)):
             with disk_errors(path):
                 path.unlink(missing_ok=True)
+
+
+def clear_abandoned(staging: Path, wanted: Collection[PackId], before: float) -> None:
+    """Remove packs that nothing was written to since `before`, in seconds since the epoch, unless they are `wanted`.
+
+    They are what is left of fetches that nobody ran again.
+    """
+    parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
+    for path in (*parts, *staging.glob("packs/*/*.pack")):
+        if path.name[:ID_DIGITS] in wanted:
+            continue
+        with disk_errors(path):
+            if path.lstat().st_mtime < before:
+                path.unlink()
 
 
 def clear_incoming(incoming: Path) -> None:

@@ -11,6 +11,7 @@ rechecked.
 import os
 from collections import Counter
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Literal
@@ -32,9 +33,12 @@ from ptmtorrent.workflows.channels import OpenChannel
 from ptmtorrent.workflows.fetch.laying import Laying
 from ptmtorrent.workflows.fetch.members import describe_members, find_members
 from ptmtorrent.workflows.fetch.records import Records
-from ptmtorrent.workflows.fetch.room import Room, clear_incoming
+from ptmtorrent.workflows.fetch.room import Room, clear_abandoned, clear_incoming
 from ptmtorrent.workflows.fetch.sources import find_sources
 from ptmtorrent.workflows.fetch.wanted import Wanted, take_orders
+
+ABANDONED_AFTER = timedelta(days=14)
+"""What a fetch left half-moved is kept this long for one that wants it, and then until the next fetch ends."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,10 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         )
         plan, room = laying.plan(sources)
         emit(_plan_made(wanted, plan, room))
-        moved = Counter[str]() if request.dry_run else laying.lay_out(plan, room, sources)
+        moved = Counter[str]()
+        if not request.dry_run:
+            moved = laying.lay_out(plan, room, sources)
+            clear_abandoned(home.incoming, wanted.packs, (began - ABANDONED_AFTER).timestamp())
     summary = records.summary(moved, (clock() - began).total_seconds())
     if (error := records.worst()) is not None:
         emit(summary)

@@ -47,6 +47,11 @@ class Sources:
         """May packs have to be staged here before they are decoded?"""
         return self._swarm is not None or self._server is not None
 
+    @property
+    def widens(self) -> bool:
+        """May whole packs be asked for where only parts of them are wanted? A swarm is, for what others failed."""
+        return self._swarm is not None
+
     def counts(self, source: str) -> bool:
         """Does `source` count its bytes itself, as they come?"""
         return self._server is not None and self._server.name == source
