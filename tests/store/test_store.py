@@ -109,7 +109,8 @@ def test_a_file_of_many_pieces_comes_back_in_order(root: Path, tmp_path: Path) -
         path = tmp_path / "big.bin"
         path.write_bytes(data)
         file = store.add_file(path, "big.bin", Expected(len(data), sha256_oid(data)), WEIGHTS)
-        assert [size for _, size in file.objects] == [16 << 20, 16 << 20, 16 << 20, 2 << 20]
+        assert file.cutter == "chunks/1"
+        assert len(file.objects) > 20
         assert whole(store, file.objects) == data
         assert file.git_sha1 is None
 
