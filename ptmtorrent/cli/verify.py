@@ -32,5 +32,5 @@ def verify(
             summary = verify_files(session.home, target, emit=session.emit, stop=stop)
     session.report(summary)
     if summary.failed:
-        hint = "the packs that are named must come from another mirror" if store else "run the same fetch again"
+        hint = "mend them: ptmtorrent store repair --from CHANNEL" if store else "run the same fetch again"
         raise IntegrityError(f"{summary.failed} of {summary.packages} are damaged; they are named above", hint=hint)

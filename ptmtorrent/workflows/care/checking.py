@@ -7,6 +7,7 @@ written.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from threading import Event
 
 import msgspec
@@ -98,9 +99,12 @@ class _Run:
             "check", self._emit, time.monotonic, bytes_total=sum(sizes.values()), packages_total=len(sizes)
         )
         glass = Glass(self._level, store.has, lambda identifier: read_or_none(store, identifier), self._counter(meter))
-        for looked in look_at_packs(store.root, self._expect(store, index, sizes | strays), glass):
-            self._take(looked, index, is_stray=looked.name in strays)
+        for looked in look_at_packs(store.root, self._expect(store, index, sizes), glass):
+            self._take(looked, index)
             meter.add(packages=1)
+        unindexed = msgspec.structs.replace(glass, is_here=lambda _: True)
+        for looked in look_at_packs(store.root, self._expect(store, index, strays), unindexed):
+            self._take(looked, index, is_stray=True)
         self._take_parts(store, index, glass)
         meter.finish()
         if self._level != "quick":
@@ -109,6 +113,9 @@ class _Run:
         if self._level != "quick":
             self._check_captures(store, index)
         self._say_unread()
+        if strays:
+            unknown = f"{len(strays)} packs are not in the index yet; the next command that writes takes them in"
+            self._emit(Note(message=f"{unknown}: check again after it"))
         return self._checked()
 
     def _expect(self, store: Store, index: Index, sizes: dict[PackId, int]) -> Iterator[Expectation]:
@@ -131,20 +138,13 @@ class _Run:
                 looked = msgspec.structs.replace(looked, lost=tuple(e.id for e in index.entries(looked.name)))
             self._damaged.append(looked)
             return
-        reason = _SOUND[self._level] + ("; the next command that writes takes it into the index" if is_stray else "")
-        self._emit(Result(package=looked.name, status="ok", reason=reason, bytes=looked.size))
+        self._emit(Result(package=looked.name, status="ok", reason=_SOUND[self._level], bytes=looked.size))
 
     def _take_parts(self, store: Store, index: Index, glass: Glass) -> None:
         for path in sorted((store.root / "open").glob("*.part")):
             check_stop(self._stop)
-            known = index.entries(path.name)
-            try:
-                looked = look_at_part(path, known, glass)
-            except StoreError as error:
-                if not path.exists():
-                    continue  # sealed meanwhile
-                looked = Looked(name=path.name, size=0, problems=(error.message,))
-            self._take(looked, index)
+            if (looked := _look_at_part(path, index, glass)) is not None:
+                self._take(looked, index)
         for part in set(index.parts()) - self._names:
             if not (store.root / "open" / part).exists() and index.entries(part):
                 self._take(Looked(name=part, size=0, problems=(MISSING,)), index)
@@ -231,7 +231,22 @@ _SOUND: dict[Level, str] = {
 def check_stop(stop: Event) -> None:
     """Raise `Interrupted` once `stop` is set."""
     if stop.is_set():
-        raise Interrupted("the check was interrupted", hint="run it again; it changes nothing")
+        raise Interrupted("interrupted; nothing is half done", hint="run the same command again")
+
+
+def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:
+    """Look at a part that somebody may be writing, or seal meanwhile: then there is nothing to say of it."""
+    while True:
+        known = index.entries(path.name)
+        try:
+            looked = look_at_part(path, known, glass)
+        except StoreError as error:
+            if not path.exists():
+                return None
+            looked = Looked(name=path.name, size=0, problems=(error.message,))
+        # Sealed, and a new part begun under the name, while it was read: the index has other rows by now.
+        if not (looked.lost or looked.problems) or index.entries(path.name) == known:
+            return looked
 
 
 def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:

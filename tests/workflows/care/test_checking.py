@@ -12,13 +12,9 @@ from ptmtorrent.store.sidecars import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.checking import check_store
 from ptmtorrent.workflows.care.looking import Level
-from tests.channels import Heard, Made, make_channel
+from tests.channels import Heard, Made
+from tests.workflows.captured import capture, capture_three
 from tests.workflows.care.stores import check, find, flip, largest_object, pack_file, packs_of
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    return make_channel(tmp_path)
 
 
 @pytest.mark.parametrize("level", ["quick", "normal", "data"])
@@ -111,8 +107,6 @@ def test_a_damaged_index_is_named_and_nothing_else_is_believed(made: Made) -> No
 
 
 def test_objects_of_unsealed_parts_are_read_too(home: Home, tmp_path: Path) -> None:
-    from tests.workflows.captured import capture_three
-
     manifests = capture_three(home, tmp_path)
     assert check(home, "data")[0].summary.failed == 0
     identifier = manifests["onnx:vision/x"].objects[0][0]
@@ -131,6 +125,25 @@ def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
     with Store.open(made.home.store, alone=True):
         pass  # the index forgets the pack
     assert "2026.11" in check(made.home)[1].results[pack].reason
+
+
+def test_a_pack_that_the_index_does_not_know_yet_is_no_damage(made: Made) -> None:
+    place = largest_object(made.home)
+    assert place.pack is not None
+    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
+        store.index.drop(place.pack)
+    _, heard = check(made.home)
+    assert heard.results[place.pack].status == "ok"
+    assert any("not in the index yet" in record.message for record in heard.records if isinstance(record, Note))
+
+
+def test_a_check_beside_a_writer_finds_nothing_wrong(home: Home, tmp_path: Path) -> None:
+    with Store.open(home.store, write=True) as store:
+        for number in range(3):
+            capture(store, tmp_path, f"hf:a/{number}", {"model.safetensors": bytes([number]) * 9000})
+            assert check(home, "data")[0].findings == ()
+            if number == 1:
+                store.seal()
 
 
 def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:

@@ -14,7 +14,7 @@ from ptmtorrent.store.sidecars import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care import collecting
 from ptmtorrent.workflows.care.collecting import Collected, collect
-from tests.channels import Heard, Made, make_channel
+from tests.channels import Heard, Made
 from tests.workflows.captured import TickingClock, capture
 from tests.workflows.care.stores import check, flip, pack_file, packs_of
 
@@ -83,8 +83,7 @@ def test_a_pack_that_is_needed_again_loses_its_mark(home: Home, tmp_path: Path) 
     assert check(home, "data")[0].summary.failed == 0
 
 
-def test_the_packs_of_every_release_stay(tmp_path: Path) -> None:
-    made = make_channel(tmp_path)
+def test_the_packs_of_every_release_stay(made: Made) -> None:
     forget_captures(made)
     before = packs_of(made.home)
     assert gc(made.home, grace=NONE).packs_freed == 0
@@ -97,8 +96,7 @@ def forget_captures(made: Made) -> None:
 
 
 @pytest.mark.parametrize("what", ["release.json", "index/placement/000.json", "torrent", "folder", "metadata"])
-def test_a_release_that_cannot_be_read_stops_it(tmp_path: Path, what: str) -> None:
-    made = make_channel(tmp_path)
+def test_a_release_that_cannot_be_read_stops_it(made: Made, tmp_path: Path, what: str) -> None:
     forget_captures(made)
     folder = made.folder / "releases" / "2026.11"
     if what == "folder":
@@ -161,8 +159,7 @@ def test_a_crash_while_files_go_is_finished_by_the_next_run(
         assert [capture.captured for capture in store.captures()] == ["2026-11-21T12:00:00Z"]
 
 
-def test_packs_that_a_fetch_kept_are_spared_unless_told(tmp_path: Path) -> None:
-    made = make_channel(tmp_path)
+def test_packs_that_a_fetch_kept_are_spared_unless_told(made: Made, tmp_path: Path) -> None:
     reader = Home(tmp_path / "reader")
     with Store.open(reader.store, write=True) as store:
         for pack in packs_of(made.home):

@@ -10,6 +10,7 @@ import pytest
 from ptmtorrent.errors import StoreLocked
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.paths import Home
 from ptmtorrent.store import records
 from ptmtorrent.store.checking import read_footer, record_start
 from ptmtorrent.store.packs import open_pack
@@ -21,24 +22,8 @@ from ptmtorrent.workflows.care.repairing import Repaired, repair
 from ptmtorrent.workflows.channels import open_channel
 from tests.channels import Heard, Made, clock, make_channel
 from tests.static import serve_folder
+from tests.workflows.captured import capture_three
 from tests.workflows.care.stores import check, find, flip, largest_object, pack_file, packs_of
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make_channel(tmp_path_factory.mktemp("original"))
-
-
-@pytest.fixture
-def made(original: Made, tmp_path: Path) -> Made:
-    """A maintainer's home whose channel shares its packs with the store."""
-    home = tmp_path / "maintainer"
-    shutil.copytree(original.home.root, home)
-    made = Made(type(original.home)(home), original.release, original.packages, original.manifests)
-    for pack in packs_of(made.home):
-        (made.folder / pack_path(pack)).unlink()
-        (made.folder / pack_path(pack)).hardlink_to(pack_file(made.home, pack))
-    return made
 
 
 @pytest.fixture
@@ -366,3 +351,13 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(made: Made) -> None:
         assert not store.has(place.entry.id)
     assert (made.home.store / "damaged" / f"{place.pack}.pack").is_file()
     assert not list(made.home.store.rglob(".tmp-*"))
+
+
+def test_what_an_unsealed_part_lost_is_named_for_a_clone(home: Home, tmp_path: Path) -> None:
+    manifests = capture_three(home, tmp_path)
+    place = find(home, manifests["onnx:vision/x"].objects[0][0])
+    assert place.part is not None
+    flip(home.store / "open" / place.part, place.entry.offset)
+    repaired = repair(home, None, emit=Heard(), stop=Event())
+    assert repaired.again == ("onnx:vision/x",)
+    assert check(home, "data")[0].findings == ()
