@@ -136,7 +136,7 @@ class _Walk:
                     data.append(field)
                 case Stretch(field=13) if len(external) < _MAX_REPEATS:
                     external |= self._entry(field)
-                case Stretch(field=1) if field.length <= 10 * _MAX_DIMENSIONS:
+                case Stretch(field=1) if field.length <= 10 * _MAX_DIMENSIONS and len(dims) < _MAX_DIMENSIONS:
                     dims += self._packed(field)
                 case _Number(field=1) if len(dims) < _MAX_DIMENSIONS:
                     dims.append(field.value)
@@ -149,8 +149,11 @@ class _Walk:
         return Tensor(name, data_type, tuple(dims), tuple(data), external if is_external else None)
 
     def _entry(self, whole: Stretch) -> dict[str, str]:
-        texts = {field.field: self._text(field) for field in self._each(whole) if isinstance(field, Stretch)}
-        return {texts[1]: texts[2]} if texts.keys() >= {1, 2} else {}
+        texts: dict[int, str] = {}
+        for field in self._each(whole):
+            if isinstance(field, Stretch) and field.field in {1, 2}:
+                texts[field.field] = self._text(field)
+        return {texts[1]: texts[2]} if len(texts) == 2 else {}
 
     def _packed(self, whole: Stretch) -> list[int]:
         reader = self._reader(whole)

@@ -1,5 +1,7 @@
 """ONNX models are cut at their numbers, in the model and in the file beside it."""
 
+import tracemalloc
+
 import pytest
 
 from ptmtorrent.store.cutters import Cut, MemorySource, cut, needs_nearby
@@ -80,6 +82,20 @@ def test_numbers_that_do_not_fill_words_have_no_dtype() -> None:
     assert large(cut_bytes(tensor_of(varint(2 << 3) + varint(11), field(9, bytes(70_001))), "m.onnx")) == [
         (70_001, None)
     ]
+
+
+def test_fields_that_repeat_cost_no_memory() -> None:
+    dims = field(1, b"\x7f" * 600) * 2000
+    entry = field(13, b"".join(field(number, b"x" * 200) for number in range(1, 5000)))
+    data = tensor_of(RAW, dims, entry, field(8, b"w"))
+    tracemalloc.start()
+    try:
+        found = cut_bytes(data, "model.onnx")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert large(found)[0] == (70_000, None)
+    assert peak < 1 << 20
 
 
 def test_another_suffix_is_no_model() -> None:
