@@ -250,16 +250,23 @@ static void add32(const uint8_t *const *planes, const uint8_t *base, uint8_t *da
 
 /* Differences by exponent: a counting sort ------------------------------------------------------------------------- */
 
+static inline uint32_t field(const uint8_t *base, size_t i, uint32_t width, uint32_t shift, uint32_t mask) {
+    return (width == 2 ? get16(base, i) : get32(base, i)) >> shift & mask;
+}
+
 /* Find where the words of each exponent start, once all are in order. */
 static void find_groups(const uint8_t *base, size_t words, uint32_t width, uint32_t shift, uint32_t mask,
                         size_t ends[GROUPS]) {
     size_t counts[4][GROUPS] = {{0}}, end = 0;
-    if (width == 2)
-        for (size_t i = 0; i < words; i++)
-            counts[i & 3][get16(base, i) >> shift & mask]++;
-    else
-        for (size_t i = 0; i < words; i++)
-            counts[i & 3][get32(base, i) >> shift & mask]++;
+    size_t whole = words & ~(size_t)3;
+    for (size_t i = 0; i < whole; i += 4) {
+        counts[0][field(base, i, width, shift, mask)]++;
+        counts[1][field(base, i + 1, width, shift, mask)]++;
+        counts[2][field(base, i + 2, width, shift, mask)]++;
+        counts[3][field(base, i + 3, width, shift, mask)]++;
+    }
+    for (size_t i = whole; i < words; i++)
+        counts[0][field(base, i, width, shift, mask)]++;
     for (size_t group = 0; group < GROUPS; group++) {
         ends[group] = end;
         end += counts[0][group] + counts[1][group] + counts[2][group] + counts[3][group];
@@ -363,8 +370,16 @@ PUBLIC int ptm_count(const uint8_t *data, size_t size, size_t step, int64_t *cou
     uint32_t tables[4][256] = {{0}};
     if (step == 0 || size >> 32)
         return 1;
-    for (size_t i = 0, turn = 0; i < size; i += step, turn++)
-        tables[turn & 3][data[i]]++;
+    size_t many = size ? (size - 1) / step + 1 : 0, whole = many & ~(size_t)3;
+    for (size_t i = 0; i < whole; i += 4) {
+        const uint8_t *at = data + i * step;
+        tables[0][at[0]]++;
+        tables[1][at[step]]++;
+        tables[2][at[2 * step]]++;
+        tables[3][at[3 * step]]++;
+    }
+    for (size_t i = whole; i < many; i++)
+        tables[0][data[i * step]]++;
     for (int value = 0; value < 256; value++)
         counts[value] = (int64_t)tables[0][value] + tables[1][value] + tables[2][value] + tables[3][value];
     return 0;

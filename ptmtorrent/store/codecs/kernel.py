@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ptmtorrent.config import kernel_asked
 from ptmtorrent.store.codecs import differences, native, words
 from ptmtorrent.store.codecs.differences import Numbers
-from ptmtorrent.store.codecs.scratch import Bytes
+from ptmtorrent.store.codecs.scratch import Bytes, hold_freed_memory
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ _PROBE_WORDS = 257
 @cache
 def chosen() -> Kernel:
     """Return the kernel in use: the native one, unless `PTMTORRENT_KERNEL=numpy` or it cannot be trusted here."""
+    hold_freed_memory()
     if kernel_asked() == NUMPY.name:
         return NUMPY
     return load_native() or NUMPY

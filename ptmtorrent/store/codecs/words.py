@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ptmtorrent.store.codecs.scratch import Bytes, Words, take_words
+from ptmtorrent.store.codecs.scratch import Bytes, Words, take_bytes, take_words
 
-STRETCH_WORDS = 1 << 16
+STRETCH_WORDS = 1 << 17
 """Words worked on at a time, so that what lies between two steps stays in a core's own cache."""
 
 
@@ -58,7 +58,8 @@ def stretches(size: int) -> Iterator[slice]:
 def _split(words: Words, planes: Sequence[Bytes], *, rotated: bool) -> None:
     width = len(planes)
     if width == 2 and rotated:
-        words = _rotate(words)
+        _split_rotated(words, *planes)
+        return
     upper = take_words(f"split {width}", words.size, width)
     np.right_shift(words, 4 * width, out=upper)
     if width == 2:
@@ -92,9 +93,12 @@ def _join(planes: Sequence[Bytes], words: Words, *, rotated: bool) -> None:
         np.bitwise_or(words, lower, out=words)
 
 
-def _rotate(words: Words) -> Words:
-    rotated = take_words("rotated", words.size, 2)
-    sign = take_words("sign", words.size, 2)
-    np.left_shift(words, 1, out=rotated)
-    np.right_shift(words, 15, out=sign)
-    return np.bitwise_or(rotated, sign, out=rotated)
+def _split_rotated(words: Words, exponent: Bytes, rest: Bytes) -> None:
+    shifted = take_words("shifted", words.size, 2)
+    np.right_shift(words, 7, out=shifted)
+    np.copyto(exponent, shifted, casting="unsafe")
+    np.copyto(rest, words, casting="unsafe")
+    np.add(rest, rest, out=rest)
+    sign = take_bytes("sign", words.size)
+    np.greater(words, 0x7FFF, out=sign.view(np.bool_))
+    np.bitwise_or(rest, sign, out=rest)
