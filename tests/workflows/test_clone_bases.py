@@ -1,7 +1,9 @@
 """What a clone stores deltas against, and what a second revision costs."""
 
+import threading
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -115,6 +117,29 @@ def test_base_is_found_however_its_files_are_called(run: Run) -> None:
     with SampleHub([package("org/base", *shards), package("me/tuned", model(0.002), base="org/base")]) as hub:
         run(hub, CloneRequest(jobs=1))
 
+    assert set(deltas(run, "hf:me/tuned").values()) == tensors_of(run, "hf:org/base")
+
+
+@pytest.mark.usefixtures("by_declaration_alone")
+def test_base_is_found_while_it_is_still_being_worked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    tuned_is_stored = threading.Event()
+    add_file = Store.add_file
+
+    def spy(self: Store, path: Path, name: str, *rest: Any, **named: Any) -> StoredFile:
+        if name == "extra.bin":
+            assert tuned_is_stored.wait(30)
+        file = add_file(self, path, name, *rest, **named)
+        if name == "tuned.safetensors":
+            tuned_is_stored.set()
+        return file
+
+    monkeypatch.setattr(Store, "add_file", spy)
+    base = package("org/base", model(), data_file("extra.bin", bytes(range(256)) * 4000))
+    tuned = package("me/tuned", model(0.002, path="tuned.safetensors"), base="org/base")
+    with SampleHub([base, tuned]) as hub:
+        run(hub, CloneRequest(jobs=2))
+
+    assert list(run.results()) == ["hf:me/tuned", "hf:org/base"]
     assert set(deltas(run, "hf:me/tuned").values()) == tensors_of(run, "hf:org/base")
 
 

@@ -14,6 +14,7 @@ from ptmtorrent.errors import Interrupted, NoSpace
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone import CloneRequest
+from tests.store.cutters.writers import onnx_external
 from tests.workflows.cloning import WEIGHTS, Run, package
 
 DEADLINE_SECONDS = 30.0
@@ -79,6 +80,19 @@ def test_external_data_is_stored_after_every_model_of_its_folder(run: Run, monke
     assert stored.index("onnx/a.onnx_data") > max(stored.index("onnx/a.onnx"), stored.index("onnx/b.onnx"))
     assert run.data("hf:a/x", "onnx/a.onnx_data") == WEIGHTS
     assert run.data("hf:a/x", "loose.onnx_data") == WEIGHTS[1:]
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_recipe_of_external_data_follows_its_model_whatever_comes_first(run: Run, jobs: int) -> None:
+    tensors = {name: ("F32", [200, 200], WEIGHTS[at : at + 160_000]) for at, name in enumerate("abc")}
+    model, data = onnx_external(tensors, "model.onnx_data")
+    files = [data_file("onnx/model.onnx", model), data_file("onnx/model.onnx_data", data)]
+    with SampleHub([package("a/x", *files)]) as hub:
+        assert run(hub, CloneRequest(jobs=jobs)).failed == 0
+    found = {file.name: file for file in run.manifests()["hf:a/x"].files}
+
+    assert found["onnx/model.onnx_data"].cutter == "onnx-data/1"
+    assert run.data("hf:a/x", "onnx/model.onnx_data") == data
 
 
 def test_external_data_whose_model_cannot_be_had_waits_for_nothing(run: Run) -> None:

@@ -205,7 +205,7 @@ class Worker:
         for package, file in wanting:
             package.stored[file.path] = (file, stored)
             package.missing.discard(transfer.key)
-        for package in {package for package, _ in wanting}:
+        for package in dict.fromkeys(package for package, _ in wanting):
             self._go_on(package)
 
     def _fail(self, transfer: Transfer, error: PtmError) -> None:
@@ -215,8 +215,8 @@ class Worker:
         """
         key = transfer.key
         down = not isinstance(error, _OF_ONE_SOURCE) or isinstance(error, (Unreachable, RateLimited))
-        wanting = {package for package, _ in self._wanting.get(key, [])}
-        for package in {package for package in wanting if down or package.plan is transfer.plan}:
+        wanting = dict.fromkeys(package for package, _ in self._wanting.get(key, []))
+        for package in [package for package in wanting if down or package.plan is transfer.plan]:
             self._close(package)
             self.outcomes.failed(package.work, error)
         if key in self._wanting:
