@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench_store import machine
-from bench_store.groups import GROUPS, Bench
+from bench_store.bench import Bench
+from bench_store.groups import GROUPS
 from bench_store.page import write_page
 from bench_store.peers import PEERS, Peer
 from bench_store.running import Broken, run_module

@@ -1,6 +1,6 @@
 """The page of benchmarks: how to read it, what ran on what, and the tables."""
 
-from bench_store.groups import Bench
+from bench_store.bench import Bench
 from bench_store.tables import Table
 
 _HEAD = """\

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench_store.bench import Bench
 from bench_store.checks import check_all
-from bench_store.groups import Bench
 from bench_store.rows import MB, Row
 
 
