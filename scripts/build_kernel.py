@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
 SOURCE = "ptmtorrent/store/codecs/kernel.c"
-LIBRARY = "ptmtorrent/store/codecs/_kernel.so"
+LIBRARY = "ptmtorrent/store/codecs/kernel.native"
 FLAGS = ("-std=c99", "-O3", "-shared", "-fPIC", "-fvisibility=hidden")
 COMPILER_SECONDS = 300
 
@@ -42,7 +42,7 @@ def build(source: Path, library: Path) -> str | None:
     """Compile `source` to `library`; return why that cannot be, None when it is done."""
     if os.environ.get("PTMTORRENT_KERNEL") == "numpy" or sys.byteorder != "little":
         return "not wanted" if sys.byteorder == "little" else "a big-endian machine"
-    fresh = library.with_name(f"_kernel-{os.getpid()}.so")
+    fresh = library.with_name(f"kernel.native-{os.getpid()}")
     why = _compile(source, fresh)
     if why is None:
         # A new file under the old name: a program that runs keeps the one it has loaded.

@@ -19,7 +19,7 @@ from ptmtorrent.store.codecs.scratch import Bytes
 ABI = 1
 """What kernel.c calls itself; a library of another number is left over from another version."""
 
-LIBRARY = Path(__file__).with_name("_kernel.so")
+LIBRARY = Path(__file__).with_name("kernel.native")
 
 _POINTER = ctypes.c_void_p
 _SIZE = ctypes.c_size_t

@@ -73,7 +73,7 @@ def test_an_editable_install_finds_the_kernel_in_the_tree(hook: ModuleType, tree
     run(hook, tree, "editable")
     found = kernel.load_native(tree / hook.LIBRARY)
     assert found is not None
-    assert sorted(path.name for path in (tree / hook.LIBRARY).parent.iterdir()) == ["_kernel.so", "kernel.c"]
+    assert sorted(path.name for path in (tree / hook.LIBRARY).parent.iterdir()) == ["kernel.c", "kernel.native"]
 
 
 @pytest.mark.parametrize("compiler", ["false", "no-such-compiler", "true"])
@@ -104,5 +104,5 @@ def test_the_kernel_can_be_left_out(hook: ModuleType, tree: Path, monkeypatch: p
 
 
 def test_the_file_that_is_built_is_never_committed(hook: ModuleType) -> None:
-    assert "/ptmtorrent/store/codecs/_kernel*.so" in (ROOT / ".gitignore").read_text().splitlines()
-    assert hook.LIBRARY == "ptmtorrent/store/codecs/_kernel.so"
+    assert "/ptmtorrent/store/codecs/kernel.native*" in (ROOT / ".gitignore").read_text().splitlines()
+    assert hook.LIBRARY == "ptmtorrent/store/codecs/kernel.native"
