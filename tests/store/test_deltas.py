@@ -218,4 +218,4 @@ def test_small_files_and_text_are_no_deltas(root: Path, tmp_path: Path) -> None:
         first = add(store, tmp_path, b"{}" * 4000, META)
         second = add(store, tmp_path, b"{}" * 4000 + b" ", META, (first,))
         assert deltas(store, second) == []
-        assert codecs.DELTA_DTYPES == {"BF16", "F16", "F32"}
+        assert {"BF16", "F16", "F32"} == codecs.DELTA_DTYPES
