@@ -18,6 +18,7 @@ from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.checking import Expectation
+from ptmtorrent.store.durable import files_in
 from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.outlines import check_index
@@ -141,7 +142,7 @@ class _Run:
         self._emit(Result(package=looked.name, status="ok", reason=_SOUND[self._level], bytes=looked.size))
 
     def _take_parts(self, store: Store, index: Index, glass: Glass) -> None:
-        for path in sorted((store.root / "open").glob("*.part")):
+        for path in files_in(store.root / "open", "*.part"):
             check_stop(self._stop)
             if (looked := _look_at_part(path, index, glass)) is not None:
                 self._take(looked, index)

@@ -7,7 +7,7 @@ crash in between leaves a pack that is indexed again when the store is next open
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -86,15 +86,17 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
             _let_go(store, home.store, due)
             write_marks(home.store, {pack: since for pack, since in marks.items() if pack not in due})
         _report(dead, due, sizes, marks, emit, dry_run=dry_run)
-    freed = sum(sizes[pack] for pack in due)
+    return _collected({pack: sizes[pack] for pack in dead}, due, bytes_dead, time.monotonic() - began)
+
+
+def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, seconds: float) -> Collected:
+    freed = sum(dead[pack] for pack in due)
     return Collected(
-        summary=Summary(
-            packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=time.monotonic() - began
-        ),
+        summary=Summary(packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=seconds),
         packs_freed=len(due),
         bytes_freed=freed,
-        packs_marked=len(dead - due),
-        bytes_marked=sum(sizes[pack] for pack in dead - due),
+        packs_marked=len(dead) - len(due),
+        bytes_marked=sum(dead.values()) - freed,
         bytes_dead=bytes_dead,
     )
 

@@ -16,7 +16,7 @@ from ptmtorrent.model.ids import ObjectId, PackageName, object_id
 from ptmtorrent.paths import Home
 from ptmtorrent.store.checking import record_start
 from ptmtorrent.store.codecs import DELTA_CODECS
-from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.durable import disk_errors, files_in
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.store import Store
@@ -103,7 +103,7 @@ def read_info(home: Home, top: int) -> StoreInfo:
             for size in index.packs().values():
                 info.packs += 1
                 info.stored += size
-            info.unsealed = sum(map(_size, (home.store / "open").glob("*.part")))
+            info.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
             info.stored += info.unsealed
             _add_bases(index, uses)
             alone = _count_objects(index, uses, info)

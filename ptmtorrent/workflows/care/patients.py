@@ -10,6 +10,7 @@ from ptmtorrent.model.ids import PackageName, PackId, is_hex64
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.paths import Home
 from ptmtorrent.store.checking import Expectation, check_pack
+from ptmtorrent.store.durable import files_in
 from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.packs import pack_in
@@ -76,7 +77,12 @@ def find_patients(
 
 def _expected(root: Path, index: Index, before: Before, released: Released) -> Iterable[Expectation]:
     indexed, here = index.packs(), packs_on_disk(root)
-    kept = {PackId(path.stem) for path in root.glob("hashes/??/*.json") if is_hex64(path.stem)}
+    kept = {
+        PackId(path.stem)
+        for folder in files_in(root / "hashes")
+        for path in files_in(folder, "*.json")
+        if is_hex64(path.stem)
+    }
     for pack in sorted({*indexed, *here, *kept, *before.sizes, *released.sizes}):
         known = read_sidecar(root, pack)
         size = (
