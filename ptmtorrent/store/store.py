@@ -34,9 +34,10 @@ from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import adopting, codecs, cutters, healing
-from ptmtorrent.store.bases import Bases, Declared, keys_of
+from ptmtorrent.store.bases import Bases
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
-from ptmtorrent.store.cutters import ByteSource, Nearby, Piece
+from ptmtorrent.store.coding import Coder
+from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.durable import sync_dir
 from ptmtorrent.store.files import Expected, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
@@ -44,7 +45,6 @@ from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.locks import SharedLock
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
-from ptmtorrent.store.sketch import sketch
 from ptmtorrent.store.sources import StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
 from ptmtorrent.store.writer import Writer
@@ -57,7 +57,6 @@ MEMORY_BYTES = 512 << 20
 _SEALING_SECONDS = 2.0
 """A part that another process seals has its new name before the index knows it."""
 
-_MOST_KNOWN_BASES = 64
 MAX_DEPTH = 2
 
 
@@ -81,12 +80,11 @@ class Store:
         self._held = held
         self._pool = pool
         self._in_flight = in_flight
-        self._delta = delta
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._broken = False
-        self._keys: dict[str, dict[str, ObjectId]] = {}
-        self._bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
+        bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
+        self._coder = Coder(bases, self.source, delta=delta)
 
     @classmethod
     def open(
@@ -257,7 +255,7 @@ class Store:
             else:
                 put = Put(
                     is_here=partial(self._is_here, rights=pack_class.rights),
-                    code=partial(self._code, declared=self._declared(bases), rights=pack_class.rights),
+                    code=partial(self._coder.code, declared=self._coder.declared(bases), rights=pack_class.rights),
                     append=partial(self.append, kind="data", pack_class=pack_class),
                     pool=pool,
                     in_flight=self._in_flight,
@@ -418,34 +416,6 @@ class Store:
         if self._pool is None:
             raise StoreError(f"the store `{self.root}` is open for reading alone")
         return self._pool
-
-    def _code(self, data: memoryview, identifier: ObjectId, piece: Piece, declared: Declared, rights: Rights) -> Coded:
-        """Encode an object that is not here as free as `rights`; one that is here at all is no delta the second time.
-
-        Deltas may have been taken against it, and a base is never a delta.
-        """
-        keys: tuple[int, ...] = ()
-        if self._delta and self._look(identifier) is None:
-            keys = sketch(data, piece.dtype)
-            if (found := self._bases.delta(data, piece, declared, keys, rights)) is not None:
-                base, encoded = found
-                return Coded(identifier, len(data), encoded, base)
-        return Coded(identifier, len(data), codecs.encode(data, piece.dtype), None, keys)
-
-    def _declared(self, bases: Sequence[StoredFile]) -> Declared:
-        """Return where the pieces of `bases` lie, by key; the first of a key counts."""
-        declared: dict[str, ObjectId] = {}
-        for file in bases if self._delta else ():
-            with self._lock:
-                keys = self._keys.get(file.blake3)
-            if keys is None:
-                keys = keys_of(file, self.source(file))
-                with self._lock:
-                    if len(self._keys) >= _MOST_KNOWN_BASES:
-                        self._keys.clear()
-                    self._keys[file.blake3] = keys
-            declared = {**keys, **declared}
-        return declared
 
     def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
