@@ -11,6 +11,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
@@ -85,6 +86,21 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
         parts.append(data)
         done += len(data)
     return b"".join(parts)
+
+
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what lies in `folder` under names of `pattern`, sorted; nothing where there is no such folder.
+
+    Raises:
+        StoreError: it cannot be listed, which is not the same as empty.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return [path for path in found if fnmatchcase(path.name, pattern)]
 
 
 def sync_dir(path: Path) -> None:

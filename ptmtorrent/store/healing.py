@@ -21,7 +21,7 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.classes import PACK_CLASSES, PackClass
-from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors, sync_dir
+from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors, files_in, sync_dir
 from ptmtorrent.store.files import file_in
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.packs import PackReader, open_pack, pack_in
@@ -124,7 +124,7 @@ def learn(index: Index, path: Path, entries: Iterable[Entry]) -> None:
 def packs_on_disk(root: Path) -> dict[PackId, int]:
     """Return the sealed packs that are there, and their sizes, sorted."""
     found: dict[PackId, int] = {}
-    for path in sorted(root.glob("packs/??/*.pack")):
+    for path in _below(root / "packs", "*.pack"):
         if is_hex64(path.stem) and path.parent.name == path.stem[:2]:
             with disk_errors(path):
                 found[PackId(path.stem)] = path.stat().st_size
@@ -133,10 +133,18 @@ def packs_on_disk(root: Path) -> dict[PackId, int]:
 
 def remove_temporaries(root: Path) -> None:
     """Remove what writers of small files left when they were killed."""
-    for folder in (root, root / "open", *root.glob("packs/??"), *root.glob("hashes/??")):
-        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            with disk_errors(path):
-                os.unlink(path)  # noqa: PTH108  # the same call, with the name in errors
+    pattern = f"{TEMPORARY_PREFIX}*"
+    places = (root, root / "open")
+    left = [path for folder in places for path in files_in(folder, pattern)]
+    for path in (*left, *_below(root / "packs", pattern), *_below(root / "hashes", pattern)):
+        with disk_errors(path):
+            os.unlink(path)  # noqa: PTH108  # the same call, with the name in errors
+
+
+def _below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield the files of `pattern` in the folders of two digits below `folder`."""
+    for place in files_in(folder, "??"):
+        yield from files_in(place, pattern)
 
 
 def _by_footer(root: Path, pack: PackId) -> _Sealed | None:
@@ -182,7 +190,7 @@ def _reopen_parts(root: Path, index: Index, pool: Executor) -> list[Part]:
 
 def _parts_on_disk(root: Path) -> Iterator[tuple[Path, PackClass]]:
     by_name = {pack_class.name: pack_class for pack_class in PACK_CLASSES}
-    for path in sorted((root / "open").glob("*.part")):
+    for path in files_in(root / "open", "*.part"):
         pack_class = by_name.get(path.name.partition(".")[0])
         if pack_class is None or not path.is_file():
             continue
@@ -199,7 +207,7 @@ def _is_sealed(root: Path, part: Path) -> bool:
     """
     with disk_errors(part):
         status = part.stat()
-        return status.st_nlink > 1 and any(pack.samefile(part) for pack in root.glob("packs/??/*.pack"))
+        return status.st_nlink > 1 and any(pack.samefile(part) for pack in _below(root / "packs", "*.pack"))
 
 
 def _sealed_object(root: Path, index: Index, identifier: ObjectId) -> bytes | None:
