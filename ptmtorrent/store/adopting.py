@@ -46,7 +46,7 @@ def adopt(root: Path, index: Index, path: Path, checked: Checked) -> None:
     target = pack_in(root, pack)
     if pack not in index.packs():
         write_sidecar(root, checked.hashes, own=False)
-    ensure_dir(target.parent)
+    ensure_dir(target.parent, sure=True)
     publish_file(path, target)
     with index.transaction():
         healing.add_pack(index, checked.hashes, checked.entries)

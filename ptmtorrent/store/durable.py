@@ -121,8 +121,10 @@ def sync_dir(path: Path) -> None:
             os.close(descriptor)
 
 
-def ensure_dir(path: Path) -> None:
+def ensure_dir(path: Path, *, sure: bool = False) -> None:
     """Make the folder `path` and the missing ones above it, durably.
+
+    Whoever made a folder that is there may have been killed before that was durable: to be `sure`, that is made up for.
 
     Raises:
         StoreError: it cannot be made, or a file is in its place.
@@ -132,6 +134,8 @@ def ensure_dir(path: Path) -> None:
         if folder.is_dir():
             break
         made.append(folder)
+    if sure and os.access(folder.parent, os.R_OK | os.W_OK):
+        sync_dir(folder.parent)
     for folder in reversed(made):
         with disk_errors(folder):
             folder.mkdir(exist_ok=True)
@@ -151,6 +155,12 @@ def publish_file(temporary: Path, target: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    name_file(temporary, target)
+
+
+def name_file(temporary: Path, target: Path) -> None:
+    """Do as `publish_file` with a file whose bytes are durable already."""
+    with disk_errors(target):
         temporary.replace(target)
     sync_dir(target.parent)
 

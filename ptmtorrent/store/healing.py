@@ -28,7 +28,7 @@ from ptmtorrent.store.packs import PackReader, open_pack, pack_in
 from ptmtorrent.store.parts import Part, reopen_part
 from ptmtorrent.store.rechecking import good_entries, has_header
 from ptmtorrent.store.records import Entry
-from ptmtorrent.store.sidecars import read_sidecar
+from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 
 
 def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
@@ -51,6 +51,7 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
                 dropped |= index.drop(pack)
         known = index.packs()
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
+        _make_durable(root, [pack.pack for pack in fresh])
         parts = _index_all(index, fresh, lambda: _reopen_parts(root, index, pool))
         if dropped:
             dropped |= index.drop_orphans()
@@ -66,6 +67,17 @@ def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
         scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
         _index_all(index, scanned, lambda: parts)
         _learn_all(root, index, scanned, parts)
+
+
+def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
+    """Make the names of parts and `packs` durable before the index speaks of them: their writer may have been killed."""
+    folders = {root / "open"}
+    for pack in packs:
+        for path in (pack_in(root, pack), sidecar_in(root, pack)):
+            folders |= {path.parent, path.parent.parent}
+    for folder in sorted(folders):
+        if folder.is_dir():
+            sync_dir(folder)
 
 
 class _Sealed(msgspec.Struct, frozen=True):

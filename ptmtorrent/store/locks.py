@@ -96,7 +96,7 @@ class SharedLock(WriteLock):
 def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
     """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
     path = folder / LOCK_NAME
-    ensure_dir(folder)
+    ensure_dir(folder, sure=True)
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except FileNotFoundError:

@@ -85,7 +85,7 @@ def new_draft(source: Path | None, target: Path, size: int) -> Iterator[Draft]:
         NoSpace: the disk is full, naming the bytes needed.
         StoreError: it cannot be written.
     """
-    ensure_dir(target.parent)
+    ensure_dir(target.parent, sure=True)
     temporary = new_temporary(target)
     try:
         with disk_errors(target, size):

@@ -123,7 +123,7 @@ class Part:
 
 def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) -> Part:
     """Start a part of `pack_class` at `path`, whose name is durable when this returns."""
-    ensure_dir(path.parent)
+    ensure_dir(path.parent, sure=True)
     header = records.encode_header(pack_class)
     with disk_errors(path, len(header)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

@@ -17,7 +17,7 @@ from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.durable import disk_errors, write_file
+from ptmtorrent.store.durable import disk_errors, ensure_dir, write_file
 
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
@@ -53,7 +53,9 @@ def write_sidecar(root: Path, hashes: PackHashes, *, own: bool) -> None:
         root_v2=hashes.root_v2.hex(),
         layer_v2=hashes.layer_v2.hex(),
     )
-    write_file(sidecar_in(root, hashes.pack), canonical.encode(sidecar))
+    path = sidecar_in(root, hashes.pack)
+    ensure_dir(path.parent, sure=True)
+    write_file(path, canonical.encode(sidecar))
 
 
 def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:

@@ -9,7 +9,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.store import codecs
 from ptmtorrent.store.classes import ObjectKind, PackClass
-from ptmtorrent.store.durable import ensure_dir, publish_file, sync_dir
+from ptmtorrent.store.durable import ensure_dir, name_file, sync_dir
 from ptmtorrent.store.healing import part_in
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.intake import Coded
@@ -81,8 +81,8 @@ class Writer:
             hashes = part.finish(self._info)
             write_sidecar(self._root, hashes, own=True)
             target = pack_in(self._root, hashes.pack)
-            ensure_dir(target.parent)
-            publish_file(part.path, target)
+            ensure_dir(target.parent, sure=True)
+            name_file(part.path, target)
             sync_dir(part.path.parent)
             self.parts.remove(part)
             with self._index.transaction():

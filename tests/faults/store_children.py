@@ -13,7 +13,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,8 @@ FOREIGN = 99
 """Exit code of a child that met an exception that is none of ours."""
 
 Report = Callable[[int], None]
+Tracer = Callable[[int], AbstractContextManager[None]]
+"""Disturbs the process of that pid for as long as the block lasts."""
 
 
 @dataclass
@@ -60,6 +62,14 @@ class Child:
             else:
                 self.text = said["error"]
         return bool(data)
+
+    def wait_for(self, number: int) -> bool:
+        """Wait until it reports `number`; False when it ends before."""
+        until = time.monotonic() + DEADLINE_SECONDS
+        while number not in self.reported:
+            if not self.hear(until):
+                return False
+        return True
 
     def wait(self) -> None:
         """Hear it out, and take its exit code: negative for a signal."""
@@ -138,6 +148,11 @@ def traced(pid: int, call: str, inject: str, log: Path | None = None) -> Iterato
             with suppress(subprocess.TimeoutExpired):
                 tracer.wait(5)
             tracer.kill()
+
+
+def untraced(pid: int) -> AbstractContextManager[None]:  # noqa: ARG001  # a tracer
+    """Leave a child alone."""
+    return nullcontext()
 
 
 def can_trace() -> str | None:

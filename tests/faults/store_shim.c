@@ -1,8 +1,9 @@
 /* Preloaded into a process under test: writes that end early, and a record of what was made durable, and when.
  *
  * shim_short(n, 1): from the n-th write of this process on, each takes half of what it was given; with 0 the n-th alone.
- * shim_record(folder): from now on, each fsync copies the file, or the names of the folder, into `folder`; a line of
- * `folder/log` says which: `F <key>`, `D <key>`, and what shim_note was told. The number of the line names the copy.
+ * shim_record(folder, lines): from now on, each fsync copies the file, or the names of the folder, into `folder`; a line
+ * of `folder/log`, which has so many `lines`, says which: `F <key>`, `D <key>`, and what shim_note was told. The number
+ * of the line names the copy.
  * A key is inode and birth: an inode that is used again is another file.
  */
 #define _GNU_SOURCE
@@ -123,12 +124,12 @@ static void remember(int fd) {
     pthread_mutex_unlock(&lock);
 }
 
-void shim_record(const char *folder) {
+void shim_record(const char *folder, long lines) {
     char path[3100];
     snprintf(record, sizeof record, "%s", folder);
     snprintf(path, sizeof path, "%s/log", folder);
-    events = 0;
-    log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+    events = lines;
+    log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
 void shim_note(const char *word, long number) {

@@ -52,9 +52,9 @@ class Shim:
         """Return how many writes there were since."""
         return int(self._library.shim_writes())
 
-    def record(self, folder: Path) -> None:
-        """Keep a copy of what is made durable from now on."""
-        self._library.shim_record(os.fsencode(folder))
+    def record(self, folder: Path, lines: int) -> None:
+        """Keep a copy of what is made durable from now on; the record has so many `lines`."""
+        self._library.shim_record(os.fsencode(folder), ctypes.c_long(lines))
 
     def note(self, word: str, number: int) -> None:
         """Write a line of our own into the record."""

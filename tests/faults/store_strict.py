@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.store_children import Child, child
+from tests.faults.store_children import Child, Report, Tracer, child, untraced
 from tests.faults.store_shim import Shim
 from tests.faults.store_sites import Sites
 
 BEGUN = "begun"
 REPORTED = "reported"
+
+Act = Callable[[Report], None]
 
 
 @dataclass(frozen=True)
@@ -35,14 +37,19 @@ class Recording:
         self._root = root
         self._events: list[list[str]] = []
 
-    def run(self, act: Callable[[Callable[[int], None]], None], shim: Shim, sites: Sites) -> Child:
-        """Record a child that does `act`, and return it when it has ended."""
-        self.folder.mkdir()
+    def run(self, act: Act, shim: Shim, sites: Sites, tracer: Tracer = untraced) -> Child:
+        """Record a child that does `act`, which `tracer` may disturb, and return it when it has ended.
 
-        def recorded(report: Callable[[int], None]) -> None:
-            shim.record(self.folder)
-            _sync_all(self._root)
-            shim.note(BEGUN, 0)
+        A second run goes on where the first ended; nothing becomes durable in between.
+        """
+        lines = len(self._events)
+        self.folder.mkdir(exist_ok=True)
+
+        def recorded(report: Report) -> None:
+            shim.record(self.folder, lines)
+            if not lines:
+                _sync_all(self._root)
+                shim.note(BEGUN, 0)
             sites.apply()
 
             def both(number: int) -> None:
@@ -51,7 +58,7 @@ class Recording:
 
             act(both)
 
-        with child(recorded) as one:
+        with child(recorded) as one, tracer(one.pid):
             one.open_gate()
             one.wait()
         self._events = [line.split() for line in (self.folder / "log").read_text().splitlines()]
