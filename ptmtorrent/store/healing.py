@@ -70,7 +70,7 @@ def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
 
 
 def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
-    """Make the names of parts and `packs` durable before the index speaks of them: their writer may have been killed."""
+    """Make the names of parts and `packs` durable before the index speaks of them: a writer may have been killed."""
     folders = {root / "open"}
     for pack in packs:
         for path in (pack_in(root, pack), sidecar_in(root, pack)):

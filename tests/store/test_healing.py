@@ -156,7 +156,7 @@ def test_a_torn_part_takes_captures_of_lost_manifests_with_it(root: Path, tmp_pa
         assert [capture.package for capture in store.captures()] == ["hf:org/a"]
 
 
-@pytest.mark.parametrize("step", ["write_sidecar", "ensure_dir", "publish_file", "sync_dir"])
+@pytest.mark.parametrize("step", ["write_sidecar", "ensure_dir", "name_file", "sync_dir"])
 def test_a_crash_while_sealing_is_healed(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
