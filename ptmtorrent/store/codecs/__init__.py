@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.codecs import deltas, entropy, frames, kernel, planes, sampling
+from ptmtorrent.store.codecs import deltas, entropy, fields, frames, kernel, planes, sampling
 from ptmtorrent.store.codecs.scratch import Bytes
 
 RAW = 0
@@ -24,6 +24,7 @@ FP32 = 5
 FP64 = 6
 DELTA = 7
 GROUPED_DELTA = 8
+FIELDS = 9
 DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
 """Codecs whose payload needs the object's base."""
 
@@ -36,6 +37,9 @@ MAX_RAW_BYTES = 64 << 20
 SMALL_BYTES = 64
 """Shorter objects are stored raw at once: a frame's own bytes would eat what it saves."""
 
+_PLAIN_BLOCKS = ("Q8_1", "Q8_K", "IQ1_M", "IQ1_S", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_S", "IQ3_XXS", "NVFP4")
+"""Blocks whose fields are not set apart: indices into tables, or none of them measured."""
+
 _BY_DTYPE: Mapping[str, int] = MappingProxyType(
     {
         **dict.fromkeys(("I8", "U8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F6_E3M2", "F4"), ENTROPY),
@@ -44,9 +48,11 @@ _BY_DTYPE: Mapping[str, int] = MappingProxyType(
         "F32": FP32,
         "C64": FP32,
         "F64": FP64,
+        **dict.fromkeys(_PLAIN_BLOCKS, ENTROPY),
+        **dict.fromkeys(fields.BY_DTYPE, FIELDS),
     }
 )
-"""Safetensors' names of dtypes; any other, or none, gives zstd-3."""
+"""Safetensors' names of dtypes, ggml's of those of blocks; any other, or none, gives zstd-3."""
 
 _SHAPES: Mapping[int, planes.Shape] = MappingProxyType(
     {
@@ -70,7 +76,8 @@ class Encoded(NamedTuple):
 def encode(data: bytes | memoryview, dtype: str | None) -> Encoded:
     """Return the codec for `data` and its payload, which is never longer than `data`.
 
-    `dtype` is safetensors' name of the numbers in `data` (`BF16`, `F32`, ...), None where there is none.
+    `dtype` is safetensors' name of the numbers in `data` (`BF16`, `F32`, ...) or ggml's of its blocks (`Q4_K`), None
+    where there is none.
     """
     view = memoryview(data).cast("B")
     codec, chunks = _encode(view, dtype)
@@ -118,6 +125,8 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
         return frames.expand(view, raw_size)
     if codec in _SHAPES:
         return _join(view, raw_size, codec)
+    if codec == FIELDS:
+        return fields.decode(view, raw_size)
     if codec in DELTA_CODECS:
         if base is None:
             raise IntegrityError("an object is stored as a delta, and its base is not there")
@@ -151,6 +160,8 @@ def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]
         return ZSTD, (frames.shrink_general(view),)
     if codec == ENTROPY:
         return ENTROPY, (frames.shrink_entropy(view),)
+    if codec == FIELDS:
+        return FIELDS, fields.encode(view, fields.BY_DTYPE[dtype or ""])
     return codec, _split(view, codec)
 
 

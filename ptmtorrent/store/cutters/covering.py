@@ -8,6 +8,7 @@ them. Two neighbouring pieces therefore have 64 KiB together, and no header can 
 from collections.abc import Iterable, Iterator
 
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
+from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from ptmtorrent.store.cutters.keys import run_key, slice_key
 from ptmtorrent.store.cutters.port import NotMine, Piece
 
@@ -71,12 +72,13 @@ def _one(run: list[Piece], size: int) -> Piece:
 
 
 def _sliced(stretches: Iterable[Piece]) -> Iterator[Piece]:
-    """Cut long stretches at multiples of 16 MiB from their starts."""
+    """Cut long stretches at multiples of 16 MiB from their starts, or of the most whole blocks that 16 MiB have."""
     for stretch in stretches:
         if stretch.length <= MAX_OBJECT_BYTES:
             yield stretch
             continue
-        for number, at in enumerate(range(0, stretch.length, MAX_OBJECT_BYTES)):
-            length = min(MAX_OBJECT_BYTES, stretch.length - at)
+        step = MAX_OBJECT_BYTES - MAX_OBJECT_BYTES % BLOCK_BYTES.get(stretch.dtype or "", 1)
+        for number, at in enumerate(range(0, stretch.length, step)):
+            length = min(step, stretch.length - at)
             key = None if stretch.key is None else slice_key(stretch.key, number)
             yield Piece(stretch.offset + at, length, stretch.dtype, key)

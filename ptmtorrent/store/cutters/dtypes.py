@@ -1,4 +1,4 @@
-"""Bits of a number, by safetensors' names of dtypes."""
+"""Bits of a number, by safetensors' names of dtypes, and bytes of a block of several, by ggml's."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,5 +11,35 @@ BITS: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
         **dict.fromkeys(("U32", "I32", "F32"), 32),
         **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+    }
+)
+
+BLOCK_BYTES: Mapping[str, int] = MappingProxyType(
+    {
+        "Q4_0": 18,
+        "Q4_1": 20,
+        "Q5_0": 22,
+        "Q5_1": 24,
+        "Q8_0": 34,
+        "Q8_1": 36,
+        "Q2_K": 84,
+        "Q3_K": 110,
+        "Q4_K": 144,
+        "Q5_K": 176,
+        "Q6_K": 210,
+        "Q8_K": 292,
+        "IQ1_M": 56,
+        "IQ1_S": 50,
+        "IQ2_S": 82,
+        "IQ2_XS": 74,
+        "IQ2_XXS": 66,
+        "IQ3_S": 110,
+        "IQ3_XXS": 98,
+        "IQ4_NL": 18,
+        "IQ4_XS": 136,
+        "TQ1_0": 54,
+        "TQ2_0": 66,
+        "MXFP4": 17,
+        "NVFP4": 36,
     }
 )

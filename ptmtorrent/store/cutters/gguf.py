@@ -18,6 +18,7 @@ from types import MappingProxyType
 import msgspec
 
 from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover
+from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from ptmtorrent.store.cutters.keys import tensor_key
 from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
 from ptmtorrent.store.cutters.reading import Reader
@@ -43,48 +44,52 @@ _VALUE_BYTES: Mapping[int, int] = MappingProxyType(
 
 
 class _Layout(msgspec.Struct, frozen=True):
-    """Numbers of a block, its bytes, and safetensors' name for them; blocks of small codes count as bytes."""
+    """Numbers of a block, its bytes, and what they are called: by safetensors, or by ggml if it packs several."""
 
     numbers: int
     length: int
-    dtype: str = "U8"
+    dtype: str
+
+
+def _blocks(numbers: int, dtype: str) -> _Layout:
+    return _Layout(numbers, BLOCK_BYTES[dtype], dtype)
 
 
 _LAYOUTS: Mapping[int, _Layout] = MappingProxyType(
     {
         0: _Layout(1, 4, "F32"),
         1: _Layout(1, 2, "F16"),
-        2: _Layout(32, 18),  # Q4_0
-        3: _Layout(32, 20),  # Q4_1
-        6: _Layout(32, 22),  # Q5_0
-        7: _Layout(32, 24),  # Q5_1
-        8: _Layout(32, 34),  # Q8_0
-        9: _Layout(32, 36),  # Q8_1
-        10: _Layout(256, 84),  # Q2_K
-        11: _Layout(256, 110),  # Q3_K
-        12: _Layout(256, 144),  # Q4_K
-        13: _Layout(256, 176),  # Q5_K
-        14: _Layout(256, 210),  # Q6_K
-        15: _Layout(256, 292),  # Q8_K
-        16: _Layout(256, 66),  # IQ2_XXS
-        17: _Layout(256, 74),  # IQ2_XS
-        18: _Layout(256, 98),  # IQ3_XXS
-        19: _Layout(256, 50),  # IQ1_S
-        20: _Layout(32, 18),  # IQ4_NL
-        21: _Layout(256, 110),  # IQ3_S
-        22: _Layout(256, 82),  # IQ2_S
-        23: _Layout(256, 136),  # IQ4_XS
+        2: _blocks(32, "Q4_0"),
+        3: _blocks(32, "Q4_1"),
+        6: _blocks(32, "Q5_0"),
+        7: _blocks(32, "Q5_1"),
+        8: _blocks(32, "Q8_0"),
+        9: _blocks(32, "Q8_1"),
+        10: _blocks(256, "Q2_K"),
+        11: _blocks(256, "Q3_K"),
+        12: _blocks(256, "Q4_K"),
+        13: _blocks(256, "Q5_K"),
+        14: _blocks(256, "Q6_K"),
+        15: _blocks(256, "Q8_K"),
+        16: _blocks(256, "IQ2_XXS"),
+        17: _blocks(256, "IQ2_XS"),
+        18: _blocks(256, "IQ3_XXS"),
+        19: _blocks(256, "IQ1_S"),
+        20: _blocks(32, "IQ4_NL"),
+        21: _blocks(256, "IQ3_S"),
+        22: _blocks(256, "IQ2_S"),
+        23: _blocks(256, "IQ4_XS"),
         24: _Layout(1, 1, "I8"),
         25: _Layout(1, 2, "I16"),
         26: _Layout(1, 4, "I32"),
         27: _Layout(1, 8, "I64"),
         28: _Layout(1, 8, "F64"),
-        29: _Layout(256, 56),  # IQ1_M
+        29: _blocks(256, "IQ1_M"),
         30: _Layout(1, 2, "BF16"),
-        34: _Layout(256, 54),  # TQ1_0
-        35: _Layout(256, 66),  # TQ2_0
-        39: _Layout(32, 17),  # MXFP4
-        40: _Layout(64, 36),  # NVFP4
+        34: _blocks(256, "TQ1_0"),
+        35: _blocks(256, "TQ2_0"),
+        39: _blocks(32, "MXFP4"),
+        40: _blocks(64, "NVFP4"),
     }
 )
 

@@ -14,8 +14,8 @@ from ptmtorrent.store.durable import disk_errors, read_at
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Bytes `offset` to `offset + length` of a file.
 
-    `dtype` is safetensors' name of the numbers in them, if any. `key` names the same numbers in another version of the
-    package (see `keys`); None where the format has no names.
+    `dtype` is safetensors' name of the numbers in them, or ggml's of its blocks, if any. `key` names the same numbers
+    in another version of the package (see `keys`); None where the format has no names.
     """
 
     offset: int

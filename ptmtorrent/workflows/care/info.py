@@ -23,7 +23,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.store.uses import Uses
 from ptmtorrent.workflows.care.captured import read_captured
 
-CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent")
+CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
 """How docs/formats/codecs.md calls codecs, by their numbers."""
 
 DOCUMENTS = -2

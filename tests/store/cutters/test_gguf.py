@@ -4,7 +4,8 @@ import struct
 
 import pytest
 
-from tests.store.cutters.samples import contents, cut_bytes
+from ptmtorrent.store.cutters import cut
+from tests.store.cutters.samples import Sparse, contents, covers, cut_bytes
 from tests.store.cutters.writers import Tensors, gguf, model
 from tests.store.samples import random_bytes, safetensors
 
@@ -27,16 +28,41 @@ def test_tensors_are_pieces_with_their_dtypes(version: int, alignment: int) -> N
     assert model()["head"][2] in contents(data, found)
 
 
-BLOCKS = {2: (32, 18), 8: (32, 34), 10: (256, 84), 12: (256, 144), 14: (256, 210), 18: (256, 98), 39: (32, 17)}
+BLOCKS = {
+    2: (32, 18, "Q4_0"),
+    8: (32, 34, "Q8_0"),
+    10: (256, 84, "Q2_K"),
+    12: (256, 144, "Q4_K"),
+    14: (256, 210, "Q6_K"),
+    18: (256, 98, "IQ3_XXS"),
+    39: (32, 17, "MXFP4"),
+}
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
-def test_blocks_of_codes_are_pieces_of_bytes(kind: int) -> None:
-    numbers, length = BLOCKS[kind]
+def test_blocks_are_pieces_by_the_name_of_their_type(kind: int) -> None:
+    numbers, length, dtype = BLOCKS[kind]
     body = random_bytes(4000 * length)
     data = gguf({"w": ("U8", [4000, numbers], body), **WHOLE}, kinds={"w": kind})
     found = cut_bytes(data, "model.gguf")
-    assert ("U8", body) in zip([piece.dtype for piece in found.pieces], contents(data, found), strict=True)
+    assert (dtype, body) in zip([piece.dtype for piece in found.pieces], contents(data, found), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks", "lengths"),
+    [
+        (0, 4_400_000, [16_777_216, 822_784]),
+        (2, 1_000_000, [16_777_206, 1_222_794]),
+        (8, 500_000, [16_777_198, 222_802]),
+    ],
+)
+def test_a_long_tensor_is_sliced_between_blocks(kind: int, blocks: int, lengths: list[int]) -> None:
+    numbers, length, _ = BLOCKS.get(kind, (1, 4, "F32"))
+    head = gguf({"w": ("U8", [blocks * numbers], b"")}, kinds={"w": kind})
+    size = len(head) + blocks * length
+    found = cut(Sparse(size, head), "model.gguf")
+    assert [piece.length for piece in found.pieces[1:]] == lengths
+    assert covers(found.pieces, size)
 
 
 def test_quantisations_of_a_model_share_its_tokenizer() -> None:
