@@ -92,11 +92,13 @@ def _heavy(bench: Bench) -> None:
     for system in systems:
         bench.say(f"{case}: {system.name}")
         ingested = _once(bench, files, system)
+        # The base alone is taken off, whichever of the two was stored as a difference from the other.
         if ingested.told:
-            added = ingested.told["files"][tuned.name]["new_coded"]
+            stored = sum(file["new_coded"] for file in ingested.told["files"].values())
+            alone = bench.rows.find("formats", "bf16", "ours, unpadded", "ratio") or 1
         else:
-            alone = bench.rows.find("formats", "bf16", system.name, "ratio") or 1
-            added = ingested.stored - base.size / alone
+            stored, alone = ingested.stored, bench.rows.find("formats", "bf16", system.name, "ratio") or 1
+        added = stored - base.size / alone
         ratio = tuned.size / max(1, added)
         bench.rows.add(Row("heavy", case, system.name, "ratio", ratio, "x"))
 
