@@ -61,6 +61,13 @@ def test_every_layout_is_as_long_as_the_blocks_that_are_cut() -> None:
     }
 
 
+def test_the_layouts_that_are_written_are_those_of_the_format_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "formats" / "codecs.md").read_text()
+    for dtype, layout in fields.BY_DTYPE.items():
+        listed = ", ".join("h" if field == Field(2, 2) else str(field.width) for field in layout.fields)
+        assert f"| `{dtype}` | {listed} |" in page
+
+
 @pytest.mark.parametrize("dtype", BLOCK_BYTES)
 def test_every_block_that_is_cut_has_a_codec_of_its_own_or_plain_entropy_coding(dtype: str) -> None:
     expected = codecs.FIELDS if dtype in fields.BY_DTYPE else codecs.ENTROPY
