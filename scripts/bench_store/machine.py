@@ -2,9 +2,35 @@
 
 import os
 import platform
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+
+class Others:
+    """What other programs took of the processors since this was made."""
+
+    def __init__(self) -> None:
+        self._begun, self._busy, self._own = time.monotonic(), _busy_seconds(), _own_seconds()
+
+    def share(self) -> float:
+        """Return it, as a share of all cores from 0 to 1."""
+        taken = (_busy_seconds() - self._busy) - (_own_seconds() - self._own)
+        return max(0.0, taken / (time.monotonic() - self._begun) / (os.cpu_count() or 1))
+
+
+def _busy_seconds() -> float:
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _idle, _waiting, *rest = map(int, stat.read_text().split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def describe(folder: Path, libraries: Mapping[str, str], kernel: str) -> list[tuple[str, str]]:

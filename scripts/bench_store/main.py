@@ -42,11 +42,13 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
         bench.rows.missing += missing_peers(bench.peers)
         if "native" not in bench.kernels:
             bench.rows.missing.append("the native kernel: it is not built here")
+        others = machine.Others()
         try:
             _measure(bench, options.only)
         except Broken as broken:
             print(f"bench-store: {broken}", file=sys.stderr)
             return 1
+        about_machine.append(("other programs", f"took {others.share():.0%} of the cores meanwhile"))
         _report(bench, options, about_machine)
     return 0
 
