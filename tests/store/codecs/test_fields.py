@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
-from ptmtorrent.model.placement import DELTA_CODECS
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, encode_manifest
+from ptmtorrent.model.placement import Location, decode_placement, new_placement
 from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import fields, frames
 from ptmtorrent.store.codecs.fields import Field, Layout
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
+from tests.model.generated import manifest_of
 from tests.store.codecs.blocks import golden_blocks, quantised
-from tests.store.samples import random_bytes
+from tests.store.cutters.writers import gguf
+from tests.store.samples import add_bytes, random_bytes, reading, writing
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "codecs.json"
 TINY = Layout((Field(2, 2), Field(1)))
@@ -124,8 +128,23 @@ def test_the_chunks_of_a_payload_are_its_own() -> None:
     assert b"".join(encoded.chunks) == before
 
 
-def test_fields_are_no_delta() -> None:
-    assert codecs.FIELDS not in DELTA_CODECS | codecs.DELTA_CODECS
+def test_tensors_of_a_gguf_file_are_stored_by_their_fields_and_read_back(tmp_path: Path) -> None:
+    tensors = {name: ("U8", [6000, 32], quantised(name, 6000)) for name in ("Q4_0", "Q8_0")}
+    data = gguf(tensors, kinds={"Q4_0": 2, "Q8_0": 8})
+    with writing(tmp_path / "store") as store:
+        file = add_bytes(store, tmp_path, "model.gguf", data)
+    with reading(tmp_path / "store") as store:
+        found = [store.index.find(identifier) for identifier, _ in file.objects]
+        assert [one.entry.codec for one in found if one is not None].count(codecs.FIELDS) == 2
+        assert store.source(file).read(0, len(data)) == data
+
+
+def test_a_placement_takes_fields_for_a_plain_object() -> None:
+    manifest = manifest_of("hf:org/name", [("model.gguf", b"blocks")])
+    snapshot = encode_manifest(manifest)[1]
+    at = Location(pack=PackId("ab" * 32), pack_size=4 << 20, offset=100, length=5, codec=codecs.FIELDS)
+    placement = new_placement(snapshot, [at])
+    assert decode_placement(canonical.encode(placement), manifest, snapshot) == placement
 
 
 SMALL = quantised("Q4_0", 40) + b"end"
