@@ -6,4 +6,4 @@ It is what the sample is trusted by: it never expires, and the keys that signed 
 
 from ptmtorrent.model.ids import ContentRoot
 
-SAMPLE_CONTENT_ROOT = ContentRoot("6bc53f66b0a22af296786b8e2650ed6db59c6b39525e57a059a3ca28cbc95641")
+SAMPLE_CONTENT_ROOT = ContentRoot("c0dea0d3e6d556372ec0c1ccc5b23a2220eb0a0ffae9b8062df5c3495eb82d17")
