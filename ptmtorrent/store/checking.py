@@ -153,7 +153,7 @@ def differing_pieces(found: PackHashes, expected: PackHashes) -> list[Extent]:
 def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None]) -> PackHashes:
     """Hash as many bytes as there should be; what cannot be read, or is not there, counts as zeros."""
     hasher = PackHasher()
-    size = -(-expected.size // PIECE_BYTES) * PIECE_BYTES
+    size = max(1, -(-expected.size // PIECE_BYTES)) * PIECE_BYTES  # a file may be empty
     for at in range(0, size, READ_BYTES):
         wanted = min(READ_BYTES, size - at)
         data = b""

@@ -38,7 +38,6 @@ from ptmtorrent.store.bases import Bases
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
 from ptmtorrent.store.coding import Coder
 from ptmtorrent.store.cutters import ByteSource, Nearby
-from ptmtorrent.store.durable import sync_dir
 from ptmtorrent.store.files import Expected, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
@@ -125,7 +124,6 @@ class Store:
             stack.callback(pool.shutdown)
             parts = []
             if first:
-                sync_dir(root)
                 parts = healing.heal(root, index, pool)
             if not alone:
                 lock.share()
@@ -419,8 +417,8 @@ class Store:
 
     def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
-            fresh = self._writer.pending.lookalikes(keys) if self._writer is not None else []
-            return [*fresh[:most], *self.index.lookalikes(keys, most)]
+            fresh = self._writer.pending.lookalikes(keys, most) if self._writer is not None else []
+            return [*fresh, *self.index.lookalikes(keys, most)]
 
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
         """Store an object that is encoded already, unless it is here; the base of a delta must be here."""

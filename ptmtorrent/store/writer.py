@@ -9,7 +9,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.store import codecs
 from ptmtorrent.store.classes import ObjectKind, PackClass
-from ptmtorrent.store.durable import ensure_dir, name_file, sync_dir
+from ptmtorrent.store.durable import ensure_dir, name_file
 from ptmtorrent.store.healing import part_in
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.intake import Coded
@@ -73,6 +73,7 @@ class Writer:
     def seal(self, parts: Sequence[Part]) -> list[PackId]:
         """Seal parts: bytes, then hashes, then the name, then the index. A crash in between is healed at next open.
 
+        That the part's old name is gone need not be durable: a pack that still has it is no part.
         Everything else is committed first: no sealed delta may outlive its base.
         """
         self.commit()
@@ -83,7 +84,6 @@ class Writer:
             target = pack_in(self._root, hashes.pack)
             ensure_dir(target.parent, sure=True)
             name_file(part.path, target)
-            sync_dir(part.path.parent)
             self.parts.remove(part)
             with self._index.transaction():
                 self._index.seal_part(part.path.name, hashes.pack, hashes.size)

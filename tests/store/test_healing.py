@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, Store
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.store import writer as writer_module
+from ptmtorrent.store.index import Index
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     META,
@@ -156,9 +158,17 @@ def test_a_torn_part_takes_captures_of_lost_manifests_with_it(root: Path, tmp_pa
         assert [capture.package for capture in store.captures()] == ["hf:org/a"]
 
 
-@pytest.mark.parametrize("step", ["write_sidecar", "ensure_dir", "name_file", "sync_dir"])
+@pytest.mark.parametrize(
+    ("room", "step"),
+    [
+        (writer_module, "write_sidecar"),
+        (writer_module, "ensure_dir"),
+        (writer_module, "name_file"),
+        (Index, "seal_part"),
+    ],
+)
 def test_a_crash_while_sealing_is_healed(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: object, step: str
 ) -> None:
     def crash(*_: object, **__: object) -> None:
         raise Crash
@@ -167,7 +177,7 @@ def test_a_crash_while_sealing_is_healed(
     file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000, META)
     store.commit()
     with monkeypatch.context() as patch:
-        patch.setattr(writer_module, step, crash)
+        patch.setattr(room, step, crash)
         with pytest.raises(Crash):
             store.seal()
     store.close()
@@ -365,3 +375,46 @@ def test_an_index_with_any_byte_flipped_gives_our_errors_alone(tmp_path: Path) -
                         assert store.read(name_of(data_put)) == data_put
                 store.captures()
                 store.packs()
+
+
+def test_a_part_that_is_a_sealed_pack_too_loses_its_old_name(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000, META)
+        part = root / "open" / "meta-open.part"
+        (pack,) = store.seal()
+        os.link(store.pack_file(pack), part)
+    with writing(root) as store:
+        assert not part.exists()
+        assert name_of(store.pack_file(pack).read_bytes()) == pack
+        assert store.read(file.objects[0][0]) == b"a" * 5000
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with writing(root) as store:
+        file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000, META)
+        store.seal()
+
+    def refuse(self: Path) -> Iterator[Path]:
+        if self.name == "packs":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return iterdir(self)
+
+    iterdir = Path.iterdir
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(StoreError, match="packs"):
+            Store.open(root, write=True)
+    with reading(root) as store:
+        assert store.known_file(sha256_oid(b"a" * 5000)) == file
+
+
+def test_an_index_that_was_never_finished_is_made_again(root: Path) -> None:
+    with writing(root) as store:
+        store.put(b"one" * 100, pack_class=META)
+    (root / "index.sqlite").write_bytes(b"")
+    with pytest.raises(StoreError, match="never finished"):
+        Store.open(root)
+    with writing(root) as store:
+        assert store.read(name_of(b"one" * 100)) == b"one" * 100
