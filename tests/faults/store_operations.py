@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
+from typing import Literal
 
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
@@ -20,7 +21,9 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store.durable import disk_errors, files_in
 from ptmtorrent.store.marks import read_marks
+from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.store import Store
+from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.care import repairing as mending
 from ptmtorrent.workflows.care.checking import check_store
 from ptmtorrent.workflows.care.collecting import collect
@@ -40,7 +43,7 @@ SHM = "index.sqlite-shm"
 
 @dataclass(frozen=True)
 class Operation:
-    """All steps of the world are committed before, unless it `ingests`; `promised` says which promise does not hold.
+    """All steps of the world are `committed` before, or those it reports; `promised` says which promise does not hold.
 
     `forgets` are steps whose file may be unknown afterwards: no manifest tells of it, or it is damaged. A store that is
     `damaged` need not be whole before the operation has reported.
@@ -50,7 +53,7 @@ class Operation:
     prepare: Prepare
     act: Act
     promised: Promised | None = None
-    ingests: bool = False
+    committed: Literal["all", "reported", "none"] = "all"
     reads_only: bool = False
     forgets: tuple[int, ...] = ()
     damaged: bool = False
@@ -69,6 +72,12 @@ def seal(home: Home, world: World, report: Report) -> None:  # noqa: ARG001  # o
     """Seal the open parts."""
     with Store.open(home.store, write=True) as store:
         store.seal()
+        report(0)
+
+
+def init(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Make an empty store."""
+    with Store.open(home.store, write=True):
         report(0)
 
 
@@ -192,12 +201,16 @@ def _from_elsewhere(home: Home, world: World) -> None:
             shutil.copy(path, home.root / ELSEWHERE / path.name)
 
 
+def _made_is_there(home: Home, reported: Sequence[int]) -> list[str]:
+    return ["lost: the store"] if reported and not (home.store / VERSION_NAME).is_file() else []
+
+
 def _sealed_is_sealed(home: Home, reported: Sequence[int]) -> list[str]:
     return sealed_only(home) if reported else []
 
 
 def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
-    """A dead pack is marked, and later gone for good: the file, its hashes and its row."""
+    """A dead pack is marked, and later gone for good."""
     dead = [path for path in (home.store / "packs").glob("*/*.pack") if b"weights-cold" in path.read_bytes()[:200]]
     if 1 in reported and dead:
         return ["lost: a pack that was let go is back"]
@@ -210,15 +223,19 @@ def _adopted_is_here(home: Home, reported: Sequence[int]) -> list[str]:
     problems = [
         f"bad: {path.name}" for path in home.store.glob("packs/*/*.pack") if name_of(path.read_bytes()) != path.stem
     ]
+    if not reported:
+        return problems
     with Store.open(home.store) as store:
-        missing = {path.stem for path in (home.root / ELSEWHERE).glob("*.pack")} - set(store.packs())
-    return [*problems, *(f"lost: the adopted pack {name}" for name in missing if reported)]
+        here = {pack for pack in store.packs() if pack_in(store.root, pack).is_file()}
+        missing = {path.stem for path in (home.root / ELSEWHERE).glob("*.pack")} - here
+    return [*problems, *(f"lost: the adopted pack {name}" for name in missing)]
 
 
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("ingest", _nothing, ingest, ingests=True),
+        Operation("init", _nothing, init, _made_is_there, committed="none"),
+        Operation("ingest", _nothing, ingest, committed="reported"),
         Operation("seal", _ingested, seal, _sealed_is_sealed),
         Operation("heal", _crashed, heal),
         Operation("check", _sealed, check, reads_only=True),
@@ -249,10 +266,15 @@ class Stage:
         self.print = fingerprint(self._start)
 
     def fresh(self, name: str, under: Path | None = None) -> Home:
-        """Return a home as the operation finds it."""
+        """Return a home as the operation finds it; what was there is removed."""
         home = Home((under or self.folder) / name)
+        self.remove(home)
         shutil.copytree(self._start.root, home.root)
         return home
+
+    def remove(self, home: Home) -> None:
+        """Remove a home that is no longer needed."""
+        shutil.rmtree(home.root, ignore_errors=True)
 
     def act(self, home: Home, report: Report) -> None:
         """Do it."""
@@ -271,22 +293,22 @@ class Stage:
     def _problems(self, home: Home, reported: Sequence[int], *, beside: bool) -> list[str]:
         if self.operation.reads_only and fingerprint(home) != self.print:
             return ["bad: a reader changed the store"]
-        problems = []
+        steps = range(len(self.world.steps))
+        problems = list(self.operation.promised(home, reported)) if self.operation.promised is not None else []
         if reported or not self.operation.damaged:
-            problems = self._kept(home, reported)
+            problems += self._kept(home, reported if self.operation.committed == "reported" else steps)
         self.act(home, lambda _: None)
         if not beside and contents(home, [self.world]) != self.expected:
             problems.append("bad: running again ends elsewhere")
-        everything = range(len(self.world.steps))
-        return problems + self._kept(home, everything)
+        return problems + self._kept(home, steps)
 
-    def _kept(self, home: Home, reported: Sequence[int]) -> list[str]:
+    def _kept(self, home: Home, steps: Sequence[int]) -> list[str]:
+        """Open the store for writing, which heals it, and say what is wrong with it."""
+        if self.operation.committed == "none":
+            steps = ()
         with Store.open(home.store, write=True) as store:
-            committed = reported if self.operation.ingests else range(len(self.world.steps))
-            kept = [number for number in committed if number not in self.operation.forgets]
+            kept = [number for number in steps if number not in self.operation.forgets]
             problems = self.world.check_kept(store, kept)
-        if self.operation.promised is not None:
-            problems += self.operation.promised(home, reported)
         return problems + check_clean(home)
 
 

@@ -46,7 +46,7 @@ def double_cuts(stage: Stage, shim: Shim, points: int | None, without: str | Non
                 lambda report: stage.act(home, report),  # noqa: B023
                 shim,
                 Sites(without),
-                lambda pid: traced(pid, call, inject),  # noqa: B023
+                partial(traced, call=call, inject=inject),
             )
             one = recording.run(lambda report: stage.act(home, report), shim, Sites(without))  # noqa: B023
             reported = tuple(begun.reported)
@@ -67,7 +67,7 @@ def ext4_cuts(stage: Stage, disk: Disk, points: int | None, without: str | None 
     for call, total in calls_of(stage, KILLED_AT).items():
         for number in spread(total, points):
             inject = f"signal=KILL:when={number}"
-            trial = _ext4(stage, disk, without, f"{call}:{inject}", lambda pid: traced(pid, call, inject))  # noqa: B023
+            trial = _ext4(stage, disk, without, f"{call}:{inject}", tracer=partial(traced, call=call, inject=inject))
             if trial is not None:
                 yield trial
 
@@ -101,6 +101,7 @@ def writers_cuts(stages: tuple[Stage, Stage], disk: Disk, times: int, source: Ra
 
 def _strict(stage: Stage, recording: Recording, moment: Moment, injection: str, one: Child) -> Trial:
     target = stage.folder / "crashed"
+    shutil.rmtree(target, ignore_errors=True)
     recording.rebuild(moment, target)
     problems = list(stage.problems(Home(target), moment.reported))
     shutil.rmtree(target)
@@ -109,13 +110,8 @@ def _strict(stage: Stage, recording: Recording, moment: Moment, injection: str, 
     return Trial(stage.operation.name, "strict", injection, tuple(problems))
 
 
-def _ext4(
-    stage: Stage,
-    disk: Disk,
-    without: str | None,
-    injection: str,
-    tracer: Tracer = untraced,
-    held: int | None = None,
+def _ext4(  # a cut, and where
+    stage: Stage, disk: Disk, without: str | None, injection: str, *, tracer: Tracer = untraced, held: int | None = None
 ) -> Trial | None:
     """Cut once; None when the operation had ended before."""
     disk.renew()

@@ -43,7 +43,9 @@ class Recording:
         A second run goes on where the first ended; nothing becomes durable in between.
         """
         lines = len(self._events)
-        self.folder.mkdir(exist_ok=True)
+        if not lines:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
 
         def recorded(report: Report) -> None:
             shim.record(self.folder, lines)

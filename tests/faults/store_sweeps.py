@@ -7,6 +7,7 @@ keeps what it is given; power cuts have modules of their own.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from signal import SIGKILL
 
 from ptmtorrent.errors import NoSpace, StoreError
@@ -16,9 +17,9 @@ from tests.faults.store_operations import Stage
 from tests.faults.store_shim import Shim
 
 KILLED_AT = (
-    "write,writev,pwrite64,fsync,fdatasync,rename,renameat,renameat2,openat,unlink,unlinkat,ftruncate,truncate,mkdir,"
-    "mkdirat,link,linkat,copy_file_range"
-).split(",")
+    *("write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "openat", "unlink"),
+    *("unlinkat", "ftruncate", "truncate", "mkdir", "mkdirat", "link", "linkat", "copy_file_range"),
+)
 FAILING = ("write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "openat", "ftruncate", "mkdir", "unlink")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT")
 EVER = {True: "for ever", False: "once"}
@@ -58,7 +59,7 @@ def kills(stage: Stage, points: int | None) -> Iterator[Trial]:
     for call, total in calls_of(stage, KILLED_AT).items():
         for number in spread(total, points) if points else range(1, total + MOST_BEYOND):
             inject = f"signal=KILL:when={number}"
-            one, home = disturb(stage, lambda pid: traced(pid, call, inject))  # noqa: B023
+            one, home = disturb(stage, partial(traced, call=call, inject=inject))
             if one.code == 0 and number > total:
                 shutil.rmtree(home.root)
                 break
@@ -74,7 +75,7 @@ def errors(stage: Stage, points: int | None) -> Iterator[Trial]:
             for call, total in totals.items():
                 for number in spread(total, points):
                     inject = f"error={name}:when={number}{'+' if ever else ''}"
-                    one, home = disturb(stage, lambda pid: traced(pid, call, inject))  # noqa: B023
+                    one, home = disturb(stage, partial(traced, call=call, inject=inject))
                     problems = judge(stage, home, one, _judge_error(one, call, name))
                     yield Trial(stage.operation.name, f"{name} {EVER[ever]}", f"{call}:{inject}", problems)
 

@@ -11,6 +11,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
 from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.workflows.care.checking import check_store
@@ -139,7 +140,8 @@ def sealed_only(home: Home) -> list[str]:
     with Store.open(home.store) as store:
         loose = [f"lost: {part} is said to be sealed" for part in store.index.parts() if store.index.entries(part)]
         bare = [f"lost: the hashes of {pack}" for pack in store.packs() if read_sidecar(store.root, pack) is None]
-    return [*loose, *bare]
+        gone = [f"lost: the pack {pack}" for pack in store.packs() if not pack_in(store.root, pack).is_file()]
+    return [*loose, *bare, *gone]
 
 
 def check_clean(home: Home) -> list[str]:
