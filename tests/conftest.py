@@ -11,7 +11,10 @@ from ptmtorrent.paths import Home
 settings.register_profile("unhurried", parent=settings(), deadline=None)
 settings.load_profile("unhurried")
 
-FOREIGN = ("PTMTORRENT_HOME", "PTMTORRENT_FORMAT", "PTMTORRENT_CHANNEL", "PTMTORRENT_TRANSPORT", "PTMTORRENT_JOBS")
+FOREIGN = (
+    *("PTMTORRENT_HOME", "PTMTORRENT_FORMAT", "PTMTORRENT_CHANNEL", "PTMTORRENT_TRANSPORT", "PTMTORRENT_JOBS"),
+    "PTMTORRENT_MAX_MEMORY",
+)
 SECRETS = ("PTMTORRENT_KEY_PASSPHRASE", "HF_TOKEN", "HF_HOME", "HF_ENDPOINT", "HF_HUB_CACHE", "HF_HUB_OFFLINE")
 
 

@@ -7,7 +7,7 @@ an object in a meta pack too, so that packs alone are enough to rebuild everythi
 from typing import ClassVar, Literal
 
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import PackageName, SnapshotId
+from ptmtorrent.model.ids import PackageName, SnapshotId, is_hex64
 
 Rights = Literal["open", "restricted", "gated"]
 """May the bytes be passed on? Packs and volumes of different rights never mix."""
@@ -30,3 +30,8 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     library: str | None = None
     tags: tuple[str, ...] = ()
     modified: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a snapshot that is no hash: the decoder of documents calls that a capture of another shape."""
+        if not is_hex64(self.snapshot):
+            raise ValueError("`snapshot` is not 64 lowercase hex digits")

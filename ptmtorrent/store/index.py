@@ -14,8 +14,9 @@ from urllib.parse import quote
 import msgspec
 
 from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
+from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
-from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
+from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
 from ptmtorrent.store.classes import OBJECT_KINDS, RIGHTS
 from ptmtorrent.store.files import StoredFile
 from ptmtorrent.store.records import Entry
@@ -43,6 +44,11 @@ PRAGMA user_version = 2;
 _VERSION = 2
 _READABLE = {1, 2}
 """Version 1 had no sketches; a writer adds them."""
+
+_OF_ONE_KEY = (
+    "SELECT * FROM (SELECT object FROM sketches WHERE key = ?"
+    " AND EXISTS (SELECT 1 FROM objects WHERE id = sketches.object) LIMIT 16)"
+)
 
 _BUSY_SECONDS = 10.0
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
@@ -186,13 +192,15 @@ class Index:
 
     def drop_orphans(self) -> set[ObjectId]:
         """Forget deltas whose base is not here, for nobody could read them; return them."""
-        rows = self._run(
+        dropped: set[ObjectId] = set()
+        while rows := self._run(
             "SELECT id FROM objects o WHERE base IS NOT NULL"
             " AND NOT EXISTS (SELECT 1 FROM objects b WHERE b.id = o.base)"
-        )
-        for (identifier,) in rows:
-            self._write("DELETE FROM objects WHERE id = ?", identifier)
-        return {ObjectId(identifier.hex()) for (identifier,) in rows}
+        ):
+            for (identifier,) in rows:
+                self._write("DELETE FROM objects WHERE id = ?", identifier)
+            dropped.update(ObjectId(identifier.hex()) for (identifier,) in rows)
+        return dropped
 
     def clear(self) -> None:
         """Forget everything but sketches, which no pack could bring back."""
@@ -241,21 +249,27 @@ class Index:
         )
         return file, max((place.rights for place in places), key=RIGHTS.index, default=RIGHTS[0])
 
-    def add_sketch(self, identifier: ObjectId, keys: Iterable[int]) -> None:
-        """Remember what an object looks like."""
-        for key in keys:
+    def add_sketches(self, key: int, identifiers: Iterable[ObjectId]) -> None:
+        """Remember which objects have `key` in their sketches."""
+        for identifier in identifiers:
             self._write("INSERT OR IGNORE INTO sketches (key, object) VALUES (?, ?)", key, bytes.fromhex(identifier))
 
     def lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
-        """Return the objects that share one of the few `keys`, those that share more first."""
-        marks = ", ".join("?" * len(keys))
+        """Return up to `most` objects here that share one of the few `keys`, those that share more first.
+
+        Of each key a few objects are looked at: somebody may have made millions that look alike.
+        """
         rows = self._run(
-            f"SELECT object FROM sketches WHERE key IN ({marks})"  # noqa: S608  # question marks alone
+            f"SELECT object FROM ({' UNION ALL '.join([_OF_ONE_KEY] * len(keys))})"  # noqa: S608  # constants alone
             " GROUP BY object ORDER BY count(*) DESC, object LIMIT ?",
             *keys,
             most,
         )
         return [ObjectId(identifier.hex()) for (identifier,) in rows]
+
+    def forget_sketches(self) -> None:
+        """Forget what objects that are not here look like."""
+        self._write("DELETE FROM sketches WHERE object NOT IN (SELECT id FROM objects)")
 
     def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
         """Remember a capture; `data` are the bytes of its object."""
@@ -276,6 +290,16 @@ class Index:
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
+
+    def damaged_captures(self) -> list[ObjectId]:
+        """Return the captures of which the index says something else than was captured."""
+        with index_errors(self._path):
+            # As bytes, whatever type a damaged row says it is.
+            columns = ", ".join(
+                f"CAST({name} AS BLOB)" for name in ("object", "data", "snapshot", "package", "captured")
+            )
+            rows = self._connection.execute(f"SELECT {columns} FROM captures")  # noqa: S608  # the names are these five
+            return [ObjectId(found.hex()) for found, data, *said in rows if not _is_so(found, data, said)]
 
     def forget_users_of(self, lost: set[ObjectId]) -> None:
         """Forget files and captures that need one of the objects `lost`."""
@@ -312,13 +336,13 @@ def open_index(path: Path, *, write: bool) -> Index:
         UnsupportedFormat: made by a newer version.
     """
     with index_errors(path):
-        connection = _connect_to_write(path) if write else _connect_to_read(path)
+        connection = _connect_to_write(path) if write else connect_to_read(path)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.close()
         raise StoreError(
             f"the index `{path}` is empty: it was never finished",
-            hint="the next command that writes makes it again from the packs",
+            hint="make it again from the packs: ptmtorrent store repair --index",
         )
     if version not in _READABLE:
         connection.close()
@@ -336,30 +360,37 @@ def index_errors(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
         code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL:
+        if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
             raise NoSpace(
                 f"the disk is full: the index `{path}` could not be written",
                 hint="free some space and run the same command again",
             ) from error
-        hint = None
-        if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or not isinstance(error, sqlite3.Error):
-            hint = f"move `{path}` away; the next command that writes makes it again from the packs"
+        damaged = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or not isinstance(error, sqlite3.Error)
+        hint = "make it again from the packs: ptmtorrent store repair --index" if damaged or _is_missing(path) else None
         raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
 
 
 def _connect_to_write(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SKETCHES} COMMIT;")
-    elif connection.execute("PRAGMA user_version").fetchone() == (1,):
-        connection.executescript(f"BEGIN IMMEDIATE; {_SKETCHES} COMMIT;")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SKETCHES} COMMIT;")
+        elif connection.execute("PRAGMA user_version").fetchone() == (1,):
+            connection.executescript(f"BEGIN IMMEDIATE; {_SKETCHES} COMMIT;")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open for reading alone, also where nothing may be written: then nobody writes the index either."""
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open for reading alone, also where nothing may be written: then nobody writes the index either.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
     place = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         return _try_to_read(place)
@@ -375,6 +406,18 @@ def _try_to_read(place: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _is_missing(path: Path) -> bool:
+    return path.parent.is_dir() and not path.exists()
+
+
+def _is_so(identifier: bytes, data: bytes, said: list[bytes]) -> bool:
+    """Tell whether `data` are the capture they are called, and snapshot, package and time are as it says."""
+    if object_id(data) != identifier.hex():
+        return False
+    capture = canonical.decode(data, Capture, name="a capture")
+    return said == [bytes.fromhex(capture.snapshot), capture.package.encode(), capture.captured.encode()]
 
 
 def _found(row: tuple[Any, ...]) -> Found:

@@ -2,35 +2,57 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.torrents import merkle_root
 from ptmtorrent.store.checking import Expectation, read_footer
 from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.index import connect_to_read, index_errors, open_index
 from ptmtorrent.store.packs import open_pack
 from ptmtorrent.store.records import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 
 MOST_PROBLEMS = 20
 
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
+_PRIMARY = 0xFF
+"""SQLite's codes say more in their upper bits."""
+
 
 def check_index(path: Path) -> list[str]:
-    """Return what SQLite finds wrong with the index at `path`, nothing when it is whole."""
+    """Return what is wrong with the index at `path`, by SQLite and by the captures in it; nothing when it is whole.
+
+    Raises:
+        StoreError: it cannot be read, and may be whole.
+        UnsupportedFormat: made by a newer version.
+    """
     if not path.is_file():
         return ["it is missing"]
-    try:
-        connection = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    with index_errors(path):
         try:
-            rows = connection.execute(f"PRAGMA quick_check({MOST_PROBLEMS})").fetchall()
-            if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                rows = [("it is empty: it was never finished",)]
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return [str(error)]
+            problems = _ask_sqlite(path)
+        except sqlite3.Error as error:
+            if (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY not in _DAMAGED:
+                raise
+            return [str(error)]
+    if problems:
+        return problems
+    index = open_index(path, write=False)
+    try:
+        captures = index.damaged_captures()
+    finally:
+        index.close()
+    return [f"it is wrong about the capture `{identifier}`" for identifier in captures[:MOST_PROBLEMS]]
+
+
+def _ask_sqlite(path: Path) -> list[str]:
+    with closing(connect_to_read(path)) as connection:
+        rows = connection.execute(f"PRAGMA quick_check({MOST_PROBLEMS})").fetchall()
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return ["it is empty: it was never finished"]
     return [str(row[0]) for row in rows if row[0] != "ok"]
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_index_says_what_to_do(root: Path) -> None:
     (root / "index.sqlite").write_bytes(b"not a database at all" * 500)
     with pytest.raises(StoreError, match="not a database") as caught:
         Store.open(root, write=True)
-    assert "move" in str(caught.value.hint)
+    assert "ptmtorrent store repair --index" in str(caught.value.hint)
 
 
 def test_what_was_committed_survives_a_kill(root: Path) -> None:

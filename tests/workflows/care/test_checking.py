@@ -1,17 +1,24 @@
 """What a check finds, what it names, and what it says it did not read."""
 
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from ptmtorrent.errors import Interrupted, NotFound
+from ptmtorrent.errors import Interrupted, NoSpace, NotFound, StoreError
 from ptmtorrent.model.records import Note
 from ptmtorrent.paths import Home
 from ptmtorrent.store.sidecars import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.checking import check_store
 from ptmtorrent.workflows.care.looking import Level
+from ptmtorrent.workflows.care.repairing import repair
 from tests.channels import Heard, Made
 from tests.workflows.captured import capture, capture_three
 from tests.workflows.care.stores import check, find, flip, largest_object, pack_file, packs_of
@@ -156,3 +163,63 @@ def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:
 def test_a_home_without_a_store_has_nothing_to_check(home: Home) -> None:
     with pytest.raises(NotFound, match="there is no store"):
         check_store(home, "quick", emit=Heard(), stop=Event())
+
+
+@pytest.mark.parametrize("column", ["data", "snapshot", "package", "captured"])
+def test_a_capture_that_the_index_says_wrongly_is_damage_and_made_again(made: Made, column: str) -> None:
+    index = made.home.store / "index.sqlite"
+    with closing(sqlite3.connect(index)) as connection, connection:
+        kind = "TEXT" if column in {"package", "captured"} else "BLOB"
+        connection.execute(
+            f"UPDATE captures SET {column} = CAST(substr(hex({column}), 3) AS {kind})"  # noqa: S608  # the four above
+            " WHERE row = (SELECT min(row) FROM captures)"
+        )
+    checked, heard = check(made.home)
+    assert [finding.what for finding in checked.findings] == ["index"]
+    assert "wrong about the capture" in heard.results["index"].reason
+    repair(made.home, None, emit=Heard(), stop=Event())
+    assert check(made.home)[0].summary.failed == 0
+
+
+def test_an_index_that_cannot_be_opened_is_not_called_damaged(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk SQLite can make no room for its shared memory; the index is whole, and stays where it is."""
+
+    def refuse(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError(f"unable to open `{path.name}`")
+        error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr("ptmtorrent.store.outlines.connect_to_read", refuse)
+    with pytest.raises(StoreError, match="could not be used"):
+        check(made.home)
+    with pytest.raises(StoreError, match="could not be used"):
+        repair(made.home, None, emit=Heard(), stop=Event())
+    assert not (made.home.store / "damaged").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem of 64 MB in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("mounting needs root, and leave to do it")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_leaves_a_whole_index_where_it_is(made: Made, small_disk: Path) -> None:
+    home = Home(small_disk / "home")
+    shutil.copytree(made.home.root, home.root)
+    for name in ("index.sqlite-shm", "index.sqlite-wal"):
+        (home.store / name).unlink(missing_ok=True)
+    with suppress(OSError), (small_disk / "filling").open("wb") as file:
+        while True:
+            file.write(bytes(1 << 12))
+            file.flush()
+    assert check(home, "normal")[0].summary.failed == 0
+    with pytest.raises(NoSpace):
+        repair(home, None, emit=Heard(), stop=Event())
+    assert not (home.store / "damaged").exists()
