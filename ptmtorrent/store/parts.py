@@ -73,19 +73,30 @@ class Part:
         """Make what was written durable.
 
         Raises:
-            StoreError: nothing is known about the bytes then; the part must be reopened, not synced again.
+            NoSpace, StoreError: nothing is known about the bytes then, not even whether a second sync would tell; the
+                part is closed, and must be rechecked before it is continued.
         """
         if not self._unsynced:
             return
-        with disk_errors(self.path):
-            os.fsync(self._descriptor)
+        try:
+            with disk_errors(self.path):
+                os.fsync(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
         self._unsynced = False
 
     def finish(self, info: PackInfo) -> PackHashes:
-        """Write footer and padding, make the part durable, and return its hashes. It is still called a part."""
+        """Write footer and padding, make the part durable, and return its hashes. It is still called a part.
+
+        The padding is a hole where the filesystem has such: it is counted in the pack's size, and takes no room.
+        """
         ending = records.encode_footer(self.entries, info, self.size)
         padding = -(self.size + len(ending)) % PIECE_BYTES
-        self._write(ending, bytes(padding))
+        with disk_errors(self.path, len(ending)):
+            os.ftruncate(self._descriptor, self.size + len(ending) + padding)
+        self._write(ending)
+        self._hasher.update(bytes(padding))
         self.sync()
         self.close()
         return self._hasher.finish(self.pack_class.rights)

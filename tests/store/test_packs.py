@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from contextlib import suppress
@@ -175,3 +176,12 @@ def test_damage_before_what_looks_like_records_costs_no_more_reads_than_bytes(
     with open_pack(path) as reader:
         assert list(reader.scan()) == []
     assert sum(length for length in asked if length > records.MAX_RECORD_BYTES) < 3 * path.stat().st_size
+
+
+def test_padding_takes_no_room_on_the_disk(tmp_path: Path) -> None:
+    path, _ = write_pack(tmp_path)
+    status = path.stat()
+    if os.statvfs(tmp_path).f_bsize > 1 << 16:
+        pytest.skip("the filesystem counts in blocks too large to tell")
+    assert status.st_size == 4 << 20
+    assert status.st_blocks * 512 < 1 << 20
