@@ -22,8 +22,10 @@ _PRIMARY = 0xFF
 """SQLite's codes say more in their upper bits."""
 
 
-def check_index(path: Path) -> list[str]:
+def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     """Return what is wrong with the index at `path`, by SQLite and by the captures in it; nothing when it is whole.
+
+    Only when `thorough`, SQLite compares its tables with what it finds their rows by.
 
     Raises:
         StoreError: it cannot be read, and may be whole.
@@ -33,7 +35,7 @@ def check_index(path: Path) -> list[str]:
         return ["it is missing"]
     with index_errors(path):
         try:
-            problems = _ask_sqlite(path)
+            problems = _ask_sqlite(path, "integrity_check" if thorough else "quick_check")
         except sqlite3.Error as error:
             if (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY not in _DAMAGED:
                 raise
@@ -48,9 +50,9 @@ def check_index(path: Path) -> list[str]:
     return [f"it is wrong about the capture `{identifier}`" for identifier in captures[:MOST_PROBLEMS]]
 
 
-def _ask_sqlite(path: Path) -> list[str]:
+def _ask_sqlite(path: Path, check: str) -> list[str]:
     with closing(connect_to_read(path)) as connection:
-        rows = connection.execute(f"PRAGMA quick_check({MOST_PROBLEMS})").fetchall()
+        rows = connection.execute(f"PRAGMA {check}({MOST_PROBLEMS})").fetchall()
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             return ["it is empty: it was never finished"]
     return [str(row[0]) for row in rows if row[0] != "ok"]

@@ -64,7 +64,7 @@ def check_store(home: Home, level: Level, *, emit: Emit, stop: Event) -> Checked
     if not home.store.is_dir():
         raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
     run = _Run(home, level, emit, stop)
-    problems = check_index(home.store / INDEX)
+    problems = check_index(home.store / INDEX, thorough=level != "quick")
     if problems:
         return run.without_index(problems)
     with ExitStack() as held:

@@ -181,6 +181,22 @@ def test_a_capture_that_the_index_says_wrongly_is_damage_and_made_again(made: Ma
     assert check(made.home)[0].summary.failed == 0
 
 
+def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(made: Made) -> None:
+    """The row says another name than the tree it is found by: SQLite's quick check does not compare the two."""
+    index, pack = made.home.store / "index.sqlite", largest_object(made.home).pack
+    assert pack is not None
+    with closing(sqlite3.connect(index)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(index.read_bytes())
+    data[data.index(bytes.fromhex(pack)) + 9] ^= 1
+    index.write_bytes(data)
+    checked, _ = check(made.home)
+    assert [finding.what for finding in checked.findings] == ["index"]
+    repaired = repair(made.home, None, emit=Heard(), stop=Event())
+    assert repaired.again == ()
+    assert check(made.home, "data")[0].summary.failed == 0
+
+
 def test_an_index_that_cannot_be_opened_is_not_called_damaged(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk SQLite can make no room for its shared memory; the index is whole, and stays where it is."""
 
