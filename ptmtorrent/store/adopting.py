@@ -25,7 +25,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checked:
-    """Read all of the pack at `path`; `read` gives objects of the store.
+    """Read all of the pack at `path`; `read` gives objects of the store that may be bases.
 
     Raises:
         IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it does

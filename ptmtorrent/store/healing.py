@@ -20,6 +20,7 @@ from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.checking import local_bases
 from ptmtorrent.store.classes import PACK_CLASSES, PackClass
 from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors, files_in, sync_dir
 from ptmtorrent.store.files import file_in
@@ -52,7 +53,7 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
         known = index.packs()
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
         _make_durable(root, [pack.pack for pack in fresh])
-        parts = _index_all(index, fresh, lambda: _reopen_parts(root, index, pool))
+        parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool))
         if dropped:
             dropped |= index.drop_orphans()
         index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
@@ -65,7 +66,7 @@ def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
     with index.transaction():
         index.clear()
         scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
-        _index_all(index, scanned, lambda: parts)
+        _index_all(root, index, scanned, lambda: parts)
         _learn_all(root, index, scanned, parts)
 
 
@@ -89,7 +90,7 @@ class _Sealed(msgspec.Struct, frozen=True):
     entries: list[Entry]
 
 
-def _index_all(index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[Part]]) -> list[Part]:
+def _index_all(root: Path, index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[Part]]) -> list[Part]:
     """Index packs and parts: plain objects first, so that a delta is known only where its base is."""
     for pack in packs:
         plain = [entry for entry in pack.entries if entry.base is None]
@@ -98,9 +99,22 @@ def _index_all(index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[
     for part in opened:
         index.add_objects(index.row_of_part(part.path.name, part.pack_class.rights), part.entries)
     for pack in packs:
-        deltas = [entry for entry in pack.entries if entry.base is not None and index.find(entry.base) is not None]
-        index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), deltas)
+        index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), _deltas_of(root, index, pack))
     return opened
+
+
+def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
+    """Return the deltas of a pack whose base is here; of an adopted one those that are what they are called.
+
+    What it holds was checked when it was adopted, but for deltas whose base was not here then.
+    """
+    deltas = [entry for entry in pack.entries if entry.base is not None and index.find(entry.base) is not None]
+    known = read_sidecar(root, pack.pack)
+    if not deltas or known is None or known[1]:
+        return deltas
+    with open_pack(pack_in(root, pack.pack)) as reader:
+        bases = local_bases(reader, pack.entries, lambda base: _sealed_object(root, index, base))
+        return [entry for entry in deltas if entry.base and reader.holds(entry, bases(entry.base))]
 
 
 def _learn_all(root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part]) -> None:

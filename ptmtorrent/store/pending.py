@@ -5,6 +5,7 @@ write the rows, not as long as it takes to make them.
 """
 
 from collections.abc import Iterable
+from itertools import islice
 
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture
@@ -28,13 +29,13 @@ class Pending:
         self.objects: dict[ObjectId, Found] = {}
         self._files: dict[str, StoredFile] = {}
         self._captures: list[Kept] = []
-        self._sketches: list[tuple[ObjectId, tuple[int, ...]]] = []
+        self._sketches: dict[int, list[ObjectId]] = {}
 
     def add_object(self, found: Found, keys: tuple[int, ...]) -> None:
         """Take an object in, and the keys of its sketch."""
         self.objects[found.entry.id] = found
-        if keys:
-            self._sketches.append((found.entry.id, keys))
+        for key in keys:
+            self._sketches.setdefault(key, []).append(found.entry.id)
 
     def add_file(self, file: StoredFile) -> None:
         """Take a whole file in."""
@@ -51,10 +52,10 @@ class Pending:
         """Return the file of that name, if it is here."""
         return self._files.get(oid)
 
-    def lookalikes(self, keys: Iterable[int]) -> list[ObjectId]:
-        """Return the objects that share a key, newest first."""
-        wanted = set(keys)
-        return [identifier for identifier, found in reversed(self._sketches) if wanted.intersection(found)]
+    def lookalikes(self, keys: Iterable[int], most: int) -> list[ObjectId]:
+        """Return up to `most` objects that share a key, the newest of each key; however many there are, as fast."""
+        found = [identifier for key in keys for identifier in self._sketches.get(key, ())[: -most - 1 : -1]]
+        return list(islice(dict.fromkeys(found), most))
 
     def newest(self, captures: Iterable[bytes]) -> list[Capture]:
         """Return the newest capture of each package, of those in the index and of these; sorted by package."""
@@ -79,8 +80,8 @@ class Pending:
                 index.add_objects(index.row_of_part(part, rights[part]), entries)
             for file in {file.blake3: file for file in self._files.values()}.values():
                 index.add_file(file)
-            for identifier, keys in self._sketches:
-                index.add_sketch(identifier, keys)
+            for key, identifiers in self._sketches.items():
+                index.add_sketches(key, identifiers)
             for kept in self._captures:
                 index.add_capture(*kept)
         self.clear()

@@ -363,7 +363,7 @@ class Store:
                 does not hold; nothing was moved.
             UnsupportedFormat: it holds what this version cannot read; nothing was moved.
         """
-        checked = adopting.check(path, pack, self.read)
+        checked = adopting.check(path, pack, self._read_plain)
         with self._writing() as writer:
             writer.commit()
             adopting.adopt(self.root, self.index, path, checked)
@@ -404,6 +404,12 @@ class Store:
                 if again.entry.base != found.entry.base:
                     return self._read(identifier, depth)
                 found = again
+
+    def _read_plain(self, identifier: ObjectId) -> bytes:
+        """Return an object that is no delta, and may be the base of one."""
+        if self.base_of(identifier) is not None:
+            raise IntegrityError(f"the object `{identifier}` is stored as a delta, and is no base")
+        return self.read(identifier)
 
     def _path_of(self, found: Found) -> Path:
         if found.pack is not None:

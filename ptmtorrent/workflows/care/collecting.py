@@ -169,6 +169,7 @@ def _let_go(store: Store, root: Path, packs: set[PackId]) -> None:
         dropped = {identifier for pack in packs for identifier in store.index.drop(pack)}
         dropped |= store.index.drop_orphans()
         store.index.forget_users_of(dropped)
+        store.index.forget_sketches()
     here = packs_on_disk(root)
     for pack in sorted(packs):
         if pack in here:

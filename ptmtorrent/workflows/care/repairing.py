@@ -19,7 +19,7 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.store import healing
-from ptmtorrent.store.checking import Expectation, check_pack
+from ptmtorrent.store.checking import Expectation, check_pack, local_bases
 from ptmtorrent.store.durable import disk_errors, ensure_dir, sync_dir
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.outlines import check_index
@@ -186,11 +186,11 @@ class _Run:
             write_sidecar(self._root, hashes, own=kept is None or kept[1])
         with open_pack(pack_in(self._root, pack)) as reader:
             entries = reader.footer()
+            bases = local_bases(reader, entries, lambda item: read_or_none(store, item))
+            deltas = [entry for entry in entries if entry.base and reader.holds(entry, bases(entry.base))]
         with store.index.transaction():
             store.index.drop(pack)
-            plain = [entry for entry in entries if entry.base is None]
-            healing.add_pack(store.index, hashes, plain)
-            deltas = [entry for entry in entries if entry.base is not None and store.index.find(entry.base)]
+            healing.add_pack(store.index, hashes, [entry for entry in entries if entry.base is None])
             healing.add_pack(store.index, hashes, deltas)
         self._mended.append(pack)
         self._emit(Result(package=pack, status="ok", reason="what is kept of it was put right; it was whole"))
