@@ -87,10 +87,8 @@ def check(
         session.sink.rows("damage", [_row(finding) for finding in checked.findings])
     session.report(checked.summary)
     if checked.summary.failed:
-        raise IntegrityError(
-            f"{checked.summary.failed} things are damaged; they are named above",
-            hint="mend them: ptmtorrent store repair --from CHANNEL",
-        )
+        hint = "mend what is damaged: ptmtorrent store repair --from CHANNEL"
+        raise IntegrityError(f"{_things(checked.summary.failed)} damaged, as named above", hint=hint)
 
 
 @verbs.command("repair", epilog="Example: ptmtorrent store repair --from https://example.org/channel/")
@@ -126,7 +124,7 @@ def repair(
     session.report(repaired.summary)
     if repaired.summary.failed:
         hint = "name another channel with --from, or clone the packages again that are named above"
-        raise IntegrityError(f"{repaired.summary.failed} things could not be made what they were", hint=hint)
+        raise IntegrityError(f"{_things(repaired.summary.failed)} still damaged, as named above", hint=hint)
 
 
 @verbs.command("gc", epilog="Example: ptmtorrent store gc --grace 48")
@@ -165,17 +163,21 @@ def _measures(found: "StoreInfo") -> list[tuple[str, object]]:
     counts = ("packages", "snapshots", "files", "packs", "objects")
     sizes = ("raw", "unique", "stored", "unsealed", "heads", "frames")
     shares = {"plain": found.plain, "delta": found.deltas}
-    rest = {"documents": found.documents, "bases": found.bases, "dead": found.dead}
+    others = {"documents": found.documents, "bases": found.bases, "rest": found.rest}
     return [
         *((name, getattr(found, name)) for name in counts),
         *((f"{name}_bytes", Size(getattr(found, name))) for name in sizes),
         *((f"{name}_raw_bytes", Size(share.raw)) for name, share in shares.items()),
-        *((f"{name}_stored_bytes", Size(share.stored)) for name, share in {**shares, **rest}.items()),
+        *((f"{name}_stored_bytes", Size(share.stored)) for name, share in {**shares, **others}.items()),
         ("ratio", ratio(found.raw, found.stored)),
         ("ratio_dedupe", ratio(found.raw, found.unique)),
         ("ratio_codec", ratio(found.plain.raw, found.plain.stored)),
         ("ratio_delta", ratio(found.deltas.raw, found.deltas.stored)),
     ]
+
+
+def _things(number: int) -> str:
+    return "1 thing is" if number == 1 else f"{number:,} things are"
 
 
 def _row(finding: object) -> dict[str, object]:

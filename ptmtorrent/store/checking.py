@@ -18,13 +18,13 @@ import msgspec
 from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import records
 from ptmtorrent.store.hashing import PackHasher
 from ptmtorrent.store.packs import READ_BYTES, PackReader, open_pack
 from ptmtorrent.store.records import Entry
 
-SHA1_BYTES = 20
 MAX_INFO_BYTES = 1 << 20
 """No footer says more than this (1 MiB) about libraries and parameters."""
 
@@ -141,12 +141,12 @@ def record_start(entry: Entry) -> int:
     return entry.offset - len(records.encode_record(entry))
 
 
-def differing_pieces(found: PackHashes, expected: PackHashes) -> list[Extent]:
-    """Return the pieces of 4 MiB in which two packs of the same size differ."""
+def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
+    """Return the pieces of 4 MiB in which two packs of the same size differ, by the SHA-1 of each piece of both."""
     return [
         Extent(offset=at // SHA1_BYTES * PIECE_BYTES, length=PIECE_BYTES)
-        for at in range(0, len(expected.pieces_v1), SHA1_BYTES)
-        if found.pieces_v1[at : at + SHA1_BYTES] != expected.pieces_v1[at : at + SHA1_BYTES]
+        for at in range(0, len(expected), SHA1_BYTES)
+        if found[at : at + SHA1_BYTES] != expected[at : at + SHA1_BYTES]
     ]
 
 
@@ -244,7 +244,7 @@ def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBas
 
 def _differing(found: PackHashes, expected: Expectation) -> list[Damage]:
     """Name the pieces that differ, where hashes tell; else all of the pack."""
-    extents = [] if expected.hashes is None else differing_pieces(found, expected.hashes)
+    extents = [] if expected.hashes is None else differing_pieces(found.pieces_v1, expected.hashes.pieces_v1)
     extents = extents or [Extent(offset=0, length=expected.size)]
     return [Damage(what="bytes", extent=extent) for extent in extents]
 

@@ -5,12 +5,15 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from ptmtorrent.errors import PtmError
+from ptmtorrent.errors import NotFound, PtmError
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.paths import Home
 from ptmtorrent.store.index import Index
+from ptmtorrent.store.records import Entry
 from ptmtorrent.store.store import Store
+from ptmtorrent.store.uses import Uses
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,16 +34,38 @@ def read_captured(store: Store) -> Iterator[Captured]:
             yield Captured(capture=capture, error=error)
 
 
+def require_store(home: Home) -> None:
+    """Raises `NotFound` when `home` has no store."""
+    if not home.store.is_dir():
+        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+
+
+def all_entries(index: Index) -> Iterator[Entry]:
+    """Yield every object that the index has, pack by pack, then part by part."""
+    for container in (*index.packs(), *index.parts()):
+        yield from index.entries(container)
+
+
+def add_bases(index: Index, uses: Uses, owner: int) -> None:
+    """Say that `owner` uses what used deltas were taken against, and nobody else uses."""
+    fresh = True
+    while fresh:
+        fresh = False
+        for entry in all_entries(index):
+            if entry.base is not None and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
+                uses.add(owner, [entry.base])
+                fresh = True
+
+
 def with_deltas(index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
     """Return, for each of `lost` and every object that is a delta against one of them, which of `lost` it needs."""
     needs = {identifier: identifier for identifier in lost}
     known = 0
     while known != len(needs):
         known = len(needs)
-        for pack in (*index.packs(), *index.parts()):
-            for entry in index.entries(pack):
-                if entry.base is not None and entry.base in needs:
-                    needs.setdefault(entry.id, needs[entry.base])
+        for entry in all_entries(index):
+            if entry.base is not None and entry.base in needs:
+                needs.setdefault(entry.id, needs[entry.base])
     return needs
 
 

@@ -12,7 +12,7 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import Interrupted, NotFound, PtmError, StoreError
+from ptmtorrent.errors import Interrupted, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.paths import Home
@@ -24,7 +24,7 @@ from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.captured import packages_with, read_captured
+from ptmtorrent.workflows.care.captured import packages_with, read_captured, require_store
 from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_packs, look_at_part
 from ptmtorrent.workflows.care.released import read_released
 from ptmtorrent.workflows.metering import new_meter
@@ -61,8 +61,7 @@ def check_store(home: Home, level: Level, *, emit: Emit, stop: Event) -> Checked
         StoreError: it cannot be read at all.
         Interrupted: `stop` was set.
     """
-    if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    require_store(home)
     run = _Run(home, level, emit, stop)
     problems = check_index(home.store / INDEX, thorough=level != "quick")
     if problems:

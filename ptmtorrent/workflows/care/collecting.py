@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.errors import StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.moments import Clock, spell
@@ -24,11 +24,10 @@ from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.marks import read_marks, write_marks
 from ptmtorrent.store.packs import pack_in
-from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.uses import Uses
-from ptmtorrent.workflows.care.captured import read_captured
+from ptmtorrent.workflows.care.captured import add_bases, read_captured, require_store
 from ptmtorrent.workflows.care.released import read_released
 
 GRACE = timedelta(hours=24)
@@ -67,8 +66,7 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
         StoreError: a release or a manifest cannot be read, so that nobody can tell what is alive; nothing was changed.
     """
     began = time.monotonic()
-    if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    require_store(home)
     with Store.open(home.store, alone=True) as store, Uses() as uses:
         sizes = store.index.packs()
         spared = sizes.keys() & read_released(home.channel).sizes.keys()
@@ -117,19 +115,8 @@ def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
             )
         uses.add(_OURS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
         uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
-    uses.add(_OURS, (entry.base for entry in _entries(store.index, spared) if entry.base))
-    fresh = True
-    while fresh:
-        fresh = False
-        for entry in _entries(store.index, (*store.index.packs(), *store.index.parts())):
-            if entry.base and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
-                uses.add(_OURS, [entry.base])
-                fresh = True
-
-
-def _entries(index: Index, containers: Iterable[str]) -> Iterable[Entry]:
-    for container in containers:
-        yield from index.entries(container)
+    uses.add(_OURS, (entry.base for pack in spared for entry in store.index.entries(pack) if entry.base))
+    add_bases(store.index, uses, _OURS)
 
 
 def _find_dead(index: Index, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:

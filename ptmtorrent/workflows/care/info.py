@@ -5,12 +5,10 @@ of numbers that were counted: nothing is guessed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.errors import NotFound
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, object_id
 from ptmtorrent.paths import Home
@@ -21,7 +19,7 @@ from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.uses import Uses
-from ptmtorrent.workflows.care.captured import read_captured
+from ptmtorrent.workflows.care.captured import add_bases, all_entries, read_captured, require_store
 
 CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
 """How docs/formats/codecs.md calls codecs, by their numbers."""
@@ -51,7 +49,7 @@ class StoreInfo(msgspec.Struct, kw_only=True):
     """Counts and bytes. `raw` are the files of all newest captures, `unique` their objects, each once.
 
     `plain` and `deltas` are those objects as they are stored; `documents` manifests, captures and answers; `bases`
-    objects that only deltas need; `dead` those that no newest capture needs (placements of releases are among them);
+    objects that only deltas need; `rest` what no newest capture needs: older revisions, placements of releases;
     `heads` the records' own bytes and `frames` headers, footers, padding and what the index has elsewhere. All these
     add up to `stored`.
     """
@@ -69,7 +67,7 @@ class StoreInfo(msgspec.Struct, kw_only=True):
     deltas: CodecShare = msgspec.field(default_factory=CodecShare)
     documents: CodecShare = msgspec.field(default_factory=CodecShare)
     bases: CodecShare = msgspec.field(default_factory=CodecShare)
-    dead: CodecShare = msgspec.field(default_factory=CodecShare)
+    rest: CodecShare = msgspec.field(default_factory=CodecShare)
     codecs: dict[int, CodecShare] = msgspec.field(default_factory=dict)
     top: list[tuple[PackageName, int]] = msgspec.field(default_factory=list)
     unreadable: list[PackageName] = msgspec.field(default_factory=list)
@@ -77,7 +75,7 @@ class StoreInfo(msgspec.Struct, kw_only=True):
     @property
     def frames(self) -> int:
         """Headers, footers and padding."""
-        shares = (self.plain, self.deltas, self.documents, self.bases, self.dead)
+        shares = (self.plain, self.deltas, self.documents, self.bases, self.rest)
         return self.stored - self.heads - sum(share.stored for share in shares)
 
     @property
@@ -93,8 +91,7 @@ def read_info(home: Home, top: int) -> StoreInfo:
         NotFound: there is no store.
         StoreError: it cannot be read.
     """
-    if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    require_store(home)
     info = StoreInfo()
     with Store.open(home.store) as store, Uses() as uses:
         names = _count_captured(store, uses, info)
@@ -105,7 +102,7 @@ def read_info(home: Home, top: int) -> StoreInfo:
                 info.stored += size
             info.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
             info.stored += info.unsealed
-            _add_bases(index, uses)
+            add_bases(index, uses, BASES)
             alone = _count_objects(index, uses, info)
         finally:
             index.close()
@@ -141,31 +138,15 @@ def _count_captured(store: Store, uses: Uses, info: StoreInfo) -> list[PackageNa
     return names
 
 
-def _entries(index: Index) -> Iterator[Entry]:
-    for container in (*index.packs(), *index.parts()):
-        yield from index.entries(container)
-
-
-def _add_bases(index: Index, uses: Uses) -> None:
-    """What a used delta was taken against is used."""
-    fresh = True
-    while fresh:
-        fresh = False
-        for entry in _entries(index):
-            if entry.base is not None and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
-                uses.add(BASES, [entry.base])
-                fresh = True
-
-
 def _count_objects(index: Index, uses: Uses, info: StoreInfo) -> dict[int, int]:
     """Count every object once, by what it is; return the stored bytes that one package alone uses, by its number."""
     alone: dict[int, int] = defaultdict(int)
-    for entry in _entries(index):
+    for entry in all_entries(index):
         owner = uses.owner(entry.id)
         info.heads += entry.offset - record_start(entry)
         info.codecs.setdefault(entry.codec, CodecShare()).add(entry)
         if owner is None:
-            info.dead.add(entry)
+            info.rest.add(entry)
         elif owner in {DOCUMENTS, BASES}:
             (info.documents if owner == DOCUMENTS else info.bases).add(entry)
         else:

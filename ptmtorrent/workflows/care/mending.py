@@ -12,7 +12,8 @@ import msgspec
 from ptmtorrent.errors import NoSpace, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
-from ptmtorrent.store.checking import SHA1_BYTES, CheckedPack, Expectation
+from ptmtorrent.model.torrents import SHA1_BYTES
+from ptmtorrent.store.checking import CheckedPack, Expectation, differing_pieces
 from ptmtorrent.store.mending import Draft, free_patches, info_of, missing_extents, new_draft, possible_patches
 from ptmtorrent.store.packs import hash_pack, pack_in
 from ptmtorrent.store.records import PackInfo
@@ -134,11 +135,6 @@ def _ask(source: Source, patient: Patient, draft: Draft) -> None:
     pieces = kept.pieces_v1 if kept is not None else source.pieces(pack)
     wrong = [Extent(offset=0, length=size)]
     if pieces is not None and len(pieces) == size // PIECE_BYTES * SHA1_BYTES:
-        found = draft.hashes("open").pieces_v1
-        wrong = [
-            Extent(offset=at // SHA1_BYTES * PIECE_BYTES, length=PIECE_BYTES)
-            for at in range(0, len(pieces), SHA1_BYTES)
-            if pieces[at : at + SHA1_BYTES] != found[at : at + SHA1_BYTES]
-        ]
+        wrong = differing_pieces(draft.hashes("open").pieces_v1, pieces)
     for extent in wrong:
         draft.write(source.read(pack, extent))

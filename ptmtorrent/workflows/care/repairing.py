@@ -12,7 +12,6 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import NotFound
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
@@ -26,6 +25,7 @@ from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.care.captured import require_store
 from ptmtorrent.workflows.care.channel_links import mend_links, other_links
 from ptmtorrent.workflows.care.checking import INDEX, check_stop, read_or_none
 from ptmtorrent.workflows.care.looking import Glass, Level, Looked
@@ -72,8 +72,7 @@ def repair(  # noqa: PLR0913  # what, from whom, how closely, how far, and who w
         StoreError: the store cannot be written.
         Interrupted: `stop` was set.
     """
-    if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    require_store(home)
     return _Run(home, named, level, emit, stop).repair(rebuild=rebuild, dry_run=dry_run)
 
 
@@ -137,7 +136,7 @@ class _Run:
     def _plan(self, problems: list[str]) -> None:
         """Say what would be done, and what would have to be moved for it."""
         if problems:
-            self._emit(Result(package="index", status="notneeded", reason="it would be made again from the packs"))
+            self._emit(Result(package="index", status="ok", reason="it would be made again from the packs"))
             return
         packs = sizes = wanted = requests = disk = 0
         with Store.open(self._root) as store:
@@ -147,11 +146,20 @@ class _Run:
                 size = patient.expected.size
                 packs, sizes, wanted, requests = packs + 1, sizes + size, wanted + moved, requests + len(extents)
                 disk = max(disk, size)
-                reason = f"it is damaged: {moved:,} bytes of it would be asked for"
-                self._emit(Result(package=patient.expected.pack, status="notneeded", reason=reason, bytes=moved))
+                self._emit(self._expect(patient.expected.pack, moved))
         self._emit(
             PlanMade(packages=packs, files=packs, bytes=sizes, bytes_to_move=wanted, requests=requests, disk=disk)
         )
+
+    def _expect(self, pack: PackId, moved: int) -> Result:
+        """Say what would become of a damaged pack, `moved` bytes of which only others can have."""
+        if moved and not self._sources:
+            reason = f"it is damaged, and nobody was named who may have {moved:,} bytes of it: name one with --from"
+            return Result(package=pack, status="impossible", reason=reason)
+        asked = (
+            f"{moved:,} bytes of it would be asked for" if moved else "it would be put right from what is left of it"
+        )
+        return Result(package=pack, status="ok", reason=f"it is damaged; {asked}", bytes=moved)
 
     def _mend(self, patient: Patient) -> None:
         check_stop(self._stop)
@@ -225,9 +233,9 @@ class _Run:
         releases = self._released.releases.get(pack, [])
         if not (lost or releases or asked or pack in self._before.sizes) and not _is_aside(self._root, pack):
             return  # hashes of a pack that never came to be
-        reason = f"it could not be mended ({self._left[pack]}); what was whole in it lies in new packs"
+        reason = f"it could not be mended ({self._left[pack]})"
         if _is_aside(self._root, pack):
-            reason += f", its file in `{self._root / DAMAGED}`"
+            reason += f"; what was whole in it lies in new packs, its file in `{self._root / DAMAGED}`"
         if lost:
             named = ", ".join(f"`{item}`" for item in sorted(lost)[:_MOST_NAMED])
             reason += f"; {len(lost)} objects are lost: {named}"
@@ -251,7 +259,7 @@ class _Run:
 
     def _repaired(self, again: list[PackageName]) -> Repaired:
         summary = Summary(
-            packages=self._looked,
+            packages=max(self._looked, self._failed),
             files=self._looked,
             bytes=self._bytes,
             bytes_moved=sum(source.moved for source in self._sources),

@@ -163,7 +163,7 @@ def test_ratios_come_from_what_was_counted(family: Family) -> None:
     assert info.deltas.raw > 4 * info.deltas.stored
     assert info.plain.raw > info.plain.stored
     assert info.unique == info.plain.raw + info.deltas.raw
-    parts = (info.plain, info.deltas, info.documents, info.bases, info.dead)
+    parts = (info.plain, info.deltas, info.documents, info.bases, info.rest)
     assert info.stored == info.heads + info.frames + sum(share.stored for share in parts)
     assert [package for package, _ in info.top] == ["hf:a/base", "hf:b/tuned"]
 
@@ -172,4 +172,4 @@ def test_what_only_deltas_need_is_counted_apart(family: Family, tmp_path: Path) 
     forget_base(family, tmp_path)
     info = read_info(family.home, 10)
     assert info.bases.objects == len(set(family.deltas.values()))
-    assert info.dead.objects > 0
+    assert info.rest.objects > 0

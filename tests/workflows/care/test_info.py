@@ -48,7 +48,7 @@ def test_everything_stored_is_accounted_for(home: Home, tmp_path: Path) -> None:
     with writing(home) as store:
         store.seal()
     info = read_info(home, MOST)
-    parts = (info.plain, info.deltas, info.documents, info.bases, info.dead)
+    parts = (info.plain, info.deltas, info.documents, info.bases, info.rest)
     assert info.stored == sum(packs_of(home).values())
     assert info.stored == info.heads + info.frames + sum(share.stored for share in parts)
     assert info.frames > 0

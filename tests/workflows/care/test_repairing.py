@@ -312,9 +312,29 @@ def test_a_dry_run_says_what_it_would_ask_for_and_changes_nothing(made: Made, mi
     before = path.read_bytes()
     repaired, heard = mend(made, mirror, dry_run=True)
     assert heard.plan.bytes_to_move == place.entry.stored
-    assert heard.results[place.pack].status == "notneeded"
+    assert heard.results[place.pack].status == "ok"
     assert repaired.summary.bytes_moved == 0
     assert path.read_bytes() == before
+
+
+def test_a_dry_run_without_a_channel_says_that_one_has_to_be_named(made: Made) -> None:
+    place = find(made.home, an_object(made))
+    assert place.pack is not None
+    shutil.rmtree(made.home.channel)
+    flip(pack_file(made.home, place.pack), place.entry.offset)
+    _, heard = mend(made, dry_run=True)
+    assert heard.results[place.pack].status == "impossible"
+    assert "--from" in heard.results[place.pack].reason
+
+
+def test_of_a_missing_pack_nothing_is_said_to_be_kept(made: Made) -> None:
+    place = find(made.home, an_object(made))
+    assert place.pack is not None
+    shutil.rmtree(made.home.channel)
+    pack_file(made.home, place.pack).unlink()
+    _, heard = mend(made)
+    assert "could not be mended" in heard.results[place.pack].reason
+    assert "what was whole" not in heard.results[place.pack].reason
 
 
 def test_a_repair_does_not_run_beside_a_writer(made: Made) -> None:
