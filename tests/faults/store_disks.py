@@ -6,6 +6,7 @@ Nothing is left mounted, however the block ends: a loop device goes with its mou
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,13 +64,23 @@ def mounted(target: Path, *options: str) -> Iterator[None]:
     Raises:
         OSError: that is not possible here.
     """
-    done = subprocess.run(["mount", *options, str(target)], check=False, capture_output=True, text=True)
+    done = _undisturbed("mount", *options, str(target))
     if done.returncode:
         raise OSError(f"cannot mount: {done.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", str(target)], check=True, capture_output=True)
+        if _undisturbed("umount", str(target)).returncode:
+            _undisturbed("umount", "--lazy", str(target))
+
+
+def _undisturbed(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever signals come: half a mount would stay."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -78,6 +89,15 @@ def small_tmpfs(target: Path, size: int) -> Iterator[Path]:
     target.mkdir(exist_ok=True)
     with mounted(target, "-t", "tmpfs", "-o", f"size={size}", "none"):
         yield target
+
+
+def fill(place: Path, room: int) -> Path:
+    """Fill the filesystem of `place` but for `room` bytes, and return the file that does it."""
+    filler = place / "filler"
+    found = os.statvfs(place)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize - room))
+    return filler
 
 
 def can_mount(folder: Path) -> str | None:

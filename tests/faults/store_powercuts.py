@@ -6,7 +6,7 @@ unsynced is not durable because another one found it there.
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -57,14 +57,16 @@ def double_cuts(stage: Stage, shim: Shim, points: int | None, without: str | Non
             _remove(home.root, recording.folder)
 
 
-def ext4_cuts(stage: Stage, disk: Disk, points: int | None, without: str | None = None) -> Iterator[Trial]:
-    """Cut the power of a real filesystem at each call, and after each report."""
+def ext4_cuts(
+    stage: Stage, disk: Disk, points: int | None, without: str | None = None, calls: Sequence[str] = KILLED_AT
+) -> Iterator[Trial]:
+    """Cut the power of a real filesystem at each of `calls`, and after each report."""
     for held in range(len(stage.world.steps)):
         trial = _ext4(stage, disk, without, f"after report {held}", held=held)
         if trial is None:
             break
         yield trial
-    for call, total in calls_of(stage, KILLED_AT).items():
+    for call, total in calls_of(stage, calls).items():
         for number in spread(total, points):
             inject = f"signal=KILL:when={number}"
             trial = _ext4(stage, disk, without, f"{call}:{inject}", tracer=partial(traced, call=call, inject=inject))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 
 from tests.faults.store_children import Report, child
 from tests.faults.store_disks import Disk
@@ -13,7 +13,8 @@ from tests.faults.store_shim import Shim
 from tests.faults.store_sites import SQLITE, Sites
 from tests.faults.store_sweeps import Trial
 
-Cuts = Callable[[Stage], Iterator[Trial]]
+Cuts = Callable[..., Iterator[Trial]]
+SYNCING = ("fsync", "fdatasync")
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,20 @@ def table(stages: Sequence[Stage], shim: Shim, disk: Disk | None, points: int | 
         for site in sites_of(stage):
             seen.setdefault(site, []).append(stage)
     for site, places in seen.items():
-        kinds: list[Cuts] = [
-            lambda stage: strict_cuts(stage, shim, points, site),  # noqa: B023  # used before the next site
-            lambda stage: double_cuts(stage, shim, points, site),  # noqa: B023
-        ]
-        trial = _first_wrong(places, kinds)
-        ext4 = None if disk is None else _first_wrong(places, [lambda stage: ext4_cuts(stage, disk, points, site)])  # noqa: B023
+        kinds = (partial(strict_cuts, shim=shim), partial(double_cuts, shim=shim))
+        trial = _first_wrong(site, places, kinds, points)
+        ext4 = None
+        if disk is not None:
+            ext4 = _first_wrong(site, places, [partial(ext4_cuts, disk=disk, calls=SYNCING)], points)
         yield Shown(site, tuple(stage.operation.name for stage in places), trial, ext4)
 
 
-def _first_wrong(stages: Sequence[Stage], kinds: Sequence[Cuts]) -> Trial | None:
-    wrong = (trial for cuts in kinds for stage in stages for trial in cuts(stage) if trial.problems)
-    return next(islice(wrong, 1), None)
+def _first_wrong(site: str, stages: Sequence[Stage], kinds: Sequence[Cuts], points: int | None) -> Trial | None:
+    wrong = (
+        trial
+        for cuts in kinds
+        for stage in stages
+        for trial in cuts(stage, points=points, without=site)
+        if trial.problems
+    )
+    return next(wrong, None)
