@@ -17,7 +17,7 @@ from ptmtorrent.store.store import Store
 
 LIBRARIES = (
     *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
-    *("py-minisign", "rich", "stamina", "tuf", "typer", "zstandard"),
+    *("platformdirs", "py-minisign", "pyfastcdc", "rich", "securesystemslib", "stamina", "tuf", "typer", "zstandard"),
 )
 
 

@@ -129,3 +129,12 @@ def test_a_home_without_a_store_is_12(tmp_path: Path, verb: str) -> None:
 def test_a_store_that_is_written_is_21(made: Made, verb: str) -> None:
     with Store.open(made.home.store, write=True):
         run(made.home.root, verb, code=21)
+
+
+@pytest.mark.parametrize("verb", ["info", "gc"])
+def test_every_measure_of_bytes_is_explained_to_scripts(made: Made, verb: str) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "guides" / "json.md").read_text()
+    rows = [line["what"] for line in run(made.home.root, verb) if "what" in line]
+    measures = [what for what in rows if "bytes" in what or "ratio" in what or "_" in what]
+    assert measures
+    assert [what for what in measures if f"`{what}`" not in page] == []
