@@ -1,7 +1,9 @@
 """All kinds of faults, by name, and what each needs of the machine it runs on."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -90,8 +92,17 @@ def trials(kit: Kit, kind: str, operations: Sequence[str]) -> Iterator[Trial]:
         return
     if kind == "full":
         yield from floods(kit.disk(SMALL_BYTES), kit.folder)
-    for operation in operations:
-        yield from _SWEEPS[kind](kit, kit.stage(operation))
+    yield from _in_turns([_SWEEPS[kind](kit, kit.stage(operation)) for operation in operations])
+
+
+def _in_turns(sweeps: Sequence[Iterator[Trial]]) -> Iterator[Trial]:
+    """Yield one of each in turn, so that a run that has to stop early has seen all of them."""
+    left = deque(sweeps)
+    while left:
+        sweep = left.popleft()
+        for trial in islice(sweep, 1):
+            yield trial
+            left.append(sweep)
 
 
 def sites(kit: Kit, operations: Sequence[str]) -> Iterator[Shown]:

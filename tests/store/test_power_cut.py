@@ -1,9 +1,6 @@
 """A power cut, as near as a test can come: the filesystem drops everything it was not asked to make durable."""
 
-import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,61 +9,23 @@ import pytest
 
 from ptmtorrent.store.durable import ensure_dir, publish_file, write_file
 from ptmtorrent.store.store import Store
+from tests.faults.store_disks import Disk, can_mount
 from tests.store.samples import META, WEIGHTS, add_bytes, add_package, name_of, random_bytes, sha256_oid, writing
-
-SHUTDOWN = 0x8004587D
-"""FS_IOC_SHUTDOWN."""
-
-NO_LOG_FLUSH = (2).to_bytes(4, "little")
-IMAGE_BYTES = 64 << 20
 
 pytestmark = pytest.mark.needs_root
 
 
-class Disk:
-    """An ext4 filesystem in a file, whose power can be cut."""
-
-    def __init__(self, folder: Path) -> None:
-        self._image = folder / "image"
-        self.path = folder / "disk"
-        self.path.mkdir()
-        with self._image.open("wb") as image:
-            image.truncate(IMAGE_BYTES)
-        subprocess.run(["mkfs.ext4", "-q", str(self._image)], check=True, capture_output=True)
-
-    def mount(self) -> bool:
-        command = ["mount", "-o", "loop", str(self._image), str(self.path)]
-        return subprocess.run(command, check=False, capture_output=True).returncode == 0
-
-    def unmount(self) -> None:
-        subprocess.run(["umount", str(self.path)], check=True, capture_output=True)
-
-    def cut_power(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.ioctl(descriptor, SHUTDOWN, NO_LOG_FLUSH)
-        finally:
-            os.close(descriptor)
-
-
 @contextmanager
 def mounted(disk: Disk) -> Iterator[Path]:
-    assert disk.mount()
-    try:
-        yield disk.path / "store"
-    finally:
-        disk.unmount()
+    with disk.mounted() as place:
+        yield place / "store"
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
-    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
-        pytest.skip("mounting an ext4 image needs root and mkfs.ext4")
-    made = Disk(tmp_path)
-    if not made.mount():
-        pytest.skip("loop mounts are not allowed here")
-    made.unmount()
-    return made
+    if (why := can_mount(tmp_path)) is not None:
+        pytest.skip(why)
+    return Disk(tmp_path)
 
 
 def abandon(store: Store, disk: Disk) -> None:
