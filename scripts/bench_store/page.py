@@ -18,8 +18,8 @@ How to read it:
 - MB are 10^6 raw bytes. *Per CPU-second* counts user and system time of all threads and child processes: of a whole
   program among the peers, start of the interpreter included; of the work alone in the tables of hashes and restores.
 - Systems take turns within one run; a value is the median of the rounds, and a peak of memory the largest of them.
-  Where other programs took a good part of the cores (the table of the machine says so), wall times and gains by a second
-  core are worth little.
+  Where other programs took a good part of the cores (the table of the machine says so), wall times and the gain by a
+  second core are worth little.
 - *Ours* hashes every file by BLAKE3 and SHA-256, every object by BLAKE3, every pack by BLAKE3, SHA-1 and SHA-256, and
   syncs to disk; two files are added at a time. Coming back, every object and every file is checked. What peers check is
   theirs to say; that they give back the same bytes is checked here, outside the measured time.
