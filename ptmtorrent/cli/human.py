@@ -96,7 +96,7 @@ class HumanSink:
         failed = f", {summary.failed} failed" if summary.failed else ""
         self._say(
             self._talk,
-            f"done: {_count(summary.packages, 'package')}{failed}, {_count(summary.files, 'file')},"
+            f"done: {_count(summary.packages, summary.unit)}{failed}, {_count(summary.files, 'file')},"
             f" {spell_size(summary.bytes)}; {spell_size(summary.bytes_moved)} moved"
             f" in {spell_seconds(summary.seconds)}",
             *(f"  {spell_size(size)} from {source}" for source, size in sorted(summary.sources.items())),

@@ -107,6 +107,12 @@ def test_people_get_places_on_stdout_and_everything_else_on_stderr() -> None:
     ]
 
 
+def test_a_run_over_packs_counts_packs() -> None:
+    sink, _, talk = new_human()
+    sink.emit(Summary(packages=2, files=2, bytes=8, bytes_moved=0, seconds=1, unit="pack"))
+    assert talk.getvalue() == "done: 2 packs, 2 files, 8 B; 0 B moved in 1.0 s\n"
+
+
 def test_stdout_has_places_only_and_a_reason_is_said_once() -> None:
     sink, out, talk = new_human()
     for package in ("hf:o/a", "hf:o/b"):

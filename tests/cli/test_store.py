@@ -65,6 +65,7 @@ def test_info_prints_measures_codecs_and_packages(made: Made) -> None:
 def test_a_check_of_a_whole_store_says_what_it_did_not_read(made: Made) -> None:
     lines = run(made.home.root, "check")
     assert of_type(lines, "summary")[0]["bytes_unread"] > 0
+    assert of_type(lines, "summary")[0]["unit"] == "pack"
     assert any("--data" in line["message"] for line in of_type(lines, "note"))
     assert of_type(run(made.home.root, "check", "--data"), "summary")[0]["bytes_unread"] == 0
 

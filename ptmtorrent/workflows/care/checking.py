@@ -216,6 +216,7 @@ class _Run:
             bytes_moved=0,
             seconds=time.monotonic() - self._began,
             failed=self._failed,
+            unit="pack",
             bytes_unread=self._unread,
         )
         return Checked(summary=summary, findings=tuple(self._findings))

@@ -265,6 +265,7 @@ class _Run:
             bytes_moved=sum(source.moved for source in self._sources),
             seconds=time.monotonic() - self._began,
             failed=self._failed,
+            unit="pack",
             sources={source.name: source.moved for source in self._sources if source.moved},
         )
         return Repaired(summary=summary, mended=tuple(self._mended), gone=tuple(self._gone), again=tuple(again))
