@@ -6,7 +6,8 @@ downloaded and checked again.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -41,11 +42,12 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
     """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
 
     Nobody else writes the store meanwhile. Nothing unsealed is trusted: every object of a part is decoded and hashed,
-    and a torn end is cut off.
+    and a torn end is cut off. Only a delta that was committed may wait in its part for a base that went away.
     """
     remove_temporaries(root)
     with index.transaction():
-        dropped = {identifier for part in index.parts() for identifier in index.drop(part)}
+        committed = {part: frozenset(index.entries(part)) for part in index.parts()}
+        dropped = {identifier for part in committed for identifier in index.drop(part)}
         here = packs_on_disk(root)
         for pack, size in index.packs().items():
             if here.get(pack) != size:
@@ -53,9 +55,7 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
         known = index.packs()
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
         _make_durable(root, [pack.pack for pack in fresh])
-        parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool))
-        if dropped:
-            dropped |= index.drop_orphans()
+        parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool, committed))
         index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
         _learn_all(root, index, fresh, parts)
     return parts
@@ -91,7 +91,7 @@ class _Sealed(msgspec.Struct, frozen=True):
 
 
 def _index_all(root: Path, index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[Part]]) -> list[Part]:
-    """Index packs and parts: plain objects first, so that a delta is known only where its base is."""
+    """Index packs and parts, plain objects first: those of an adopted pack prove its deltas."""
     for pack in packs:
         plain = [entry for entry in pack.entries if entry.base is None]
         index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), plain)
@@ -104,11 +104,11 @@ def _index_all(root: Path, index: Index, packs: Sequence[_Sealed], parts: Callab
 
 
 def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
-    """Return the deltas of a pack whose base is here; of an adopted one those that are what they are called.
+    """Return the deltas of a pack; of an adopted one those that are what they are called, which takes their base.
 
     What it holds was checked when it was adopted, but for deltas whose base was not here then.
     """
-    deltas = [entry for entry in pack.entries if entry.base is not None and index.find(entry.base) is not None]
+    deltas = [entry for entry in pack.entries if entry.base is not None]
     known = read_sidecar(root, pack.pack)
     if not deltas or known is None or known[1]:
         return deltas
@@ -198,7 +198,7 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
     return known[0].rights if known is not None else reader.header()[0].rights
 
 
-def _reopen_parts(root: Path, index: Index, pool: Executor) -> list[Part]:
+def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[str, AbstractSet[Entry]]) -> list[Part]:
     with ExitStack() as stack:
         readers: list[tuple[PackReader, PackClass]] = []
         for path, pack_class in _parts_on_disk(root):
@@ -207,7 +207,7 @@ def _reopen_parts(root: Path, index: Index, pool: Executor) -> list[Part]:
                 readers.append((reader, pack_class))
             else:
                 _remove(path)
-        kept = good_entries([reader for reader, _ in readers], partial(_sealed_object, root, index))
+        kept = good_entries([reader for reader, _ in readers], partial(_sealed_object, root, index), committed)
         parts: list[Part] = []
         for (reader, pack_class), entries in zip(readers, kept, strict=True):
             parts.append(reopen_part(reader, pack_class, entries, pool))

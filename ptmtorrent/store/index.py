@@ -50,6 +50,8 @@ _OF_ONE_KEY = (
     " AND EXISTS (SELECT 1 FROM objects WHERE id = sketches.object) LIMIT 16)"
 )
 
+_HAS_BASE = "EXISTS (SELECT 1 FROM objects b WHERE b.id = o.base AND b.base IS NULL)"
+
 _BUSY_SECONDS = 10.0
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
@@ -97,10 +99,13 @@ class Index:
             self._connection.close()
 
     def find(self, identifier: ObjectId) -> Found | None:
-        """Return where an object lies."""
+        """Return where an object lies.
+
+        A delta is found where its base is, and is no delta. Its row stays without it: packs come back.
+        """
         rows = self._run(
-            "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"
-            " FROM objects o JOIN packs p ON p.row = o.pack WHERE o.id = ?",
+            "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"  # noqa: S608  # a constant
+            f" FROM objects o JOIN packs p ON p.row = o.pack WHERE o.id = ? AND (base IS NULL OR {_HAS_BASE})",
             bytes.fromhex(identifier),
         )
         with index_errors(self._path):
@@ -135,16 +140,18 @@ class Index:
         """Say that `entries` lie in the pack of `row`.
 
         Of two places for an object the one with freer rights stays; but never a delta in place of a plain object, which
-        other deltas may have been taken against.
+        other deltas may have been taken against. A delta without its base gives way to anything.
         """
         for entry in entries:
             self._write(
-                "INSERT INTO objects (id, pack, at, stored, raw, codec, kind, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO objects (id, pack, at, stored, raw, codec, kind, base)"  # noqa: S608  # a constant
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET pack = excluded.pack, at = excluded.at, stored = excluded.stored,"
                 " raw = excluded.raw, codec = excluded.codec, kind = excluded.kind, base = excluded.base"
-                " WHERE excluded.base IS NULL AND (objects.base IS NOT NULL"
+                " WHERE CASE WHEN excluded.base IS NULL THEN objects.base IS NOT NULL"
                 " OR (SELECT rights FROM packs WHERE row = excluded.pack)"
-                " < (SELECT rights FROM packs WHERE row = objects.pack))",
+                " < (SELECT rights FROM packs WHERE row = objects.pack)"
+                f" ELSE objects.base IS NOT NULL AND NOT {_HAS_BASE.replace('o.base', 'objects.base')} END",
                 bytes.fromhex(entry.id),
                 row,
                 entry.offset,
@@ -188,18 +195,6 @@ class Index:
             )
             self._write("DELETE FROM objects WHERE pack = ?", row)
             self._write("DELETE FROM packs WHERE row = ?", row)
-        return dropped
-
-    def drop_orphans(self) -> set[ObjectId]:
-        """Forget deltas whose base is not here, for nobody could read them; return them."""
-        dropped: set[ObjectId] = set()
-        while rows := self._run(
-            "SELECT id FROM objects o WHERE base IS NOT NULL"
-            " AND NOT EXISTS (SELECT 1 FROM objects b WHERE b.id = o.base)"
-        ):
-            for (identifier,) in rows:
-                self._write("DELETE FROM objects WHERE id = ?", identifier)
-            dropped.update(ObjectId(identifier.hex()) for (identifier,) in rows)
         return dropped
 
     def clear(self) -> None:

@@ -1,16 +1,22 @@
 """What of unsealed parts can be continued after a crash: every object before the first that is torn or damaged.
 
 A delta needs its base, which may lie in another part: one part that is cut can take deltas of others with it. So parts
-are checked together, until nothing more falls.
+are checked together, until nothing more falls. What the index says of a part was durable when it was said: a delta that
+it knows is kept where its base is gone, for whatever comes after it is whole, and packs come back.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import NamedTuple
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.packs import PackReader
 from ptmtorrent.store.records import Entry
+
+_NOTHING: Mapping[str, AbstractSet[Entry]] = MappingProxyType({})
 
 SealedObject = Callable[[ObjectId], bytes | None]
 """Gives an object from a sealed pack; None when none holds it."""
@@ -28,8 +34,10 @@ def has_header(reader: PackReader, pack_class: PackClass) -> bool:
         return False
 
 
-def good_entries(readers: Sequence[PackReader], sealed: SealedObject) -> list[list[Entry]]:
-    """Return, for each part, the objects that can be kept."""
+def good_entries(
+    readers: Sequence[PackReader], sealed: SealedObject, committed: Mapping[str, AbstractSet[Entry]] = _NOTHING
+) -> list[list[Entry]]:
+    """Return, for each part, the objects that can be kept; `committed` are those the index knew, by the part's name."""
     kept = [_whole_entries(reader) for reader in readers]
     proven: set[tuple[int, int]] = set()
     while True:
@@ -41,8 +49,10 @@ def good_entries(readers: Sequence[PackReader], sealed: SealedObject) -> list[li
         }
         fell = False
         for number, (reader, entries) in enumerate(zip(readers, kept, strict=True)):
-            good = _count_good(reader, entries, plain, sealed, {at for part, at in proven if part == number})
-            proven |= {(number, entry.offset) for entry in entries[:good] if entry.base is not None}
+            may_wait = committed.get(reader.path.name, frozenset())
+            at = {at for part, at in proven if part == number}
+            good, found = _count_good(reader, entries, _Known(plain, sealed, may_wait), at)
+            proven |= {(number, offset) for offset in found}
             fell = fell or good < len(entries)
             del entries[good:]
         if not fell:
@@ -59,21 +69,31 @@ def _whole_entries(reader: PackReader) -> list[Entry]:
     return entries
 
 
-def _count_good(
-    reader: PackReader,
-    entries: Sequence[Entry],
-    plain: dict[ObjectId, tuple[PackReader, Entry]],
-    sealed: SealedObject,
-    proven: set[int],
-) -> int:
-    """Return how many entries come before the first delta whose base is gone, or that is damaged."""
+class _Known(NamedTuple):
+    """Where bases may be: in parts, or in sealed packs; and which deltas may wait for one that is nowhere."""
+
+    plain: dict[ObjectId, tuple[PackReader, Entry]]
+    sealed: SealedObject
+    may_wait: AbstractSet[Entry]
+
+
+def _count_good(reader: PackReader, entries: Sequence[Entry], known: _Known, proven: set[int]) -> tuple[int, list[int]]:
+    """Return how many entries come before the first delta that is damaged, or may not wait for its base.
+
+    Also the offsets of those of them that were decoded, now or before: they are `proven`.
+    """
+    found: list[int] = []
     for number, entry in enumerate(entries):
         if entry.base is None:
             continue
-        beside = plain.get(entry.base)
+        beside = known.plain.get(entry.base)
         if beside is not None and entry.offset in proven:
+            found.append(entry.offset)
             continue
-        base = beside[0].object(beside[1]) if beside is not None else sealed(entry.base)
+        base = beside[0].object(beside[1]) if beside is not None else known.sealed(entry.base)
+        if base is None and entry in known.may_wait:
+            continue
         if base is None or not (entry.offset in proven or reader.holds(entry, base)):
-            return number
-    return len(entries)
+            return number, found
+        found.append(entry.offset)
+    return len(entries), found

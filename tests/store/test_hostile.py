@@ -159,12 +159,21 @@ def test_an_adopted_delta_that_could_not_be_checked_is_checked_when_its_base_cam
         assert store.read(name_of(honest)) == honest
 
 
-def test_what_needs_a_lost_base_is_forgotten_to_the_last(tmp_path: Path) -> None:
+def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Path) -> None:
+    first, second, third, other = names(4)
+
+    def lies(identifier: ObjectId, base: ObjectId | None = None, at: int = 0) -> Entry:
+        return Entry(id=identifier, offset=at, stored=1, raw=1, codec=7 if base else 0, kind="data", base=base)
+
     index = open_index(tmp_path / "index.sqlite", write=True)
-    first, second, third = names(3)
     with index.transaction():
         row = index.row_of_part("x.part", "open")
-        for at, (identifier, base) in enumerate(((second, first), (third, second))):
-            index.add_objects(row, [Entry(id=identifier, offset=at, stored=1, raw=1, codec=7, kind="data", base=base)])
-        assert index.drop_orphans() == {second, third}
+        index.add_objects(row, [lies(second, first), lies(third, second), lies(other, other)])
+        assert not any(map(index.find, names(4)))
+        index.add_objects(row, [lies(first)])
+        assert index.find(second) is not None
+        assert index.find(third) is None
+        index.add_objects(row, [lies(third, first, 7), lies(second, third, 7)])
+        assert index.find(third) is not None
+        assert [index.find(each).entry.offset for each in (second, third)] == [0, 7]  # type: ignore[union-attr]
     index.close()

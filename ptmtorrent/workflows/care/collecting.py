@@ -28,6 +28,8 @@ from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.uses import Uses
 from ptmtorrent.workflows.care.captured import add_bases, read_captured, require_store
+from ptmtorrent.workflows.care.checking import INDEX
+from ptmtorrent.workflows.care.patients import look_before
 from ptmtorrent.workflows.care.released import read_released
 
 GRACE = timedelta(hours=24)
@@ -63,10 +65,12 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
     Raises:
         NotFound: there is no store.
         StoreLocked: another process writes it.
-        StoreError: a release or a manifest cannot be read, so that nobody can tell what is alive; nothing was changed.
+        StoreError: a release or a manifest cannot be read, or a pack is missing that may hold manifests, so that nobody
+            can tell what is alive; nothing was changed.
     """
     began = time.monotonic()
     require_store(home)
+    _refuse_gaps(home)
     with Store.open(home.store, alone=True) as store, Uses() as uses:
         sizes = store.index.packs()
         spared = sizes.keys() & read_released(home.channel).sizes.keys()
@@ -97,6 +101,19 @@ def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, se
         bytes_marked=sum(dead.values()) - freed,
         bytes_dead=bytes_dead,
     )
+
+
+def _refuse_gaps(home: Home) -> None:
+    """Refuse a store that lacks packs of its index, before it is opened to write, which makes the index forget them."""
+    if not (home.store / INDEX).is_file():
+        return
+    gone = sorted(look_before(home).entries)
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise StoreError(
+            f"the pack `{gone[0]}`{more} is missing or cut short, so nobody can tell what its manifests need",
+            hint="put it back, or mend the store first: ptmtorrent store repair",
+        )
 
 
 def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
@@ -154,7 +171,6 @@ def _let_go(store: Store, root: Path, packs: set[PackId]) -> None:
         return
     with store.index.transaction():
         dropped = {identifier for pack in packs for identifier in store.index.drop(pack)}
-        dropped |= store.index.drop_orphans()
         store.index.forget_users_of(dropped)
         store.index.forget_sketches()
     here = packs_on_disk(root)

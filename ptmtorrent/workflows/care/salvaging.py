@@ -77,7 +77,7 @@ def fetch_lost(store: Store, lost: Iterable[ObjectId], rights: dict[ObjectId, Ri
 def forget_incomplete(store: Store) -> list[PackageName]:
     """Let the index forget what is no longer all here, so that a clone captures it again; return those packages."""
     with store.index.transaction():
-        gone = store.index.drop_orphans()
+        gone: set[ObjectId] = set()
         incomplete: list[PackageName] = []
         for captured in read_captured(store):
             capture, manifest = captured.capture, captured.manifest
