@@ -239,3 +239,9 @@ def test_a_full_disk_leaves_a_whole_index_where_it_is(made: Made, small_disk: Pa
     with pytest.raises(NoSpace):
         repair(home, None, emit=Heard(), stop=Event())
     assert not (home.store / "damaged").exists()
+
+
+def test_of_an_unsealed_part_no_footer_is_claimed(home: Home, tmp_path: Path) -> None:
+    capture_three(home, tmp_path)
+    reasons = {result.reason for name, result in check(home)[1].results.items() if name.endswith(".part")}
+    assert reasons == {"it is there, not sealed yet; header and records are right"}
