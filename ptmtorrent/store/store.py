@@ -162,6 +162,11 @@ class Store:
         """Tell whether the object is here, sealed or not."""
         return self._look(id) is not None
 
+    def can_be_base(self, id: ObjectId, rights: Rights) -> bool:  # noqa: A002
+        """Tell whether a delta in packs of `rights` may lean on the object: it is here, as free, and no delta."""
+        found = self._look(id)
+        return found is not None and found.entry.base is None and self._is_here(id, rights)
+
     def location(self, id: ObjectId) -> Location:  # noqa: A002
         """Return where a sealed object lies.
 

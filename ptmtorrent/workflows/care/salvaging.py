@@ -54,21 +54,24 @@ def salvage(store: Store, pack: PackId, checked: CheckedPack) -> set[ObjectId]:
 def fetch_lost(store: Store, lost: Iterable[ObjectId], rights: dict[ObjectId, Rights], source: Source) -> int:
     """Get the objects `lost` from wherever else the channel has them, and put them; return how many came.
 
-    `rights` are those they had, as far as they are known; else those of the pack they come from count.
+    `rights` are those they had, as far as they are known; else those of the pack they come from count. What others here
+    lean on comes as a plain object, whatever it is in the channel.
 
     Raises:
         NoSpace: the disk is full.
     """
     came = 0
+    bases = _bases_here(store)
     for place in source.find(set(lost)):
         with suppress(IntegrityError, UnsupportedFormat, NotFound):
             payload, data = source.read_object(place)
             pack_class = source.class_of(place.at.pack)
             if place.id in rights:
                 pack_class = PackClass(pack_class.temper, rights[place.id])
-            if place.base is not None and not store.has(place.base.id):
+            if place.id in bases and place.base is not None:
                 store.put(data, kind=place.kind, pack_class=pack_class)
-            _append(store, place.entry, payload, pack_class)
+            else:
+                _append(store, place.entry, payload, data, pack_class)
             came += 1
     store.commit()
     return came
@@ -111,18 +114,26 @@ def class_by_kind(entry: Entry, rights: Rights) -> PackClass:
 
 def _put_again(store: Store, reader: PackReader, entry: Entry, bases: ReadBase, pack_class: PackClass | None) -> None:
     try:
-        reader.object(entry, None if entry.base is None else bases(entry.base))
+        data = reader.object(entry, None if entry.base is None else bases(entry.base))
         payload = reader.read(entry.offset, entry.stored)
     except _BAD:
         return
-    _append(store, entry, payload, pack_class or class_by_kind(entry, "gated"))
+    _append(store, entry, payload, data, pack_class or class_by_kind(entry, "gated"))
 
 
-def _append(store: Store, entry: Entry, payload: bytes, pack_class: PackClass) -> None:
-    """Put an object as it is stored, which spares coding it again; a delta only where its base is here."""
-    if entry.base is None or store.has(entry.base):
+def _append(store: Store, entry: Entry, payload: bytes, data: bytes, pack_class: PackClass) -> None:
+    """Put an object as it is stored, which spares coding it again; a delta whose base is no base here as it is."""
+    if entry.base is None or store.can_be_base(entry.base, pack_class.rights):
         encoded = Encoded(entry.codec, (payload,), len(payload))
         store.append(Coded(entry.id, entry.raw, encoded, entry.base), entry.kind, pack_class)
+    else:
+        store.put(data, kind=entry.kind, pack_class=pack_class)
+
+
+def _bases_here(store: Store) -> set[ObjectId]:
+    """Return what the deltas of the store were taken against, whether it is here or not."""
+    containers = (*store.index.packs(), *store.index.parts())
+    return {entry.base for container in containers for entry in store.index.entries(container) if entry.base}
 
 
 def _class_of(store: Store, pack: PackId, reader: PackReader, entries: Sequence[Entry]) -> PackClass | None:
