@@ -75,30 +75,33 @@ def ext4_cuts(
 
 
 def writers_cuts(stages: tuple[Stage, Stage], disk: Disk, times: int, source: Random) -> Iterator[Trial]:
-    """Let two processes ingest into one store, and cut the power after so many reports of both together."""
+    """Let two processes ingest into one store, and cut the power after so many reports of both.
+
+    One of them stands still then, the other is in the middle of something.
+    """
     for _ in range(times):
         wanted = [source.randrange(0, len(stage.world.steps)) for stage in stages]
         disk.renew()
         with disk.mounted() as place, ExitStack() as stack:
             home = Home(place / "home")
             home.root.mkdir()
-            both = [
-                stack.enter_context(child(partial(stage.act, home), held))
-                for stage, held in zip(stages, wanted, strict=True)
-            ]
-            for one in both:
-                one.open_gate()
-            for one, held in zip(both, wanted, strict=True):
-                one.wait_for(held)
+            still, busy = (
+                stack.enter_context(child(partial(stage.act, home), hold))
+                for stage, hold in zip(stages, (wanted[0], None), strict=True)
+            )
+            still.open_gate()
+            busy.open_gate()
+            still.wait_for(wanted[0])
+            busy.wait_for(wanted[1])
             disk.cut_power()
-        reported = [one.reported for one in both]
+        reported = [still.reported, busy.reported]
         with disk.mounted() as place:
             problems = [
                 problem
                 for stage, kept in zip(stages, reported, strict=True)
                 for problem in stage.problems(Home(place / "home"), kept, beside=True)
             ]
-        yield Trial("two ingests", "ext4 cut", f"after the reports {reported}", tuple(problems))
+        yield Trial("two ingests", "writers", f"after the reports {reported}", tuple(problems))
 
 
 def _strict(stage: Stage, recording: Recording, moment: Moment, injection: str, one: Child) -> Trial:
