@@ -17,6 +17,9 @@ PASSING = "passing"
 
 PATIENCE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_LOOKS = 4
+"""So often a holder is found not to be passing before that is believed: a lock is taken before it is signed."""
+
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
 
 
@@ -60,6 +63,7 @@ class SharedLock(WriteLock):
     """
 
     alone = False
+    _refusals = 0
 
     def __enter__(self) -> Self:
         until = time.monotonic() + PATIENCE_SECONDS
@@ -78,16 +82,17 @@ class SharedLock(WriteLock):
 
     def share(self) -> None:
         """Let others write too."""
-        self.keep()
         if self._descriptor is not None and self.alone:
             _take(self._descriptor, self._folder, fcntl.LOCK_SH)
             self.alone = False
+        self.keep()
 
     def _join(self, until: float) -> int | None:
         try:
             return _lock(self._folder, alone=False)
         except StoreLocked:
-            if not _is_passing(self._folder) or time.monotonic() > until:
+            self._refusals = 0 if _is_passing(self._folder) else self._refusals + 1
+            if self._refusals >= _LOOKS or time.monotonic() > until:
                 raise
             time.sleep(_POLL_SECONDS)
             return None

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 
 from ptmtorrent.errors import StoreError, StoreLocked
 from ptmtorrent.store import locks
-from ptmtorrent.store.locks import WriteLock
+from ptmtorrent.store.locks import SharedLock, WriteLock
 
 HOLDER = """
 import sys
@@ -72,3 +73,30 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StoreError), WriteLock(tmp_path):
         pass
     assert precious.read_text() == "kept"
+
+
+def test_who_takes_the_lock_a_moment_before_signing_it_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").write_text("1\n")  # signed by somebody who is long gone
+    holder = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    later = iter([lambda: (tmp_path / "lock").write_text(f"2 {locks.PASSING}\n"), lambda: os.close(holder)])
+    monkeypatch.setattr(locks.time, "sleep", lambda _: next(later)())
+    with SharedLock(tmp_path) as lock:
+        assert lock.alone
+    assert next(later, None) is None
+
+
+def test_who_lets_others_in_is_passing_until_they_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, notes = locks._take, []
+
+    def look(descriptor: int, folder: Path, how: int) -> None:
+        notes.append((how, (folder / "lock").read_text()))
+        take(descriptor, folder, how)
+
+    monkeypatch.setattr(locks, "_take", look)
+    with SharedLock(tmp_path) as lock:
+        lock.share()
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+    assert notes[-1] == (fcntl.LOCK_SH, f"{os.getpid()} {locks.PASSING}\n")
