@@ -55,7 +55,8 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="not
 class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
     """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages.
 
-    Where packs were worked, `unit` says so: `packages` and `failed` count those. `bytes_unread` are here and were not looked at, by a check that does not read everything.
+    Where packs were worked, `unit` says so: `packages` and `failed` count those. `bytes_unread` are here and were not
+    looked at, by a check that does not read everything.
     """
 
     packages: int

@@ -17,7 +17,7 @@ from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 
 MOST_PROBLEMS = 20
 
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR})
 _PRIMARY = 0xFF
 """SQLite's codes say more in their upper bits."""
 
@@ -37,7 +37,7 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         try:
             problems = _ask_sqlite(path, "integrity_check" if thorough else "quick_check")
         except sqlite3.Error as error:
-            if (getattr(error, "sqlite_errorcode", None) or 0) & _PRIMARY not in _DAMAGED:
+            if not _is_damage(error):
                 raise
             return [str(error)]
     if problems:
@@ -45,9 +45,19 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     index = open_index(path, write=False)
     try:
         captures = index.damaged_captures()
+    except StoreError as error:
+        if not _is_damage(error.__cause__):
+            raise
+        return [error.message]
     finally:
         index.close()
     return [f"it is wrong about the capture `{identifier}`" for identifier in captures[:MOST_PROBLEMS]]
+
+
+def _is_damage(error: BaseException | None) -> bool:
+    """Tell damage from what keeps a whole index from being read, such as a full disk."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return not isinstance(error, sqlite3.Error) or (code or 0) & _PRIMARY in _DAMAGED
 
 
 def _ask_sqlite(path: Path, check: str) -> list[str]:

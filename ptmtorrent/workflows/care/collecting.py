@@ -94,7 +94,7 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
 def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, seconds: float) -> Collected:
     freed = sum(dead[pack] for pack in due)
     return Collected(
-        summary=Summary(packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=seconds),
+        summary=Summary(packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=seconds, unit="pack"),
         packs_freed=len(due),
         bytes_freed=freed,
         packs_marked=len(dead) - len(due),

@@ -197,6 +197,15 @@ def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(
     assert check(made.home, "data")[0].summary.failed == 0
 
 
+def test_a_schema_that_lost_a_column_is_damage_and_made_again(made: Made) -> None:
+    with closing(sqlite3.connect(made.home.store / "index.sqlite")) as connection, connection:
+        connection.execute("ALTER TABLE captures RENAME COLUMN captured TO captuped")
+    checked, _ = check(made.home)
+    assert [finding.what for finding in checked.findings] == ["index"]
+    repair(made.home, None, emit=Heard(), stop=Event())
+    assert check(made.home)[0].summary.failed == 0
+
+
 def test_an_index_that_cannot_be_opened_is_not_called_damaged(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk SQLite can make no room for its shared memory; the index is whole, and stays where it is."""
 

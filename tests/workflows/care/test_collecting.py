@@ -52,6 +52,7 @@ def test_what_an_older_capture_needed_goes_after_the_grace(home: Home, tmp_path:
     assert gc(home, later=timedelta(hours=23)).packs_freed == 0
     second = gc(home, later=timedelta(hours=25))
     assert second.packs_freed == len(first_dead) >= 1
+    assert (second.summary.packages, second.summary.unit) == (second.packs_freed, "pack")
     assert second.bytes_freed == first.bytes_marked
     assert not any(pack_file(home, pack).exists() or sidecar_in(home.store, pack).exists() for pack in first_dead)
     assert read_marks(home.store) == {}
