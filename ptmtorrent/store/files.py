@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.ids import ObjectId, object_id
-from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, FileEntry, Manifest
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store import hashing
 from ptmtorrent.store.cutters import FileSource, MemorySource, Piece
 from ptmtorrent.store.durable import disk_errors, read_into
@@ -21,8 +20,8 @@ from ptmtorrent.store.durable import disk_errors, read_into
 SMALL_BYTES = 4 << 20
 """Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
 
-WINDOW_BYTES = 4 << 20
-"""Pieces are hashed together up to this size."""
+BLOCK_BYTES = 1 << 20
+"""What is read at a time, and hashed before it leaves the processor's own memory."""
 
 
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,28 +68,41 @@ class Steady:
         self.size = self._seen[0]
         self._small: memoryview | None = None
         if self.size <= SMALL_BYTES:
-            self._small = self.load(0, self.size, memoryview(bytearray(self.size)))
+            self._small = self._load(0, memoryview(bytearray(self.size)))
         self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
 
-    def load(self, offset: int, length: int, buffer: memoryview) -> memoryview:
-        """Return `length` bytes at `offset`, in `buffer` or from memory.
+    def blocks(self, piece: Piece, buffer: memoryview) -> Iterator[memoryview]:
+        """Yield the bytes of `piece`, 1 MiB at a time, so that each is used while it is warm.
+
+        A `buffer` as long as the piece holds all of it in the end, a shorter one the last block.
 
         Raises:
             IntegrityError: the file is shorter than it was.
         """
+        for start in range(0, piece.length, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, piece.length - start)
+            if self._small is not None:
+                yield self._small[piece.offset + start :][:length]
+            else:
+                room = start if len(buffer) >= piece.length else 0
+                yield self._load(piece.offset + start, buffer[room : room + length])
+
+    def whole(self, piece: Piece, buffer: memoryview) -> memoryview:
+        """Return all of a piece whose blocks were loaded into `buffer`."""
         if self._small is not None:
-            return self._small[offset : offset + length]
-        view = buffer[:length]
+            return self._small[piece.offset : piece.offset + piece.length]
+        return buffer[: piece.length]
+
+    def buffer(self, length: int) -> memoryview:
+        """Return memory for blocks, up to `length` bytes: none for a file that is in memory."""
+        return memoryview(bytearray(0 if self._small is not None else min(self.size, length)))
+
+    def _load(self, offset: int, view: memoryview) -> memoryview:
         with disk_errors(self.path):
             count = read_into(self._descriptor, view, offset)
-        if count != length:
+        if count != len(view):
             raise changed(self.path)
         return view
-
-    def buffers(self, count: int) -> list[memoryview]:
-        """Return memory for `load`: nothing for a small file, else room for the longest piece, `count` times."""
-        size = 0 if self._small is not None else min(self.size, MAX_OBJECT_BYTES)
-        return [memoryview(bytearray(size)) for _ in range(count)]
 
     def check(self) -> None:
         """Refuse a file that was written since it was opened.
@@ -129,32 +141,22 @@ def changed(path: Path) -> IntegrityError:
     )
 
 
-def hash_file(steady: Steady, pieces: Sequence[Piece], pool: Executor, *, git: bool) -> FileHashes:
-    """Read the file once and return its hashes; `git` asks for git's blob id too. BLAKE3 runs beside, on `pool`."""
+def hash_file(steady: Steady, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
+    """Read the file once and return its hashes; `git` asks for git's blob id too."""
     whole, sha256 = blake3(), hashing.sha256()
-    digests: list[Any] = [sha256]
+    digests: list[Any] = [whole, sha256]
     blob = hashlib.sha1(b"blob %d\0" % steady.size, usedforsecurity=False)
     if git:
         digests.append(blob)
-
-    def name_pieces(view: memoryview, window: Sequence[Piece]) -> list[ObjectId]:
-        whole.update(view)
-        start = window[0].offset
-        return [object_id(view[piece.offset - start :][: piece.length]) for piece in window]
-
+    buffer = steady.buffer(BLOCK_BYTES)
     objects: list[ObjectId] = []
-    buffers = steady.buffers(2)
-    naming: Future[list[ObjectId]] | None = None
-    for window in _windows(pieces):
-        buffers.reverse()
-        view = steady.load(window[0].offset, sum(piece.length for piece in window), buffers[0])
-        if naming is not None:
-            objects += naming.result()
-        naming = pool.submit(name_pieces, view, window)
-        for digest in digests:
-            digest.update(view)
-    if naming is not None:
-        objects += naming.result()
+    for piece in pieces:
+        name = blake3()
+        for block in steady.blocks(piece, buffer):
+            name.update(block)
+            for digest in digests:
+                digest.update(block)
+        objects.append(ObjectId(name.hexdigest()))
     return FileHashes(
         steady.size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None, tuple(objects)
     )
@@ -188,17 +190,3 @@ def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
         cutter=file.cutter,
         objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
     )
-
-
-def _windows(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Group neighbouring pieces up to 4 MiB; longer ones stand alone."""
-    window: list[Piece] = []
-    size = 0
-    for piece in pieces:
-        if window and size + piece.length > WINDOW_BYTES:
-            yield window
-            window, size = [], 0
-        window.append(piece)
-        size += piece.length
-    if window:
-        yield window

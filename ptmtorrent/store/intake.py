@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
+from blake3 import blake3
 
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.cutters import Piece
@@ -69,10 +70,12 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
 
     def code(identifier: ObjectId, piece: Piece) -> Coded:
         with buffers.one() as buffer:
-            view = steady.load(piece.offset, piece.length, buffer)
-            if object_id(view) != identifier:
+            name = blake3()
+            for block in steady.blocks(piece, buffer):
+                name.update(block)
+            if name.hexdigest() != identifier:
                 raise changed(steady.path)
-            return put.code(view, identifier, piece)
+            return put.code(steady.whole(piece, buffer), identifier, piece)
 
     try:
         for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
@@ -103,7 +106,7 @@ class _Buffers:
         with self._lock:
             buffer = self._free.pop() if self._free else None
         if buffer is None:
-            (buffer,) = self._steady.buffers(1)
+            buffer = self._steady.buffer(MAX_OBJECT_BYTES)
         try:
             yield buffer
         finally:

@@ -249,7 +249,7 @@ class Store:
         with open_steady(path) as steady:
             cut = cutters.cut(steady.source, name, nearby)
             sha256_promised = (expected.oid or "").startswith("sha256:")
-            hashes = hash_file(steady, cut.pieces, pool, git=not sha256_promised)
+            hashes = hash_file(steady, cut.pieces, git=not sha256_promised)
             steady.check()
             check_expected(hashes, expected, name)
             known = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
