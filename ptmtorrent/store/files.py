@@ -14,7 +14,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store import hashing
-from ptmtorrent.store.cutters import FileSource, MemorySource, Piece
+from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
 from ptmtorrent.store.durable import disk_errors, read_into
 
 SMALL_BYTES = 4 << 20
@@ -56,6 +56,18 @@ class FileHashes(msgspec.Struct, frozen=True):
     sha256: str
     git_sha1: str | None
     objects: tuple[ObjectId, ...]
+
+    def file(self, cut: Cut) -> StoredFile:
+        """Return the file these are the hashes of, once all pieces of `cut` are stored."""
+        sizes = (piece.length for piece in cut.pieces)
+        return StoredFile(
+            size=self.size,
+            blake3=self.blake3,
+            sha256=self.sha256,
+            git_sha1=self.git_sha1,
+            cutter=cut.cutter,
+            objects=tuple(zip(self.objects, sizes, strict=True)),
+        )
 
 
 class Steady:

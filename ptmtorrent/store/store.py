@@ -37,8 +37,8 @@ from ptmtorrent.store import adopting, codecs, cutters, healing
 from ptmtorrent.store.bases import Bases
 from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
 from ptmtorrent.store.coding import Coder
-from ptmtorrent.store.cutters import ByteSource, Nearby
-from ptmtorrent.store.files import Expected, StoredFile, check_expected, hash_file, open_steady
+from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
+from ptmtorrent.store.files import Expected, Steady, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.locks import SharedLock
@@ -245,38 +245,21 @@ class Store:
             IntegrityError: another size or hash than `expected`, and nothing is stored; or the file changed meanwhile.
             NoSpace: the disk is full; run again to go on.
         """
-        pool = self._workers()
         with open_steady(path) as steady:
             cut = cutters.cut(steady.source, name, nearby)
             sha256_promised = (expected.oid or "").startswith("sha256:")
             hashes = hash_file(steady, cut.pieces, git=not sha256_promised)
             steady.check()
             check_expected(hashes, expected, name)
-            known = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
-            if known is not None:
-                known = msgspec.structs.replace(known, git_sha1=hashes.git_sha1 or known.git_sha1)
-            else:
-                put = Put(
-                    is_here=partial(self._is_here, rights=pack_class.rights),
-                    code=partial(self._coder.code, declared=self._coder.declared(bases), rights=pack_class.rights),
-                    append=partial(self.append, kind="data", pack_class=pack_class),
-                    pool=pool,
-                    in_flight=self._in_flight,
-                )
-                with self._turn:
-                    put_pieces(steady, cut.pieces, hashes.objects, put)
-                sizes = (piece.length for piece in cut.pieces)
-                known = StoredFile(
-                    size=hashes.size,
-                    blake3=hashes.blake3,
-                    sha256=hashes.sha256,
-                    git_sha1=hashes.git_sha1,
-                    cutter=cut.cutter,
-                    objects=tuple(zip(hashes.objects, sizes, strict=True)),
-                )
+            file = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
+            if file is None:
+                self._put_file(steady, cut, hashes.objects, pack_class, bases)
+                file = hashes.file(cut)
+            elif hashes.git_sha1 is not None:
+                file = msgspec.structs.replace(file, git_sha1=hashes.git_sha1)
         with self._writing() as writer:
-            writer.pending.add_file(known)
-        return known
+            writer.pending.add_file(file)
+        return file
 
     def known_file(self, oid: str, rights: Rights | None = None) -> StoredFile | None:
         """Return the file with these bytes, by `sha256:...`, `git:...` or `blake3:...`, if all of it is here.
@@ -421,10 +404,20 @@ class Store:
             return pack_in(self.root, found.pack)
         return self.root / "open" / str(found.part)
 
-    def _workers(self) -> ThreadPoolExecutor:
+    def _put_file(
+        self, steady: Steady, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
+    ) -> None:
         if self._pool is None:
             raise StoreError(f"the store `{self.root}` is open for reading alone")
-        return self._pool
+        put = Put(
+            is_here=partial(self._is_here, rights=pack_class.rights),
+            code=partial(self._coder.code, declared=self._coder.declared(bases), rights=pack_class.rights),
+            append=partial(self.append, kind="data", pack_class=pack_class),
+            pool=self._pool,
+            in_flight=self._in_flight,
+        )
+        with self._turn:
+            put_pieces(steady, cut.pieces, ids, put)
 
     def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
