@@ -50,7 +50,10 @@ _OF_ONE_KEY = (
     " AND EXISTS (SELECT 1 FROM objects WHERE id = sketches.object) LIMIT 16)"
 )
 
-_HAS_BASE = "EXISTS (SELECT 1 FROM objects b WHERE b.id = o.base AND b.base IS NULL)"
+_HAS_BASE = (
+    "EXISTS (SELECT 1 FROM objects b JOIN packs q ON q.row = b.pack WHERE b.id = o.base AND b.base IS NULL"
+    " AND q.rights <= (SELECT rights FROM packs WHERE row = o.pack))"
+)
 
 _BUSY_SECONDS = 10.0
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
@@ -101,7 +104,7 @@ class Index:
     def find(self, identifier: ObjectId) -> Found | None:
         """Return where an object lies.
 
-        A delta is found where its base is, and is no delta. Its row stays without it: packs come back.
+        A delta is found where its base is, as free, and is no delta. Its row stays without it: packs come back.
         """
         rows = self._run(
             "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"  # noqa: S608  # a constant
@@ -151,7 +154,7 @@ class Index:
                 " WHERE CASE WHEN excluded.base IS NULL THEN objects.base IS NOT NULL"
                 " OR (SELECT rights FROM packs WHERE row = excluded.pack)"
                 " < (SELECT rights FROM packs WHERE row = objects.pack)"
-                f" ELSE objects.base IS NOT NULL AND NOT {_HAS_BASE.replace('o.base', 'objects.base')} END",
+                f" ELSE objects.base IS NOT NULL AND NOT {_HAS_BASE.replace('o.', 'objects.')} END",
                 bytes.fromhex(entry.id),
                 row,
                 entry.offset,

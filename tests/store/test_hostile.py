@@ -18,7 +18,7 @@ from ptmtorrent.store.parts import Part
 from ptmtorrent.store.pending import Pending
 from ptmtorrent.store.records import Entry, PackInfo
 from ptmtorrent.store.store import Store
-from tests.store.samples import WEIGHTS, append, bf16, name_of, random_bytes, writing
+from tests.store.samples import GATED, WEIGHTS, append, bf16, name_of, random_bytes, writing
 
 INFO = PackInfo(libraries={}, parameters={})
 WORDS = 20_000
@@ -157,6 +157,19 @@ def test_an_adopted_delta_that_could_not_be_checked_is_checked_when_its_base_cam
         store.rebuild_index()
         assert not store.has(name_of(forged))
         assert store.read(name_of(honest)) == honest
+
+
+def test_an_adopted_open_delta_leans_on_no_gated_base(root: Path, tmp_path: Path) -> None:
+    base, data = bf16(WORDS), changed(bf16(WORDS), 1)
+    with writing(root) as store:
+        store.put(base, dtype="BF16", pack_class=GATED)
+        store.seal()
+        adopt(store, tmp_path / "came.pack", [(data, base)])
+        assert not store.has(name_of(data))
+        assert store.read(store.put(data, dtype="BF16", pack_class=WEIGHTS)) == data
+        store.commit()
+        assert store.read(name_of(data)) == data
+        assert store.base_of(name_of(data)) is None
 
 
 def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Path) -> None:
