@@ -9,7 +9,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.release import FileRef, PlacementShard, Release
-from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.store.durable import disk_errors, files_in
 from ptmtorrent.workflows.publish_metadata import read_pointed
 from ptmtorrent.workflows.release.history import RELEASES, read_release
 from ptmtorrent.workflows.release.volumes import read_volume_packs
@@ -54,9 +54,21 @@ def _names(channel: Path) -> list[ReleaseName]:
             hint=f"restore `{channel / 'metadata'}` from a mirror",
         ) from error
     listed = set() if pointed is None else set(pointed.releases)
-    with disk_errors(folder):
-        here = {ReleaseName(path.name) for path in folder.iterdir()} if folder.is_dir() else set()
+    here = {ReleaseName(path.name) for path in files_in(folder)}
+    if not (listed or here):
+        _refuse_remains(channel)
     return sorted(listed | {name for name in here if not name.startswith(".")})
+
+
+def _refuse_remains(channel: Path) -> None:
+    """Refuse a channel that shows no release, where there must have been some: its disk may not be mounted."""
+    links = [path for path in (channel, channel / RELEASES, channel / "metadata") if path.is_symlink()]
+    gone = [path for path in links if not path.exists()]
+    if gone or files_in(channel / "torrents", "*.torrent"):
+        raise StoreError(
+            f"nobody can tell which releases `{channel}` has: `{gone[0] if gone else channel / RELEASES}` is not there",
+            hint="mount its disk, or restore it from a mirror",
+        )
 
 
 def _packs_of(channel: Path, name: ReleaseName) -> dict[PackId, int]:

@@ -1,5 +1,6 @@
 """Nothing that anybody needs is ever let go; what nobody needs goes in two steps."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def test_a_release_that_cannot_be_read_stops_it(made: Made, tmp_path: Path, what
         gc(made.home, grace=NONE)
     assert caught.value.code == 20
     assert "2026.11" in caught.value.message or what == "metadata"
+    assert packs_of(made.home) == before
+
+
+@pytest.mark.parametrize("what", ["unmounted", "only torrents"])
+def test_a_channel_that_lost_all_releases_is_none_that_has_none(made: Made, tmp_path: Path, what: str) -> None:
+    if what == "unmounted":
+        made.folder.rename(tmp_path / "elsewhere")
+        made.folder.symlink_to(tmp_path / "not mounted")
+    else:
+        shutil.rmtree(made.folder / "releases")
+        shutil.rmtree(made.folder / "metadata")
+    before = packs_of(made.home)
+    with pytest.raises(StoreError, match="nobody can tell which releases"):
+        gc(made.home, grace=NONE)
     assert packs_of(made.home) == before
 
 
