@@ -20,14 +20,15 @@ from ptmtorrent.model.records import ignore
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store.durable import disk_errors, files_in
+from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.marks import read_marks
-from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.care import repairing as mending
 from ptmtorrent.workflows.care.checking import check_store
 from ptmtorrent.workflows.care.collecting import collect
-from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, sealed_only, store_superseded
+from ptmtorrent.workflows.care.salvaging import DAMAGED
+from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
 from tests.store.samples import name_of
 
 Report = Callable[[int], None]
@@ -206,7 +207,7 @@ def _made_is_there(home: Home, reported: Sequence[int]) -> list[str]:
 
 
 def _sealed_is_sealed(home: Home, reported: Sequence[int]) -> list[str]:
-    return sealed_only(home) if reported else []
+    return unsealed(home) if reported else []
 
 
 def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
@@ -219,16 +220,19 @@ def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
 
 
 def _adopted_is_here(home: Home, reported: Sequence[int]) -> list[str]:
-    """An adopted pack is whole, and in the store once that was reported."""
+    """An adopted pack is whole, and in its place once that was reported; opening the store indexes it if need be."""
     problems = [
         f"bad: {path.name}" for path in home.store.glob("packs/*/*.pack") if name_of(path.read_bytes()) != path.stem
     ]
     if not reported:
         return problems
-    with Store.open(home.store) as store:
-        here = {pack for pack in store.packs() if pack_in(store.root, pack).is_file()}
-        missing = {path.stem for path in (home.root / ELSEWHERE).glob("*.pack")} - here
+    missing = {path.stem for path in (home.root / ELSEWHERE).glob("*.pack")} - packs_on_disk(home.store).keys()
     return [*problems, *(f"lost: the adopted pack {name}" for name in missing)]
+
+
+def _set_aside(home: Home, reported: Sequence[int]) -> list[str]:
+    """What could not be mended is kept in `damaged/`."""
+    return ["lost: what was set aside"] if reported and not files_in(home.store / DAMAGED) else []
 
 
 OPERATIONS = {
@@ -242,8 +246,8 @@ OPERATIONS = {
         Operation("gc", _superseded, gc, _marked_is_marked),
         Operation("adopt", _from_elsewhere, adopt, _adopted_is_here),
         Operation("repair", _bad_footer, repair, damaged=True),
-        Operation("salvage", _bad_object, repair, damaged=True, forgets=(LOOSE_STEP,)),
-        Operation("rebuild", _bad_index, repair, damaged=True, forgets=(LOOSE_STEP,)),
+        Operation("salvage", _bad_object, repair, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
+        Operation("rebuild", _bad_index, repair, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
     )
 }
 

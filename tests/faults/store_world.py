@@ -7,10 +7,12 @@ from pathlib import Path
 from threading import Event
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
 from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.durable import files_in
+from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Expected, Store, StoredFile
@@ -135,13 +137,13 @@ def contents(home: Home, worlds: Sequence[World]) -> Contents:
     return {"objects": entries, "files": files, "captures": captures}
 
 
-def sealed_only(home: Home) -> list[str]:
-    """Say which objects lie in no sealed pack, and which packs have no hashes kept."""
-    with Store.open(home.store) as store:
-        loose = [f"lost: {part} is said to be sealed" for part in store.index.parts() if store.index.entries(part)]
-        bare = [f"lost: the hashes of {pack}" for pack in store.packs() if read_sidecar(store.root, pack) is None]
-        gone = [f"lost: the pack {pack}" for pack in store.packs() if not pack_in(store.root, pack).is_file()]
-    return [*loose, *bare, *gone]
+def unsealed(home: Home) -> list[str]:
+    """Say which parts are no sealed packs, and which packs have no hashes kept, whatever the index says."""
+    packs = [pack_in(home.store, pack) for pack in packs_on_disk(home.store)]
+    parts = files_in(home.store / "open", "*.part")
+    loose = [f"lost: {part.name} is not sealed" for part in parts if not any(map(part.samefile, packs))]
+    bare = [f"lost: the hashes of {pack.stem}" for pack in packs if read_sidecar(home.store, PackId(pack.stem)) is None]
+    return [*loose, *bare]
 
 
 def check_clean(home: Home) -> list[str]:
