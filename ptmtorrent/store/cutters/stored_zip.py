@@ -72,7 +72,7 @@ def _whole(member: Member, at: int) -> Piece:
 def _array(source: ByteSource, member: Member, at: int) -> list[Piece]:
     """Part numpy's header from the numbers; a member that is no array, or not only that, is one piece."""
     head = source.read(at, _FIXED_BYTES)
-    if not head.startswith(_NUMPY):
+    if not head.startswith(_NUMPY) or len(head) < _FIXED_BYTES:
         return [_whole(member, at)]
     wide = head[6] > 1
     start = 12 + int.from_bytes(head[8:12], "little") if wide else 10 + int.from_bytes(head[8:10], "little")
