@@ -14,13 +14,14 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store import hashing
+from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
 from ptmtorrent.store.durable import disk_errors, read_into
 
 SMALL_BYTES = 4 << 20
 """Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 512 << 10
 """What is read at a time, and hashed before it leaves the processor's own memory."""
 
 
@@ -84,7 +85,7 @@ class Steady:
         self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
 
     def blocks(self, piece: Piece, buffer: memoryview) -> Iterator[memoryview]:
-        """Yield the bytes of `piece`, 1 MiB at a time, so that each is used while it is warm.
+        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is warm.
 
         A `buffer` as long as the piece holds all of it in the end, a shorter one the last block.
 
@@ -104,10 +105,6 @@ class Steady:
         if self._small is not None:
             return self._small[piece.offset : piece.offset + piece.length]
         return buffer[: piece.length]
-
-    def buffer(self, length: int) -> memoryview:
-        """Return memory for blocks, up to `length` bytes: none for a file that is in memory."""
-        return memoryview(bytearray(0 if self._small is not None else min(self.size, length)))
 
     def _load(self, offset: int, view: memoryview) -> memoryview:
         with disk_errors(self.path):
@@ -160,7 +157,7 @@ def hash_file(steady: Steady, pieces: Iterable[Piece], *, git: bool) -> FileHash
     blob = hashlib.sha1(b"blob %d\0" % steady.size, usedforsecurity=False)
     if git:
         digests.append(blob)
-    buffer = steady.buffer(BLOCK_BYTES)
+    buffer = take_bytes("block", BLOCK_BYTES).data
     objects: list[ObjectId] = []
     for piece in pieces:
         name = blake3()

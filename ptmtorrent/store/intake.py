@@ -1,10 +1,8 @@
 """From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces."""
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +12,7 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.codecs import Encoded
+from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import Piece
 from ptmtorrent.store.files import Steady, changed
 
@@ -65,17 +64,16 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
     Raises:
         IntegrityError: the file is no longer the one that was hashed.
     """
-    buffers = _Buffers(steady)
     waiting: deque[Future[Coded]] = deque()
 
     def code(identifier: ObjectId, piece: Piece) -> Coded:
-        with buffers.one() as buffer:
-            name = blake3()
-            for block in steady.blocks(piece, buffer):
-                name.update(block)
-            if name.hexdigest() != identifier:
-                raise changed(steady.path)
-            return put.code(steady.whole(piece, buffer), identifier, piece)
+        buffer = take_bytes("piece", MAX_OBJECT_BYTES).data
+        name = blake3()
+        for block in steady.blocks(piece, buffer):
+            name.update(block)
+        if name.hexdigest() != identifier:
+            raise changed(steady.path)
+        return put.code(steady.whole(piece, buffer), identifier, piece)
 
     try:
         for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
@@ -91,24 +89,3 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
             future.cancel()
         wait(waiting)  # who still runs reads from a file that would be closed under its hands
     steady.check()
-
-
-class _Buffers:
-    """Memory that is used again: fresh pages cost more than what is done in them."""
-
-    def __init__(self, steady: Steady) -> None:
-        self._steady = steady
-        self._free: list[memoryview] = []
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def one(self) -> Iterator[memoryview]:
-        with self._lock:
-            buffer = self._free.pop() if self._free else None
-        if buffer is None:
-            buffer = self._steady.buffer(MAX_OBJECT_BYTES)
-        try:
-            yield buffer
-        finally:
-            with self._lock:
-                self._free.append(buffer)
