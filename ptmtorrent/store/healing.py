@@ -27,9 +27,10 @@ from ptmtorrent.store.durable import TEMPORARY_PREFIX, disk_errors, files_in, sy
 from ptmtorrent.store.files import file_in
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.packs import PackReader, open_pack, pack_in
-from ptmtorrent.store.parts import Part, reopen_part
-from ptmtorrent.store.rechecking import good_entries, has_header
+from ptmtorrent.store.parts import Part, reopen_part, reopened_size
+from ptmtorrent.store.rechecking import SealedObject, good_entries, has_header
 from ptmtorrent.store.records import Entry
+from ptmtorrent.store.rescuing import Damaged, fresh_mark, lies_behind, rescue
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 
 
@@ -42,7 +43,8 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
     """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
 
     Nobody else writes the store meanwhile. Nothing unsealed is trusted: every object of a part is decoded and hashed,
-    and a torn end is cut off. Only a delta that was committed may wait in its part for a base that went away.
+    and a torn end is cut off; a part damaged before what was committed is saved to a fresh one. Only a delta that
+    was committed may wait in its part for a base that went away.
     """
     remove_temporaries(root)
     with index.transaction():
@@ -200,18 +202,34 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
 
 def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[str, AbstractSet[Entry]]) -> list[Part]:
     with ExitStack() as stack:
-        readers: list[tuple[PackReader, PackClass]] = []
-        for path, pack_class in _parts_on_disk(root):
-            reader = stack.enter_context(open_pack(path))
-            if has_header(reader, pack_class):
-                readers.append((reader, pack_class))
+        found = [(stack.enter_context(open_pack(path)), of) for path, of in _parts_on_disk(root)]
+        headed = [reader for reader, pack_class in found if has_header(reader, pack_class)]
+        sealed = partial(_sealed_object, root, index)
+        kept = dict(zip(headed, good_entries(headed, sealed, committed), strict=True))
+        parts: list[Part | None] = []
+        for reader, pack_class in found:
+            cut = reopened_size(reader, kept[reader]) if reader in kept else 0
+            promised = committed.get(reader.path.name, frozenset())
+            if lies_behind(reader.size, cut, promised):
+                target = part_in(root, pack_class, fresh_mark())
+                damaged = Damaged(reader, pack_class, promised)
+                parts.append(rescue(damaged, root, target, partial(_object_beside, kept, sealed), pool))
+            elif reader in kept:
+                parts.append(reopen_part(reader, pack_class, kept[reader], pool))
             else:
-                _remove(path)
-        kept = good_entries([reader for reader, _ in readers], partial(_sealed_object, root, index), committed)
-        parts: list[Part] = []
-        for (reader, pack_class), entries in zip(readers, kept, strict=True):
-            parts.append(reopen_part(reader, pack_class, entries, pool))
-        return parts
+                _remove(reader.path)
+        return [part for part in parts if part is not None]
+
+
+def _object_beside(
+    kept: Mapping[PackReader, Sequence[Entry]], sealed: SealedObject, identifier: ObjectId
+) -> bytes | None:
+    """Return a plain object from whichever part or sealed pack has it."""
+    for reader, entries in kept.items():
+        for entry in entries:
+            if entry.id == identifier and entry.base is None:
+                return reader.object(entry)
+    return sealed(identifier)
 
 
 def _parts_on_disk(root: Path) -> Iterator[tuple[Path, PackClass]]:

@@ -154,10 +154,15 @@ def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry],
     Raises:
         StoreError: it cannot be read or cut.
     """
-    end = entries[-1].end if entries else reader.header()[1]
+    end = reopened_size(reader, entries)
     with disk_errors(reader.path):
         os.truncate(reader.path, end)
     hasher = PackHasher(pool)
     for at in range(0, end, READ_BYTES):
         hasher.update(reader.read(at, min(READ_BYTES, end - at)))
     return Part(reader.path, pack_class, entries, hasher)
+
+
+def reopened_size(reader: PackReader, entries: Sequence[Entry]) -> int:
+    """Return how many bytes stay of a part that is continued after `entries`."""
+    return entries[-1].end if entries else reader.header()[1]

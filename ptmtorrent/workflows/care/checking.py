@@ -22,6 +22,7 @@ from ptmtorrent.store.durable import files_in
 from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.outlines import check_index
+from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.captured import packages_with, read_captured, require_store
@@ -113,6 +114,7 @@ class _Run:
         if self._level != "quick":
             self._check_captures(store, index)
         self._say_unread()
+        self._say_aside(store.root / DAMAGED)
         if strays:
             unknown = f"{len(strays)} packs are not in the index yet; the next command that writes takes them in"
             self._emit(Note(message=f"{unknown}: check again after it"))
@@ -201,6 +203,13 @@ class _Run:
                     " known good only as of when they were written; `ptmtorrent store check --data` reads them"
                 )
             )
+
+    def _say_aside(self, folder: Path) -> None:
+        """Name damaged parts, which opening the store put aside by itself."""
+        for path in files_in(folder, "*.part"):
+            aside = f"the part `{path.name}` was damaged, and is kept as `{path}`"
+            saved = "what was whole in it was saved, what was not is captured again by `ptmtorrent clone`"
+            self._emit(Note(message=f"{aside}: {saved}; remove the file when it is of no more use", warning=True))
 
     def _counter(self, meter: Meter) -> Callable[[int], None]:
         def count(size: int) -> None:

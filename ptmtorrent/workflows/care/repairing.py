@@ -23,6 +23,7 @@ from ptmtorrent.store.durable import disk_errors, ensure_dir, sync_dir
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
+from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.captured import require_store
@@ -32,7 +33,7 @@ from ptmtorrent.workflows.care.looking import Glass, Level, Looked
 from ptmtorrent.workflows.care.mending import Patient, mend
 from ptmtorrent.workflows.care.patients import NOTHING, Before, find_patients, look_before, released_or_nothing
 from ptmtorrent.workflows.care.released import read_released
-from ptmtorrent.workflows.care.salvaging import DAMAGED, fetch_lost, forget_incomplete, salvage
+from ptmtorrent.workflows.care.salvaging import fetch_lost, forget_incomplete, salvage
 from ptmtorrent.workflows.care.sources import sources_of
 from ptmtorrent.workflows.channels import OpenChannel
 from ptmtorrent.workflows.metering import new_meter

@@ -19,12 +19,12 @@ from ptmtorrent.store.durable import disk_errors, ensure_dir, sync_dir
 from ptmtorrent.store.intake import Coded
 from ptmtorrent.store.packs import PackReader, open_pack, pack_in
 from ptmtorrent.store.records import Entry
+from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.captured import read_captured
 from ptmtorrent.workflows.care.sources import Source
 
-DAMAGED = "damaged"
 _BAD = (IntegrityError, UnsupportedFormat, StoreError)
 
 

@@ -254,3 +254,15 @@ def test_of_an_unsealed_part_no_footer_is_claimed(home: Home, tmp_path: Path) ->
     capture_three(home, tmp_path)
     reasons = {result.reason for name, result in check(home)[1].results.items() if name.endswith(".part")}
     assert reasons == {"it is there, not sealed yet; header and records are right"}
+
+
+def test_a_part_that_was_set_aside_is_named(home: Home, tmp_path: Path) -> None:
+    capture_three(home, tmp_path)
+    part = next(path for path in (home.store / "open").iterdir() if path.stat().st_size > 1000)
+    flip(part, 3)
+    with Store.open(home.store, write=True):
+        pass
+    checked, heard = check(home, "data")
+    notes = [record.message for record in heard.records if isinstance(record, Note)]
+    assert checked.summary.failed == 0
+    assert any(f"`{home.store / 'damaged' / part.name}`" in note for note in notes)
