@@ -6,7 +6,7 @@ downloaded and checked again.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
@@ -31,7 +31,7 @@ from ptmtorrent.store.parts import Part, reopen_part, reopened_size
 from ptmtorrent.store.rechecking import SealedObject, good_entries, has_header
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.rescuing import Damaged, fresh_mark, lies_behind, rescue
-from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
+from ptmtorrent.store.sidecars import has_sidecars, read_sidecar, sidecar_in
 
 
 def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
@@ -55,21 +55,23 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
             if here.get(pack) != size:
                 dropped |= index.drop(pack)
         known = index.packs()
+        alone = not known and not committed and not has_sidecars(root)
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
         _make_durable(root, [pack.pack for pack in fresh])
         parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool, committed))
         index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
-        _learn_all(root, index, fresh, parts)
+        _learn_all(root, index, fresh, parts, here.keys() if alone else ())
     return parts
 
 
 def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
     """Fill an emptied index by a forward scan of all packs, reading neither footers nor the old index."""
     with index.transaction():
+        own = {pack for pack in index.packs() if index.says_own(pack)}
         index.clear()
         scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
         _index_all(root, index, scanned, lambda: parts)
-        _learn_all(root, index, scanned, parts)
+        _learn_all(root, index, scanned, parts, own)
 
 
 def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
@@ -112,18 +114,20 @@ def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
     """
     deltas = [entry for entry in pack.entries if entry.base is not None]
     known = read_sidecar(root, pack.pack)
-    if not deltas or known is None or known[1]:
+    if not deltas or (known is not None and known[1]):
         return deltas
     with open_pack(pack_in(root, pack.pack)) as reader:
         bases = local_bases(reader, pack.entries, lambda base: _sealed_object(root, index, base))
         return [entry for entry in deltas if entry.base and reader.holds(entry, bases(entry.base))]
 
 
-def _learn_all(root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part]) -> None:
-    """Learn what our own packs say about hubs: those whose hashes do not say they were adopted."""
+def _learn_all(
+    root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part], own: Collection[PackId]
+) -> None:
+    """Learn what our own packs say about hubs: as their hashes say; without hashes those of `own`."""
     for pack in packs:
         known = read_sidecar(root, pack.pack)
-        if known is None or known[1]:
+        if pack.pack in own if known is None else known[1]:
             learn(index, pack_in(root, pack.pack), pack.entries)
     for part in parts:
         learn(index, part.path, part.entries)

@@ -289,6 +289,18 @@ class Index:
         )
         return [data for (data,) in rows]
 
+    def says_own(self, pack: PackId) -> bool:
+        """Tell whether all that a pack says about hubs is known here already: every capture, and every manifest by one.
+
+        A pack that says nothing is our own too, unless it has deltas, which of an adopted pack are not believed.
+        """
+        known = self._run("SELECT object, snapshot FROM captures")
+        captured = {"capture": {row[0].hex() for row in known}, "manifest": {row[1].hex() for row in known}}
+        entries = self.entries(pack)
+        kinds = {entry.kind for entry in entries}
+        told = all(entry.id in captured[entry.kind] for entry in entries if entry.kind in captured)
+        return told and ("capture" in kinds or not any(entry.base for entry in entries))
+
     def damaged_captures(self) -> list[ObjectId]:
         """Return the captures of which the index says something else than was captured."""
         with index_errors(self._path):

@@ -5,7 +5,8 @@
     {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
      "rights":"open","root_v2":"c0...","size":4194304,"version":1}
 
-`own` tells packs we captured from those adopted: only what our own packs say about hubs is believed.
+`own` tells packs we captured from those adopted: only what our own packs say about hubs is believed. Where the hashes
+of one pack are lost, it counts as adopted, unless the index knew all that it says; see docs/formats/pack.md.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.durable import disk_errors, ensure_dir, write_file
+from ptmtorrent.store.durable import disk_errors, ensure_dir, files_in, write_file
 
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,6 +77,11 @@ def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
     except (IntegrityError, ValueError):
         return None
     return (hashes, sidecar.own) if hashes.pack == pack and _adds_up(hashes) else None
+
+
+def has_sidecars(root: Path) -> bool:
+    """Tell whether the store at `root` keeps hashes of any pack: packs that were copied alone have none."""
+    return any(files_in(folder, "*.json") for folder in files_in(root / "hashes"))
 
 
 def _adds_up(hashes: PackHashes) -> bool:

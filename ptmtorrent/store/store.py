@@ -320,8 +320,13 @@ class Store:
             return known[0]
         hashes = hash_pack(path, pack)
         if self._writer is not None:
-            write_sidecar(self.root, hashes, own=True)
+            write_sidecar(self.root, hashes, own=self.is_own(pack))
         return hashes
+
+    def is_own(self, pack: PackId) -> bool:
+        """Tell by the index alone whether what the pack says about hubs is to be believed: its hashes were lost."""
+        with self._lock:
+            return pack in self.index.packs() and self.index.says_own(pack)
 
     def pack_file(self, pack: PackId) -> Path:
         """Return the file of a sealed pack.

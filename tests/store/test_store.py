@@ -13,7 +13,9 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked,
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import parts
 from ptmtorrent.store.index import Found
+from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.records import PackInfo, encode_header
+from ptmtorrent.store.sidecars import sidecar_in
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     GATED,
@@ -366,6 +368,40 @@ def test_an_adopted_pack_brings_objects_and_no_claims(root: Path, tmp_path: Path
             assert store.captures() == []
             assert store.known_file(sha256_oid(b"a" * 1000)) is None
             store.rebuild_index()
+
+
+@pytest.mark.parametrize("again", ["rebuilt", "hashed", "lost", "found"])
+def test_an_adopted_pack_is_not_believed_because_its_hashes_are_lost(root: Path, tmp_path: Path, again: str) -> None:
+    with writing(tmp_path / "other") as other:
+        file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
+        add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        (pack,) = other.seal()
+        came = other.pack_file(pack)
+    with writing(root) as store:
+        own = add_bytes(store, tmp_path, "b.bin", b"b" * 1000, META)
+        add_package(store, "org/b", {"b.bin": own}, "2026-11-20T12:00:00Z")
+        (ours,) = store.seal()
+        store.adopt_pack(came, pack)
+        sidecar_in(root, pack).unlink()
+        if again in {"rebuilt", "hashed"}:
+            sidecar_in(root, ours).unlink()
+        if again == "hashed":
+            assert [store.pack_hashes(each).pack for each in (ours, pack)] == [ours, pack]
+        store.rebuild_index()
+    if again == "lost":
+        for path in root.glob("index.sqlite*"):
+            path.unlink()
+    elif again == "found":
+        aside = pack_in(root, pack).rename(tmp_path / "aside")
+        with writing(root):
+            pass
+        aside.rename(pack_in(root, pack))
+    with writing(root) as store:
+        store.rebuild_index()
+        assert whole(store, file.objects) == b"a" * 1000
+        assert [each.package for each in store.captures()] == ["hf:org/b"]
+        assert store.known_file(sha256_oid(b"a" * 1000)) is None
+        assert store.known_file(sha256_oid(b"b" * 1000)) == own
 
 
 def test_a_pack_that_is_not_what_it_is_called_is_not_adopted(root: Path, tmp_path: Path) -> None:

@@ -59,8 +59,10 @@ class Mended(msgspec.Struct, frozen=True, kw_only=True):
     moved: int
 
 
-def mend(root: Path, patient: Patient, sources: Sequence[Source], reasons: list[str]) -> Mended | None:
+def mend(root: Path, patient: Patient, sources: Sequence[Source], reasons: list[str], *, own: bool) -> Mended | None:
     """Mend a pack of the store at `root`; None when nobody has what is missing. `reasons` is told why not.
+
+    `own` is what is noted of a pack whose hashes are lost.
 
     Raises:
         NoSpace: the disk is full.
@@ -75,7 +77,7 @@ def mend(root: Path, patient: Patient, sources: Sequence[Source], reasons: list[
             return None
         draft.publish()
     if read_sidecar(root, expected.pack) is None:
-        write_sidecar(root, hash_pack(target, expected.pack), own=True)
+        write_sidecar(root, hash_pack(target, expected.pack), own=own)
     return mended
 
 

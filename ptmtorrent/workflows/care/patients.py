@@ -25,15 +25,17 @@ from ptmtorrent.workflows.care.released import Released
 class Before(msgspec.Struct, frozen=True, kw_only=True):
     """What the index said before anything was touched: opening a store to write makes it forget what is missing.
 
-    `sizes` are of all packs, `entries` those of the packs that are missing or of another size.
+    `sizes` are of all packs, `entries` those of the packs that are missing or of another size; `own` are packs of which
+    it knew all that they say about hubs.
     """
 
     sizes: dict[PackId, int]
     entries: dict[PackId, tuple[Entry, ...]]
     packages: frozenset[PackageName]
+    own: frozenset[PackId]
 
 
-NOTHING = Before(sizes={}, entries={}, packages=frozenset())
+NOTHING = Before(sizes={}, entries={}, packages=frozenset(), own=frozenset())
 
 
 def look_before(home: Home) -> Before:
@@ -47,7 +49,8 @@ def look_before(home: Home) -> Before:
         sizes = store.index.packs()
         gone = {pack: tuple(store.index.entries(pack)) for pack, size in sizes.items() if here.get(pack) != size}
         packages = frozenset(capture.package for capture in store.captures())
-    return Before(sizes=sizes, entries=gone, packages=packages)
+        own = frozenset(pack for pack in sizes if read_sidecar(home.store, pack) is None and store.is_own(pack))
+    return Before(sizes=sizes, entries=gone, packages=packages, own=own)
 
 
 def find_patients(

@@ -108,7 +108,7 @@ class _Run:
                 store.rebuild_index()
                 self._emit(Result(package="index", status="ok", reason="made again from the packs"))
             for patient in self._patients(store):
-                self._mend(patient)
+                self._mend(patient, store)
             for pack in self._misfiled:  # now that nobody else asks the index
                 self._set_right(store, pack)
             mend_links(self._root, self._home.channel, set(self._mended), self._released.sizes)
@@ -162,7 +162,7 @@ class _Run:
         )
         return Result(package=pack, status="ok", reason=f"it is damaged; {asked}", bytes=moved)
 
-    def _mend(self, patient: Patient) -> None:
+    def _mend(self, patient: Patient, store: Store) -> None:
         check_stop(self._stop)
         pack = patient.expected.pack
         if patient.is_sound:
@@ -173,7 +173,7 @@ class _Run:
             return
         path, reasons = pack_in(self._root, pack), list[str]()
         others = other_links(path, self._home.channel, pack) if path.is_file() else 0
-        mended = mend(self._root, patient, self._sources, reasons)
+        mended = mend(self._root, patient, self._sources, reasons, own=self._is_own(store, pack))
         if mended is None:
             self._left[pack] = "; ".join(dict.fromkeys(reasons)) or "nobody was named who may have it"
             return
@@ -192,7 +192,7 @@ class _Run:
         hashes = hash_pack(pack_in(self._root, pack), pack)
         kept = read_sidecar(self._root, pack)
         if kept is None or kept[0] != hashes:
-            write_sidecar(self._root, hashes, own=kept is None or kept[1])
+            write_sidecar(self._root, hashes, own=self._is_own(store, pack) if kept is None else kept[1])
         with open_pack(pack_in(self._root, pack)) as reader:
             entries = reader.footer()
             bases = local_bases(reader, entries, lambda item: read_or_none(store, item))
@@ -203,6 +203,9 @@ class _Run:
             healing.add_pack(store.index, hashes, deltas)
         self._mended.append(pack)
         self._emit(Result(package=pack, status="ok", reason="what is kept of it was put right; it was whole"))
+
+    def _is_own(self, store: Store, pack: PackId) -> bool:
+        return pack in self._before.own or store.is_own(pack)
 
     def _salvage(self, store: Store) -> None:
         """Save what can be of the packs that are left."""
