@@ -179,6 +179,16 @@ def _bad_object(home: Home, world: World) -> None:
         _flip(store.pack_file(location.pack), location.offset + 100)
 
 
+def _bad_part(home: Home, world: World) -> None:
+    """An object in an unsealed part is damaged, before others that were committed: of the same file."""
+    _ingested(home, world)
+    (lost,) = (data for data in world.steps[LOOSE_STEP].files.values())
+    with Store.open(home.store) as store:
+        found = store.index.find(name_of(lost))
+    if found is not None:
+        _flip(home.store / "open" / str(found.part), found.entry.offset + 100)
+
+
 def _bad_index(home: Home, world: World) -> None:
     _sealed(home, world)
     (home.store / "index.sqlite").write_bytes(b"no database" * 1000)
@@ -242,6 +252,7 @@ OPERATIONS = {
         Operation("ingest", _nothing, ingest, committed="reported"),
         Operation("seal", _ingested, seal, _sealed_is_sealed),
         Operation("heal", _crashed, heal),
+        Operation("rescue", _bad_part, heal, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
         Operation("check", _sealed, check, reads_only=True),
         Operation("gc", _superseded, gc, _marked_is_marked),
         Operation("adopt", _from_elsewhere, adopt, _adopted_is_here),
