@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,12 @@ from ptmtorrent.store.packs import PackReader, hash_pack, open_pack, pack_in
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.sidecars import write_sidecar
 
+MOST_RAW_PER_BYTE = 64
+"""All objects of an adopted pack may be so many times as long as the pack: zeros are stored 30,000 times smaller."""
+
+SPARE_RAW_BYTES = 1 << 30
+"""What they may be longer (1 GiB), since small packs are mostly padding."""
+
 
 class Checked(msgspec.Struct, frozen=True):
     """A pack of which every object was read: its hashes, and the objects that can be read here."""
@@ -29,13 +36,14 @@ def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checke
 
     Raises:
         IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it does
-            not hold.
+            not hold, or would unpack to out of all proportion to its size.
         UnsupportedFormat: it holds what this version cannot read.
     """
     hashes = hash_pack(path, pack)
     with open_pack(path) as reader:
         entries = list(reader.footer())
-        if [found.entry for found in reader.scan()] != entries:
+        _refuse_bomb(pack, hashes.size, entries)
+        if any(found is None or found.entry != entry for found, entry in zip_longest(reader.scan(), entries)):
             raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
         return Checked(hashes, _readable(reader, entries, read))
 
@@ -50,6 +58,13 @@ def adopt(root: Path, index: Index, path: Path, checked: Checked) -> None:
     publish_file(path, target)
     with index.transaction():
         healing.add_pack(index, checked.hashes, checked.entries)
+
+
+def _refuse_bomb(pack: PackId, size: int, entries: Sequence[Entry]) -> None:
+    """Raise before anything is decoded when that would take out of all proportion long."""
+    raw = sum(entry.raw for entry in entries)
+    if raw > size * MOST_RAW_PER_BYTE + SPARE_RAW_BYTES:
+        raise IntegrityError(f"the pack `{pack}` of {size} bytes would unpack to {raw}: that is no honest pack")
 
 
 def _readable(reader: PackReader, entries: Sequence[Entry], read: Callable[[ObjectId], bytes]) -> list[Entry]:

@@ -171,6 +171,8 @@ def decode_footer(footer: bytes, checksum: int, offset: int, name: str) -> tuple
     rows = memoryview(footer)[8 + length :]
     if 8 + length > len(footer) or len(rows) % ROW_BYTES:
         raise IntegrityError(f"the footer of the pack `{name}` is damaged")
+    if len(rows) // ROW_BYTES * RECORD_BYTES > offset:
+        raise IntegrityError(f"the footer of the pack `{name}` lists more objects than fit before it")
     return tuple(_decode_row(fields, offset, name) for fields in _ROW.iter_unpack(rows))
 
 

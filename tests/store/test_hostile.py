@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,14 +10,14 @@ import numpy as np
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.errors import NoSpace, StoreError
+from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store import codecs, parts
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.parts import Part
 from ptmtorrent.store.pending import Pending
-from ptmtorrent.store.records import Entry, PackInfo
+from ptmtorrent.store.records import RECORD_BYTES, TRAILER_BYTES, Entry, PackInfo, decode_footer, encode_footer
 from ptmtorrent.store.store import Store
 from tests.store.samples import GATED, WEIGHTS, append, bf16, name_of, random_bytes, writing
 
@@ -190,3 +191,26 @@ def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Pat
         assert index.find(third) is not None
         assert [index.find(each).entry.offset for each in (second, third)] == [0, 7]  # type: ignore[union-attr]
     index.close()
+
+
+def test_a_pack_that_unpacks_to_out_of_all_proportion_is_refused_unread(root: Path, tmp_path: Path) -> None:
+    came = tmp_path / "came.pack"
+    part = parts.new_part(came, WEIGHTS)
+    for identifier in names(30):  # what is stored is never looked at
+        part.append(Entry(id=identifier, offset=0, stored=9, raw=64 << 20, codec=1, kind="data"), [bytes(9)])
+    pack = part.finish(INFO).pack
+    with writing(root) as store, pytest.raises(IntegrityError, match="would unpack to"):
+        store.adopt_pack(came, pack)
+    assert came.exists()
+
+
+def test_a_footer_lists_no_more_objects_than_fit_before_it() -> None:
+    entries = [Entry(id=identifier, offset=0, stored=0, raw=0, codec=0, kind="data") for identifier in names(100)]
+    for offset in (100 * RECORD_BYTES, 100 * RECORD_BYTES - 1):
+        data = encode_footer(entries, INFO, offset)
+        footer = data[:-TRAILER_BYTES]
+        if offset % RECORD_BYTES == 0:
+            assert len(decode_footer(footer, zlib.crc32(footer), offset, "x")) == 100
+        else:
+            with pytest.raises(IntegrityError, match="more objects than fit"):
+                decode_footer(footer, zlib.crc32(footer), offset, "x")
