@@ -56,6 +56,9 @@ _HAS_BASE = (
 )
 
 _BUSY_SECONDS = 10.0
+_NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""What SQLite says where the files beside the index cannot be made; the low byte of its code."""
+
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 
@@ -404,7 +407,9 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     place = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         return _try_to_read(place)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _NOT_WRITABLE:
+            raise
         return _try_to_read(f"{place}&immutable=1")
 
 

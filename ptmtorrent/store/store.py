@@ -43,6 +43,7 @@ from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.locks import SharedLock
 from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
+from ptmtorrent.store.records import encode_record
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.sources import StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
@@ -55,6 +56,8 @@ MEMORY_BYTES = 512 << 20
 
 _SEALING_SECONDS = 2.0
 """A part that another process seals has its new name before the index knows it."""
+
+_POLL_SECONDS = 0.02
 
 MAX_DEPTH = 2
 
@@ -392,11 +395,20 @@ class Store:
             except (IntegrityError, StoreError):
                 # Sealed between the two lines, and perhaps a new part begun under the name: the index knows soon.
                 again = self._find(identifier)
-                if again == found and (found.pack is not None or time.monotonic() > until):
-                    raise
+                if again == found:
+                    if found.pack is not None or time.monotonic() > until or self._is_recorded(found):
+                        raise
+                    time.sleep(_POLL_SECONDS)
                 if again.entry.base != found.entry.base:
                     return self._read(identifier, depth)
                 found = again
+
+    def _is_recorded(self, found: Found) -> bool:
+        """Tell whether the part still is the one the index means: the record of the object is where it should be."""
+        record = encode_record(found.entry)
+        with suppress(IntegrityError, StoreError), open_pack(self._path_of(found)) as reader:
+            return reader.read(max(0, found.entry.offset - len(record)), len(record)) == record
+        return False
 
     def _read_plain(self, identifier: ObjectId) -> bytes:
         """Return an object that is no delta, and may be the base of one."""

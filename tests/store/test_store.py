@@ -1,9 +1,12 @@
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
+from ptmtorrent.store import index as index_module
 from ptmtorrent.store import parts
-from ptmtorrent.store.index import Found
+from ptmtorrent.store import store as store_module
+from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.records import PackInfo, encode_header
 from ptmtorrent.store.sidecars import sidecar_in
@@ -492,3 +497,38 @@ def test_a_flipped_byte_in_a_pack_never_gives_wrong_bytes(
             if not rebuilt:
                 store.rebuild_index()
         assert wrong <= 2
+
+
+def test_a_damaged_object_of_a_part_is_told_at_once_and_one_of_a_lost_part_waited_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    clock = iter(range(1000))
+    fake = SimpleNamespace(sleep=slept.append, monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(store_module, "time", fake)
+    with writing(root) as store:
+        identifier = store.put(random_bytes(5000), pack_class=META)
+        store.commit()
+        (part,) = (root / "open").iterdir()
+        part.write_bytes(part.read_bytes()[:-1] + b"?")
+        with pytest.raises(IntegrityError):
+            store.read(identifier)
+        assert slept == []
+        part.unlink()
+        with pytest.raises(StoreError):
+            store.read(identifier)
+        assert slept
+        assert min(slept) > 0
+
+
+def test_an_index_that_is_locked_is_not_read_as_if_nobody_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "index.sqlite"
+    open_index(path, write=True).close()
+    monkeypatch.setattr(index_module, "_BUSY_SECONDS", 0.0)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreError, match="locked"):
+            open_index(path, write=False)
