@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import UsageError
+from ptmtorrent.errors import StoreError, UsageError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.codecs import Encoded
@@ -79,7 +80,7 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
         for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
             if put.is_here(identifier):
                 continue
-            waiting.append(put.pool.submit(code, identifier, piece))
+            waiting.append(_submit(put.pool, partial(code, identifier, piece)))
             if len(waiting) >= put.in_flight:
                 put.append(waiting.popleft().result())
         while waiting:
@@ -89,3 +90,10 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
             future.cancel()
         wait(waiting)  # who still runs reads from a file that would be closed under its hands
     steady.check()
+
+
+def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:
+    try:
+        return pool.submit(work)
+    except RuntimeError as error:
+        raise StoreError("the store was closed while a file was put into it") from error

@@ -85,6 +85,7 @@ class Store:
         self._lock = threading.RLock()
         self._turn = threading.Lock()
         self._broken = False
+        self._closed = False
         bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
         self._coder = Coder(bases, self.source, delta=delta)
 
@@ -151,12 +152,14 @@ class Store:
 
     def close(self) -> None:
         """Let go of the store without committing."""
-        if self._pool is not None:
-            self._pool.shutdown()
         with self._lock:
+            self._closed = True
             if self._writer is not None:
                 self._writer.close()
             self._writer = None
+        if self._pool is not None:
+            self._pool.shutdown()  # without the lock, which its workers may wait for
+        with self._lock:
             with suppress(StoreError):
                 self.index.close()
             self._held.close()
@@ -424,8 +427,8 @@ class Store:
     def _put_file(
         self, steady: Steady, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
     ) -> None:
-        if self._pool is None:
-            raise StoreError(f"the store `{self.root}` is open for reading alone")
+        if self._pool is None or self._closed:
+            raise self._not_writable()
         put = Put(
             is_here=partial(self._is_here, rights=pack_class.rights),
             code=partial(self._coder.code, declared=self._coder.declared(bases), rights=pack_class.rights),
@@ -451,6 +454,9 @@ class Store:
         found = self._look(identifier)
         return found is not None and RIGHTS.index(found.rights) <= RIGHTS.index(rights)
 
+    def _not_writable(self) -> StoreError:
+        return StoreError(f"the store `{self.root}` is {'closed' if self._closed else 'open for reading alone'}")
+
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
         """Hold the lock and give the writer.
@@ -460,7 +466,7 @@ class Store:
         """
         with self._lock:
             if self._writer is None:
-                raise StoreError(f"the store `{self.root}` is open for reading alone")
+                raise self._not_writable()
             if self._broken:
                 raise StoreError(f"the store `{self.root}` failed to write before", hint="run the same command again")
             try:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
+from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import index as index_module
 from ptmtorrent.store import parts
@@ -532,3 +533,30 @@ def test_an_index_that_is_locked_is_not_read_as_if_nobody_wrote_it(
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="locked"):
             open_index(path, write=False)
+
+
+def test_a_closed_store_says_so(root: Path, tmp_path: Path) -> None:
+    store = Store.open(root, write=True)
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.commit()
+    with pytest.raises(StoreError):
+        add_bytes(store, tmp_path, "a.bin", random_bytes(500))
+    with pytest.raises(StoreError):
+        store.put(b"x" * 100, pack_class=META)
+
+
+def test_a_store_that_is_closed_while_a_file_is_put_says_so(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.open(root, write=True)
+    here = store._is_here
+
+    def close_first(identifier: ObjectId, rights: Rights) -> bool:
+        found = here(identifier, rights)
+        store.close()
+        return found
+
+    monkeypatch.setattr(store, "_is_here", close_first)
+    with pytest.raises(StoreError, match="closed"):
+        add_bytes(store, tmp_path, "a.bin", random_bytes(500))
