@@ -39,9 +39,9 @@ class OnnxData:
         self._path = path
         self._nearby = nearby
 
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Go by the suffix."""
-        return needs_nearby(name)
+    def recognises(self, source: ByteSource, name: str) -> bool:
+        """Go by the suffix; what is shorter than any tensor of its own would be is not worth reading the model for."""
+        return source.size >= JOIN_BELOW_BYTES and needs_nearby(name)
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the tensors, and what lies around them in runs."""

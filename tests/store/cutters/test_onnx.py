@@ -178,3 +178,17 @@ def test_data_without_their_model_are_opaque() -> None:
 )
 def test_few_files_need_another(name: str) -> None:
     assert not needs_nearby(name)
+
+
+def test_for_tiny_data_files_the_model_is_not_read() -> None:
+    head, body = onnx_external(ONE, "m.onnx_data")
+    asked: list[str] = []
+
+    def nearby(path: str) -> MemorySource:
+        asked.append(path)
+        return MemorySource(head)
+
+    assert cut(MemorySource(body[: (64 << 10) - 1]), "m.onnx_data", nearby).cutter == "opaque/1"
+    assert asked == []
+    cut(MemorySource(body[: 64 << 10]), "m.onnx_data", nearby)
+    assert asked == ["m.onnx"]
