@@ -229,7 +229,11 @@ class _Run:
                 rights |= dict.fromkeys(lost[pack], known[0].rights)
         wanted = {identifier for identifiers in lost.values() for identifier in identifiers}
         if self._named is not None and wanted:
-            fetch_lost(store, wanted, rights, self._sources[-1])
+            reasons: list[str] = []
+            fetch_lost(store, wanted, rights, self._sources[-1], reasons)
+            for pack in (pack for pack, identifiers in lost.items() if identifiers):
+                fresh = [reason for reason in reasons if reason not in self._left[pack]]
+                self._left[pack] = "; ".join([self._left[pack], *fresh])
         for pack, identifiers in lost.items():
             self._report_left(pack, {item for item in identifiers if not store.has(item)}, len(identifiers))
 

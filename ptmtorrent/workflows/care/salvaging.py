@@ -9,7 +9,15 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import (
+    IntegrityError,
+    NotFound,
+    PtmError,
+    StoreError,
+    TransportError,
+    TrustError,
+    UnsupportedFormat,
+)
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.store.checking import CheckedPack, ReadBase, local_bases
@@ -51,28 +59,34 @@ def salvage(store: Store, pack: PackId, checked: CheckedPack) -> set[ObjectId]:
     return lost
 
 
-def fetch_lost(store: Store, lost: Iterable[ObjectId], rights: dict[ObjectId, Rights], source: Source) -> int:
+def fetch_lost(
+    store: Store, lost: Iterable[ObjectId], rights: dict[ObjectId, Rights], source: Source, reasons: list[str]
+) -> int:
     """Get the objects `lost` from wherever else the channel has them, and put them; return how many came.
 
     `rights` are those they had, as far as they are known; else those of the pack they come from count. What others here
-    lean on comes as a plain object, whatever it is in the channel.
+    lean on comes as a plain object, whatever it is in the channel. A channel that fails is asked no more, and `reasons`
+    is told why: what is here is cared for all the same.
 
     Raises:
         NoSpace: the disk is full.
     """
     came = 0
     bases = _bases_here(store)
-    for place in source.find(set(lost)):
-        with suppress(IntegrityError, UnsupportedFormat, NotFound):
-            payload, data = source.read_object(place)
-            pack_class = source.class_of(place.at.pack)
-            if place.id in rights:
-                pack_class = PackClass(pack_class.temper, rights[place.id])
-            if place.id in bases and place.base is not None:
-                store.put(data, kind=place.kind, pack_class=pack_class)
-            else:
-                _append(store, place.entry, payload, data, pack_class)
-            came += 1
+    try:
+        for place in source.find(set(lost)):
+            with suppress(IntegrityError, UnsupportedFormat, NotFound):
+                payload, data = source.read_object(place)
+                pack_class = source.class_of(place.at.pack)
+                if place.id in rights:
+                    pack_class = PackClass(pack_class.temper, rights[place.id])
+                if place.id in bases and place.base is not None:
+                    store.put(data, kind=place.kind, pack_class=pack_class)
+                else:
+                    _append(store, place.entry, payload, data, pack_class)
+                came += 1
+    except (TransportError, IntegrityError, UnsupportedFormat, NotFound, TrustError) as error:
+        reasons.append(error.message)
     store.commit()
     return came
 

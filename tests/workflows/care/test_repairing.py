@@ -4,10 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
+from typing import Never
 
 import pytest
 
-from ptmtorrent.errors import StoreLocked
+from ptmtorrent.errors import NotFound, StoreLocked, TransportError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
@@ -19,6 +20,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care import repairing
 from ptmtorrent.workflows.care.looking import Level
 from ptmtorrent.workflows.care.repairing import Repaired, repair
+from ptmtorrent.workflows.care.sources import Source
 from ptmtorrent.workflows.channels import open_channel
 from tests.channels import Heard, Made, clock, make_channel
 from tests.static import serve_folder
@@ -381,3 +383,25 @@ def test_what_an_unsealed_part_lost_is_named_for_a_clone(home: Home, tmp_path: P
     repaired = repair(home, None, emit=Heard(), stop=Event())
     assert repaired.again == ("onnx:vision/x",)
     assert check(home, "data")[0].findings == ()
+
+
+@pytest.mark.parametrize("where", ["find", "read_object"])
+def test_a_channel_that_fails_stops_no_repair(
+    made: Made, mirror: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(*_: object) -> Never:
+        raise TransportError("the channel hung up")
+
+    def refuse(*_: object) -> Never:
+        raise NotFound("it has no such pack")
+
+    place = find(made.home, an_object(made))
+    assert place.pack is not None
+    flip(pack_file(made.home, place.pack), place.entry.offset + 2)
+    monkeypatch.setattr(Source, "read", refuse)
+    monkeypatch.setattr(Source, where, fail)
+    repaired, heard = mend(made, mirror)
+    assert repaired.again == ("hf:solo",)
+    assert "the channel hung up" in heard.results[place.pack].reason
+    with Store.open(made.home.store) as store:
+        assert "hf:solo" not in {capture.package for capture in store.captures()}

@@ -47,7 +47,10 @@ class Elsewhere:
 
 def fetch(store: Store, data: bytes, base: bytes, rights: Rights = "open") -> None:
     store.commit()
-    assert fetch_lost(store, [name_of(data)], {name_of(data): rights}, cast("Source", Elsewhere(data, base))) == 1
+    reasons: list[str] = []
+    channel = cast("Source", Elsewhere(data, base))
+    assert fetch_lost(store, [name_of(data)], {name_of(data): rights}, channel, reasons) == 1
+    assert reasons == []
     assert store.read(name_of(data)) == data
 
 
