@@ -59,6 +59,9 @@ _BUSY_SECONDS = 10.0
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """What SQLite says where the files beside the index cannot be made; the low byte of its code."""
 
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+"""What it says where the disk is too full for them."""
+
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 
@@ -408,7 +411,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     try:
         return _try_to_read(place)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF not in _NOT_WRITABLE:
+        code = error.sqlite_errorcode
+        if code & 0xFF not in _NOT_WRITABLE and code not in _NO_ROOM:
             raise
         return _try_to_read(f"{place}&immutable=1")
 
