@@ -19,7 +19,6 @@ class Taken:
     ingests: list[Spent] = field(default_factory=list)
     restores: list[Spent] = field(default_factory=list)
     stored: list[int] = field(default_factory=list)
-    coded: list[int] = field(default_factory=list)
 
 
 def siblings(bench: Bench) -> None:
@@ -38,8 +37,6 @@ def siblings(bench: Bench) -> None:
             seen.ingests.append(ingested.spent)
             seen.restores.append(restored)
             seen.stored.append(ingested.stored)
-            if ingested.told:
-                seen.coded.append(sum(file["new_coded"] for file in ingested.told["files"].values()))
     for name, seen in taken.items():
         _compare(bench.rows, files, name, seen)
 
@@ -51,8 +48,6 @@ def _compare(rows: Rows, files: FileSet, name: str, seen: Taken) -> None:
     stored = median(seen.stored)
     add("stored", stored, "bytes")
     add("ratio", files.size / stored, "x")
-    if seen.coded:
-        add("unpadded", files.size / median(seen.coded), "x")
     for what, spent in (("ingest", seen.ingests), ("restore", seen.restores)):
         add(f"{what} per CPU-second", speed(files.size, [each.cpu for each in spent]), "MB/s")
         add(f"{what} wall", speed(files.size, [each.wall for each in spent]), "MB/s")
@@ -77,9 +72,7 @@ def _format(bench: Bench, files: FileSet, systems: Iterable[System]) -> None:
         ingested = _once(bench, files, system)
         bench.rows.add(Row("formats", files.name, system.name, "ratio", files.size / ingested.stored, "x"))
         if ingested.told:
-            new = ingested.told["files"].values()
-            coded, raw = (sum(file[key] for file in new) for key in ("new_coded", "new_raw"))
-            bench.rows.add(Row("formats", files.name, f"{system.name}, unpadded", "ratio", files.size / coded, "x"))
+            raw = sum(file["new_raw"] for file in ingested.told["files"].values())
             bench.rows.add(Row("dedupe", files.name, system.name, "raw / distinct", files.size / raw, "x"))
 
 
@@ -93,12 +86,9 @@ def _heavy(bench: Bench) -> None:
         bench.say(f"{case}: {system.name}")
         ingested = _once(bench, files, system)
         # The base alone is taken off, whichever of the two was stored as a difference from the other.
-        if ingested.told:
-            stored = sum(file["new_coded"] for file in ingested.told["files"].values())
-            alone = bench.rows.find("formats", "bf16", "ours, unpadded", "ratio") or 1
-        else:
-            stored, alone = ingested.stored, bench.rows.find("formats", "bf16", system.name, "ratio") or 1
-        added = stored - base.size / alone
+        name = OURS.name if isinstance(system, Ours) else system.name
+        alone = bench.rows.find("formats", "bf16", name, "ratio") or 1
+        added = ingested.stored - base.size / alone
         ratio = tuned.size / max(1, added)
         bench.rows.add(Row("heavy", case, system.name, "ratio", ratio, "x"))
 

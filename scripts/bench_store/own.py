@@ -7,9 +7,9 @@ from typing import Any
 
 from bench_store.bench import FOUND, OURS, PLAIN, Bench
 from bench_store.rows import Row, speed
-from bench_store.running import Spent, run_module
+from bench_store.running import Spent, run, run_module
 from bench_store.sets import FileSet
-from bench_store.systems import JOBS, MEMORY_BYTES, Ingested, Ours, Place, check_restored, describe, new_place
+from bench_store.systems import JOBS, MEMORY_BYTES, Ingested, Ours, Place, check_restored, describe, empty, new_place
 
 
 def hashes(bench: Bench) -> None:
@@ -39,15 +39,31 @@ def restores(bench: Bench) -> None:
                 for kernel, seconds in _restores(bench, system, ingested, place, write=write).items():
                     value = speed(files.size, seconds)
                     bench.rows.add(Row("restores", files.name, f"ours, {kernel}", what, value, "MB/s"))
+            if system is PLAIN:
+                value = speed(files.size, _copied(bench, place))
+                bench.rows.add(Row("restores", files.name, "cp", "copied", value, "MB/s"))
 
 
 def _restores(bench: Bench, system: Ours, ingested: Ingested, place: Place, *, write: bool) -> dict[str, list[float]]:
     seen: dict[str, list[float]] = defaultdict(list)
-    for number in range(1, bench.rounds + 1):
+    for number in range(bench.rounds + 1):
         for kernel in bench.kernels:
             bench.say(f"restores, round {number}: {system.name}, {kernel}")
+            empty(place.out)
             told, _ = system.restore_told(ingested, place, kernel=kernel, write=write)
-            seen[kernel].append(told["cpu"])
+            if number:
+                seen[kernel].append(told["cpu"])
+    return seen
+
+
+def _copied(bench: Bench, place: Place) -> list[float]:
+    """Return the CPU seconds of writing the same files without looking at them."""
+    seen = []
+    for number in range(1, bench.rounds + 1):
+        bench.say(f"restores, round {number}: cp")
+        empty(place.out)
+        command = ["cp", "--reflink=never", "-r", str(place.files), str(place.out)]
+        seen.append(run(command, cwd=place.scratch, log=place.scratch / "log.txt").cpu)
     return seen
 
 

@@ -17,6 +17,8 @@ How to read it:
   a real one may give another ratio.
 - MB are 10^6 raw bytes. *Per CPU-second* counts user and system time of all threads and child processes: of a whole
   program among the peers, start of the interpreter included; of the work alone in the tables of hashes and restores.
+  There the first run is not counted: it reads libraries and files for the first time. *Copied* is what `cp` takes to
+  write the same files, so that what the disk costs can be told from what the store costs.
 - Systems take turns within one run; a value is the median of the rounds, and a peak of memory the largest of them.
   Where other programs took a good part of the cores (the table of the machine says so), wall times and the gain by a
   second core are worth little.
@@ -25,8 +27,8 @@ How to read it:
   theirs to say; that they give back the same bytes is checked here, outside the measured time.
 - *Base declared*: a fine-tune names its base, which is stored first. *Base found*: the store finds it by itself.
   *No delta*: every object stands alone.
-- *Stored* counts every file of a store. Packs are padded to a multiple of 4 MiB, which weighs on a store of one small
-  file, and not on one of many packs of 256 MiB: *unpadded* counts the records and the footer's rows only.
+- *Stored* is what all files of a store take on the disk, indices included. The padding of a pack to a multiple of 4 MiB
+  is a hole, which takes nothing.
 - In the table of hashes a hash is switched off by a stand-in that reads nothing; the program has no such switch.
 """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench_store.child import add_files, answer
 from bench_store.ingest import count
-from bench_store.running import folder_bytes
+from bench_store.running import disk_bytes
 from ptmtorrent.store import codecs, cutters
 from ptmtorrent.store.cutters import FileSource
 from ptmtorrent.store.store import Store
@@ -17,7 +17,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     with Store.open(root, write=True, delta=order["delta"]) as store:
         add_files(store, files[:1], {}, 1)
         store.seal()
-    before = folder_bytes(root / "packs")
+    before = disk_bytes(root / "packs")
     with Store.open(root, write=True, delta=order["delta"]) as store:
         # The first again, as a new snapshot lists it: the store knows it, and it serves as the base.
         stored = add_files(store, files, order["bases"], 1)
@@ -27,7 +27,7 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "raw": second["new_raw"],
         "coded": second["new_coded"],
-        "packs": folder_bytes(root / "packs") - before,
+        "packs": disk_bytes(root / "packs") - before,
         "tensor": _alone(Path(files[0]["path"]), Path(files[1]["path"])),
     }
 

@@ -13,6 +13,8 @@ from typing import Any
 _HERE = Path(__file__).resolve().parent
 _PATH = os.pathsep.join((str(_HERE.parent), str(_HERE.parent.parent)))
 _SHOWN_BYTES = 2000
+_BLOCK_BYTES = 512
+"""What `st_blocks` counts, whatever the blocks of the filesystem (stat(2))."""
 
 
 class Broken(Exception):
@@ -74,6 +76,6 @@ def run_making(arguments: list[str], scratch: Path) -> None:
     run([sys.executable, "-m", "bench_store.making", *arguments], cwd=scratch, env=env, log=scratch / "log.txt")
 
 
-def folder_bytes(folder: Path) -> int:
-    """Return the lengths of all files below `folder`, added up."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def disk_bytes(folder: Path) -> int:
+    """Return what all files below `folder` take on the disk: whole blocks, and nothing for holes."""
+    return sum(path.stat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*") if path.is_file())

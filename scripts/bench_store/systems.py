@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from blake3 import blake3
 
 from bench_store.peers import Peer
-from bench_store.running import Broken, Spent, folder_bytes, run, run_module
+from bench_store.running import Broken, Spent, disk_bytes, run, run_module
 from bench_store.sets import File, FileSet
 
 MEMORY_BYTES = 512 << 20
@@ -74,7 +74,7 @@ class Ours:
             "cpus": self.cpus,
         }
         told, spent = run_module("ingest", order, place.scratch)
-        return Ingested(spent, folder_bytes(place.stored), told)
+        return Ingested(spent, disk_bytes(place.stored), told)
 
     def restore(self, ingested: Ingested, place: Place) -> Spent:
         """Read every object of every file."""
@@ -106,7 +106,7 @@ class Theirs:
         del files
         self._prepare(place)
         spent = self._run(self.peer.ingest, place)
-        return Ingested(spent, folder_bytes(place.stored))
+        return Ingested(spent, disk_bytes(place.stored))
 
     def restore(self, ingested: Ingested, place: Place) -> Spent:
         """Get the whole set back."""
@@ -140,6 +140,12 @@ def new_place(folder: Path, files: FileSet) -> Iterator[Place]:
         yield place
     finally:
         shutil.rmtree(root)
+
+
+def empty(folder: Path) -> None:
+    """Remove what an earlier run left, so that none pays for it."""
+    shutil.rmtree(folder)
+    folder.mkdir()
 
 
 def check_restored(files: FileSet, out: Path) -> None:
