@@ -72,6 +72,8 @@ def publish(world: World, made: Made, *more: str, code: int = 0, **variables: st
 def put(world: World, made: Made) -> None:
     """Publish without Globus."""
     shutil.copytree(made.folder, world.channel)
+    for folder in (world.channel, *(path for path in world.channel.rglob("*") if path.is_dir())):
+        folder.chmod(0o777)
 
 
 def user_home(world: World, made: Made, location: str) -> Home:

@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         tokens = [
             {
                 "access_token": self.server.state.new_token(who, scope),
-                "scope": scope,
+                "scope": re.sub(r"\[[^\]]*\]", "", scope),
                 "expires_in": 172800,
                 "token_type": "Bearer",
                 "resource_server": server_of(scope),

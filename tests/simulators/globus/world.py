@@ -112,7 +112,7 @@ class World:
             self.state.refreshes[refresh] = Token(who=who, scopes=scope)
             tokens[server] = {
                 "resource_server": server,
-                "identity_id": None,
+                "identity_id": who,
                 "scope": scope,
                 "access_token": self.state.new_token(who, scope),
                 "refresh_token": refresh,
