@@ -9,11 +9,15 @@ platform's folder for such files. Both look like this::
     format = "auto"
     jobs = 4
     max_memory = "512MiB"
+    globus_client_id = "00000000-0000-4000-8000-000000000000"
+    globus_here = "11111111-1111-4111-8111-111111111111:/data"
+    globus_patience = 1800
 
 This is the only module that reads the environment. It imports nothing heavy: every verb goes through it.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -23,11 +27,19 @@ from typing import Any, Literal, get_args
 from ptmtorrent.errors import ConfigError, UsageError
 
 FORMATS = ("auto", "human", "json", "quiet")
-TransportName = Literal["auto", "torrent", "http", "local"]
+TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
+MOST_PATIENCE_SECONDS = 30 * 24 * 3600
+_UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 LEAST_MEMORY = "256MiB"
 """Below this nothing that stores weights can work."""
+
+SECRETS = (
+    ("hf_token", "HF_TOKEN"),
+    ("key_passphrase", "PTMTORRENT_KEY_PASSPHRASE"),
+    ("globus_client_secret", "PTMTORRENT_GLOBUS_CLIENT_SECRET"),
+)
 
 PROJECT_FILE = "ptmtorrent.toml"
 
@@ -36,7 +48,8 @@ PROJECT_FILE = "ptmtorrent.toml"
 class Settings:
     """Every setting of a run; `origins` says, by name, where each came from. `max_memory` is in bytes.
 
-    Secrets (`hf_token`, `key_passphrase`) come from the environment only.
+    `globus_here` is the collection that shows this machine's files, and the folder that is its `/`; `globus_patience`
+    how many seconds a task may stand still. Secrets (`SECRETS`) come from the environment only.
     """
 
     home: Path
@@ -45,8 +58,12 @@ class Settings:
     transport: TransportName
     jobs: int
     max_memory: int
+    globus_client_id: str | None
+    globus_here: str | None
+    globus_patience: int
     hf_token: str | None = field(repr=False)
     key_passphrase: str | None = field(repr=False)
+    globus_client_secret: str | None = field(repr=False)
     origins: Mapping[str, str]
 
     def with_flags(self, **flags: str | int | None) -> "Settings":
@@ -98,7 +115,7 @@ def load_settings(
         for name, value in layer.values.items():
             values[name] = _check(name, value, layer.origin(name), layer.folder)
             origins[name] = layer.origin(name)
-    for name, variable in (("hf_token", "HF_TOKEN"), ("key_passphrase", "PTMTORRENT_KEY_PASSPHRASE")):
+    for name, variable in SECRETS:
         values[name] = environment.get(variable) or None
         origins[name] = f"environment {variable}" if values[name] else "default"
     return Settings(origins=origins, **values)
@@ -158,6 +175,16 @@ def _check_memory(value: object, folder: Path) -> int | None:  # noqa: ARG001  #
     return None
 
 
+def _check_seconds(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if type(value) is int and 1 <= value <= MOST_PATIENCE_SECONDS else None
+
+
+def _matching(pattern: str) -> Callable[[object, Path], str | None]:
+    return lambda value, _: value if isinstance(value, str) and re.fullmatch(pattern, value) else None
+
+
 def _one_of(choices: tuple[str, ...]) -> Callable[[object, Path], str | None]:
     return lambda value, _: value if isinstance(value, str) and value in choices else None
 
@@ -173,6 +200,9 @@ _CHECKS: dict[str, Callable[[object, Path], object]] = {
     "transport": _one_of(TRANSPORTS),
     "jobs": _check_jobs,
     "max_memory": _check_memory,
+    "globus_client_id": _matching(_UUID),
+    "globus_here": _matching(f"{_UUID}:/.*"),
+    "globus_patience": _check_seconds,
 }
 _EXPECTED = {
     "home": 'a folder, such as "/data/ptmtorrent"',
@@ -180,6 +210,9 @@ _EXPECTED = {
     "channel": 'a URL or a folder, such as "https://example.org/channel/"',
     "transport": f"one of {_listed(TRANSPORTS)}",
     "jobs": f"a whole number from 1 to {MAX_JOBS}",
+    "globus_client_id": "the UUID of a client registered with Globus",
+    "globus_here": 'a collection and the folder that is its `/`, such as "11111111-1111-4111-8111-111111111111:/data"',
+    "globus_patience": "a whole number of seconds, 1 or more",
     "max_memory": f"a size of {LEAST_MEMORY} or more, such as 512MiB",
 }
 
@@ -227,6 +260,9 @@ def _defaults() -> dict[str, object]:
         "transport": "auto",
         "jobs": 4,
         "max_memory": "512MiB",
+        "globus_client_id": None,
+        "globus_here": None,
+        "globus_patience": 1800,
     }
 
 

@@ -12,6 +12,7 @@
       trust/          channels we trust, and the newest metadata seen of each
       journal.sqlite  what a clone has done and has yet to do
       ledger.sqlite   what a fetch laid out where
+      globus/         tokens (0600) and jobs of Globus transfers
       hf-cache/       packages laid out as a Hugging Face cache
 """
 
@@ -69,6 +70,11 @@ class Home:
     def ledger(self) -> Path:
         """What was laid out where."""
         return self.root / "ledger.sqlite"
+
+    @property
+    def globus(self) -> Path:
+        """Tokens and jobs of Globus transfers."""
+        return self.root / "globus"
 
     @property
     def hf_cache(self) -> Path:

@@ -32,8 +32,12 @@ def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
         "transport": f"project file `{tmp_path / 'ptmtorrent.toml'}`",
         "jobs": f"user file `{tmp_path / 'user.toml'}`",
         "max_memory": "default",
+        "globus_client_id": "default",
+        "globus_here": "default",
+        "globus_patience": "default",
         "hf_token": "default",
         "key_passphrase": "default",
+        "globus_client_secret": "default",
     }
 
 

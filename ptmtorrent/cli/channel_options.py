@@ -27,6 +27,8 @@ def open_wanted(session: Session, channel: str | None, release: str | None) -> "
     """
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.workflows.channels import open_channel
+    from ptmtorrent.workflows.collections import access_of
 
     settings = session.settings.with_flags(channel=channel)
-    return open_channel(settings.channel, release, session.home, clock=read_clock, emit=session.emit)
+    globus = access_of(settings, session.home)
+    return open_channel(settings.channel, release, session.home, clock=read_clock, emit=session.emit, globus=globus)

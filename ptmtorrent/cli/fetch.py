@@ -27,6 +27,7 @@ class Transport(StrEnum):
     AUTO = "auto"
     TORRENT = "torrent"
     HTTP = "http"
+    GLOBUS = "globus"
     LOCAL = "local"
 
 

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli import (
+    auth,
     clone,
     config,
     demo,
@@ -54,6 +55,7 @@ VERBS = (
     store,
     timestamp,
     trust,
+    auth,
     config,
     status,
     doctor,

@@ -25,9 +25,10 @@ def add(
     from ptmtorrent.trust.fingerprints import FIRST_ROOT, MAX_ROOT_BYTES, parse_fingerprint
     from ptmtorrent.trust.pins import Pins
     from ptmtorrent.workflows.channels import find_reader
+    from ptmtorrent.workflows.collections import access_of
 
     parse_fingerprint(fingerprint)
-    root = find_reader(location).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
+    root = find_reader(location, access_of(session.settings, session.home)).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
     pin = Pins(session.home.trust).add(location, fingerprint, root)
     session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])
 

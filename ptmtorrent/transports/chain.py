@@ -11,7 +11,7 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, TransportError
+from ptmtorrent.errors import AuthError, IntegrityError, NoSource, NotFound, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest, objects_in, widen
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport
@@ -109,9 +109,12 @@ def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
 def nothing_left(pack: PackId, tried: Sequence[Failed]) -> PtmError:
     """Return the error that says that no source had `pack`, and what each answered.
 
-    It is an `IntegrityError` when one of them had it with other bytes than it should have.
+    It is an `AuthError` when all of them wanted a login, an
+    `IntegrityError` when one of them had it with other bytes than it should have.
     """
     reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
+    if tried and all(isinstance(failed.error, AuthError) for failed in tried):
+        return tried[-1].error
     if any(isinstance(failed.error, IntegrityError) for failed in tried):
         return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")
     message = f"no source has pack `{pack}`: {reasons}" if reasons else f"there is no source for pack `{pack}`"

@@ -18,49 +18,73 @@ from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
+from ptmtorrent.transports.globus_places import GlobusAccess, is_globus, parse_place
 from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.transports.readers import HttpReader, LocalReader, PatientReader
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import FIRST_ROOT
 from ptmtorrent.trust.pins import Pins, normalise
+from ptmtorrent.workflows.collections import Collection, no_access
 
 PIN_PREFIX = "b3:"
 
 
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`."""
+    """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
+
+    `collection` is set when it lies in a Globus collection.
+    """
 
     location: str
     reader: ChannelReader
     release: Release
     how: str
     folder: Path | None
+    collection: Collection | None = None
 
 
-def open_channel(location: str | None, release: str | None, home: Home, *, clock: Clock, emit: Emit) -> OpenChannel:
+def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
+    location: str | None,
+    release: str | None,
+    home: Home,
+    *,
+    clock: Clock,
+    emit: Emit,
+    globus: GlobusAccess | None = None,
+) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
-    `release` is a name, or `b3:` and a content root: then neither keys nor time are asked.
+    `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` is how places in
+    Globus collections are reached.
 
     Raises:
         NotFound: there is no channel, or it has no such release; names near matches.
         TrustError: a signature, expiry or hash does not hold, or the channel's root is not pinned.
         UsageError: the location or the release is malformed.
+        AuthError: a Globus collection wants a login.
         TransportError, IntegrityError, UnsupportedFormat: it could not be read.
     """
     if location is None:
         return _open_sample(release, emit)
-    place, folder, reader = _find(location, home)
+    reader: ChannelReader
+    if is_globus(location):
+        collection = Collection(parse_place(location), globus or no_access(home))
+        place, folder, reader = collection.place.location, None, PatientReader(collection.reader())
+    else:
+        collection = None
+        place, folder, reader = _find(location, home)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
         verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
-    return _opened(place, reader, verified, folder)
+    return _opened(place, reader, verified, folder, collection)
 
 
-def find_reader(location: str) -> ChannelReader:
-    """Return a reader of the files at `location`, a folder or a URL; nothing is read yet."""
+def find_reader(location: str, globus: GlobusAccess | None = None) -> ChannelReader:
+    """Return a reader of the files at `location`, a folder, a URL or a place in Globus; nothing is read yet."""
+    if globus is not None and is_globus(location):
+        return PatientReader(Collection(parse_place(location), globus).reader())
     place = normalise(location)
     return _server_reader(place) if _is_server(place) else LocalReader(Path(place))
 
@@ -138,5 +162,18 @@ def _near(place: str, home: Home) -> str | None:
     return f"did you mean {', '.join(f'`{match}`' for match in near)}?" if near else None
 
 
-def _opened(location: str, reader: ChannelReader, verified: VerifiedRelease, folder: Path | None) -> OpenChannel:
-    return OpenChannel(location=location, reader=reader, release=verified.release, how=verified.how, folder=folder)
+def _opened(
+    location: str,
+    reader: ChannelReader,
+    verified: VerifiedRelease,
+    folder: Path | None,
+    collection: Collection | None = None,
+) -> OpenChannel:
+    return OpenChannel(
+        location=location,
+        reader=reader,
+        release=verified.release,
+        how=verified.how,
+        folder=folder,
+        collection=collection,
+    )

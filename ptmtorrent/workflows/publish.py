@@ -63,7 +63,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     source = home.channel
     _, release = read_release(source, name)
     pointed = _check(source, to, name)
-    items = [_inspect(source, to, path, size) for path, size in _list_files(source, release, pointed)]
+    items = [_inspect(source, to, path, size) for path, size in list_files(source, release, pointed)]
     emit(_plan(source, to, release, items))
     if dry_run:
         return _summary(release, 0, started, clock)
@@ -91,7 +91,7 @@ def _check(source: Path, to: Path, name: ReleaseName) -> Pointed:
     return pointed
 
 
-def _list_files(source: Path, release: Release, pointed: Pointed) -> Iterator[tuple[str, int | None]]:
+def list_files(source: Path, release: Release, pointed: Pointed) -> Iterator[tuple[str, int | None]]:
     """Yield every file in the order in which it may appear, with its size where the release says it."""
     for volume in release.volumes:
         for pack, size in read_volume_packs(source, volume):

@@ -21,6 +21,7 @@ from ptmtorrent.transports.torrent import TorrentTransport
 from tests.simulators.packs import hash_pack
 from tests.simulators.static_server import serve
 from tests.simulators.swarm import Shared, seeder
+from tests.transports.globus_copies import copying_transport
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 
 PATIENCE_SECONDS = 20
@@ -72,6 +73,11 @@ def torrent(folder: Path) -> Iterator[PackTransport]:
         yield TorrentTransport([v1], [address], patience_seconds=PATIENCE_SECONDS)
 
 
+@contextmanager
+def globus(folder: Path) -> Iterator[PackTransport]:
+    yield copying_transport(folder, folder.parent / "here")
+
+
 def asked(transport: PackTransport, *requests: PackRequest) -> list[PackRequest]:
     """What the planner would ask of this transport."""
     return [widen(request) if transport.whole_packs else request for request in requests]
@@ -80,7 +86,7 @@ def asked(transport: PackTransport, *requests: PackRequest) -> list[PackRequest]
 Opened = Callable[[Path], AbstractContextManager[PackTransport]]
 Readers = Callable[[Path], AbstractContextManager[ChannelReader]]
 READERS = [in_place, over_http, patiently]
-TRANSPORTS = [local, http, chained, torrent]
+TRANSPORTS = [local, http, chained, torrent, globus]
 
 
 @pytest.fixture

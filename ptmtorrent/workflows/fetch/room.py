@@ -49,7 +49,7 @@ def room_needed(wanted: Wanted, plan: Plan, waiting: int, sources: Sources) -> R
     files = sum(file.size - file.allocated for file in wanted.unfinished)
     packs = [request.size if sources.widens else request.bytes for request in plan.requests]
     staged = sum(packs)
-    if not sources.keeps_packs:
+    if not sources.keeps_packs and not sources.lands_all:
         staged = min(staged, STAGED_BYTES + STAGED_PACKS * max(packs, default=0)) if sources.staged else 0
     return Room(files=files, staged=staged, waiting=waiting)
 

@@ -50,7 +50,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int | None = None
     into: Literal["dir", "hf-cache"] = "dir"
     to: Path | None = None
-    transport: Literal["auto", "torrent", "http", "local"] = "auto"
+    transport: Literal["auto", "torrent", "http", "globus", "local"] = "auto"
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
     dry_run: bool = False
@@ -84,7 +84,13 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         keep = request.keep_packs and not request.dry_run
         laying = stack.enter_context(Laying(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
-            request.transport, request.peers, channel, stack, records.counted, keeps_packs=request.keep_packs
+            request.transport,
+            request.peers,
+            channel,
+            stack,
+            records.counted,
+            keeps_packs=request.keep_packs,
+            emit=emit,
         )
         plan, room = laying.plan(sources)
         emit(_plan_made(wanted, plan, room))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
+from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -14,12 +15,12 @@ from ptmtorrent.transports.together import Together
 from ptmtorrent.trust.client import read_listed
 from ptmtorrent.workflows.channels import OpenChannel
 
-TransportName = Literal["auto", "torrent", "http", "local"]
+TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 Address = tuple[str, int]
 
 
 class Sources:
-    """The sources of one run: a folder, a swarm, a server; any of them may be missing.
+    """The sources of one run: a folder, a swarm, a server, transfers into a collection; any of them may be missing.
 
     With `keeps_packs` packs are to be kept, so only whole ones are asked for.
     """
@@ -30,22 +31,30 @@ class Sources:
         here: PackTransport | None = None,
         swarm: Swarm | None = None,
         server: PackTransport | None = None,
+        transfers: PackTransport | None = None,
         keeps_packs: bool = False,
     ) -> None:
         self.keeps_packs = keeps_packs
         self._here = here
         self._swarm = swarm
         self._server = server
+        self._transfers = transfers
 
     @property
     def whole_packs(self) -> bool:
         """Are only whole packs asked for?"""
-        return self.keeps_packs or (self._swarm is not None and self._here is None and self._server is None)
+        alone = self._swarm is not None and self._here is None and self._server is None
+        return self.keeps_packs or self.lands_all or alone
+
+    @property
+    def lands_all(self) -> bool:
+        """May all packs lie here at once before the first is decoded? They do when a task has moved them."""
+        return self._transfers is not None
 
     @property
     def staged(self) -> bool:
         """May packs have to be staged here before they are decoded?"""
-        return self._swarm is not None or self._server is not None
+        return self._swarm is not None or self._server is not None or self.lands_all
 
     @property
     def widens(self) -> bool:
@@ -58,13 +67,14 @@ class Sources:
 
     def chain(self, blamed: frozenset[str] = frozenset()) -> Chain | None:
         """Return all sources but the `blamed` ones as one transport; None when none is left."""
-        here, swarm, server = self._here, self._swarm, self._server
+        here, swarm, server, transfers = self._here, self._swarm, self._server, self._transfers
         here = None if here and here.name in blamed else here
         swarm = None if swarm and swarm.name in blamed else swarm
         server = None if server and server.name in blamed else server
+        transfers = None if transfers and transfers.name in blamed else transfers
         both = Together(swarm, server) if swarm and server else None
         # After both of them the swarm is asked once more, for what the server could not send.
-        stages = [stage for stage in ((here, both, swarm) if both else (here, swarm, server)) if stage]
+        stages = [stage for stage in ((here, both, swarm) if both else (here, transfers, swarm, server)) if stage]
         return Chain(stages) if stages else None
 
 
@@ -76,13 +86,16 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     counted: Callable[[int], None],
     *,
     keeps_packs: bool = False,
+    emit: Emit = ignore,
 ) -> Sources:
     """Return the sources that `transport` names; what must be closed is left to `stack`.
 
-    `auto` takes what there is: the channel's folder, its server, and a swarm where peers are known.
+    `auto` takes what there is: the channel's folder, its server, and a swarm where peers are known. What `globus` could
+    not move is asked of the collection's HTTPS server.
 
     Raises:
         UsageError: the channel's location cannot be used by that transport.
+        AuthError, ConfigError: what Globus needs is missing.
         IntegrityError, NotFound, TransportError: the release's torrents could not be read.
     """
     is_server = channel.folder is None
@@ -92,6 +105,8 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
         )
     if transport == "http" and not is_server:
         raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
+    if transport == "globus":
+        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs)
     swarm = transport == "torrent" or (transport == "auto" and bool(peers))
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
@@ -101,7 +116,24 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     )
 
 
+def _globus(
+    channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], emit: Emit, *, keeps_packs: bool
+) -> Sources:
+    if channel.collection is None:
+        raise UsageError(
+            f"`{channel.location}` does not lie in a Globus collection",
+            hint="name a channel such as `globus:COLLECTION/path`, or use another `--transport`",
+        )
+    return Sources(
+        transfers=channel.collection.transfers(stack, emit),
+        server=channel.collection.server(stack, counted),
+        keeps_packs=keeps_packs,
+    )
+
+
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+    if channel.collection is not None:
+        return channel.collection.server(stack, counted)
     client = stack.enter_context(new_client(connections=CONNECTIONS))
     return Patient(HttpTransport(channel.location, client, counted=counted))
 

@@ -1,0 +1,150 @@
+"""The journal of Globus jobs: one document a job (docs/formats/globus-jobs.md), always on the disk first.
+
+::
+
+    planned ─► prepared ─► submitted ─► active | paused ─► landed ─► verified ─► installed
+                                             └─► failed | cancelled
+
+`prepared` holds the document of the task with its `submission_id`. It is durable before the document is posted, so
+that whoever posts it again after a kill posts the same one, and the service answers with the task it has already.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError, StoreError
+from ptmtorrent.model import canonical
+from ptmtorrent.store import durable
+
+JobKind = Literal["fetch", "publish"]
+JobState = Literal[
+    "planned",
+    "prepared",
+    "submitted",
+    "active",
+    "paused",
+    "landed",
+    "verified",
+    "installed",
+    "failed",
+    "cancelled",
+]
+ENDED: frozenset[JobState] = frozenset({"installed", "failed", "cancelled"})
+WAITING: frozenset[JobState] = frozenset({"submitted", "active", "paused"})
+ID_DIGITS = 16
+
+
+class JobItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One file: its path in the channel, its size in bytes, where it comes from and where it lands, as collections say.
+
+    `landing` is not where it will be read: it is renamed from there once it is known to be right.
+    """
+
+    path: str
+    size: int
+    source: str
+    landing: str
+
+
+class Job(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """One job. `source` and `destination` are locations; `document` is the body that is or was posted, as it is."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/globus-job"
+
+    job: str
+    kind: JobKind
+    state: JobState
+    source: str
+    destination: str
+    items: tuple[JobItem, ...]
+    submission_id: str = ""
+    task_id: str = ""
+    document: dict[str, Any] = msgspec.field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(item.size for item in self.items)
+
+
+class Jobs:
+    """The jobs kept in `folder`. One process at a time works on those of a kind: its workflow holds a lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def plan(
+        self, kind: JobKind, *, source: str, destination: str, files: Sequence[tuple[str, int, str]], landing: str
+    ) -> Job:
+        """Plan and keep a job of `files` (path, size, source); each lands at `landing`/`<job>`/`<path>`.
+
+        Raises:
+            NoSpace, StoreError: it cannot be written.
+        """
+        before = len(durable.files_in(self._folder, "*.json"))
+        seed = canonical.encode([kind, source, destination, [path for path, _, _ in files], before])
+        number = blake3(seed).hexdigest()[:ID_DIGITS]
+        items = tuple(
+            JobItem(path=path, size=size, source=come_from, landing=f"{landing}/{number}/{path}")
+            for path, size, come_from in files
+        )
+        return self.save(
+            Job(
+                format=Job.FORMAT,
+                version=Job.VERSION,
+                requires=(),
+                job=number,
+                kind=kind,
+                state="planned",
+                source=source,
+                destination=destination,
+                items=items,
+            )
+        )
+
+    def save(self, job: Job) -> Job:
+        """Keep `job` as it is now; it is durable when this returns.
+
+        Raises:
+            NoSpace, StoreError: it cannot be written.
+        """
+        durable.write_file(self._folder / f"{job.job}.json", canonical.encode(job))
+        return job
+
+    def open(self, kind: JobKind, source: str, destination: str) -> list[Job]:
+        """Return the jobs between these two places that have not ended, in the order of their ids.
+
+        Raises:
+            StoreError: one of them is damaged, and nobody knows what it asked for.
+        """
+        return [
+            job
+            for job in self.all()
+            if (job.kind, job.source, job.destination) == (kind, source, destination) and job.state not in ENDED
+        ]
+
+    def all(self) -> list[Job]:
+        """Return every job, ended ones too."""
+        return [self._read(path) for path in durable.files_in(self._folder, "*.json")]
+
+    def _read(self, path: Path) -> Job:
+        with durable.disk_errors(path):
+            data = path.read_bytes()
+        try:
+            return canonical.decode(data, Job, name=str(path))
+        except IntegrityError as error:
+            raise StoreError(
+                f"the Globus job `{path}` is damaged: {error.message}",
+                hint=f"look for its task at https://app.globus.org/activity, then remove `{path}`",
+            ) from error
+
+
+def moved_to(job: Job, state: JobState, **changes: Any) -> Job:
+    """Return `job` in another state."""
+    changed: Job = msgspec.structs.replace(job, state=state, **changes)
+    return changed

@@ -1,0 +1,130 @@
+"""Where things lie in Globus: a channel in a collection, and the collection that shows this machine's own files.
+
+::
+
+    globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel
+    globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f@g-1a2b3.fd635.8443.data.globus.org/ptm/channel
+
+The second names the collection's HTTPS server too. Where it allows anonymous reading, that needs no login and no
+Globus software; the first has to ask the Transfer service, which wants to know who asks.
+"""
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from ptmtorrent.errors import ConfigError, UsageError
+from ptmtorrent.model.names import check_path
+
+SCHEME = "globus:"
+TOKENS = "tokens.json"
+"""The file of tokens in the folder of a home's Globus things, readable by its owner alone."""
+INCOMING = ".ptm-incoming"
+"""Where transfers land below the root of this machine's collection; `/<job>/<path in the channel>` follows."""
+
+STAGING = ".ptm-staging"
+"""Where a release that is being published waits, below the channel in its collection."""
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_PLACE = re.compile(
+    rf"globus:(?P<id>{_UUID})(?:@(?P<host>[a-z0-9.-]+(?::[0-9]{{1,5}})?))?(?P<path>/.*)?", re.IGNORECASE
+)
+_HERE = re.compile(rf"(?P<id>{_UUID}):(?P<folder>/.*)", re.IGNORECASE)
+_EXAMPLE = "globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel"
+
+
+class GlobusPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder in a collection: `path` begins with a slash and does not end with one; `host` serves it by HTTPS."""
+
+    collection: str
+    path: str
+    host: str | None = None
+
+    @property
+    def location(self) -> str:
+        """The one spelling of this place."""
+        return f"{SCHEME}{self.collection}{f'@{self.host}' if self.host else ''}{self.path}"
+
+    def below(self, path: str) -> str:
+        """Return the collection's path of the channel file `path`."""
+        check_path(path)
+        return f"{self.path}/{path}"
+
+
+class GlobusHere(msgspec.Struct, frozen=True, kw_only=True):
+    """The collection that shows this machine's files: its `/` is the folder `folder`."""
+
+    collection: str
+    folder: Path
+
+    def path_of(self, local: Path) -> str:
+        """Return the collection's path of a file or folder here.
+
+        Raises:
+            ConfigError: it lies outside what the collection shows.
+        """
+        place = Path(os.path.abspath(local))  # noqa: PTH100  # links stay as they are
+        if not place.is_relative_to(self.folder):
+            raise ConfigError(
+                f"`{place}` is not below `{self.folder}`, so that your collection `{self.collection}` does not show it",
+                hint="put the home below that folder, or set `globus_here` to a collection that shows it",
+            )
+        return f"/{place.relative_to(self.folder).as_posix()}"
+
+
+class GlobusAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say about Globus. `folder` keeps tokens and jobs; `patience` is in seconds."""
+
+    folder: Path
+    client_id: str | None
+    client_secret: str | None
+    here: GlobusHere | None
+    patience: int
+
+    def __repr__(self) -> str:
+        return f"GlobusAccess(folder={str(self.folder)!r}, client_id={self.client_id!r})"
+
+
+def is_globus(location: str) -> bool:
+    """Does `location` name a place in a collection?"""
+    return location.lower().startswith(SCHEME)
+
+
+def parse_place(location: str) -> GlobusPlace:
+    """Read `globus:COLLECTION[@HOST]/path`.
+
+    Raises:
+        UsageError: it is something else, or its path leads outside.
+    """
+    match = _PLACE.fullmatch(location)
+    if match is None:
+        raise UsageError(f"`{location}` is not a place in a Globus collection", hint=f"write it like `{_EXAMPLE}`")
+    path = (match["path"] or "").rstrip("/")
+    if any(part in {"", ".", ".."} for part in path.split("/")[1:]) or not path.isprintable():
+        raise UsageError(f"the path in `{location}` is not a plain one", hint=f"write it like `{_EXAMPLE}`")
+    host = match["host"]
+    return GlobusPlace(collection=match["id"].lower(), path=path, host=host.lower() if host else None)
+
+
+def parse_here(text: str) -> GlobusHere:
+    """Read `COLLECTION:/folder`.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    match = _HERE.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"`{text}` does not say which collection shows which folder here",
+            hint="set `globus_here` to `COLLECTION:/folder`, where that folder is the collection's `/`",
+        )
+    folder = Path(os.path.normpath(match["folder"]))
+    return GlobusHere(collection=match["id"].lower(), folder=folder)
+
+
+def https_url(place: GlobusPlace, host: str) -> str:
+    """Return the URL of the channel at `place` on the collection's HTTPS server `host`."""
+    return f"https://{host}{quote(place.path)}"

@@ -1,0 +1,72 @@
+"""A Transfer service that copies at once, in this process, for tests of what is done around it."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptmtorrent.transports.globus import GlobusTransport
+from ptmtorrent.transports.globus_carrying import MOST_ITEMS, Desk
+from ptmtorrent.transports.globus_jobs import Jobs
+from ptmtorrent.transports.globus_places import GlobusHere, GlobusPlace
+from ptmtorrent.transports.globus_service import TaskStatus
+from ptmtorrent.transports.globus_waiting import Patience
+
+THERE = "22222222-2222-4222-8222-222222222222"
+HERE = "33333333-3333-4333-8333-333333333333"
+
+
+def status(word: str = "ACTIVE", **more: Any) -> TaskStatus:
+    return TaskStatus(
+        **{"status": word, "paused": False, "nice": "", "fatal": "", "faults": 0, "files": 0, "bytes": 0} | more
+    )
+
+
+class Copies:
+    """Copies what there is when a document is posted; `answers` are what the task says before it has succeeded."""
+
+    def __init__(self, source: Path, target: Path, answers: Sequence[TaskStatus] = ()) -> None:
+        self._source = source
+        self._target = target
+        self._answers = list(answers)
+        self._complete = True
+        self.posted: list[dict[str, Any]] = []
+        self.cancelled: list[str] = []
+
+    def new_submission_id(self) -> str:
+        return f"submission-{len(self.posted)}"
+
+    def submit(self, document: dict[str, Any]) -> str:
+        self.posted.append(document)
+        for item in document["DATA"]:
+            come_from = self._source / item["source_path"].lstrip("/")
+            go_to = self._target / item["destination_path"].lstrip("/")
+            if come_from.exists():
+                go_to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(come_from, go_to)
+        return f"task-{len(self.posted)}"
+
+    def task(self, task: str) -> TaskStatus:  # noqa: ARG002  # one at a time
+        return self._answers.pop(0) if self._answers else status("SUCCEEDED")
+
+    def last_fault(self, task: str) -> str:
+        return f"of {task}"
+
+    def cancel(self, task: str) -> None:
+        self.cancelled.append(task)
+
+
+def copying_desk(service: Copies, folder: Path, told: Callable[[str], None] = lambda _: None) -> Desk:
+    """A desk that waits for nobody: a pause is over at once, and takes its whole time on the clock."""
+    moments = iter(range(1_000_000))
+    patience = Patience(seconds=10, pause=lambda stop, _: stop.is_set(), monotonic=lambda: float(next(moments)))
+    return Desk(jobs=Jobs(folder), service=service, patience=patience, told=told, counted=lambda _: None)
+
+
+def copying_transport(
+    source: Path, target: Path, service: Copies | None = None, *, most_items: int = MOST_ITEMS
+) -> GlobusTransport:
+    """A transport from the channel `source` into a collection whose `/` is `target`."""
+    desk = copying_desk(service or Copies(source, target), target / "jobs")
+    place, here = GlobusPlace(collection=THERE, path=""), GlobusHere(collection=HERE, folder=target)
+    return GlobusTransport(place, here, desk, most_items=most_items)
