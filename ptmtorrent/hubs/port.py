@@ -5,6 +5,7 @@ An adapter translates once, at the border: foreign records become these, foreign
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -75,10 +76,12 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 class Located(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes of a file are now. Asked for again when a request answers 401 or 403.
 
-    `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as.
+    `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
+    bytes are a local file already, and nothing is requested.
     """
 
-    url: str
+    url: str = ""
+    path: Path | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
     budget: str = ""

@@ -102,6 +102,9 @@ class Download:
     def _continue(self, descriptor: int) -> None:
         self._located = self._located or self.locate()
         start = _size(descriptor)
+        if self._located.path is not None:
+            self._copy(self._located.path, descriptor, start)
+            return
         headers = {**self._located.headers, **({"Range": f"bytes={start}-"} if start else {})}
         budget = self._located.budget
         with self.session.open(self._located.url, headers, budget=budget, what=self.what) as reply:
@@ -115,6 +118,19 @@ class Download:
                 self._check_range(reply, start)
             end = self._receive(reply, descriptor, start)
         self._check_end(descriptor, end, said_so="content-length" in reply.headers)
+
+    def _copy(self, source: Path, descriptor: int, start: int) -> None:
+        """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
+        end = start
+        with disk_errors(self.part), source.open("rb") as stream:
+            os.lseek(descriptor, stream.seek(start), os.SEEK_SET)
+            while piece := stream.read(1 << 20):
+                if self.stop.is_set():
+                    raise Interrupted("the copy was interrupted", hint="run the same command again to go on")
+                _append(descriptor, end, piece)
+                end += len(piece)
+                self.count(len(piece), len(piece))
+        self._check_end(descriptor, end, said_so=True)
 
     def _empty(self, descriptor: int, held: int) -> None:
         if held:
