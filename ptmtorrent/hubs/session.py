@@ -101,8 +101,25 @@ class Session:
             refuse_encoding(reply, what)
             return b"".join(_bounded(reply, what)), reply.headers
 
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
+        """Send `body` and return the answer, whatever its type. Redirects are refused: no server may move a POST.
+
+        Raises:
+            HubError: a redirect, an encoded body or one longer than 64 MiB; else as `open`.
+        """
+        with self._send(url, headers, budget, what, body) as reply:
+            if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+                _drain(reply)
+                raise error
+            if reply.status_code != 200:
+                raise HubError(f"{what} could not be read: the hub answered {reply.status_code}")
+            refuse_encoding(reply, what)
+            return b"".join(_bounded(reply, what))
+
     @contextmanager
-    def _send(self, url: str, headers: Mapping[str, str], budget: str, what: str) -> Iterator[httpx2.Response]:
+    def _send(
+        self, url: str, headers: Mapping[str, str], budget: str, what: str, body: bytes | None = None
+    ) -> Iterator[httpx2.Response]:
         host = urlsplit(url).netloc
         while seconds := self.governor.take(host, budget):
             self.on_wait(host, seconds)
@@ -110,7 +127,9 @@ class Session:
         with ExitStack() as stack:
             stack.enter_context(_transient(what))
             try:
-                reply = stack.enter_context(self.client.stream("GET", url, headers=headers))
+                reply = stack.enter_context(
+                    self.client.stream("GET" if body is None else "POST", url, headers=headers, content=body)
+                )
             except BaseException:
                 self.governor.settle(host, budget, {})
                 raise

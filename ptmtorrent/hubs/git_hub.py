@@ -1,0 +1,121 @@
+"""Any git remote, with LFS or without, as a hub: for private collections and for what no other adapter knows.
+
+One remote is one package, named after host and path: `git:example.org/team/model`. Its commit, its trees and the bytes
+of its files are proven to belong together when it is listed; LFS files come by the batch API of the same remote.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ptmtorrent.errors import AuthError, ConfigError, NotFound
+from ptmtorrent.hubs.git_clones import Clones, split_remote
+from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.session import Session
+from ptmtorrent.model.manifest import Identity
+
+SCHEMES = ("https", "http")
+
+
+class GitRemotes:
+    """Remotes at `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
+
+    `packages` is what a listing without ids shows. The credentials of `clones.git` serve LFS as well.
+    """
+
+    name = "git"
+    prefix = "git"
+
+    def __init__(
+        self,
+        endpoint: str,
+        clones: Clones,
+        *,
+        packages: tuple[str, ...] = (),
+        session: Session | None = None,
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.session = session or Session()
+        self._clones = clones
+        self._packages = packages
+        self._addresses: dict[str, LfsAddresses] = {}
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield a page for each remote asked for; the cursor is the number of the next one."""
+        ids = query.ids or self._packages
+        if not ids:
+            raise ConfigError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
+        for index in range(int(cursor or 0), len(ids)):
+            following = str(index + 1) if index + 1 < len(ids) else None
+            yield Page(packages=(self._ask(ids[index]),), cursor=following)
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the commit it was listed with.
+
+        Raises:
+            NotFound: nothing is there; AuthError: the remote wants a login.
+        """
+        if listed.access == "private":
+            raise AuthError(f"`{self.prefix}:{listed.name}` wants a login", hint="set a token for this remote")
+        if listed.access != "public" or listed.commit is None:
+            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: no git remote answers, or it is empty")
+        identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
+        return Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Fetch the commit and return its files; the answers are its commit and tree objects.
+
+        Raises:
+            IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
+        """
+        identity, url = described.identity, _url(described.listed)
+        what = f"`{identity.package}`"
+        files, snapshot = self._clones.files(url, identity.commit, what)
+        waiting = {
+            file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
+        }
+        self._addresses[identity.package] = self._new_addresses(url, what, waiting)
+        return files, snapshot.proof
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return a blob's local file, or where LFS has the object now.
+
+        Raises:
+            NotFound: LFS does not have it; else as `LfsAddresses.locate`.
+        """
+        identity, url = described.identity, _url(described.listed)
+        what = f"`{identity.package}` file `{file.path}`"
+        kind, _, oid = (file.oid or "").partition(":")
+        if kind == "git":
+            return Located(path=self._clones.blob(url, identity.commit, oid, what))
+        addresses = self._addresses.get(identity.package) or self._new_addresses(url, what, {})
+        try:
+            return addresses.locate(LfsObject(oid=oid, size=file.size or 0))
+        except NotFound as error:
+            raise NotFound(f"{what}: {error.message}", hint=error.hint) from error
+
+    def _new_addresses(self, url: str, what: str, waiting: dict[str, int]) -> LfsAddresses:
+        return LfsAddresses(self.session, url, self._credentials(url), f"the LFS objects of {what}", waiting)
+
+    def _credentials(self, url: str) -> dict[str, str]:
+        for address, value in self._clones.git.credentials.items():
+            if url.startswith(address):
+                return {"Authorization": value}
+        return {}
+
+    def _ask(self, text: str) -> Listed:
+        url, name = split_remote(text if "://" in text else f"{self.endpoint}/{text}", SCHEMES)
+        raw = msgspec.json.encode({"url": url}).decode()
+        try:
+            commit = self._clones.git.head(url, f"`{self.prefix}:{name}`")
+        except NotFound:
+            return Listed(name=name, access="gone", raw=raw)
+        except AuthError:
+            return Listed(name=name, access="private", raw=raw)
+        return Listed(name=name, commit=commit, raw=raw)
+
+
+def _url(listed: Listed) -> str:
+    found = msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")
+    return split_remote(found, SCHEMES)[0]
