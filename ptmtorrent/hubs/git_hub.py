@@ -10,10 +10,14 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, ConfigError, NotFound
 from ptmtorrent.hubs.git_clones import Clones, split_remote
+from ptmtorrent.hubs.git_objects import join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
+
+PROOF = "git"
+"""The answer that holds the commit and its trees: `split_proof` takes it apart, `check_files` checks against it."""
 
 SCHEMES = ("https", "http")
 
@@ -76,7 +80,7 @@ class GitRemotes:
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
         self._addresses[identity.package] = self._new_addresses(url, what, waiting)
-        return files, snapshot.proof
+        return files, ((PROOF, join_proof(snapshot.proof)),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return a blob's local file, or where LFS has the object now.

@@ -56,6 +56,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A file the hub says a package has, with the hash it promises.
 
     `oid` is `sha256:<64 hex>` for LFS files, `git:<40 hex>` for git blobs, None where a hub gives no hash.
+    `link` is where a symbolic link (mode 120000) leads; its bytes are that text.
     """
 
     path: str
@@ -63,6 +64,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     oid: str | None
     source: FileSource
     mode: int = 0o100644
+    link: str | None = None
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,7 @@ def assemble(
         FileEntry(
             path=path,
             mode=file.mode,
+            link=file.link,
             size=stored.size,
             source=file.source,
             blake3=stored.blake3,
