@@ -7,6 +7,7 @@
       channel/        our own channel: metadata/, releases/, packs/ (hard links into the store), torrents/
       keys/           private keys, 0600
       listings/       frozen hub listings
+      hubs/           what adapters keep for themselves
       spool/          half-downloaded files of a clone
       incoming/       half-downloaded packs of a fetch
       trust/          channels we trust, and the newest metadata seen of each
@@ -44,6 +45,11 @@ class Home:
     def listings(self) -> Path:
         """Frozen hub listings."""
         return self.root / "listings"
+
+    @property
+    def hubs(self) -> Path:
+        """What adapters keep for themselves, a folder each."""
+        return self.root / "hubs"
 
     @property
     def spool(self) -> Path:

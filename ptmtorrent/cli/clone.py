@@ -1,7 +1,6 @@
 """`clone`: capture packages of a hub into the store."""
 
 from contextlib import closing
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,23 +8,18 @@ import typer
 from ptmtorrent.cli.session import Session, stopping
 from ptmtorrent.cli.values import parse_url
 from ptmtorrent.errors import UsageError
-
-HUGGING_FACE = "https://huggingface.co"
+from ptmtorrent.hubs.registry import HUBS, HubOptions, find_kind
 
 app = typer.Typer()
-
-
-class HubName(StrEnum):
-    """The hubs there is an adapter for."""
-
-    HUGGINGFACE = "huggingface"
 
 
 @app.command(epilog="Example: ptmtorrent clone huggingface --id org/name --id org/other")
 def clone(
     ctx: typer.Context,
-    hub: Annotated[HubName, typer.Argument(metavar="HUB", help="huggingface.")],  # noqa: ARG001  # one hub so far
-    endpoint: Annotated[str, typer.Option(metavar="URL", help="Where the hub answers.")] = HUGGING_FACE,
+    hub: Annotated[str, typer.Argument(metavar="HUB", help=f"{', '.join(kind.name for kind in HUBS)}.")],
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the hub answers.", show_default=False)
+    ] = None,
     identifiers: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)
     ] = None,
@@ -43,10 +37,11 @@ def clone(
     session: Session = ctx.obj
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
-    parse_url(endpoint, ("https", "http"), "--endpoint")
+    kind = find_kind(hub)
+    if endpoint is not None and kind.schemes:
+        parse_url(endpoint, kind.schemes, "--endpoint")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
-    from ptmtorrent.hubs.huggingface import HuggingFace
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone import CloneRequest
@@ -62,7 +57,9 @@ def clone(
         max_memory=settings.max_memory,
         dry_run=dry_run,
     )
-    adapter = HuggingFace(endpoint, settings.hf_token)
+    tokens = {"hf": settings.hf_token} if settings.hf_token else {}
+    options = HubOptions(endpoint=endpoint or kind.endpoint, work=session.home.hubs / kind.name, tokens=tokens)
+    adapter = kind.make(options)
     with stopping() as stop, closing(adapter.session):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

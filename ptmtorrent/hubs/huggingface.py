@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
 
@@ -166,6 +167,11 @@ class HuggingFace:
         if not same:
             raise HubError(f"{what} goes on at another host, `{url}`: refused")
         return url
+
+
+def make(options: HubOptions) -> HuggingFace:
+    """Return the adapter, with the token of `hf`."""
+    return HuggingFace(options.endpoint, options.tokens.get("hf"))
 
 
 def _check_token(token: str | None) -> str | None:

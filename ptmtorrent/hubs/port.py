@@ -4,7 +4,9 @@ An adapter translates once, at the border: foreign records become these, foreign
 `HubError`, `RateLimited`, `AuthError` or `NotFound`. It never retries and never sleeps.
 """
 
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,8 @@ import msgspec
 
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import FileSource, Identity
+
+_NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,6 +60,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A file the hub says a package has, with the hash it promises.
 
     `oid` is `sha256:<64 hex>` for LFS files, `git:<40 hex>` for git blobs, None where a hub gives no hash.
+    `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
     `link` is where a symbolic link (mode 120000) leads; its bytes are that text.
     """
 
@@ -65,6 +70,11 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: FileSource
     mode: int = 0o100644
     link: str | None = None
+
+    @property
+    def name_of_bytes(self) -> str | None:
+        """The oid when it names these bytes and no others: then one download serves all who want them."""
+        return self.oid if self.oid is not None and _NAMING.fullmatch(self.oid) else None
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +86,18 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bytes of a file are now. Asked for again when a request answers 401 or 403.
+    """Where the bytes of a file are now. Asked for again when a request answers 401 or 403, or after `expires`.
 
     `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
-    bytes are a local file already, and nothing is requested.
+    bytes are a local file already, and nothing is requested. `alternates` are tried in order, without `headers`, when
+    the file cannot be had from `url`.
     """
 
     url: str = ""
     path: Path | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
+    expires: datetime | None = None
     budget: str = ""
 
 

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import httpx2
 
-from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
@@ -49,6 +49,7 @@ class Download:
     count: Count
     stop: threading.Event
     _located: Located | None = None
+    _turn: int = 0
     _relocated: bool = False
     _refused: bool = False
 
@@ -66,7 +67,31 @@ class Download:
             held = self._prepare(descriptor)
             if held == self.file.size:
                 return
-            persist(lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES)
+            self._try_addresses(descriptor)
+
+    def _try_addresses(self, descriptor: int) -> None:
+        """Go from one address to the next while the file cannot be had; the last error tells of all of them."""
+        failures: list[str] = []
+        while True:
+            try:
+                persist(
+                    lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES
+                )
+                return
+            except (AuthError, HubError, NotFound, IntegrityError) as error:
+                failures.append(error.message)
+                if not self._turn_to_next(descriptor):
+                    error.message = "; ".join(dict.fromkeys(failures))
+                    raise
+
+    def _turn_to_next(self, descriptor: int) -> bool:
+        """Turn to the next alternate, if there is one. Bytes of two places are joined only where a hash will tell."""
+        if self._located is None or self._turn >= len(self._located.alternates):
+            return False
+        self._turn += 1
+        if self.file.oid is None:
+            self._empty(descriptor, _size(descriptor))
+        return True
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
@@ -93,6 +118,8 @@ class Download:
         try:
             self._continue(descriptor)
         except AuthError:
+            if self._turn:
+                raise
             # A signed address may have expired while we waited; one that the hub refuses twice is refused.
             if self._relocated:
                 raise
@@ -100,14 +127,15 @@ class Download:
             self._continue(descriptor)
 
     def _continue(self, descriptor: int) -> None:
-        self._located = self._located or self.locate()
+        located = self._locate()
         start = _size(descriptor)
-        if self._located.path is not None:
-            self._copy(self._located.path, descriptor, start)
+        if located.path is not None and not self._turn:
+            self._copy(located.path, descriptor, start)
             return
-        headers = {**self._located.headers, **({"Range": f"bytes={start}-"} if start else {})}
-        budget = self._located.budget
-        with self.session.open(self._located.url, headers, budget=budget, what=self.what) as reply:
+        url = located.alternates[self._turn - 1] if self._turn else located.url
+        own, budget = ({}, "") if self._turn else (located.headers, located.budget)
+        headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
+        with self.session.open(url, headers, budget=budget, what=self.what) as reply:
             refuse_encoding(reply, self.what)
             if reply.status_code == 416:
                 self._begin_again(descriptor, start)
@@ -118,6 +146,14 @@ class Download:
                 self._check_range(reply, start)
             end = self._receive(reply, descriptor, start)
         self._check_end(descriptor, end, said_so="content-length" in reply.headers)
+
+    def _locate(self) -> Located:
+        """Return where the file is, asking anew when the answer has expired."""
+        now = self._located
+        if now is not None and (now.expires is None or self._turn or self.session.clock() < now.expires):
+            return now
+        self._located = self.locate()
+        return self._located
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
@@ -178,6 +214,22 @@ class Download:
             raise Unreachable(f"{self.what} ended at byte {end} of {self.file.size}")
         _refuse_pointer(self.file, os.pread(descriptor, MAX_POINTER_BYTES + 1, 0), self.what)
         raise IntegrityError(f"{self.what} has {end} bytes, the hub listed {self.file.size}")
+
+
+def check_md5(file: HubFile, part: Path) -> bool:
+    """Check a file that was promised with its MD5; tell whether it was.
+
+    Raises:
+        IntegrityError: it has another.
+    """
+    sort, _, promised = (file.oid or "").partition(":")
+    if sort != "md5":
+        return False
+    with disk_errors(part), part.open("rb") as stream:
+        found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != promised:
+        raise IntegrityError(f"`{file.path}` hashes to `md5:{found}`, `{file.oid}` was promised")
+    return True
 
 
 def check_no_pointer(file: HubFile, part: Path, what: str) -> None:

@@ -30,7 +30,10 @@ LINK_MODE = 0o120000
 Run = tuple[int, int]
 """`(first, count)`: a run of rows in a manifest's object table."""
 
-FileSource = Literal["git", "lfs", "xet", "url"]
+FileSource = Literal["git", "lfs", "xet", "url", "archive"]
+
+ARCHIVE_FEATURE = "archive"
+"""Required of readers of a manifest with files whose source is `archive`."""
 
 _HUB = re.compile(r"[a-z][a-z0-9]{0,15}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
@@ -90,6 +93,7 @@ class Manifest(canonical.Document, frozen=True, kw_only=True, omit_defaults=True
     """Everything there is to know about one snapshot that never changes."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/manifest"
+    FEATURES: ClassVar[frozenset[str]] = frozenset({ARCHIVE_FEATURE})
 
     package: Identity
     files: tuple[FileEntry, ...]
@@ -116,7 +120,7 @@ def new_manifest(
     manifest = Manifest(
         format=Manifest.FORMAT,
         version=Manifest.VERSION,
-        requires=(),
+        requires=(ARCHIVE_FEATURE,) if any(file.source == "archive" for file in files) else (),
         package=package,
         files=tuple(sorted(files, key=lambda file: file.name.encode(errors="surrogateescape"))),
         objects=objects,

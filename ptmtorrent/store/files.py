@@ -25,6 +25,10 @@ BLOCK_BYTES = 512 << 10
 """What is read at a time, and hashed before it leaves the processor's own memory."""
 
 
+_PREFIX_DIGITS = 8
+"""Hashes in names of weights are no shorter; fewer digits would prove nothing."""
+
+
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
 
@@ -40,7 +44,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What a hub promised of a file: its bytes, and `sha256:<64 hex>` or `git:<40 hex>`; None where it did not."""
+    """What a hub promised of a file: its bytes, and its hash as `check_expected` knows them; None where it did not."""
 
     size: int | None = None
     oid: str | None = None
@@ -172,17 +176,18 @@ def hash_file(steady: Steady, pieces: Iterable[Piece], *, git: bool) -> FileHash
 
 
 def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
-    """Compare a file with what was promised of it.
+    """Compare a file with what was promised of it: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
 
     Raises:
-        IntegrityError: naming the file and what differs.
+        IntegrityError: naming the file and what differs, or a sort of hash that is not known.
     """
     if expected.size is not None and hashes.size != expected.size:
         raise IntegrityError(f"`{name}` has {hashes.size} bytes, {expected.size} were promised")
     if expected.oid is None:
         return
     sort, _, digest = expected.oid.partition(":")
-    found = {"sha256": hashes.sha256, "git": hashes.git_sha1}.get(sort)
+    prefix = hashes.sha256[: len(digest)] if _PREFIX_DIGITS <= len(digest) < len(hashes.sha256) else None
+    found = {"sha256": hashes.sha256, "git": hashes.git_sha1, "sha256-prefix": prefix}.get(sort)
     if found is None:
         raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
     if found != digest:

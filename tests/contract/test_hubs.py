@@ -1,9 +1,13 @@
-"""What every hub adapter keeps to. A new adapter is one more entry in `HUBS`: a sample hub, and the adapter to it."""
+"""What every hub adapter keeps to. A new adapter is one more entry in `HUBS`: a sample hub, and the adapter to it.
+
+A hub need not count downloads, have pages, know LFS or close packages; what it has is held to what the port says.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +18,8 @@ from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
+from tests.hubs.git_samples import fill, remotes
+from tests.simulators.git_server import serve_git
 
 
 @contextmanager
@@ -27,13 +33,31 @@ def huggingface() -> Iterator[Hub]:
         assert served.log.failures == []
 
 
-HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface}
+@contextmanager
+def git() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder:
+        served = Path(folder, "served")
+        served.mkdir()
+        with serve_git(served) as server, remotes(server, Path(folder, "work"), fill(server)) as hub:
+            yield hub
+
+
+HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface, "git": git}
 
 
 @pytest.fixture(params=HUBS)
 def hub(request: pytest.FixtureRequest) -> Iterator[Hub]:
     with HUBS[request.param]() as made:
         yield made
+
+
+def is_promised(oid: str, data: bytes) -> bool:
+    sha256 = hashlib.sha256(data).hexdigest()
+    sort, _, digest = oid.partition(":")
+    if sort == "sha256-prefix":
+        return len(digest) >= 8 and sha256.startswith(digest)
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return oid in {f"git:{git_blob_id(data)}", f"sha256:{sha256}", f"md5:{md5}"}
 
 
 def everything(hub: Hub, query: Query | None = None) -> list[Listed]:
@@ -47,7 +71,7 @@ def public(hub: Hub) -> list[Listed]:
 def test_listing_names_every_package_once(hub: Hub) -> None:
     found = [listed.name for listed in everything(hub)]
 
-    assert len(found) > 5
+    assert found
     assert len(found) == len(set(found))
 
 
@@ -55,8 +79,8 @@ def test_listing_can_go_on_from_the_cursor_of_any_page(hub: Hub) -> None:
     pages = list(hub.listing(Query(), None))
     rest = [page.cursor for page in pages[:-1]]
 
+    assert pages
     assert pages[-1].cursor is None
-    assert len(rest) > 1
     for index, cursor in enumerate(rest):
         assert next(hub.listing(Query(), cursor)) == pages[index + 1]
 
@@ -117,7 +141,7 @@ def test_located_bytes_are_those_the_hub_promised(hub: Hub, tmp_path: Path) -> N
             data = part.read_bytes()
 
             assert file.size in {None, len(data)}
-            assert file.oid in {None, f"git:{git_blob_id(data)}", f"sha256:{hashlib.sha256(data).hexdigest()}"}
+            assert file.oid is None or is_promised(file.oid, data)
 
 
 def test_closed_package_is_an_auth_error(hub: Hub) -> None:

@@ -150,11 +150,12 @@ def announce(journal: Journal, run: Run, is_known: IsKnown, jobs: int, emit: Emi
     largest: list[int] = []
     for work in journal.works(run.id, ("todo", "leased")):
         for file in decode_plan(work).files:
-            if file.oid is not None and (file.oid in seen or is_known(file.oid)):
+            oid = file.name_of_bytes
+            if oid is not None and (oid in seen or is_known(oid)):
                 continue
             if file.size == 0:
                 continue
-            seen.add(file.oid or f"{work.name}/{file.path}")
+            seen.add(oid or f"{work.name}/{file.path}")
             to_move += file.size or 0
             largest = heapq.nlargest(jobs, (*largest, file.size or 0))
     made = PlanMade(

@@ -58,8 +58,8 @@ class Spool:
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
         """Return where the bytes of `file` are collected: named by the hash the hub promises."""
-        if file.oid is not None:
-            return self.folder / f"{file.oid.partition(':')[2]}.part"
+        if file.name_of_bytes is not None:
+            return self.folder / f"{file.name_of_bytes.partition(':')[2]}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
         return self.folder / f"url-{blake3(place.encode()).hexdigest()}.part"

@@ -111,13 +111,14 @@ class Worker:
 
     def _find(self, package: Open, file: HubFile) -> None:
         """Take a file from the store, or join those who wait for it, or begin to wait."""
-        known = None if file.oid is None else self.store.known_file(file.oid, package.rights)
+        oid = file.name_of_bytes
+        known = None if oid is None else self.store.known_file(oid, package.rights)
         if known is not None:
             package.stored[file.path] = (file, known)
             self._uncommitted.append(self.spool.part(file, package.plan))
             self.meter.add(bytes=known.size)
             return
-        key = file.oid or f"{package.work.name}\n{file.path}"
+        key = oid or f"{package.work.name}\n{file.path}"
         if key not in self._wanting:
             self.spool.add(key, file, package.plan)
         self._wanting[key].append((package, file))

@@ -1,0 +1,63 @@
+"""The hubs there are: a line each. A module is imported when its hub is asked for, and offers `make(options) -> Hub`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptmtorrent.errors import UsageError
+
+if TYPE_CHECKING:
+    from ptmtorrent.hubs.port import Hub
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubOptions:
+    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub."""
+
+    endpoint: str
+    work: Path
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubKind:
+    """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
+
+    `schemes` are what an endpoint may start with; a hub without any takes a folder.
+    """
+
+    name: str
+    prefix: str
+    module: str
+    endpoint: str
+    schemes: tuple[str, ...] = ("https", "http")
+
+    def make(self, options: HubOptions) -> "Hub":
+        """Return the adapter.
+
+        Raises:
+            ConfigError: as the adapter says of its options.
+        """
+        hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
+        return hub
+
+
+HUBS = (
+    HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
+    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
+)
+
+
+def find_kind(name: str) -> HubKind:
+    """Return the hub called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for kind in HUBS:
+        if kind.name == name:
+            return kind
+    known = ", ".join(f"`{kind.name}`" for kind in HUBS)
+    raise UsageError(f"there is no hub `{name}`", hint=f"choose one of {known}")
