@@ -44,7 +44,10 @@ class HubKind:
         return hub
 
 
-HUBS = (HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),)
+HUBS = (
+    HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
+    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
+)
 
 
 def find_kind(name: str) -> HubKind:
