@@ -1,4 +1,4 @@
-"""The hubs there are: a line each. A module is imported when its hub is asked for, and offers `make(options) -> Hub`."""
+"""The hubs there are: a line each. The module of a hub is imported when asked for; `make(options)` is its face."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
