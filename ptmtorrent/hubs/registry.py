@@ -44,7 +44,12 @@ class HubKind:
         return hub
 
 
-HUBS = (HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),)
+HUBS = (
+    HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
+    HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub"),
+    HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co"),
+    HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),
+)
 
 
 def find_kind(name: str) -> HubKind:
