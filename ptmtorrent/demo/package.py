@@ -30,7 +30,10 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """One package. `downloads` is None when the hub does not count them, `licence` when nobody chose one."""
+    """One package. `downloads` is None when the hub does not count them, `licence` when nobody chose one.
+
+    Another `registration` makes it another package of the same name.
+    """
 
     name: str
     files: tuple[PackageFile, ...]
@@ -43,6 +46,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     base_models: tuple[str, ...] = ()
     created_seconds: int = CREATED_SECONDS
+    registration: str = ""
 
     @property
     def author(self) -> str:

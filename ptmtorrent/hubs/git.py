@@ -75,8 +75,8 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 class Git:
     """Runs git. `protocols` is what it may speak, as in `https:http`; `stop` ends what is running.
 
-    `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git by
-    its environment, because anyone may read the arguments of a process.
+    `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git
+    by its environment, because anyone may read the arguments of a process.
     """
 
     environment: Mapping[str, str]

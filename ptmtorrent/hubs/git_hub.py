@@ -4,16 +4,25 @@ One remote is one package, named after host and path: `git:example.org/team/mode
 of its files are proven to belong together when it is listed; LFS files come by the batch API of the same remote.
 """
 
+import base64
+import os
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, ConfigError, NotFound
+from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, split_remote
+from ptmtorrent.hubs.git_objects import join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
+
+PROOF = "git"
+"""The answer that holds the commit and its trees: `split_proof` takes it apart, `check_files` checks against it."""
 
 SCHEMES = ("https", "http")
 
@@ -43,6 +52,7 @@ class GitRemotes:
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield a page for each remote asked for; the cursor is the number of the next one."""
+        self._clones.git.stop = self.session.stop
         ids = query.ids or self._packages
         if not ids:
             raise ConfigError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
@@ -70,13 +80,14 @@ class GitRemotes:
             IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
         """
         identity, url = described.identity, _url(described.listed)
+        self._clones.git.stop = self.session.stop
         what = f"`{identity.package}`"
         files, snapshot = self._clones.files(url, identity.commit, what)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
         self._addresses[identity.package] = self._new_addresses(url, what, waiting)
-        return files, snapshot.proof
+        return files, ((PROOF, join_proof(snapshot.proof)),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return a blob's local file, or where LFS has the object now.
@@ -105,7 +116,10 @@ class GitRemotes:
         return {}
 
     def _ask(self, text: str) -> Listed:
-        url, name = split_remote(text if "://" in text else f"{self.endpoint}/{text}", SCHEMES)
+        # A package of this endpoint may be asked for by the name it is listed with.
+        own = urlsplit(self.endpoint).netloc.replace(":", "+")
+        path = text.removeprefix(f"{own}/")
+        url, name = split_remote(text if "://" in text else f"{self.endpoint}/{path}", SCHEMES)
         raw = msgspec.json.encode({"url": url}).decode()
         try:
             commit = self._clones.git.head(url, f"`{self.prefix}:{name}`")
@@ -114,6 +128,17 @@ class GitRemotes:
         except AuthError:
             return Listed(name=name, access="private", raw=raw)
         return Listed(name=name, commit=commit, raw=raw)
+
+
+def make(options: HubOptions) -> GitRemotes:
+    """Return the adapter; the token for `git`, if any, goes to the endpoint alone, as the password of `token`."""
+    endpoint = options.endpoint.rstrip("/")
+    token = options.tokens.get(GitRemotes.prefix)
+    logins = {}
+    if token:
+        logins[f"{endpoint}/"] = "Basic " + base64.b64encode(f"token:{token}".encode()).decode()
+    # git needs the machine's way to the network (PATH, proxies); `git_environment` lets nothing else through.
+    return GitRemotes(endpoint, Clones(Git(os.environ, credentials=logins), options.work))
 
 
 def _url(listed: Listed) -> str:

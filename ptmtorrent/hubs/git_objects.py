@@ -28,6 +28,7 @@ MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 _ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
 _TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
+_PROOF = re.compile(rb"(commit|tree) ([0-9]{1,9})\0")
 _HEADER = re.compile(r"([0-9a-f]{40}) ([a-z]+) ([0-9]{1,19})\n")
 
 
@@ -77,6 +78,28 @@ def parse_commit(body: bytes) -> str:
     if match is None:
         raise HubError("a git commit does not begin with its tree")
     return match[1].decode()
+
+
+def join_proof(proof: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return objects one after the other as git hashes them: each says how long it is, so they come apart again."""
+    return b"".join(b"%s %d\0%s" % (kind.encode(), len(body), body) for kind, body in proof)
+
+
+def split_proof(data: bytes) -> list[tuple[str, bytes]]:
+    """Take apart what `join_proof` made.
+
+    Raises:
+        IntegrityError: it is not that.
+    """
+    proof, at = [], 0
+    while at < len(data):
+        match = _PROOF.match(data, at)
+        end = match.end() + int(match[2]) if match else 0
+        if match is None or end > len(data):
+            raise IntegrityError(f"the kept git objects cannot be read at byte {at}")
+        proof.append((match[1].decode(), data[match.end() : end]))
+        at = end
+    return proof
 
 
 class Objects:

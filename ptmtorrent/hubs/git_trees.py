@@ -16,7 +16,7 @@ from ptmtorrent.hubs.git_objects import (
     parse_tree,
 )
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import check_paths
+from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
 
 MAX_FILES = 1_000_000
@@ -103,4 +103,16 @@ def _file(objects: Objects, one: Found, sizes: dict[str, int], what: str) -> Hub
         pointer = parse_pointer(objects.read(one.oid, "blob"))
         if pointer is not None and pointer_git_id(pointer.sha256, pointer.size) == one.oid:
             return HubFile(path=path, size=pointer.size, oid=f"sha256:{pointer.sha256}", source="lfs", mode=mode)
-    return HubFile(path=path, size=size, oid=f"git:{one.oid}", source="git", mode=mode)
+    link = (
+        _link(objects.read(one.oid, "blob", MAX_PATH_BYTES), f"{what}: the link {path!r}")
+        if mode == LINK_MODE
+        else None
+    )
+    return HubFile(path=path, size=size, oid=f"git:{one.oid}", source="git", mode=mode, link=link)
+
+
+def _link(target: bytes, what: str) -> str:
+    try:
+        return target.decode()
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{what} leads to a name that is not UTF-8") from error

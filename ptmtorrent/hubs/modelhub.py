@@ -24,7 +24,7 @@ MAX_WEIGHTS = 1000
 
 def make(options: HubOptions) -> "Modelhub":
     """Return the adapter; clones lie in its own folder."""
-    return Modelhub(options.endpoint, Clones(Git({"PATH": os.defpath}), options.work))
+    return Modelhub(options.endpoint, Clones(Git(os.environ), options.work))
 
 
 class Modelhub(LinkedHub):

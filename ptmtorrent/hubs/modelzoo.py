@@ -17,7 +17,7 @@ from ptmtorrent.model.names import check_path
 
 def make(options: HubOptions) -> "ModelZoo":
     """Return the adapter; clones lie in its own folder."""
-    return ModelZoo(options.endpoint, Clones(Git({"PATH": os.defpath}), options.work))
+    return ModelZoo(options.endpoint, Clones(Git(os.environ), options.work))
 
 
 class ModelZoo(LinkedHub):

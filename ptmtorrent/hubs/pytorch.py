@@ -21,7 +21,7 @@ NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 def make(options: HubOptions) -> "PyTorchHub":
     """Return the adapter; clones lie in its own folder."""
-    return PyTorchHub(options.endpoint, Clones(Git({"PATH": os.defpath}), options.work))
+    return PyTorchHub(options.endpoint, Clones(Git(os.environ), options.work))
 
 
 class PyTorchHub(LinkedHub):

@@ -1,4 +1,4 @@
-"""The hubs there are: a line each. A module is imported when its hub is asked for, and offers `make(options) -> Hub`."""
+"""The hubs there are: a line each. The module of a hub is imported when asked for; `make(options)` is its face."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -49,6 +49,7 @@ HUBS = (
     HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub"),
     HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co"),
     HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),
+    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
 )
 
 

@@ -77,12 +77,13 @@ class Download:
                 persist(
                     lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES
                 )
-                return
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures.append(error.message)
                 if not self._turn_to_next(descriptor):
                     error.message = "; ".join(dict.fromkeys(failures))
                     raise
+            else:
+                return
 
     def _turn_to_next(self, descriptor: int) -> bool:
         """Turn to the next alternate, if there is one. Bytes of two places are joined only where a hash will tell."""

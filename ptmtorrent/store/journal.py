@@ -42,9 +42,9 @@ CREATE INDEX work_waiting ON work (run, rank) WHERE state IN ('todo', 'leased');
 """
 _WORK = "name, rank, downloads, listed, plan, files, bytes, state, reason, attempts"
 _CLAIM = """
-UPDATE work SET state = 'leased', owner = :owner, lease = :until, attempts = attempts + 1 WHERE rowid = (
+UPDATE work SET state = 'leased', owner = :owner, lease = :until, attempts = attempts + 1 WHERE rowid IN (
   SELECT rowid FROM work
-  WHERE run = :run AND state IN ('todo', 'leased') AND (state = 'todo' OR lease < :now) ORDER BY rank LIMIT 1
+  WHERE run = :run AND state IN ('todo', 'leased') AND (state = 'todo' OR lease < :now) ORDER BY rank LIMIT :count
 ) RETURNING name, rank, downloads, listed, plan, files, bytes, state, reason, attempts
 """
 _RANK = """
@@ -209,11 +209,14 @@ class Journal:
 
         `now` is in seconds; the lease ends ten minutes later unless `renew` is called.
         """
+        return next(iter(self.claim_many(run, owner, now, 1)), None)
+
+    def claim_many(self, run: int, owner: str, now: float, count: int) -> list[Work]:
+        """Lease up to `count` packages at once, as `claim`, in working order: one wait for the disk for all of them."""
+        values = {"run": run, "owner": owner, "now": now, "until": now + LEASE_SECONDS, "count": count}
         with self._transaction():
-            rows = self._base.execute(
-                _CLAIM, {"run": run, "owner": owner, "now": now, "until": now + LEASE_SECONDS}
-            ).fetchall()
-        return next((_row(row, Work) for row in rows), None)
+            rows = self._base.execute(_CLAIM, values).fetchall()
+        return sorted((_row(row, Work) for row in rows), key=lambda work: work.rank or 0)
 
     def renew(self, run: int, owner: str, now: float) -> None:
         """Put off the end of all leases of `owner`."""
@@ -232,10 +235,14 @@ class Journal:
 
     def settle(self, run: int, name: str, state: WorkState, reason: str = "") -> None:
         """Say what became of a package. Its plan is no longer kept."""
+        self.settle_many(run, [(name, state, reason)])
+
+    def settle_many(self, run: int, outcomes: Sequence[tuple[str, WorkState, str]]) -> None:
+        """Say at once what became of several packages: `(name, state, reason)` each."""
         with self._transaction():
-            self._base.execute(
+            self._base.executemany(
                 "UPDATE work SET state = ?, reason = ?, owner = NULL, plan = NULL WHERE run = ? AND name = ?",
-                (state, reason, run, name),
+                [(state, reason, run, name) for name, state, reason in outcomes],
             )
 
     def tally(self, run: int, *states: WorkState) -> Tally:

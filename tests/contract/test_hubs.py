@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -17,6 +18,8 @@ from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
+from tests.hubs.git_samples import fill, remotes
+from tests.simulators.git_server import serve_git
 
 
 @contextmanager
@@ -30,7 +33,16 @@ def huggingface() -> Iterator[Hub]:
         assert served.log.failures == []
 
 
-HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface}
+@contextmanager
+def git() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder:
+        served = Path(folder, "served")
+        served.mkdir()
+        with serve_git(served) as server, remotes(server, Path(folder, "work"), fill(server)) as hub:
+            yield hub
+
+
+HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface, "git": git}
 
 
 @pytest.fixture(params=HUBS)

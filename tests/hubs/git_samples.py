@@ -1,14 +1,14 @@
 """Packages that the git simulator serves to the tests."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones
 from ptmtorrent.hubs.git_hub import GitRemotes
-from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.hubs.port import HubFile, Query
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.hubs.spool import Download
 from tests.simulators.git_server import GitServer
@@ -34,8 +34,14 @@ def fill(server: GitServer, count: int = 7) -> list[str]:
 
 
 @contextmanager
-def remotes(server: GitServer, work: Path, names: list[str], session: Session | None = None) -> Iterator[GitRemotes]:
-    git = Git({"PATH": "/usr/bin:/bin"})
+def remotes(
+    server: GitServer,
+    work: Path,
+    names: list[str],
+    session: Session | None = None,
+    credentials: Mapping[str, str] | None = None,
+) -> Iterator[GitRemotes]:
+    git = Git({"PATH": "/usr/bin:/bin"}, credentials=credentials or {})
     hub = GitRemotes(server.url, Clones(git, work), packages=tuple(names), session=session)
     try:
         yield hub
@@ -45,8 +51,6 @@ def remotes(server: GitServer, work: Path, names: list[str], session: Session | 
 
 def fetch(hub: GitRemotes, name: str, work: Path) -> dict[str, tuple[HubFile, bytes]]:
     """List, describe and download one package through the engine that clone uses."""
-    from ptmtorrent.hubs.port import Query
-
     [page] = hub.listing(Query(ids=(name,)), None)
     described = hub.describe(page.packages[0])
     files, _ = hub.files(described)

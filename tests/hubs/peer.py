@@ -26,7 +26,7 @@ Answer = Callable[[Asked], Reply]
 
 
 class Peer:
-    """Answers every GET with `answer`; `asked` is what came in. Bodies are cut off after `cut` bytes."""
+    """Answers every GET and POST with `answer`; `asked` is what came in. Bodies are cut off after `cut` bytes."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -55,6 +55,10 @@ def serving(answer: Answer) -> Iterator[Peer]:
             self.send_header("Connection", "close" if self.close_connection else "keep-alive")
             self.end_headers()
             self.wfile.write(reply.body[: reply.cut])
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
             """Say nothing."""

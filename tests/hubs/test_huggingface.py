@@ -135,6 +135,20 @@ def test_named_package_that_is_gone_is_listed_as_gone(hub: HuggingFace, peer: Pe
         hub.describe(page.packages[0])
 
 
+def test_renamed_package_is_known_by_its_new_name_and_keeps_its_id(hub: HuggingFace, peer: Peer) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.path == "/api/models/old":
+            return Reply(307, headers={"Location": "/api/models/new/name"})
+        return json_reply(json.dumps({"_id": "621f", "id": "new/name", "sha": COMMIT}))
+
+    peer.answer = answer
+    [page] = hub.listing(Query(ids=("old",)), None)
+    identity = hub.describe(page.packages[0]).identity
+
+    assert (identity.name, identity.hub_id) == ("new/name", "621f")
+    assert [asked.headers["authorization"] for asked in peer.asked] == ["Bearer hf_secret"] * 2
+
+
 def test_named_package_with_an_unusable_name_is_not_asked_for(hub: HuggingFace, peer: Peer) -> None:
     [page] = hub.listing(Query(ids=("../admin",)), None)
 

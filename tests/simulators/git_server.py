@@ -1,4 +1,4 @@
-"""Git remotes as a hub has them: smart HTTP by `git http-backend`, the LFS batch API, and LFS storage on another origin.
+"""Git remotes as a hub has them: HTTP by `git http-backend`, the LFS batch API, and LFS storage on another origin.
 
 It goes wrong on order. What it serves is checked by the unmodified git and git-lfs (tests/interop/test_git_clients.py).
 """
@@ -56,7 +56,7 @@ class GitServer:
     faults: Faults = field(default_factory=Faults)
     url: str = ""
     store: str = ""
-    secret: str | None = None
+    login: str | None = None
     asked: list[Asked] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     hosted: dict[str, Path] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class _Git(_Handler):
     def _either(self) -> None:
         self.note()
         given = self.body()
-        if self.state.secret is not None and self.headers.get("Authorization") != self.state.secret:
+        if self.state.login is not None and self.headers.get("Authorization") != self.state.login:
             return self.answer(401, headers={"WWW-Authenticate": 'Basic realm="git"'})
         path = self.path.partition("?")[0]
         if path.endswith("/info/lfs/objects/batch"):
@@ -199,13 +199,24 @@ class _Git(_Handler):
         if not name.endswith(".git"):
             path = path.replace(name, f"{name}.git", 1)
         variables = {
-            **{"PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self.state.folder), "GIT_HTTP_EXPORT_ALL": "1"},
-            **{"PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command, "REMOTE_ADDR": "127.0.0.1"},
-            **{"CONTENT_TYPE": self.headers.get("Content-Type", ""), "GIT_CONFIG_GLOBAL": os.devnull},
-            **{"HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""), "CONTENT_LENGTH": str(len(given))},
-            **{"GIT_PROTOCOL": self.headers.get("Git-Protocol", ""), "GIT_CONFIG_NOSYSTEM": "1"},
-            **{"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "uploadpack.allowFilter", "GIT_CONFIG_VALUE_0": "true"},
-            **{"GIT_CONFIG_KEY_1": "safe.directory", "GIT_CONFIG_VALUE_1": "*"},
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.state.folder),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": self.command,
+            "REMOTE_ADDR": "127.0.0.1",
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "CONTENT_LENGTH": str(len(given)),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_0": "uploadpack.allowFilter",
+            "GIT_CONFIG_VALUE_0": "true",
+            "GIT_CONFIG_KEY_1": "safe.directory",
+            "GIT_CONFIG_VALUE_1": "*",
         }
         done = subprocess.run(["git", "http-backend"], input=given, env=variables, capture_output=True, check=False)
         head, _, body = done.stdout.partition(b"\r\n\r\n")

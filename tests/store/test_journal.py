@@ -189,3 +189,15 @@ def test_file_that_is_no_journal_is_a_store_error(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match=r"journal\.sqlite"):
         Journal(path)
+
+
+def test_packages_are_claimed_and_settled_together_in_order() -> None:
+    with Journal(None) as journal:
+        run = planned(journal)
+        first = journal.claim_many(run.id, "me", 0.0, 3)
+        journal.settle_many(run.id, [(first[0].name, "done", ""), (first[1].name, "error", "why")])
+        rest = journal.claim_many(run.id, "me", 0.0, 3)
+
+        assert [work.name for work in first] == ["d/nine", "a/five", "b/five"]
+        assert [work.name for work in rest] == ["c/none"]
+        assert journal.tally(run.id, "done").packages == journal.tally(run.id, "error").packages == 1

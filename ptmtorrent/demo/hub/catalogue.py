@@ -35,8 +35,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hub_id(self) -> str:
-        """The id that stays when a package is renamed: 24 hex digits."""
-        return sha256(self.package.name.encode()).hexdigest()[:24]
+        """The id that stays with a package, and goes when its name is registered again: 24 hex digits."""
+        return sha256(f"{self.package.name}{self.package.registration}".encode()).hexdigest()[:24]
 
 
 class Catalogue:

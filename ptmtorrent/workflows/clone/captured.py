@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
-from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
 from ptmtorrent.store.files import StoredFile, file_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.manifest import is_weights
@@ -14,6 +14,18 @@ _MOST_REMEMBERED = 16
 
 Weights = tuple[tuple[str, StoredFile], ...]
 """Weights files of one package: each path, and what is stored there."""
+
+
+def other_owner(before: Identity, now: Identity) -> str | None:
+    """Say how a package differs from the one captured under its name: the name was given up and registered again.
+
+    What either hub did not tell proves nothing.
+    """
+    for field in ("hub_id", "author_id", "author"):
+        was, is_now = getattr(before, field), getattr(now, field)
+        if was is not None and is_now is not None:
+            return None if was == is_now else f"{field} `{was}` then, `{is_now}` now"
+    return None
 
 
 class Captured:
@@ -35,6 +47,11 @@ class Captured:
         """Tell whether the newest capture of `package` is of this commit."""
         manifest = self._manifest(package)
         return manifest is not None and manifest.package.commit == commit
+
+    def identity(self, package: PackageName) -> Identity | None:
+        """Return who the package was when it was captured last."""
+        manifest = self._manifest(package)
+        return manifest.package if manifest is not None else None
 
     def weights(self, package: PackageName) -> Weights:
         """Return the weights files of the newest capture; none when there is no capture, or it cannot be read."""

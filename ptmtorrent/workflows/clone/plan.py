@@ -13,6 +13,7 @@ import msgspec
 from ptmtorrent.errors import Interrupted, PtmError
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
+from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.records import Emit, PlanMade
 from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
@@ -78,6 +79,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     outcomes: Outcomes,
     *,
     is_captured: IsCaptured,
+    check_owner: Callable[[Identity], None],
     max_bytes: int | None,
     jobs: int,
     stop: Event,
@@ -96,6 +98,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
             if is_captured(work.name, plan.described.identity.commit):
                 outcomes.not_needed(work)
                 continue
+            check_owner(plan.described.identity)
             total += plan.bytes
             if max_bytes is not None and total > max_bytes:
                 outcomes.flush()

@@ -13,6 +13,7 @@ import msgspec
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
@@ -21,7 +22,7 @@ from ptmtorrent.store.journal import Journal, Run
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
-from ptmtorrent.workflows.clone.captured import Captured
+from ptmtorrent.workflows.clone.captured import Captured, other_owner
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
@@ -159,6 +160,7 @@ class _Clone:
             run,
             outcomes,
             is_captured=self._is_captured,
+            check_owner=self._check_owner,
             max_bytes=self.request.max_bytes,
             jobs=self.request.jobs,
             stop=self.stop,
@@ -169,6 +171,14 @@ class _Clone:
 
     def _is_captured(self, name: str, commit: str) -> bool:
         return self.captured.holds(PackageName(f"{self.hub.prefix}:{name}"), commit)
+
+    def _check_owner(self, now: Identity) -> None:
+        """Say it when a name stands for another package than the one captured; both stay apart by their ids."""
+        before = self.captured.identity(now.package)
+        if before is not None and (why := other_owner(before, now)) is not None:
+            self.emit(
+                Note(message=f"`{now.package}` was registered again since it was captured: {why}; check who owns it")
+            )
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None

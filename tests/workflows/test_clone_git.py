@@ -1,0 +1,76 @@
+"""Clones of git remotes, from the simulator into a store."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.hubs.git_clones import check_files
+from ptmtorrent.hubs.git_objects import split_proof
+from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.records import Event, Result
+from ptmtorrent.paths import Home
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone import CloneRequest, clone
+from tests.hubs.git_samples import WEIGHTS, fill, remotes
+from tests.simulators.git_server import GitServer, serve_git
+from tests.workflows.cloning import NOW
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> GitServer:
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as made:
+        yield made
+
+
+def run(server: GitServer, tmp_path: Path, names: list[str]) -> list[Result]:
+    events: list[Event] = []
+    with remotes(server, tmp_path / "work", []) as hub:
+        request = CloneRequest(ids=tuple(names))
+        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
+    return [event for event in events if isinstance(event, Result)]
+
+
+def proof_of(store: Store, manifest: Manifest) -> list[tuple[str, bytes]]:
+    [answer] = [answer for answer in manifest.raw if answer.name == "git"]
+    return split_proof(b"".join(store.read(manifest.objects[row][0]) for row in manifest.objects_of(answer.recipe)))
+
+
+def test_what_was_stored_hashes_up_to_the_upstream_commit(server: GitServer, tmp_path: Path) -> None:
+    [name] = fill(server, 1)
+
+    [result] = run(server, tmp_path, [name])
+
+    assert result.status == "ok"
+    with Store.open(tmp_path / "store") as store:
+        [capture] = store.captures()
+        manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
+        proof = proof_of(store, manifest)
+    files = [
+        HubFile(
+            path=file.name,
+            size=file.size,
+            oid=f"git:{file.git_sha1}" if file.git_sha1 else f"sha256:{file.sha256}",
+            source=file.source,
+            mode=file.mode,
+        )
+        for file in manifest.files
+    ]
+    assert len(files) == 7
+    check_files(manifest.package.commit, proof, files)
+
+
+def test_lfs_object_that_is_gone_fails_its_package_by_name_and_no_other(server: GitServer, tmp_path: Path) -> None:
+    names = fill(server, 2)
+    [oid] = [place.name for place in (server.folder / "lfs").iterdir() if place.read_bytes() == WEIGHTS + b"\0"]
+    server.faults.gone.add(oid)
+
+    results = {result.package.rpartition("/")[2]: result for result in run(server, tmp_path, names)}
+
+    assert results["model-1"].status == "ok"
+    assert results["model-0"].status != "ok"
+    assert "weights/model.bin" in results["model-0"].reason
+    assert oid in results["model-0"].reason
