@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ptmtorrent.errors import HubError
+from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones
 from ptmtorrent.hubs.linked import Link, LinkedHub, is_web_address, text
@@ -49,6 +49,15 @@ class ModelZoo(LinkedHub):
         return Link(remote=f"{scheme}://{'/'.join(steps[:3]).removesuffix('.git')}")
 
 
+def is_usable(slug: str) -> bool:
+    """Tell whether a package can have this name."""
+    try:
+        check_path(slug)
+    except IntegrityError:
+        return False
+    return True
+
+
 def read_catalogue(body: bytes, what: str) -> list[Listed]:
     """Read the catalogue; a record without a usable slug cannot be asked for and is left out.
 
@@ -64,7 +73,8 @@ def read_catalogue(body: bytes, what: str) -> list[Listed]:
         slug = text(row, "slug")
         if slug is None or slug in found or "/" in slug:
             continue
-        check_path(slug)
+        if not is_usable(slug):
+            continue
         raw = msgspec.json.encode(row).decode()
         found[slug] = Listed(name=slug, library=text(row, "framework"), raw=raw)
     return list(found.values())

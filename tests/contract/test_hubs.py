@@ -6,6 +6,7 @@ A hub need not count downloads, have pages, know LFS or close packages; what it 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +20,7 @@ from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
 from tests.hubs.git_samples import fill, remotes
+from tests.hubs.linked_samples import KINDS, linked
 from tests.simulators.git_server import serve_git
 
 
@@ -42,7 +44,21 @@ def git() -> Iterator[Hub]:
             yield hub
 
 
-HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface, "git": git}
+@contextmanager
+def linked_hub(kind: str) -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, linked(kind, Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.session.close()
+
+
+HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
+    "huggingface": huggingface,
+    "git": git,
+    **{kind: partial(linked_hub, kind) for kind in KINDS},
+}
 
 
 @pytest.fixture(params=HUBS)
