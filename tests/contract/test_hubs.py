@@ -16,12 +16,15 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
 from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.kaggle import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
 from tests.hubs.git_samples import fill, remotes
+from tests.hubs.kaggle_samples import fill as fill_kaggle
 from tests.hubs.linked_samples import KINDS, linked
 from tests.simulators.git_server import serve_git
+from tests.simulators.kaggle import serve_kaggle
 
 
 @contextmanager
@@ -54,9 +57,21 @@ def linked_hub(kind: str) -> Iterator[Hub]:
             hub.session.close()
 
 
+@contextmanager
+def kaggle() -> Iterator[Hub]:
+    with serve_kaggle() as state:
+        fill_kaggle(state)
+        hub = KaggleModels(state.url)
+        try:
+            yield hub
+        finally:
+            hub.session.close()
+
+
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
     "huggingface": huggingface,
     "git": git,
+    "kaggle": kaggle,
     **{kind: partial(linked_hub, kind) for kind in KINDS},
 }
 

@@ -18,6 +18,7 @@ class Assets:
     cut_once: dict[str, int] = field(default_factory=dict)
     expired_once: set[str] = field(default_factory=set)
     login_pages: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
     loops: set[str] = field(default_factory=set)
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
@@ -55,8 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         state.asked.append((path, wanted))
         if path in state.busy_once:
             return self._answer(429, headers={"Retry-After": str(state.busy_once.pop(path))})
-        if path in state.loops:
-            return self._answer(302, headers={"Location": path})
+        if path in state.moved or path in state.loops:
+            return self._answer(302, headers={"Location": state.moved.get(path, path)})
         if path in state.expired_once:
             state.expired_once.discard(path)
             return self._answer(403)
