@@ -41,6 +41,13 @@ def test_front_matter_that_is_none_is_refused(front: str) -> None:
         read_card(f"---\n{front}\n---\n".encode())
 
 
+def test_anchors_are_refused_before_they_unfold() -> None:
+    rows = ["github-id: a/b", "a0: &a0 [x, x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]
+
+    with pytest.raises(HubError, match="anchors"):
+        read_card("\n".join(["---", *rows, "---", ""]).encode())
+
+
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: f"---\n{text}\n---\n".encode()))
 def test_any_bytes_are_a_card_or_refused(data: bytes) -> None:
     try:
