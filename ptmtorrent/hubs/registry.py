@@ -46,6 +46,10 @@ class HubKind:
 
 HUBS = (
     HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
+    HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub"),
+    HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co"),
+    HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
+    HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),
     HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
 )
 

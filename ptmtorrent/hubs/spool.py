@@ -129,6 +129,9 @@ class Download:
 
     def _continue(self, descriptor: int) -> None:
         located = self._locate()
+        if self.file.size is None:
+            # Nothing says that what is there now is what was begun, so it is begun again.
+            self._empty(descriptor, _size(descriptor))
         start = _size(descriptor)
         if located.path is not None and not self._turn:
             self._copy(located.path, descriptor, start)

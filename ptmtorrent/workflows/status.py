@@ -17,7 +17,18 @@ from ptmtorrent.store.store import Store
 
 LIBRARIES = (
     *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
-    *("platformdirs", "py-minisign", "pyfastcdc", "rich", "securesystemslib", "stamina", "tuf", "typer", "zstandard"),
+    *(
+        "platformdirs",
+        "py-minisign",
+        "pyfastcdc",
+        "pyyaml",
+        "rich",
+        "securesystemslib",
+        "stamina",
+        "tuf",
+        "typer",
+        "zstandard",
+    ),
 )
 
 

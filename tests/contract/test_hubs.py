@@ -6,6 +6,7 @@ A hub need not count downloads, have pages, know LFS or close packages; what it 
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,11 +16,15 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
 from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.kaggle import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
 from tests.hubs.git_samples import fill, remotes
+from tests.hubs.kaggle_samples import fill as fill_kaggle
+from tests.hubs.linked_samples import KINDS, linked
 from tests.simulators.git_server import serve_git
+from tests.simulators.kaggle import serve_kaggle
 
 
 @contextmanager
@@ -42,7 +47,33 @@ def git() -> Iterator[Hub]:
             yield hub
 
 
-HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {"huggingface": huggingface, "git": git}
+@contextmanager
+def linked_hub(kind: str) -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, linked(kind, Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.session.close()
+
+
+@contextmanager
+def kaggle() -> Iterator[Hub]:
+    with serve_kaggle() as state:
+        fill_kaggle(state)
+        hub = KaggleModels(state.url)
+        try:
+            yield hub
+        finally:
+            hub.session.close()
+
+
+HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
+    "huggingface": huggingface,
+    "git": git,
+    "kaggle": kaggle,
+    **{kind: partial(linked_hub, kind) for kind in KINDS},
+}
 
 
 @pytest.fixture(params=HUBS)

@@ -1,0 +1,80 @@
+"""ModelZoo.co: a catalogue by a JSON API, whose records link to git remotes; weights are what those hold."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.git import Git
+from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.linked import Link, LinkedHub, is_web_address, text
+from ptmtorrent.hubs.port import Listed
+from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.names import check_path
+
+
+def make(options: HubOptions) -> "ModelZoo":
+    """Return the adapter; clones lie in its own folder."""
+    return ModelZoo(options.endpoint, Clones(Git(os.environ), options.work))
+
+
+class ModelZoo(LinkedHub):
+    """The catalogue at `endpoint`; a package is a record, named by its slug."""
+
+    name = "modelzoo"
+    prefix = "modelzoo"
+
+    def catalogue(self) -> Sequence[Listed]:
+        """Return a package for every record that has a slug.
+
+        Raises:
+            HubError: the answer is no such list.
+        """
+        what = f"the catalogue of `{self.endpoint}`"
+        body, _ = self.session.read(f"{self.endpoint}/api/models/", {}, budget="api", what=what)
+        return read_catalogue(body, what)
+
+    def link(self, listed: Listed) -> Link:
+        """Return the remote behind the record's `link`: host and the first two steps of its path."""
+        record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
+        url = record.get("link")
+        if not is_web_address(url):
+            raise HubError(f"the record links to {str(url)[:100]!r}, which is no address of a git remote")
+        scheme, _, rest = str(url).partition("#")[0].partition("?")[0].partition("://")
+        steps = [step for step in rest.split("/") if step]
+        if len(steps) < 3:
+            raise HubError(f"the record links to `{url}`, which is no address of a git remote")
+        return Link(remote=f"{scheme}://{'/'.join(steps[:3]).removesuffix('.git')}")
+
+
+def is_usable(slug: str) -> bool:
+    """Tell whether a package can have this name."""
+    try:
+        check_path(slug)
+    except IntegrityError:
+        return False
+    return True
+
+
+def read_catalogue(body: bytes, what: str) -> list[Listed]:
+    """Read the catalogue; a record without a usable slug cannot be asked for and is left out.
+
+    Raises:
+        HubError: not JSON with a list `models`.
+    """
+    try:
+        rows = msgspec.json.decode(body, type=dict[str, list[dict[str, Any]]]).get("models", [])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: it is no list of models: {error}") from error
+    found: dict[str, Listed] = {}
+    for row in rows:
+        slug = text(row, "slug")
+        if slug is None or slug in found or "/" in slug:
+            continue
+        if not is_usable(slug):
+            continue
+        raw = msgspec.json.encode(row).decode()
+        found[slug] = Listed(name=slug, library=text(row, "framework"), raw=raw)
+    return list(found.values())

@@ -1,0 +1,67 @@
+"""PyTorch Hub: cards in a git remote, each leading to another remote whose `hubconf.py` names the weights.
+
+One card is one package (ADR 0023). The forge of the cards is the forge of what they lead to.
+"""
+
+import os
+from collections.abc import Sequence
+
+import msgspec
+
+from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.git import Git
+from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, weight_of
+from ptmtorrent.hubs.port import Listed
+from ptmtorrent.hubs.pytorch_cards import MAX_CARD_BYTES, read_card, read_hubconf
+from ptmtorrent.hubs.registry import HubOptions
+
+NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
+
+
+def make(options: HubOptions) -> "PyTorchHub":
+    """Return the adapter; clones lie in its own folder."""
+    return PyTorchHub(options.endpoint, Clones(Git(os.environ), options.work))
+
+
+class PyTorchHub(LinkedHub):
+    """The cards in the git remote `endpoint`, `https://forge/owner/name`."""
+
+    name = "pytorch"
+    prefix = "pytorch"
+
+    def catalogue(self) -> Sequence[Listed]:
+        """Return a package for every card, those that cannot be read as well."""
+        what = f"the cards of `{self.endpoint}`"
+        commit = self.clones.git.head(self.endpoint, what)
+        files, _ = self.clones.files(self.endpoint, commit, what)
+        cards = [file for file in files if file.path.endswith(".md") and "/" not in file.path]
+        found = []
+        for file in cards:
+            if file.path in NO_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
+                continue
+            data = self.clones.blob(self.endpoint, commit, file.oid.removeprefix("git:"), what).read_bytes()
+            found.append(list_card(file.path, data))
+        return found
+
+    def link(self, listed: Listed) -> Link:
+        """Return the remote that the card loads from."""
+        record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
+        card = read_card(record.get("text", "").encode())
+        return Link(remote=f"{self.endpoint.rsplit('/', 2)[0]}/{card.owned}", ref=card.ref)
+
+    def weights(self, read: Read) -> Sequence[Weight]:
+        """Return the weights that `hubconf.py` names."""
+        data = read("hubconf.py")
+        return [] if data is None else [weight_of(url) for url in read_hubconf(data).urls]
+
+
+def list_card(path: str, data: bytes) -> Listed:
+    """Return the package of a card, which keeps its text: what is wrong with it is said when it is described."""
+    name = path.removesuffix(".md")
+    raw = msgspec.json.encode({"card": path, "text": data.decode(errors="replace")}).decode()
+    try:
+        card = read_card(data)
+    except HubError:
+        return Listed(name=name, library="pytorch", raw=raw)
+    return Listed(name=name, author=card.owned.partition("/")[0], library="pytorch", tags=card.tags, raw=raw)

@@ -1,0 +1,145 @@
+"""A card of PyTorch Hub, and the `hubconf.py` it leads to, read as text. Pure; nothing of either is ever run.
+
+::
+
+    ---
+    title: ResNet
+    tags: [vision, scriptable]
+    github-id: pytorch/vision
+    ---
+    model = torch.hub.load('pytorch/vision:v0.10.0', 'resnet18', pretrained=True)
+"""
+
+import ast
+import re
+import warnings
+
+import msgspec
+import yaml
+
+from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.linked import is_web_address
+
+MAX_CARD_BYTES = 1 << 20
+MAX_HUBCONF_BYTES = 1 << 20
+MAX_FRONT_CHARACTERS = 1 << 16
+MAX_EVENTS = 4096
+"""So many marks a front matter may have; a real one has about 60."""
+
+_FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
+_LOAD = re.compile(
+    r"hub\.load\(\s*(?:repo_or_dir\s*=\s*)?(['\"])([^'\":\s]+)(?::([^'\"\s]+))?\1\s*,\s*(?:model\s*=\s*)?['\"]([\w.-]+)['\"]"
+)
+_OWNED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+_WEIGHTS = re.compile(r"\.(pth|pt|th|ckpt|bin|onnx|safetensors|tar|tar\.gz|zip|h5|jit|pkl|model)$", re.IGNORECASE)
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card says. `owned` is `owner/name` of the git remote; `ref` its branch or tag, empty for HEAD."""
+
+    title: str
+    author: str | None
+    tags: tuple[str, ...]
+    owned: str
+    ref: str
+    entries: tuple[str, ...]
+
+
+class Hubconf(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `hubconf.py` offers: its public functions, what they need, and the addresses of weights in it."""
+
+    entries: tuple[str, ...]
+    dependencies: tuple[str, ...]
+    urls: tuple[str, ...]
+
+
+def read_card(data: bytes) -> Card:
+    """Read a card.
+
+    The remote is the one `torch.hub.load` is shown with; where the card shows none, `github-id`. The two may differ in
+    case, or by a rename that the forge redirects.
+
+    Raises:
+        HubError: no text, no front matter, YAML that is none or is refused, or no git remote in it.
+    """
+    if len(data) > MAX_CARD_BYTES:
+        raise HubError(f"the card has {len(data)} bytes, more than any card")
+    try:
+        content = data.decode()
+    except UnicodeDecodeError as error:
+        raise HubError("the card is no UTF-8") from error
+    match = _FRONT.match(content)
+    if match is None:
+        raise HubError("the card has no front matter between `---` lines")
+    front = read_front(match[1])
+    loads = [found for found in _LOAD.findall(content) if _OWNED.fullmatch(found[1])]
+    declared = front.get("github-id")
+    owned, ref = (loads[0][1], loads[0][2]) if loads else (declared, "")
+    if not isinstance(owned, str) or not _OWNED.fullmatch(owned):
+        raise HubError(f"the card names no git remote: `github-id` is {str(declared)[:100]!r}")
+    tags = front.get("tags")
+    return Card(
+        title=str(front.get("title", ""))[:200],
+        author=str(front["author"])[:200] if "author" in front else None,
+        tags=tuple(tag for tag in tags if isinstance(tag, str))[:100] if isinstance(tags, list) else (),
+        owned=owned,
+        ref=ref,
+        entries=tuple(dict.fromkeys(entry for _, _, _, entry in loads)),
+    )
+
+
+def read_front(content: str) -> dict[str, object]:
+    """Read YAML that is a mapping, without anchors: a few of those unfold to more than there is memory for.
+
+    Raises:
+        HubError: it is not, or is longer or deeper than any front matter.
+    """
+    if len(content) > MAX_FRONT_CHARACTERS:
+        raise HubError("the front matter of the card is too long")
+    try:
+        for count, event in enumerate(yaml.parse(content, Loader=yaml.SafeLoader)):
+            if count > MAX_EVENTS or getattr(event, "anchor", None) is not None:
+                raise HubError("the front matter of the card holds anchors, or more than any card: refused")
+        front = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise HubError(f"the front matter of the card is no YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(front, dict):
+        raise HubError("the front matter of the card is no mapping")
+    return {str(key): value for key, value in front.items()}
+
+
+def read_hubconf(data: bytes) -> Hubconf:
+    """Read `hubconf.py` by its syntax tree; addresses are the texts in it that end as weights do.
+
+    Raises:
+        HubError: it is no Python that this Python reads, or longer than any.
+    """
+    if len(data) > MAX_HUBCONF_BYTES:
+        raise HubError(f"`hubconf.py` has {len(data)} bytes, more than any")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(data)
+        texts = [
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise HubError(f"`hubconf.py` is no Python: {error}") from error
+    urls = [url for url in texts if is_web_address(url) and _WEIGHTS.search(url.partition("?")[0])]
+    return Hubconf(
+        entries=tuple(
+            node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        ),
+        dependencies=_dependencies(tree),
+        urls=tuple(dict.fromkeys(urls)),
+    )
+
+
+def _dependencies(tree: ast.Module) -> tuple[str, ...]:
+    for node in tree.body:
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.List | ast.Tuple):
+            continue
+        if any(isinstance(target, ast.Name) and target.id == "dependencies" for target in node.targets):
+            values = (item.value for item in node.value.elts if isinstance(item, ast.Constant))
+            return tuple(value for value in values if isinstance(value, str))
+    return ()

@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.modelhub import read_init, read_registry
+from ptmtorrent.hubs.modelzoo import read_catalogue
+
+REAL = Path("../shared/data/modelhub")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real registry is not here")
+def test_all_real_entries_are_listed() -> None:
+    assert len(read_registry((REAL / "models.json").read_bytes())) == 33
+    found = {path.parent.name: read_init(path.read_bytes()) for path in REAL.glob("*/init_init.json")}
+    assert len(found) == 12
+    assert [weight.path for weight in found["yolo-v3"]] == ["contrib_src/model/model.h5"]
+
+
+def test_mail_addresses_are_dropped_wherever_they_stand() -> None:
+    row = {"name": "a", "email": "a@hub.invalid", "publication": {"Email": "b@hub.invalid", "authors": "A"}}
+
+    [listed] = read_registry(json.dumps([row]).encode())
+
+    assert "@" not in listed.raw
+    assert "authors" in listed.raw
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b"", b'[{"name": "a"}, {"name": "a"}]', b"[{}]", b"[" * 100_000])
+def test_registry_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(HubError):
+        read_registry(body)
+
+
+@pytest.mark.parametrize("path", ["../a", "/../a", "//a", "a/../../b", "", "C:\\a", "a\0b"])
+def test_path_out_of_the_package_is_refused(path: str) -> None:
+    body = {"external_contrib_files": [{"src_url": "http://host/a", "dest_file_path": path}]}
+
+    with pytest.raises(IntegrityError):
+        read_init(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/a", ""])
+def test_address_that_is_none_is_refused(url: str) -> None:
+    body = {"external_contrib_files": [{"src_url": url, "dest_file_path": "a"}]}
+
+    with pytest.raises(HubError, match="no address"):
+        read_init(json.dumps(body).encode())
+
+
+def test_catalogue_leaves_out_what_has_no_slug() -> None:
+    rows = [{"slug": "a", "link": "http://host/o/n"}, {"title": "b"}, {"slug": "a"}, {"slug": "c/d"}, {"slug": ".."}]
+
+    assert [listed.name for listed in read_catalogue(json.dumps({"models": rows}).encode(), "it")] == ["a"]
