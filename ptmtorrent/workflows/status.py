@@ -17,18 +17,8 @@ from ptmtorrent.store.store import Store
 
 LIBRARIES = (
     *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
-    *(
-        "platformdirs",
-        "py-minisign",
-        "pyfastcdc",
-        "pyyaml",
-        "rich",
-        "securesystemslib",
-        "stamina",
-        "tuf",
-        "typer",
-        "zstandard",
-    ),
+    *("platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib", "stamina", "tuf"),
+    *("typer", "zstandard"),
 )
 
 
@@ -97,7 +87,9 @@ def _kernel() -> str:
 def _check_library(name: str) -> Check:
     try:
         version = importlib.metadata.version(name)
-        importlib.import_module({"globus-sdk": "globus_sdk", "py-minisign": "minisign"}.get(name, name))
+        importlib.import_module(
+            {"globus-sdk": "globus_sdk", "py-minisign": "minisign", "pyyaml": "yaml"}.get(name, name)
+        )
     except (ImportError, OSError) as error:
         return Check(name=name, ok=False, found=f"{type(error).__name__}: {error}")
     return Check(name=name, ok=True, found=version)
