@@ -3,7 +3,8 @@
 import io
 import json
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+import sqlite3
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,14 @@ def test_info_prints_measures_codecs_and_packages(made: Made) -> None:
     assert measures["ratio_delta"] is None
     assert sum(line["objects"] for line in of_type(lines, "codec")) == measures["objects"]
     assert len(of_type(lines, "top")) == 2
+
+
+def test_info_names_a_codec_that_it_does_not_know(made: Made) -> None:
+    with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
+        index.execute("UPDATE objects SET codec = 12 WHERE id = (SELECT min(id) FROM objects)")
+    (unknown,) = [line for line in of_type(run(made.home.root, "info"), "codec") if line["codec"] == 12]
+    assert unknown["name"] == "of a newer version"
+    assert unknown["objects"] == 1
 
 
 def test_a_check_of_a_whole_store_says_what_it_did_not_read(made: Made) -> None:
