@@ -44,6 +44,16 @@ def test_the_literal_header_of_the_format_page() -> None:
     assert records.encode_header(META) == b"PTMPACK\n" + len(text).to_bytes(4, "little") + text
 
 
+def test_the_literal_delta_of_the_format_page() -> None:
+    literal = bytes.fromhex("50544d6f 08 00 0100 40000000 05000000" + "11" * 32 + "22" * 32 + "872d668e")
+    identifier, base = ObjectId("11" * 32), ObjectId("22" * 32)
+    delta = Entry(id=identifier, offset=len(literal), stored=5, raw=64, codec=8, kind="data", base=base)
+    assert records.encode_record(delta) == literal
+    assert records.decode_record(literal + b"delta", 0) == delta
+    row = bytes.fromhex("11" * 32 + "22" * 32 + "5400000000000000 05000000 40000000 08 00 000000000000")
+    assert records.encode_footer([delta], INFO, 1000)[: -records.TRAILER_BYTES].endswith(row)
+
+
 def test_a_pack_of_a_newer_version_is_named_as_such() -> None:
     text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":1}'
     with pytest.raises(UnsupportedFormat, match="dictionaries"):
