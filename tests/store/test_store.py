@@ -323,15 +323,6 @@ def test_there_is_no_store_to_read(root: Path) -> None:
         Store.open(root)
 
 
-def test_a_newer_store_is_refused(root: Path) -> None:
-    with writing(root):
-        pass
-    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
-    for write in (False, True):
-        with pytest.raises(UnsupportedFormat):
-            Store.open(root, write=write)
-
-
 def test_the_newest_capture_of_each_package_is_told(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         file = add_bytes(store, tmp_path, "a.bin", b"a" * 1000)
