@@ -18,6 +18,7 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import index as index_module
 from ptmtorrent.store import parts
 from ptmtorrent.store import store as store_module
+from ptmtorrent.store.files import SMALL_BYTES
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.records import PackInfo, encode_header
@@ -167,6 +168,22 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
     def change(*_: object) -> None:
         path.write_bytes(b"b" * 1000)
+
+    monkeypatch.setattr("ptmtorrent.store.store.check_expected", change)
+    with writing(root) as store, pytest.raises(IntegrityError, match="changed while it was read"):
+        store.add_file(path, "model.bin", Expected(), WEIGHTS)
+
+
+def test_a_file_that_changes_and_keeps_its_time_is_refused_too(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"a" * (SMALL_BYTES + 1))
+    status = path.stat()
+
+    def change(*_: object) -> None:
+        path.write_bytes(b"b" * (SMALL_BYTES + 1))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
     monkeypatch.setattr("ptmtorrent.store.store.check_expected", change)
     with writing(root) as store, pytest.raises(IntegrityError, match="changed while it was read"):
