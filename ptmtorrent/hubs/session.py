@@ -17,6 +17,7 @@ from ptmtorrent.errors import HubError, Interrupted, TransportError
 from ptmtorrent.http import new_client, ours, retry_after_seconds
 from ptmtorrent.hubs.governor import Governor
 from ptmtorrent.hubs.replies import Unreachable, error_for
+from ptmtorrent.hubs.windows import Budget, credential_id
 from ptmtorrent.model.moments import Clock, read_clock
 
 MAX_REDIRECTS = 5
@@ -24,6 +25,9 @@ MAX_ANSWER_BYTES = 64 << 20
 """No page of a listing and no description of a package is longer (64 MiB); what is longer is not read to its end."""
 
 MAX_DRAINED_BYTES = 4096
+
+REPLY_POLL_SECONDS = 0.2
+"""Who waits for the reply to somebody else's request looks so often whether the session was stopped."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CREDENTIALS = {"authorization", "cookie", "proxy-authorization"}
@@ -120,10 +124,9 @@ class Session:
     def _send(
         self, url: str, headers: Mapping[str, str], budget: str, what: str, body: bytes | None = None
     ) -> Iterator[httpx2.Response]:
-        host = urlsplit(url).netloc
-        while seconds := self.governor.take(host, budget):
-            self.on_wait(host, seconds)
-            self.pause(seconds, self.stop)
+        counted = Budget(urlsplit(url).netloc, budget, credential_id(_authorization(headers)))
+        self._wait_for(counted)
+        sent = self.monotonic()
         with ExitStack() as stack:
             stack.enter_context(_transient(what))
             try:
@@ -131,12 +134,23 @@ class Session:
                     self.client.stream("GET" if body is None else "POST", url, headers=headers, content=body)
                 )
             except BaseException:
-                self.governor.settle(host, budget, {})
+                self.governor.settle(counted, None, sent=sent)
                 raise
             refused = reply.status_code in {429, 503}
             wait = retry_after_seconds(reply.headers, self.clock()) if refused else None
-            self.governor.settle(host, budget, reply.headers, wait)
+            self.governor.settle(counted, reply.headers, sent=sent, refused=refused, retry_after=wait)
             yield reply
+
+    def _wait_for(self, budget: Budget) -> None:
+        """Wait until the governor lets a request through."""
+        while (seconds := self.governor.take(budget)) != 0.0:
+            if seconds is not None:
+                self.on_wait(budget.host, seconds)
+                self.pause(seconds, self.stop)
+                continue
+            if self.stop.is_set():
+                raise Interrupted("interrupted while waiting for the hub", hint="run the same command again to go on")
+            self.governor.await_reply(REPLY_POLL_SECONDS)
 
 
 @contextmanager
@@ -178,6 +192,10 @@ def _drain(reply: httpx2.Response) -> None:
 
 def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in headers.items() if key.lower() not in _CREDENTIALS}
+
+
+def _authorization(headers: Mapping[str, str]) -> str | None:
+    return next((value for key, value in headers.items() if key.lower() == "authorization"), None)
 
 
 def _origin(url: str) -> tuple[str, str]:
