@@ -62,7 +62,7 @@ class HumanSink:
             self._talk,
             f"plan: {_count(plan.packages, 'package')}, {_count(plan.files, 'file')}, {spell_size(plan.bytes)};"
             f" {spell_size(plan.bytes_to_move)} to move in {_count(plan.requests, 'request')},"
-            f" {spell_size(plan.disk)} of disk",
+            f" {spell_size(plan.disk)} of disk" + _limited(plan.hours),
         )
 
     def _show_progress(self, progress: "Progress") -> None:
@@ -128,3 +128,9 @@ def spell_progress(progress: "Progress") -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _limited(hours: float | None) -> str:
+    if hours is None:
+        return ""
+    return f", {hours:.1f} hours at this limit" if hours >= 0.1 else ", minutes at this limit"

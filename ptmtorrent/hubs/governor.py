@@ -15,6 +15,7 @@ Source: draft-ietf-httpapi-ratelimit-headers-09, and `Retry-After` (RFC 9110) wh
 
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ SLACK_SECONDS = 1.0
 MAX_WAIT_SECONDS = 3600.0
 """No window of any hub is longer; who says so is not believed, but asked again after an hour."""
 
+MOST_LOST = 1024
+"""So many lost replies are remembered; a hub that loses more in the time of one reply is down."""
+
 _ITEM = re.compile(r'"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*[0-9]+)*)')
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9]{1,18})")
 """What goes on after 18 digits is as good as endless, and Python refuses to read thousands of them."""
@@ -38,7 +42,8 @@ class _Account:
     """What is known of one budget. `window.left` counts down with every request taken, whatever becomes of it.
 
     `seen` is the smallest number that a reply of this window said is left, which tells of requests of others too;
-    `told` is whether any did, to this process. `began` is the moment from which the window was taken for a new one.
+    `told` is whether any did, to this process. `began` is the moment from which the window was taken for a new one, and
+    `lost` are those at which requests ended without a reply.
     """
 
     window: Window = field(default_factory=Window)
@@ -46,6 +51,7 @@ class _Account:
     seen: int | None = None
     told: bool = False
     began: float = float("-inf")
+    lost: deque[float] = field(default_factory=lambda: deque(maxlen=MOST_LOST))
 
     @property
     def left(self) -> int | None:
@@ -90,6 +96,16 @@ class Governor:
             self._keep(budget, account)
             return 0.0
 
+    def quotas(self, host: str) -> dict[str, tuple[int, int]]:
+        """Return how many requests, in how many seconds, each class of requests to `host` allows, if it was told."""
+        with self._replied:
+            found = {budget.kind: account.window for budget, account in self._accounts.items() if budget.host == host}
+        return {
+            kind: (window.quota, window.seconds)
+            for kind, window in found.items()
+            if window.quota is not None and window.seconds is not None
+        }
+
     def await_reply(self, seconds: float) -> None:
         """Wait until a reply was noted, for so many seconds at most."""
         with self._replied:
@@ -116,7 +132,9 @@ class Governor:
             if sent < account.began and account.window.left is not None:
                 # It may have been counted in the window before, or in this one.
                 account.window.left -= 1
-            elif headers is not None:
+            elif headers is None:
+                account.lost.append(now)
+            else:
                 _learn(account, budget, headers, sent, now)
             if refused:
                 account.told = False
@@ -174,7 +192,8 @@ def _learn(account: _Account, budget: Budget, headers: Mapping[str, str], sent: 
     after, ends = sent + seconds - SLACK_SECONDS, now + seconds + SLACK_SECONDS
     if window.left is not None and ends < window.ends_after:
         return
-    free = limit["r"] - account.in_flight
+    # What was lost while this reply was on its way may have been counted after it was written.
+    free = limit["r"] - account.in_flight - sum(moment > sent for moment in account.lost)
     if window.left is None or after > window.ends:
         window.left, account.seen = free, limit["r"]
         window.ends_after, window.ends = after, ends

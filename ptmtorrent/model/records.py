@@ -13,7 +13,10 @@ Status = Literal["ok", "notneeded", "impossible", "error"]
 
 
 class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
-    """What is going to be done, in bytes, before it is. `disk` is the most it takes at once beyond what is there."""
+    """What is going to be done, in bytes, before it is. `disk` is the most it takes at once beyond what is there.
+
+    `hours` is how long the requests take within the limit of who answers them; None when there is none that was told.
+    """
 
     packages: int
     files: int
@@ -21,6 +24,7 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     bytes_to_move: int
     requests: int
     disk: int
+    hours: float | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):

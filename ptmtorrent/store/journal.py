@@ -127,6 +127,14 @@ class Journal:
         )
         return next((_row(row, Run) for row in rows), None)
 
+    def runs(self) -> list[Run]:
+        """Return the runs that are not finished, the oldest first."""
+        rows = self._all(
+            "SELECT id, hub, request, listed, state, cursor, requests FROM run WHERE state <> 'finished' ORDER BY id",
+            (),
+        )
+        return [_row(row, Run) for row in rows]
+
     def start(self, hub: str, request: str, listed: str) -> Run:
         """Begin a run, listed at the moment `listed`."""
         with self._transaction():

@@ -5,15 +5,21 @@ import importlib.metadata
 import platform
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ptmtorrent import __version__
+from ptmtorrent.hubs.limits import file_limit
+from ptmtorrent.hubs.windows import KeptWindows
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.store.codecs import kernel_in_use
+from ptmtorrent.store.journal import Journal
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
 
 LIBRARIES = (
     *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
@@ -39,6 +45,7 @@ def read_status(home: Home) -> list[tuple[str, str | int]]:
     return [
         ("home", str(home.root)),
         *_store_status(home.store),
+        *_clone_status(home),
         ("releases", ", ".join(_releases(home.channel)) or "none"),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", _free_bytes(home.root)),
@@ -67,6 +74,35 @@ def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
         yield "packages", len(store.captures())
         yield "packs", len(packs)
         yield "packs_bytes", sum(store.pack_file(pack).stat().st_size for pack in packs)
+
+
+def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
+    """Say what unfinished clones have yet to do; every file counts as a request, those already here as well."""
+    if not home.journal.is_file():
+        return
+    with Journal(home.journal) as journal:
+        for run in journal.runs():
+            hub, _, endpoint = run.hub.partition(" ")
+            left = journal.tally(run.id, "listed", "todo", "leased")
+            unplanned = journal.tally(run.id, "listed").packages
+            name = f"clone {hub} {endpoint}".rstrip()
+            yield name, f"{run.state}: {left.packages} packages left, {unplanned} of them not asked for yet"
+            yield f"{name} requests", left.files + unplanned
+            yield f"{name} hours", _hours(home, hub, endpoint, left.files)
+            yield f"{name} bytes", left.bytes
+            yield f"{name} disk bytes", left.bytes + min(left.bytes, COMMIT_BYTES)
+
+
+def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
+    if not home.limits.is_file():
+        return "no limit is known"
+    with KeptWindows(home.limits, time.time) as windows:
+        host = urlsplit(endpoint).netloc
+        quotas = {budget.kind: quota for budget, quota in windows.quotas().items() if budget.host == host}
+    limit = file_limit(hub, quotas)
+    if limit is None:
+        return "no limit is known"
+    return f"{limit.hours(requests):.1f} at {limit.requests:,} requests in {limit.seconds} seconds"
 
 
 def _releases(channel: Path) -> list[str]:

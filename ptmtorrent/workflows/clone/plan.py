@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from threading import Event
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ptmtorrent.errors import Interrupted, PtmError
+from ptmtorrent.hubs.limits import file_limit
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.records import Emit, PlanMade
+from ptmtorrent.model.records import PlanMade
 from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
@@ -145,8 +147,8 @@ def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, s
         return None
 
 
-def announce(journal: Journal, run: Run, is_known: IsKnown, jobs: int, emit: Emit) -> PlanMade:
-    """Say what is to be done, in bytes: what is in the journal, less the files the store holds."""
+def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) -> PlanMade:
+    """Return what is to be done, in bytes: what is in the journal, less the files the store holds."""
     tally = journal.tally(run.id, "todo", "leased")
     to_move = 0
     seen: set[str] = set()
@@ -161,13 +163,17 @@ def announce(journal: Journal, run: Run, is_known: IsKnown, jobs: int, emit: Emi
             seen.add(oid or f"{work.name}/{file.path}")
             to_move += file.size or 0
             largest = heapq.nlargest(jobs, (*largest, file.size or 0))
-    made = PlanMade(
+    return PlanMade(
         packages=tally.packages,
         files=tally.files,
         bytes=tally.bytes,
         bytes_to_move=to_move,
         requests=journal.requests(run.id) + len(seen),
         disk=to_move + min(to_move, sum(largest) + COMMIT_BYTES),
+        hours=_hours(hub, len(seen)),
     )
-    emit(made)
-    return made
+
+
+def _hours(hub: Hub, requests: int) -> float | None:
+    limit = file_limit(hub.name, hub.session.governor.quotas(urlsplit(hub.endpoint).netloc))
+    return None if limit is None else limit.hours(requests)

@@ -12,6 +12,7 @@ import msgspec
 
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
+from ptmtorrent.hubs.windows import KeptWindows, NoWindows
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.moments import Clock
@@ -27,7 +28,7 @@ from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.plan import announce, hub_threads, plan_packages
+from ptmtorrent.workflows.clone.plan import hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.spool import Spool
 from ptmtorrent.workflows.clone.work import Worker, this_process
 from ptmtorrent.workflows.metering import new_meter
@@ -83,6 +84,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     with ExitStack() as stack:
         store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
+        _keep_limits(hub, request, home, clock, stack)
         return _Clone(hub, request, home, store, journal, clock, said, stop).run()
 
 
@@ -92,6 +94,15 @@ def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | 
         return stack.enter_context(Store.open(home.store)) if home.store.is_dir() else None
     stack.enter_context(WriteLock(home.spool))
     return stack.enter_context(Store.open(home.store, write=True, memory=request.max_memory))
+
+
+def _keep_limits(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stack: ExitStack) -> None:
+    """Go by what earlier processes learned of the hub's limits, and keep what this one learns."""
+    if request.dry_run and not home.limits.is_file():
+        return
+    windows = stack.enter_context(KeptWindows(home.limits, lambda: clock().timestamp()))
+    stack.callback(hub.session.governor.keep_in, NoWindows())
+    hub.session.governor.keep_in(windows)
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
@@ -137,7 +148,8 @@ class _Clone:
             self._list(run)
         self._plan(run, outcomes)
         put_bases_first(self.journal, run.id)
-        made = announce(self.journal, run, self._is_known, self.request.jobs, self.emit)
+        made = measure(self.hub, self.journal, run, self._is_known, self.request.jobs)
+        self.emit(made)
         if self.store is not None and not self.request.dry_run:
             self._work(self.store, run, outcomes, made)
         return self._summary(run)

@@ -1,0 +1,111 @@
+"""The sample hub in bad weather: refusals in between, connections that are cut, and a count of what it should not see.
+
+Every so-manieth request is refused with 429 though the quota has room, by turns with `Retry-After` in seconds, with a
+date, and without; others get no reply at all, and bodies break off anywhere. All of it is drawn from a seed.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from ptmtorrent.demo.hub.exchange import Answer, Question, refusal
+from ptmtorrent.demo.hub.faults import Meter, Quota
+from ptmtorrent.demo.hub.log import OriginName, RequestLog
+from ptmtorrent.demo.hub.origin import Origin, Route
+from ptmtorrent.demo.package import Package
+from ptmtorrent.demo.sample_hub import SampleHub
+
+
+class StormyHub(SampleHub):
+    """A sample hub that refuses one request in `storm`, leaves one in `silence` alone, and cuts one body in `cuts`.
+
+    `over_quota` counts the requests sent above the quota of any window, `refused` and `cut` what the weather did.
+    """
+
+    def __init__(  # each is one thing a test turns
+        self,
+        packages: Iterable[Package],
+        quota: Quota,
+        *,
+        seed: int,
+        monotonic: Callable[[], float],
+        storm: int = 8,
+        silence: int = 40,
+        cuts: int = 4,
+    ) -> None:
+        super().__init__(packages, quota=quota, monotonic=monotonic)
+        self._counting = _CountingMeter(quota, monotonic)
+        self._meter = self._counting
+        self._draw = random.Random(seed)
+        self._draw_lock = threading.Lock()
+        self._storm, self._silence = storm, silence
+        self._cutting = _CuttingOrigin("lfs", self._answer_lfs, self.log, seed, cuts)
+        self._lfs = self._cutting
+        self.refused = 0
+
+    @property
+    def over_quota(self) -> int:
+        """How many requests came when the quota of their window was spent."""
+        return self._counting.over
+
+    @property
+    def fullest(self) -> float:
+        """The largest part of its quota that a window has seen."""
+        return self._counting.fullest
+
+    @property
+    def cut(self) -> int:
+        """How many bodies were cut off."""
+        return self._cutting.done
+
+    def _answer(self, question: Question) -> Answer:
+        answer = super()._answer(question)
+        with self._draw_lock:
+            storm, silence = self._draw.randrange(self._storm) == 0, self._draw.randrange(self._silence) == 0
+            kind = self._draw.randrange(3)
+            self.refused += storm and answer.status != 429
+        if silence:
+            raise ConnectionAbortedError
+        if not storm or answer.status == 429:
+            return answer
+        # A date has whole seconds: one that is a second away may be over by now.
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+        wait = ({"Retry-After": "1"}, {"Retry-After": date}, {})[kind]
+        told = {name: value for name, value in answer.headers.items() if name.startswith("RateLimit")}
+        return refusal(429, "", "The hub is overloaded.", {**told, **wait})
+
+
+class _CountingMeter(Meter):
+    def __init__(self, quota: Quota, monotonic: Callable[[], float]) -> None:
+        super().__init__(quota, monotonic)
+        self.over = 0
+        self.fullest = 0.0
+
+    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Answer | None]:
+        headers, refused = super().admit(kind, token)
+        allowed = (self._quota.api if kind == "api" else self._quota.resolvers) or 1
+        with self._lock:
+            counts = self._counts.items()
+            self.over += refused is not None
+            self.fullest = max(
+                self.fullest, *(count / allowed for key, count in self._counts.items() if key[0] == kind)
+            )
+        return headers, refused
+
+
+class _CuttingOrigin(Origin):
+    def __init__(self, name: OriginName, route: Route, log: RequestLog, seed: int, cuts: int) -> None:
+        super().__init__(name, route, log, ("127.0.0.1", 0), None)
+        self._draw = random.Random(seed)
+        self._cuts = cuts
+        self.done = 0
+
+    def cut_at(self, etag: str, size: int) -> int | None:  # noqa: ARG002  # its own turn for every body
+        """Cut one body in so many, at a random byte."""
+        with self._lock:
+            if size < 2 or self._draw.randrange(self._cuts):
+                return None
+            self.done += 1
+            return self._draw.randrange(size)
