@@ -87,7 +87,6 @@ class _CountingMeter(Meter):
         headers, refused = super().admit(kind, token)
         allowed = (self._quota.api if kind == "api" else self._quota.resolvers) or 1
         with self._lock:
-            counts = self._counts.items()
             self.over += refused is not None
             self.fullest = max(
                 self.fullest, *(count / allowed for key, count in self._counts.items() if key[0] == kind)
