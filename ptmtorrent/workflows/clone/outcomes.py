@@ -1,5 +1,8 @@
 """What became of each package: one record in the journal and one event, never silence.
 
+Records are made a batch at a time. Until then a package is leased, and what a killed process did not record is
+claimed again, found in the store, and recorded.
+
 A hub that is down fails every package alike. Failures to reach it are therefore held back until something works again;
 when too many come in a row the run stops, and they count as not tried.
 """
@@ -9,7 +12,8 @@ from dataclasses import dataclass, field
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.model.records import Emit, Result, Status
-from ptmtorrent.store.journal import Journal, Work
+from ptmtorrent.store.journal import Journal, Work, WorkState
+from ptmtorrent.workflows.clone.claims import BATCH
 
 OUTAGE_FAILURES = 12
 """So many packages in a row that could not be reached are an outage, not packages."""
@@ -26,9 +30,10 @@ class Outcomes:
     prefix: str
     emit: Emit
     _held: list[tuple[Work, PtmError]] = field(default_factory=list)
+    _unrecorded: list[tuple[str, WorkState, str]] = field(default_factory=list)
 
     def done(self, work: Work) -> None:
-        """The package is in the store, committed."""
+        """The package is in the store, committed. Nothing is in the journal before `record`, or a full batch."""
         self.went_well()
         self._settle(work, "ok")
 
@@ -64,6 +69,16 @@ class Outcomes:
             self._settle(work, _status(error), _reason(error))
         self._held.clear()
 
+    def record(self) -> None:
+        """Write down what became of packages since the last time."""
+        if self._unrecorded:
+            self.journal.settle_many(self.run, self._unrecorded)
+            self._unrecorded.clear()
+
+    def close(self) -> None:
+        """Record what is not recorded."""
+        self.record()
+
     def recall(self) -> None:
         """Say again what failed when this run was begun by an earlier process."""
         for work in self.journal.works(self.run, ("error", "impossible")):
@@ -71,7 +86,9 @@ class Outcomes:
             self.emit(Result(package=self._name(work), status=status, reason=work.reason))
 
     def _settle(self, work: Work, status: Status, reason: str = "") -> None:
-        self.journal.settle(self.run, work.name, "done" if status == "ok" else status, reason)
+        self._unrecorded.append((work.name, "done" if status == "ok" else status, reason))
+        if len(self._unrecorded) >= BATCH:
+            self.record()
         size = work.bytes if status == "ok" else 0
         self.emit(Result(package=self._name(work), status=status, reason=reason, bytes=size))
 

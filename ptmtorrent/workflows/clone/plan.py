@@ -5,7 +5,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event
 from urllib.parse import urlsplit
 
@@ -92,7 +92,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     holds is not asked for.
     """
     total = journal.tally(run.id, "todo", "leased", "done", "notneeded", "error", "impossible").bytes
-    with hub_threads(hub, jobs, stop) as (pool, _):
+    with closing(outcomes), hub_threads(hub, jobs, stop) as (pool, _):
         for work, future in _ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
             plan = _await(work, future, outcomes, stop)
             if plan is None:
@@ -109,7 +109,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
             journal.keep_plan(
                 run.id, work.name, encode_plan(plan), files=len(plan.files), size=plan.bytes, requests=len(plan.answers)
             )
-    outcomes.flush()
+        outcomes.flush()
     return 0
 
 

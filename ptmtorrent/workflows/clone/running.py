@@ -24,6 +24,7 @@ from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
 from ptmtorrent.workflows.clone.captured import Captured, other_owner
+from ptmtorrent.workflows.clone.claims import Claims
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
@@ -209,7 +210,6 @@ class _Clone:
         with Keeper(store) as keeper, hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
             worker = Worker(
                 store=store,
-                journal=self.journal,
                 run=run,
                 spool=Spool(self.hub, self.home.spool, pool, halt, self.request.jobs, count),
                 keeper=keeper,
@@ -217,7 +217,7 @@ class _Clone:
                 outcomes=outcomes,
                 meter=meter,
                 clock=self.clock,
-                owner=this_process(),
+                claims=Claims(self.journal, run.id, this_process(), self.clock),
             )
             worker.work(self.stop)
         meter.finish()

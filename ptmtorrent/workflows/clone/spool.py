@@ -1,4 +1,8 @@
-"""Files on their way from a hub to the store: a few at a time, each once, however many packages want it."""
+"""Files on their way from a hub to the store: a few at a time, each once, however many packages want it.
+
+Packages take turns, a file each, so that one of ten thousand files holds up no other. A package made from another that
+is under way lets it go first, because the difference to what is here already is what is stored of it.
+"""
 
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +16,7 @@ from blake3 import blake3
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
 from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.workflows.clone.bases import declared_bases
 from ptmtorrent.workflows.clone.plan import PackagePlan
 
 
@@ -27,6 +32,11 @@ class Transfer:
     tries: int = 0
     held: int = 0
 
+    @property
+    def package(self) -> str:
+        """The name, on its hub, of the package it is got for."""
+        return self.plan.described.listed.name
+
 
 @dataclass
 class Spool:
@@ -38,14 +48,14 @@ class Spool:
     halt: Event
     jobs: int
     count: Count
-    _waiting: deque[Transfer] = field(default_factory=deque)
+    _waiting: dict[str, deque[Transfer]] = field(default_factory=dict)
     _running: dict[Future[None], Transfer] = field(default_factory=dict)
     _full: set[Transfer] = field(default_factory=set)
 
     @property
     def is_hungry(self) -> bool:
-        """Is there room for more than is waiting?"""
-        return len(self._waiting) + len(self._running) + len(self._full) < self.jobs
+        """Is there room for the files of one more package?"""
+        return len({transfer.package for transfer in self._here()} | self._waiting.keys()) < self.jobs
 
     @property
     def futures(self) -> tuple[Future[None], ...]:
@@ -54,7 +64,8 @@ class Spool:
 
     def holds(self, part: Path) -> bool:
         """Tell whether `part` is being filled or stored, or will be."""
-        return any(transfer.part == part for transfer in (*self._here(), *self._waiting))
+        waiting = (transfer for line in self._waiting.values() for transfer in line)
+        return any(transfer.part == part for transfer in (*self._here(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
         """Return where the bytes of `file` are collected: named by the hash the hub promises."""
@@ -69,14 +80,15 @@ class Spool:
         if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{file.path}`"
-        self._waiting.append(Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what))
+        transfer = Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what)
+        self._waiting.setdefault(transfer.package, deque()).append(transfer)
 
     def again(self, transfer: Transfer) -> None:
-        """Drop what was received, and queue the file once more, before all others."""
+        """Drop what was received, and queue the file once more, before all others of its package."""
         self.drop(transfer)
         self.leave(transfer)
         transfer.tries += 1
-        self._waiting.appendleft(transfer)
+        self._waiting.setdefault(transfer.package, deque()).appendleft(transfer)
 
     def drop(self, transfer: Transfer) -> None:
         """Remove the part."""
@@ -87,13 +99,31 @@ class Spool:
 
     def forget(self, is_wanted: Callable[[str], bool]) -> None:
         """Take what nobody wants any more from the queue."""
-        self._waiting = deque(transfer for transfer in self._waiting if is_wanted(transfer.key))
+        lines = {
+            package: deque(transfer for transfer in line if is_wanted(transfer.key))
+            for package, line in self._waiting.items()
+        }
+        self._waiting = {package: line for package, line in lines.items() if line}
 
     def feed(self) -> None:
         """Start what there is room for."""
         while self._waiting and len(self._running) + len(self._full) < self.jobs:
-            transfer = self._waiting.popleft()
+            transfer = self._next()
             self._running[self.pool.submit(self._run, transfer)] = transfer
+
+    def _next(self) -> Transfer:
+        """Take the next file of the package whose turn it is, and put that package behind all others."""
+        package = next((name for name in self._waiting if not self._follows(name)), None) or next(iter(self._waiting))
+        line = self._waiting.pop(package)
+        transfer = line.popleft()
+        if line:
+            self._waiting[package] = line
+        return transfer
+
+    def _follows(self, package: str) -> bool:
+        """Does a package from which this one was made wait as well?"""
+        described = self._waiting[package][0].plan.described
+        return any(base in self._waiting for base in declared_bases(described.listed))
 
     def take(self, future: Future[None]) -> Transfer:
         """Return the transfer of a finished future; it keeps its place until it leaves."""

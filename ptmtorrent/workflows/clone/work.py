@@ -1,8 +1,9 @@
 """Working a planned clone: claim a package, get the files the store lacks, store them, capture, commit, settle.
 
 Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. The order is
-what a crash is survived by: objects, manifest, capture, commit of the store, then the journal's row, then the spool's
-parts go.
+what a crash is survived by: objects, manifest, capture, commit of the store, then the journal's rows, then the spool's
+parts go. Packages are claimed, committed and recorded a batch at a time, so that a million small ones do not wait for
+the disk a million times; whoever is idle does not wait for the batch to fill.
 """
 
 import os
@@ -15,20 +16,21 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.hubs.replies import Unreachable
-from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.classes import RIGHTS, TEMPERS, PackClass
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.durable import disk_errors
-from ptmtorrent.store.journal import LEASE_SECONDS, Journal, Run, Work
+from ptmtorrent.store.journal import Run, Work
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.bases import choose_bases, declared_bases
 from ptmtorrent.workflows.clone.captured import Captured, Weights
 from ptmtorrent.workflows.clone.capturing import capture
+from ptmtorrent.workflows.clone.claims import BATCH, Claims
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.manifest import class_of, is_weights
 from ptmtorrent.workflows.clone.outcomes import Outcomes
@@ -45,7 +47,6 @@ class Worker:
     """One process's share of a run."""
 
     store: Store
-    journal: Journal
     run: Run
     spool: Spool
     keeper: Keeper
@@ -53,12 +54,12 @@ class Worker:
     outcomes: Outcomes
     meter: Meter
     clock: Clock
-    owner: str
+    claims: Claims
     _open: set[Open] = field(default_factory=set)
     _wanting: dict[str, list[tuple[Open, HubFile]]] = field(default_factory=lambda: defaultdict(list))
     _uncommitted: list[Path] = field(default_factory=list)
     _uncommitted_bytes: int = 0
-    _renewed: float = 0.0
+    _captured: list[tuple[Open, SnapshotId]] = field(default_factory=list)
 
     def work(self, stop: Event) -> None:
         """Work until nothing is left to claim.
@@ -68,34 +69,38 @@ class Worker:
             NoSpace, StoreError: the disk or the store failed; everything committed is kept.
             HubError: the hub is down.
         """
-        while self._claim() or self._open:
-            check_stop(stop)
-            self._renew()
-            self.spool.feed()
-            under_way: list[Future[Any]] = [*self.spool.futures, *self.keeper.futures]
-            wait(under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for kept in [future for future in self.keeper.futures if future.done()]:
-                self._settle(kept)
-            for filled in [future for future in self.spool.futures if future.done()]:
-                self._receive(filled)
-        self.outcomes.flush()
+        try:
+            while self._claim() or self._open:
+                check_stop(stop)
+                self.claims.renew()
+                self._turn()
+            self._commit()
+            self.outcomes.flush()
+        except (HubError, RateLimited, Interrupted):
+            self._commit()
+            raise
+        finally:
+            self.outcomes.record()
 
-    def _renew(self) -> None:
-        now = self.clock().timestamp()
-        if now - self._renewed > LEASE_SECONDS / 4:
-            self.journal.renew(self.run.id, self.owner, now)
-            self._renewed = now
+    def _turn(self) -> None:
+        """Start what there is room for, wait until something is done, and go on with that; when idle, commit."""
+        self.spool.feed()
+        under_way: list[Future[Any]] = [*self.spool.futures, *self.keeper.futures]
+        if not any(future.done() for future in under_way):
+            self._commit()
+        wait(under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for kept in [future for future in self.keeper.futures if future.done()]:
+            self._settle(kept)
+        for filled in [future for future in self.spool.futures if future.done()]:
+            self._receive(filled)
 
     def _claim(self) -> bool:
         """Open packages while there is room; tell whether any was."""
-        opened = False
-        while self.spool.is_hungry:
-            work = self.journal.claim(self.run.id, self.owner, self.clock().timestamp())
-            if work is None:
-                return opened
+        opened = 0
+        while opened < BATCH and self.spool.is_hungry and (work := self.claims.next()) is not None:
             self._begin(work)
-            opened = True
-        return opened
+            opened += 1
+        return opened > 0
 
     def _begin(self, work: Work) -> None:
         package = open_package(work, decode_plan(work))
@@ -159,7 +164,8 @@ class Worker:
         described = plan.described
         yield self.captured.weights(described.identity.package)
         for name in declared_bases(described.listed):
-            yield from (package.weights for package in self._open if package.work.name == name)
+            here = (*self._open, *(package for package, _ in self._captured))
+            yield from (package.weights for package in here if package.work.name == name)
             yield self.captured.weights(PackageName(f"{described.identity.hub}:{name}"))
 
     def _settle(self, future: Future[StoredFile]) -> None:
@@ -242,21 +248,28 @@ class Worker:
             self._close(package)
             self.outcomes.failed(package.work, error)
             return
-        self._commit()
+        self._captured.append((package, snapshot))
         self._close(package)
-        self.captured.add(package.plan.described.identity.package, snapshot)
-        self.outcomes.done(package.work)
+        if len(self._captured) >= BATCH:
+            self._commit()
 
     def _commit_if_much(self) -> None:
         if self._uncommitted_bytes >= COMMIT_BYTES:
             self._commit()
 
     def _commit(self) -> None:
-        """Make the store durable; only then may the spool forget.
+        """Make the store durable; only then may the journal say so, and the spool forget.
 
         The bytes of a part may have come another way, as a git blob here and an LFS file there: who fills it goes on.
         """
+        if not self._captured and self._uncommitted_bytes < COMMIT_BYTES:
+            return
         self.store.commit()
+        for package, snapshot in self._captured:
+            self.captured.add(package.plan.described.identity.package, snapshot)
+            self.outcomes.done(package.work)
+        self._captured.clear()
+        self.outcomes.record()
         for part in self._uncommitted:
             if not self.spool.holds(part):
                 with disk_errors(part):
