@@ -73,6 +73,10 @@ class StoreError(PtmError):
     code = 20
 
 
+class PackMissing(StoreError):
+    """A pack or part that should be in the store is not: all of it is lost, as by damage."""
+
+
 class StoreLocked(StoreError):
     """Another process holds the store's write lock."""
 

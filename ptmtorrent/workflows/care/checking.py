@@ -12,7 +12,7 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import Interrupted, PtmError, StoreError
+from ptmtorrent.errors import Interrupted, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.paths import Home
@@ -25,7 +25,7 @@ from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.captured import packages_with, read_captured, require_store
+from ptmtorrent.workflows.care.captured import packages_with, read_captured, read_or_none, require_store
 from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_packs, look_at_part
 from ptmtorrent.workflows.care.released import read_released
 from ptmtorrent.workflows.metering import new_meter
@@ -260,14 +260,6 @@ def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:
         # Sealed, and a new part begun under the name, while it was read: the index has other rows by now.
         if not (looked.lost or looked.problems) or index.entries(path.name) == known:
             return looked
-
-
-def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
-    """Return an object of the store, None when it cannot be read."""
-    try:
-        return store.read(identifier)
-    except PtmError:
-        return None
 
 
 def _is_located(index: Index, identifier: ObjectId) -> bool:
