@@ -138,6 +138,12 @@ def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
     return environment.get("PTMTORRENT_KERNEL", "auto")
 
 
+def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return what other programs are told of this machine: where programs are, and its way to the network."""
+    environment = os.environ if environment is None else environment
+    return {name: environment[name] for name in _WAY_OUT if name in environment}
+
+
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
     check = _CHECKS.get(name)
     if check is None:
@@ -193,6 +199,10 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+_WAY_OUT = (
+    *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _CHECKS: dict[str, Callable[[object, Path], object]] = {
     "home": _check_home,
     "format": _one_of(FORMATS),

@@ -42,6 +42,7 @@ def clone(
         parse_url(endpoint, kind.schemes, "--endpoint")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
+    from ptmtorrent.config import way_out
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone import CloneRequest
@@ -58,8 +59,10 @@ def clone(
         dry_run=dry_run,
     )
     tokens = {"hf": settings.hf_token} if settings.hf_token else {}
-    options = HubOptions(endpoint=endpoint or kind.endpoint, work=session.home.hubs / kind.name, tokens=tokens)
+    options = HubOptions(
+        endpoint=endpoint or kind.endpoint, work=session.home.hubs / kind.name, tokens=tokens, environment=way_out()
+    )
     adapter = kind.make(options)
-    with stopping() as stop, closing(adapter.session):
+    with stopping() as stop, closing(adapter):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

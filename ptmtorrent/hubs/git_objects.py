@@ -7,7 +7,7 @@ or the remote says is never taken on trust. Source: git, "Git Objects"; `git hel
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,6 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git import Git
-from ptmtorrent.store.durable import disk_errors
 
 TREE_MODE = 0o40000
 GITLINK_MODE = 0o160000
@@ -124,21 +123,22 @@ class Objects:
             raise IntegrityError(f"the git {kind} `{oid}` has other bytes than its id says")
         return body
 
-    def copy(self, oid: str, target: Path) -> int:
-        """Write a blob to `target`, checked, in bounded memory; return its length."""
+    def pieces(self, oid: str) -> Generator[bytes]:
+        """Yield the bytes of a blob, in bounded memory; they are checked at their end.
+
+        Raises:
+            NotFound: it is not there; IntegrityError: other bytes than its id.
+        """
         size = left = self._ask(oid, "blob")
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        with disk_errors(target, size), target.open("wb") as stream:
-            while left:
-                piece = self._take(min(left, _CHUNK_BYTES))
-                digest.update(piece)
-                stream.write(piece)
-                left -= len(piece)
+        while left:
+            piece = self._take(min(left, _CHUNK_BYTES))
+            digest.update(piece)
+            left -= len(piece)
+            yield piece
         self._take(1)
         if digest.hexdigest() != oid:
-            target.unlink()
             raise IntegrityError(f"the git blob `{oid}` has other bytes than its id says")
-        return size
 
     def _ask(self, oid: str, kind: str) -> int:
         try:

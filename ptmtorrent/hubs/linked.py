@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
-from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.git_hub import GitRemotes
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.session import Session
@@ -137,23 +137,33 @@ class LinkedHub(ABC):
             raise NotFound(f"`{described.identity.package}` file `{file.path}` is named by no file of the package")
         return Located(url=url)
 
+    def let_go(self, described: Described) -> None:
+        """Remove the bare folder, unless another package is in it as well."""
+        self._weights.pop(described.identity.package, None)
+        self._remotes.let_go(self._inner(described))
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._remotes.close()
+
     def _find_weights(self, described: Described, files: Sequence[HubFile]) -> Sequence[Weight]:
-        remote, commit = self.link(described.listed).remote, described.identity.commit
+        identity = described.identity
+        url, package = self.link(described.listed).remote, f"`{identity.package}`"
+        remote = Remote(url=url, commit=identity.commit, package=package)
         rows = {file.path: file for file in files if file.source == "git" and file.link is None}
 
         def read(path: str) -> bytes | None:
             row = rows.get(path)
             if row is None or row.oid is None:
                 return None
-            what = f"`{described.identity.package}` file `{path}`"
             if (row.size or 0) > MAX_READ_BYTES:
-                raise HubError(f"{what} has {row.size} bytes, more than any configuration")
-            return self.clones.blob(remote, commit, row.oid.removeprefix("git:"), what).read_bytes()
+                raise HubError(f"{package} file `{path}` has {row.size} bytes, more than any configuration")
+            return self.clones.read(remote, row.oid.removeprefix("git:"))
 
         try:
             return self.weights(read)
         except HubError as error:
-            raise HubError(f"`{described.identity.package}`: {error.message}", hint=error.hint) from error
+            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
 
     def _inner(self, described: Described) -> Described:
         url = msgspec.json.encode({"url": self.link(described.listed).remote}).decode()

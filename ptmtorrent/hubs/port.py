@@ -5,7 +5,7 @@ An adapter translates once, at the border: foreign records become these, foreign
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -89,12 +89,13 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes of a file are now. Asked for again when a request answers 401 or 403, or after `expires`.
 
     `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
-    bytes are a local file already, and nothing is requested. `alternates` are tried in order, without `headers`, when
-    the file cannot be had from `url`.
+    bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
+    `alternates` are tried in order, without `headers`, when the file cannot be had from `url`.
     """
 
     url: str = ""
     path: Path | None = None
+    pieces: Callable[[], Generator[bytes]] | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
     expires: datetime | None = None
@@ -131,4 +132,12 @@ class Hub(Protocol):
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return where to get `file` from now."""
+        ...
+
+    def let_go(self, described: Described) -> None:
+        """Drop what is kept on this machine for the package alone: it is captured, or given up for this run."""
+        ...
+
+    def close(self) -> None:
+        """End what runs for this hub, and close its connections; it is of no use afterwards."""
         ...

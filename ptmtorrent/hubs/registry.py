@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HubOptions:
-    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub."""
+    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
+
+    `environment` is what programs of other projects may know of the machine.
+    """
 
     endpoint: str
     work: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 

@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -136,6 +136,10 @@ class Download:
         if located.path is not None and not self._turn:
             self._copy(located.path, descriptor, start)
             return
+        if located.pieces is not None and not self._turn:
+            self._empty(descriptor, start)
+            self._take(located.pieces(), descriptor, 0)
+            return
         url = located.alternates[self._turn - 1] if self._turn else located.url
         own, budget = ({}, "") if self._turn else (located.headers, located.budget)
         headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
@@ -161,10 +165,14 @@ class Download:
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
+        self._take(_rest_of(source, start), descriptor, start)
+
+    def _take(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
+        """Write what comes from this machine after `start`."""
         end = start
-        with disk_errors(self.part), source.open("rb") as stream:
-            os.lseek(descriptor, stream.seek(start), os.SEEK_SET)
-            while piece := stream.read(1 << 20):
+        with closing(pieces), disk_errors(self.part):
+            os.lseek(descriptor, start, os.SEEK_SET)
+            for piece in pieces:
                 if self.stop.is_set():
                     raise Interrupted("the copy was interrupted", hint="run the same command again to go on")
                 _append(descriptor, end, piece)
@@ -254,6 +262,13 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     raise IntegrityError(
         f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are missing"
     )
+
+
+def _rest_of(source: Path, start: int) -> Generator[bytes]:
+    with source.open("rb") as stream:
+        stream.seek(start)
+        while piece := stream.read(1 << 20):
+            yield piece
 
 
 def _append(descriptor: int, at: int, data: bytes) -> None:

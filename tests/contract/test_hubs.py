@@ -34,7 +34,7 @@ def huggingface() -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
         assert served.log.failures == []
 
 
@@ -54,7 +54,7 @@ def linked_hub(kind: str) -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def kaggle() -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
 
 
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {

@@ -46,7 +46,7 @@ def remotes(
     try:
         yield hub
     finally:
-        hub.session.close()
+        hub.close()
 
 
 def fetch(hub: GitRemotes, name: str, work: Path) -> dict[str, tuple[HubFile, bytes]]:

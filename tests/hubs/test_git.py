@@ -77,9 +77,9 @@ def test_commit_that_moves_between_listing_and_download_is_still_the_one_fetched
         [file], _ = hub.files(described)
         located = hub.locate(described, file)
 
-    assert described.identity.commit == before
-    assert located.path is not None
-    assert located.path.read_bytes() == b"before"
+        assert described.identity.commit == before
+        assert located.pieces is not None
+        assert b"".join(located.pieces()) == b"before"
 
 
 def test_commit_that_is_gone_is_not_found(server: GitServer, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_what_was_stored_hashes_up_to_the_upstream_commit(server: GitServer, tmp
     [result] = run(server, tmp_path, [name])
 
     assert result.status == "ok"
+    assert list((tmp_path / "work").iterdir()) == []
     with Store.open(tmp_path / "store") as store:
         [capture] = store.captures()
         manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
