@@ -20,6 +20,9 @@ def clone(
     endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the hub answers.", show_default=False)
     ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where copies of an onnx zoo's files lie.", show_default=False)
+    ] = None,
     identifiers: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)
     ] = None,
@@ -40,6 +43,8 @@ def clone(
     kind = find_kind(hub)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
+    if mirror is not None:
+        parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
     from ptmtorrent.config import way_out
@@ -59,8 +64,14 @@ def clone(
         dry_run=dry_run,
     )
     tokens = {"hf": settings.hf_token} if settings.hf_token else {}
+    # A zoo of one's own does not ask for its files where copies of the public one lie.
+    copies = mirror or (kind.mirror if endpoint is None else None)
     options = HubOptions(
-        endpoint=endpoint or kind.endpoint, work=session.home.hubs / kind.name, tokens=tokens, environment=way_out()
+        endpoint=endpoint or kind.endpoint,
+        work=session.home.hubs / kind.name,
+        mirror=copies,
+        environment=way_out(),
+        tokens=tokens,
     )
     adapter = kind.make(options)
     with stopping() as stop, closing(adapter):

@@ -9,8 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -73,7 +72,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git. `protocols` is what it may speak, as in `https:http`; `stop` ends what is running.
+    """Runs git. `protocols` is what it may speak, as in `https:http`; what runs ends when `stopped` says so.
 
     `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git
     by its environment, because anyone may read the arguments of a process.
@@ -82,7 +81,7 @@ class Git:
     environment: Mapping[str, str]
     protocols: str = "https:http"
     credentials: Mapping[str, str] = field(default_factory=dict)
-    stop: threading.Event = field(default_factory=threading.Event)
+    stopped: Callable[[], bool] = lambda: False
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -124,7 +123,7 @@ class Git:
         """Run git to its end and return what it printed.
 
         Raises:
-            Interrupted: `stop` was set; else what its complaint stands for, naming `what`.
+            Interrupted: `stopped` said so; else what its complaint stands for, naming `what`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             process = self._start(arguments, folder, subprocess.DEVNULL, out, errors)
@@ -155,7 +154,7 @@ class Git:
                 waited += _POLL_SECONDS
             else:
                 return
-            if self.stop.is_set():
+            if self.stopped():
                 raise Interrupted(f"interrupted while git read {what}", hint="run the same command again to go on")
             if os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES or waited > MAX_SECONDS:
                 raise HubError(f"{what} could not be read: git does not come to an end")

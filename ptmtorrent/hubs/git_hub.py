@@ -47,12 +47,12 @@ class GitRemotes:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
+        clones.git.stopped = self.session.is_stopped
         self._packages = packages
         self._addresses: dict[str, LfsAddresses] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield a page for each remote asked for; the cursor is the number of the next one."""
-        self._clones.git.stop = self.session.stop
         ids = query.ids or self._packages
         if not ids:
             raise ConfigError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
@@ -79,7 +79,6 @@ class GitRemotes:
         Raises:
             IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
         """
-        self._clones.git.stop = self.session.stop
         remote = _remote(described)
         files, snapshot = self._clones.files(remote)
         waiting = {

@@ -90,7 +90,8 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
     `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
     bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
-    `alternates` are tried in order, without `headers`, when the file cannot be had from `url`.
+    `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
+    better place than `url` is given, for whoever fails there too.
     """
 
     url: str = ""
@@ -98,6 +99,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     pieces: Callable[[], Generator[bytes]] | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
+    failed: str = ""
     expires: datetime | None = None
     budget: str = ""
 

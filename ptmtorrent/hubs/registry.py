@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 class HubOptions:
     """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
 
-    `environment` is what programs of other projects may know of the machine.
+    `environment` is what programs of other projects may know of the machine. Below `mirror`, if any, the same files lie
+    at the same paths.
     """
 
     endpoint: str
     work: Path
+    mirror: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -29,7 +31,8 @@ class HubOptions:
 class HubKind:
     """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
 
-    `schemes` are what an endpoint may start with; a hub without any takes a folder.
+    `schemes` are what an endpoint may start with; a hub without any takes a folder. Below `mirror` lie copies of the
+    files of `endpoint`.
     """
 
     name: str
@@ -37,6 +40,7 @@ class HubKind:
     module: str
     endpoint: str
     schemes: tuple[str, ...] = ("https", "http")
+    mirror: str | None = None
 
     def make(self, options: HubOptions) -> "Hub":
         """Return the adapter.
@@ -51,6 +55,13 @@ class HubKind:
 HUBS = (
     HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
     HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub"),
+    HubKind(
+        name="onnx",
+        prefix="onnx",
+        module="onnx",
+        endpoint="https://github.com/onnx/models",
+        mirror="https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main",
+    ),
     HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co"),
     HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
     HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),

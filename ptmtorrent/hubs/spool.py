@@ -39,7 +39,10 @@ def durable_bytes(size: int) -> int:
 
 @dataclass
 class Download:
-    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread."""
+    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread.
+
+    The address to begin with is `first`: 0 is the hub's own, then come the alternates, if there are so many.
+    """
 
     session: Session
     locate: Callable[[], Located]
@@ -48,6 +51,7 @@ class Download:
     part: Path
     count: Count
     stop: threading.Event
+    first: int = 0
     _located: Located | None = None
     _turn: int = 0
     _relocated: bool = False
@@ -78,6 +82,7 @@ class Download:
                     lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES
                 )
             except (AuthError, HubError, NotFound, IntegrityError) as error:
+                failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
                 if not self._turn_to_next(descriptor):
                     error.message = "; ".join(dict.fromkeys(failures))
@@ -160,8 +165,9 @@ class Download:
         now = self._located
         if now is not None and (now.expires is None or self._turn or self.session.clock() < now.expires):
             return now
-        self._located = self.locate()
-        return self._located
+        self._located = located = self.locate()
+        self._turn = max(self._turn, min(self.first, len(located.alternates)))
+        return located
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""

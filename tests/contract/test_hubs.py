@@ -23,6 +23,7 @@ from ptmtorrent.model.pointers import git_blob_id
 from tests.hubs.git_samples import fill, remotes
 from tests.hubs.kaggle_samples import fill as fill_kaggle
 from tests.hubs.linked_samples import KINDS, linked
+from tests.hubs.onnx_samples import zoo
 from tests.simulators.git_server import serve_git
 from tests.simulators.kaggle import serve_kaggle
 
@@ -68,10 +69,21 @@ def kaggle() -> Iterator[Hub]:
             hub.close()
 
 
+@contextmanager
+def onnx() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, zoo(Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.close()
+
+
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
     "huggingface": huggingface,
     "git": git,
     "kaggle": kaggle,
+    "onnx": onnx,
     **{kind: partial(linked_hub, kind) for kind in KINDS},
 }
 

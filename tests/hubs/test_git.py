@@ -170,9 +170,8 @@ def test_git_knows_nothing_of_the_user() -> None:
 
 
 def test_running_git_ends_when_stopped(tmp_path: Path) -> None:
-    git = Git({"PATH": "/usr/bin:/bin"})
+    git = Git({"PATH": "/usr/bin:/bin"}, stopped=lambda: True)
     run_git("init", "--quiet", "--bare", str(tmp_path / "b"))
-    git.stop.set()
 
     with pytest.raises(Interrupted):
         git.run(["-c", "alias.wait=!sleep 30", "wait"], "it", tmp_path / "b")

@@ -75,3 +75,13 @@ def test_lfs_object_that_is_gone_fails_its_package_by_name_and_no_other(server: 
     assert results["model-0"].status != "ok"
     assert "weights/model.bin" in results["model-0"].reason
     assert oid in results["model-0"].reason
+
+
+def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tmp_path: Path) -> None:
+    names = fill(server, 3)
+    events: list[Event] = []
+    with remotes(server, tmp_path / "work", [], kept_bytes=1) as hub:
+        request = CloneRequest(ids=tuple(names))
+        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
+
+    assert [event.status for event in events if isinstance(event, Result)] == ["ok"] * 3

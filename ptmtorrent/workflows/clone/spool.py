@@ -69,6 +69,7 @@ class Spool:
         if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{file.path}`"
+        what += f" (`{file.oid}`)" if file.source in {"lfs", "xet"} else ""
         self._waiting.append(Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what))
 
     def again(self, transfer: Transfer) -> None:
@@ -122,6 +123,7 @@ class Spool:
             part=transfer.part,
             count=count,
             stop=self.halt,
+            first=transfer.tries,
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)
