@@ -18,7 +18,7 @@ def clone(
     ctx: typer.Context,
     hub: Annotated[str, typer.Argument(metavar="HUB", help=f"{', '.join(kind.name for kind in HUBS)}.")],
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the hub answers.", show_default=False)
+        str | None, typer.Option(metavar="URL", help="Where the hub answers, or its folder.", show_default=False)
     ] = None,
     mirror: Annotated[
         str | None, typer.Option(metavar="URL", help="Where copies of an onnx zoo's files lie.", show_default=False)

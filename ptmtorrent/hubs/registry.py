@@ -66,6 +66,7 @@ HUBS = (
     HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
     HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),
     HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
+    HubKind(name="dir", prefix="dir", module="folders", endpoint="", schemes=()),
 )
 
 

@@ -271,7 +271,9 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
 
 
 def _rest_of(source: Path, start: int) -> Generator[bytes]:
-    with source.open("rb") as stream:
+    # What was a file when it was listed may be a link or a pipe by now.
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
         stream.seek(start)
         while piece := stream.read(1 << 20):
             yield piece

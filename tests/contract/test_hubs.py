@@ -15,6 +15,7 @@ import pytest
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
+from ptmtorrent.hubs.folders import Folders
 from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.kaggle import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
@@ -79,11 +80,24 @@ def onnx() -> Iterator[Hub]:
             hub.close()
 
 
+@contextmanager
+def folders() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder:
+        for name in ("team/one", "two"):
+            place = Path(folder, name, "sub")
+            place.mkdir(parents=True)
+            (place / "model.bin").write_bytes(name.encode() * 1000)
+            (place.parent / "README.md").write_text("# it\n")
+            (place / "link").symlink_to("../README.md")
+        yield Folders(folder)
+
+
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
     "huggingface": huggingface,
     "git": git,
     "kaggle": kaggle,
     "onnx": onnx,
+    "dir": folders,
     **{kind: partial(linked_hub, kind) for kind in KINDS},
 }
 
