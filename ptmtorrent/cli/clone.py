@@ -30,6 +30,9 @@ def clone(
     min_downloads: Annotated[int | None, typer.Option(min=0, metavar="N", help="At least N downloads.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
+    also: Annotated[
+        str | None, typer.Option("--with", metavar="WHAT", help="history: every commit as well.", show_default=False)
+    ] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
@@ -43,6 +46,10 @@ def clone(
     kind = find_kind(hub)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
+    wanted = frozenset(filter(None, (also or "").split(",")))
+    if unknown := sorted(wanted - kind.keeps):
+        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps)) or "nothing more"
+        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=f"it can keep {known}")
     if mirror is not None:
         parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
@@ -62,6 +69,7 @@ def clone(
         jobs=settings.jobs,
         max_memory=settings.max_memory,
         dry_run=dry_run,
+        also=wanted,
     )
     tokens = {"hf": settings.hf_token} if settings.hf_token else {}
     # A zoo of one's own does not ask for its files where copies of the public one lie.
@@ -70,6 +78,7 @@ def clone(
         endpoint=endpoint or kind.endpoint,
         work=session.home.hubs / kind.name,
         mirror=copies,
+        also=wanted,
         environment=way_out(),
         tokens=tokens,
     )

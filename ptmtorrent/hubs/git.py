@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -39,6 +39,7 @@ _SETTINGS = (
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POLL_SECONDS = 0.1
 _SAID_BYTES = 400
+_PIECE_BYTES = 1 << 20
 
 _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("not our ref", NotFound),
@@ -111,9 +112,26 @@ class Git:
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
         self.run([*order, f"{commit}:refs/heads/kept"], what, folder)
 
-    def bundle(self, folder: Path, target: Path, what: str) -> None:
-        """Write the history in `folder` to `target`, a file that `git clone` reads."""
-        self.run(["bundle", "create", "--quiet", str(target), "refs/heads/kept"], what, folder)
+    def bundle(self, folder: Path, what: str) -> Generator[bytes]:
+        """Yield the history in `folder` as the bytes of a file that `git clone` reads.
+
+        Raises:
+            Interrupted: `stopped` said so; else what git's complaint stands for, naming `what`.
+        """
+        with tempfile.TemporaryFile() as errors:
+            process = self.start(["bundle", "create", "--quiet", "-", "refs/heads/kept"], folder, errors)
+            try:
+                while process.stdout and (piece := process.stdout.read(_PIECE_BYTES)):
+                    if self.stopped():
+                        raise Interrupted(f"interrupted while git read {what}", hint="run the same command again")
+                    yield piece
+                process.wait(STALL_SECONDS)
+            finally:
+                process.kill()
+                process.communicate()
+            if process.returncode:
+                errors.seek(0)
+                raise _error(errors.read(1 << 16).decode(errors="replace"), what)
 
     def start(self, arguments: Sequence[str], folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a git that is talked to, such as `cat-file --batch`."""

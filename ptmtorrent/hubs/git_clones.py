@@ -24,11 +24,11 @@ from ptmtorrent.hubs.git_objects import (
     check_proof,
     file_mode,
     open_objects,
+    pointer_ids,
 )
 from ptmtorrent.hubs.git_trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import check_path
-from ptmtorrent.model.pointers import pointer_git_id
+from ptmtorrent.model.names import check_path, path_bytes
 from ptmtorrent.store.durable import disk_errors
 
 KEPT_BYTES = 1 << 30
@@ -101,7 +101,8 @@ class Clones:
             snapshot = read_snapshot(objects, remote.commit, under)
             if bare.sizes is None:
                 bare.sizes = blob_sizes(self.git, bare.folder, remote.package)
-            files = hub_files(objects, snapshot.found, bare.sizes, remote.package)
+            files, odd = hub_files(objects, snapshot.found, bare.sizes, remote.package)
+        snapshot = msgspec.structs.replace(snapshot, proof=(*snapshot.proof, *odd.values()))
         check_files(remote.commit, snapshot.proof, files, under)
         return files, snapshot
 
@@ -132,14 +133,14 @@ class Clones:
         with self._open(remote) as (objects, _):
             yield from objects.pieces(oid)
 
-    def bundle(self, remote: Remote, target: Path) -> None:
-        """Write the history up to the commit to `target`.
+    def bundle(self, remote: Remote) -> Generator[bytes]:
+        """Yield the history up to the commit, as the bytes of a git bundle.
 
         Raises:
             As `Git.fetch` and `Git.bundle`.
         """
         with self._open(remote) as (_, bare):
-            self.git.bundle(bare.folder, target, remote.package)
+            yield from self.git.bundle(bare.folder, remote.package)
 
     def let_go(self, remote: Remote) -> None:
         """Say that the package needs its commit no more; when none does, the folder goes."""
@@ -228,21 +229,21 @@ def _bytes_in(folder: Path) -> int:
 
 
 def check_files(commit: str, proof: Sequence[tuple[str, bytes]], files: Sequence[HubFile], under: str = "") -> None:
-    """Check that `files` belong to the upstream commit; an LFS file's pointer follows from its oid and size.
+    """Check that `files` belong to the upstream commit; for an LFS file that is its pointer, as `pointer_ids` has it.
 
     Raises:
         IntegrityError: naming the first file that does not; HubError: a file without a git or LFS id.
     """
-    rows = {file.path.encode(errors="surrogateescape"): (file_mode(file.mode), _git_id(file)) for file in files}
+    rows = {path_bytes(file.path): (file_mode(file.mode), _git_ids(file, proof)) for file in files}
     check_proof(commit, proof, rows, under.encode())
 
 
-def _git_id(file: HubFile) -> str:
+def _git_ids(file: HubFile, proof: Sequence[tuple[str, bytes]]) -> frozenset[str]:
     kind, _, oid = (file.oid or "").partition(":")
     if kind == "git":
-        return oid
+        return frozenset({oid})
     if kind == "sha256" and file.size is not None:
-        return pointer_git_id(oid, file.size)
+        return pointer_ids(proof, oid, file.size)
     raise HubError(f"`{file.path}` has no id that git would know")
 
 

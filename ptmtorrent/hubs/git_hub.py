@@ -14,15 +14,19 @@ import msgspec
 from ptmtorrent.errors import AuthError, ConfigError, NotFound
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote, split_remote
-from ptmtorrent.hubs.git_objects import join_proof
+from ptmtorrent.hubs.git_objects import PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
 
-PROOF = "git"
-"""The answer that holds the commit and its trees: `split_proof` takes it apart, `check_files` checks against it."""
+HISTORY = "history"
+"""The answer that holds every commit up to the captured one, as a git bundle."""
+
+HISTORY_FILE = HubFile(path="//history", size=None, oid=None, source="git", answer=HISTORY)
+EMPTY = Located(pieces=lambda: (piece for piece in tuple[bytes, ...]()))
+"""No LFS storage has the object of an empty file, yet a pointer may name it."""
 
 SCHEMES = ("https", "http")
 
@@ -85,7 +89,8 @@ class GitRemotes:
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
         self._addresses[described.identity.package] = self._new_addresses(remote, waiting)
-        return files, ((PROOF, join_proof(snapshot.proof)),)
+        history = [HISTORY_FILE] if self._clones.history else []
+        return [*history, *files], ((PROOF, join_proof(snapshot.proof)),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return what git has of it, or where LFS has the object now.
@@ -94,7 +99,11 @@ class GitRemotes:
             NotFound: LFS does not have it; else as `LfsAddresses.locate`.
         """
         remote = _remote(described)
+        if file.answer == HISTORY:
+            return Located(pieces=partial(self._clones.bundle, remote))
         kind, _, oid = (file.oid or "").partition(":")
+        if kind == "sha256" and file.size == 0:
+            return EMPTY
         if kind == "git":
             return Located(pieces=partial(self._clones.pieces, remote, oid))
         package = described.identity.package
@@ -148,7 +157,9 @@ def make(options: HubOptions) -> GitRemotes:
     logins = {}
     if token:
         logins[f"{endpoint}/"] = "Basic " + base64.b64encode(f"token:{token}".encode()).decode()
-    return GitRemotes(endpoint, Clones(Git(options.environment, credentials=logins), options.work))
+    return GitRemotes(
+        endpoint, Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
+    )
 
 
 def _remote(described: Described) -> Remote:

@@ -16,6 +16,13 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git import Git
+from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
+
+PROOF = "git"
+"""The answer that holds a commit, its trees and odd pointers: `split_proof` takes it apart."""
+
+FOLDER_PROOF = "git-folder"
+"""The same for files of one folder of the commit, whose name is that of the package."""
 
 TREE_MODE = 0o40000
 GITLINK_MODE = 0o160000
@@ -27,7 +34,7 @@ MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 _ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
 _TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
-_PROOF = re.compile(rb"(commit|tree) ([0-9]{1,9})\0")
+_PROOF = re.compile(rb"(commit|tree|blob) ([0-9]{1,9})\0")
 _HEADER = re.compile(r"([0-9a-f]{40}) ([a-z]+) ([0-9]{1,19})\n")
 
 
@@ -188,12 +195,16 @@ def blob_sizes(git: Git, folder: Path, what: str) -> dict[str, int]:
 
 
 def check_proof(
-    commit: str, answers: Sequence[tuple[str, bytes]], files: Mapping[bytes, tuple[int, str]], under: bytes = b""
+    commit: str,
+    answers: Sequence[tuple[str, bytes]],
+    files: Mapping[bytes, tuple[int, frozenset[str]]],
+    under: bytes = b"",
 ) -> None:
-    """Check that `files` (mode and blob id by path below `under`) belong to the upstream commit.
+    """Check that `files` belong to the upstream commit: by path below `under`, the mode, and the ids that prove them.
 
-    `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer. Files of the
-    commit that `files` does not name are no error: that nothing is missing is another question.
+    `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer, see
+    `pointer_ids`. Files of the commit that `files` does not name are no error: that nothing is missing is another
+    question.
 
     Raises:
         IntegrityError: naming the first file, tree or commit that does not hash up.
@@ -203,7 +214,7 @@ def check_proof(
     if len(commits) != 1 or git_object_id("commit", commits[0]) != commit:
         raise IntegrityError(f"the commit `{commit}` is not the one that was kept")
     entries: dict[str, dict[bytes, TreeEntry]] = {}
-    for path, (mode, oid) in files.items():
+    for path, (mode, oids) in files.items():
         steps = [*filter(None, under.split(b"/")), *path.split(b"/")]
         here = parse_commit(commits[0])
         for index, step in enumerate(steps):
@@ -216,5 +227,19 @@ def check_proof(
             if entry is None or file_mode(entry.mode) != wanted:
                 raise IntegrityError(f"the commit `{commit}` has no {path!r} of mode {wanted:o}")
             here = entry.oid
-        if here != oid:
-            raise IntegrityError(f"the commit `{commit}` has `{here}` at {path!r}, not `{oid}`")
+        if here not in oids:
+            raise IntegrityError(f"the commit `{commit}` has `{here}` at {path!r}, not `{min(oids)}`")
+
+
+def pointer_ids(answers: Sequence[tuple[str, bytes]], sha256: str, size: int) -> frozenset[str]:
+    """Return the git ids that a pointer to this LFS file can have: the usual one, and those of pointers that were kept.
+
+    What the commit names must be one of them; each was made from this SHA-256 and size.
+    """
+    kept = (git_object_id("blob", body) for kind, body in answers if kind == "blob" and _points_to(body, sha256, size))
+    return frozenset({pointer_git_id(sha256, size), *kept})
+
+
+def _points_to(text: bytes, sha256: str, size: int) -> bool:
+    pointer = parse_pointer(text)
+    return pointer is not None and (pointer.sha256, pointer.size) == (sha256, size)

@@ -23,7 +23,7 @@ MAX_WEIGHTS = 1000
 
 def make(options: HubOptions) -> "Modelhub":
     """Return the adapter; clones lie in its own folder."""
-    return Modelhub(options.endpoint, Clones(Git(options.environment), options.work))
+    return Modelhub(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
 class Modelhub(LinkedHub):

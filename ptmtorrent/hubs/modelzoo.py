@@ -16,7 +16,7 @@ from ptmtorrent.model.names import check_path
 
 def make(options: HubOptions) -> "ModelZoo":
     """Return the adapter; clones lie in its own folder."""
-    return ModelZoo(options.endpoint, Clones(Git(options.environment), options.work))
+    return ModelZoo(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
 class ModelZoo(LinkedHub):

@@ -16,7 +16,8 @@ import msgspec
 from ptmtorrent.errors import IntegrityError, Interrupted, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
-from ptmtorrent.hubs.git_objects import join_proof
+from ptmtorrent.hubs.git_hub import EMPTY
+from ptmtorrent.hubs.git_objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
@@ -90,7 +91,7 @@ class OnnxZoo:
         # What many packages share, the trees above their folders, stays an object of its own and is stored once.
         shared = 1 + len(name.split("/"))
         parts = [*([one] for one in snapshot.proof[:shared]), list(snapshot.proof[shared:])]
-        return files, tuple(("git", join_proof(part)) for part in parts if part)
+        return files, tuple((FOLDER_PROOF, join_proof(part)) for part in parts if part)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return what git has of a file, or where LFS has it now and where the mirror must have it.
@@ -100,6 +101,8 @@ class OnnxZoo:
         """
         remote = self._remote(described)
         kind, _, oid = (file.oid or "").partition(":")
+        if kind == "sha256" and file.size == 0:
+            return EMPTY
         if kind == "git":
             return Located(pieces=partial(self._clones.pieces, remote, oid))
         mirror = f"{self._mirror}/{quote(f'{described.identity.name}/{file.path}')}" if self._mirror else None

@@ -61,7 +61,8 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `oid` is `sha256:<64 hex>` for LFS files, `git:<40 hex>` for git blobs, None where a hub gives no hash.
     `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
-    `link` is where a symbolic link (mode 120000) leads; its bytes are that text.
+    `link` is where a symbolic link (mode 120000) leads; its bytes are that text. With `answer` the bytes are no file of
+    the package but something the hub says of it, kept under that name; `path` is then one that no package can have.
     """
 
     path: str
@@ -70,6 +71,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: FileSource
     mode: int = 0o100644
     link: str | None = None
+    answer: str | None = None
 
     @property
     def name_of_bytes(self) -> str | None:

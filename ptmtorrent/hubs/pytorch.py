@@ -20,7 +20,9 @@ NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 def make(options: HubOptions) -> "PyTorchHub":
     """Return the adapter; clones lie in its own folder."""
-    return PyTorchHub(options.endpoint, Clones(Git(options.environment), options.work))
+    return PyTorchHub(
+        options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also)
+    )
 
 
 class PyTorchHub(LinkedHub):

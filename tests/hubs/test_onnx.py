@@ -10,7 +10,7 @@ import pytest
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, check_files
-from ptmtorrent.hubs.git_objects import split_proof
+from ptmtorrent.hubs.git_objects import FOLDER_PROOF, split_proof
 from ptmtorrent.hubs.onnx import OnnxZoo
 from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, task_of
 from ptmtorrent.hubs.port import HubFile, Listed, Query
@@ -69,7 +69,7 @@ def test_files_of_a_package_belong_to_the_commit_of_the_zoo(world: Zoo) -> None:
     hub.close()
 
     assert [file.path for file in files] == ["README.md", "model/mnist-12.onnx", "model/mnist-12.tar.gz"]
-    proof = split_proof(b"".join(data for name, data in answers if name == "git"))
+    proof = split_proof(b"".join(data for name, data in answers if name == FOLDER_PROOF))
     check_files(world.commit, proof, files, MNIST)
 
 
