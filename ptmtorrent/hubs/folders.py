@@ -15,11 +15,11 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import ConfigError, HubError, IntegrityError, Interrupted, NotFound
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, mode_and_link
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
-from ptmtorrent.model.names import check_path, check_paths
+from ptmtorrent.model.names import check_path, check_paths, path_bytes
 
 LEFT_OUT = {".git"}
 MAX_FILES = 1_000_000
@@ -90,11 +90,11 @@ class Folders:
         Raises:
             NotFound: it is not there any more.
         """
-        if file.link is not None:
-            data = file.link.encode()
-            return Located(pieces=lambda: (piece for piece in (data,)))
         place = self._folder(described.identity.name) / file.path
-        if not place.is_file() or place.is_symlink():
+        if place.is_symlink():
+            data = path_bytes(str(place.readlink()))
+            return Located(pieces=lambda: (piece for piece in (data,)))
+        if not place.is_file():
             raise NotFound(f"`{described.identity.package}` file `{file.path}` is not there any more")
         return Located(path=place)
 
@@ -165,13 +165,11 @@ class Folders:
         what = f"{package} file `{path}`"
         try:
             if place.is_symlink():
-                target = str(place.readlink())
-                oid = hashlib.sha256(target.encode()).hexdigest()
-                size = len(target.encode())
-                return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=LINK_MODE, link=target)
+                text = path_bytes(str(place.readlink()))
+                mode, link = mode_and_link(path, LINK_MODE, text)
+                oid = f"sha256:{hashlib.sha256(text).hexdigest()}"
+                return HubFile(path=path, size=len(text), oid=oid, source="url", mode=mode, link=link)
             size, oid, mode = self._hash(place, what)
-        except UnicodeEncodeError as error:
-            raise HubError(f"{what} is a link to a name that is not UTF-8") from error
         except OSError as error:
             raise HubError(f"{what} cannot be read: {error.strerror}") from error
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)

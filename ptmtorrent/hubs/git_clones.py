@@ -22,7 +22,7 @@ from ptmtorrent.hubs.git_objects import (
     Objects,
     blob_sizes,
     check_proof,
-    file_mode,
+    git_modes,
     open_objects,
     pointer_ids,
 )
@@ -234,7 +234,7 @@ def check_files(commit: str, proof: Sequence[tuple[str, bytes]], files: Sequence
     Raises:
         IntegrityError: naming the first file that does not; HubError: a file without a git or LFS id.
     """
-    rows = {path_bytes(file.path): (file_mode(file.mode), _git_ids(file, proof)) for file in files}
+    rows = {path_bytes(file.path): (git_modes(file.mode, file.size or 0), _git_ids(file, proof)) for file in files}
     check_proof(commit, proof, rows, under.encode())
 
 

@@ -16,6 +16,8 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git import Git
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
+from ptmtorrent.model.names import MAX_PATH_BYTES
 from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
 
 PROOF = "git"
@@ -26,7 +28,6 @@ FOLDER_PROOF = "git-folder"
 
 TREE_MODE = 0o40000
 GITLINK_MODE = 0o160000
-LINK_MODE = 0o120000
 MAX_DOCUMENT_BYTES = 16 << 20
 """No commit and no tree is longer (16 MiB): a folder of a quarter of a million files."""
 
@@ -197,10 +198,10 @@ def blob_sizes(git: Git, folder: Path, what: str) -> dict[str, int]:
 def check_proof(
     commit: str,
     answers: Sequence[tuple[str, bytes]],
-    files: Mapping[bytes, tuple[int, frozenset[str]]],
+    files: Mapping[bytes, tuple[frozenset[int], frozenset[str]]],
     under: bytes = b"",
 ) -> None:
-    """Check that `files` belong to the upstream commit: by path below `under`, the mode, and the ids that prove them.
+    """Check that `files` belong to the upstream commit: by path below `under`, the modes and ids that prove them.
 
     `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer, see
     `pointer_ids`. Files of the commit that `files` does not name are no error: that nothing is missing is another
@@ -214,7 +215,7 @@ def check_proof(
     if len(commits) != 1 or git_object_id("commit", commits[0]) != commit:
         raise IntegrityError(f"the commit `{commit}` is not the one that was kept")
     entries: dict[str, dict[bytes, TreeEntry]] = {}
-    for path, (mode, oids) in files.items():
+    for path, (modes, oids) in files.items():
         steps = [*filter(None, under.split(b"/")), *path.split(b"/")]
         here = parse_commit(commits[0])
         for index, step in enumerate(steps):
@@ -223,12 +224,21 @@ def check_proof(
                     raise IntegrityError(f"the tree `{here}` on the way to {path!r} was not kept")
                 entries[here] = {entry.name: entry for entry in parse_tree(trees[here])}
             entry = entries[here].get(step)
-            wanted = mode if index == len(steps) - 1 else TREE_MODE
-            if entry is None or file_mode(entry.mode) != wanted:
-                raise IntegrityError(f"the commit `{commit}` has no {path!r} of mode {wanted:o}")
+            wanted = modes if index == len(steps) - 1 else {TREE_MODE}
+            if entry is None or file_mode(entry.mode) not in wanted:
+                raise IntegrityError(f"the commit `{commit}` has no {path!r} of mode {min(wanted):o}")
             here = entry.oid
         if here not in oids:
             raise IntegrityError(f"the commit `{commit}` has `{here}` at {path!r}, not `{min(oids)}`")
+
+
+def git_modes(mode: int, size: int) -> frozenset[int]:
+    """Return the modes that a file of this mode can have upstream.
+
+    A link that leads out of its package is kept as an ordinary file (docs/formats/manifest.md): its bytes are the same.
+    """
+    may_be_link = mode == REGULAR_MODE and size <= MAX_PATH_BYTES
+    return frozenset({mode, LINK_MODE} if may_be_link else {mode})
 
 
 def pointer_ids(answers: Sequence[tuple[str, bytes]], sha256: str, size: int) -> frozenset[str]:

@@ -7,7 +7,6 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git_objects import (
     GITLINK_MODE,
-    LINK_MODE,
     MAX_DEPTH,
     TREE_MODE,
     Objects,
@@ -15,7 +14,8 @@ from ptmtorrent.hubs.git_objects import (
     parse_commit,
     parse_tree,
 )
-from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.hubs.port import HubFile, mode_and_link
+from ptmtorrent.model.manifest import LINK_MODE
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths, path_bytes
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
 
@@ -114,16 +114,6 @@ def _file(objects: Objects, one: Found, sizes: dict[str, int], odd: Blobs, what:
             if pointer_git_id(pointer.sha256, pointer.size) != one.oid:
                 odd[one.oid] = ("blob", text)
             return HubFile(path=path, size=pointer.size, oid=f"sha256:{pointer.sha256}", source="lfs", mode=mode)
-    link = (
-        _link(objects.read(one.oid, "blob", MAX_PATH_BYTES), f"{what}: the link {path!r}")
-        if mode == LINK_MODE
-        else None
-    )
+    target = objects.read(one.oid, "blob") if mode == LINK_MODE and size <= MAX_PATH_BYTES else None
+    mode, link = mode_and_link(path, mode, target)
     return HubFile(path=path, size=size, oid=f"git:{one.oid}", source="git", mode=mode, link=link)
-
-
-def _link(target: bytes, what: str) -> str:
-    try:
-        return target.decode()
-    except UnicodeDecodeError as error:
-        raise IntegrityError(f"{what} leads to a name that is not UTF-8") from error

@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ptmtorrent.hubs.session import Session
-from ptmtorrent.model.manifest import FileSource, Identity
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
 _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 
@@ -77,6 +77,20 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def name_of_bytes(self) -> str | None:
         """The oid when it names these bytes and no others: then one download serves all who want them."""
         return self.oid if self.oid is not None and _NAMING.fullmatch(self.oid) else None
+
+
+def mode_and_link(path: str, mode: int, text: bytes | None) -> tuple[int, str | None]:
+    """Return what to say of the file at `path`, whose link's `text` is given if it is one and that is not too long.
+
+    A link that leads out of its package, or to a name that is not UTF-8, is an ordinary file whose bytes are its text.
+    """
+    if mode != LINK_MODE:
+        return mode, None
+    try:
+        target = (text or b"").decode()
+    except UnicodeDecodeError:
+        return REGULAR_MODE, None
+    return (LINK_MODE, target) if stays_inside(path, target) else (REGULAR_MODE, None)
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

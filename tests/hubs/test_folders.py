@@ -51,12 +51,18 @@ def test_modes_and_links_are_kept_and_git_is_left_out(tmp_path: Path) -> None:
     top = tmp_path / "model"
     write(top / "run.sh").chmod(0o755)
     (top / "link").symlink_to("run.sh")
+    (top / "out").symlink_to("/etc/hostname")
     write(top / ".git" / "config")
 
     hub, found = described(top, "model")
     files = {file.path: file for file in hub.files(found)[0]}
 
-    assert {path: file.mode for path, file in files.items()} == {"run.sh": 0o100755, "link": 0o120000}
+    assert {path: file.mode for path, file in files.items()} == {
+        "run.sh": 0o100755,
+        "link": 0o120000,
+        "out": 0o100644,
+    }
+    assert files["out"].size == len("/etc/hostname")
     assert files["link"].link == "run.sh"
 
 
@@ -108,14 +114,14 @@ def test_no_folder_is_a_config_error(tmp_path: Path) -> None:
 def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
     write(tmp_path / "top" / "good" / "model.bin", b"w" * 100_000)
     write(tmp_path / "top" / "bad" / "a.txt")
-    (tmp_path / "top" / "bad" / "out").symlink_to("/etc/hostname")
+    os.mkfifo(tmp_path / "top" / "bad" / "pipe")
 
     first = ptmtorrent(tmp_path / "home", "clone", "dir", "--endpoint", tmp_path / "top", code=3)
     again = ptmtorrent(tmp_path / "home", "clone", "dir", "--endpoint", tmp_path / "top", code=3)
 
     results = {event["package"]: event for event in first if event["type"] == "result"}
     assert results["dir:good"]["status"] == "ok"
-    assert "out" in results["dir:bad"]["reason"]
+    assert "pipe" in results["dir:bad"]["reason"]
     assert {event["package"]: event["status"] for event in again if event["type"] == "result"}[
         "dir:good"
     ] == "notneeded"

@@ -45,14 +45,15 @@ def test_file_that_is_not_of_the_commit_is_refused(server: GitServer, tmp_path: 
         _, [(_, joined)] = hub.files(described)
     proof = split_proof(joined)
     commit = described.identity.commit
+    regular = frozenset({0o100644})
     right = frozenset({git_object_id("blob", b"# model 0\n")})
 
     with pytest.raises(IntegrityError, match=r"README\.md"):
-        check_proof(commit, proof, {b"README.md": (0o100644, frozenset({"0" * 40}))})
+        check_proof(commit, proof, {b"README.md": (regular, frozenset({"0" * 40}))})
     with pytest.raises(IntegrityError, match=r"README\.md"):
-        check_proof(commit, proof, {b"README.md": (0o100755, right)})
+        check_proof(commit, proof, {b"README.md": (frozenset({0o100755}), right)})
     with pytest.raises(IntegrityError, match="not kept"):
-        check_proof(commit, proof[:1], {b"README.md": (0o100644, right)})
+        check_proof(commit, proof[:1], {b"README.md": (regular, right)})
     with pytest.raises(IntegrityError, match="not the one"):
         check_proof("1" * 40, proof, {})
 

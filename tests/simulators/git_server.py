@@ -84,9 +84,9 @@ class GitServer:
             mode = (modes or {}).get(path, "100644").encode()
             data = format_pointer(content) if isinstance(content, Pointer) else content
             if mode == b"160000":
-                stream.append(b"M 160000 %s %s\n" % (data, path.encode()))
+                stream.append(b"M 160000 %s %s\n" % (data, os.fsencode(path)))
             else:
-                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, path.encode(), len(data), data))
+                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, os.fsencode(path), len(data), data))
         run_git("fast-import", "--quiet", "--force", folder=bare, given=b"".join(stream))
         return run_git("rev-parse", "refs/heads/main", folder=bare).decode().strip()
 

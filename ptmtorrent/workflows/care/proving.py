@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.hubs.git_objects import FOLDER_PROOF, PROOF, check_proof, pointer_ids, split_proof
+from ptmtorrent.hubs.git_objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run
 from ptmtorrent.model.names import path_bytes
 from ptmtorrent.store.store import Store
@@ -40,7 +40,7 @@ def prove(store: Store, manifest: Manifest, *, thorough: bool, check_stop: Calla
         if file.source == "git" and git_sha1 is None:
             raise IntegrityError(f"the file {file.name!r} came by git, and its git id was not kept")
         oids = pointer_ids(proof, sha256, file.size) if file.source == "lfs" else frozenset({git_sha1 or ""})
-        rows[path_bytes(file.name)] = (file.mode, oids)
+        rows[path_bytes(file.name)] = (git_modes(file.mode, file.size), oids)
     check_proof(manifest.package.commit, proof, rows, under)
 
 
