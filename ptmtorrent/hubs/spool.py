@@ -22,7 +22,8 @@ from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.hubs.session import Session, refuse_encoding
-from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer
+from ptmtorrent.model.kinds import file_kind
+from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognise_pointer
 from ptmtorrent.store.durable import disk_errors, write_all
 
 SYNC_BYTES = 4 << 20
@@ -262,8 +263,11 @@ def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
 
 def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     pointer = parse_pointer(data)
+    if pointer is None and file_kind(file.path, len(data)) == "weights":
+        pointer = recognise_pointer(data)
     # An LFS file may be the text of a pointer to something else: its hash then says that this is what it is.
-    if pointer is None or file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}":
+    is_itself = file.source in {"lfs", "xet"} and file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if pointer is None or is_itself:
         return
     raise IntegrityError(
         f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are missing"

@@ -41,6 +41,7 @@ class Faults:
     wrong_length: set[str] = field(default_factory=set)
     expired_once: set[str] = field(default_factory=set)
     pointers: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
     cut_at: dict[str, int] = field(default_factory=dict)
     no_ranges: bool = False
     busy_batches: int = 0
@@ -229,7 +230,7 @@ class _Store(_Handler):
         asked = self.note()
         faults, oid = self.state.faults, self.path.lstrip("/").partition("?")[0]
         place = self.state.folder / "lfs" / oid
-        if not place.is_file():
+        if not place.is_file() or oid in faults.vanished:
             return self.answer(404)
         if oid in faults.expired_once:
             faults.expired_once.discard(oid)
