@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_store.running import disk_bytes, run
+from bench_store.running import run
 
 from bench_clone.systems import SYSTEMS, Address, System, environment
 from ptmtorrent.demo.bulk import Bulk, bulk_packages
@@ -108,6 +109,11 @@ def _watching(folder: Path) -> Iterator[list[int]]:
     finally:
         stop.set()
         thread.join()
+
+
+def disk_bytes(folder: Path) -> int:
+    """Return what all files below `folder` take on the disk; a link to a file is not that file again."""
+    return sum(info.st_blocks * 512 for path in folder.rglob("*") if stat.S_ISREG((info := path.lstat()).st_mode))
 
 
 def check_left(system: System, folder: Path, package: Path) -> None:

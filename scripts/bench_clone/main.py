@@ -11,6 +11,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from bench_store.machine import Others
+from bench_store.page import put_part
 from bench_store.tables import Table
 from huggingface_hub import __version__ as hf_version
 
@@ -21,8 +22,6 @@ from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
 MB = 1e6
 JOBS = 4
 """Downloads at a time, where nobody says otherwise; so many files may wait in the spool."""
-
-BEGIN, END = "<!-- scripts/bench-clone: begin -->", "<!-- scripts/bench-clone: end -->"
 
 
 def main(about: str) -> int:
@@ -47,7 +46,7 @@ def main(about: str) -> int:
     if options.json:
         options.json.write_text(json.dumps(_figures(costs), indent=1) + "\n")
     if options.markdown:
-        _write(options.markdown, f"{facts}\n\n{table.as_markdown()}\n{promises.as_markdown()}")
+        put_part(options.markdown, f"{table.as_markdown()}\n{facts}\n\n{promises.as_markdown()}")
     return 0
 
 
@@ -99,14 +98,6 @@ def _figures(costs: list[Cost]) -> list[dict[str, object]]:
         for system in SYSTEMS
         for metric, unit in units.items()
     ]
-
-
-def _write(page: Path, text: str) -> None:
-    """Replace what stands between the marks of the page, or put it at its end."""
-    old = page.read_text() if page.exists() else ""
-    before, _, rest = old.partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before.rstrip()}\n\n{BEGIN}\n\n{text.rstrip()}\n\n{END}\n{after.lstrip()}".lstrip())
 
 
 def _version(program: str) -> str:
