@@ -21,7 +21,8 @@ def clone(
         str | None, typer.Option(metavar="URL", help="Where the hub answers, or its folder.", show_default=False)
     ] = None,
     mirror: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where copies of an onnx zoo's files lie.", show_default=False)
+        str | None,
+        typer.Option(metavar="URL", help="Where copies of its files lie, or its names lead.", show_default=False),
     ] = None,
     identifiers: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)

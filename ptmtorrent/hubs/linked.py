@@ -76,6 +76,11 @@ class LinkedHub(ABC):
         del read
         return ()
 
+    def with_facts(self, listed: Listed, read: Read) -> Listed:
+        """Return `listed` with what the files of the package add to it; nothing unless a sub-class knows of some."""
+        del read
+        return listed
+
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield one page: these catalogues are one document, in their own order.
 
@@ -103,6 +108,7 @@ class LinkedHub(ABC):
         except HubError as error:
             raise HubError(f"{package}: {error.message}", hint=error.hint) from error
         commit = self._head(link, package)
+        listed = self.with_facts(listed, self._reader(Remote(url=link.remote, commit=commit, package=package)))
         identity = Identity(hub=self.prefix, name=listed.name, commit=commit, author=listed.author)
         answer = msgspec.json.encode({"remote": link.remote, "ref": link.ref, "commit": commit})
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()), ("link", answer)))
@@ -150,20 +156,27 @@ class LinkedHub(ABC):
         identity = described.identity
         url, package = self.link(described.listed).remote, f"`{identity.package}`"
         remote = Remote(url=url, commit=identity.commit, package=package)
-        rows = {file.path: file for file in files if file.source == "git" and file.link is None}
+        try:
+            return self.weights(self._reader(remote, files))
+        except HubError as error:
+            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
+
+    def _reader(self, remote: Remote, files: Sequence[HubFile] | None = None) -> Read:
+        """Return what reads the files of the commit; without their list it is asked for when the first one is."""
+        rows: dict[str, HubFile] = {}
 
         def read(path: str) -> bytes | None:
+            if not rows:
+                found = self.clones.files(remote)[0] if files is None else files
+                rows.update({file.path: file for file in found if file.source == "git" and file.link is None})
             row = rows.get(path)
             if row is None or row.oid is None:
                 return None
             if (row.size or 0) > MAX_READ_BYTES:
-                raise HubError(f"{package} file `{path}` has {row.size} bytes, more than any configuration")
+                raise HubError(f"{remote.package} file `{path}` has {row.size} bytes, more than any configuration")
             return self.clones.read(remote, row.oid.removeprefix("git:"))
 
-        try:
-            return self.weights(read)
-        except HubError as error:
-            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
+        return read
 
     def _inner(self, described: Described) -> Described:
         url = msgspec.json.encode({"url": self.link(described.listed).remote}).decode()

@@ -12,6 +12,7 @@ from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, is_web_address, text
+from ptmtorrent.hubs.modelhub_config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.names import check_path
@@ -55,6 +56,10 @@ class Modelhub(LinkedHub):
         if not is_web_address(remote):
             raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, no address of a git remote")
         return Link(remote=str(remote), ref=text(record, "github_branch") or "")
+
+    def with_facts(self, listed: Listed, read: Read) -> Listed:
+        """Return `listed` with what its configuration and the text of its licence say."""
+        return with_config(listed, read)
 
     def weights(self, read: Read) -> Sequence[Weight]:
         """Return what `init/init.json` names outside git."""

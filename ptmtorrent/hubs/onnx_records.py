@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.licence_texts import name_licence
 from ptmtorrent.hubs.port import HubFile
 
 INNER = {"model", "models", "preproc"}
@@ -15,11 +16,6 @@ INNER = {"model", "models", "preproc"}
 
 _LICENCE = re.compile(r"^#{1,6}[ \t]*licen[sc]e[ \t]*#*[ \t]*\n+([^\n#].{0,200})$", re.MULTILINE | re.IGNORECASE)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
-_NAMED = (
-    (re.compile(r"apache[ -]*(license)?,?[ -]*(version)?[ -]*v?2", re.IGNORECASE), "apache-2.0"),
-    (re.compile(r"\bmit\b", re.IGNORECASE), "mit"),
-    (re.compile(r"\bbsd[ -]*3|3[ -]*clause[ -]*bsd", re.IGNORECASE), "bsd-3-clause"),
-)
 
 
 def package_of(path: str) -> str:
@@ -64,9 +60,9 @@ def read_manifest(data: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def licence_in(readme: bytes) -> str | None:
-    """Return the licence below the heading `License`, by its usual id where it is one of the zoo's three."""
+    """Return the licence below the heading `License`, by its usual id where that is known."""
     match = _LICENCE.search(readme.decode(errors="replace").replace("\r\n", "\n"))
     if match is None:
         return None
     words = _LINK.sub(r"\1", match[1]).strip().strip("*_`.")
-    return next((name for sign, name in _NAMED if sign.search(words)), words or None)
+    return name_licence(words) or words or None

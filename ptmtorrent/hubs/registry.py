@@ -33,7 +33,7 @@ class HubKind:
     """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
 
     `schemes` are what an endpoint may start with; a hub without any takes a folder. Below `mirror` lie copies of the
-    files of `endpoint`. `keeps` is what `--with` may name.
+    files of `endpoint`, or what its names lead to. `keeps` is what `--with` may name.
     """
 
     name: str
@@ -67,6 +67,13 @@ HUBS = (
         mirror="https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main",
     ),
     HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co", keeps=_GIT),
+    HubKind(
+        name="tfhub",
+        prefix="tfhub",
+        module="tfhub_models",
+        endpoint="https://github.com/tensorflow/tfhub.dev",
+        mirror="https://tfhub.dev",
+    ),
     HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
     HubKind(
         name="modelhub",

@@ -25,6 +25,7 @@ from tests.hubs.git_samples import fill, remotes
 from tests.hubs.kaggle_samples import fill as fill_kaggle
 from tests.hubs.linked_samples import KINDS, linked
 from tests.hubs.onnx_samples import zoo
+from tests.hubs.tfhub_samples import tensorflow
 from tests.simulators.git_server import serve_git
 from tests.simulators.kaggle import serve_kaggle
 
@@ -92,11 +93,22 @@ def folders() -> Iterator[Hub]:
         yield Folders(folder)
 
 
+@contextmanager
+def tfhub() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, tensorflow(Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.close()
+
+
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
     "huggingface": huggingface,
     "git": git,
     "kaggle": kaggle,
     "onnx": onnx,
+    "tfhub": tfhub,
     "dir": folders,
     **{kind: partial(linked_hub, kind) for kind in KINDS},
 }
