@@ -37,6 +37,8 @@ LEAST_MEMORY = "256MiB"
 
 SECRETS = (
     ("hf_token", "HF_TOKEN"),
+    ("git_token", "PTMTORRENT_GIT_TOKEN"),
+    ("kaggle_token", "KAGGLE_API_TOKEN"),
     ("key_passphrase", "PTMTORRENT_KEY_PASSPHRASE"),
     ("globus_client_secret", "PTMTORRENT_GLOBUS_CLIENT_SECRET"),
 )
@@ -62,6 +64,8 @@ class Settings:
     globus_here: str | None
     globus_patience: int
     hf_token: str | None = field(repr=False)
+    git_token: str | None = field(repr=False)
+    kaggle_token: str | None = field(repr=False)
     key_passphrase: str | None = field(repr=False)
     globus_client_secret: str | None = field(repr=False)
     origins: Mapping[str, str]

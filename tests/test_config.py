@@ -36,6 +36,8 @@ def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
         "globus_here": "default",
         "globus_patience": "default",
         "hf_token": "default",
+        "git_token": "default",
+        "kaggle_token": "default",
         "key_passphrase": "default",
         "globus_client_secret": "default",
     }

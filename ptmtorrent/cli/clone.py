@@ -72,7 +72,8 @@ def clone(
         dry_run=dry_run,
         also=wanted,
     )
-    tokens = {"hf": settings.hf_token} if settings.hf_token else {}
+    secrets = {"hf": settings.hf_token, "git": settings.git_token, "kaggle": settings.kaggle_token}
+    tokens = {prefix: secret for prefix, secret in secrets.items() if secret}
     # A zoo of one's own does not ask for its files where copies of the public one lie.
     copies = mirror or (kind.mirror if endpoint is None else None)
     options = HubOptions(

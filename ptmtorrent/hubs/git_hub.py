@@ -71,7 +71,10 @@ class GitRemotes:
             NotFound: nothing is there; AuthError: the remote wants a login.
         """
         if listed.access == "private":
-            raise AuthError(f"`{self.prefix}:{listed.name}` wants a login", hint="set a token for this remote")
+            raise AuthError(
+                f"`{self.prefix}:{listed.name}` wants a login",
+                hint="set PTMTORRENT_GIT_TOKEN, and `--endpoint` to where it is for",
+            )
         if listed.access != "public" or listed.commit is None:
             raise NotFound(f"`{self.prefix}:{listed.name}` is not there: no git remote answers, or it is empty")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)

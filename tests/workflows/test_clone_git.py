@@ -85,3 +85,18 @@ def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tm
         clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
 
     assert [event.status for event in events if isinstance(event, Result)] == ["ok"] * 3
+
+
+def test_lfs_objects_of_a_new_commit_that_are_known_are_not_asked_for_again(server: GitServer, tmp_path: Path) -> None:
+    pointer = server.keep_object(WEIGHTS)
+    server.commit("team/m", {"old.bin": pointer, "README.md": b"one"})
+    run(server, tmp_path, ["team/m"])
+    server.commit("team/m", {"new.bin": pointer, "README.md": b"two"})
+    server.asked.clear()
+    server.batches.clear()
+
+    [result] = run(server, tmp_path, ["team/m"])
+
+    assert result.status == "ok"
+    assert server.batches == []
+    assert not [asked for asked in server.asked if pointer.sha256 in asked.path]
