@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import ConfigError, HubError, IntegrityError, NotFound
+from ptmtorrent.errors import ConfigError, HubError, IntegrityError, NotFound, StoreError
 from ptmtorrent.hubs.folders import Folders
-from ptmtorrent.hubs.port import Described, Query
+from ptmtorrent.hubs.port import Described, HubFile, Located, Query
+from ptmtorrent.hubs.spool import Download
 from tests.program import ptmtorrent
 
 
@@ -125,3 +126,22 @@ def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
     assert {event["package"]: event["status"] for event in again if event["type"] == "result"}[
         "dir:good"
     ] == "notneeded"
+
+
+def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "secret", b"right bytes")
+    (tmp_path / "a.bin").symlink_to(tmp_path / "secret")
+    hub = Folders(str(tmp_path))
+    file = HubFile(path="a.bin", size=11, oid=None, source="url")
+
+    with pytest.raises(StoreError):
+        Download(
+            session=hub.session,
+            locate=lambda: Located(path=tmp_path / "a.bin"),
+            file=file,
+            what="`a.bin`",
+            part=tmp_path / "part",
+            count=lambda *_: None,
+            stop=hub.session.stop,
+        ).run()
+    hub.close()

@@ -1,11 +1,17 @@
 """Bare folders are removed, bounded, shared by the packages of one commit, and read by one git each."""
 
+import io
+import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.hubs import git_clones
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
+from ptmtorrent.hubs.git_objects import Objects
 from ptmtorrent.hubs.port import Query
 from tests.hubs.git_samples import fetch, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
@@ -136,3 +142,41 @@ def test_nothing_is_left_of_a_package_that_was_let_go(server: GitServer, tmp_pat
         hub.let_go(hub.describe(page.packages[0]))
 
     assert folders(tmp_path / "work") == []
+
+
+def test_blob_with_other_bytes_than_its_id_says_is_refused() -> None:
+    oid = "1" * 40
+    said = f"{oid} blob 3\n".encode() + b"abc\n"
+
+    with pytest.raises(IntegrityError, match=oid):
+        list(Objects(io.BytesIO(), io.BytesIO(said)).pieces(oid))
+    with pytest.raises(IntegrityError, match=oid):
+        Objects(io.BytesIO(), io.BytesIO(said)).read(oid, "blob")
+
+
+def test_file_that_the_trees_do_not_have_is_refused_when_it_is_listed(
+    server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = at(server, "team/m", {"a.txt": b"a"})
+    right = git_clones.hub_files
+
+    def lying(*arguments: object) -> object:
+        [file], odd = right(*arguments)  # type: ignore[arg-type]
+        return [msgspec.structs.replace(file, oid="git:" + "1" * 40)], odd
+
+    monkeypatch.setattr(git_clones, "hub_files", lying)
+    clones = clones_of(tmp_path / "work")
+
+    with pytest.raises(IntegrityError, match=r"a\.txt"):
+        clones.files(remote)
+    clones.close()
+
+
+def test_git_ends_by_the_stop_that_the_session_has_by_then(server: GitServer, tmp_path: Path) -> None:
+    with remotes(server, tmp_path / "work", []) as hub:
+        before = hub._clones.git.stopped()
+        hub.session.stop = threading.Event()
+        hub.session.stop.set()
+        after = hub._clones.git.stopped()
+
+    assert (before, after) == (False, True)

@@ -15,6 +15,7 @@ from ptmtorrent.model.manifest import Manifest, decode_manifest, encode_manifest
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.care.proving import is_provable, prove
+from ptmtorrent.workflows.fetch.assembling import _make_link
 from tests.hubs.git_samples import WEIGHTS, fill
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, run_git, serve_git
@@ -97,6 +98,15 @@ def test_link_that_leads_out_of_its_package_is_an_ordinary_file(
 
     assert not (folder / "link").is_symlink()
     assert (folder / "link").read_bytes() == target
+
+
+def test_link_whose_bytes_are_not_its_target_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "incoming").write_bytes(b"elsewhere")
+
+    with pytest.raises(IntegrityError, match="link"):
+        _make_link(tmp_path / "link", "inside", tmp_path / "incoming")
+
+    assert not (tmp_path / "link").is_symlink()
 
 
 def test_pointers_with_extensions_and_of_empty_files_give_the_objects_they_name(
