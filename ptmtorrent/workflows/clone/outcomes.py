@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.model.names import show_path
 from ptmtorrent.model.records import Emit, Result, Status
 from ptmtorrent.store.journal import Journal, Work
 
@@ -84,4 +85,4 @@ def _status(error: PtmError) -> Status:
 
 
 def _reason(error: PtmError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
+    return show_path(f"{error.message}; {error.hint}" if error.hint else error.message)

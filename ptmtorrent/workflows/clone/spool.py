@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
+from ptmtorrent.model.names import show_path
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.workflows.clone.plan import PackagePlan
 
@@ -62,13 +63,14 @@ class Spool:
             return self.folder / f"{file.name_of_bytes.partition(':')[2]}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
-        return self.folder / f"url-{blake3(place.encode()).hexdigest()}.part"
+        return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is under way already for somebody who gave up."""
         if any(transfer.key == key for transfer in self._here()):
             return
-        what = f"`{plan.described.identity.package}` file `{file.path}`"
+        what = f"`{plan.described.identity.package}` file `{show_path(file.path)}`"
+        what += f" (`{file.oid}`)" if file.source in {"lfs", "xet"} else ""
         self._waiting.append(Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what))
 
     def again(self, transfer: Transfer) -> None:
@@ -122,6 +124,7 @@ class Spool:
             part=transfer.part,
             count=count,
             stop=self.halt,
+            first=transfer.tries,
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)
