@@ -12,7 +12,7 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import Interrupted, StoreError
+from ptmtorrent.errors import Interrupted, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.records import Emit, Note, Result, Summary
