@@ -17,7 +17,7 @@ from globus_sdk.login_flows import CommandLineLoginFlowManager, LocalServerLogin
 from globus_sdk.scopes import GCSCollectionScopes, TransferScopes
 from globus_sdk.token_storage import JSONTokenStorage, TokenValidationError
 
-from ptmtorrent.errors import AuthError, ConfigError, StoreError
+from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.store.durable import disk_errors, ensure_dir
 from ptmtorrent.transports.globus_places import TOKENS, GlobusAccess
@@ -169,15 +169,19 @@ def held(access: GlobusAccess) -> list[Held]:
     ]
 
 
-def https_header(access: GlobusAccess, collection: str, *, refused: bool = False) -> str | None:
-    """Return the `Authorization` header for reading `collection` by HTTPS; None when nobody logged in for that.
+def https_header(access: GlobusAccess, collection: str, host: str, *, refused: bool = False) -> str | None:
+    """Return the `Authorization` header for reading `collection` by HTTPS at `host`; None when nobody logged in for it.
 
     `refused` says that the header of a moment ago was; then a new one is made where that is possible.
 
     Raises:
-        AuthError, TransportError: a token could not be renewed.
+        TrustError: the collection's HTTPS server is another one.
+        AuthError, TransportError: a token could not be renewed, or the Transfer service could not be asked.
     """
     with open_app(access, [collection]) as app:
+        if not _logged_in(app):
+            return None
+        _check_host(app, collection, host)
         try:
             with _ours(f"a token for collection `{collection}`"):
                 authorizer = app.get_authorizer(collection)
@@ -189,6 +193,19 @@ def https_header(access: GlobusAccess, collection: str, *, refused: bool = False
             if isinstance(error.__cause__, TokenValidationError):
                 return None
             raise
+
+
+def _check_host(app: GlobusApp, collection: str, host: str) -> None:
+    service = TransferService(app)
+    try:
+        known = service.describe(collection).host
+    finally:
+        service.close()
+    if known != host:
+        raise TrustError(
+            f"`{host}` wants a login, but is not the HTTPS server of collection `{collection}`: no token was sent",
+            hint=f"leave the server out of the location: globus:{collection}/path",
+        )
 
 
 @contextmanager

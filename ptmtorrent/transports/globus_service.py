@@ -14,6 +14,7 @@ from globus_sdk.token_storage import TokenValidationError
 from globus_sdk.transport import RequestsTransport
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.transports.globus_places import read_host
 from ptmtorrent.transports.globus_words import LOGIN_HINT, STATUS_HINT, consent_hint
 
 HTTP_SECONDS = 20.0
@@ -97,8 +98,10 @@ class TransferService:
         with _ours(f"the collection `{collection}`"):
             data = self._client.get_endpoint(collection).data
         server = str(data.get("https_server") or "")
+        host = read_host(server.removeprefix("https://").rstrip("/"))
+        if server and host is None:
+            raise TransportError(f"the collection `{collection}` says that its HTTPS server is {server!r}")
         mapped = data.get("entity_type") == MAPPED and not data.get("high_assurance")
-        host = server.removeprefix("https://").rstrip("/") or None
         return CollectionFacts(name=str(data.get("display_name") or collection), host=host, needs_data_access=mapped)
 
     def list(self, collection: str, path: str) -> dict[str, Entry]:

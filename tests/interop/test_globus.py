@@ -49,6 +49,7 @@ def world(small_globus: tuple[World, Made]) -> Iterator[World]:
     for kept in (state.tasks, state.by_submission, state.faults, state.task_faults, state.after_copy, state.asked):
         kept.clear()
     state.during_copy = lambda _: None
+    state.tokens_seen.clear()
     yield world
     for task in state.tasks.values():
         if task.doc["status"] != "SUCCEEDED":
@@ -198,6 +199,33 @@ class TestHttps:
         world.state.collections[PUBLIC].rules = list(BY_NAME)
 
         error = error_of(fetch(world, made, client=None, transport="http", code=11))
+
+        assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
+
+    def test_a_location_that_names_a_foreign_server_gets_no_token(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        foreign = world.place.replace(PUBLIC, f"{PUBLIC}@{world.host_with_login_page}")
+
+        error = error_of(fetch(world, made, location=foreign, transport="http", code=60))
+
+        assert "no token was sent" in error["message"]
+        assert f"globus:{PUBLIC}/path" in error["hint"]
+        assert world.state.tokens_seen == set()
+
+    def test_a_login_is_not_used_where_anybody_may_read(self, world: World, made: Made) -> None:
+        put(world, made)
+
+        fetch(world, made, transport="http")
+
+        assert world.state.tokens_seen == set()
+
+    def test_the_login_page_of_globus_auth_is_exit_11(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        location = world.place.replace(PUBLIC, f"{PUBLIC}@{world.host_with_login_page}")
+
+        error = error_of(fetch(world, made, client=None, location=location, transport="http", code=11))
 
         assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
 

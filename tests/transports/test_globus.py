@@ -28,10 +28,29 @@ class TestPlaces:
         assert is_globus(text)
         assert parse_place(text).location == text
 
-    @pytest.mark.parametrize("text", ["globus:", "globus:me/a", f"globus:{THERE}/a/../b", f"globus:{THERE}//a", "x:/y"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(
+                "globus:",
+                "globus:me/a",
+                f"globus:{THERE}/a/../b",
+                f"globus:{THERE}//a",
+                "x:/y",
+                f"globus:{THERE}/a\x1bb",
+            ),
+            *(
+                f"globus:{THERE}@{host}/a"
+                for host in ("", "a..b", "-a", "a:0", "a:65536", "me@a", "a?b", "a\n", "[::1]")
+            ),
+        ],
+    )
     def test_what_is_no_place_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):
             parse_place(text)
+
+    def test_a_server_has_one_spelling(self) -> None:
+        assert parse_place(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
 
     def test_what_the_collection_does_not_show_is_refused(self) -> None:
         here = parse_here(f"{HERE}:/data")

@@ -182,6 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.headers.get("X-Original-URI", "/")).path)
         header = self.headers.get("Authorization")
         token = state.holder(header)
+        state.tokens_seen |= {header} if header else set()
         if header and (token is None or collection not in token.scopes):
             return 401
         if state.collections[collection].allows(token.who if token else None, path):
