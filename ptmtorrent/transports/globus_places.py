@@ -50,6 +50,11 @@ class GlobusPlace(msgspec.Struct, frozen=True, kw_only=True):
         """The one spelling of this place."""
         return f"{SCHEME}{self.collection}{f'@{self.host}' if self.host else ''}{self.path}"
 
+    @property
+    def folder(self) -> str:
+        """The place as a location that names no server: the same folder, however it is read."""
+        return f"{SCHEME}{self.collection}{self.path}"
+
     def below(self, path: str) -> str:
         """Return the collection's path of the channel file `path`."""
         check_path(path)

@@ -10,8 +10,10 @@ from typing import Any
 
 import globus_sdk
 import msgspec
+import requests
 from globus_sdk.token_storage import TokenValidationError
 from globus_sdk.transport import RequestsTransport
+from requests.adapters import HTTPAdapter
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.transports.globus_places import read_host
@@ -23,6 +25,15 @@ HTTP_SECONDS = 20.0
 GUEST = "GCSv5_guest_collection"
 MAPPED = "GCSv5_mapped_collection"
 LAST_EVENTS = 10
+CHUNK_BYTES = 256 << 10
+MOST_REPLY_BYTES = 64 << 20
+"""The longest answer is the list of a folder of 100,000 names."""
+FOR_GOOD = frozenset({400, 409, 422})
+"""Statuses that say that the same request will never be accepted."""
+
+
+class Rejected(TransportError):
+    """The service will never accept this, however often it is asked."""
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +70,8 @@ class TransferService:
     def __init__(self, app: globus_sdk.GlobusApp) -> None:
         self._app = app
         self._transport = RequestsTransport(http_timeout=HTTP_SECONDS)
+        for scheme in ("https://", "http://"):
+            self._transport.session.mount(scheme, _Bounded())
         self._client = globus_sdk.TransferClient(app=app, transport=self._transport)
 
     def close(self) -> None:
@@ -72,7 +85,11 @@ class TransferService:
             return str(self._client.get_submission_id()["value"])
 
     def submit(self, document: dict[str, Any]) -> str:
-        """Post the document of a task, and return the task's id: a new one, or the one it made before."""
+        """Post the document of a task, and return the task's id: a new one, or the one it made before.
+
+        Raises:
+            NotFound, Rejected: it will never be accepted.
+        """
         with _ours(f"the transfer `{document.get('label')}`"):
             return str(self._client.submit_transfer(document)["task_id"])
 
@@ -150,6 +167,22 @@ class TransferService:
         return True
 
 
+class _Bounded(HTTPAdapter):  # type: ignore[misc]  # its types are not read here
+    """Reads answers itself, and none that is longer than any of this service can be."""
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
+        """Send one request; see `HTTPAdapter.send`."""
+        response = super().send(request, *arguments, **named)
+        data = bytearray()
+        for part in response.iter_content(CHUNK_BYTES):
+            data += part
+            if len(data) > MOST_REPLY_BYTES:
+                response.close()
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {MOST_REPLY_BYTES} bytes")
+        response._content = bytes(data)  # noqa: SLF001  # where `requests` keeps a body that was read
+        return response
+
+
 def _status(data: dict[str, Any]) -> TaskStatus:
     fatal = data.get("fatal_error") or {}
     return TaskStatus(
@@ -169,6 +202,8 @@ def _ours(what: str) -> Iterator[None]:
         yield
     except (globus_sdk.GlobusError, TokenValidationError) as error:
         raise ours_of(error, what) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TransportError(f"{what}: Globus answered something else than it promises: {error!r}") from error
 
 
 def ours_of(error: Exception, what: str) -> PtmError:
@@ -191,8 +226,14 @@ def _of_answer(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
         return AuthError(f"{what}: a consent is missing: {said}", hint=consent_hint(consent.required_scopes))
     if error.http_status == 401 or error.info.authorization_parameters:
         return AuthError(f"{what}: the login does not hold any more: {said}", hint=LOGIN_HINT)
+    return _of_status(error, what, said)
+
+
+def _of_status(error: globus_sdk.GlobusAPIError, what: str, said: str) -> PtmError:
     if error.http_status == 403:
         return AuthError(f"{what} is not permitted: {said}", hint=STATUS_HINT)
     if error.http_status == 404 or "NotFound" in str(error.code):
         return NotFound(f"{what}: there is none: {said}")
+    if error.http_status in FOR_GOOD:
+        return Rejected(f"{what}: Globus refused it: {said}")
     return TransportError(f"{what}: Globus answered {said}", hint="run the same command again later")

@@ -130,14 +130,14 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     moved = 0
     with WriteLock(home.globus):
         meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
-        for job in target.desk.jobs.open("publish", target.from_location, target.place.location):
+        for job in target.desk.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
             missing, _ = _missing(target, release, pointed)
         for at in range(0, len(missing), MOST_ITEMS):
             job = target.desk.jobs.plan(
                 "publish",
                 source=target.from_location,
-                destination=target.place.location,
+                destination=target.place.folder,
                 files=missing[at : at + MOST_ITEMS],
                 landing=target.place.below(STAGING),
             )
@@ -228,7 +228,7 @@ def _finish(target: _Target, job: Job, stop: Event) -> int:
     job = carry(job, target.desk, stop)
     if job.state in {"failed", "cancelled"}:
         raise TransportError(
-            f"task `{job.task_id}` {job.state}: {job.reason}",
+            f"{job.name} {job.state}: {job.reason}",
             hint="nothing was published by it; mend the reason, then run the same command again",
         )
     if job.state == "landed":
