@@ -43,14 +43,14 @@ def info(
     session: Session = ctx.obj
 
     from ptmtorrent.model.records import Note
-    from ptmtorrent.workflows.care.info import CODEC_NAMES, read_info
+    from ptmtorrent.workflows.care.info import codec_name, read_info
 
     found = read_info(session.home, top)
     session.sink.rows("store", [{"what": name, "value": value} for name, value in _measures(found)])
     shares = [
         {
             "codec": number,
-            "name": CODEC_NAMES[number],
+            "name": codec_name(number),
             "objects": share.objects,
             "raw": Size(share.raw),
             "stored": Size(share.stored),

@@ -22,6 +22,8 @@ _MOST_VECTORS = 512
 """Chunks one call writes; systems allow 1,024."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
 _CANNOT_SYNC_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
@@ -37,7 +39,17 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreEr
             f"the disk is full: `{path}` could not be written{bytes_needed}",
             hint=f"free some space on the disk of `{path.parent}` and run the same command again",
         )
-    return StoreError(f"`{path}` could not be used: {error.strerror or error}")
+    return StoreError(f"`{path}` could not be used: {error.strerror or error}", hint=_hint(error, path))
+
+
+def _hint(error: OSError, path: Path) -> str | None:
+    """Say what to do about an error that nobody but the user can mend; None for others."""
+    if error.errno in _NOT_ALLOWED:
+        return f"look at who may use `{path.parent}` and how its disk is mounted, then run the same command again"
+    if error.errno in _NO_FOLDER:
+        in_the_way = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+        return f"move `{in_the_way}` away: a folder has to be there; then run the same command again"
+    return None
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
 from ptmtorrent.store.classes import OBJECT_KINDS, RIGHTS
+from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.files import StoredFile
 from ptmtorrent.store.records import Entry
 
@@ -54,6 +55,14 @@ _HAS_BASE = (
     "EXISTS (SELECT 1 FROM objects b JOIN packs q ON q.row = b.pack WHERE b.id = o.base AND b.base IS NULL"
     " AND q.rights <= (SELECT rights FROM packs WHERE row = o.pack))"
 )
+
+_IS_SENSE = (
+    "typeof(id) = 'blob' AND length(id) = 32 AND (base IS NULL OR typeof(base) = 'blob' AND length(base) = 32)"
+    " AND typeof(at) = 'integer' AND typeof(at) = typeof(stored) AND typeof(at) = typeof(raw)"
+    " AND typeof(at) = typeof(codec) AND typeof(at) = typeof(kind) AND at >= 0 AND stored BETWEEN 0 AND raw"
+    " AND raw <= ? AND codec BETWEEN 0 AND ? AND kind BETWEEN 0 AND ? AND pack IN (SELECT row FROM packs)"
+)
+_MAX_CODEC = 255
 
 _BUSY_SECONDS = 10.0
 _NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -307,6 +316,13 @@ class Index:
         told = all(entry.id in captured[entry.kind] for entry in entries if entry.kind in captured)
         return told and ("capture" in kinds or not any(entry.base for entry in entries))
 
+    def nonsense(self, most: int) -> list[str]:
+        """Return the ids, in hex, of up to `most` objects of which a row says what cannot be."""
+        limits = (MAX_RAW_BYTES, _MAX_CODEC, len(OBJECT_KINDS) - 1)
+        sql = f"SELECT CAST(id AS BLOB) FROM objects WHERE NOT ({_IS_SENSE}) LIMIT ?"  # noqa: S608  # a constant
+        rows = self._run(sql, *limits, most)
+        return [identifier.hex() for (identifier,) in rows]
+
     def damaged_captures(self) -> list[ObjectId]:
         """Return the captures of which the index says something else than was captured."""
         with index_errors(self._path):
@@ -446,6 +462,10 @@ def _found(row: tuple[Any, ...]) -> Found:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     identifier, offset, stored, raw, codec, kind, base = row
+    if {type(number) for number in row[1:6]} != {int} or min(offset, codec, kind) < 0 or codec > _MAX_CODEC:
+        raise LookupError(f"a row of `{identifier.hex()}` says what cannot be")
+    if not 0 <= stored <= raw <= MAX_RAW_BYTES:
+        raise LookupError(f"a row of `{identifier.hex()}` says what cannot be")
     return Entry(
         id=ObjectId(identifier.hex()),
         offset=offset,

@@ -23,7 +23,7 @@ _PRIMARY = 0xFF
 
 
 def check_index(path: Path, *, thorough: bool = True) -> list[str]:
-    """Return what is wrong with the index at `path`, by SQLite and by the captures in it; nothing when it is whole.
+    """Return what is wrong with the index at `path`, by SQLite and by what it says itself; nothing when it is whole.
 
     Only when `thorough`, SQLite compares its tables with what it finds their rows by.
 
@@ -44,14 +44,15 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         return problems
     index = open_index(path, write=False)
     try:
-        captures = index.damaged_captures()
+        nonsense, captures = index.nonsense(MOST_PROBLEMS), index.damaged_captures()
     except StoreError as error:
         if not _is_damage(error.__cause__):
             raise
         return [error.message]
     finally:
         index.close()
-    return [f"it is wrong about the capture `{identifier}`" for identifier in captures[:MOST_PROBLEMS]]
+    problems = [f"it says of the object `{identifier}` what cannot be" for identifier in nonsense]
+    return [*problems, *(f"it is wrong about the capture `{identifier}`" for identifier in captures[:MOST_PROBLEMS])]
 
 
 def _is_damage(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.classes import OBJECT_KINDS, ObjectKind, PackClass, Temper
-from ptmtorrent.store.codecs import MAX_RAW_BYTES
+from ptmtorrent.store.codecs import DELTA_CODECS, MAX_RAW_BYTES, PLAIN_CODECS
 
 MAGIC = b"PTMPACK\n"
 RECORD_MAGIC = b"PTMo"
@@ -123,6 +123,8 @@ def decode_record(data: bytes, at: int) -> Entry | None:
         return None
     if flags & ~_HAS_BASE or kind >= len(OBJECT_KINDS) or raw > MAX_RAW_BYTES or stored > raw:
         return None
+    if not _may_be(codec, has_base=bool(flags)):
+        return None
     base = ObjectId(head[_RECORD.size :].hex()) if flags else None
     return Entry(
         id=ObjectId(identifier.hex()),
@@ -176,6 +178,11 @@ def decode_footer(footer: bytes, checksum: int, offset: int, name: str) -> tuple
     return tuple(_decode_row(fields, offset, name) for fields in _ROW.iter_unpack(rows))
 
 
+def _may_be(codec: int, *, has_base: bool) -> bool:
+    """Tell whether an object of `codec` may have a base, or none; of codecs of newer versions nobody knows."""
+    return codec not in (PLAIN_CODECS if has_base else DELTA_CODECS)
+
+
 def _encode_row(entry: Entry) -> bytes:
     base = bytes.fromhex(entry.base) if entry.base else _NO_BASE
     kind = OBJECT_KINDS.index(entry.kind)
@@ -191,6 +198,8 @@ def _decode_row(fields: tuple[bytes, bytes, int, int, int, int, int, bytes], lim
         )
     if stored > raw or raw > MAX_RAW_BYTES or offset + stored > limit:
         raise IntegrityError(f"the footer of the pack `{name}` names bytes outside of it")
+    if not _may_be(codec, has_base=base != _NO_BASE):
+        raise IntegrityError(f"the footer of the pack `{name}` has a delta without a base, or a base without a delta")
     return Entry(
         id=ObjectId(identifier.hex()),
         offset=offset,

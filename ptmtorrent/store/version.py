@@ -8,7 +8,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.errors import NotFound
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.store.durable import disk_errors, write_file
 
@@ -34,11 +34,18 @@ def check_version(root: Path) -> None:
 
     Raises:
         NotFound: there is no store.
+        StoreError: there is one, and nobody can tell which version.
         UnsupportedFormat: a newer version wrote it.
     """
     path = root / VERSION_NAME
+    again = f"if no newer ptmtorrent wrote the store, {{}}have `{VERSION_NAME}` made again: ptmtorrent store init"
     if not path.is_file():
+        if (root / "packs").is_dir() or (root / "index.sqlite").exists():
+            raise StoreError(f"the store `{root}` has lost its `{VERSION_NAME}`", hint=again.format(""))
         raise NotFound(f"there is no store at `{root}`", hint="`ptmtorrent clone` or `ptmtorrent fetch` makes one")
     with disk_errors(path):
         data = path.read_bytes()
-    canonical.decode(data, StoreVersion, name=str(path))
+    try:
+        canonical.decode(data, StoreVersion, name=str(path))
+    except IntegrityError as error:
+        raise StoreError(f"{error.message}: it is damaged", hint=again.format(f"remove `{path}`, then ")) from error

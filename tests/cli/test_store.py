@@ -3,7 +3,8 @@
 import io
 import json
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+import sqlite3
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_init_makes_a_store_once_and_says_where(tmp_path: Path) -> None:
     assert run(tmp_path / "home", "check")[-1]["failed"] == 0
 
 
+@pytest.mark.parametrize("verb", ["init", "info", "check", "repair", "gc"])
+def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, verb: str) -> None:
+    """Whatever it keeps in place of what this version knows: none of it is damage, or to be moved away."""
+    run(tmp_path, "init")
+    (tmp_path / "store" / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
+    (tmp_path / "store" / "index.sqlite").write_bytes(b"an index of another kind")
+    before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir() if path.name != "lock"}
+    run(tmp_path, verb, code=23)
+    assert {path: path.read_bytes() for path in (tmp_path / "store").iterdir() if path.name != "lock"} == before
+
+
 def test_info_prints_measures_codecs_and_packages(made: Made) -> None:
     lines = run(made.home.root, "info", "--top", 2)
     measures = {line["what"]: line["value"] for line in of_type(lines, "store")}
@@ -60,6 +72,14 @@ def test_info_prints_measures_codecs_and_packages(made: Made) -> None:
     assert measures["ratio_delta"] is None
     assert sum(line["objects"] for line in of_type(lines, "codec")) == measures["objects"]
     assert len(of_type(lines, "top")) == 2
+
+
+def test_info_names_a_codec_that_it_does_not_know(made: Made) -> None:
+    with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
+        index.execute("UPDATE objects SET codec = 12 WHERE id = (SELECT min(id) FROM objects)")
+    (unknown,) = [line for line in of_type(run(made.home.root, "info"), "codec") if line["codec"] == 12]
+    assert unknown["name"] == "of a newer version"
+    assert unknown["objects"] == 1
 
 
 def test_a_check_of_a_whole_store_says_what_it_did_not_read(made: Made) -> None:

@@ -20,6 +20,20 @@ def test_a_file_is_written_whole_with_its_mode_and_missing_folders(tmp_path: Pat
     assert leftovers(target.parent) == []
 
 
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "store").touch()
+    with pytest.raises(StoreError) as caught:
+        durable.ensure_dir(tmp_path / "store" / below)
+    assert f"move `{tmp_path / 'store'}` away" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_what_may_not_be_used_says_where_to_look(tmp_path: Path, number: int) -> None:
+    error = durable.disk_error(OSError(number, os.strerror(number)), tmp_path / "store" / "lock")
+    assert f"`{tmp_path / 'store'}`" in str(error.hint)
+
+
 def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))

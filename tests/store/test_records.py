@@ -1,10 +1,14 @@
+import zlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store import records
 from ptmtorrent.store.classes import OBJECT_KINDS, PACK_CLASSES, PackClass
+from ptmtorrent.store.codecs import DELTA_CODECS
 from ptmtorrent.store.records import Entry, PackInfo
 from tests.store.samples import META, name_of
 
@@ -12,13 +16,19 @@ INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})
 ids = st.binary(min_size=32, max_size=32).map(name_of)
 entries = st.builds(
     lambda identifier, base, raw, less, codec, kind: Entry(
-        id=identifier, offset=100, stored=max(0, raw - less), raw=raw, codec=codec, kind=kind, base=base
+        id=identifier,
+        offset=100,
+        stored=max(0, raw - less),
+        raw=raw,
+        codec=codec,
+        kind=kind,
+        base=base if codec in DELTA_CODECS else None,
     ),
     ids,
-    st.none() | ids,
+    ids,
     st.integers(0, 64 << 20),
     st.integers(0, 1 << 20),
-    st.integers(0, 8),
+    st.integers(0, 9),
     st.sampled_from(OBJECT_KINDS),
 )
 
@@ -34,10 +44,39 @@ def test_the_literal_header_of_the_format_page() -> None:
     assert records.encode_header(META) == b"PTMPACK\n" + len(text).to_bytes(4, "little") + text
 
 
+def test_the_literal_delta_of_the_format_page() -> None:
+    literal = bytes.fromhex("50544d6f 08 00 0100 40000000 05000000" + "11" * 32 + "22" * 32 + "872d668e")
+    identifier, base = ObjectId("11" * 32), ObjectId("22" * 32)
+    delta = Entry(id=identifier, offset=len(literal), stored=5, raw=64, codec=8, kind="data", base=base)
+    assert records.encode_record(delta) == literal
+    assert records.decode_record(literal + b"delta", 0) == delta
+    row = bytes.fromhex("11" * 32 + "22" * 32 + "5400000000000000 05000000 40000000 08 00 000000000000")
+    assert records.encode_footer([delta], INFO, 1000)[: -records.TRAILER_BYTES].endswith(row)
+
+
 def test_a_pack_of_a_newer_version_is_named_as_such() -> None:
     text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":1}'
     with pytest.raises(UnsupportedFormat, match="dictionaries"):
         records.decode_header(b"PTMPACK\n" + len(text).to_bytes(4, "little") + text, "x")
+
+
+@pytest.mark.parametrize("codec", range(10))
+def test_a_delta_without_a_base_is_damage_and_so_is_a_base_without_a_delta(codec: int) -> None:
+    base = None if codec in DELTA_CODECS else name_of(b"base")
+    entry = Entry(id=name_of(b"x"), offset=100, stored=1, raw=1, codec=codec, kind="data", base=base)
+    assert records.decode_record(records.encode_record(entry) + b"x", 0) is None
+    data = records.encode_footer([entry], INFO, 1000)
+    footer = data[: -records.TRAILER_BYTES]
+    with pytest.raises(IntegrityError, match="without a"):
+        records.decode_footer(footer, zlib.crc32(footer), 1000, "x")
+
+
+@pytest.mark.parametrize("base", [None, name_of(b"base")])
+def test_of_a_newer_codec_nobody_knows_whether_it_has_a_base(base: ObjectId | None) -> None:
+    entry = Entry(id=name_of(b"x"), offset=136, stored=1, raw=1, codec=10, kind="data", base=base)
+    found = records.decode_record(records.encode_record(entry) + b"x", 0)
+    assert found is not None
+    assert (found.codec, found.base) == (10, base)
 
 
 @settings(max_examples=80, deadline=None)

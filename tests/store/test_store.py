@@ -18,6 +18,7 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import index as index_module
 from ptmtorrent.store import parts
 from ptmtorrent.store import store as store_module
+from ptmtorrent.store.files import SMALL_BYTES
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.packs import pack_in
 from ptmtorrent.store.records import PackInfo, encode_header
@@ -173,6 +174,22 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
         store.add_file(path, "model.bin", Expected(), WEIGHTS)
 
 
+def test_a_file_that_changes_and_keeps_its_time_is_refused_too(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"a" * (SMALL_BYTES + 1))
+    status = path.stat()
+
+    def change(*_: object) -> None:
+        path.write_bytes(b"b" * (SMALL_BYTES + 1))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    monkeypatch.setattr("ptmtorrent.store.store.check_expected", change)
+    with writing(root) as store, pytest.raises(IntegrityError, match="changed while it was read"):
+        store.add_file(path, "model.bin", Expected(), WEIGHTS)
+
+
 def test_a_missing_file_is_a_store_error(root: Path, tmp_path: Path) -> None:
     with writing(root) as store, pytest.raises(StoreError, match="No such file"):
         store.add_file(tmp_path / "missing", "missing", Expected(), META)
@@ -321,15 +338,6 @@ def test_who_wants_to_write_alone_is_refused_with_its_exit_code(root: Path) -> N
 def test_there_is_no_store_to_read(root: Path) -> None:
     with pytest.raises(NotFound, match="no store"):
         Store.open(root)
-
-
-def test_a_newer_store_is_refused(root: Path) -> None:
-    with writing(root):
-        pass
-    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
-    for write in (False, True):
-        with pytest.raises(UnsupportedFormat):
-            Store.open(root, write=write)
 
 
 def test_the_newest_capture_of_each_package_is_told(root: Path, tmp_path: Path) -> None:

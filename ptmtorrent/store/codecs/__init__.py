@@ -28,6 +28,9 @@ FIELDS = 9
 DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
 """Codecs whose payload needs the object's base."""
 
+PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS})
+"""Codecs whose payload needs nothing else."""
+
 DELTA_DTYPES = frozenset(deltas.BY_DTYPE)
 """Dtypes of numbers that deltas are made of."""
 

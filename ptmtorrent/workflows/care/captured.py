@@ -14,6 +14,7 @@ from ptmtorrent.store.index import Index
 from ptmtorrent.store.records import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.uses import Uses
+from ptmtorrent.store.version import check_version
 
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +36,15 @@ def read_captured(store: Store) -> Iterator[Captured]:
 
 
 def require_store(home: Home) -> None:
-    """Raises `NotFound` when `home` has no store."""
+    """Refuse a home without a store, before anything of it is looked at or touched.
+
+    Raises:
+        NotFound: there is no store.
+        UnsupportedFormat: a newer version wrote it.
+    """
     if not home.store.is_dir():
         raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+    check_version(home.store)
 
 
 def all_entries(index: Index) -> Iterator[Entry]:

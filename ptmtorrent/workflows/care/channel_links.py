@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -17,8 +18,9 @@ from ptmtorrent.store.packs import pack_in
 def mend_links(root: Path, channel: Path, mended: AbstractSet[PackId], released: Iterable[PackId]) -> list[PackId]:
     """Put the packs of the store at `root` in the place of files of `channel` that are others; return those replaced.
 
-    A file on the same disk that is not the store's own is what a mended pack left behind. Where links are impossible,
-    only `mended` packs are compared and copied. Packs that are `released` and missing there are linked again.
+    A file on the same disk that is not the store's own is what a mended pack left behind, unless it hashes to its name:
+    then it may be the only whole one. Where links are impossible, only `mended` packs are compared and copied. Packs
+    that are `released` and missing there are linked again.
 
     Raises:
         NoSpace: the disk is full.
@@ -61,8 +63,14 @@ def _replace(source: Path, target: Path, pack: PackId, *, must: bool) -> bool:
             target.unlink()
         link_or_copy(source, target)
         return True
-    publish_file(temporary, target)
-    return True
+    try:
+        is_whole = _name(target) == pack
+        if not is_whole:
+            publish_file(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return not is_whole
 
 
 def _name(path: Path) -> str:

@@ -1,21 +1,25 @@
 """`store gc`: let go of packs that nobody needs any more, in two steps.
 
-Alive is what the newest capture of a package needs (manifest, capture, answers, data, and the bases of deltas), and
-every pack that a release of our own channel refers to. The first run marks the packs with nothing alive in them; a
+Alive is what the newest capture of a package needs (manifest, capture, answers, data, and the bases of deltas), every
+pack that a release of our own channel refers to, and packs that were adopted with all that their manifests need: a pack
+of our own whose hashes were lost is called adopted too. The first run marks the packs with nothing alive in them; a
 later one, after the grace, lets those go that are still dead: from the index first, then the file, then its hashes. A
 crash in between leaves a pack that is indexed again when the store is next opened, and still marked.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.errors import StoreError
+from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
+from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
@@ -65,17 +69,18 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
     Raises:
         NotFound: there is no store.
         StoreLocked: another process writes it.
-        StoreError: a release or a manifest cannot be read, or a pack is missing that may hold manifests, so that nobody
-            can tell what is alive; nothing was changed.
+        StoreError: the index is missing, a release or a manifest cannot be read, or a pack that may hold manifests is
+            missing or damaged, so that nobody can tell what is alive; nothing was marked or let go.
     """
     began = time.monotonic()
     require_store(home)
     _refuse_gaps(home)
     with Store.open(home.store, alone=True) as store, Uses() as uses:
+        _refuse_strays(store)
         sizes = store.index.packs()
-        spared = sizes.keys() & read_released(home.channel).sizes.keys()
-        if not kept:
-            spared |= _adopted(home.store, sizes)
+        adopted = set() if kept else _adopted(store, sizes)
+        spared = adopted | (sizes.keys() & read_released(home.channel).sizes.keys())
+        _note_described(store, adopted, uses)
         _note_alive(store, spared, uses)
         dead, bytes_dead = _find_dead(store.index, uses, sizes.keys() - spared)
         now = clock()
@@ -104,9 +109,16 @@ def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, se
 
 
 def _refuse_gaps(home: Home) -> None:
-    """Refuse a store that lacks packs of its index, before it is opened to write, which makes the index forget them."""
+    """Refuse a store that lacks what its index knew, before it is opened to write, which makes the index forget it.
+
+    Raises:
+        StoreError: the index, a pack or a manifest is missing or cannot be read.
+    """
     if not (home.store / INDEX).is_file():
-        return
+        raise StoreError(
+            f"the index of `{home.store}` is missing, so nobody can tell what is needed",
+            hint="make it again first: ptmtorrent store repair --index",
+        )
     gone = sorted(look_before(home).entries)
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
@@ -114,10 +126,23 @@ def _refuse_gaps(home: Home) -> None:
             f"the pack `{gone[0]}`{more} is missing or cut short, so nobody can tell what its manifests need",
             hint="put it back, or mend the store first: ptmtorrent store repair",
         )
+    with Store.open(home.store) as store:
+        for _ in _read_manifests(store):
+            pass
 
 
-def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
-    """Note every object that the newest captures need, and the bases of those and of whatever lies in `spared` packs.
+def _refuse_strays(store: Store) -> None:
+    """Refuse packs that are there and not in the index even now: damaged, or of a newer version."""
+    strays = sorted(packs_on_disk(store.root).keys() - store.index.packs().keys())
+    if strays:
+        raise StoreError(
+            f"the pack `{strays[0]}` cannot be read, so nobody can tell what its manifests need",
+            hint="mend it first: ptmtorrent store repair",
+        )
+
+
+def _read_manifests(store: Store) -> Iterator[tuple[Capture, Manifest]]:
+    """Yield the newest captures and their manifests.
 
     Raises:
         StoreError: a manifest cannot be read.
@@ -130,10 +155,30 @@ def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
                 f"the manifest of `{capture.package}` cannot be read, so nobody can tell what it needs{why}",
                 hint="mend it first: ptmtorrent store repair",
             )
+        yield capture, manifest
+
+
+def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
+    """Note every object that the newest captures need, and the bases of those and of whatever lies in `spared` packs.
+
+    Raises:
+        StoreError: a manifest cannot be read.
+    """
+    for capture, manifest in _read_manifests(store):
         uses.add(_OURS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
         uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
     uses.add(_OURS, (entry.base for pack in spared for entry in store.index.entries(pack) if entry.base))
     add_bases(store.index, uses, _OURS)
+
+
+def _note_described(store: Store, packs: Iterable[PackId], uses: Uses) -> None:
+    """Note what the manifests in adopted `packs` need, as far as they can be read: they may have been our own."""
+    for pack in packs:
+        for entry in store.index.entries(pack):
+            if entry.kind == "manifest":
+                with suppress(PtmError):
+                    manifest = decode_manifest(store.read(entry.id), SnapshotId(entry.id))
+                    uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
 
 
 def _find_dead(index: Index, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
@@ -150,10 +195,10 @@ def _find_dead(index: Index, uses: Uses, packs: Iterable[PackId]) -> tuple[set[P
     return dead, bytes_dead
 
 
-def _adopted(root: Path, packs: Iterable[PackId]) -> set[PackId]:
-    """Return the packs that a fetch kept on purpose."""
-    known = {pack: read_sidecar(root, pack) for pack in packs}
-    return {pack for pack, sidecar in known.items() if sidecar is not None and not sidecar[1]}
+def _adopted(store: Store, packs: Iterable[PackId]) -> set[PackId]:
+    """Return the packs that a fetch kept on purpose, and those whose hashes were lost and that may be such."""
+    known = {pack: read_sidecar(store.root, pack) for pack in packs}
+    return {pack for pack, sidecar in known.items() if not (store.is_own(pack) if sidecar is None else sidecar[1])}
 
 
 def _is_due(since: str | None, now: datetime, grace: timedelta) -> bool:

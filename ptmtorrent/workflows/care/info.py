@@ -24,6 +24,8 @@ from ptmtorrent.workflows.care.captured import add_bases, all_entries, read_capt
 CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
 """How docs/formats/codecs.md calls codecs, by their numbers."""
 
+UNKNOWN_CODEC = "of a newer version"
+
 DOCUMENTS = -2
 """The owner of manifests, captures and answers of hubs: what describes packages."""
 
@@ -109,6 +111,11 @@ def read_info(home: Home, top: int) -> StoreInfo:
     ranked = sorted(alone.items(), key=lambda item: (-item[1], item[0]))[:top]
     info.top = [(names[owner], size) for owner, size in ranked]
     return info
+
+
+def codec_name(codec: int) -> str:
+    """Return how docs/formats/codecs.md calls a codec; packs of a newer version may have others."""
+    return CODEC_NAMES[codec] if codec < len(CODEC_NAMES) else UNKNOWN_CODEC
 
 
 def ratio(large: int, small: int) -> float | None:

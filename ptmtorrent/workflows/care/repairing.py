@@ -111,7 +111,8 @@ class _Run:
                 self._mend(patient, store)
             for pack in self._misfiled:  # now that nobody else asks the index
                 self._set_right(store, pack)
-            mend_links(self._root, self._home.channel, set(self._mended), self._released.sizes)
+            sound = self._released.sizes.keys() - self._left.keys()
+            mend_links(self._root, self._home.channel, set(self._mended), sound)
         # Opened again, the store takes in the packs that are back.
         with Store.open(self._root, alone=True) as store:
             self._salvage(store)

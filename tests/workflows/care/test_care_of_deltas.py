@@ -36,7 +36,8 @@ def family(home: Home, tmp_path: Path) -> Family:
     with Store.open(home.store, write=True) as store:
         capture(store, tmp_path, "hf:a/base", {"model.safetensors": weights()}, captured=FIRST)
         store.seal()
-        tuned = capture(store, tmp_path, "hf:b/tuned", {"model.safetensors": weights(0.002)}, captured=FIRST)
+        fine_tune = weights(0.002).replace(b'"pt"', b'"np"', 1)  # a header of its own: they share nothing but by deltas
+        tuned = capture(store, tmp_path, "hf:b/tuned", {"model.safetensors": fine_tune}, captured=FIRST)
         store.seal()
         deltas = {item: base for item, _ in tuned.objects if (base := store.base_of(item)) is not None}
         delta, base = next(iter(deltas.items()))

@@ -142,6 +142,74 @@ def test_a_manifest_that_cannot_be_read_stops_it(home: Home, tmp_path: Path) -> 
         gc(home, grace=NONE)
 
 
+@pytest.mark.parametrize("where", ["pack", "part"])
+def test_a_manifest_that_a_damaged_part_takes_along_stops_it_too(home: Home, tmp_path: Path, where: str) -> None:
+    """Opening the store to write saves what is whole of a part, and the index forgets the rest."""
+    with Store.open(home.store, write=True) as store:
+        capture(store, tmp_path, "hf:a/b", {"model.safetensors": b"old" * 9000})
+        if where == "pack":
+            store.seal()
+    with Store.open(home.store) as store:
+        found = store.index.find(store.captures()[0].snapshot)  # type: ignore[arg-type]  # a snapshot is an object
+    assert found is not None
+    path = home.store / "open" / found.part if found.part else pack_file(home, found.pack)  # type: ignore[arg-type]
+    flip(path, found.entry.offset + 3)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="hf:a/b"):
+        gc(home, grace=NONE)
+    assert path.read_bytes() == before
+
+
+def lose_index(home: Home) -> None:
+    for path in home.store.glob("index.sqlite*"):
+        path.unlink()
+
+
+def packs_with_documents(home: Home) -> list[PackId]:
+    return [pack for pack in packs_of(home) if b'"class":"meta"' in pack_file(home, pack).read_bytes()[:200]]
+
+
+def capture_one(home: Home, scratch: Path) -> dict[PackId, int]:
+    with Store.open(home.store, write=True) as store:
+        capture(store, scratch, "hf:a/b", {"model.safetensors": b"old" * 9000})
+        store.seal()
+    return packs_of(home)
+
+
+def test_without_an_index_nobody_can_tell_what_is_dead(home: Home, tmp_path: Path) -> None:
+    capture_one(home, tmp_path)
+    lose_index(home)
+    with pytest.raises(StoreError, match="index") as caught:
+        gc(home, grace=NONE)
+    assert caught.value.hint is not None
+    assert "store repair --index" in caught.value.hint
+
+
+def test_a_pack_that_no_index_took_in_stops_it(home: Home, tmp_path: Path) -> None:
+    before = capture_one(home, tmp_path)
+    (documents,) = packs_with_documents(home)
+    lose_index(home)
+    data = pack_file(home, documents).read_bytes()
+    flip(pack_file(home, documents), data.rindex(b"PTME") - 1)
+    with Store.open(home.store, write=True):
+        pass  # makes an index of what can be read
+    with pytest.raises(StoreError, match=documents):
+        gc(home, grace=NONE)
+    assert all(pack_file(home, pack).exists() for pack in before)
+
+
+def test_what_packs_need_that_may_be_our_own_stays(home: Home, tmp_path: Path) -> None:
+    """With index and hashes lost, a pack counts as adopted and its captures are not believed; it is kept anyway."""
+    before = capture_one(home, tmp_path)
+    (documents,) = packs_with_documents(home)
+    lose_index(home)
+    sidecar_in(home.store, documents).unlink()
+    with Store.open(home.store, write=True) as store:
+        assert store.captures() == []
+    assert gc(home, grace=NONE).packs_freed == 0
+    assert packs_of(home) == before
+
+
 def test_it_does_not_run_beside_a_writer(home: Home, tmp_path: Path) -> None:
     recapture(home, tmp_path)
     with Store.open(home.store, write=True), pytest.raises(StoreLocked):

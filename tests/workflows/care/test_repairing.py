@@ -130,6 +130,31 @@ def harm(made: Made, what: str) -> PackId:
     return place.pack
 
 
+def test_a_whole_file_of_the_channel_never_gives_way_to_one_that_was_not_read(made: Made) -> None:
+    found = largest_object(made.home)
+    assert found.pack is not None
+    published = made.folder / pack_path(found.pack)
+    whole = published.read_bytes()
+    published.unlink()
+    published.write_bytes(whole)
+    flip(pack_file(made.home, found.pack), found.entry.offset + 1)
+    mend(made, level="normal")
+    assert published.read_bytes() == whole
+    assert not list(published.parent.glob(".tmp-*"))
+    mend(made)
+    assert pack_file(made.home, found.pack).read_bytes() == whole
+
+
+def test_a_pack_that_nobody_could_mend_is_not_put_into_the_channel(made: Made) -> None:
+    found = largest_object(made.home)
+    assert found.pack is not None
+    published = made.folder / pack_path(found.pack)
+    published.unlink()
+    flip(pack_file(made.home, found.pack), found.entry.offset + 1)
+    assert mend(made)[0].gone == (found.pack,)
+    assert not published.exists()
+
+
 @pytest.mark.parametrize("what", ["header", "record", "footer", "trailer", "padding"])
 def test_what_follows_from_the_rest_is_mended_without_anybody(made: Made, what: str) -> None:
     pack = harm(made, what)
