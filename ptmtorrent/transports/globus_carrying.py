@@ -17,7 +17,7 @@ from ptmtorrent.transports.globus_jobs import WAITING, Job, Jobs, JobState, move
 from ptmtorrent.transports.globus_places import parse_place
 from ptmtorrent.transports.globus_service import Rejected, TaskStatus
 from ptmtorrent.transports.globus_waiting import Clerk, Ended, Patience, wait_for
-from ptmtorrent.transports.globus_words import LOGIN_HINT
+from ptmtorrent.transports.globus_words import LOGIN_HINT, resume_hint
 
 MOST_ITEMS = 5_000
 """Files of one task: a body of about 2 MB."""
@@ -145,6 +145,7 @@ def _wait(job: Job, desk: Desk, stop: Event) -> Job:
         case "stuck":
             return _give_up(job, desk, ended)
         case _:
+            desk.told(f"task `{job.task_id}` goes on without you; {resume_hint(job.task_id)}")
             return job
 
 

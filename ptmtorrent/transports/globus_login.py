@@ -4,6 +4,7 @@ A person's app is registered once with Globus by whoever runs a channel or a sit
 client also has a secret, from the environment alone. Nothing but `log_in` ever asks a person anything.
 """
 
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -153,9 +154,6 @@ def held(access: GlobusAccess) -> list[Held]:
     storage = _storage(access)
     try:
         tokens = storage.get_token_data_by_resource_server()
-    except (ValueError, KeyError, TypeError) as error:
-        path = tokens_path(access)
-        raise StoreError(f"`{path}` is damaged: {error}", hint=f"remove `{path}`, then log in again") from error
     finally:
         storage.close()
     return [
@@ -224,10 +222,24 @@ def open_service(access: GlobusAccess) -> Iterator[TransferService]:
 
 
 def _storage(access: GlobusAccess) -> JSONTokenStorage:
+    """Return the file of tokens, for its owner's eyes alone.
+
+    Raises:
+        StoreError: it is damaged, or another's.
+    """
     path = tokens_path(access)
     ensure_dir(path.parent)
     with disk_errors(path):
-        return JSONTokenStorage(path)
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+        storage = JSONTokenStorage(path)
+        try:
+            if path.exists():
+                storage.get_token_data_by_resource_server()
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            storage.close()
+            raise StoreError(f"`{path}` is damaged: {error!r}", hint=f"remove `{path}`, then log in again") from error
+        return storage
 
 
 @contextmanager

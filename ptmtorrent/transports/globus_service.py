@@ -4,9 +4,10 @@ Retrying what may pass (429 and 503 with `Retry-After`, lost connections) is the
 it gives up is ours to name. Consent, login and permission all become `AuthError`, in one place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import globus_sdk
 import msgspec
@@ -82,7 +83,7 @@ class TransferService:
     def new_submission_id(self) -> str:
         """Return an id that makes one task of however many posts."""
         with _ours("a submission id"):
-            return str(self._client.get_submission_id()["value"])
+            return _uuid(self._client.get_submission_id()["value"])
 
     def submit(self, document: dict[str, Any]) -> str:
         """Post the document of a task, and return the task's id: a new one, or the one it made before.
@@ -91,7 +92,7 @@ class TransferService:
             NotFound, Rejected: it will never be accepted.
         """
         with _ours(f"the transfer `{document.get('label')}`"):
-            return str(self._client.submit_transfer(document)["task_id"])
+            return _uuid(self._client.submit_transfer(document)["task_id"])
 
     def task(self, task: str) -> TaskStatus:
         """Return how a task is."""
@@ -148,6 +149,23 @@ class TransferService:
         with _ours(f"renaming `{old}` in collection `{collection}`"):
             self._client.operation_rename(collection, oldpath=old, newpath=new)
 
+    def delete_folders(self, collection: str, paths: Sequence[str]) -> None:
+        """Ask for the end of folders and of what is in them; one that is gone already is fine. It is not waited for."""
+        with _ours(f"deleting `{paths[0]}` in collection `{collection}`"):
+            body = globus_sdk.DeleteData(
+                collection,
+                label="ptmtorrent tidying",
+                recursive=True,
+                ignore_missing=True,
+                interpret_globs=False,
+                notify_on_succeeded=False,
+                notify_on_failed=False,
+                notify_on_inactive=False,
+            )
+            for path in paths:
+                body.add_item(path)
+            self._client.submit_delete(body)
+
     def allow_everyone(self, collection: str, path: str) -> bool:
         """Let anybody read below the folder `path`, without login; tell whether that was not so before."""
         with _ours(f"the access rules of collection `{collection}`"):
@@ -181,6 +199,11 @@ class _Bounded(HTTPAdapter):  # type: ignore[misc]  # its types are not read her
                 raise requests.exceptions.ContentDecodingError(f"an answer of more than {MOST_REPLY_BYTES} bytes")
         response._content = bytes(data)  # noqa: SLF001  # where `requests` keeps a body that was read
         return response
+
+
+def _uuid(given: str) -> str:
+    """Return an id as the service spells ids; it becomes part of addresses, and of commands that messages name."""
+    return str(UUID(given))
 
 
 def _status(data: dict[str, Any]) -> TaskStatus:

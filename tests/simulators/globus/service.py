@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -268,6 +269,34 @@ def _submit(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
     }
 
 
+def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Done at once, and no task to look at."""
+    if not body.get("DATA"):
+        raise Refused(400, "ClientError.BadRequest.NoTransferItems", "A delete requires at least one item")
+    for item in body["DATA"]:
+        place = _place(state, token, body["endpoint"], item["path"], write=True)
+        if not body.get("recursive"):
+            raise Refused(400, "ClientError.BadRequest", "a folder is deleted with all of it")
+        shutil.rmtree(place, ignore_errors=bool(body.get("ignore_missing")))
+    number = str(uuid.uuid4())
+    link = {
+        "DATA_TYPE": "link",
+        "href": f"/v0.10/task/{number}?format=json",
+        "rel": "related",
+        "resource": "task",
+        "title": "related task",
+    }
+    return 202, {
+        "DATA_TYPE": "delete_result",
+        "code": "Accepted",
+        "message": "The delete has been accepted and a task has been created and queued for execution",
+        "resource": "/v0.10/delete",
+        "submission_id": body.get("submission_id") or str(uuid.uuid4()),
+        "task_id": number,
+        "task_link": link,
+    }
+
+
 def _task(state: State, token: Token, number: str) -> Task:
     task = state.tasks.get(number)
     if task is None or task.owner != token.who:
@@ -406,6 +435,7 @@ ID = "([^/]+)"
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/submission_id", lambda *_: {"DATA_TYPE": "submission_id", "value": str(uuid.uuid1())}),
     ("POST", "/transfer", _submit),
+    ("POST", "/delete", _delete),
     ("GET", f"/task/{ID}", _get_task),
     ("POST", f"/task/{ID}/cancel", _cancel),
     ("GET", f"/task/{ID}/event_list", _events),
