@@ -13,9 +13,9 @@ SAMPLE_BYTES = 64 << 10
 
 
 class Comparison:
-    """Compares published files with those in `source`, over HTTPS: small ones whole, a sample of any longer one.
+    """Compares published files with those in `source`, over HTTPS: small ones whole, of longer ones the start and a sample.
 
-    `seed` decides where the samples lie.
+    A pack may end in megabytes of zeros, so that a sample alone could see nothing else. `seed` decides where it lies.
     """
 
     def __init__(self, source: Path, collection: Collection, emit: Emit, *, seed: str) -> None:
@@ -33,16 +33,19 @@ class Comparison:
             AuthError, TransportError: it could not be read now.
             StoreError: ours cannot be read.
         """
-        start = self._random.randrange(size - SAMPLE_BYTES + 1) if size > SAMPLE_BYTES else 0
-        length = min(SAMPLE_BYTES, size)
+        starts = [0] if size <= SAMPLE_BYTES else [0, self._random.randrange(size - SAMPLE_BYTES + 1)]
+        reader = self._open()
+        try:
+            return reader is not None and all(self._same_at(reader, path, start, size) for start in starts)
+        except (NotFound, IntegrityError):
+            return False
+
+    def _same_at(self, reader: ChannelReader, path: str, start: int, size: int) -> bool:
+        length = min(SAMPLE_BYTES, size - start)
         with disk_errors(self._source / path), (self._source / path).open("rb") as file:
             file.seek(start)
             ours = file.read(length)
-        reader = self._open()
-        try:
-            return reader is not None and reader.read_range(path, start, length) == ours
-        except (NotFound, IntegrityError):
-            return False
+        return reader.read_range(path, start, length) == ours
 
     def _open(self) -> ChannelReader | None:
         if self._reader is None and not self._refused:

@@ -156,6 +156,31 @@ class TestJournal:
 
         assert [(job.state, job.document) for job in kept] == [("prepared", service.posted[0])]
 
+    def test_the_document_then_its_name_are_synced_before_the_post(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = tmp_path / "jobs"
+        synced: list[int] = []
+        fsync = os.fsync
+
+        def record(descriptor: int) -> None:
+            fsync(descriptor)
+            synced.append(os.fstat(descriptor).st_ino)
+
+        class Asking(Copies):
+            def submit(self, document: dict[str, Any]) -> str:
+                [journal] = jobs.glob("*.json")
+                before.extend([synced[-2:], [journal.stat().st_ino, jobs.stat().st_ino]])
+                return super().submit(document)
+
+        before: list[list[int]] = []
+        job = plan(Jobs(jobs))
+        monkeypatch.setattr(os, "fsync", record)
+        carry(job, copying_desk(Asking(tmp_path / "a", tmp_path / "b"), jobs), Event())
+
+        [last_synced, journal_and_folder] = before
+        assert last_synced == journal_and_folder
+
     def test_what_is_posted_has_checksums_and_mails_nobody(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
         carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event())
@@ -186,6 +211,22 @@ class TestWaiting:
         job, service = self.carried(tmp_path, *(status(nice="busy", faults=number) for number in range(99)))
         assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
         assert "busy" in job.reason
+
+    def test_a_task_that_stands_still_is_cancelled_when_patience_ends(self, tmp_path: Path) -> None:
+        job, service = self.carried(tmp_path, *[status(bytes=7)] * 99)
+        assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
+        assert "no progress for 10 seconds" in job.reason
+
+    def test_who_stops_is_told_what_goes_on_and_how_to_end_it(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        service = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
+        stop = Event()
+        stop.set()
+
+        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path, said.append), stop)
+
+        assert (job.state, service.cancelled) == ("active", [])
+        assert "globus task cancel task-1" in said[0]
 
     def test_progress_is_waited_for_however_long(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *(status(bytes=number) for number in range(99)))
