@@ -13,7 +13,7 @@ SAMPLE_BYTES = 64 << 10
 
 
 class Comparison:
-    """Compares published files with those in `source`, over HTTPS: small ones whole, of longer ones the start and a sample.
+    """Compares published files with those in `source` over HTTPS: small ones whole, longer ones by start and sample.
 
     A pack may end in megabytes of zeros, so that a sample alone could see nothing else. `seed` decides where it lies.
     """
