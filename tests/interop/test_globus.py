@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -432,6 +434,29 @@ class TestFaults:
 
         assert tree(world.channel) == {}
         assert states(made.home.root) == ["failed"]
+
+
+class TestStopping:
+    @pytest.mark.parametrize("verb", ["fetch", "publish"])
+    def test_ctrl_c_says_which_task_goes_on_and_how_to_end_it(self, world: World, made: Made, verb: str) -> None:
+        world.state.task_faults.append(TaskFault("ENDPOINT_BUSY", times=1 << 30))
+        words, home, env = ["publish", RELEASE, "--to", world.place], made.home, (MAINTAINER, MAINTAINERS)
+        if verb == "fetch":
+            put(world, made)
+            home, env = user_home(world, made, world.place_with_host), (USER, USERS)
+            words = ["fetch", *made.packages, "--transport", "globus", "--channel", world.place_with_host]
+            words += ["--to", str(world.user / "out")]
+        command = [sys.executable, "-m", "ptmtorrent", "--home", str(home.root), "--format", "json", *words]
+        process = subprocess.Popen(command, env=world.environment(*env), stdout=subprocess.PIPE, text=True)
+        world.state.wait_until(lambda: states(home.root) == ["active"])
+
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+
+        task = world.state.only_task()
+        assert process.returncode == 130, said
+        assert f"globus task cancel {task.id}" in said
+        assert (task.doc["status"], states(home.root)) == ("ACTIVE", ["active"])
 
 
 class TestLogin:
