@@ -118,7 +118,11 @@ class Task:
 
 
 class State:
-    """Everything, under one lock. `asked` are the requests that came, `METHOD /path` and status."""
+    """Everything, under one lock.
+
+    `asked` are the requests that came, `METHOD /path` and status; `tokens_seen` what HTTPS servers
+    were given.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -133,6 +137,7 @@ class State:
         self.after_copy: list[Callable[[list[Path]], None]] = []
         self.during_copy: Callable[[list[Path]], None] = lambda _: None
         self.asked: list[tuple[str, int]] = []
+        self.tokens_seen: set[str] = set()
         self.closing = threading.Event()
 
     def new_token(self, who: str, scopes: str) -> str:

@@ -43,6 +43,7 @@ class World:
     site: GridFtp
     homes: GridFtp
     host: str
+    host_with_login_page: str
 
     @property
     def maintainer(self) -> Path:
@@ -170,9 +171,11 @@ def globus_world() -> Iterator[World]:
             for one in (site, homes):
                 stack.callback(one.stop)
                 one.start()
-            host = stack.enter_context(https_server(root / "nginx", root / "public", service.url, PUBLIC))
+            host, page = stack.enter_context(https_server(root / "nginx", root / "public", service.url, PUBLIC))
             state.collections[PUBLIC].https = f"https://{host}"
-            yield World(root=root, state=state, service=service, site=site, homes=homes, host=host)
+            yield World(
+                root=root, state=state, service=service, site=site, homes=homes, host=host, host_with_login_page=page
+            )
     finally:
         state.closing.set()
         shutil.rmtree(root, ignore_errors=True)
