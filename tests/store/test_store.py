@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -300,12 +301,17 @@ def test_readers_see_what_was_committed_while_another_writes(root: Path, tmp_pat
 
 
 @pytest.mark.needs_root
-def test_a_store_that_cannot_be_written_is_read(root: Path) -> None:
-    with writing(root) as store:
-        identifier = store.put(b"a" * 1000, pack_class=META)
-        store.seal()
-    assert not (root / "index.sqlite-wal").exists()
-    program = f"""
+def test_a_store_that_cannot_be_written_is_read() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody who may not write")
+    with tempfile.TemporaryDirectory() as folder:  # pytest closes its own folders to others, at the start of any run
+        Path(folder).chmod(0o755)
+        root = Path(folder, "store")
+        with writing(root) as store:
+            identifier = store.put(b"a" * 1000, pack_class=META)
+            store.seal()
+        assert not (root / "index.sqlite-wal").exists()
+        program = f"""
 import os, sys
 from pathlib import Path
 from ptmtorrent.store.store import Store
@@ -313,12 +319,7 @@ os.setgroups([]); os.setgid(65534); os.setuid(65534)
 with Store.open(Path({str(root)!r})) as store:
     sys.stdout.buffer.write(store.read({identifier!r}))
 """
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody who may not write")
-    for folder in (root, *root.parents):
-        if folder.stat().st_uid == 0 and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+        printed = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
     assert printed == b"a" * 1000
 
 
