@@ -230,6 +230,16 @@ class TestHttps:
 
         laid_out_right(world, made)
 
+    def test_a_store_is_repaired_from_what_is_not_for_everybody(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        home, env = user_home(world, made, world.place_with_host), world.environment(USER)
+        ptmtorrent(home.root, "store", "init", env=env)
+
+        ptmtorrent(home.root, "store", "repair", "--from", world.place_with_host, env=env)
+
+        assert world.state.tokens_seen
+
     def test_without_a_login_the_error_names_it(self, world: World, made: Made) -> None:
         put(world, made)
         world.state.collections[PUBLIC].rules = list(BY_NAME)

@@ -121,7 +121,7 @@ class State:
     """Everything, under one lock.
 
     `asked` are the requests that came, `METHOD /path` and status; `tokens_seen` what HTTPS servers
-    were given.
+    were given; `copying_as` is the credential that GridFTP servers are shown, as an environment.
     """
 
     def __init__(self) -> None:
@@ -138,6 +138,7 @@ class State:
         self.during_copy: Callable[[list[Path]], None] = lambda _: None
         self.asked: list[tuple[str, int]] = []
         self.tokens_seen: set[str] = set()
+        self.copying_as: dict[str, str] = {}
         self.closing = threading.Event()
 
     def new_token(self, who: str, scopes: str) -> str:
