@@ -37,6 +37,8 @@ LEAST_MEMORY = "256MiB"
 
 SECRETS = (
     ("hf_token", "HF_TOKEN"),
+    ("git_token", "PTMTORRENT_GIT_TOKEN"),
+    ("kaggle_token", "KAGGLE_API_TOKEN"),
     ("key_passphrase", "PTMTORRENT_KEY_PASSPHRASE"),
     ("globus_client_secret", "PTMTORRENT_GLOBUS_CLIENT_SECRET"),
 )
@@ -62,6 +64,8 @@ class Settings:
     globus_here: str | None
     globus_patience: int
     hf_token: str | None = field(repr=False)
+    git_token: str | None = field(repr=False)
+    kaggle_token: str | None = field(repr=False)
     key_passphrase: str | None = field(repr=False)
     globus_client_secret: str | None = field(repr=False)
     origins: Mapping[str, str]
@@ -138,6 +142,12 @@ def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
     return environment.get("PTMTORRENT_KERNEL", "auto")
 
 
+def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return what other programs are told of this machine: where programs are, and its way to the network."""
+    environment = os.environ if environment is None else environment
+    return {name: environment[name] for name in _WAY_OUT if name in environment}
+
+
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
     check = _CHECKS.get(name)
     if check is None:
@@ -193,6 +203,10 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+_WAY_OUT = (
+    *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
+)
 _CHECKS: dict[str, Callable[[object, Path], object]] = {
     "home": _check_home,
     "format": _one_of(FORMATS),

@@ -9,6 +9,7 @@ The classes form one tree; adapters raise nothing else::
     ├── AuthError               11   login, consent or a gated package
     ├── NotFound                12   no such package, subset, release or channel
     ├── StoreError              20
+    │   ├── PackMissing         20   all of it is lost
     │   ├── StoreLocked         21
     │   └── NoSpace             22
     ├── UnsupportedFormat       23   written by a newer version
@@ -71,6 +72,10 @@ class StoreError(PtmError):
     """The store cannot be read or written."""
 
     code = 20
+
+
+class PackMissing(StoreError):
+    """A pack or part that should be in the store is not: all of it is lost, as by damage."""
 
 
 class StoreLocked(StoreError):

@@ -15,6 +15,8 @@ from ptmtorrent.errors import TransportError
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+UNREAD_BYTES = 64 << 10
+ASKED_AGAIN = frozenset({401, 403})
 USER_AGENT = f"ptmtorrent/{__version__}"
 
 
@@ -25,7 +27,34 @@ def new_client(*, connections: int = 32, follow_redirects: bool = True) -> httpx
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
+        event_hooks={"response": [_cut_short]},
     )
+
+
+class _Beginning(httpx2.SyncByteStream):
+    """The first bytes of a body; the rest is never asked for."""
+
+    def __init__(self, stream: httpx2.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = UNREAD_BYTES
+        for part in self._stream:
+            yield part[:left]
+            left -= len(part)
+            if left <= 0:
+                return
+
+    def close(self) -> None:
+        """Close the connection, as the body was not read to its end."""
+        self._stream.close()
+
+
+def _cut_short(response: httpx2.Response) -> None:
+    """End the body of an answer that the library itself reads whole before it asks again: it may never end."""
+    again = response.is_redirect or response.status_code in ASKED_AGAIN
+    if again and isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = _Beginning(response.stream)
 
 
 @contextmanager

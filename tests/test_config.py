@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.config import LEAST_MEMORY, Settings, format_asked, load_settings
+from ptmtorrent.config import LEAST_MEMORY, Settings, format_asked, load_settings, way_out
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.store.intake import LEAST_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
@@ -36,6 +36,8 @@ def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
         "globus_here": "default",
         "globus_patience": "default",
         "hf_token": "default",
+        "git_token": "default",
+        "kaggle_token": "default",
         "key_passphrase": "default",
         "globus_client_secret": "default",
     }
@@ -119,3 +121,9 @@ def test_the_format_is_known_before_anything_is_parsed(
     arguments: list[str], environment: dict[str, str], form: str
 ) -> None:
     assert format_asked(arguments, environment) == form
+
+
+def test_other_programs_are_told_of_the_way_to_the_network_and_no_more() -> None:
+    given = {"PATH": "/bin", "https_proxy": "http://p", "HF_TOKEN": "secret", "GIT_DIR": "/x", "HOME": "/home"}
+
+    assert way_out(given) == {"PATH": "/bin", "https_proxy": "http://p"}

@@ -18,7 +18,11 @@ def clone(
     ctx: typer.Context,
     hub: Annotated[str, typer.Argument(metavar="HUB", help=f"{', '.join(kind.name for kind in HUBS)}.")],
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the hub answers.", show_default=False)
+        str | None, typer.Option(metavar="URL", help="Where the hub answers, or its folder.", show_default=False)
+    ] = None,
+    mirror: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where copies of its files lie, or its names lead.", show_default=False),
     ] = None,
     identifiers: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)
@@ -27,6 +31,9 @@ def clone(
     min_downloads: Annotated[int | None, typer.Option(min=0, metavar="N", help="At least N downloads.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
+    also: Annotated[
+        str | None, typer.Option("--with", metavar="WHAT", help="history: every commit as well.", show_default=False)
+    ] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
@@ -40,8 +47,15 @@ def clone(
     kind = find_kind(hub)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
+    wanted = frozenset(filter(None, (also or "").split(",")))
+    if unknown := sorted(wanted - kind.keeps):
+        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps)) or "nothing more"
+        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=f"it can keep {known}")
+    if mirror is not None:
+        parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
+    from ptmtorrent.config import way_out
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone import CloneRequest
@@ -56,10 +70,21 @@ def clone(
         jobs=settings.jobs,
         max_memory=settings.max_memory,
         dry_run=dry_run,
+        also=wanted,
     )
-    tokens = {"hf": settings.hf_token} if settings.hf_token else {}
-    options = HubOptions(endpoint=endpoint or kind.endpoint, work=session.home.hubs / kind.name, tokens=tokens)
+    secrets = {"hf": settings.hf_token, "git": settings.git_token, "kaggle": settings.kaggle_token}
+    tokens = {prefix: secret for prefix, secret in secrets.items() if secret}
+    # A zoo of one's own does not ask for its files where copies of the public one lie.
+    copies = mirror or (kind.mirror if endpoint is None else None)
+    options = HubOptions(
+        endpoint=endpoint or kind.endpoint,
+        work=session.home.hubs / kind.name,
+        mirror=copies,
+        also=wanted,
+        environment=way_out(),
+        tokens=tokens,
+    )
     adapter = kind.make(options)
-    with stopping() as stop, closing(adapter.session):
+    with stopping() as stop, closing(adapter):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

@@ -107,10 +107,12 @@ def repair(
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.workflows.care.repairing import repair as run
     from ptmtorrent.workflows.channels import open_channel
+    from ptmtorrent.workflows.collections import access_of
 
     named = None
     if channel is not None:
-        named = open_channel(channel, None, session.home, clock=read_clock, emit=session.emit)
+        globus = access_of(session.settings, session.home)
+        named = open_channel(channel, None, session.home, clock=read_clock, emit=session.emit, globus=globus)
     with stopping() as stop:
         repaired = run(
             session.home,

@@ -9,8 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -40,6 +39,7 @@ _SETTINGS = (
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POLL_SECONDS = 0.1
 _SAID_BYTES = 400
+_PIECE_BYTES = 1 << 20
 
 _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("not our ref", NotFound),
@@ -73,7 +73,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git. `protocols` is what it may speak, as in `https:http`; `stop` ends what is running.
+    """Runs git. `protocols` is what it may speak, as in `https:http`; what runs ends when `stopped` says so.
 
     `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git
     by its environment, because anyone may read the arguments of a process.
@@ -82,7 +82,7 @@ class Git:
     environment: Mapping[str, str]
     protocols: str = "https:http"
     credentials: Mapping[str, str] = field(default_factory=dict)
-    stop: threading.Event = field(default_factory=threading.Event)
+    stopped: Callable[[], bool] = lambda: False
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -112,9 +112,26 @@ class Git:
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
         self.run([*order, f"{commit}:refs/heads/kept"], what, folder)
 
-    def bundle(self, folder: Path, target: Path, what: str) -> None:
-        """Write the history in `folder` to `target`, a file that `git clone` reads."""
-        self.run(["bundle", "create", "--quiet", str(target), "refs/heads/kept"], what, folder)
+    def bundle(self, folder: Path, what: str) -> Generator[bytes]:
+        """Yield the history in `folder` as the bytes of a file that `git clone` reads.
+
+        Raises:
+            Interrupted: `stopped` said so; else what git's complaint stands for, naming `what`.
+        """
+        with tempfile.TemporaryFile() as errors:
+            process = self.start(["bundle", "create", "--quiet", "-", "refs/heads/kept"], folder, errors)
+            try:
+                while process.stdout and (piece := process.stdout.read(_PIECE_BYTES)):
+                    if self.stopped():
+                        raise Interrupted(f"interrupted while git read {what}", hint="run the same command again")
+                    yield piece
+                process.wait(STALL_SECONDS)
+            finally:
+                process.kill()
+                process.communicate()
+            if process.returncode:
+                errors.seek(0)
+                raise _error(errors.read(1 << 16).decode(errors="replace"), what)
 
     def start(self, arguments: Sequence[str], folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a git that is talked to, such as `cat-file --batch`."""
@@ -124,7 +141,7 @@ class Git:
         """Run git to its end and return what it printed.
 
         Raises:
-            Interrupted: `stop` was set; else what its complaint stands for, naming `what`.
+            Interrupted: `stopped` said so; else what its complaint stands for, naming `what`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             process = self._start(arguments, folder, subprocess.DEVNULL, out, errors)
@@ -155,7 +172,7 @@ class Git:
                 waited += _POLL_SECONDS
             else:
                 return
-            if self.stop.is_set():
+            if self.stopped():
                 raise Interrupted(f"interrupted while git read {what}", hint="run the same command again to go on")
             if os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES or waited > MAX_SECONDS:
                 raise HubError(f"{what} could not be read: git does not come to an end")

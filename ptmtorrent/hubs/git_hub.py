@@ -5,24 +5,28 @@ of its files are proven to belong together when it is listed; LFS files come by 
 """
 
 import base64
-import os
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, ConfigError, NotFound
 from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones, split_remote
-from ptmtorrent.hubs.git_objects import join_proof
+from ptmtorrent.hubs.git_clones import Clones, Remote, split_remote
+from ptmtorrent.hubs.git_objects import PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
 
-PROOF = "git"
-"""The answer that holds the commit and its trees: `split_proof` takes it apart, `check_files` checks against it."""
+HISTORY = "history"
+"""The answer that holds every commit up to the captured one, as a git bundle."""
+
+HISTORY_FILE = HubFile(path="//history", size=None, oid=None, source="git", answer=HISTORY)
+EMPTY = Located(pieces=lambda: (piece for piece in tuple[bytes, ...]()))
+"""No LFS storage has the object of an empty file, yet a pointer may name it."""
 
 SCHEMES = ("https", "http")
 
@@ -47,12 +51,12 @@ class GitRemotes:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
+        clones.git.stopped = self.session.is_stopped
         self._packages = packages
         self._addresses: dict[str, LfsAddresses] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield a page for each remote asked for; the cursor is the number of the next one."""
-        self._clones.git.stop = self.session.stop
         ids = query.ids or self._packages
         if not ids:
             raise ConfigError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
@@ -67,7 +71,10 @@ class GitRemotes:
             NotFound: nothing is there; AuthError: the remote wants a login.
         """
         if listed.access == "private":
-            raise AuthError(f"`{self.prefix}:{listed.name}` wants a login", hint="set a token for this remote")
+            raise AuthError(
+                f"`{self.prefix}:{listed.name}` wants a login",
+                hint="set PTMTORRENT_GIT_TOKEN, and `--endpoint` to where it is for",
+            )
         if listed.access != "public" or listed.commit is None:
             raise NotFound(f"`{self.prefix}:{listed.name}` is not there: no git remote answers, or it is empty")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
@@ -79,35 +86,51 @@ class GitRemotes:
         Raises:
             IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
         """
-        identity, url = described.identity, _url(described.listed)
-        self._clones.git.stop = self.session.stop
-        what = f"`{identity.package}`"
-        files, snapshot = self._clones.files(url, identity.commit, what)
+        remote = _remote(described)
+        files, snapshot = self._clones.files(remote)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
-        self._addresses[identity.package] = self._new_addresses(url, what, waiting)
-        return files, ((PROOF, join_proof(snapshot.proof)),)
+        self._addresses[described.identity.package] = self._new_addresses(remote, waiting)
+        history = [HISTORY_FILE] if self._clones.history else []
+        return [*history, *files], ((PROOF, join_proof(snapshot.proof)),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return a blob's local file, or where LFS has the object now.
+        """Return what git has of it, or where LFS has the object now.
 
         Raises:
             NotFound: LFS does not have it; else as `LfsAddresses.locate`.
         """
-        identity, url = described.identity, _url(described.listed)
-        what = f"`{identity.package}` file `{file.path}`"
+        remote = _remote(described)
+        if file.answer == HISTORY:
+            return Located(pieces=partial(self._clones.bundle, remote))
         kind, _, oid = (file.oid or "").partition(":")
+        if kind == "sha256" and file.size == 0:
+            return EMPTY
         if kind == "git":
-            return Located(path=self._clones.blob(url, identity.commit, oid, what))
-        addresses = self._addresses.get(identity.package) or self._new_addresses(url, what, {})
+            return Located(pieces=partial(self._clones.pieces, remote, oid))
+        package = described.identity.package
+        addresses = self._addresses.get(package)
+        if addresses is None:
+            addresses = self._addresses.setdefault(package, self._new_addresses(remote, {}))
         try:
             return addresses.locate(LfsObject(oid=oid, size=file.size or 0))
         except NotFound as error:
-            raise NotFound(f"{what}: {error.message}", hint=error.hint) from error
+            raise NotFound(f"{remote.package} file `{file.path}`: {error.message}", hint=error.hint) from error
 
-    def _new_addresses(self, url: str, what: str, waiting: dict[str, int]) -> LfsAddresses:
-        return LfsAddresses(self.session, url, self._credentials(url), f"the LFS objects of {what}", waiting)
+    def let_go(self, described: Described) -> None:
+        """Remove the bare folder, unless another package is in it as well."""
+        self._addresses.pop(described.identity.package, None)
+        self._clones.let_go(_remote(described))
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._clones.close()
+        self.session.close()
+
+    def _new_addresses(self, remote: Remote, waiting: dict[str, int]) -> LfsAddresses:
+        what = f"the LFS objects of {remote.package}"
+        return LfsAddresses(self.session, remote.url, self._credentials(remote.url), what, waiting)
 
     def _credentials(self, url: str) -> dict[str, str]:
         for address, value in self._clones.git.credentials.items():
@@ -137,10 +160,12 @@ def make(options: HubOptions) -> GitRemotes:
     logins = {}
     if token:
         logins[f"{endpoint}/"] = "Basic " + base64.b64encode(f"token:{token}".encode()).decode()
-    # git needs the machine's way to the network (PATH, proxies); `git_environment` lets nothing else through.
-    return GitRemotes(endpoint, Clones(Git(os.environ, credentials=logins), options.work))
+    return GitRemotes(
+        endpoint, Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
+    )
 
 
-def _url(listed: Listed) -> str:
-    found = msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")
-    return split_remote(found, SCHEMES)[0]
+def _remote(described: Described) -> Remote:
+    identity = described.identity
+    found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
+    return Remote(url=split_remote(found, SCHEMES)[0], commit=identity.commit, package=f"`{identity.package}`")

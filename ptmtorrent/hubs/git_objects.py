@@ -7,7 +7,7 @@ or the remote says is never taken on trust. Source: git, "Git Objects"; `git hel
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,11 +16,18 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git import Git
-from ptmtorrent.store.durable import disk_errors
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
+from ptmtorrent.model.names import MAX_PATH_BYTES
+from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
+
+PROOF = "git"
+"""The answer that holds a commit, its trees and odd pointers: `split_proof` takes it apart."""
+
+FOLDER_PROOF = "git-folder"
+"""The same for files of one folder of the commit, whose name is that of the package."""
 
 TREE_MODE = 0o40000
 GITLINK_MODE = 0o160000
-LINK_MODE = 0o120000
 MAX_DOCUMENT_BYTES = 16 << 20
 """No commit and no tree is longer (16 MiB): a folder of a quarter of a million files."""
 
@@ -28,7 +35,7 @@ MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 _ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
 _TREE = re.compile(rb"tree ([0-9a-f]{40})\n")
-_PROOF = re.compile(rb"(commit|tree) ([0-9]{1,9})\0")
+_PROOF = re.compile(rb"(commit|tree|blob) ([0-9]{1,9})\0")
 _HEADER = re.compile(r"([0-9a-f]{40}) ([a-z]+) ([0-9]{1,19})\n")
 
 
@@ -124,21 +131,22 @@ class Objects:
             raise IntegrityError(f"the git {kind} `{oid}` has other bytes than its id says")
         return body
 
-    def copy(self, oid: str, target: Path) -> int:
-        """Write a blob to `target`, checked, in bounded memory; return its length."""
+    def pieces(self, oid: str) -> Generator[bytes]:
+        """Yield the bytes of a blob, in bounded memory; they are checked at their end.
+
+        Raises:
+            NotFound: it is not there; IntegrityError: other bytes than its id.
+        """
         size = left = self._ask(oid, "blob")
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-        with disk_errors(target, size), target.open("wb") as stream:
-            while left:
-                piece = self._take(min(left, _CHUNK_BYTES))
-                digest.update(piece)
-                stream.write(piece)
-                left -= len(piece)
+        while left:
+            piece = self._take(min(left, _CHUNK_BYTES))
+            digest.update(piece)
+            left -= len(piece)
+            yield piece
         self._take(1)
         if digest.hexdigest() != oid:
-            target.unlink()
             raise IntegrityError(f"the git blob `{oid}` has other bytes than its id says")
-        return size
 
     def _ask(self, oid: str, kind: str) -> int:
         try:
@@ -188,12 +196,16 @@ def blob_sizes(git: Git, folder: Path, what: str) -> dict[str, int]:
 
 
 def check_proof(
-    commit: str, answers: Sequence[tuple[str, bytes]], files: Mapping[bytes, tuple[int, str]], under: bytes = b""
+    commit: str,
+    answers: Sequence[tuple[str, bytes]],
+    files: Mapping[bytes, tuple[frozenset[int], frozenset[str]]],
+    under: bytes = b"",
 ) -> None:
-    """Check that `files` (mode and blob id by path below `under`) belong to the upstream commit.
+    """Check that `files` belong to the upstream commit: by path below `under`, the modes and ids that prove them.
 
-    `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer. Files of the
-    commit that `files` does not name are no error: that nothing is missing is another question.
+    `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer, see
+    `pointer_ids`. Files of the commit that `files` does not name are no error: that nothing is missing is another
+    question.
 
     Raises:
         IntegrityError: naming the first file, tree or commit that does not hash up.
@@ -203,7 +215,7 @@ def check_proof(
     if len(commits) != 1 or git_object_id("commit", commits[0]) != commit:
         raise IntegrityError(f"the commit `{commit}` is not the one that was kept")
     entries: dict[str, dict[bytes, TreeEntry]] = {}
-    for path, (mode, oid) in files.items():
+    for path, (modes, oids) in files.items():
         steps = [*filter(None, under.split(b"/")), *path.split(b"/")]
         here = parse_commit(commits[0])
         for index, step in enumerate(steps):
@@ -212,9 +224,32 @@ def check_proof(
                     raise IntegrityError(f"the tree `{here}` on the way to {path!r} was not kept")
                 entries[here] = {entry.name: entry for entry in parse_tree(trees[here])}
             entry = entries[here].get(step)
-            wanted = mode if index == len(steps) - 1 else TREE_MODE
-            if entry is None or file_mode(entry.mode) != wanted:
-                raise IntegrityError(f"the commit `{commit}` has no {path!r} of mode {wanted:o}")
+            wanted = modes if index == len(steps) - 1 else {TREE_MODE}
+            if entry is None or file_mode(entry.mode) not in wanted:
+                raise IntegrityError(f"the commit `{commit}` has no {path!r} of mode {min(wanted):o}")
             here = entry.oid
-        if here != oid:
-            raise IntegrityError(f"the commit `{commit}` has `{here}` at {path!r}, not `{oid}`")
+        if here not in oids:
+            raise IntegrityError(f"the commit `{commit}` has `{here}` at {path!r}, not `{min(oids)}`")
+
+
+def git_modes(mode: int, size: int) -> frozenset[int]:
+    """Return the modes that a file of this mode can have upstream.
+
+    A link that leads out of its package is kept as an ordinary file (docs/formats/manifest.md): its bytes are the same.
+    """
+    may_be_link = mode == REGULAR_MODE and size <= MAX_PATH_BYTES
+    return frozenset({mode, LINK_MODE} if may_be_link else {mode})
+
+
+def pointer_ids(answers: Sequence[tuple[str, bytes]], sha256: str, size: int) -> frozenset[str]:
+    """Return the git ids that a pointer to this LFS file can have: the usual one, and those of pointers that were kept.
+
+    What the commit names must be one of them; each was made from this SHA-256 and size.
+    """
+    kept = (git_object_id("blob", body) for kind, body in answers if kind == "blob" and _points_to(body, sha256, size))
+    return frozenset({pointer_git_id(sha256, size), *kept})
+
+
+def _points_to(text: bytes, sha256: str, size: int) -> bool:
+    pointer = parse_pointer(text)
+    return pointer is not None and (pointer.sha256, pointer.size) == (sha256, size)

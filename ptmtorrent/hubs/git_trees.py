@@ -7,7 +7,6 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git_objects import (
     GITLINK_MODE,
-    LINK_MODE,
     MAX_DEPTH,
     TREE_MODE,
     Objects,
@@ -15,8 +14,9 @@ from ptmtorrent.hubs.git_objects import (
     parse_commit,
     parse_tree,
 )
-from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
+from ptmtorrent.hubs.port import HubFile, mode_and_link
+from ptmtorrent.model.manifest import LINK_MODE
+from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths, path_bytes
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
 
 MAX_FILES = 1_000_000
@@ -76,43 +76,44 @@ def _walk(objects: Objects, root: str, proof: dict[str, tuple[str, bytes]]) -> I
                 yield Found(path=prefix + entry.name, mode=entry.mode, oid=entry.oid)
 
 
-def hub_files(objects: Objects, found: tuple[Found, ...], sizes: dict[str, int], what: str) -> list[HubFile]:
+Blobs = dict[str, tuple[str, bytes]]
+"""Blobs by id, each as `("blob", body)`."""
+
+
+def hub_files(
+    objects: Objects, found: tuple[Found, ...], sizes: dict[str, int], what: str
+) -> tuple[list[HubFile], Blobs]:
     """Return the files to fetch, sorted by path; gitlinks are left out (their trees say that they were there).
 
-    A pointer stands for its LFS file when git's own id of it follows from oid and size. Every other text that looks
-    like one is a file and stays what it is.
+    A pointer stands for its LFS file. One whose git id does not follow from oid and size, because it has `ext-` lines
+    or names an empty file, is returned as well, as part of the proof (ADR 0021). A text that only looks like a pointer
+    is a file and stays what it is.
 
     Raises:
         IntegrityError: a path no manifest may hold; NotFound: a blob the remote did not send.
     """
-    files = [_file(objects, one, sizes, what) for one in found if one.mode != GITLINK_MODE]
+    odd: Blobs = {}
+    files = [_file(objects, one, sizes, odd, what) for one in found if one.mode != GITLINK_MODE]
     try:
         check_paths(file.path for file in files)
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error.message}") from error
-    return sorted(files, key=lambda file: file.path.encode(errors="surrogateescape"))
+    return sorted(files, key=lambda file: path_bytes(file.path)), odd
 
 
-def _file(objects: Objects, one: Found, sizes: dict[str, int], what: str) -> HubFile:
+def _file(objects: Objects, one: Found, sizes: dict[str, int], odd: Blobs, what: str) -> HubFile:
     path = one.path.decode(errors="surrogateescape")
     size = sizes.get(one.oid)
     if size is None:
         raise NotFound(f"{what}: the blob `{one.oid}` of {path!r} is not there")
     mode = file_mode(one.mode)
     if 0 < size <= MAX_POINTER_BYTES and mode != LINK_MODE:
-        pointer = parse_pointer(objects.read(one.oid, "blob"))
-        if pointer is not None and pointer_git_id(pointer.sha256, pointer.size) == one.oid:
+        text = objects.read(one.oid, "blob")
+        pointer = parse_pointer(text)
+        if pointer is not None:
+            if pointer_git_id(pointer.sha256, pointer.size) != one.oid:
+                odd[one.oid] = ("blob", text)
             return HubFile(path=path, size=pointer.size, oid=f"sha256:{pointer.sha256}", source="lfs", mode=mode)
-    link = (
-        _link(objects.read(one.oid, "blob", MAX_PATH_BYTES), f"{what}: the link {path!r}")
-        if mode == LINK_MODE
-        else None
-    )
+    target = objects.read(one.oid, "blob") if mode == LINK_MODE and size <= MAX_PATH_BYTES else None
+    mode, link = mode_and_link(path, mode, target)
     return HubFile(path=path, size=size, oid=f"git:{one.oid}", source="git", mode=mode, link=link)
-
-
-def _link(target: bytes, what: str) -> str:
-    try:
-        return target.decode()
-    except UnicodeDecodeError as error:
-        raise IntegrityError(f"{what} leads to a name that is not UTF-8") from error

@@ -121,6 +121,13 @@ class HuggingFace:
         path = f"{_quote(identity.name)}/resolve/{identity.commit}/{_quote(file.path)}"
         return Located(url=f"{self.endpoint}/{path}", headers=self._credentials(), budget="resolvers")
 
+    def let_go(self, described: Described) -> None:
+        """Nothing is kept for a package."""
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.session.close()
+
     def _named(self, ids: tuple[str, ...], cursor: str | None) -> Iterator[Page]:
         for index in range(int(cursor or 0), len(ids)):
             following = str(index + 1) if index + 1 < len(ids) else None

@@ -109,6 +109,13 @@ class KaggleModels:
         """Return the address that redirects to the bytes of `file` in the pinned version."""
         return Located(url=self._address(described, file.path), headers=self._headers, budget="files")
 
+    def let_go(self, described: Described) -> None:
+        """Nothing is kept for a package."""
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.session.close()
+
     @property
     def _listing(self) -> str:
         return f"the listing of `{self.endpoint}`"

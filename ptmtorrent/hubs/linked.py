@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
-from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.git_hub import GitRemotes
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.session import Session
@@ -76,6 +76,11 @@ class LinkedHub(ABC):
         del read
         return ()
 
+    def with_facts(self, listed: Listed, read: Read) -> Listed:
+        """Return `listed` with what the files of the package add to it; nothing unless a sub-class knows of some."""
+        del read
+        return listed
+
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield one page: these catalogues are one document, in their own order.
 
@@ -103,6 +108,7 @@ class LinkedHub(ABC):
         except HubError as error:
             raise HubError(f"{package}: {error.message}", hint=error.hint) from error
         commit = self._head(link, package)
+        listed = self.with_facts(listed, self._reader(Remote(url=link.remote, commit=commit, package=package)))
         identity = Identity(hub=self.prefix, name=listed.name, commit=commit, author=listed.author)
         answer = msgspec.json.encode({"remote": link.remote, "ref": link.ref, "commit": commit})
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()), ("link", answer)))
@@ -119,7 +125,7 @@ class LinkedHub(ABC):
         self._weights[described.identity.package] = {weight.path: weight.url for weight in found}
         named = [HubFile(path=one.path, size=None, oid=hash_in_name(one.url), source="url") for one in found]
         every = sorted([*files, *named], key=lambda file: file.path.encode(errors="surrogateescape"))
-        check_paths(file.path for file in every)
+        check_paths(file.path for file in every if file.answer is None)
         return every, proof
 
     def locate(self, described: Described, file: HubFile) -> Located:
@@ -137,23 +143,40 @@ class LinkedHub(ABC):
             raise NotFound(f"`{described.identity.package}` file `{file.path}` is named by no file of the package")
         return Located(url=url)
 
+    def let_go(self, described: Described) -> None:
+        """Remove the bare folder, unless another package is in it as well."""
+        self._weights.pop(described.identity.package, None)
+        self._remotes.let_go(self._inner(described))
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._remotes.close()
+
     def _find_weights(self, described: Described, files: Sequence[HubFile]) -> Sequence[Weight]:
-        remote, commit = self.link(described.listed).remote, described.identity.commit
-        rows = {file.path: file for file in files if file.source == "git" and file.link is None}
+        identity = described.identity
+        url, package = self.link(described.listed).remote, f"`{identity.package}`"
+        remote = Remote(url=url, commit=identity.commit, package=package)
+        try:
+            return self.weights(self._reader(remote, files))
+        except HubError as error:
+            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
+
+    def _reader(self, remote: Remote, files: Sequence[HubFile] | None = None) -> Read:
+        """Return what reads the files of the commit; without their list it is asked for when the first one is."""
+        rows: dict[str, HubFile] = {}
 
         def read(path: str) -> bytes | None:
+            if not rows:
+                found = self.clones.files(remote)[0] if files is None else files
+                rows.update({file.path: file for file in found if file.source == "git" and file.link is None})
             row = rows.get(path)
             if row is None or row.oid is None:
                 return None
-            what = f"`{described.identity.package}` file `{path}`"
             if (row.size or 0) > MAX_READ_BYTES:
-                raise HubError(f"{what} has {row.size} bytes, more than any configuration")
-            return self.clones.blob(remote, commit, row.oid.removeprefix("git:"), what).read_bytes()
+                raise HubError(f"{remote.package} file `{path}` has {row.size} bytes, more than any configuration")
+            return self.clones.read(remote, row.oid.removeprefix("git:"))
 
-        try:
-            return self.weights(read)
-        except HubError as error:
-            raise HubError(f"`{described.identity.package}`: {error.message}", hint=error.hint) from error
+        return read
 
     def _inner(self, described: Described) -> Described:
         url = msgspec.json.encode({"url": self.link(described.listed).remote}).decode()

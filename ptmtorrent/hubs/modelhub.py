@@ -3,7 +3,6 @@
 What is outside git is named by `init/init.json`, without a size or a hash: what came first is what is kept.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +10,9 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, is_web_address, text
+from ptmtorrent.hubs.modelhub_config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.names import check_path
@@ -24,7 +24,7 @@ MAX_WEIGHTS = 1000
 
 def make(options: HubOptions) -> "Modelhub":
     """Return the adapter; clones lie in its own folder."""
-    return Modelhub(options.endpoint, Clones(Git(os.environ), options.work))
+    return Modelhub(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
 class Modelhub(LinkedHub):
@@ -40,12 +40,14 @@ class Modelhub(LinkedHub):
             HubError: there is no registry, or it is no JSON list.
         """
         what = f"the registry of `{self.endpoint}`"
-        commit = self.clones.git.head(self.endpoint, what)
-        files, _ = self.clones.files(self.endpoint, commit, what)
+        remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
+        files, _ = self.clones.files(remote)
         oid = next((file.oid for file in files if file.path == REGISTRY and file.source == "git"), None)
         if oid is None:
             raise HubError(f"{what} could not be read: it has no `{REGISTRY}`")
-        return read_registry(self.clones.blob(self.endpoint, commit, oid.removeprefix("git:"), what).read_bytes())
+        body = self.clones.read(remote, oid.removeprefix("git:"))
+        self.clones.let_go(remote)
+        return read_registry(body)
 
     def link(self, listed: Listed) -> Link:
         """Return the remote and branch of the entry."""
@@ -54,6 +56,10 @@ class Modelhub(LinkedHub):
         if not is_web_address(remote):
             raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, no address of a git remote")
         return Link(remote=str(remote), ref=text(record, "github_branch") or "")
+
+    def with_facts(self, listed: Listed, read: Read) -> Listed:
+        """Return `listed` with what its configuration and the text of its licence say."""
+        return with_config(listed, read)
 
     def weights(self, read: Read) -> Sequence[Weight]:
         """Return what `init/init.json` names outside git."""

@@ -1,6 +1,5 @@
 """ModelZoo.co: a catalogue by a JSON API, whose records link to git remotes; weights are what those hold."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from ptmtorrent.model.names import check_path
 
 def make(options: HubOptions) -> "ModelZoo":
     """Return the adapter; clones lie in its own folder."""
-    return ModelZoo(options.endpoint, Clones(Git(os.environ), options.work))
+    return ModelZoo(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
 class ModelZoo(LinkedHub):

@@ -5,7 +5,7 @@ An adapter translates once, at the border: foreign records become these, foreign
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 import msgspec
 
 from ptmtorrent.hubs.session import Session
-from ptmtorrent.model.manifest import FileSource, Identity
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
 _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 
@@ -61,7 +61,8 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `oid` is `sha256:<64 hex>` for LFS files, `git:<40 hex>` for git blobs, None where a hub gives no hash.
     `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
-    `link` is where a symbolic link (mode 120000) leads; its bytes are that text.
+    `link` is where a symbolic link (mode 120000) leads; its bytes are that text. With `answer` the bytes are no file of
+    the package but something the hub says of it, kept under that name; `path` is then one that no package can have.
     """
 
     path: str
@@ -70,11 +71,26 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: FileSource
     mode: int = 0o100644
     link: str | None = None
+    answer: str | None = None
 
     @property
     def name_of_bytes(self) -> str | None:
         """The oid when it names these bytes and no others: then one download serves all who want them."""
         return self.oid if self.oid is not None and _NAMING.fullmatch(self.oid) else None
+
+
+def mode_and_link(path: str, mode: int, text: bytes | None) -> tuple[int, str | None]:
+    """Return what to say of the file at `path`, whose link's `text` is given if it is one and that is not too long.
+
+    A link that leads out of its package, or to a name that is not UTF-8, is an ordinary file whose bytes are its text.
+    """
+    if mode != LINK_MODE:
+        return mode, None
+    try:
+        target = (text or b"").decode()
+    except UnicodeDecodeError:
+        return REGULAR_MODE, None
+    return (LINK_MODE, target) if stays_inside(path, target) else (REGULAR_MODE, None)
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,14 +105,17 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes of a file are now. Asked for again when a request answers 401 or 403, or after `expires`.
 
     `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
-    bytes are a local file already, and nothing is requested. `alternates` are tried in order, without `headers`, when
-    the file cannot be had from `url`.
+    bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
+    `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
+    better place than `url` is given, for whoever fails there too.
     """
 
     url: str = ""
     path: Path | None = None
+    pieces: Callable[[], Generator[bytes]] | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
+    failed: str = ""
     expires: datetime | None = None
     budget: str = ""
 
@@ -131,4 +150,12 @@ class Hub(Protocol):
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return where to get `file` from now."""
+        ...
+
+    def let_go(self, described: Described) -> None:
+        """Drop what is kept on this machine for the package alone: it is captured, or given up for this run."""
+        ...
+
+    def close(self) -> None:
+        """End what runs for this hub, and close its connections; it is of no use afterwards."""
         ...

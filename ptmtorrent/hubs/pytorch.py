@@ -3,14 +3,13 @@
 One card is one package (ADR 0023). The forge of the cards is the forge of what they lead to.
 """
 
-import os
 from collections.abc import Sequence
 
 import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
+from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, weight_of
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch_cards import MAX_CARD_BYTES, read_card, read_hubconf
@@ -21,7 +20,9 @@ NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 def make(options: HubOptions) -> "PyTorchHub":
     """Return the adapter; clones lie in its own folder."""
-    return PyTorchHub(options.endpoint, Clones(Git(os.environ), options.work))
+    return PyTorchHub(
+        options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also)
+    )
 
 
 class PyTorchHub(LinkedHub):
@@ -33,15 +34,16 @@ class PyTorchHub(LinkedHub):
     def catalogue(self) -> Sequence[Listed]:
         """Return a package for every card, those that cannot be read as well."""
         what = f"the cards of `{self.endpoint}`"
-        commit = self.clones.git.head(self.endpoint, what)
-        files, _ = self.clones.files(self.endpoint, commit, what)
+        remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
+        files, _ = self.clones.files(remote)
         cards = [file for file in files if file.path.endswith(".md") and "/" not in file.path]
         found = []
         for file in cards:
             if file.path in NO_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
                 continue
-            data = self.clones.blob(self.endpoint, commit, file.oid.removeprefix("git:"), what).read_bytes()
+            data = self.clones.read(remote, file.oid.removeprefix("git:"))
             found.append(list_card(file.path, data))
+        self.clones.let_go(remote)
         return found
 
     def link(self, listed: Listed) -> Link:

@@ -14,10 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class HubOptions:
-    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub."""
+    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
+
+    `environment` is what programs of other projects may know of the machine. Below `mirror`, if any, the same files lie
+    at the same paths. `also` is what to keep besides the packages, of what the kind `keeps`.
+    """
 
     endpoint: str
     work: Path
+    mirror: str | None = None
+    also: frozenset[str] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -25,7 +32,8 @@ class HubOptions:
 class HubKind:
     """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
 
-    `schemes` are what an endpoint may start with; a hub without any takes a folder.
+    `schemes` are what an endpoint may start with; a hub without any takes a folder. Below `mirror` lie copies of the
+    files of `endpoint`, or what its names lead to. `keeps` is what `--with` may name.
     """
 
     name: str
@@ -33,6 +41,8 @@ class HubKind:
     module: str
     endpoint: str
     schemes: tuple[str, ...] = ("https", "http")
+    mirror: str | None = None
+    keeps: frozenset[str] = frozenset()
 
     def make(self, options: HubOptions) -> "Hub":
         """Return the adapter.
@@ -44,13 +54,36 @@ class HubKind:
         return hub
 
 
+_GIT = frozenset({"history"})
+
 HUBS = (
     HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
-    HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub"),
-    HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co"),
+    HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub", keeps=_GIT),
+    HubKind(
+        name="onnx",
+        prefix="onnx",
+        module="onnx",
+        endpoint="https://github.com/onnx/models",
+        mirror="https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main",
+    ),
+    HubKind(name="modelzoo", prefix="modelzoo", module="modelzoo", endpoint="https://modelzoo.co", keeps=_GIT),
+    HubKind(
+        name="tfhub",
+        prefix="tfhub",
+        module="tfhub_models",
+        endpoint="https://github.com/tensorflow/tfhub.dev",
+        mirror="https://tfhub.dev",
+    ),
     HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
-    HubKind(name="modelhub", prefix="modelhub", module="modelhub", endpoint="https://github.com/modelhub-ai/modelhub"),
-    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com"),
+    HubKind(
+        name="modelhub",
+        prefix="modelhub",
+        module="modelhub",
+        endpoint="https://github.com/modelhub-ai/modelhub",
+        keeps=_GIT,
+    ),
+    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com", keeps=_GIT),
+    HubKind(name="dir", prefix="dir", module="folders", endpoint="", schemes=()),
 )
 
 

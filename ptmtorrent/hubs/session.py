@@ -60,6 +60,10 @@ class Session:
     def __post_init__(self) -> None:
         self.governor = Governor(self.monotonic)
 
+    def is_stopped(self) -> bool:
+        """Tell whether the `stop` of now is set."""
+        return self.stop.is_set()
+
     def close(self) -> None:
         """Close all connections; the session is of no use afterwards."""
         self.client.close()

@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -22,7 +22,8 @@ from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.hubs.session import Session, refuse_encoding
-from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer
+from ptmtorrent.model.kinds import file_kind
+from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognise_pointer
 from ptmtorrent.store.durable import disk_errors, write_all
 
 SYNC_BYTES = 4 << 20
@@ -39,7 +40,10 @@ def durable_bytes(size: int) -> int:
 
 @dataclass
 class Download:
-    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread."""
+    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread.
+
+    The address to begin with is `first`: 0 is the hub's own, then come the alternates, if there are so many.
+    """
 
     session: Session
     locate: Callable[[], Located]
@@ -48,6 +52,7 @@ class Download:
     part: Path
     count: Count
     stop: threading.Event
+    first: int = 0
     _located: Located | None = None
     _turn: int = 0
     _relocated: bool = False
@@ -78,6 +83,7 @@ class Download:
                     lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES
                 )
             except (AuthError, HubError, NotFound, IntegrityError) as error:
+                failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
                 if not self._turn_to_next(descriptor):
                     error.message = "; ".join(dict.fromkeys(failures))
@@ -136,6 +142,10 @@ class Download:
         if located.path is not None and not self._turn:
             self._copy(located.path, descriptor, start)
             return
+        if located.pieces is not None and not self._turn:
+            self._empty(descriptor, start)
+            self._take(located.pieces(), descriptor, 0)
+            return
         url = located.alternates[self._turn - 1] if self._turn else located.url
         own, budget = ({}, "") if self._turn else (located.headers, located.budget)
         headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
@@ -156,15 +166,20 @@ class Download:
         now = self._located
         if now is not None and (now.expires is None or self._turn or self.session.clock() < now.expires):
             return now
-        self._located = self.locate()
-        return self._located
+        self._located = located = self.locate()
+        self._turn = max(self._turn, min(self.first, len(located.alternates)))
+        return located
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
+        self._take(_rest_of(source, start), descriptor, start)
+
+    def _take(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
+        """Write what comes from this machine after `start`."""
         end = start
-        with disk_errors(self.part), source.open("rb") as stream:
-            os.lseek(descriptor, stream.seek(start), os.SEEK_SET)
-            while piece := stream.read(1 << 20):
+        with closing(pieces), disk_errors(self.part):
+            os.lseek(descriptor, start, os.SEEK_SET)
+            for piece in pieces:
                 if self.stop.is_set():
                     raise Interrupted("the copy was interrupted", hint="run the same command again to go on")
                 _append(descriptor, end, piece)
@@ -248,12 +263,24 @@ def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
 
 def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     pointer = parse_pointer(data)
+    if pointer is None and file_kind(file.path, len(data)) == "weights":
+        pointer = recognise_pointer(data)
     # An LFS file may be the text of a pointer to something else: its hash then says that this is what it is.
-    if pointer is None or file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}":
+    is_itself = file.source in {"lfs", "xet"} and file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    if pointer is None or is_itself:
         return
     raise IntegrityError(
         f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are missing"
     )
+
+
+def _rest_of(source: Path, start: int) -> Generator[bytes]:
+    # What was a file when it was listed may be a link or a pipe by now.
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        stream.seek(start)
+        while piece := stream.read(1 << 20):
+            yield piece
 
 
 def _append(descriptor: int, at: int, data: bytes) -> None:

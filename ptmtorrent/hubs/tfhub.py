@@ -84,12 +84,22 @@ def kaggle_name(url: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def find_on_kaggle(session: Session, handle: str, endpoint: str = PUBLIC_ENDPOINT) -> tuple[str, str | None]:
-    """Return where the closed hub redirects `handle` to, as `kaggle_name` does.
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A variation on Kaggle: the `https://host` that has it, its package, and its version where one is named."""
+
+    origin: str
+    name: str
+    version: str | None
+
+
+def find_on_kaggle(session: Session, handle: str, endpoint: str = PUBLIC_ENDPOINT) -> Place:
+    """Return where the closed hub redirects `handle` to.
 
     Raises:
         NotFound: nowhere, because it was not moved; else as `Session.open`.
     """
     what = f"the place of `{handle}` on Kaggle"
     with session.open(f"{endpoint.rstrip('/')}/{quote(handle)}", {}, budget="pages", what=what) as reply:
-        return kaggle_name(str(reply.url))
+        url = urlsplit(str(reply.url))
+    name, version = kaggle_name(url.geturl())
+    return Place(origin=f"{url.scheme}://{url.netloc}", name=name, version=version)

@@ -57,6 +57,17 @@ def refuse_strange(place: Path) -> None:
             raise StoreError(f"`{place}` is {what}, and a package needs a file there", hint=_MOVE_IT)
 
 
+def read_link(place: Path) -> str | None:
+    """Return the text of the link at `place`; None when nothing or something else is there.
+
+    Raises:
+        StoreError: nobody can look there.
+    """
+    with suppress(FileNotFoundError), disk_errors_but_missing(place):
+        return os.readlink(place) if place.is_symlink() else None  # noqa: PTH115  # the text, not a path
+    return None
+
+
 def is_ours_alone(place: Path) -> bool:
     """Tell whether `place` is a plain file with no other name: writing into it changes nothing elsewhere."""
     try:

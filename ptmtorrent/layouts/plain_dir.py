@@ -23,7 +23,8 @@ class PlainDir:
 
     def place(self, manifest: Manifest, file: FileEntry) -> Spot:
         """Return where `file` goes; see `Layout.place`."""
-        return Spot(target=self._folder(manifest) / file.name, mode=0o755 if file.mode == EXECUTABLE_MODE else 0o644)
+        mode = 0o755 if file.mode == EXECUTABLE_MODE else 0o644
+        return Spot(target=self._folder(manifest) / file.name, mode=mode, points=file.link)
 
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
         """Return the package's folder; see `Layout.finish`."""

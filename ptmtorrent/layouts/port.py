@@ -15,13 +15,15 @@ class Spot(msgspec.Struct, frozen=True, kw_only=True):
     """Where a file goes: its bytes at `target`, and, where the layout wants one, a relative link to it at `link`.
 
     `proves` is a hash that the place itself claims, `sha256:<hex>` or `git:<hex>` (of a git blob): it is checked before
-    the file appears there, because other programs believe it.
+    the file appears there, because other programs believe it. With `points` the place is a symbolic link with this
+    text, which are the bytes of the file; the manifest has been checked to hold none that leads out of its package.
     """
 
     target: Path
     link: Path | None = None
     mode: int = 0o644
     proves: str | None = None
+    points: str | None = None
 
 
 class Layout(Protocol):

@@ -197,7 +197,7 @@ def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> Non
         raise IntegrityError(f"{where}: the mode {file.mode:o} is not one git knows for files")
     if (file.mode == LINK_MODE) != (file.link is not None):
         raise IntegrityError(f"{where}: only a link has a target, and every link has one")
-    if file.link is not None and not _stays_inside(file.name, file.link):
+    if file.link is not None and not stays_inside(file.name, file.link):
         raise IntegrityError(f"{where}: the link to {file.link!r} leads out of the package")
     if _sum_sizes(ends, file.recipe, where) != file.size:
         raise IntegrityError(f"{where}: its objects do not add up to {file.size} bytes")
@@ -218,7 +218,7 @@ def _check_spelling(file: FileEntry, where: str) -> None:
     raise IntegrityError(f"{where}: `path_b64` is for names that are not UTF-8")
 
 
-def _stays_inside(path: str, target: str) -> bool:
+def stays_inside(path: str, target: str) -> bool:
     """Tell whether a link at `path` to `target` ends inside the package, without asking any file system.
 
     `..` is taken at the start only: after the name of another link it would lead to that link's parent.

@@ -51,6 +51,21 @@ def check_paths(paths: Iterable[str]) -> None:
             raise IntegrityError(f"the path {path!r} is a file and a folder at once")
 
 
+def path_bytes(path: str) -> bytes:
+    """Return a path as its hub has it: surrogate escapes become the bytes they stand for."""
+    return path.encode(errors="surrogateescape")
+
+
+def path_of(data: bytes) -> str:
+    """Return the path whose bytes are `data`."""
+    return data.decode(errors="surrogateescape")
+
+
+def show_path(text: str) -> str:
+    r"""Return `text` for people and JSON: bytes that are not UTF-8, kept as surrogate escapes, become `\xff`."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
 def _reason_against(path: str, *, errors: str = "strict") -> str | None:
     try:
         encoded = path.encode(errors=errors)

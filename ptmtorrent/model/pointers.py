@@ -17,6 +17,7 @@ import msgspec
 MAX_POINTER_BYTES = 1023
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _EXTENSION = rb"ext-[0-9]-[A-Za-z0-9]+ sha256:[0-9a-f]{64}\n"
+_MARKS = re.compile(rb"oid\s+sha256:([0-9a-f]{64})\s.*?size\s+([0-9]{1,19})(?![0-9])", re.DOTALL)
 _POINTER = re.compile(_VERSION + rb"((?:%b)*)oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n" % _EXTENSION)
 
 
@@ -39,6 +40,17 @@ def parse_pointer(data: bytes) -> Pointer | None:
     if list(extensions) != sorted(set(extensions)):
         return None
     return Pointer(sha256=match[2].decode(), size=int(match[3]), extensions=extensions)
+
+
+def recognise_pointer(data: bytes) -> Pointer | None:
+    """Read what was a pointer once, and has other line ends or spaces now: git would take it for a file like any other.
+
+    Good for telling that weights are missing, not for getting them.
+    """
+    if len(data) > MAX_POINTER_BYTES or not data.lstrip().startswith(_VERSION.rstrip()):
+        return None
+    match = _MARKS.search(data)
+    return Pointer(sha256=match[1].decode(), size=int(match[2])) if match else None
 
 
 def format_pointer(pointer: Pointer) -> bytes:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
 from ptmtorrent.model.torrents import SHA1_BYTES
@@ -28,7 +28,7 @@ from ptmtorrent.store.records import Entry
 MAX_INFO_BYTES = 1 << 20
 """No footer says more than this (1 MiB) about libraries and parameters."""
 
-_BAD = (IntegrityError, UnsupportedFormat, StoreError)
+_BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 """What a damaged stretch of a pack raises, a sector that the disk no longer reads included."""
 
 What = Literal["header", "record", "object", "footer", "padding", "bytes"]
@@ -111,7 +111,7 @@ def find_entries(reader: PackReader, expected: Expectation) -> tuple[Entry, ...]
     """Return the objects of a pack that may be damaged, in the order they lie there."""
     with suppress(*_BAD):
         return read_footer(reader)[0]
-    with suppress(StoreError):
+    with suppress(*_BAD):
         found = {
             scanned.entry.offset: scanned.entry
             for scanned in reader.scan()

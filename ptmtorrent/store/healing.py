@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
@@ -262,7 +262,7 @@ def _sealed_object(root: Path, index: Index, identifier: ObjectId) -> bytes | No
     found = index.find(identifier)
     if found is None or found.pack is None or found.entry.base is not None:
         return None
-    with suppress(IntegrityError, UnsupportedFormat, StoreError), open_pack(pack_in(root, found.pack)) as reader:
+    with suppress(IntegrityError, UnsupportedFormat, PackMissing), open_pack(pack_in(root, found.pack)) as reader:
         return reader.object(found.entry)
     return None
 

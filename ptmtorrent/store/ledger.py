@@ -63,7 +63,7 @@ class Ledger:
         self._rows.close()
 
     def holds(self, path: Path, size: int, blake3: str) -> bool:
-        """Tell whether `path` is still the regular file with these bytes that was laid out."""
+        """Tell whether `path` is still the regular file, or the link, with these bytes that was laid out."""
         with self._errors():
             row = self._rows.execute(
                 "SELECT size, mtime_ns, blake3 FROM files WHERE path = ?", (os.fsencode(path),)
@@ -72,17 +72,17 @@ class Ledger:
             found = path.lstat()
         except OSError:
             return False
-        return row == (size, found.st_mtime_ns, blake3) and found.st_size == size and stat.S_ISREG(found.st_mode)
+        return row == (size, found.st_mtime_ns, blake3) and found.st_size == size and _is_ours(found.st_mode)
 
     def knows(self, path: Path) -> bool:
-        """Tell whether `path` is still the regular file that was laid out, whatever its bytes were."""
+        """Tell whether `path` is still the regular file, or the link, that was laid out, whatever its bytes were."""
         with self._errors():
             row = self._rows.execute("SELECT size, mtime_ns FROM files WHERE path = ?", (os.fsencode(path),)).fetchone()
         try:
             found = path.lstat()
         except OSError:
             return False
-        return row == (found.st_size, found.st_mtime_ns) and stat.S_ISREG(found.st_mode)
+        return row == (found.st_size, found.st_mtime_ns) and _is_ours(found.st_mode)
 
     def record(self, path: Path, *, blake3: str, package: str, snapshot: str) -> None:
         """Remember that the verified bytes `blake3` lie at `path` as it is now."""
@@ -119,3 +119,7 @@ class Ledger:
                 f"the ledger `{self._path}` cannot be used: {error}",
                 hint=f"remove `{self._path}`: files that are there are then hashed once more",
             ) from error
+
+
+def _is_ours(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISLNK(mode)

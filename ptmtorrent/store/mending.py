@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent
@@ -20,7 +20,7 @@ from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs, records
 from ptmtorrent.store.checking import CheckedPack, Damage
 from ptmtorrent.store.classes import PACK_CLASSES
-from ptmtorrent.store.durable import disk_errors, ensure_dir, new_temporary, publish_file, write_all
+from ptmtorrent.store.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
 from ptmtorrent.store.hashing import PackHasher
 from ptmtorrent.store.packs import READ_BYTES, PackReader, open_pack
 from ptmtorrent.store.records import PackInfo
@@ -32,7 +32,7 @@ _MOST_INFO_BYTES = 1 << 20
 _SECTOR_BYTES = 64 << 10
 """So much is given up where a disk cannot read a part of it."""
 
-_BAD = (IntegrityError, UnsupportedFormat, StoreError)
+_BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 
 
 class Draft:
@@ -41,6 +41,8 @@ class Draft:
     def __init__(self, path: Path, target: Path, size: int) -> None:
         self.path = path
         self.size = size
+        self.is_broken = False
+        """Did writing it fail? Then nobody's bytes can help."""
         self._target = target
 
     def write(self, patches: Iterable[Patch]) -> None:
@@ -50,7 +52,7 @@ class Draft:
             NoSpace: the disk is full.
             StoreError: any other failure.
         """
-        with disk_errors(self.path):
+        try:
             descriptor = os.open(self.path, os.O_WRONLY)
             try:
                 for offset, data in patches:
@@ -58,6 +60,9 @@ class Draft:
                     write_all(descriptor, data[: max(0, self.size - offset)])
             finally:
                 os.close(descriptor)
+        except OSError as error:
+            self.is_broken = True
+            raise disk_error(error, self.path) from error
 
     def name(self) -> PackId:
         """Return the name of a pack with these bytes."""

@@ -17,7 +17,9 @@ from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 
 MOST_PROBLEMS = 20
 
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_ERROR})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+_UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+"""What SQLite says of bytes that the disk does not read; other failures of a disk say nothing about an index."""
 _PRIMARY = 0xFF
 """SQLite's codes say more in their upper bits."""
 
@@ -57,8 +59,8 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
 
 def _is_damage(error: BaseException | None) -> bool:
     """Tell damage from what keeps a whole index from being read, such as a full disk."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return not isinstance(error, sqlite3.Error) or (code or 0) & _PRIMARY in _DAMAGED
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return not isinstance(error, sqlite3.Error) or code & _PRIMARY in _DAMAGED or code in _UNREADABLE
 
 
 def _ask_sqlite(path: Path, check: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Reading packs: by their footer, or by a forward scan that needs nothing but the records themselves."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +9,14 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes, pack_path
 from ptmtorrent.store import codecs, records
 from ptmtorrent.store.classes import PackClass
-from ptmtorrent.store.durable import disk_errors, read_at
+from ptmtorrent.store.durable import disk_error, disk_errors, read_at
 from ptmtorrent.store.hashing import PackHasher
 from ptmtorrent.store.records import Entry
 
@@ -43,11 +44,15 @@ class PackReader:
         """Return exactly `length` bytes.
 
         Raises:
-            IntegrityError: the file ends before.
-            StoreError: it cannot be read.
+            IntegrityError: the file ends before, or the disk no longer reads it there: such bytes are damaged.
+            StoreError: any other failure.
         """
-        with disk_errors(self.path):
+        try:
             data = read_at(self._descriptor, offset, length)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise IntegrityError(f"the disk cannot read `{self.path}` at byte {offset}") from error
+            raise disk_error(error, self.path) from error
         if len(data) != length:
             raise IntegrityError(f"`{self.path}` ends before byte {offset + length}")
         return data
@@ -136,10 +141,15 @@ def open_pack(path: Path) -> Iterator[PackReader]:
     """Open a pack or part for reading.
 
     Raises:
-        StoreError: it cannot be opened.
+        PackMissing: there is none.
+        StoreError: it cannot be opened, which says nothing about its bytes.
     """
-    with disk_errors(path):
+    try:
         descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise PackMissing(disk_error(error, path).message) from error
+    except OSError as error:
+        raise disk_error(error, path) from error
     try:
         yield PackReader(descriptor, path)
     finally:

@@ -7,6 +7,7 @@ What is wrong, or did not come, is `Failed`: who composes transports asks anothe
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +15,13 @@ from threading import Event
 
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, PtmError, TransportError
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import durable
 from ptmtorrent.transports.globus_carrying import MOST_ITEMS, Desk, carry
-from ptmtorrent.transports.globus_jobs import Job, JobItem, moved_to
+from ptmtorrent.transports.globus_jobs import WAITING, Job, JobItem, moved_to
 from ptmtorrent.transports.globus_places import INCOMING, GlobusHere, GlobusPlace
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.staging import staging_path
@@ -46,25 +47,28 @@ class GlobusTransport:
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`.
 
-        Jobs of earlier runs are finished first: their packs are not asked for again.
+        Jobs of earlier runs that move one of these packs are finished first: it is not asked for again.
 
         Raises:
+            StoreError: a link is where packs would land.
             AuthError, TransportError: nothing can be moved until a person does something; jobs are kept.
         """
+        self._refuse_links(self._here.folder / INCOMING)
         waiting = {request.pack: request for request in requests}
         for request in requests:
             if not stop.is_set() and _is_pack(staging_path(staging, request.pack, _whole(request)), request):
                 del waiting[request.pack]
                 yield from self._delivered(request, staging, 0)
-        for job in self._desk.jobs.open("fetch", self._place.location, self._landing):
+        for job in self._desk.jobs.open("fetch", self._place.folder, self._landing):
             if stop.is_set():
                 return
-            yield from self._bring(job, waiting, staging, stop)
+            if self._concerns(job, waiting):
+                yield from self._bring(job, waiting, staging, stop)
         while waiting and not stop.is_set():
             batch = list(waiting.values())[: self._most_items]
             files = [self._file(request) for request in batch]
             job = self._desk.jobs.plan(
-                "fetch", source=self._place.location, destination=self._landing, files=files, landing=f"/{INCOMING}"
+                "fetch", source=self._place.folder, destination=self._landing, files=files, landing=f"/{INCOMING}"
             )
             yield from self._bring(job, waiting, staging, stop)
 
@@ -72,14 +76,25 @@ class GlobusTransport:
         path = pack_path(request.pack)
         return path, request.size, self._place.below(path)
 
+    def _concerns(self, job: Job, waiting: dict[PackId, PackRequest]) -> bool:
+        """Must `job` be gone on with? One that nobody waits for is only tidied up after, once its task has ended."""
+        if any(_pack_of(item) in waiting for item in job.items) or job.state in {"landed", "verified"}:
+            return True
+        if job.state not in WAITING:
+            return False
+        try:
+            return self._desk.service.task(job.task_id).status in {"SUCCEEDED", "FAILED"}
+        except NotFound:
+            return True
+
     def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
         """Carry `job`, and yield what came of its packs that are still waited for; they are no longer, then."""
         job = carry(job, self._desk, stop)
-        packs = {PackId(Path(item.path).stem): item for item in job.items}
+        packs = {_pack_of(item): item for item in job.items}
         wanted = [waiting[pack] for pack in packs if pack in waiting]
         if job.state in {"failed", "cancelled"}:
             self._clear(job)
-            ended = TransportError(f"task `{job.task_id}` {job.state}: {job.reason}")
+            ended = TransportError(f"{job.name} {job.state}: {job.reason}")
             for request in wanted:
                 del waiting[request.pack]
                 yield from self._failed(request, ended)
@@ -106,8 +121,21 @@ class GlobusTransport:
     def _local(self, item: JobItem) -> Path:
         return self._here.folder / item.landing.lstrip("/")
 
+    def _refuse_links(self, folder: Path) -> None:
+        """Refuse to land where a link leads: it may be another's, and lead to another's files.
+
+        Raises:
+            StoreError: `folder`, or one above it in our collection's, is a link.
+        """
+        for one in (folder, *folder.parents):
+            if one == self._here.folder:
+                return
+            if one.is_symlink():
+                raise StoreError(f"`{one}` is a link, and packs may not land there", hint=f"remove it: rm {one}")
+
     def _check(self, item: JobItem, request: PackRequest) -> PtmError | None:
         landed = self._local(item)
+        self._refuse_links(landed.parent)
         if _is_pack(landed, request):
             return None
         if not landed.is_file():
@@ -119,9 +147,10 @@ class GlobusTransport:
         landed = self._local(item)
         target = staging_path(staging, request.pack, _whole(request))
         durable.ensure_dir(staging)
-        if landed.stat().st_dev == staging.stat().st_dev:
-            with durable.disk_errors(landed), landed.open("rb") as file:
-                os.fsync(file.fileno())
+        with durable.disk_errors(landed), landed.open("rb") as file:
+            os.fsync(file.fileno())
+            near = os.fstat(file.fileno()).st_dev == staging.stat().st_dev
+        if near:
             durable.name_file(landed, target)
             return
         durable.link_or_copy(landed, target)
@@ -130,6 +159,7 @@ class GlobusTransport:
 
     def _clear(self, job: Job) -> None:
         """Remove the landing folder of a job that has ended, and the folder of all of them when it was the last."""
+        self._refuse_links(self._here.folder / INCOMING / job.job)
         shutil.rmtree(self._here.folder / INCOMING / job.job, ignore_errors=True)
         with suppress(OSError):
             (self._here.folder / INCOMING).rmdir()
@@ -152,19 +182,24 @@ class GlobusTransport:
             yield Failed(request=request, extent=extent, source=self.name, error=error)
 
 
+def _pack_of(item: JobItem) -> PackId:
+    return PackId(Path(item.path).stem)
+
+
 def _whole(request: PackRequest) -> Extent:
     return Extent(offset=0, length=request.size)
 
 
 def _is_pack(path: Path, request: PackRequest) -> bool:
-    """Are the bytes at `path` the pack? Its name is the hash of them; a link is not followed."""
+    """Are the bytes at `path` the pack? Its name is the hash of them; neither a link nor a pipe is."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     hasher = blake3()
     with durable.disk_errors(path), os.fdopen(descriptor, "rb") as file:
-        if os.fstat(file.fileno()).st_size != request.size:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size != request.size:
             return False
         while data := file.read(HASH_BYTES):
             hasher.update(data)

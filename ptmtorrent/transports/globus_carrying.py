@@ -4,19 +4,20 @@ Every step is durable before the next is taken, so whoever calls this again afte
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any, Protocol
 
 import msgspec
 
-from ptmtorrent.errors import AuthError, PtmError, TransportError
+from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.transports.globus_jobs import WAITING, Job, Jobs, JobState, moved_to
 from ptmtorrent.transports.globus_places import parse_place
-from ptmtorrent.transports.globus_service import TaskStatus
+from ptmtorrent.transports.globus_service import Rejected, TaskStatus
 from ptmtorrent.transports.globus_waiting import Clerk, Ended, Patience, wait_for
-from ptmtorrent.transports.globus_words import LOGIN_HINT
+from ptmtorrent.transports.globus_words import LOGIN_HINT, resume_hint
 
 MOST_ITEMS = 5_000
 """Files of one task: a body of about 2 MB."""
@@ -71,11 +72,21 @@ def carry(job: Job, desk: Desk, stop: Event) -> Job:
         document = new_document(job, number, desk.clock() + DEADLINE)
         job = desk.jobs.save(moved_to(job, "prepared", submission_id=number, document=document))
     if job.state == "prepared":
-        task = desk.service.submit(job.document)
-        job = desk.jobs.save(moved_to(job, "submitted", task_id=task))
+        job = _submit(job, desk)
     if job.state in WAITING:
         job = _wait(job, desk, stop)
     return job
+
+
+def _submit(job: Job, desk: Desk) -> Job:
+    """Post the document; what will never be accepted ends the job, or it would be posted for ever."""
+    if desk.clock() > datetime.fromisoformat(job.document["deadline"]):
+        return desk.jobs.save(moved_to(job, "failed", reason="its deadline has passed"))
+    try:
+        task = desk.service.submit(job.document)
+    except (NotFound, Rejected) as error:
+        return desk.jobs.save(moved_to(job, "failed", reason=error.message))
+    return desk.jobs.save(moved_to(job, "submitted", task_id=task))
 
 
 def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, Any]:
@@ -89,7 +100,7 @@ def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, 
         "label": f"ptmtorrent {job.kind} {job.job}"[:LABEL_CHARACTERS],
         "source_endpoint": parse_place(job.source).collection,
         "destination_endpoint": parse_place(job.destination).collection,
-        "deadline": deadline.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+        "deadline": deadline.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
         "verify_checksum": True,
         "sync_level": CHECKSUMS,
         "encrypt_data": False,
@@ -113,7 +124,13 @@ def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, 
 
 def _wait(job: Job, desk: Desk, stop: Event) -> Job:
     listener = _Listener(job, desk)
-    ended = wait_for(desk.service, job.task_id, stop, desk.patience, listener.told)
+    try:
+        ended = wait_for(desk.service, job.task_id, stop, desk.patience, listener.told)
+    except NotFound:
+        reason = (
+            "the service knows no such task: it forgets them after 30 days, and shows them to their own login alone"
+        )
+        return desk.jobs.save(moved_to(listener.job, "failed", reason=reason))
     job = listener.job
     match ended.end:
         case "succeeded":
@@ -128,6 +145,7 @@ def _wait(job: Job, desk: Desk, stop: Event) -> Job:
         case "stuck":
             return _give_up(job, desk, ended)
         case _:
+            desk.told(f"task `{job.task_id}` goes on without you; {resume_hint(job.task_id)}")
             return job
 
 
@@ -139,7 +157,8 @@ def _give_up(job: Job, desk: Desk, ended: Ended) -> Job:
             f"task `{job.task_id}` is paused by a collection's administrator",
             hint="ask them; the same command goes on from there once it is resumed",
         )
-    desk.service.cancel(job.task_id)
+    with suppress(NotFound):
+        desk.service.cancel(job.task_id)
     return desk.jobs.save(moved_to(job, "cancelled", reason=why))
 
 

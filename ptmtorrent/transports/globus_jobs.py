@@ -9,15 +9,17 @@
 that whoever posts it again after a kill posts the same one, and the service answers with the task it has already.
 """
 
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import msgspec
-from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.names import check_path
 from ptmtorrent.store import durable
 
 JobKind = Literal["fetch", "publish"]
@@ -33,9 +35,10 @@ JobState = Literal[
     "failed",
     "cancelled",
 ]
+_ID = re.compile(r"[0-9a-f]{16}")
 ENDED: frozenset[JobState] = frozenset({"installed", "failed", "cancelled"})
 WAITING: frozenset[JobState] = frozenset({"submitted", "active", "paused"})
-ID_DIGITS = 16
+ID_BYTES = 8
 
 
 class JobItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,16 +70,25 @@ class Job(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
     @property
+    def name(self) -> str:
+        """What it is called in messages: its task, where it has one."""
+        return f"task `{self.task_id}`" if self.task_id else f"the transfer `{self.job}`"
+
+    @property
     def bytes(self) -> int:
         """Bytes of all files."""
         return sum(item.size for item in self.items)
 
 
 class Jobs:
-    """The jobs kept in `folder`. One process at a time works on those of a kind: its workflow holds a lock."""
+    """The jobs kept in `folder`. One process at a time works on those of a kind: its workflow holds a lock.
 
-    def __init__(self, folder: Path) -> None:
+    `draw` gives the ids: two homes may land in one collection, and must not land in one folder of it.
+    """
+
+    def __init__(self, folder: Path, *, draw: Callable[[int], str] = secrets.token_hex) -> None:
         self._folder = folder
+        self._draw = draw
 
     def plan(
         self, kind: JobKind, *, source: str, destination: str, files: Sequence[tuple[str, int, str]], landing: str
@@ -86,9 +98,7 @@ class Jobs:
         Raises:
             NoSpace, StoreError: it cannot be written.
         """
-        before = len(durable.files_in(self._folder, "*.json"))
-        seed = canonical.encode([kind, source, destination, [path for path, _, _ in files], before])
-        number = blake3(seed).hexdigest()[:ID_DIGITS]
+        number = self._draw(ID_BYTES)
         items = tuple(
             JobItem(path=path, size=size, source=come_from, landing=f"{landing}/{number}/{path}")
             for path, size, come_from in files
@@ -136,12 +146,23 @@ class Jobs:
         with durable.disk_errors(path):
             data = path.read_bytes()
         try:
-            return canonical.decode(data, Job, name=str(path))
+            return _checked(canonical.decode(data, Job, name=str(path)), path)
         except IntegrityError as error:
             raise StoreError(
                 f"the Globus job `{path}` is damaged: {error.message}",
                 hint=f"look for its task at https://app.globus.org/activity, then remove `{path}`",
             ) from error
+
+
+def _checked(job: Job, path: Path) -> Job:
+    """Refuse a document that is not the one of its name, or that would land outside its own folder."""
+    if job.job != path.stem or not _ID.fullmatch(job.job):
+        raise IntegrityError(f"it says that it is the job `{job.job}`")
+    for item in job.items:
+        check_path(item.path)
+        if not item.landing.endswith(f"/{job.job}/{item.path}") or "/../" in item.landing:
+            raise IntegrityError(f"`{item.landing}` is not where a file of it lands")
+    return job
 
 
 def moved_to(job: Job, state: JobState, **changes: Any) -> Job:

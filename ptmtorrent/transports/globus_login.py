@@ -4,6 +4,7 @@ A person's app is registered once with Globus by whoever runs a channel or a sit
 client also has a secret, from the environment alone. Nothing but `log_in` ever asks a person anything.
 """
 
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from globus_sdk.login_flows import CommandLineLoginFlowManager, LocalServerLogin
 from globus_sdk.scopes import GCSCollectionScopes, TransferScopes
 from globus_sdk.token_storage import JSONTokenStorage, TokenValidationError
 
-from ptmtorrent.errors import AuthError, ConfigError, StoreError
+from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.store.durable import disk_errors, ensure_dir
 from ptmtorrent.transports.globus_places import TOKENS, GlobusAccess
@@ -153,9 +154,6 @@ def held(access: GlobusAccess) -> list[Held]:
     storage = _storage(access)
     try:
         tokens = storage.get_token_data_by_resource_server()
-    except (ValueError, KeyError, TypeError) as error:
-        path = tokens_path(access)
-        raise StoreError(f"`{path}` is damaged: {error}", hint=f"remove `{path}`, then log in again") from error
     finally:
         storage.close()
     return [
@@ -169,15 +167,19 @@ def held(access: GlobusAccess) -> list[Held]:
     ]
 
 
-def https_header(access: GlobusAccess, collection: str, *, refused: bool = False) -> str | None:
-    """Return the `Authorization` header for reading `collection` by HTTPS; None when nobody logged in for that.
+def https_header(access: GlobusAccess, collection: str, host: str, *, refused: bool = False) -> str | None:
+    """Return the `Authorization` header for reading `collection` by HTTPS at `host`; None when nobody logged in for it.
 
     `refused` says that the header of a moment ago was; then a new one is made where that is possible.
 
     Raises:
-        AuthError, TransportError: a token could not be renewed.
+        TrustError: the collection's HTTPS server is another one.
+        AuthError, TransportError: a token could not be renewed, or the Transfer service could not be asked.
     """
     with open_app(access, [collection]) as app:
+        if not _logged_in(app):
+            return None
+        _check_host(app, collection, host)
         try:
             with _ours(f"a token for collection `{collection}`"):
                 authorizer = app.get_authorizer(collection)
@@ -189,6 +191,19 @@ def https_header(access: GlobusAccess, collection: str, *, refused: bool = False
             if isinstance(error.__cause__, TokenValidationError):
                 return None
             raise
+
+
+def _check_host(app: GlobusApp, collection: str, host: str) -> None:
+    service = TransferService(app)
+    try:
+        known = service.describe(collection).host
+    finally:
+        service.close()
+    if known != host:
+        raise TrustError(
+            f"`{host}` wants a login, but is not the HTTPS server of collection `{collection}`: no token was sent",
+            hint=f"leave the server out of the location: globus:{collection}/path",
+        )
 
 
 @contextmanager
@@ -207,10 +222,24 @@ def open_service(access: GlobusAccess) -> Iterator[TransferService]:
 
 
 def _storage(access: GlobusAccess) -> JSONTokenStorage:
+    """Return the file of tokens, for its owner's eyes alone.
+
+    Raises:
+        StoreError: it is damaged, or another's.
+    """
     path = tokens_path(access)
     ensure_dir(path.parent)
     with disk_errors(path):
-        return JSONTokenStorage(path)
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+        storage = JSONTokenStorage(path)
+        try:
+            if path.exists():
+                storage.get_token_data_by_resource_server()
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            storage.close()
+            raise StoreError(f"`{path}` is damaged: {error!r}", hint=f"remove `{path}`, then log in again") from error
+        return storage
 
 
 @contextmanager

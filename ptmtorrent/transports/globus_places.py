@@ -29,10 +29,12 @@ STAGING = ".ptm-staging"
 """Where a release that is being published waits, below the channel in its collection."""
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_PLACE = re.compile(
-    rf"globus:(?P<id>{_UUID})(?:@(?P<host>[a-z0-9.-]+(?::[0-9]{{1,5}})?))?(?P<path>/.*)?", re.IGNORECASE
-)
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"(?P<name>{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?", re.IGNORECASE)
+_PLACE = re.compile(rf"globus:(?P<id>{_UUID})(?:@(?P<host>[^/]*))?(?P<path>/.*)?", re.IGNORECASE)
 _HERE = re.compile(rf"(?P<id>{_UUID}):(?P<folder>/.*)", re.IGNORECASE)
+_HTTPS_PORT = 443
+_MAX_PORT = 65_535
 _EXAMPLE = "globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel"
 
 
@@ -47,6 +49,11 @@ class GlobusPlace(msgspec.Struct, frozen=True, kw_only=True):
     def location(self) -> str:
         """The one spelling of this place."""
         return f"{SCHEME}{self.collection}{f'@{self.host}' if self.host else ''}{self.path}"
+
+    @property
+    def folder(self) -> str:
+        """The place as a location that names no server: the same folder, however it is read."""
+        return f"{SCHEME}{self.collection}{self.path}"
 
     def below(self, path: str) -> str:
         """Return the collection's path of the channel file `path`."""
@@ -105,8 +112,23 @@ def parse_place(location: str) -> GlobusPlace:
     path = (match["path"] or "").rstrip("/")
     if any(part in {"", ".", ".."} for part in path.split("/")[1:]) or not path.isprintable():
         raise UsageError(f"the path in `{location}` is not a plain one", hint=f"write it like `{_EXAMPLE}`")
-    host = match["host"]
-    return GlobusPlace(collection=match["id"].lower(), path=path, host=host.lower() if host else None)
+    host = None if match["host"] is None else read_host(match["host"])
+    if host is None and match["host"] is not None:
+        raise UsageError(f"`{match['host']}` in `{location}` is not a server", hint=f"write it like `{_EXAMPLE}`")
+    return GlobusPlace(collection=match["id"].lower(), path=path, host=host)
+
+
+def read_host(text: str) -> str | None:
+    """Return the one spelling of `HOST` or `HOST:PORT`; None when it is neither.
+
+    Source: RFC 1123 section 2.1, RFC 3986 section 6.2.3 (the port of the scheme is left out).
+    """
+    match = _HOST.fullmatch(text)
+    port = int(match["port"] or _HTTPS_PORT) if match else 0
+    if match is None or not 0 < port <= _MAX_PORT:
+        return None
+    name = match["name"].lower()
+    return name if port == _HTTPS_PORT else f"{name}:{port}"
 
 
 def parse_here(text: str) -> GlobusHere:

@@ -4,16 +4,20 @@ Retrying what may pass (429 and 503 with `Retry-After`, lost connections) is the
 it gives up is ours to name. Consent, login and permission all become `AuthError`, in one place.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import globus_sdk
 import msgspec
+import requests
 from globus_sdk.token_storage import TokenValidationError
 from globus_sdk.transport import RequestsTransport
+from requests.adapters import HTTPAdapter
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.transports.globus_places import read_host
 from ptmtorrent.transports.globus_words import LOGIN_HINT, STATUS_HINT, consent_hint
 
 HTTP_SECONDS = 20.0
@@ -22,6 +26,15 @@ HTTP_SECONDS = 20.0
 GUEST = "GCSv5_guest_collection"
 MAPPED = "GCSv5_mapped_collection"
 LAST_EVENTS = 10
+CHUNK_BYTES = 256 << 10
+MOST_REPLY_BYTES = 64 << 20
+"""The longest answer is the list of a folder of 100,000 names."""
+FOR_GOOD = frozenset({400, 409, 422})
+"""Statuses that say that the same request will never be accepted."""
+
+
+class Rejected(TransportError):
+    """The service will never accept this, however often it is asked."""
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +71,8 @@ class TransferService:
     def __init__(self, app: globus_sdk.GlobusApp) -> None:
         self._app = app
         self._transport = RequestsTransport(http_timeout=HTTP_SECONDS)
+        for scheme in ("https://", "http://"):
+            self._transport.session.mount(scheme, _Bounded())
         self._client = globus_sdk.TransferClient(app=app, transport=self._transport)
 
     def close(self) -> None:
@@ -68,12 +83,16 @@ class TransferService:
     def new_submission_id(self) -> str:
         """Return an id that makes one task of however many posts."""
         with _ours("a submission id"):
-            return str(self._client.get_submission_id()["value"])
+            return _uuid(self._client.get_submission_id()["value"])
 
     def submit(self, document: dict[str, Any]) -> str:
-        """Post the document of a task, and return the task's id: a new one, or the one it made before."""
+        """Post the document of a task, and return the task's id: a new one, or the one it made before.
+
+        Raises:
+            NotFound, Rejected: it will never be accepted.
+        """
         with _ours(f"the transfer `{document.get('label')}`"):
-            return str(self._client.submit_transfer(document)["task_id"])
+            return _uuid(self._client.submit_transfer(document)["task_id"])
 
     def task(self, task: str) -> TaskStatus:
         """Return how a task is."""
@@ -97,8 +116,10 @@ class TransferService:
         with _ours(f"the collection `{collection}`"):
             data = self._client.get_endpoint(collection).data
         server = str(data.get("https_server") or "")
+        host = read_host(server.removeprefix("https://").rstrip("/"))
+        if server and host is None:
+            raise TransportError(f"the collection `{collection}` says that its HTTPS server is {server!r}")
         mapped = data.get("entity_type") == MAPPED and not data.get("high_assurance")
-        host = server.removeprefix("https://").rstrip("/") or None
         return CollectionFacts(name=str(data.get("display_name") or collection), host=host, needs_data_access=mapped)
 
     def list(self, collection: str, path: str) -> dict[str, Entry]:
@@ -128,6 +149,23 @@ class TransferService:
         with _ours(f"renaming `{old}` in collection `{collection}`"):
             self._client.operation_rename(collection, oldpath=old, newpath=new)
 
+    def delete_folders(self, collection: str, paths: Sequence[str]) -> None:
+        """Ask for the end of folders and of what is in them; one that is gone already is fine. It is not waited for."""
+        with _ours(f"deleting `{paths[0]}` in collection `{collection}`"):
+            body = globus_sdk.DeleteData(
+                collection,
+                label="ptmtorrent tidying",
+                recursive=True,
+                ignore_missing=True,
+                interpret_globs=False,
+                notify_on_succeeded=False,
+                notify_on_failed=False,
+                notify_on_inactive=False,
+            )
+            for path in paths:
+                body.add_item(path)
+            self._client.submit_delete(body)
+
     def allow_everyone(self, collection: str, path: str) -> bool:
         """Let anybody read below the folder `path`, without login; tell whether that was not so before."""
         with _ours(f"the access rules of collection `{collection}`"):
@@ -145,6 +183,27 @@ class TransferService:
                     raise
                 return False
         return True
+
+
+class _Bounded(HTTPAdapter):  # type: ignore[misc]  # its types are not read here
+    """Reads answers itself, and none that is longer than any of this service can be."""
+
+    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
+        """Send one request; see `HTTPAdapter.send`."""
+        response = super().send(request, *arguments, **named)
+        data = bytearray()
+        for part in response.iter_content(CHUNK_BYTES):
+            data += part
+            if len(data) > MOST_REPLY_BYTES:
+                response.close()
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {MOST_REPLY_BYTES} bytes")
+        response._content = bytes(data)  # noqa: SLF001  # where `requests` keeps a body that was read
+        return response
+
+
+def _uuid(given: str) -> str:
+    """Return an id as the service spells ids; it becomes part of addresses, and of commands that messages name."""
+    return str(UUID(given))
 
 
 def _status(data: dict[str, Any]) -> TaskStatus:
@@ -166,6 +225,8 @@ def _ours(what: str) -> Iterator[None]:
         yield
     except (globus_sdk.GlobusError, TokenValidationError) as error:
         raise ours_of(error, what) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TransportError(f"{what}: Globus answered something else than it promises: {error!r}") from error
 
 
 def ours_of(error: Exception, what: str) -> PtmError:
@@ -188,8 +249,14 @@ def _of_answer(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
         return AuthError(f"{what}: a consent is missing: {said}", hint=consent_hint(consent.required_scopes))
     if error.http_status == 401 or error.info.authorization_parameters:
         return AuthError(f"{what}: the login does not hold any more: {said}", hint=LOGIN_HINT)
+    return _of_status(error, what, said)
+
+
+def _of_status(error: globus_sdk.GlobusAPIError, what: str, said: str) -> PtmError:
     if error.http_status == 403:
         return AuthError(f"{what} is not permitted: {said}", hint=STATUS_HINT)
     if error.http_status == 404 or "NotFound" in str(error.code):
         return NotFound(f"{what}: there is none: {said}")
+    if error.http_status in FOR_GOOD:
+        return Rejected(f"{what}: Globus refused it: {said}")
     return TransportError(f"{what}: Globus answered {said}", hint="run the same command again later")

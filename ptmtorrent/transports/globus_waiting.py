@@ -2,7 +2,8 @@
 
 The SDK's own `task_wait` returns true for a task that failed and for one that waits for a person, and a task may stay
 ACTIVE for ever while it retries the same fault (docs/guides/globus.md names the reports). So the state is checked here,
-what keeps a task is told, and one that stands still for too long ends the wait.
+what keeps a task is told, and one that stands still for too long ends the wait. Only more files or bytes than ever
+before are progress: faults are none, nor is a file that begins again.
 """
 
 import time
@@ -52,14 +53,15 @@ def wait_for(clerk: Clerk, task: str, stop: Event, patience: Patience, told: Cal
     """
     seconds = FIRST_SECONDS
     seen: TaskStatus | None = None
+    most = (0, 0)
     since = patience.monotonic()
     while True:
         status = clerk.task(task)
         if status != seen:
             told(status)
-        if seen is None or _progress(status) != _progress(seen):
+        if seen is None or status.files > most[0] or status.bytes > most[1]:
             since, seconds = patience.monotonic(), FIRST_SECONDS
-        seen = status
+        seen, most = status, (max(most[0], status.files), max(most[1], status.bytes))
         if (end := _end(status)) is not None:
             return Ended(end=end, status=status)
         if patience.monotonic() - since >= patience.seconds:
@@ -67,11 +69,6 @@ def wait_for(clerk: Clerk, task: str, stop: Event, patience: Patience, told: Cal
         if patience.pause(stop, min(seconds, MOST_SECONDS, patience.seconds)) or stop.is_set():
             return Ended(end="stopped", status=status)
         seconds *= GROWTH
-
-
-def _progress(status: TaskStatus) -> tuple[str, int, int]:
-    """What moves when a task does; faults are no progress."""
-    return status.status, status.files, status.bytes
 
 
 def _end(status: TaskStatus) -> End | None:

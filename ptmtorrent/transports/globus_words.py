@@ -13,6 +13,13 @@ def consent_hint(scopes: Sequence[str]) -> str:
     return f"give it, then run the same command again: ptmtorrent auth login globus {options}"
 
 
+def resume_hint(task: str) -> str:
+    """Return what to do about a task that nobody waits for any more."""
+    return (
+        f"the same command waits for it again. To end it: globus task cancel {task}, or https://app.globus.org/activity"
+    )
+
+
 def collection_hint(collection: str) -> str:
     """Return the command that logs in for reading a collection by HTTPS."""
     return f"log in, then run the same command again: ptmtorrent auth login globus --collection {collection}"

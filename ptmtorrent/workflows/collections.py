@@ -44,14 +44,15 @@ class Collection:
 
     def reader(self) -> ChannelReader:
         """Return a reader of the channel's files."""
-        client = collection_client(self.place.collection, self.host, token_source(self.access, self.place.collection))
+        source = token_source(self.access, self.place.collection, self.host)
+        client = collection_client(self.place.collection, self.host, source)
         reader = HttpReader(https_url(self.place, self.host), client)
         weakref.finalize(reader, client.close)
         return reader
 
     def server(self, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
         """Return the collection's HTTPS server as a source of packs."""
-        source = token_source(self.access, self.place.collection)
+        source = token_source(self.access, self.place.collection, self.host)
         client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS)
         stack.callback(client.close)
         return Patient(HttpTransport(https_url(self.place, self.host), client, counted=counted))

@@ -3,6 +3,7 @@
 Files land in `.ptm-staging/<job>` below the channel, with checksums compared by the service; their sizes are listed and
 samples of them read back over HTTPS; then they are renamed into place, `metadata/timestamp.json` last. So the channel
 is the old one or the new one whenever anything stops, and running the same command again goes on with the same task.
+What is there already is believed when its size is right and what is read of it over HTTPS is ours.
 """
 
 import random
@@ -12,7 +13,7 @@ from threading import Event
 
 import msgspec
 
-from ptmtorrent.errors import ConfigError, IntegrityError, Interrupted, NotFound, TransportError
+from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
@@ -20,20 +21,21 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.transports.globus_carrying import MOST_ITEMS, Desk, carry
-from ptmtorrent.transports.globus_jobs import Job, JobItem, Jobs, moved_to
+from ptmtorrent.transports.globus_jobs import ENDED, Job, JobItem, Jobs, moved_to
 from ptmtorrent.transports.globus_login import open_service
 from ptmtorrent.transports.globus_places import STAGING, GlobusAccess, GlobusHere, GlobusPlace
 from ptmtorrent.transports.globus_service import Entry, TransferService
 from ptmtorrent.transports.globus_waiting import Patience
+from ptmtorrent.transports.globus_words import resume_hint
 from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.workflows.collections import JOBS, Collection, here_of
+from ptmtorrent.workflows.comparing import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.metering import new_meter
 from ptmtorrent.workflows.publish import list_files
 from ptmtorrent.workflows.publish_metadata import FIRST_ROOT, POINTER, Pointed, read_pointed
 from ptmtorrent.workflows.release.history import read_release
 
 SAMPLES = 32
-SAMPLE_BYTES = 64 << 10
 SMALL_BYTES = 4 << 20
 
 File = tuple[str, int, str]
@@ -130,14 +132,14 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     moved = 0
     with WriteLock(home.globus):
         meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
-        for job in target.desk.jobs.open("publish", target.from_location, target.place.location):
+        for job in target.desk.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
             missing, _ = _missing(target, release, pointed)
         for at in range(0, len(missing), MOST_ITEMS):
             job = target.desk.jobs.plan(
                 "publish",
                 source=target.from_location,
-                destination=target.place.location,
+                destination=target.place.folder,
                 files=missing[at : at + MOST_ITEMS],
                 landing=target.place.below(STAGING),
             )
@@ -145,6 +147,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
             meter.add(bytes=job.bytes)
         meter.finish()
         allowed = anyone and target.service.allow_everyone(target.place.collection, f"{target.place.path}/")
+    _tidy(target)
     changed = moved > 0 or allowed
     target.emit(
         Result(package=release.name, status="ok" if changed else "notneeded", path=target.place.location, bytes=moved)
@@ -186,6 +189,8 @@ def _missing(target: _Target, release: Release, pointed: Pointed) -> tuple[list[
     seen: dict[str, dict[str, Entry]] = {}
     missing: list[File] = []
     total = 0
+    seed = f"{release.name} {pointed.version}"
+    same = Comparison(target.source, target.collection, target.emit, seed=seed).same
     for path, size in list_files(target.source, release, pointed):
         have = _size_here(target.source, path, size)
         total += have
@@ -193,7 +198,7 @@ def _missing(target: _Target, release: Release, pointed: Pointed) -> tuple[list[
         if folder not in seen:
             seen[folder] = _list(target, folder)
         there = seen[folder].get(name)
-        if there is None or there.size != have:
+        if there is None or there.size != have or not same(path, have):
             missing.append((path, have, target.here.path_of(target.source / path)))
     if not _pointer_is_there(target, seen.get("metadata", {}), pointed):
         missing.append((POINTER, len(pointed.pointer), target.here.path_of(target.source / POINTER)))
@@ -228,7 +233,7 @@ def _finish(target: _Target, job: Job, stop: Event) -> int:
     job = carry(job, target.desk, stop)
     if job.state in {"failed", "cancelled"}:
         raise TransportError(
-            f"task `{job.task_id}` {job.state}: {job.reason}",
+            f"{job.name} {job.state}: {job.reason}",
             hint="nothing was published by it; mend the reason, then run the same command again",
         )
     if job.state == "landed":
@@ -236,7 +241,8 @@ def _finish(target: _Target, job: Job, stop: Event) -> int:
         job = target.desk.jobs.save(moved_to(job, "verified"))
     if job.state != "verified":
         raise Interrupted(
-            "interrupted; the task goes on", hint="run the same command again: it waits for the same task"
+            f"interrupted; {job.name} goes on" if job.task_id else "interrupted; nothing was submitted yet",
+            hint=resume_hint(job.task_id) if job.task_id else "run the same command again",
         )
     _install(target, job)
     target.desk.jobs.save(moved_to(job, "installed"))
@@ -308,6 +314,21 @@ def _rename(target: _Target, item: JobItem) -> None:
             raise
         target.service.rename(collection, new, f"{item.landing}.replaced")
         target.service.rename(collection, item.landing, new)
+
+
+def _tidy(target: _Target) -> None:
+    """Ask for the end of what ended jobs of ours left in the staging folder.
+
+    It is asked for once, and not waited for: what a kill or a refusal leaves goes with the next release. The staging
+    folder itself stays, as the service may come to it while the next job lands there.
+    """
+    try:
+        ended = {job.job for job in target.desk.jobs.all() if job.state in ENDED}
+        if left := sorted(ended & set(_list(target, STAGING))):
+            staging = target.place.below(STAGING)
+            target.service.delete_folders(target.place.collection, [f"{staging}/{job}" for job in left])
+    except (AuthError, NotFound, TransportError) as error:
+        target.emit(Note(message=f"`{STAGING}` was not tidied up: {error.message}", warning=True))
 
 
 def _plan(release: Release, missing: Sequence[File], total: int) -> PlanMade:

@@ -11,7 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from threading import Event
 
+from blake3 import blake3
+
 from ptmtorrent.errors import Interrupted, NotFound, StoreError
+from ptmtorrent.layouts.folders import read_link
+from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
@@ -70,9 +74,13 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 def _is_whole(file: LaidOut, meter: Meter, stop: Event) -> bool:
     _check_stop(stop)
     try:
-        whole = file.path.is_file() and same_file(file.path, file.size, file.blake3)
-        if not whole and file.path.is_file():
-            os.utime(file.path)
+        text = read_link(file.path)
+        if text is not None:
+            whole = blake3(path_bytes(text)).hexdigest() == file.blake3
+        else:
+            whole = file.path.is_file() and same_file(file.path, file.size, file.blake3)
+        if not whole and os.path.lexists(file.path):
+            os.utime(file.path, follow_symlinks=False)
     except (StoreError, OSError):
         whole = False
     meter.add(bytes=file.size)

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench_store import machine
 from bench_store.bench import Bench
 from bench_store.groups import GROUPS
-from bench_store.page import write_page
+from bench_store.page import put_page, write_page
 from bench_store.peers import PEERS, Peer
 from bench_store.running import Broken, run_module
 from bench_store.scales import SCALES
@@ -80,7 +80,7 @@ def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple
     if options.json:
         options.json.write_text(json.dumps(bench.rows.as_json(), indent=1) + "\n")
     if options.markdown:
-        options.markdown.write_text(write_page(bench, about_machine, tables))
+        put_page(options.markdown, write_page(bench, about_machine, tables))
 
 
 def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace:

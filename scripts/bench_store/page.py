@@ -1,13 +1,16 @@
 """The page of benchmarks: how to read it, what ran on what, and the tables."""
 
+from pathlib import Path
+
 from bench_store.bench import Bench
 from bench_store.tables import Table
 
 _HEAD = """\
 # Benchmarks
 
-Written by `scripts/bench-store --markdown docs/benchmarks.md`; nothing here is typed in by hand. Measure your own
-machine with `scripts/bench-store`, or with `--quick` in a minute, on smaller data whose ratios are not those below.
+Written by `scripts/bench-store --markdown docs/benchmarks.md`, the last part by `scripts/bench-clone`; nothing here is
+typed in by hand. Measure your own machine with `scripts/bench-store`, or with `--quick` in a minute, on smaller data
+whose ratios are not those below.
 
 How to read it:
 
@@ -31,6 +34,22 @@ How to read it:
   is a hole, which takes nothing.
 - In the table of hashes a hash is switched off by a stand-in that reads nothing; the program has no such switch.
 """
+
+
+OTHERS = "<!-- what follows was written by scripts/bench-clone -->"
+"""Stands between the two parts of the page, each of which is written without touching the other."""
+
+
+def put_page(page: Path, text: str) -> None:
+    """Write the first part of the page."""
+    _, mark, rest = (page.read_text() if page.exists() else "").partition(OTHERS)
+    page.write_text(f"{text}\n{mark}{rest}" if mark else text)
+
+
+def put_part(page: Path, text: str) -> None:
+    """Write the last part of the page."""
+    first = (page.read_text() if page.exists() else "").partition(OTHERS)[0]
+    page.write_text(f"{first.rstrip()}\n\n{OTHERS}\n\n{text.rstrip()}\n".lstrip())
 
 
 def write_page(bench: Bench, machine: list[tuple[str, str]], tables: list[Table]) -> str:

@@ -15,6 +15,7 @@ import pytest
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
+from ptmtorrent.hubs.folders import Folders
 from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.kaggle import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
@@ -23,6 +24,8 @@ from ptmtorrent.model.pointers import git_blob_id
 from tests.hubs.git_samples import fill, remotes
 from tests.hubs.kaggle_samples import fill as fill_kaggle
 from tests.hubs.linked_samples import KINDS, linked
+from tests.hubs.onnx_samples import zoo
+from tests.hubs.tfhub_samples import tensorflow
 from tests.simulators.git_server import serve_git
 from tests.simulators.kaggle import serve_kaggle
 
@@ -34,7 +37,7 @@ def huggingface() -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
         assert served.log.failures == []
 
 
@@ -54,7 +57,7 @@ def linked_hub(kind: str) -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
 
 
 @contextmanager
@@ -65,13 +68,48 @@ def kaggle() -> Iterator[Hub]:
         try:
             yield hub
         finally:
-            hub.session.close()
+            hub.close()
+
+
+@contextmanager
+def onnx() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, zoo(Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.close()
+
+
+@contextmanager
+def folders() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder:
+        for name in ("team/one", "two"):
+            place = Path(folder, name, "sub")
+            place.mkdir(parents=True)
+            (place / "model.bin").write_bytes(name.encode() * 1000)
+            (place.parent / "README.md").write_text("# it\n")
+            (place / "link").symlink_to("../README.md")
+        yield Folders(folder)
+
+
+@contextmanager
+def tfhub() -> Iterator[Hub]:
+    with TemporaryDirectory() as folder, tensorflow(Path(folder)) as world:
+        hub = world.hub()
+        try:
+            yield hub
+        finally:
+            hub.close()
 
 
 HUBS: dict[str, Callable[[], AbstractContextManager[Hub]]] = {
     "huggingface": huggingface,
     "git": git,
     "kaggle": kaggle,
+    "onnx": onnx,
+    "tfhub": tfhub,
+    "dir": folders,
     **{kind: partial(linked_hub, kind) for kind in KINDS},
 }
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones
@@ -40,13 +41,14 @@ def remotes(
     names: list[str],
     session: Session | None = None,
     credentials: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[GitRemotes]:
     git = Git({"PATH": "/usr/bin:/bin"}, credentials=credentials or {})
-    hub = GitRemotes(server.url, Clones(git, work), packages=tuple(names), session=session)
+    hub = GitRemotes(server.url, Clones(git, work, **options), packages=tuple(names), session=session)
     try:
         yield hub
     finally:
-        hub.session.close()
+        hub.close()
 
 
 def fetch(hub: GitRemotes, name: str, work: Path) -> dict[str, tuple[HubFile, bytes]]:

@@ -5,7 +5,9 @@ import pytest
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.modelhub import read_init, read_registry
+from ptmtorrent.hubs.modelhub_config import CONFIG, LICENCE, with_config
 from ptmtorrent.hubs.modelzoo import read_catalogue
+from ptmtorrent.hubs.port import Listed
 
 REAL = Path("../shared/data/modelhub")
 
@@ -53,3 +55,33 @@ def test_catalogue_leaves_out_what_has_no_slug() -> None:
     rows = [{"slug": "a", "link": "http://host/o/n"}, {"title": "b"}, {"slug": "a"}, {"slug": "c/d"}, {"slug": ".."}]
 
     assert [listed.name for listed in read_catalogue(json.dumps({"models": rows}).encode(), "it")] == ["a"]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real configurations are not here")
+def test_all_real_configurations_give_task_data_set_architecture_and_licence() -> None:
+    found = {}
+    for folder in sorted(path for path in REAL.iterdir() if path.is_dir()):
+        texts = {CONFIG: "model_config.json", LICENCE: "license_model"}
+        found[folder.name] = with_config(
+            Listed(name=folder.name),
+            lambda path, folder=folder, texts=texts: (folder / texts[path]).read_bytes(),  # type: ignore[misc]
+        )
+
+    assert len(found) == 12
+    for listed in found.values():
+        kinds = {tag.partition(":")[0] for tag in listed.tags}
+        assert listed.task
+        assert {"architecture", "dataset", "learning"} <= kinds
+        assert "@" not in "".join(listed.tags)
+    assert found["squeezenet"].task == "Classification"
+    assert "arxiv:1602.07360" in found["squeezenet"].tags
+    assert found["squeezenet"].licence == "apache-2.0"
+    assert found["xception"].licence == "mit"
+    assert {listed.licence for listed in found.values()} == {"mit", "apache-2.0"}
+
+
+@pytest.mark.parametrize("data", [None, b"", b"[1]", b"{", b'{"meta": 3, "model": [], "publication": {"url": 5}}'])
+def test_configuration_that_is_none_adds_nothing(data: bytes | None) -> None:
+    listed = Listed(name="x", task="t", tags=("a",))
+
+    assert with_config(listed, lambda _: data) == listed

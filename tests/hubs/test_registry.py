@@ -12,7 +12,7 @@ def test_every_hub_is_made_as_it_is_registered(kind: HubKind, tmp_path: Path) ->
 
     assert (hub.name, hub.prefix, hub.endpoint) == (kind.name, kind.prefix, kind.endpoint)
     assert find_kind(kind.name) is kind
-    hub.session.close()
+    hub.close()
 
 
 def test_names_and_prefixes_are_taken_once() -> None:

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.hubs.port import Listed, Query
 from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.tfhub import find_on_kaggle, kaggle_name, read_document
+from ptmtorrent.hubs.tfhub import Place, find_on_kaggle, kaggle_name, read_document
+from ptmtorrent.hubs.tfhub_models import TensorFlowHub
+from tests.hubs.tfhub_samples import tensorflow
+from tests.program import ptmtorrent
 from tests.simulators.assets import serve_assets
 
 REAL = Path("../shared/data/tfhub/tfhub.dev-docs.tar.gz")
@@ -64,6 +68,76 @@ def test_handle_is_found_where_the_closed_hub_redirects_to(session: Session) -> 
         assets.moved["/o/m/4"] = "/models/o/m/tensorFlow2/v/2?tfhub-redirect=true"
         assets.data["/models/o/m/tensorFlow2/v/2"] = b"<html>"
 
-        assert find_on_kaggle(session, "o/m/4", assets.url) == ("o/m/tensorFlow2/v", "2")
+        assert find_on_kaggle(session, "o/m/4", assets.url) == Place(
+            origin=assets.url, name="o/m/tensorFlow2/v", version="2"
+        )
         with pytest.raises(NotFound):
             find_on_kaggle(session, "o/gone/1", assets.url)
+
+
+def everything(hub: TensorFlowHub) -> dict[str, Listed]:
+    [page] = hub.listing(Query(), None)
+    return {listed.name: listed for listed in page.packages}
+
+
+def test_modules_and_deployments_are_packages_and_pages_are_not(tmp_path: Path) -> None:
+    with tensorflow(tmp_path) as world:
+        hub = world.hub()
+        found = everything(hub)
+        hub.close()
+
+    assert list(found) == ["lite/team/small/1", "team/small/0", "team/small/1"]
+    assert found["team/small/0"].licence == "apache-2.0"
+    assert found["team/small/0"].task == "image-pose-detection"
+
+
+def test_handle_is_pinned_to_the_version_it_leads_to_or_the_newest(tmp_path: Path) -> None:
+    with tensorflow(tmp_path) as world:
+        world.lead("team/small/0", "team/small/tensorFlow2/v-0/2")
+        hub = world.hub()
+        found = everything(hub)
+        described = [hub.describe(found[f"team/small/{number}"]) for number in range(2)]
+        hub.close()
+
+    assert [one.identity.commit for one in described] == ["2", "3"]
+    assert [name for name, _ in described[0].answers] == ["record", "place"]
+
+
+def test_modules_are_cloned_by_their_old_names(tmp_path: Path) -> None:
+    with tensorflow(tmp_path) as world:
+        del world.leads.moved["/team/small/0"]
+        typed = ("clone", "tfhub", "--endpoint", world.endpoint, "--mirror", world.leads.url)
+        events = ptmtorrent(tmp_path / "home", *typed, code=3)
+        checked = ptmtorrent(tmp_path / "home", "verify", "--store")
+
+    results = {event["package"]: event for event in events if event["type"] == "result"}
+    assert {name: result["status"] for name, result in results.items()} == {
+        "tfhub:lite/team/small/1": "ok",
+        "tfhub:team/small/1": "ok",
+        "tfhub:team/small/0": "error",
+    }
+    assert "was not moved to Kaggle" in results["tfhub:team/small/0"]["reason"]
+    assert checked[-1]["failed"] == 0
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="the real documents are not here")
+def test_all_real_modules_are_listed_and_described_without_loss(tmp_path: Path) -> None:
+    with tarfile.open(REAL) as archive:
+        documents = {
+            member.name: stream.read()
+            for member in archive
+            if member.isfile() and (stream := archive.extractfile(member)) is not None
+        }
+    with tensorflow(tmp_path) as world:
+        world.git.commit("tensorflow/tfhub.dev", documents)
+        hub = world.hub()
+        found = everything(hub)
+        modules = [listed for listed in found.values() if '"kind":"Module"' in listed.raw]
+        for number, listed in enumerate(modules):
+            world.lead(listed.name, f"o/m{number}/tensorFlow2/v/{number + 1}")
+        described = [hub.describe(listed) for listed in modules]
+        hub.close()
+
+    assert len(found) == 1815 + 372 + 358 + 3
+    assert len(modules) == 1815
+    assert [one.identity.commit for one in described] == [str(number + 1) for number in range(1815)]

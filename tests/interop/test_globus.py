@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,7 @@ def world(small_globus: tuple[World, Made]) -> Iterator[World]:
     for kept in (state.tasks, state.by_submission, state.faults, state.task_faults, state.after_copy, state.asked):
         kept.clear()
     state.during_copy = lambda _: None
+    state.tokens_seen.clear()
     yield world
     for task in state.tasks.values():
         if task.doc["status"] != "SUCCEEDED":
@@ -165,6 +168,40 @@ class TestMoving:
 
         assert pointer.read_bytes() == (made.folder / "metadata/timestamp.json").read_bytes()
 
+    @pytest.mark.parametrize("size", ["small", "large"])
+    def test_a_file_that_is_there_with_the_same_size_and_other_bytes_is_sent_again(
+        self, world: World, made: Made, size: str
+    ) -> None:
+        put(world, made)
+        small = world.channel / f"releases/{RELEASE}/release.json"
+        spoiled = small if size == "small" else next(world.channel.rglob("*.pack"))
+        spoiled.write_bytes(bytes(spoiled.stat().st_size))
+
+        publish(world, made)
+
+        assert [item["source_path"] for item in world.state.only_task().body["DATA"]] == [
+            f"/maintainer/channel/{spoiled.relative_to(world.channel)}"
+        ]
+        assert tree(world.channel) == tree(made.folder)
+
+    def test_nothing_of_ours_stays_in_the_staging_folder(self, world: World, made: Made) -> None:
+        of_another = world.channel / ".ptm-staging/0123456789abcdef/packs"
+        of_another.mkdir(parents=True)
+        for folder in (world.public / "ptm", world.channel, of_another.parent.parent):
+            folder.chmod(0o777)
+
+        publish(world, made)
+
+        assert list(of_another.parent.parent.iterdir()) == [of_another.parent]
+
+    def test_a_release_is_published_though_tidying_is_refused(self, world: World, made: Made) -> None:
+        world.state.faults.append(Fault(on="POST /v0.10/delete", status=403, code="PermissionDenied"))
+
+        events = publish(world, made)
+
+        assert tree(world.channel) == tree(made.folder)
+        assert any("not tidied up" in str(event.get("message")) for event in events)
+
     def test_another_channel_is_not_published_over(self, world: World, made: Made) -> None:
         put(world, made)
         root = world.channel / "metadata/1.root.json"
@@ -193,11 +230,48 @@ class TestHttps:
 
         laid_out_right(world, made)
 
+    def test_a_store_is_repaired_from_what_is_not_for_everybody(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        home, env = user_home(world, made, world.place_with_host), world.environment(USER)
+        ptmtorrent(home.root, "store", "init", env=env)
+
+        ptmtorrent(home.root, "store", "repair", "--from", world.place_with_host, env=env)
+
+        assert world.state.tokens_seen
+
     def test_without_a_login_the_error_names_it(self, world: World, made: Made) -> None:
         put(world, made)
         world.state.collections[PUBLIC].rules = list(BY_NAME)
 
         error = error_of(fetch(world, made, client=None, transport="http", code=11))
+
+        assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
+
+    def test_a_location_that_names_a_foreign_server_gets_no_token(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        foreign = world.place.replace(PUBLIC, f"{PUBLIC}@{world.host_with_login_page}")
+
+        error = error_of(fetch(world, made, location=foreign, transport="http", code=60))
+
+        assert "no token was sent" in error["message"]
+        assert f"globus:{PUBLIC}/path" in error["hint"]
+        assert world.state.tokens_seen == set()
+
+    def test_a_login_is_not_used_where_anybody_may_read(self, world: World, made: Made) -> None:
+        put(world, made)
+
+        fetch(world, made, transport="http")
+
+        assert world.state.tokens_seen == set()
+
+    def test_the_login_page_of_globus_auth_is_exit_11(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+        location = world.place.replace(PUBLIC, f"{PUBLIC}@{world.host_with_login_page}")
+
+        error = error_of(fetch(world, made, client=None, location=location, transport="http", code=11))
 
         assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
 
@@ -243,6 +317,20 @@ class TestFaults:
         laid_out_right(world, made)
         assert len(world.state.tasks) == 1
         assert len([request for request, _ in world.state.asked if request.endswith("/transfer")]) == 2
+
+    @pytest.mark.parametrize(
+        "rubbish",
+        [{}, {"task_id": None}, {"task_id": "../../v0.10/task"}, {"task_id": "$(reboot)"}, {"task_id": ["x"]}],
+        ids=["none", "null", "path", "shell", "list"],
+    )
+    def test_a_rubbish_answer_is_no_task(self, world: World, made: Made, rubbish: dict[str, Any]) -> None:
+        put(world, made)
+        world.state.faults.append(Fault(on="POST /v0.10/transfer", status=200, extra=rubbish))
+
+        error = error_of(fetch(world, made, code=40))
+
+        assert "something else than it promises" in error["message"]
+        assert states(world.user / "home") == ["prepared"]
 
     def test_a_missing_consent_names_the_command_and_keeps_the_submission(self, world: World, made: Made) -> None:
         put(world, made)
@@ -358,6 +446,29 @@ class TestFaults:
         assert states(made.home.root) == ["failed"]
 
 
+class TestStopping:
+    @pytest.mark.parametrize("verb", ["fetch", "publish"])
+    def test_ctrl_c_says_which_task_goes_on_and_how_to_end_it(self, world: World, made: Made, verb: str) -> None:
+        world.state.task_faults.append(TaskFault("ENDPOINT_BUSY", times=1 << 30))
+        words, home, env = ["publish", RELEASE, "--to", world.place], made.home, (MAINTAINER, MAINTAINERS)
+        if verb == "fetch":
+            put(world, made)
+            home, env = user_home(world, made, world.place_with_host), (USER, USERS)
+            words = ["fetch", *made.packages, "--transport", "globus", "--channel", world.place_with_host]
+            words += ["--to", str(world.user / "out")]
+        command = [sys.executable, "-m", "ptmtorrent", "--home", str(home.root), "--format", "json", *words]
+        process = subprocess.Popen(command, env=world.environment(*env), stdout=subprocess.PIPE, text=True)
+        world.state.wait_until(lambda: states(home.root) == ["active"])
+
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+
+        task = world.state.only_task()
+        assert process.returncode == 130, said
+        assert f"globus task cancel {task.id}" in said
+        assert (task.doc["status"], states(home.root)) == ("ACTIVE", ["active"])
+
+
 class TestLogin:
     def test_tokens_are_readable_by_their_owner_alone_and_shown(self, world: World, made: Made) -> None:
         home = made.home.root
@@ -378,6 +489,33 @@ class TestLogin:
         asked = [row["scope"] for row in rows if "data_access" in row["scope"]]
         assert len(asked) == 1
         assert PUBLIC in asked[0]
+
+    def test_tokens_that_others_may_read_are_closed_to_them(self, world: World) -> None:
+        home = Home(world.user / "home")
+        world.log_person_in(home, USER)
+        tokens = home.globus / "tokens.json"
+        tokens.chmod(0o644)
+
+        ptmtorrent(home.root, "auth", "status", env=world.environment(USER, USERS))
+
+        assert stat.S_IMODE(tokens.stat().st_mode) == 0o600
+
+    def test_damaged_tokens_are_named(self, world: World, made: Made) -> None:
+        put(world, made)
+        home = user_home(world, made, world.place_with_host)
+        home.globus.mkdir()
+        (home.globus / "tokens.json").write_text('{"data"')
+
+        error = error_of(fetch(world, made, code=20))
+
+        assert f"remove `{home.globus / 'tokens.json'}`" in error["hint"]
+
+    def test_a_collection_that_is_not_there_is_named(self, world: World, made: Made) -> None:
+        nowhere = world.place.replace(PUBLIC, "99999999-9999-4999-8999-999999999999")
+
+        error = error_of(fetch(world, made, location=nowhere, code=12))
+
+        assert "99999999" in error["message"]
 
     def test_without_a_client_nobody_can_log_in(self, world: World, made: Made) -> None:
         events = ptmtorrent(made.home.root, "auth", "login", "globus", code=10, env=world.environment(None))

@@ -41,6 +41,7 @@ class Faults:
     wrong_length: set[str] = field(default_factory=set)
     expired_once: set[str] = field(default_factory=set)
     pointers: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
     cut_at: dict[str, int] = field(default_factory=dict)
     no_ranges: bool = False
     busy_batches: int = 0
@@ -84,9 +85,9 @@ class GitServer:
             mode = (modes or {}).get(path, "100644").encode()
             data = format_pointer(content) if isinstance(content, Pointer) else content
             if mode == b"160000":
-                stream.append(b"M 160000 %s %s\n" % (data, path.encode()))
+                stream.append(b"M 160000 %s %s\n" % (data, os.fsencode(path)))
             else:
-                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, path.encode(), len(data), data))
+                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, os.fsencode(path), len(data), data))
         run_git("fast-import", "--quiet", "--force", folder=bare, given=b"".join(stream))
         return run_git("rev-parse", "refs/heads/main", folder=bare).decode().strip()
 
@@ -229,7 +230,7 @@ class _Store(_Handler):
         asked = self.note()
         faults, oid = self.state.faults, self.path.lstrip("/").partition("?")[0]
         place = self.state.folder / "lfs" / oid
-        if not place.is_file():
+        if not place.is_file() or oid in faults.vanished:
             return self.answer(404)
         if oid in faults.expired_once:
             faults.expired_once.discard(oid)

@@ -73,7 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._store("/".join(steps[1:5]), "/".join(steps[5:]))
         if steps[:4] == ["api", "v1", "models", "list"]:
             return self._list(options)
-        name, rest = "/".join(steps[3:7]), steps[7:]
+        if steps[0] == "models":  # the page of a model, where the closed TensorFlow Hub leads to
+            return self._send(200, b"<html></html>", {"Content-Type": "text/html"})
+        return self._model("/".join(steps[3:7]), steps[7:], options)
+
+    def _model(self, name: str, rest: list[str], options: dict[str, str]) -> None:
         if name not in self.state.models:
             return self._json({"code": 404}, 404)
         if rest == ["get"]:

@@ -28,7 +28,7 @@ class Copies:
     def __init__(self, source: Path, target: Path, answers: Sequence[TaskStatus] = ()) -> None:
         self._source = source
         self._target = target
-        self._answers = list(answers)
+        self.answers = list(answers)
         self._complete = True
         self.posted: list[dict[str, Any]] = []
         self.cancelled: list[str] = []
@@ -47,7 +47,7 @@ class Copies:
         return f"task-{len(self.posted)}"
 
     def task(self, task: str) -> TaskStatus:  # noqa: ARG002  # one at a time
-        return self._answers.pop(0) if self._answers else status("SUCCEEDED")
+        return self.answers.pop(0) if self.answers else status("SUCCEEDED")
 
     def last_fault(self, task: str) -> str:
         return f"of {task}"

@@ -1,17 +1,48 @@
 """Globus without a service: places, the journal, the wait, and what becomes of packs that land."""
 
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import Any
 
+import msgspec
 import pytest
 
-from ptmtorrent.errors import AuthError, ConfigError, StoreError, TransportError, UsageError
-from ptmtorrent.transports.globus_carrying import carry
+from ptmtorrent.errors import (
+    AuthError,
+    ConfigError,
+    NotFound,
+    PtmError,
+    StoreError,
+    TransportError,
+    UnsupportedFormat,
+    UsageError,
+)
+from ptmtorrent.transports.globus_carrying import DEADLINE, carry
 from ptmtorrent.transports.globus_jobs import Job, Jobs
 from ptmtorrent.transports.globus_places import GlobusHere, is_globus, parse_here, parse_place
+from ptmtorrent.transports.globus_service import Rejected, TaskStatus
 from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.globus_copies import HERE, THERE, Copies, copying_desk, copying_transport, status
 from tests.transports.requests import PIECE, read_delivered, whole, write_pack
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def stopped() -> Event:
+    """A wish to stop, that is heard at the first pause."""
+
+    class Later(Event):
+        def __init__(self) -> None:
+            super().__init__()
+            self._asked = 0
+
+        def is_set(self) -> bool:
+            self._asked += 1
+            return self._asked > 2
+
+    return Later()
 
 
 def plan(jobs: Jobs) -> Job:
@@ -28,10 +59,29 @@ class TestPlaces:
         assert is_globus(text)
         assert parse_place(text).location == text
 
-    @pytest.mark.parametrize("text", ["globus:", "globus:me/a", f"globus:{THERE}/a/../b", f"globus:{THERE}//a", "x:/y"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(
+                "globus:",
+                "globus:me/a",
+                f"globus:{THERE}/a/../b",
+                f"globus:{THERE}//a",
+                "x:/y",
+                f"globus:{THERE}/a\x1bb",
+            ),
+            *(
+                f"globus:{THERE}@{host}/a"
+                for host in ("", "a..b", "-a", "a:0", "a:65536", "me@a", "a?b", "a\n", "[::1]")
+            ),
+        ],
+    )
     def test_what_is_no_place_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):
             parse_place(text)
+
+    def test_a_server_has_one_spelling(self) -> None:
+        assert parse_place(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
 
     def test_what_the_collection_does_not_show_is_refused(self) -> None:
         here = parse_here(f"{HERE}:/data")
@@ -55,6 +105,43 @@ class TestJournal:
         with pytest.raises(StoreError, match="damaged"):
             jobs.all()
 
+    def test_a_truncated_job_is_damaged(self, tmp_path: Path) -> None:
+        job = plan(Jobs(tmp_path))
+        path = tmp_path / f"{job.job}.json"
+        path.write_bytes(path.read_bytes()[:-9])
+        with pytest.raises(StoreError, match="damaged") as caught:
+            Jobs(tmp_path).all()
+        assert caught.value.hint is not None
+        assert f"remove `{path}`" in caught.value.hint
+
+    def test_a_job_of_a_newer_version_is_left_to_it(self, tmp_path: Path) -> None:
+        job = plan(Jobs(tmp_path))
+        path = tmp_path / f"{job.job}.json"
+        path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
+        with pytest.raises(UnsupportedFormat, match="version 2"):
+            Jobs(tmp_path).all()
+
+    def test_a_job_under_the_name_of_another_is_damaged(self, tmp_path: Path) -> None:
+        job = plan(Jobs(tmp_path))
+        (tmp_path / f"{job.job}.json").rename(tmp_path / "0123456789abcdef.json")
+        with pytest.raises(StoreError, match="damaged"):
+            Jobs(tmp_path).all()
+
+    @pytest.mark.parametrize("landing", ["/home/x/a", "/in/{job}/../../a", "/in/{job}/b"])
+    def test_a_job_that_lands_outside_its_folder_is_damaged(self, tmp_path: Path, landing: str) -> None:
+        jobs = Jobs(tmp_path)
+        job = plan(jobs)
+        item = msgspec.structs.replace(job.items[0], landing=landing.format(job=job.job))
+        jobs.save(msgspec.structs.replace(job, items=(item,)))
+        with pytest.raises(StoreError, match="damaged"):
+            jobs.all()
+
+    def test_a_job_is_found_however_the_channel_is_named(self) -> None:
+        assert parse_place(f"globus:{THERE}@a.b/c").folder == parse_place(f"globus:{THERE}/c").folder
+
+    def test_two_homes_do_not_land_in_one_folder(self, tmp_path: Path) -> None:
+        assert plan(Jobs(tmp_path / "a")).items != plan(Jobs(tmp_path / "b")).items
+
     def test_the_document_is_on_the_disk_when_it_is_posted(self, tmp_path: Path) -> None:
         jobs = Jobs(tmp_path / "jobs")
         kept: list[Job] = []
@@ -68,6 +155,31 @@ class TestJournal:
         carry(plan(jobs), copying_desk(service, tmp_path / "jobs"), Event())
 
         assert [(job.state, job.document) for job in kept] == [("prepared", service.posted[0])]
+
+    def test_the_document_then_its_name_are_synced_before_the_post(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        jobs = tmp_path / "jobs"
+        synced: list[int] = []
+        fsync = os.fsync
+
+        def record(descriptor: int) -> None:
+            fsync(descriptor)
+            synced.append(os.fstat(descriptor).st_ino)
+
+        class Asking(Copies):
+            def submit(self, document: dict[str, Any]) -> str:
+                [journal] = jobs.glob("*.json")
+                before.extend([synced[-2:], [journal.stat().st_ino, jobs.stat().st_ino]])
+                return super().submit(document)
+
+        before: list[list[int]] = []
+        job = plan(Jobs(jobs))
+        monkeypatch.setattr(os, "fsync", record)
+        carry(job, copying_desk(Asking(tmp_path / "a", tmp_path / "b"), jobs), Event())
+
+        [last_synced, journal_and_folder] = before
+        assert last_synced == journal_and_folder
 
     def test_what_is_posted_has_checksums_and_mails_nobody(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
@@ -100,9 +212,54 @@ class TestWaiting:
         assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
         assert "busy" in job.reason
 
+    def test_a_task_that_stands_still_is_cancelled_when_patience_ends(self, tmp_path: Path) -> None:
+        job, service = self.carried(tmp_path, *[status(bytes=7)] * 99)
+        assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
+        assert "no progress for 10 seconds" in job.reason
+
+    def test_who_stops_is_told_what_goes_on_and_how_to_end_it(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        service = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
+        stop = Event()
+        stop.set()
+
+        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path, said.append), stop)
+
+        assert (job.state, service.cancelled) == ("active", [])
+        assert "globus task cancel task-1" in said[0]
+
     def test_progress_is_waited_for_however_long(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *(status(bytes=number) for number in range(99)))
         assert (job.state, service.cancelled) == ("landed", [])
+
+    def test_bytes_that_are_sent_again_are_no_progress(self, tmp_path: Path) -> None:
+        job, service = self.carried(tmp_path, *(status(bytes=9 - number % 9) for number in range(99)))
+        assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
+
+    def test_a_task_that_nobody_knows_any_more_ends_its_job(self, tmp_path: Path) -> None:
+        class Forgetful(Copies):
+            def task(self, task: str) -> TaskStatus:
+                raise NotFound(f"there is no {task}")
+
+        service = Forgetful(tmp_path / "a", tmp_path / "b")
+        assert carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event()).state == "failed"
+
+    @pytest.mark.parametrize("error", [Rejected("no"), NotFound("no such collection")])
+    def test_what_will_never_be_accepted_is_not_posted_for_ever(self, tmp_path: Path, error: PtmError) -> None:
+        class Refusing(Copies):
+            def submit(self, document: dict[str, Any]) -> str:  # noqa: ARG002  # whatever it is
+                raise error
+
+        service = Refusing(tmp_path / "a", tmp_path / "b")
+        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event())
+        assert (job.state, job.reason) == ("failed", error.message)
+
+    def test_a_submission_whose_deadline_has_passed_is_not_posted(self, tmp_path: Path) -> None:
+        service = Copies(tmp_path / "a", tmp_path / "b")
+        desk = copying_desk(service, tmp_path)
+        moments = iter((NOW, NOW + DEADLINE + timedelta(seconds=1)))
+        job = carry(plan(Jobs(tmp_path)), msgspec.structs.replace(desk, clock=lambda: next(moments)), Event())
+        assert (job.state, service.posted) == ("failed", [])
 
     def test_a_paused_task_is_not_cancelled(self, tmp_path: Path) -> None:
         with pytest.raises(TransportError, match="administrator"):
@@ -138,6 +295,63 @@ class TestPacks:
         [outcome] = transport.deliver([whole(*pack)], tmp_path / "s", Event())
         assert isinstance(outcome, Failed)
         assert not list((tmp_path / "b").rglob("*.pack"))
+
+    def test_a_job_that_nobody_waits_for_holds_nobody_up(self, tmp_path: Path) -> None:
+        old, new = write_pack(tmp_path / "a", PIECE, 1), write_pack(tmp_path / "a", PIECE, 2)
+        busy = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
+        list(copying_transport(tmp_path / "a", tmp_path / "b", busy).deliver([whole(*old)], tmp_path / "s", stopped()))
+        [before] = Jobs(tmp_path / "b" / "jobs").all()
+        busy.answers[1:] = [status(), status("SUCCEEDED")]
+
+        [outcome] = copying_transport(tmp_path / "a", tmp_path / "b", busy).deliver(
+            [whole(*new)], tmp_path / "s", Event()
+        )
+
+        assert isinstance(outcome, Delivered)
+        assert before in Jobs(tmp_path / "b" / "jobs").all()
+
+    @pytest.mark.parametrize("linked", [".ptm-incoming", ".ptm-incoming/{job}", ".ptm-incoming/{job}/packs"])
+    def test_packs_do_not_land_where_a_link_leads(self, tmp_path: Path, linked: str) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+        (tmp_path / "elsewhere").mkdir()
+        kept = tmp_path / "elsewhere" / "kept"
+        kept.write_bytes(b"of another")
+
+        class Linking(Copies):
+            def submit(self, document: dict[str, Any]) -> str:
+                number = document["DATA"][0]["destination_path"].split("/")[2]
+                link = tmp_path / "b" / linked.format(job=number)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(tmp_path / "elsewhere")
+                return super().submit(document)
+
+        (tmp_path / "b").mkdir()
+        service = Linking(tmp_path / "a", tmp_path / "b")
+        with pytest.raises(StoreError, match="is a link"):
+            list(
+                copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
+                    [whole(*pack)], tmp_path / "s", Event()
+                )
+            )
+        assert kept.read_bytes() == b"of another"
+        assert not list((tmp_path / "s").glob("*"))
+
+    def test_a_pipe_in_the_place_of_a_pack_is_not_waited_for(self, tmp_path: Path) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+
+        class Piping(Copies):
+            def submit(self, document: dict[str, Any]) -> str:
+                landing = tmp_path / "b" / document["DATA"][0]["destination_path"].lstrip("/")
+                landing.parent.mkdir(parents=True)
+                os.mkfifo(landing)
+                self.posted.append(document)
+                return "task-1"
+
+        service = Piping(tmp_path / "a", tmp_path / "b")
+        [outcome] = copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
+            [whole(*pack)], tmp_path / "s", Event()
+        )
+        assert isinstance(outcome, Failed)
 
 
 def test_the_secret_is_in_no_repr() -> None:

@@ -45,6 +45,7 @@ def test_what_was_stored_hashes_up_to_the_upstream_commit(server: GitServer, tmp
     [result] = run(server, tmp_path, [name])
 
     assert result.status == "ok"
+    assert list((tmp_path / "work").iterdir()) == []
     with Store.open(tmp_path / "store") as store:
         [capture] = store.captures()
         manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
@@ -74,3 +75,28 @@ def test_lfs_object_that_is_gone_fails_its_package_by_name_and_no_other(server: 
     assert results["model-0"].status != "ok"
     assert "weights/model.bin" in results["model-0"].reason
     assert oid in results["model-0"].reason
+
+
+def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tmp_path: Path) -> None:
+    names = fill(server, 3)
+    events: list[Event] = []
+    with remotes(server, tmp_path / "work", [], kept_bytes=1) as hub:
+        request = CloneRequest(ids=tuple(names))
+        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
+
+    assert [event.status for event in events if isinstance(event, Result)] == ["ok"] * 3
+
+
+def test_lfs_objects_of_a_new_commit_that_are_known_are_not_asked_for_again(server: GitServer, tmp_path: Path) -> None:
+    pointer = server.keep_object(WEIGHTS)
+    server.commit("team/m", {"old.bin": pointer, "README.md": b"one"})
+    run(server, tmp_path, ["team/m"])
+    server.commit("team/m", {"new.bin": pointer, "README.md": b"two"})
+    server.asked.clear()
+    server.batches.clear()
+
+    [result] = run(server, tmp_path, ["team/m"])
+
+    assert result.status == "ok"
+    assert server.batches == []
+    assert not [asked for asked in server.asked if pointer.sha256 in asked.path]

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from ptmtorrent.errors import NotFound, PtmError
+from ptmtorrent.errors import IntegrityError, NotFound, PackMissing, PtmError, UnsupportedFormat
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Manifest, decode_manifest
@@ -33,6 +33,18 @@ def read_captured(store: Store) -> Iterator[Captured]:
             yield Captured(capture=capture, manifest=manifest)
         except PtmError as error:
             yield Captured(capture=capture, error=error)
+
+
+def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
+    """Return an object of the store, None when it is lost.
+
+    Raises:
+        StoreError: the disk failed, which says nothing about the object.
+    """
+    try:
+        return store.read(identifier)
+    except (IntegrityError, UnsupportedFormat, NotFound, PackMissing):
+        return None
 
 
 def require_store(home: Home) -> None:

@@ -14,6 +14,7 @@ import msgspec
 
 from ptmtorrent.errors import Interrupted, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
+from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
@@ -25,8 +26,9 @@ from ptmtorrent.store.outlines import check_index
 from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.captured import packages_with, read_captured, require_store
+from ptmtorrent.workflows.care.captured import packages_with, read_captured, read_or_none, require_store
 from ptmtorrent.workflows.care.looking import MISSING, Glass, Level, Looked, describe, look_at_packs, look_at_part
+from ptmtorrent.workflows.care.proving import is_provable, prove
 from ptmtorrent.workflows.care.released import read_released
 from ptmtorrent.workflows.metering import new_meter
 
@@ -83,7 +85,7 @@ class _Run:
         self._findings: list[Finding] = []
         self._damaged: list[Looked] = []
         self._names: set[str] = set()
-        self._packs = self._files = self._bytes = self._unread = self._failed = 0
+        self._packs = self._files = self._bytes = self._unread = self._failed = self._proven = 0
 
     def without_index(self, problems: Sequence[str]) -> Checked:
         """Say what is wrong with the index; without it nothing else can be told."""
@@ -187,6 +189,22 @@ class _Run:
             if missing:
                 named = ", ".join(f"`{identifier}`" for identifier in missing[:8])
                 self._fail(package, "package", f"the store lacks {len(missing)} of its objects: {named}", missing[0])
+            elif is_provable(manifest):
+                self._prove(store, manifest)
+        if self._proven:
+            from_bytes = ", hashed again from the stored bytes" if self._level == "data" else ""
+            self._emit(Note(message=f"{self._proven} packages belong to their upstream git commits{from_bytes}"))
+
+    def _prove(self, store: Store, manifest: Manifest) -> None:
+        package = manifest.package.package
+        try:
+            prove(store, manifest, thorough=self._level == "data", check_stop=lambda: check_stop(self._stop))
+        except Interrupted:
+            raise
+        except PtmError as error:
+            self._fail(package, "package", f"it is not what its upstream commit names: {error.message}")
+        else:
+            self._proven += 1
 
     def _fail(self, name: str, what: str, reason: str, identifier: ObjectId | None = None) -> None:
         self._failed += 1
@@ -260,14 +278,6 @@ def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:
         # Sealed, and a new part begun under the name, while it was read: the index has other rows by now.
         if not (looked.lost or looked.problems) or index.entries(path.name) == known:
             return looked
-
-
-def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
-    """Return an object of the store, None when it cannot be read."""
-    try:
-        return store.read(identifier)
-    except PtmError:
-        return None
 
 
 def _is_located(index: Index, identifier: ObjectId) -> bool:

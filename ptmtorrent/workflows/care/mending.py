@@ -5,15 +5,17 @@ that differ; the whole pack where nobody knows its pieces. It counts as mended w
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.errors import NoSpace, PtmError
+from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
 from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.store.checking import CheckedPack, Expectation, differing_pieces
+from ptmtorrent.store.healing import packs_on_disk
 from ptmtorrent.store.mending import Draft, free_patches, info_of, missing_extents, new_draft, possible_patches
 from ptmtorrent.store.packs import hash_pack, pack_in
 from ptmtorrent.store.records import PackInfo
@@ -93,9 +95,9 @@ def _mend_draft(
         before = source.moved
         try:
             _ask(source, patient, draft)
-        except NoSpace:
-            raise
         except PtmError as error:
+            if draft.is_broken:
+                raise
             reasons.append(error.message)
             continue
         if draft.name() == pack:
@@ -121,8 +123,8 @@ def _guess(root: Path, patient: Patient, draft: Draft) -> bool:
 
 def _infos(root: Path, pack: PackId) -> Iterator[PackInfo]:
     """Yield what other packs were written with: probably the same libraries."""
-    for path in sorted(root.glob("packs/??/*.pack"))[:MOST_INFOS]:
-        if path.stem != pack and (info := info_of(path)) is not None:
+    for other in islice(packs_on_disk(root), MOST_INFOS):
+        if other != pack and (info := info_of(pack_in(root, other))) is not None:
             yield info
 
 

@@ -26,9 +26,9 @@ from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
 from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.captured import require_store
+from ptmtorrent.workflows.care.captured import read_or_none, require_store
 from ptmtorrent.workflows.care.channel_links import mend_links, other_links
-from ptmtorrent.workflows.care.checking import INDEX, check_stop, read_or_none
+from ptmtorrent.workflows.care.checking import INDEX, check_stop
 from ptmtorrent.workflows.care.looking import Glass, Level, Looked
 from ptmtorrent.workflows.care.mending import Patient, mend
 from ptmtorrent.workflows.care.patients import NOTHING, Before, find_patients, look_before, released_or_nothing

@@ -12,7 +12,7 @@ from pathlib import Path
 from ptmtorrent.errors import (
     IntegrityError,
     NotFound,
-    PtmError,
+    PackMissing,
     StoreError,
     TransportError,
     TrustError,
@@ -30,10 +30,10 @@ from ptmtorrent.store.records import Entry
 from ptmtorrent.store.rescuing import DAMAGED
 from ptmtorrent.store.sidecars import read_sidecar, sidecar_in
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.captured import read_captured
+from ptmtorrent.workflows.care.captured import read_captured, read_or_none
 from ptmtorrent.workflows.care.sources import Source
 
-_BAD = (IntegrityError, UnsupportedFormat, StoreError)
+_BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 
 
 def salvage(store: Store, pack: PackId, checked: CheckedPack) -> set[ObjectId]:
@@ -48,7 +48,7 @@ def salvage(store: Store, pack: PackId, checked: CheckedPack) -> set[ObjectId]:
         pack_class = _class_of(store, pack, reader, checked.entries)
         with store.index.transaction():
             store.index.drop(pack)
-        bases = local_bases(reader, checked.entries, lambda identifier: _read(store, identifier))
+        bases = local_bases(reader, checked.entries, lambda identifier: read_or_none(store, identifier))
         # Plain objects first: a delta is put only where its base is.
         for entry in sorted(checked.entries, key=lambda entry: (entry.base is not None, entry.offset)):
             if entry.id not in checked.lost and not store.has(entry.id):
@@ -98,6 +98,8 @@ def forget_incomplete(store: Store) -> list[PackageName]:
         incomplete: list[PackageName] = []
         for captured in read_captured(store):
             capture, manifest = captured.capture, captured.manifest
+            if isinstance(captured.error, StoreError) and not isinstance(captured.error, PackMissing):
+                raise captured.error
             missing = set() if manifest is None else {item for item, _ in manifest.objects if not store.has(item)}
             if manifest is None or missing:
                 incomplete.append(capture.package)
@@ -158,9 +160,3 @@ def _class_of(store: Store, pack: PackId, reader: PackReader, entries: Sequence[
     found = None if known is not None or not entries else store.index.find(entries[0].id)
     rights = known[0].rights if known is not None else found.rights if found is not None else None
     return None if rights is None or not entries else class_by_kind(entries[0], rights)
-
-
-def _read(store: Store, identifier: ObjectId) -> bytes | None:
-    with suppress(PtmError):
-        return store.read(identifier)
-    return None

@@ -43,10 +43,12 @@ class Captured:
         """Say that `package` was captured."""
         self._newest[package] = snapshot
 
-    def holds(self, package: PackageName, commit: str) -> bool:
-        """Tell whether the newest capture of `package` is of this commit."""
+    def holds(self, package: PackageName, commit: str, answers: frozenset[str] = frozenset()) -> bool:
+        """Tell whether the newest capture of `package` is of this commit, and has these answers of the hub."""
         manifest = self._manifest(package)
-        return manifest is not None and manifest.package.commit == commit
+        if manifest is None or manifest.package.commit != commit:
+            return False
+        return answers <= {answer.name for answer in manifest.raw}
 
     def identity(self, package: PackageName) -> Identity | None:
         """Return who the package was when it was captured last."""

@@ -1,5 +1,6 @@
 """From stored files to a manifest: one object table, every object once, recipes as runs of its rows."""
 
+import base64
 from collections.abc import Iterable, Mapping
 
 from ptmtorrent.hubs.port import Described, HubFile, Listed
@@ -7,6 +8,7 @@ from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, FileEntry, Manifest, RawAnswer, Run, new_manifest
+from ptmtorrent.model.names import path_bytes
 from ptmtorrent.store.classes import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 
@@ -46,7 +48,7 @@ class ObjectTable:
 def assemble(
     described: Described,
     files: Mapping[str, tuple[HubFile, StoredFile]],
-    answers: Mapping[str, tuple[tuple[ObjectId, int], ...]],
+    answers: dict[str, tuple[tuple[ObjectId, int], ...]],
 ) -> Manifest:
     """Build the manifest of a package from its stored files, by path, and the objects of the hub's answers, by name.
 
@@ -56,7 +58,8 @@ def assemble(
     table = ObjectTable()
     entries = tuple(
         FileEntry(
-            path=path,
+            path=None if (odd := _is_odd(path)) else path,
+            path_b64=base64.b64encode(path_bytes(path)).decode() if odd else None,
             mode=file.mode,
             link=file.link,
             size=stored.size,
@@ -67,10 +70,17 @@ def assemble(
             cutter=stored.cutter,
             recipe=table.recipe(stored.objects),
         )
-        for path, (file, stored) in sorted(files.items(), key=lambda item: item[0].encode())
+        for path, (file, stored) in sorted(files.items(), key=lambda item: path_bytes(item[0]))
+        if file.answer is None
     )
-    raw = tuple(RawAnswer(name=name, recipe=table.recipe(objects)) for name, objects in answers.items())
+    also = {file.answer: stored.objects for file, stored in files.values() if file.answer is not None}
+    raw = tuple(RawAnswer(name=name, recipe=table.recipe(objects)) for name, objects in (answers | also).items())
     return new_manifest(described.identity, entries, table.objects, raw)
+
+
+def _is_odd(path: str) -> bool:
+    """Tell whether a path holds bytes that are not UTF-8, as surrogate escapes."""
+    return any("\udc80" <= character <= "\udcff" for character in path)
 
 
 def put_answers(
@@ -116,7 +126,7 @@ def is_weights(path: str, size: int) -> bool:
 
 def class_of(file: HubFile, listed: Listed, rights: Rights) -> PackClass:
     """Return the class of the pack that a file goes to."""
-    if not is_weights(file.path, file.size or 0):
+    if file.answer is not None or not is_weights(file.path, file.size or 0):
         return PackClass("meta", rights)
     hot = (listed.downloads or 0) > POPULAR_DOWNLOADS
     return PackClass("weights-hot" if hot else "weights-cold", rights)

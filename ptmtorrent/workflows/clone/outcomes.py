@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.model.names import show_path
 from ptmtorrent.model.records import Emit, Result, Status
 from ptmtorrent.store.journal import Journal, Work, WorkState
 from ptmtorrent.workflows.clone.claims import BATCH
@@ -101,4 +102,4 @@ def _status(error: PtmError) -> Status:
 
 
 def _reason(error: PtmError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
+    return show_path(f"{error.message}; {error.hint}" if error.hint else error.message)

@@ -33,7 +33,11 @@ class Open:
     @property
     def weights(self) -> Weights:
         """The weights files stored so far."""
-        return tuple((path, file) for path, (_, file) in self.stored.items() if is_weights(path, file.size))
+        return tuple(
+            (path, file)
+            for path, (listed, file) in self.stored.items()
+            if listed.answer is None and is_weights(path, file.size)
+        )
 
     @property
     def is_complete(self) -> bool:

@@ -16,6 +16,7 @@ from ptmtorrent.hubs.limits import file_limit
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
@@ -44,14 +45,39 @@ class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.size or 0 for file in self.files)
 
 
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan as the journal keeps it. `odd` are paths that no text holds, not being UTF-8, by number of file."""
+
+    plan: PackagePlan
+    odd: dict[int, bytes]
+
+
 def encode_plan(plan: PackagePlan) -> bytes:
     """Return `plan` as the journal keeps it."""
-    return zlib.compress(msgspec.msgpack.encode(plan), 1)
+    shown = [show_path(file.path) for file in plan.files]
+    odd = {
+        number: path_bytes(file.path)
+        for number, (file, text) in enumerate(zip(plan.files, shown, strict=True))
+        if text != file.path
+    }
+    files = [
+        msgspec.structs.replace(file, path=shown[number]) if number in odd else file
+        for number, file in enumerate(plan.files)
+    ]
+    kept = _Kept(plan=msgspec.structs.replace(plan, files=tuple(files)) if odd else plan, odd=odd)
+    return zlib.compress(msgspec.msgpack.encode(kept), 1)
 
 
 def decode_plan(work: Work) -> PackagePlan:
     """Return the plan kept with `work`."""
-    return msgspec.msgpack.decode(zlib.decompress(work.plan or b""), type=PackagePlan)
+    kept = msgspec.msgpack.decode(zlib.decompress(work.plan or b""), type=_Kept)
+    if not kept.odd:
+        return kept.plan
+    files = [
+        msgspec.structs.replace(file, path=path_of(kept.odd[number])) if number in kept.odd else file
+        for number, file in enumerate(kept.plan.files)
+    ]
+    return msgspec.structs.replace(kept.plan, files=tuple(files))
 
 
 @contextmanager

@@ -40,7 +40,8 @@ SAY_WAIT_SECONDS = 5.0
 class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to clone. Without any choice: every package of the hub. `jobs` downloads run at a time.
 
-    The process stays below `max_memory` bytes.
+    The process stays below `max_memory` bytes. `also` are answers to keep besides the usual ones,
+    such as `history`.
     """
 
     ids: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int = 4
     max_memory: int = MEMORY_BYTES
     dry_run: bool = False
+    also: frozenset[str] = frozenset()
 
     @property
     def least_downloads(self) -> int | None:
@@ -61,7 +63,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """What makes two requests the same: the choice of packages."""
         choice = (sorted(self.ids), self.least_downloads, self.limit, self.max_bytes)
-        return msgspec.json.encode(choice).decode()
+        return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
@@ -183,7 +185,7 @@ class _Clone:
         self.journal.set_state(run.id, "working")
 
     def _is_captured(self, name: str, commit: str) -> bool:
-        return self.captured.holds(PackageName(f"{self.hub.prefix}:{name}"), commit)
+        return self.captured.holds(PackageName(f"{self.hub.prefix}:{name}"), commit, self.request.also)
 
     def _check_owner(self, now: Identity) -> None:
         """Say it when a name stands for another package than the one captured; both stay apart by their ids."""

@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
+from ptmtorrent.model.names import show_path
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.workflows.clone.bases import declared_bases
 from ptmtorrent.workflows.clone.plan import PackagePlan
@@ -73,13 +74,14 @@ class Spool:
             return self.folder / f"{file.name_of_bytes.partition(':')[2]}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
-        return self.folder / f"url-{blake3(place.encode()).hexdigest()}.part"
+        return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is under way already for somebody who gave up."""
         if any(transfer.key == key for transfer in self._here()):
             return
-        what = f"`{plan.described.identity.package}` file `{file.path}`"
+        what = f"`{plan.described.identity.package}` file `{show_path(file.path)}`"
+        what += f" (`{file.oid}`)" if file.source in {"lfs", "xet"} else ""
         transfer = Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what)
         self._waiting.setdefault(transfer.package, deque()).append(transfer)
 
@@ -152,6 +154,7 @@ class Spool:
             part=transfer.part,
             count=count,
             stop=self.halt,
+            first=transfer.tries,
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)

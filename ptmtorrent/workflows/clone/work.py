@@ -237,6 +237,7 @@ class Worker:
             if not self._wanting[key]:
                 del self._wanting[key]
         self.spool.forget(lambda key: key in self._wanting)
+        self.spool.hub.let_go(package.plan.described)
         self.meter.add(packages=1)
 
     def _finish_if_complete(self, package: Open) -> None:

@@ -14,7 +14,7 @@ from threading import Lock
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, PtmError
-from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, refuse_strange
+from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.store.durable import (
@@ -73,7 +73,8 @@ class Assembly:
         """
         if is_ours_alone(self.incoming):
             self.missing -= self._right_parts(self.incoming)
-        self.in_target = frozenset(self._right_parts(self.target))
+        if self.spot.points is None:
+            self.in_target = frozenset(self._right_parts(self.target))
 
     def _right_parts(self, path: Path) -> set[int]:
         """Return the missing parts that `path` has where they belong."""
@@ -143,11 +144,15 @@ class Assembler:
         if not assembly.size:
             self._write(assembly, 0, b"")
         ensure_real_dir(self._layout.root, assembly.target.parent)
-        refuse_strange(assembly.target)
+        if assembly.spot.points is None:
+            refuse_strange(assembly.target)
         if (fault := _fault(assembly)) is not None:
             with disk_errors(assembly.incoming):
                 assembly.incoming.unlink()
             raise IntegrityError(fault)
+        if assembly.spot.points is not None:
+            _make_link(assembly.target, assembly.spot.points, assembly.incoming)
+            return
         with disk_errors(assembly.incoming):
             assembly.incoming.chmod(assembly.spot.mode)
         publish_file(assembly.incoming, assembly.target)
@@ -161,13 +166,8 @@ class Assembler:
         for link in assembly.links:
             ensure_real_dir(self._layout.root, link.parent)
             to = os.path.relpath(assembly.target, link.parent)
-            with disk_errors(link):
-                if link.is_symlink() and os.readlink(link) == to:  # noqa: PTH115  # the text, not a path
-                    continue
-                temporary = new_temporary(link)
-                temporary.symlink_to(to)
-                temporary.replace(link)
-            sync_dir(link.parent)
+            if read_link(link) != to:
+                _put_link(link, to)
 
     def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
         with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
@@ -216,6 +216,31 @@ def _fault(assembly: Assembly) -> str | None:
     if proves and other.hexdigest() != claimed:
         return f"`{assembly.target}` would be named by a hash that its bytes do not have"
     return None
+
+
+def _make_link(target: Path, points: str, incoming: Path) -> None:
+    """Put a link in place of the verified file `incoming`, whose bytes must be its text.
+
+    Raises:
+        IntegrityError: they are not; StoreError: a folder, or what nobody may replace, is in the way.
+    """
+    with disk_errors(incoming):
+        text = incoming.read_bytes()
+    if text != points.encode():
+        raise IntegrityError(f"`{target}` is a link to {points!r} by its manifest, and its bytes say otherwise")
+    if read_link(target) is None:
+        refuse_strange(target)
+    _put_link(target, points)
+    with disk_errors(incoming):
+        incoming.unlink()
+
+
+def _put_link(place: Path, to: str) -> None:
+    with disk_errors(place):
+        temporary = new_temporary(place)
+        temporary.symlink_to(to)
+        temporary.replace(place)
+    sync_dir(place.parent)
 
 
 def _holds(descriptor: int, part: Part) -> bool:

@@ -11,10 +11,10 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import refuse_strange
+from ptmtorrent.layouts.folders import read_link, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
-from ptmtorrent.model.manifest import LINK_MODE, FileEntry, Manifest
+from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.placement import NO_BASE, Placement
 from ptmtorrent.model.placement import Spot as PlacementSpot
 from ptmtorrent.model.plan import WantedObject
@@ -95,8 +95,6 @@ class Wanted:
         self.orders.append(order)
 
     def _spot(self, order: Order, file: FileEntry) -> Spot:
-        if file.mode == LINK_MODE:
-            raise UnsupportedFormat(f"the file {file.name!r} is a symbolic link, which this version does not lay out")
         spot = self._layout.place(order.manifest, file)
         there = self.assemblies.get(spot.target)
         if there is not None and there.blake3 != file.blake3:
@@ -192,6 +190,9 @@ def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, Placeme
 
 
 def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
+    if assembly.spot.points is not None:
+        _look_at_link(assembly, file, order, ledger)
+        return
     refuse_strange(assembly.target)
     if ledger.holds(assembly.target, file.size, file.blake3):
         assembly.here = True
@@ -201,6 +202,18 @@ def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) 
     else:
         assembly.recheck()
         assembly.replaces = assembly.target.exists() and not ledger.knows(assembly.target)
+
+
+def _look_at_link(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
+    """A link that a fetch made may be made anew; one that somebody else made is left alone."""
+    found = read_link(assembly.target)
+    if found is not None and found == assembly.spot.points:
+        ledger.record(assembly.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot)
+        assembly.here = True
+        return
+    if found is None or not ledger.knows(assembly.target):
+        refuse_strange(assembly.target)
+    assembly.recheck()
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:

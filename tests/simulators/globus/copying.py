@@ -1,6 +1,7 @@
 """Runs tasks: third-party copies between two GridFTP servers, by globus-url-copy, as the service drives its own."""
 
 import hashlib
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -106,8 +107,13 @@ def _copy(
             listing.write(f'"{source.gridftp()}{quote(str(left))}" "{target.gridftp()}{quote(str(right))}"\n')
         listing.flush()
         verify = ("-verify-checksum", "-checksum-alg", "SHA256") if task.body.get("verify_checksum") else ("-p", "4")
+        private = ("-dcpriv",) if state.copying_as else ()
         process = subprocess.Popen(
-            [*COMMAND, *verify, "-f", listing.name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [*COMMAND, *verify, *private, "-f", listing.name],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **state.copying_as},
         )
         targets = [right for _, right in todo]
         while process.poll() is None:

@@ -24,24 +24,29 @@ def program(name: str) -> str | None:
 
 
 class GridFtp:
-    """One server that may read and write below `folders`; it can be killed and started again on its port."""
+    """One server that may read and write below `folders`; it can be killed and started again on its port.
 
-    def __init__(self, name: str, folders: Sequence[Path], logs: Path) -> None:
+    With `gsi`, the environment of a server, it lets in whom that knows, and nobody else; without, anybody.
+    """
+
+    def __init__(self, name: str, folders: Sequence[Path], logs: Path, gsi: dict[str, str] | None = None) -> None:
         self._name = name
         self._folders = folders
         self._logs = logs
         self._port = free_port()
+        self._gsi = gsi
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"ftp://127.0.0.1:{self._port}"
+        return f"gsiftp://localhost:{self._port}" if self._gsi else f"ftp://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         as_nobody = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if os.geteuid() == 0 else ()
         server = program("globus-gridftp-server")
         assert server is not None
-        options = ["-c", "/dev/null", "-aa", "-p", str(self._port), "-disable-usage-stats", "-home-dir", "/"]
+        options = ["-c", "/dev/null", "-p", str(self._port), "-disable-usage-stats", "-home-dir", "/"]
+        options += [] if self._gsi else ["-aa"]
         for interface in ("-control-interface", "-data-interface", "-ipc-interface"):
             options += [interface, "127.0.0.1"]
         options += ["-allow-from", "127.0.0.1", "-port-range", "20000,60000"]
@@ -49,7 +54,12 @@ class GridFtp:
         log = self._logs / f"{self._name}.log"
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [*as_nobody, server, *options], stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True
+                [*as_nobody, server, *options],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, **(self._gsi or {})},
             )
         wait_for_port(self._port, self._process)
 

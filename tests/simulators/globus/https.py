@@ -27,9 +27,14 @@ http {{
   client_body_temp_path {work}/body; proxy_temp_path {work}/proxy; fastcgi_temp_path {work}/fastcgi;
   uwsgi_temp_path {work}/uwsgi; scgi_temp_path {work}/scgi;
   server {{
-    listen 127.0.0.1:{port} ssl;
+    listen 127.0.0.1:{port} ssl; listen 127.0.0.1:{browsers} ssl;
     ssl_certificate {work}/server.pem; ssl_certificate_key {work}/server.key;
-    location / {{ auth_request /_auth; root {folder}; }}
+    location / {{ auth_request /_auth; error_page 401 = @refused; root {folder}; }}
+    location @refused {{
+      set $page https://localhost:{port}/v2/oauth2/authorize;
+      if ($server_port = {browsers}) {{ return 302 $page?client_id={collection}; }}
+      return 401;
+    }}
     location = /_auth {{
       internal; proxy_pass {service}/_https/{collection};
       proxy_pass_request_body off; proxy_set_header Content-Length ""; proxy_set_header X-Original-URI $request_uri;
@@ -40,22 +45,33 @@ http {{
 
 
 @contextmanager
-def https_server(work: Path, folder: Path, service: str, collection: str) -> Iterator[str]:
-    """Serve `folder` as `collection`; yields `HOST:PORT`. The authority's certificate is `ca.pem` in `work`."""
+def https_server(work: Path, folder: Path, service: str, collection: str) -> Iterator[tuple[str, str]]:
+    """Serve `folder` as `collection`; yields two `HOST:PORT`, the second sends who is unknown to a login page.
+
+    The authority's certificate is `ca.pem` in `work`.
+    """
     work.mkdir()
     write_certificates(work)
-    port = free_port()
+    port, browsers = free_port(), free_port()
     config = work / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(
-        CONFIG.format(user=user, work=work, port=port, folder=folder, service=service, collection=collection)
+        CONFIG.format(
+            user=user,
+            work=work,
+            port=port,
+            browsers=browsers,
+            folder=folder,
+            service=service,
+            collection=collection,
+        )
     )
     nginx = program("nginx")
     assert nginx is not None
     process = subprocess.Popen([nginx, "-p", str(work), "-c", str(config)], stderr=subprocess.DEVNULL)
     try:
         wait_for_port(port, process)
-        yield f"localhost:{port}"
+        yield f"localhost:{port}", f"localhost:{browsers}"
     finally:
         process.terminate()
         process.wait(timeout=10)

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -182,6 +183,7 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.headers.get("X-Original-URI", "/")).path)
         header = self.headers.get("Authorization")
         token = state.holder(header)
+        state.tokens_seen |= {header} if header else set()
         if header and (token is None or collection not in token.scopes):
             return 401
         if state.collections[collection].allows(token.who if token else None, path):
@@ -262,6 +264,34 @@ def _submit(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
         "message": message,
         "resource": "/v0.10/transfer",
         "submission_id": body["submission_id"],
+        "task_id": number,
+        "task_link": link,
+    }
+
+
+def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Done at once, and no task to look at."""
+    if not body.get("DATA"):
+        raise Refused(400, "ClientError.BadRequest.NoTransferItems", "A delete requires at least one item")
+    for item in body["DATA"]:
+        place = _place(state, token, body["endpoint"], item["path"], write=True)
+        if not body.get("recursive"):
+            raise Refused(400, "ClientError.BadRequest", "a folder is deleted with all of it")
+        shutil.rmtree(place, ignore_errors=bool(body.get("ignore_missing")))
+    number = str(uuid.uuid4())
+    link = {
+        "DATA_TYPE": "link",
+        "href": f"/v0.10/task/{number}?format=json",
+        "rel": "related",
+        "resource": "task",
+        "title": "related task",
+    }
+    return 202, {
+        "DATA_TYPE": "delete_result",
+        "code": "Accepted",
+        "message": "The delete has been accepted and a task has been created and queued for execution",
+        "resource": "/v0.10/delete",
+        "submission_id": body.get("submission_id") or str(uuid.uuid4()),
         "task_id": number,
         "task_link": link,
     }
@@ -405,6 +435,7 @@ ID = "([^/]+)"
 ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/submission_id", lambda *_: {"DATA_TYPE": "submission_id", "value": str(uuid.uuid1())}),
     ("POST", "/transfer", _submit),
+    ("POST", "/delete", _delete),
     ("GET", f"/task/{ID}", _get_task),
     ("POST", f"/task/{ID}/cancel", _cancel),
     ("GET", f"/task/{ID}/event_list", _events),

@@ -118,7 +118,11 @@ class Task:
 
 
 class State:
-    """Everything, under one lock. `asked` are the requests that came, `METHOD /path` and status."""
+    """Everything, under one lock.
+
+    `asked` are the requests that came, `METHOD /path` and status; `tokens_seen` what HTTPS servers
+    were given; `copying_as` is the credential that GridFTP servers are shown, as an environment.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -133,6 +137,8 @@ class State:
         self.after_copy: list[Callable[[list[Path]], None]] = []
         self.during_copy: Callable[[list[Path]], None] = lambda _: None
         self.asked: list[tuple[str, int]] = []
+        self.tokens_seen: set[str] = set()
+        self.copying_as: dict[str, str] = {}
         self.closing = threading.Event()
 
     def new_token(self, who: str, scopes: str) -> str:

@@ -19,6 +19,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.transports.globus_places import GlobusAccess, GlobusHere
 from tests.program import environment
 from tests.simulators.globus.gridftp import GridFtp, missing_programs, program
+from tests.simulators.globus.gsi import Gsi, make_gsi
 from tests.simulators.globus.https import https_server
 from tests.simulators.globus.service import Service, serve
 from tests.simulators.globus.state import TRANSFER_SCOPE, Collection, State, Token
@@ -43,6 +44,8 @@ class World:
     site: GridFtp
     homes: GridFtp
     host: str
+    host_with_login_page: str
+    gsi: Gsi | None = None
 
     @property
     def maintainer(self) -> Path:
@@ -143,8 +146,11 @@ def require_programs() -> None:
 
 
 @contextmanager
-def globus_world() -> Iterator[World]:
-    """Start everything; nothing listens off loopback, and nothing is left."""
+def globus_world(*, secure: bool = False) -> Iterator[World]:
+    """Start everything; nothing listens off loopback, and nothing is left.
+
+    Where it is `secure`, the GridFTP servers let in whom an authority vouches for, and data travels encrypted.
+    """
     root = Path(tempfile.mkdtemp(prefix="ptm-globus-"))
     state = State()
     try:
@@ -152,10 +158,12 @@ def globus_world() -> Iterator[World]:
         for name in ("maintainer", "public", "user"):
             (root / name).mkdir()
             (root / name).chmod(0o777)
+        gsi = make_gsi(root / "gsi") if secure else None
         site, homes = (
-            GridFtp("site", [root / "public"], root),
-            GridFtp("homes", [root / "maintainer", root / "user"], root),
+            GridFtp("site", [root / "public"], root, gsi.servers if gsi else None),
+            GridFtp("homes", [root / "maintainer", root / "user"], root, gsi.servers if gsi else None),
         )
+        state.copying_as = gsi.client if gsi else {}
         state.clients |= {MAINTAINER: SECRET, USER: SECRET}
         for number, name, owner, server in (
             (MAINTAINERS, "maintainer", MAINTAINER, homes),
@@ -170,9 +178,18 @@ def globus_world() -> Iterator[World]:
             for one in (site, homes):
                 stack.callback(one.stop)
                 one.start()
-            host = stack.enter_context(https_server(root / "nginx", root / "public", service.url, PUBLIC))
+            host, page = stack.enter_context(https_server(root / "nginx", root / "public", service.url, PUBLIC))
             state.collections[PUBLIC].https = f"https://{host}"
-            yield World(root=root, state=state, service=service, site=site, homes=homes, host=host)
+            yield World(
+                root=root,
+                state=state,
+                service=service,
+                site=site,
+                homes=homes,
+                host=host,
+                host_with_login_page=page,
+                gsi=gsi,
+            )
     finally:
         state.closing.set()
         shutil.rmtree(root, ignore_errors=True)
