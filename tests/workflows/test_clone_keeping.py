@@ -107,7 +107,7 @@ def test_external_data_whose_model_cannot_be_had_waits_for_nothing(run: Run) -> 
 def test_file_is_stored_again_when_somebody_comes_who_needs_it_in_freer_packs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    came = threading.Event()
+    began, came = threading.Event(), threading.Event()
     known_file = Store.known_file
 
     def spy(self: Store, oid: str, rights: Rights | None = None) -> StoredFile | None:
@@ -117,13 +117,17 @@ def test_file_is_stored_again_when_somebody_comes_who_needs_it_in_freer_packs(
 
     def wait(_path: Path, name: str, _named: dict[str, Any]) -> None:
         if name == "shared.bin":
+            began.set()
             assert came.wait(DEADLINE_SECONDS)
+        if name == "between.txt":
+            assert began.wait(DEADLINE_SECONDS)
 
     monkeypatch.setattr(Store, "known_file", spy)
     stored = before_each(monkeypatch, wait)
     shared = data_file("shared.bin", WEIGHTS)
-    first = package("a/first", shared, data_file("small.bin", b"small"), downloads=999, licence="openrail")
-    with SampleHub([first, package("a/second", shared, licence="mit")]) as hub:
+    first = package("a/first", shared, downloads=999, licence="openrail")
+    between = package("a/between", data_file("between.txt", b"between"), downloads=500)
+    with SampleHub([first, between, package("a/second", shared, licence="mit")]) as hub:
         assert run(hub, CloneRequest(jobs=2)).failed == 0
 
     assert stored.count("shared.bin") == 2

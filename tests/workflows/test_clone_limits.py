@@ -19,7 +19,11 @@ def refused(hub: SampleHub) -> int:
     return sum(each.status == 429 for each in hub.log.exchanges())
 
 
-def test_clone_that_is_begun_again_in_the_same_window_sends_nothing_above_its_quota(run: Run) -> None:
+def test_clone_that_is_begun_again_in_the_same_window_sends_nothing_above_its_quota(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptmtorrent.workflows.clone.work.BATCH", 1)
+
     def stop(event: Event) -> None:
         if isinstance(event, Result):
             run.stop.set()
