@@ -58,8 +58,11 @@ class SampleHub:
         self._busy = threading.Semaphore(self._faults.unavailable)
         self._stack = ExitStack()
         drop = self._faults.drop_after
-        self._lfs = Origin("lfs", self._answer_lfs, self.log, (host, 0), drop)
+        self._lfs = self._open_lfs((host, 0), drop)
         self._hub = Origin("hub", self._answer, self.log, (host, port), drop)
+
+    def _open_lfs(self, address: tuple[str, int], drop: int | None) -> Origin:
+        return Origin("lfs", self._answer_lfs, self.log, address, drop)
 
     @property
     def endpoint(self) -> str:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptmtorrent.demo.bulk import bulk_packages
+from ptmtorrent.demo.hub.faults import Quota
 from ptmtorrent.demo.hub.log import Exchange
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.store.store import Store
 from tests.program import environment, ptmtorrent
+from tests.simulators.stormy_hub import StormyHub
 
 DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.002
@@ -39,26 +41,41 @@ class Kill:
 
 @dataclass
 class Sweep:
-    """A clone of `packages` generated packages of `file_bytes` each, killed `kills` times on the way."""
+    """A clone of `packages` generated packages of `file_bytes` each, killed `kills` times on the way.
+
+    With a `quota` the hub is a stormy one: it refuses, stays silent and cuts bodies as well. `wanted` bytes of LFS
+    files are to be had, `sent` were handed to a connection until the killed clone was done.
+    """
 
     folder: Path
     packages: int
     file_bytes: int
     kills: int
     seed: int
+    quota: Quota | None = None
     done: list[Kill] = field(default_factory=list)
+    sent: int = 0
+    wanted: int = 0
 
     def run(self) -> None:
         """Clone with kills, then to the end; then clone the same into another home without any."""
         draw = random.Random(self.seed)
-        with SampleHub(bulk_packages(self.packages, self.file_bytes)) as self.hub:
+        with self._made_hub() as self.hub:
             for _ in range(self.kills):
                 if not self._kill_once(draw):
                     break
             self._seen = len(self.hub.log.exchanges())
             self._finish(self.home)
             self._measure(len(self.done) - 1)
+            self.sent = sum(each.sent for each in self.hub.log.exchanges("lfs"))
             self._finish(self.reference)
+
+    def _made_hub(self) -> SampleHub:
+        packages = bulk_packages(self.packages, self.file_bytes)
+        self.wanted = sum(file.content.size for each in packages for file in each.files if file.is_lfs)
+        if self.quota is None:
+            return SampleHub(packages)
+        return StormyHub(packages, self.quota, seed=self.seed, monotonic=time.monotonic)
 
     @property
     def home(self) -> Path:
@@ -75,7 +92,7 @@ class Sweep:
 
     def _kill_once(self, draw: random.Random) -> bool:
         """Start the clone, kill it at a random moment; False when it was done before."""
-        enough = int(draw.random() * 2 * self.packages * self.file_bytes / self.kills)
+        enough = int(draw.random() * 1.5 * self.packages * self.file_bytes / self.kills)
         requests = draw.randint(1, 6) if draw.random() < 0.2 else None
         command = [sys.executable, "-m", "ptmtorrent", "--home", str(self.home), "--format", "json"]
         command += ["clone", "huggingface", "--endpoint", self.hub.endpoint, "--limit", "1000"]

@@ -12,8 +12,7 @@ from email.utils import format_datetime
 
 from ptmtorrent.demo.hub.exchange import Answer, Question, refusal
 from ptmtorrent.demo.hub.faults import Meter, Quota
-from ptmtorrent.demo.hub.log import OriginName, RequestLog
-from ptmtorrent.demo.hub.origin import Origin, Route
+from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
 
@@ -35,14 +34,13 @@ class StormyHub(SampleHub):
         silence: int = 40,
         cuts: int = 4,
     ) -> None:
+        self._seed, self._cuts = seed, cuts
         super().__init__(packages, quota=quota, monotonic=monotonic)
         self._counting = _CountingMeter(quota, monotonic)
         self._meter = self._counting
         self._draw = random.Random(seed)
         self._draw_lock = threading.Lock()
         self._storm, self._silence = storm, silence
-        self._cutting = _CuttingOrigin("lfs", self._answer_lfs, self.log, seed, cuts)
-        self._lfs = self._cutting
         self.refused = 0
 
     @property
@@ -59,6 +57,11 @@ class StormyHub(SampleHub):
     def cut(self) -> int:
         """How many bodies were cut off."""
         return self._cutting.done
+
+    def _open_lfs(self, address: tuple[str, int], drop: int | None) -> Origin:
+        self._cutting = _CuttingOrigin("lfs", self._answer_lfs, self.log, address, drop)
+        self._cutting.draw_from(self._seed, self._cuts)
+        return self._cutting
 
     def _answer(self, question: Question) -> Answer:
         answer = super()._answer(question)
@@ -95,11 +98,11 @@ class _CountingMeter(Meter):
 
 
 class _CuttingOrigin(Origin):
-    def __init__(self, name: OriginName, route: Route, log: RequestLog, seed: int, cuts: int) -> None:
-        super().__init__(name, route, log, ("127.0.0.1", 0), None)
+    done = 0
+
+    def draw_from(self, seed: int, cuts: int) -> None:
         self._draw = random.Random(seed)
         self._cuts = cuts
-        self.done = 0
 
     def cut_at(self, etag: str, size: int) -> int | None:  # noqa: ARG002  # its own turn for every body
         """Cut one body in so many, at a random byte."""
