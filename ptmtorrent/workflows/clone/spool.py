@@ -69,6 +69,7 @@ class Spool:
         if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{file.path}`"
+        what += f" (`{file.oid}`)" if file.oid is not None else ""
         self._waiting.append(Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what))
 
     def again(self, transfer: Transfer) -> None:
