@@ -22,6 +22,7 @@ import msgspec
 from ptmtorrent.demo.contents import Content, InMemory
 from ptmtorrent.demo.hub.catalogue import Revision
 from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
+from ptmtorrent.demo.hub.listing import paged
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
 
@@ -57,6 +58,7 @@ class OddHub(SampleHub):
     """The sample hub, and what `order` does to its answers.
 
     xet: files of LFS are listed with a hash of Xet, and their redirects name it, as on the real hub.
+    records: what the listing is made of, in place of the packages: JSON of one each, the most downloaded first.
     sign: every redirect carries a signature, which opens one request; `stale` of them open none.
     """
 
@@ -64,6 +66,7 @@ class OddHub(SampleHub):
         self,
         packages: Iterable[Package],
         *,
+        records: Sequence[bytes] | None = None,
         xet: bool = False,
         sign: bool = False,
         stale: int = 0,
@@ -74,6 +77,7 @@ class OddHub(SampleHub):
         self._earlier: dict[tuple[str, str], Revision] = {}
         self._renamed: dict[str, str] = {}
         self._xet, self._sign, self._stale = xet, sign, stale
+        self._records, self._length = records, page
         self._signatures: set[str] = set()
         self._numbers = count(1)
         self._lock = Lock()
@@ -131,6 +135,12 @@ class OddHub(SampleHub):
         path = "/".join(quote(part, safe="/") for part in (*head, self._renamed[name], *rest))
         query = f"?{urlencode(question.query, doseq=True)}" if question.query else ""
         return Answer(status=307, headers={"Location": f"/{path}{query}"})
+
+    def _answer_api(self, question: Question) -> Answer:
+        if self._records is None or question.parts[1:] != ("models",):
+            return super()._answer_api(question)
+        rows, headers = paged(self._records, question, min(self._length, int(question.first("limit") or self._length)))
+        return Answer(status=200, headers=headers, content=InMemory(b"[" + b",".join(rows) + b"]"))
 
     def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
         match rest:
