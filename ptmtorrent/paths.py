@@ -12,6 +12,7 @@
       incoming/       half-downloaded packs of a fetch
       trust/          channels we trust, and the newest metadata seen of each
       journal.sqlite  what a clone has done and has yet to do
+      flags.sqlite    what became of captured packages on their hubs
       ledger.sqlite   what a fetch laid out where
       globus/         tokens (0600) and jobs of Globus transfers
       hf-cache/       packages laid out as a Hugging Face cache
@@ -71,6 +72,11 @@ class Home:
     def journal(self) -> Path:
         """The clone journal."""
         return self.root / "journal.sqlite"
+
+    @property
+    def flags(self) -> Path:
+        """What became of captured packages on their hubs."""
+        return self.root / "flags.sqlite"
 
     @property
     def ledger(self) -> Path:

@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import msgspec
 from ptmtorrent import __version__
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.store.codecs import kernel_in_use
+from ptmtorrent.store.flags import read_flags
 from ptmtorrent.store.store import Store
 
 LIBRARIES = (
@@ -20,6 +22,10 @@ LIBRARIES = (
     *("platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib", "stamina", "tuf"),
     *("typer", "zstandard"),
 )
+
+
+MOST_FLAGS = 50
+"""So many flagged packages are named by `status`; `list` marks all those of a release."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +45,7 @@ def read_status(home: Home) -> list[tuple[str, str | int]]:
     return [
         ("home", str(home.root)),
         *_store_status(home.store),
+        *_flags_status(home.flags),
         ("releases", ", ".join(_releases(home.channel)) or "none"),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", _free_bytes(home.root)),
@@ -67,6 +74,16 @@ def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
         yield "packages", len(store.captures())
         yield "packs", len(packs)
         yield "packs_bytes", sum(store.pack_file(pack).stat().st_size for pack in packs)
+
+
+def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:
+    """Yield how many packages carry each flag, then what some of them are."""
+    flags = read_flags(file)
+    yield from sorted(Counter(flag.flag for flag in flags).items())
+    for flag in flags[:MOST_FLAGS]:
+        yield flag.package, f"{flag.flag} since {flag.since}: {flag.reason}"
+    if len(flags) > MOST_FLAGS:
+        yield "and more flags", len(flags) - MOST_FLAGS
 
 
 def _releases(channel: Path) -> list[str]:

@@ -5,8 +5,8 @@ import msgspec
 from ptmtorrent.demo.package import text_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.model.owners import other_owner
 from ptmtorrent.model.records import Note
-from ptmtorrent.workflows.clone.captured import other_owner
 from tests.workflows.cloning import Run, package
 
 
