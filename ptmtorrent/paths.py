@@ -13,6 +13,7 @@
       trust/          channels we trust, and the newest metadata seen of each
       journal.sqlite  what a clone has done and has yet to do
       limits.sqlite   what is known of the request limits of hubs
+      flags.sqlite    what became of captured packages on their hubs
       ledger.sqlite   what a fetch laid out where
       globus/         tokens (0600) and jobs of Globus transfers
       hf-cache/       packages laid out as a Hugging Face cache
@@ -77,6 +78,11 @@ class Home:
     def limits(self) -> Path:
         """What is known of the request limits of hubs."""
         return self.root / "limits.sqlite"
+
+    @property
+    def flags(self) -> Path:
+        """What became of captured packages on their hubs."""
+        return self.root / "flags.sqlite"
 
     @property
     def ledger(self) -> Path:

@@ -100,6 +100,7 @@ class HumanSink:
             f" {spell_size(summary.bytes)}; {spell_size(summary.bytes_moved)} moved"
             f" in {spell_seconds(summary.seconds)}",
             *(f"  {spell_size(size)} from {source}" for source, size in sorted(summary.sources.items())),
+            *(f"  {_count(number, 'package')} found {flag}" for flag, number in sorted(summary.flagged.items())),
         )
 
     def _say(self, stream: TextIO, *lines: str) -> None:

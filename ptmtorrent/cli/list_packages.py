@@ -18,12 +18,13 @@ def list_packages(
     channel: ChannelOption = None,
     release: ReleaseOption = None,
 ) -> None:
-    """List the packages of a release by name: files, bytes, licence, downloads and task."""
+    """List the packages of a release by name: files, bytes, licence, downloads, task and flags."""
     session: Session = ctx.obj
     opened = open_wanted(session, channel, release)
 
-    from ptmtorrent.workflows.browse import list_members
+    from ptmtorrent.workflows.browse import list_members, read_marks
 
+    marks = read_marks(session.home)
     rows = [
         {
             "package": facts.package,
@@ -32,6 +33,7 @@ def list_packages(
             "licence": facts.licence,
             "downloads": facts.downloads,
             "task": facts.task,
+            "flags": marks.get(facts.package),
             "snapshot": facts.snapshot,
         }
         for facts in list_members(opened, subset)

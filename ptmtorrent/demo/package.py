@@ -32,7 +32,8 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
 class Package(msgspec.Struct, frozen=True, kw_only=True):
     """One package. `downloads` is None when the hub does not count them, `licence` when nobody chose one.
 
-    Another `registration` makes it another package of the same name.
+    Another `registration` makes it another package of the same name. One that was renamed says what it was
+    `registered_as`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     base_models: tuple[str, ...] = ()
     created_seconds: int = CREATED_SECONDS
     registration: str = ""
+    registered_as: str = ""
 
     @property
     def author(self) -> str:

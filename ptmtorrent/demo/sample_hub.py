@@ -73,6 +73,10 @@ class SampleHub:
         """Serve one more package, or a new version of one."""
         self.catalogue.add(package)
 
+    def remove(self, name: str) -> None:
+        """Serve the package called `name` no longer."""
+        self.catalogue.remove(name)
+
     def __enter__(self) -> Self:
         self._stack.enter_context(self._lfs)
         self._stack.enter_context(self._hub)
@@ -97,8 +101,9 @@ class SampleHub:
                 return api.whoami(question, TOKEN)
             case ("models",):
                 return list_packages(self.catalogue, question, self._page)
-            case ("models", owner, name, *rest):
-                return self._answer_package(question, f"{owner}/{name}", rest)
+            case ("models", *rest):
+                name, more = self._split(rest)
+                return self._answer_package(question, name, more)
         return refusal(404, "", "No such endpoint.")
 
     def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
@@ -116,9 +121,10 @@ class SampleHub:
         return routes[way]() if way in routes else refusal(404, "", "No such endpoint.")
 
     def _answer_file(self, question: Question) -> Answer:
-        match question.parts:
-            case (owner, name, ("resolve" | "raw") as way, revision, *path) if path:
-                found = self._find(question, f"{owner}/{name}", revision)
+        name, rest = self._split(question.parts)
+        match rest:
+            case (("resolve" | "raw") as way, revision, *path) if path:
+                found = self._find(question, name, revision)
             case _:
                 return refusal(404, "", "No such page.")
         if isinstance(found, Answer):
@@ -136,6 +142,11 @@ class SampleHub:
     def _answer_lfs(self, question: Question) -> Answer:
         row = self.catalogue.find_lfs(question.parts[-1])
         return refusal(404, "", "No such object.") if row is None else files.lfs_object(row, self._faults)
+
+    def _split(self, parts: Sequence[str]) -> tuple[str, Sequence[str]]:
+        """Return the name of a package, which is its owner's and its own, or for the oldest its own alone."""
+        length = 1 if self.catalogue.find(parts[0]) else 2
+        return "/".join(parts[:length]), parts[length:]
 
     def _find(self, question: Question, name: str, revision: str) -> Revision | Answer:
         found = self.catalogue.find(name)

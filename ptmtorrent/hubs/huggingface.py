@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+import msgspec
+
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
@@ -145,7 +147,8 @@ class HuggingFace:
 
     def _ask(self, name: str) -> Listed:
         body, _ = self._read(self._api(name), f"the description of `{self.prefix}:{name}`")
-        return read_listed(body)
+        listed = read_listed(body)
+        return listed if listed.name == name else msgspec.structs.replace(listed, formerly=name)
 
     def _first_page(self, query: Query) -> str:
         size = min(PAGE_PACKAGES, query.limit or PAGE_PACKAGES)

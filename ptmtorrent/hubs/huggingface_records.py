@@ -110,11 +110,12 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
     """Read the files of a tree, sorted by path.
 
     Raises:
-        HubError: an entry without a path, hash or size; or more bytes than any package has.
+        HubError: an entry that is neither file nor folder; a file without a path, hash or size; or more bytes than any
+            package has.
         IntegrityError: a path that no manifest may hold, or one that occurs twice.
     """
     entries = [_json(item, what) for page in pages for item in split_page(page, what)]
-    files = [_file(entry, what) for entry in entries if isinstance(entry, dict) and entry.get("type") == "file"]
+    files = [_file(entry, what) for entry in entries if not _is_folder(entry, what)]
     if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
         raise HubError(f"{what}: the hub lists {total} bytes, more than any package has")
     try:
@@ -122,6 +123,13 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error.message}") from error
     return sorted(files, key=lambda file: file.path.encode())
+
+
+def _is_folder(entry: Any, what: str) -> bool:  # noqa: ANN401  # what a hub says has no type yet
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    if kind not in {"file", "directory"}:
+        raise HubError(f"{what}: the hub lists something that is neither a file nor a folder: {kind!r:.100}")
+    return bool(kind == "directory")
 
 
 def _file(entry: dict[str, Any], what: str) -> HubFile:

@@ -22,7 +22,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
     `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have;
-    counts the hub did not give are None. Several licences are joined with ` AND `.
+    counts the hub did not give are None. Several licences are joined with ` AND `. A package that was asked for by a
+    name it had before says which, in `formerly`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
     modified: str | None = None
     raw: str = ""
+    formerly: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,8 +31,9 @@ def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime)
     if reason in _MISSING or (status in {404, 410} and reason not in _CLOSED):
         return NotFound(f"{what} is not there: {said or reason or status}")
     if reason in _CLOSED or status in {401, 403, 451}:
+        gated = ", it is gated" if reason == "GatedRepo" else ""
         return AuthError(
-            f"{what} may not be read: {said or reason or status}",
+            f"{what} may not be read{gated}: {said or reason or status}",
             hint="accept the terms on the hub's page of the package, then set HF_TOKEN to a token of that account",
         )
     if status == 429:

@@ -60,7 +60,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages.
 
     Where packs were worked, `unit` says so: `packages` and `failed` count those. `bytes_unread` are here and were not
-    looked at, by a check that does not read everything.
+    looked at, by a check that does not read everything. `flagged` counts packages by what a clone found to have become
+    of them on their hub.
     """
 
     packages: int
@@ -72,6 +73,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     sources: dict[str, int] = {}
     bytes_unread: int = 0
     unit: Literal["package", "pack"] = "package"
+    flagged: dict[str, int] = {}
 
 
 Event = PlanMade | Progress | Result | Note | Summary

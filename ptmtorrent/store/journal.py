@@ -164,6 +164,29 @@ class Journal:
             if limit is not None:
                 self._base.execute("DELETE FROM work WHERE run = ? AND rank > ?", (run, limit))
 
+    def has(self, run: int, name: str) -> bool:
+        """Tell whether a package was listed."""
+        return bool(self._all("SELECT 1 FROM work WHERE run = ? AND name = ?", (run, name)))
+
+    def listing(self, run: int) -> Iterator[bytes]:
+        """Yield what was listed, before it is ranked, by name."""
+        for (listed,) in self._all("SELECT listed FROM work WHERE run = ? ORDER BY name", (run,)):
+            yield listed
+
+    def missing(self, run: Run, least_downloads: int = 0) -> list[str]:
+        """Return the packages that earlier runs on the same hub have captured and that this one did not list, by name.
+
+        Those that had fewer downloads than `least_downloads` when they were captured are not among them.
+        """
+        rows = self._all(
+            "SELECT DISTINCT work.name FROM work JOIN run ON run.id = work.run "
+            "WHERE run.hub = ?1 AND run.id < ?2 AND work.state IN ('done', 'notneeded') "
+            "AND coalesce(work.downloads, 0) >= ?3 "
+            "AND NOT EXISTS (SELECT 1 FROM work AS now WHERE now.run = ?2 AND now.name = work.name) ORDER BY 1",
+            (run.hub, run.id, least_downloads),
+        )
+        return [name for (name,) in rows]
+
     def set_state(self, run: int, state: RunState) -> None:
         """Move the run on."""
         with self._transaction():

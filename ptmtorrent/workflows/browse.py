@@ -8,6 +8,8 @@ from ptmtorrent.catalogue.tables import PACKAGES
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.paths import Home
+from ptmtorrent.store.flags import read_flags
 from ptmtorrent.trust.client import read_listed
 from ptmtorrent.workflows.channels import OpenChannel
 from ptmtorrent.workflows.fetch.members import describe_members, find_members
@@ -26,6 +28,18 @@ def list_members(channel: OpenChannel, subset: str | None) -> list[PackageFacts]
     members = find_members(channel.release, channel.reader, (), subset, ())
     wanted = {member.content.package for member in members}
     return [row for row in facts if row.package in wanted]
+
+
+def read_marks(home: Home) -> dict[str, str]:
+    """Return what clones of this home found to have become of packages on their hubs, by package.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    marks: dict[str, str] = {}
+    for flag in read_flags(home.flags):
+        marks[flag.package] = f"{marks[flag.package]}, {flag.flag}" if flag.package in marks else flag.flag
+    return marks
 
 
 def read_package(channel: OpenChannel, package: PackageName) -> tuple[SnapshotId, Manifest]:

@@ -6,6 +6,7 @@ import platform
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from ptmtorrent.hubs.limits import file_limit
 from ptmtorrent.hubs.windows import KeptWindows
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.store.codecs import kernel_in_use
+from ptmtorrent.store.flags import read_flags
 from ptmtorrent.store.journal import Journal
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
@@ -26,6 +28,10 @@ LIBRARIES = (
     *("platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib", "stamina", "tuf"),
     *("typer", "zstandard"),
 )
+
+
+MOST_FLAGS = 50
+"""So many flagged packages are named by `status`; `list` marks all those of a release."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +52,7 @@ def read_status(home: Home) -> list[tuple[str, str | int]]:
         ("home", str(home.root)),
         *_store_status(home.store),
         *_clone_status(home),
+        *_flags_status(home.flags),
         ("releases", ", ".join(_releases(home.channel)) or "none"),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", _free_bytes(home.root)),
@@ -103,6 +110,16 @@ def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if limit is None:
         return "no limit is known"
     return f"{limit.hours(requests):.1f} at {limit.requests:,} requests in {limit.seconds} seconds"
+
+
+def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:
+    """Yield how many packages carry each flag, then what some of them are."""
+    flags = read_flags(file)
+    yield from sorted(Counter(flag.flag for flag in flags).items())
+    for flag in flags[:MOST_FLAGS]:
+        yield flag.package, f"{flag.flag} since {flag.since}: {flag.reason}"
+    if len(flags) > MOST_FLAGS:
+        yield "and more flags", len(flags) - MOST_FLAGS
 
 
 def _releases(channel: Path) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from ptmtorrent.cli import main as program
+from ptmtorrent.demo.package import Package, text_file
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
+from tests.simulators.huggingface import OddHub
 
 
 def run(home: Path, *arguments: object, code: int = 0) -> list[dict[str, Any]]:
@@ -225,3 +227,30 @@ def test_doctor_finds_every_library(tmp_path: Path) -> None:
     checks = {row["check"]: row["ok"] for row in run(tmp_path / "home", "doctor")}
     assert checks["libtorrent"]
     assert all(checks.values())
+
+
+def test_what_a_hub_took_back_is_shown_by_clone_status_and_list(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with OddHub([sample_package("a/x"), sample_package("a/y"), sample_package("a/z")]) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint)
+        run(home, *clone)
+        hub.withdraw("a/x")
+        hub.withdraw("a/y")
+        hub.add(sample_package("a/y", registration="second"))
+        [summary] = of_type(run(home, *clone), "summary")
+    run(home, "keys", "init", "--no-passphrase")
+    run(home, "release", "r1")
+    fingerprint = run(home, "keys", "show", "--fingerprint")[0]["fingerprint"]
+    run(home, "trust", "add", home / "channel", "--fingerprint", fingerprint)
+    status = {row["what"]: row["value"] for row in run(home, "status")}
+    listed = {row["package"]: row["flags"] for row in run(home, "list", "--channel", home / "channel")}
+
+    assert summary["flagged"] == {"withdrawn": 1, "registered-again": 1}
+    assert (status["packages"], status["withdrawn"], status["registered-again"]) == (3, 1, 1)
+    assert status["hf:a/x"].startswith("withdrawn since ")
+    assert listed == {"hf:a/x": "withdrawn", "hf:a/y": "registered-again", "hf:a/z": None}
+
+
+def sample_package(name: str, registration: str = "") -> Package:
+    text = text_file("README.md", f"{name} {registration}")
+    return Package(name=name, files=(text,), licence="mit", registration=registration)

@@ -36,7 +36,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def hub_id(self) -> str:
         """The id that stays with a package, and goes when its name is registered again: 24 hex digits."""
-        return sha256(f"{self.package.name}{self.package.registration}".encode()).hexdigest()[:24]
+        registered = self.package.registered_as or self.package.name
+        return sha256(f"{registered}{self.package.registration}".encode()).hexdigest()[:24]
 
 
 class Catalogue:
@@ -56,6 +57,10 @@ class Catalogue:
         revision = _commit(package)
         self._lfs |= {row.sha256: row for row in revision.rows.values() if row.sha256}
         self._revisions = {**self._revisions, package.name: revision}
+
+    def remove(self, name: str) -> None:
+        """Forget the package called `name`."""
+        self._revisions = {key: revision for key, revision in self._revisions.items() if key != name}
 
     def find(self, name: str) -> Revision | None:
         """Return the package called `name`."""

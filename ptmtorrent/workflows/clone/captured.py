@@ -16,18 +16,6 @@ Weights = tuple[tuple[str, StoredFile], ...]
 """Weights files of one package: each path, and what is stored there."""
 
 
-def other_owner(before: Identity, now: Identity) -> str | None:
-    """Say how a package differs from the one captured under its name: the name was given up and registered again.
-
-    What either hub did not tell proves nothing.
-    """
-    for field in ("hub_id", "author_id", "author"):
-        was, is_now = getattr(before, field), getattr(now, field)
-        if was is not None and is_now is not None:
-            return None if was == is_now else f"{field} `{was}` then, `{is_now}` now"
-    return None
-
-
 class Captured:
     """The newest capture of every package in `store`; without one, nothing is captured.
 
@@ -43,10 +31,17 @@ class Captured:
         """Say that `package` was captured."""
         self._newest[package] = snapshot
 
-    def holds(self, package: PackageName, commit: str, answers: frozenset[str] = frozenset()) -> bool:
-        """Tell whether the newest capture of `package` is of this commit, and has these answers of the hub."""
+    def holds(
+        self, package: PackageName, commit: str, answers: frozenset[str] = frozenset(), *, hub_id: str | None = None
+    ) -> bool:
+        """Tell whether the newest capture of `package` is of this commit, and has these answers of the hub.
+
+        One with another id of the hub than `hub_id` is of another package, whatever its commit.
+        """
         manifest = self._manifest(package)
         if manifest is None or manifest.package.commit != commit:
+            return False
+        if None not in {hub_id, manifest.package.hub_id} and manifest.package.hub_id != hub_id:
             return False
         return answers <= {answer.name for answer in manifest.raw}
 

@@ -5,10 +5,10 @@ The store is thread-safe; what becomes of a file is for the thread that claims, 
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.hubs.spool import check_md5
 from ptmtorrent.store.classes import PackClass
@@ -50,16 +50,20 @@ class Keeper:
         nearby: Nearby,
     ) -> None:
         """Check what was received and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`."""
-        future = self._pool.submit(self._check_in, transfer.part, file, pack_class, bases=bases, nearby=nearby)
+        future = self._pool.submit(self._check_in, transfer, file, pack_class, bases=bases, nearby=nearby)
         self._running[future] = transfer, pack_class
 
     def _check_in(
-        self, part: Path, file: HubFile, pack_class: PackClass, *, bases: Sequence[StoredFile], nearby: Nearby
+        self, transfer: Transfer, file: HubFile, pack_class: PackClass, *, bases: Sequence[StoredFile], nearby: Nearby
     ) -> StoredFile:
-        # The store takes no MD5 of what it reads: so few files come with one that a second reading costs less.
-        oid = None if check_md5(file, part) else file.oid
-        expected = Expected(size=file.size, oid=oid)
-        return self._store.add_file(part, file.path, expected, pack_class, bases=bases, nearby=nearby)
+        part = transfer.part
+        try:
+            # The store takes no MD5 of what it reads: so few files come with one that a second reading costs less.
+            oid = None if check_md5(file, part) else file.oid
+            expected = Expected(size=file.size, oid=oid)
+            return self._store.add_file(part, file.path, expected, pack_class, bases=bases, nearby=nearby)
+        except IntegrityError as error:
+            raise IntegrityError(f"{transfer.what}: {error.message}") from error
 
     def take(self, future: Future[StoredFile]) -> tuple[Transfer, PackClass]:
         """Return what a finished future was about."""

@@ -25,8 +25,8 @@ POLL_SECONDS = 0.2
 COMMIT_BYTES = 64 << 20
 """Spool files of this many bytes may wait for one commit of the store."""
 
-IsCaptured = Callable[[str, str], bool]
-"""Tells whether the store holds this package (by name) at this commit."""
+IsCaptured = Callable[[str, str, str | None], bool]
+"""Tells whether the store holds this package (by name) at this commit, and with this id of the hub if it gave one."""
 
 IsKnown = Callable[[str], bool]
 """Tells whether the store holds a file of this oid."""
@@ -123,10 +123,11 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
             plan = _await(work, future, outcomes, stop)
             if plan is None:
                 continue
-            if is_captured(work.name, plan.described.identity.commit):
+            identity = plan.described.identity
+            check_owner(identity)
+            if is_captured(work.name, identity.commit, identity.hub_id):
                 outcomes.not_needed(work)
                 continue
-            check_owner(plan.described.identity)
             total += plan.bytes
             if max_bytes is not None and total > max_bytes:
                 outcomes.flush()
@@ -146,7 +147,7 @@ def _ahead(
     queue: deque[tuple[Work, Future[PackagePlan] | None]] = deque()
     for work in works:
         listed = msgspec.json.decode(work.listed, type=Listed)
-        captured = listed.commit is not None and is_captured(listed.name, listed.commit)
+        captured = listed.commit is not None and is_captured(listed.name, listed.commit, listed.hub_id)
         queue.append((work, None if captured else pool.submit(_ask, hub, listed)))
         if len(queue) > depth:
             yield queue.popleft()

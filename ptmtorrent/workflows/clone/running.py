@@ -14,17 +14,18 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.windows import KeptWindows, NoWindows
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
 from ptmtorrent.paths import Home
+from ptmtorrent.store.flags import Flags
 from ptmtorrent.store.journal import Journal, Run
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
-from ptmtorrent.workflows.clone.captured import Captured, other_owner
+from ptmtorrent.workflows.clone.captured import Captured
 from ptmtorrent.workflows.clone.claims import Claims
+from ptmtorrent.workflows.clone.flagging import Flagging
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
@@ -88,7 +89,8 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
         _keep_limits(hub, request, home, clock, stack)
-        return _Clone(hub, request, home, store, journal, clock, said, stop).run()
+        flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
+        return _Clone(hub, request, home, store, journal, flags, clock, said, stop).run()
 
 
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
@@ -129,6 +131,7 @@ class _Clone:
         home: Home,
         store: Store | None,
         journal: Journal,
+        flags: Flags,
         clock: Clock,
         emit: Emit,
         stop: Event,
@@ -136,6 +139,7 @@ class _Clone:
         self.hub, self.request, self.home, self.store, self.journal = hub, request, home, store, journal
         self.clock, self.emit, self.stop = clock, emit, stop
         self.captured = Captured(store)
+        self.flagging = Flagging(hub, self.captured, flags, clock, emit)
         self.started = hub.session.monotonic()
         self.moved = 0
         self.waiting_until = 0.0
@@ -162,7 +166,18 @@ class _Clone:
         names = tuple(name.removeprefix(f"{self.hub.prefix}:") for name in request.ids)
         query = Query(ids=names, min_downloads=request.least_downloads, limit=request.limit)
         list_packages(self.hub, query, self.journal, run, self._is_wanted)
+        self._flag(run)
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
+
+    def _flag(self, run: Run) -> None:
+        """See what became of packages that earlier runs captured, as far as this listing can tell."""
+        if self.request.ids:
+            for listed in self.journal.listing(run.id):
+                self.flagging.compare(msgspec.json.decode(listed, type=Listed))
+            return
+        self.flagging.forget_returned(lambda name: self.journal.has(run.id, name))
+        if self.request.limit is None:
+            self.flagging.ask(self.journal.missing(run, self.request.least_downloads or 0), run.id)
 
     def _is_wanted(self, listed: Listed) -> bool:
         least = self.request.least_downloads
@@ -175,7 +190,7 @@ class _Clone:
             run,
             outcomes,
             is_captured=self._is_captured,
-            check_owner=self._check_owner,
+            check_owner=self.flagging.check_owner,
             max_bytes=self.request.max_bytes,
             jobs=self.request.jobs,
             stop=self.stop,
@@ -184,16 +199,9 @@ class _Clone:
             self.emit(Note(message=f"{left} packages are left out: they would exceed {self.request.max_bytes} bytes"))
         self.journal.set_state(run.id, "working")
 
-    def _is_captured(self, name: str, commit: str) -> bool:
-        return self.captured.holds(PackageName(f"{self.hub.prefix}:{name}"), commit, self.request.also)
-
-    def _check_owner(self, now: Identity) -> None:
-        """Say it when a name stands for another package than the one captured; both stay apart by their ids."""
-        before = self.captured.identity(now.package)
-        if before is not None and (why := other_owner(before, now)) is not None:
-            self.emit(
-                Note(message=f"`{now.package}` was registered again since it was captured: {why}; check who owns it")
-            )
+    def _is_captured(self, name: str, commit: str, hub_id: str | None) -> bool:
+        package = PackageName(f"{self.hub.prefix}:{name}")
+        return self.captured.holds(package, commit, self.request.also, hub_id=hub_id)
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
@@ -243,4 +251,5 @@ class _Clone:
             bytes_moved=self.moved,
             seconds=self.hub.session.monotonic() - self.started,
             failed=failed,
+            flagged=self.flagging.found.copy(),
         )

@@ -81,7 +81,7 @@ class Spool:
         if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{show_path(file.path)}`"
-        what += f" (`{file.oid}`)" if file.source in {"lfs", "xet"} else ""
+        what += f" (`{file.oid}`)" if file.oid is not None else ""
         transfer = Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what)
         self._waiting.setdefault(transfer.package, deque()).append(transfer)
 

@@ -1,0 +1,290 @@
+"""A Hugging Face hub that goes wrong on order, and whose packages move: on the sample hub of the demo.
+
+What is asked of it is counted in `log`. A `bend` makes of a proper answer the one that a test wants to see survived;
+`order` says for which requests, and how often. Packages are replaced (`add`: their earlier commits stay, as in git),
+renamed, withdrawn, and registered again by others.
+
+The unmodified `huggingface_hub` is its judge (tests/interop/test_odd_hub_clients.py).
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from threading import Lock
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from ptmtorrent.demo.contents import Content, InMemory
+from ptmtorrent.demo.hub.catalogue import Revision
+from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
+from ptmtorrent.demo.hub.listing import paged
+from ptmtorrent.demo.package import Package
+from ptmtorrent.demo.sample_hub import SampleHub
+
+Bend = Callable[[Answer], Answer]
+LOGIN = b"<!doctype html><title>Log in</title><form>Log in to go on</form>"
+DISCUSSIONS_PAGE = 2
+COMMITS_PAGE = 2
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Bytes whose connection is closed after `at` of them."""
+
+    content: Content
+    at: int
+
+    @property
+    def size(self) -> int:
+        return self.content.size
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        yield from self.content.chunks(start, min(stop, start + self.at))
+        raise ConnectionAbortedError("cut on order")
+
+
+@dataclass
+class _Order:
+    bend: Bend
+    path: re.Pattern[str]
+    left: int | None
+
+
+class OddHub(SampleHub):
+    """The sample hub, and what `order` does to its answers.
+
+    xet: files of LFS are listed with a hash of Xet, and their redirects name it, as on the real hub.
+    records: what the listing is made of, in place of the packages: JSON of one each, the most downloaded first.
+    sign: every redirect carries a signature, which opens one request; `stale` of them open none.
+    """
+
+    def __init__(  # each is one thing a test turns
+        self,
+        packages: Iterable[Package],
+        *,
+        records: Sequence[bytes] | None = None,
+        xet: bool = False,
+        sign: bool = False,
+        stale: int = 0,
+        page: int = 1000,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        self._orders: list[_Order] = []
+        self._earlier: dict[tuple[str, str], Revision] = {}
+        self._renamed: dict[str, str] = {}
+        self._xet, self._sign, self._stale = xet, sign, stale
+        self._records, self._length = records, page
+        self._signatures: set[str] = set()
+        self._numbers = count(1)
+        self._lock = Lock()
+        self.commits: dict[str, list[dict[str, Any]]] = {}
+        self.discussions: dict[str, list[dict[str, Any]]] = {}
+        super().__init__(packages, page=page, **({"monotonic": monotonic} if monotonic else {}))
+
+    def order(self, bend: Bend, *, path: str = "", times: int | None = 1) -> None:
+        """Bend the answers to the next `times` requests (None: all) whose decoded path `path` is found in.
+
+        Requests of the second origin are `/lfs/<oid>`. Of several orders for a request the first is carried out.
+        """
+        self._orders.append(_Order(bend, re.compile(path), times))
+
+    def add(self, package: Package) -> None:
+        """Serve a package, or a new commit of one, whose earlier commits stay."""
+        if (before := self.catalogue.find(package.name)) is not None:
+            self._earlier[package.name, before.commit] = before
+        super().add(package)
+
+    def squash(self, name: str) -> None:
+        """Forget the earlier commits of a package, as `super_squash_history` does."""
+        self._earlier = {key: revision for key, revision in self._earlier.items() if key[0] != name}
+
+    def withdraw(self, name: str) -> None:
+        """Have a package deleted by its owner."""
+        self.squash(name)
+        self.remove(name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Have a package called otherwise: the old name leads to the new one."""
+        found = self.catalogue.find(old)
+        assert found is not None
+        self.remove(old)
+        self._renamed[old] = new
+        self.add(msgspec.structs.replace(found.package, name=new, registered_as=old))
+
+    def _answer(self, question: Question) -> Answer:
+        path = "/" + "/".join(question.parts)
+        moved = self._moved(question)
+        answer = super()._answer(question) if moved is None else moved
+        if self._xet and "/tree/" in path and answer.status == 200:
+            answer = _with_xet(answer)
+        return self._bent(path, answer)
+
+    def _split(self, parts: Sequence[str]) -> tuple[str, Sequence[str]]:
+        return (parts[0], parts[1:]) if parts[0] in self._renamed else super()._split(parts)
+
+    def _moved(self, question: Question) -> Answer | None:
+        """Answer for a name of old: 307 to the same place under the new name."""
+        head = question.parts[:2] if question.parts[0] == "api" else ()
+        name, rest = self._split(question.parts[len(head) :] or ("",))
+        if name not in self._renamed:
+            return None
+        path = "/".join(quote(part, safe="/") for part in (*head, self._renamed[name], *rest))
+        query = f"?{urlencode(question.query, doseq=True)}" if question.query else ""
+        return Answer(status=307, headers={"Location": f"/{path}{query}"})
+
+    def _answer_api(self, question: Question) -> Answer:
+        if self._records is None or question.parts[1:] != ("models",):
+            return super()._answer_api(question)
+        rows, headers = paged(self._records, question, min(self._length, int(question.first("limit") or self._length)))
+        return Answer(status=200, headers=headers, content=InMemory(b"[" + b",".join(rows) + b"]"))
+
+    def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
+        match rest:
+            case ("discussions", *more):
+                found = self._find(question, name, "main")
+                return found if isinstance(found, Answer) else self._answer_discussions(question, name, more)
+            case ("commits", _) if name in self.commits:
+                return _paged(self.commits[name], question)
+        return super()._answer_package(question, name, rest)
+
+    def _answer_discussions(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
+        known = self.discussions.get(name, [])
+        if rest:
+            found = [each for each in known if str(each["num"]) == rest[0]]
+            return json_answer(found[0]) if found else refusal(404, "", "No such discussion.")
+        start = int(question.first("p") or 0) * DISCUSSIONS_PAGE
+        brief = [{key: value for key, value in each.items() if key != "events"} for each in known]
+        shown = brief[start : start + DISCUSSIONS_PAGE]
+        return json_answer({"discussions": shown, "count": len(known), "start": start, "numClosedDiscussions": 0})
+
+    def _answer_file(self, question: Question) -> Answer:
+        answer = super()._answer_file(question)
+        if answer.status != 302:
+            return answer
+        if self._xet:
+            oid = answer.headers["X-Linked-ETag"].strip('"')
+            token = f'<{question.base}/api/models/xet-read-token/main>; rel="xet-auth"'
+            answer = answer.with_headers({"X-Xet-Hash": oid[::-1], "Link": token})
+        if self._sign:
+            with self._lock:
+                signature = str(next(self._numbers))
+                if self._stale:
+                    self._stale -= 1
+                else:
+                    self._signatures.add(signature)
+            answer = answer.with_headers({"Location": f"{answer.headers['Location']}?Signature={signature}"})
+        return answer
+
+    def _answer_lfs(self, question: Question) -> Answer:
+        path = "/" + "/".join(question.parts)
+        if self._sign and not self._is_signed(question):
+            return self._bent(path, refusal(403, "", "Request has expired"))
+        return self._bent(path, super()._answer_lfs(question))
+
+    def _is_signed(self, question: Question) -> bool:
+        with self._lock:
+            signature = question.first("Signature") or ""
+            signed = signature in self._signatures
+            self._signatures.discard(signature)
+        return signed
+
+    def _bent(self, path: str, answer: Answer) -> Answer:
+        with self._lock:
+            for order in self._orders:
+                if order.left != 0 and order.path.search(path):
+                    order.left = None if order.left is None else order.left - 1
+                    return order.bend(answer)
+        return answer
+
+    def _find(self, question: Question, name: str, revision: str) -> Revision | Answer:
+        found = super()._find(question, name, revision)
+        earlier = self._earlier.get((name, revision))
+        is_past = isinstance(found, Answer) and found.headers.get("X-Error-Code") == "RevisionNotFound"
+        return earlier if is_past and earlier is not None else found
+
+
+def refuse(status: int, code: str = "", message: str = "", **headers: str) -> Bend:
+    """Refuse in the hub's own way; `Retry_After` becomes `Retry-After`."""
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return lambda _: refusal(status, code, message, named)
+
+
+def cut(at: int) -> Bend:
+    """Close the connection after `at` bytes of the body."""
+    return lambda answer: msgspec.structs.replace(answer, content=Cut(answer.content, at))
+
+
+def whole(answer: Answer) -> Answer:
+    """Send everything with 200, whatever range was asked for."""
+    return msgspec.structs.replace(answer, ranged=False)
+
+
+def resized(change: int) -> Bend:
+    """Send so many bytes more, or fewer, and say so in `Content-Length`."""
+
+    def bend(answer: Answer) -> Answer:
+        data = _all(answer)
+        return msgspec.structs.replace(answer, content=InMemory((data + bytes(max(0, change)))[: len(data) + change]))
+
+    return bend
+
+
+def promising(change: int) -> Bend:
+    """Announce so many bytes more, or fewer, than are sent; then the connection is closed."""
+
+    def bend(answer: Answer) -> Answer:
+        size = answer.content.size
+        promised = msgspec.structs.replace(answer, content=Cut(answer.content, size), ranged=False)
+        return promised.with_headers({"Content-Length": str(size + change)})
+
+    return bend
+
+
+def gzipped(answer: Answer) -> Answer:
+    """Compress the body on the way, though nobody asked for it."""
+    packed = msgspec.structs.replace(answer, content=InMemory(gzip.compress(_all(answer), mtime=0)), ranged=False)
+    return packed.with_headers({"Content-Encoding": "gzip"})
+
+
+def login_page(*, padded: bool = False) -> Bend:
+    """Send a page that asks to log in, with 200; `padded` to the length of what belongs there."""
+
+    def bend(answer: Answer) -> Answer:
+        size = max(answer.content.size, len(LOGIN)) if padded else len(LOGIN)
+        return Answer(status=200, content=InMemory(LOGIN.ljust(size)), kind="text/html; charset=utf-8")
+
+    return bend
+
+
+def redirect(location: str) -> Bend:
+    """Send elsewhere."""
+    return lambda _: Answer(status=302, headers={"Location": location})
+
+
+def exchanged(data: bytes) -> Bend:
+    """Send other bytes of the same kind."""
+    return lambda answer: msgspec.structs.replace(answer, content=InMemory(data))
+
+
+def _all(answer: Answer) -> bytes:
+    return b"".join(answer.content.chunks(0, answer.content.size))
+
+
+def _with_xet(answer: Answer) -> Answer:
+    entries = json.loads(_all(answer))
+    for entry in entries:
+        if "lfs" in entry:
+            entry["xetHash"] = entry["lfs"]["oid"][::-1]
+    return json_answer(entries, {key: value for key, value in answer.headers.items() if key == "Link"})
+
+
+def _paged(rows: Sequence[dict[str, Any]], question: Question) -> Answer:
+    start = int(question.first("p") or 0)
+    more = start + COMMITS_PAGE < len(rows)
+    query = urlencode({**question.query, "p": [str(start + COMMITS_PAGE)]}, doseq=True)
+    link = {"Link": f'<{question.base}{question.path}?{query}>; rel="next"'} if more else {}
+    return json_answer(rows[start : start + COMMITS_PAGE], link)
