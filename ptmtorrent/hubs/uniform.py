@@ -81,7 +81,7 @@ def uniform(prefix: str, listed: Listed, *, commit: str | None = None) -> Unifor
     Raises:
         HubError: the raw answer is no JSON object.
     """
-    answer = _answer(listed.raw)
+    answer = read_answer(listed.raw)
     look = _Looking(ANSWER.get(prefix, "record"), answer, POINTERS.get(prefix, {}))
     fixed = _OF_HUB.get(prefix, {})
     owner = look.text("owner") or (Text(fixed["owner"][0], "hub") if "owner" in fixed else None)
@@ -159,7 +159,12 @@ class _Looking:
         return None
 
 
-def _answer(raw: str) -> dict[str, Any]:
+def read_answer(raw: str) -> dict[str, Any]:
+    """Return the raw answer; that of a card with its front matter as the member `front`.
+
+    Raises:
+        HubError: it is no JSON object.
+    """
     try:
         answer = msgspec.json.decode(raw or "{}")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
