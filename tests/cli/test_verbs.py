@@ -45,7 +45,7 @@ def maintainer(tmp_path_factory: pytest.TempPathFactory) -> Maintainer:
     with SampleHub(sample_packages()) as hub:
         cloned = run(home, "clone", "huggingface", "--endpoint", hub.endpoint, code=3)
     run(home, "keys", "init", "--no-passphrase")
-    released = run(home, "release", "r1")
+    released = run(home, "release", "r1", "--include", "restricted", "--include", "unknown")
     run(home, "publish", "r1", "--to", channel)
     fingerprint = run(home, "keys", "show", "--fingerprint")[0]["fingerprint"]
     return Maintainer(home, channel, cloned, released, fingerprint)
