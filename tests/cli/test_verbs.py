@@ -225,3 +225,15 @@ def test_doctor_finds_every_library(tmp_path: Path) -> None:
     checks = {row["check"]: row["ok"] for row in run(tmp_path / "home", "doctor")}
     assert checks["libtorrent"]
     assert all(checks.values())
+
+
+def test_export_writes_every_captured_package_with_its_owner_and_commit(maintainer: Maintainer, tmp_path: Path) -> None:
+    (row,) = of_type(run(maintainer.home, "export", "ptmtorrent-json", "--to", tmp_path), "export")
+    uniforms = json.loads((tmp_path / "ptmtorrent.json").read_bytes())
+    owns = json.loads((tmp_path / "metadata/hf.json").read_bytes())
+    assert row["packages"] == len(uniforms) == len(owns) > 10
+    assert row["failed"] == 0
+    assert all(len(each["LatestGitCommitSHA"]) == 40 for each in uniforms)
+    assert [owns[each["ModelHub"]["MetadataObjectID"]]["id"] for each in uniforms] == [
+        each["ModelName"] for each in uniforms
+    ]
