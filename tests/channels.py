@@ -191,6 +191,7 @@ def capture(store: Store, scratch: Path, package: str, files: Files, *, bases: S
             captured="2026-11-20T12:00:00Z",
             listed="2026-11-20T11:00:00Z",
             rights="open",
+            licence="mit",
             downloads=100 if name != "solo" else 3,
         )
     )

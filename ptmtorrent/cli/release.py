@@ -1,5 +1,6 @@
 """`release`: freeze what the store holds under a name, signed, into the home's own channel."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,14 +11,26 @@ from ptmtorrent.cli.values import Size
 app = typer.Typer()
 
 
+class PassedOn(StrEnum):
+    """The classes of packages that no release has without being told."""
+
+    RESTRICTED = "restricted"
+    UNKNOWN = "unknown"
+    GATED = "gated"
+
+
 @app.command(epilog="Example: ptmtorrent release 2026.11")
 def release(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as 2026.11.")],
+    include: Annotated[
+        list[PassedOn] | None, typer.Option(metavar="CLASS", help="Pass on these too: restricted, unknown, gated.")
+    ] = None,
 ) -> None:
-    """Make a release of every snapshot in the store and sign it with the keys of `keys init`."""
+    """Make a release of every snapshot in the store that may be passed on and sign it with the keys of `keys init`."""
     session: Session = ctx.obj
 
+    from ptmtorrent.facts.licences import RightsClass
     from ptmtorrent.model.ids import parse_release_name
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.records import Event, Result
@@ -28,9 +41,10 @@ def release(
         if not isinstance(event, Result):  # the row below says it all
             session.emit(event)
 
+    classes: frozenset[RightsClass] = frozenset(each.value for each in include or ())
     release_name = parse_release_name(name)
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
-    made = run(release_name, session.home, keys, clock=read_clock, emit=emit)
+    made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes)
     row = {
         "name": made.name,
         "content_root": f"b3:{made.content_root}",

@@ -96,7 +96,7 @@ def _make_release(workdir: Path, endpoint: str, steps: _Steps) -> Event:
     with steps.step("keys", "making keys"):
         run_verb(home, "keys", "init", "--no-passphrase")
     with steps.step("release", f"releasing `{RELEASE}`"):
-        made = _last(run_verb(home, "release", RELEASE), "release")
+        made = _last(run_verb(home, "release", RELEASE, "--include", "restricted", "--include", "unknown"), "release")
     with steps.step("publish", "publishing it into a channel"):
         run_verb(home, "publish", RELEASE, "--to", str(workdir / "channel"))
     return made

@@ -11,6 +11,7 @@ from threading import Event
 
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.hubs.huggingface import HuggingFace
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.ids import ReleaseName
@@ -23,6 +24,9 @@ from ptmtorrent.workflows.publish import publish
 from ptmtorrent.workflows.release import release
 
 SAMPLE_RELEASE = ReleaseName("sample")
+ALL_BUT_GATED: frozenset[RightsClass] = frozenset({"restricted", "unknown"})
+"""The bytes of the sample are our own, whatever licence its cards show; one package stands for those behind a gate."""
+
 CAPTURED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -40,7 +44,9 @@ def make_sample(workdir: Path, channel: Path) -> Release:
         request = CloneRequest(limit=len(packages), jobs=1)
         clone(adapter, request, home, clock=_clock, emit=ignore, stop=Event())
     init_keys(home.keys, None)
-    made = release(SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore)
+    made = release(
+        SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore, include=ALL_BUT_GATED
+    )
     publish(SAMPLE_RELEASE, home, channel, emit=ignore)
     return made
 

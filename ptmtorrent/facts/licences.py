@@ -1,38 +1,70 @@
 """May a package's bytes be passed on? Read off the licence its hub names: a table, and caution beyond it."""
 
+from typing import Literal
+
+import msgspec
+
+from ptmtorrent.facts import licence_rules
 from ptmtorrent.model.capture import Rights
 
-OPEN_LICENCES = frozenset(
-    {
-        *(
-            "apache-2.0",
-            "mit",
-            "mit-0",
-            "bsd",
-            "bsd-2-clause",
-            "bsd-3-clause",
-            "bsd-3-clause-clear",
-            "isc",
-            "zlib",
-            "ncsa",
-        ),
-        *("bsl-1.0", "unlicense", "wtfpl", "cc0-1.0", "pddl", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0"),
-        *("cc-by-sa-3.0", "cc-by-sa-4.0", "odc-by", "odbl", "cdla-permissive-1.0", "cdla-permissive-2.0"),
-        *("cdla-sharing-1.0", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "agpl-3.0", "mpl-2.0"),
-        *("epl-1.0", "epl-2.0", "eupl-1.1", "eupl-1.2", "ecl-2.0", "artistic-2.0", "postgresql", "ofl-1.1", "gfdl"),
-        *("afl-3.0", "lppl-1.3c", "osl-3.0", "ms-pl"),
-    }
-)
-"""Identifiers, as Hugging Face tags spell them, of licences that let anyone redistribute unchanged copies."""
+RightsClass = Literal["open", "restricted", "gated", "unknown"]
+"""`unknown` is kept in packs as `restricted`: the classes of packs are frozen, and both are left out of a release."""
+
+CLASSES: tuple[RightsClass, ...] = ("open", "restricted", "gated", "unknown")
+_CAUTION: tuple[RightsClass, ...] = ("unknown", "restricted", "open")
+"""Of several licences the first of these counts: all must allow it."""
+
+
+class Licence(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a licence.
+
+    `spdx` is an SPDX expression, or None where one of the names has none. `rule` says which rule gave the class:
+    `open:mit`, `gate`, `no licence named`, `no rule for llama9`.
+    """
+
+    raw: str | None
+    spdx: str | None
+    rights: RightsClass
+    rule: str
+
+
+def read_licence(raw: str | None, *, gated: bool) -> Licence:
+    """Classify what a hub says, whose several licences are joined with ` AND `: the most careful class of all counts.
+
+    A gate is stronger than any licence.
+    """
+    names = [name for part in (raw or "").split(" AND ") if (name := part.strip().lower())]
+    rows = [_RULES.get(name, (None, "unknown", f"no rule for {name}")) for name in names]
+    expressions = list(dict.fromkeys(row[0] for row in rows))
+    known = [expression for expression in expressions if expression is not None]
+    spdx = " AND ".join(known) if known and len(known) == len(expressions) else None
+    if gated:
+        return Licence(raw=raw, spdx=spdx, rights="gated", rule="gate")
+    if not rows:
+        return Licence(raw=raw, spdx=None, rights="unknown", rule="no licence named")
+    _, rights, rule = min(rows, key=lambda row: _CAUTION.index(row[1]))
+    return Licence(raw=raw, spdx=spdx, rights=rights, rule=rule)
 
 
 def rights_of(licence: str | None, *, gated: bool) -> Rights:
-    """Return the rights of a package: `gated` whatever its licence says, `open` where every licence is known to be.
+    """Return the class of the packs that a package goes to: `unknown` ones lie with the `restricted`."""
+    rights = read_licence(licence, gated=gated).rights
+    return "restricted" if rights == "unknown" else rights
 
-    Several licences are joined with ` AND `. No licence, an unknown one, or one with conditions on the use
-    (OpenRAIL, non-commercial, a vendor's own) is `restricted`.
-    """
-    if gated:
-        return "gated"
-    named = [part.strip().lower() for part in (licence or "").split(" AND ")]
-    return "open" if all(name in OPEN_LICENCES for name in named) else "restricted"
+
+def _read_rules() -> dict[str, tuple[str | None, RightsClass, str]]:
+    rules: dict[str, tuple[str | None, RightsClass, str]] = {}
+    tables: tuple[tuple[RightsClass, str], ...] = (
+        ("open", licence_rules.OPEN),
+        ("restricted", licence_rules.RESTRICTED),
+        ("unknown", licence_rules.UNKNOWN),
+    )
+    for rights, table in tables:
+        for line in table.strip().splitlines():
+            names, _, spdx = line.partition("|")
+            for name in names.split(", "):
+                rules[name] = (None if spdx == "-" else spdx, rights, f"{rights}:{name}")
+    return rules
+
+
+_RULES = _read_rules()

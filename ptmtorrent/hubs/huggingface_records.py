@@ -1,7 +1,7 @@
 """What Hugging Face says of a package, read into our records. Pure; reads every record of every year without failing.
 
-The hub's own JSON is kept beside what is read, byte for byte. A value of another type than documented is a value that
-was not given: one odd record must not stop a listing of 300,000. An example::
+The hub's own JSON is kept beside what is read, byte for byte but for e-mail addresses. A value of another type than
+documented was not given: one odd record must not stop a listing of 300,000. An example::
 
     {"_id": "621ffdc036468d709f174338", "id": "openai-community/gpt2", "sha": "607a30d7…", "downloads": 123, "likes": 4,
      "tags": ["transformers", "license:mit"], "gated": false, "private": false, "pipeline_tag": "text-generation"}
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.mail import json_without_mail
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
@@ -68,7 +69,7 @@ def read_listed(raw: bytes) -> Listed:
         library=_text(record, "library_name"),
         tags=tags,
         modified=_text(record, "lastModified"),
-        raw=raw.decode(),
+        raw=json_without_mail(raw).decode(),
     )
 
 

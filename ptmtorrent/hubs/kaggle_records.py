@@ -13,6 +13,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.linked import text
+from ptmtorrent.hubs.mail import without_mail
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.names import check_path
 
@@ -81,7 +82,7 @@ def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | No
         licence=text(instance, "licenseName"),
         library=framework,
         modified=text(model, "updateTime"),
-        raw=msgspec.json.encode({"model": model, "instance": instance}).decode(),
+        raw=msgspec.json.encode(without_mail({"model": model, "instance": instance})).decode(),
     )
 
 

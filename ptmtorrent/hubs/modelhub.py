@@ -12,6 +12,7 @@ from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, is_web_address, text
+from ptmtorrent.hubs.mail import without_mail
 from ptmtorrent.hubs.modelhub_config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
@@ -116,10 +117,3 @@ def read_init(body: bytes) -> list[Weight]:
         if found.setdefault(path, Weight(url=url, path=path)).url != url:
             raise IntegrityError(f"`{INIT}` names two addresses for `{path}`")
     return list(found.values())
-
-
-def without_mail(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return JSON without members called `email`: they are of persons, and nobody needs them to use a model."""
-    if isinstance(value, dict):
-        return {key: without_mail(each) for key, each in value.items() if key.lower() not in {"email", "e-mail"}}
-    return [without_mail(each) for each in value] if isinstance(value, list) else value

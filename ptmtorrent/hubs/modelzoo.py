@@ -9,6 +9,7 @@ from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones
 from ptmtorrent.hubs.linked import Link, LinkedHub, is_web_address, text
+from ptmtorrent.hubs.mail import without_mail
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.names import check_path
@@ -74,6 +75,6 @@ def read_catalogue(body: bytes, what: str) -> list[Listed]:
             continue
         if not is_usable(slug):
             continue
-        raw = msgspec.json.encode(row).decode()
+        raw = msgspec.json.encode(without_mail(row)).decode()
         found[slug] = Listed(name=slug, library=text(row, "framework"), raw=raw)
     return list(found.values())

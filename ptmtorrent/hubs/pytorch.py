@@ -11,6 +11,7 @@ from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, weight_of
+from ptmtorrent.hubs.mail import text_without_mail
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch_cards import MAX_CARD_BYTES, read_card, read_hubconf
 from ptmtorrent.hubs.registry import HubOptions
@@ -61,7 +62,7 @@ class PyTorchHub(LinkedHub):
 def list_card(path: str, data: bytes) -> Listed:
     """Return the package of a card, which keeps its text: what is wrong with it is said when it is described."""
     name = path.removesuffix(".md")
-    raw = msgspec.json.encode({"card": path, "text": data.decode(errors="replace")}).decode()
+    raw = msgspec.json.encode({"card": path, "text": text_without_mail(data.decode(errors="replace"))}).decode()
     try:
         card = read_card(data)
     except HubError:

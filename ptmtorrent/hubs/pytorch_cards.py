@@ -26,7 +26,7 @@ MAX_FRONT_CHARACTERS = 1 << 16
 MAX_EVENTS = 4096
 """So many marks a front matter may have; a real one has about 60."""
 
-_FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
+FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _LOAD = re.compile(
     r"hub\.load\(\s*(?:repo_or_dir\s*=\s*)?(['\"])([^'\":\s]+)(?::([^'\"\s]+))?\1\s*,\s*(?:model\s*=\s*)?['\"]([\w.-]+)['\"]"
 )
@@ -68,7 +68,7 @@ def read_card(data: bytes) -> Card:
         content = data.decode()
     except UnicodeDecodeError as error:
         raise HubError("the card is no UTF-8") from error
-    match = _FRONT.match(content)
+    match = FRONT.match(content)
     if match is None:
         raise HubError("the card has no front matter between `---` lines")
     front = read_front(match[1])

@@ -47,7 +47,7 @@ def maintainer(tmp_path_factory: pytest.TempPathFactory) -> Maintainer:
     with SampleHub(sample_packages()) as hub:
         cloned = run(home, "clone", "huggingface", "--endpoint", hub.endpoint, code=3)
     run(home, "keys", "init", "--no-passphrase")
-    released = run(home, "release", "r1")
+    released = run(home, "release", "r1", "--include", "restricted", "--include", "unknown")
     run(home, "publish", "r1", "--to", channel)
     fingerprint = run(home, "keys", "show", "--fingerprint")[0]["fingerprint"]
     return Maintainer(home, channel, cloned, released, fingerprint)
@@ -254,3 +254,15 @@ def test_what_a_hub_took_back_is_shown_by_clone_status_and_list(tmp_path: Path) 
 def sample_package(name: str, registration: str = "") -> Package:
     text = text_file("README.md", f"{name} {registration}")
     return Package(name=name, files=(text,), licence="mit", registration=registration)
+
+
+def test_export_writes_every_captured_package_with_its_owner_and_commit(maintainer: Maintainer, tmp_path: Path) -> None:
+    (row,) = of_type(run(maintainer.home, "export", "ptmtorrent-json", "--to", tmp_path), "export")
+    uniforms = json.loads((tmp_path / "ptmtorrent.json").read_bytes())
+    owns = json.loads((tmp_path / "metadata/hf.json").read_bytes())
+    assert row["packages"] == len(uniforms) == len(owns) > 10
+    assert row["failed"] == 0
+    assert all(len(each["LatestGitCommitSHA"]) == 40 for each in uniforms)
+    assert [owns[each["ModelHub"]["MetadataObjectID"]]["id"] for each in uniforms] == [
+        each["ModelName"] for each in uniforms
+    ]

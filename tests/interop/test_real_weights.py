@@ -35,7 +35,7 @@ def maintainer(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with SampleHub([Package.from_folder(NAME, weights, downloads=1000)]) as hub:
         ptmtorrent(home, "clone", "huggingface", "--endpoint", hub.endpoint)
     ptmtorrent(home, "keys", "init", "--no-passphrase")
-    ptmtorrent(home, "release", "real-1")
+    ptmtorrent(home, "release", "real-1", "--include", "unknown")
     ptmtorrent(home, "publish", "real-1", "--to", home.parent / "channel")
     return home
 

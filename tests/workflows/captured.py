@@ -80,7 +80,7 @@ def capture(store: Store, scratch: Path, package: str, files: Mapping[str, bytes
     manifest = new_manifest(Identity(hub=hub, name=name, commit="c" * 40), tuple(entries), tuple(objects.items()), raw)
     data, snapshot = encode_manifest(manifest)
     store.put(data, kind="manifest", pack_class=meta)
-    store.add_capture(new_capture(package, snapshot, **facts))
+    store.add_capture(new_capture(package, snapshot, **{"licence": "mit", **facts}))
     return manifest
 
 

@@ -367,7 +367,7 @@ def test_a_crash_before_the_signatures_is_finished_by_the_same_command(
 ) -> None:
     home, keys, _ = made
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise Crash
 
     with monkeypatch.context() as patch:
@@ -389,7 +389,7 @@ def test_another_release_has_to_wait_for_the_unfinished_one(
 ) -> None:
     home, keys, _ = made
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise Crash
 
     with monkeypatch.context() as patch:
@@ -410,7 +410,7 @@ def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
     home, keys, _ = made
     first = run(home, keys)
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise Crash
 
     with monkeypatch.context() as patch:

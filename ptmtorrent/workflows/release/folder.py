@@ -12,6 +12,7 @@ from blake3 import blake3
 from ptmtorrent import __version__
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock
@@ -30,6 +31,7 @@ from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.store import durable
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.metering import new_meter
+from ptmtorrent.workflows.release.choosing import INCLUDE_HINT, choose
 from ptmtorrent.workflows.release.history import RELEASES, UNFINISHED_PREFIX, History, release_folder
 from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
@@ -49,6 +51,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     clock: Clock
     emit: Emit
+    include: frozenset[RightsClass]
 
     @property
     def unfinished(self) -> Path:
@@ -74,7 +77,9 @@ def write_folder(store: Store, draft: Draft) -> int:
     rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
     bits, index = write_index(draft.unfinished, rows)
     subsets = _write_subsets(draft, members, rows, index, tallies)
-    volumes = write_volumes(store, draft.channel, tallies.whole.packs, draft.history.newest)
+    volumes = write_volumes(
+        store, draft.channel, tallies.whole.packs, draft.history.newest, gated="gated" in draft.include
+    )
     table_refs = tuple(_refer(draft.unfinished, path) for path in written)
     release = Release(
         format=Release.FORMAT,
@@ -106,8 +111,10 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
             "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
         )
     meter = new_meter("release", draft.emit, lambda: draft.clock().timestamp(), packages_total=len(captures))
+    chosen = choose(captures, draft.include, draft.emit)
+    meter.add(packages=len(captures) - len(chosen))
     members: list[Member] = []
-    for outcome in make_members(store, captures, tables, tallies):
+    for outcome in make_members(store, chosen, tables, tallies):
         if isinstance(outcome, Result):
             draft.emit(outcome)
             meter.add(packages=1)
@@ -115,12 +122,17 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
             members.append(outcome)
             meter.add(bytes=outcome.content.raw, packages=1)
     meter.finish()
+    if not chosen:
+        raise NotFound(
+            f"none of the {len(captures)} captured packages may be passed on; release `{draft.name}` was not made",
+            hint=INCLUDE_HINT,
+        )
     if not members:
         raise StoreError(
-            f"none of the {len(captures)} captured packages is complete; release `{draft.name}` was not made",
+            f"none of the {len(chosen)} captured packages is complete; release `{draft.name}` was not made",
             hint="capture them again: ptmtorrent clone huggingface",
         )
-    return members, len(captures) - len(members)
+    return members, len(chosen) - len(members)
 
 
 def _write_subsets(

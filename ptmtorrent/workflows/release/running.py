@@ -8,6 +8,7 @@ finished folder that the same command signs. The same store gives the same relea
 from collections.abc import Sequence
 
 from ptmtorrent.errors import ConfigError, NotFound, UsageError
+from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.records import Emit, Note, Result, Summary
@@ -30,14 +31,16 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     clock: Clock,
     emit: Emit,
     rules: Sequence[SubsetRule] = STANDARD_RULES,
+    include: frozenset[RightsClass] = frozenset(),
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
+    Packages that may not be passed on are left out, unless `include` has their class; a note says how many.
     A package whose objects are not all there is left out with a record that says so; the summary counts it as failed.
 
     Raises:
         UsageError: there is a release of this name, or the name cannot be one.
-        NotFound: nothing was captured yet.
+        NotFound: nothing was captured yet, or nothing that may be passed on.
         ConfigError: another release has to be finished first, or the keys are not those of the channel.
         StoreError: no package is complete, or something cannot be written.
         IntegrityError, TrustError: the channel is damaged.
@@ -58,6 +61,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
                 created=spell(started),
                 clock=clock,
                 emit=emit,
+                include=include,
             )
             failed = write_folder(store, draft)
         _, made = read_release(home.channel, name)

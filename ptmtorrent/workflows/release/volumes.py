@@ -16,12 +16,12 @@ from ptmtorrent.workflows.release.index import write_listed
 
 
 def write_volumes(
-    store: Store, channel: Path, referenced: Iterable[PackId], previous: Release | None
+    store: Store, channel: Path, referenced: Iterable[PackId], previous: Release | None, *, gated: bool = False
 ) -> tuple[VolumeRef, ...]:
     """Link the packs of the release into `channel` and write its torrents, durably; return what describes them.
 
     Volumes of the previous release stay as they are, packs that only older releases need included: to drop those
-    would change the infohash and lose the swarm.
+    would change the infohash and lose the swarm. Packs behind a gate go along only when `gated` says so.
 
     Raises:
         StoreError: a pack may not be passed on, or the channel cannot be written.
@@ -32,7 +32,7 @@ def write_volumes(
     wanted = set(referenced) | {pack for _, _, packs in before for pack in packs if pack in held}
     hashes = [store.pack_hashes(pack) for pack in sorted(wanted)]
     for pack in hashes:
-        if pack.rights == "gated":
+        if pack.rights == "gated" and not gated:
             raise StoreError(f"the pack `{pack.pack}` is gated and cannot be released")
         durable.link_or_copy(store.pack_file(pack.pack), channel / pack_path(pack.pack))
     return tuple(_write_torrents(channel, plan) for plan in plan_volumes(hashes, before))

@@ -1,0 +1,1 @@
+"""What other tools read: records of ours in the shapes of others."""

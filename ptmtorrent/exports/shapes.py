@@ -1,0 +1,86 @@
+"""Keeps of a foreign value just what a schema of PTMTorrent allows. Pure.
+
+A shape is `str`, `int` or `bool`; a frozenset of the texts that are allowed; a list of one shape; or a mapping from the
+members that are allowed to their shapes. What has another type is left out, as are members that the shape has not.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+LEFT_OUT: Any = object()
+
+Shape = type | frozenset[str] | list[Any] | Mapping[str, Any]
+
+CATEGORY: Shape = {
+    "id": int,
+    "slug": frozenset(
+        {
+            "reinforcement-learning",
+            "computer-vision",
+            "natural-language-processing",
+            "generative-models",
+            "graph",
+            "audio-speech",
+            "unsupervised-learning",
+            "self-supervised-learning",
+            "health-bioscience",
+        }
+    ),
+    "title": frozenset(
+        {
+            "Reinforcement Learning",
+            "Computer Vision",
+            "Natural Language Processing",
+            "Generative Models",
+            "Graph",
+            "Audio and Speech",
+            "Unsupervised Learning",
+            "Self-Supervised Learning",
+            "Health and Bioscience",
+        }
+    ),
+    "short_title": frozenset(
+        ["RL", "CV", "NLP", "Generative", "Graph", "Audio", "Unsupervised", "Self-Supervised", "Health"]
+    ),
+}
+
+SHAPES: Mapping[str, Shape] = {
+    "hf": {
+        **dict.fromkeys(("modelId", "sha", "lastModified", "pipeline_tag", "_id", "id", "library_name"), str),
+        "tags": [str],
+        "siblings": [{"rfilename": str}],
+        "private": bool,
+        "config": {"architectures": [str], "model_type": str},
+        "cardData": {"tags": [str], "language": str, "license": str, "datasets": [str]},
+        "likes": int,
+        "downloads": int,
+    },
+    "modelzoo": {
+        **dict.fromkeys(("title", "description", "link", "long_desc"), str),
+        "stars": int,
+        "framework": frozenset(["pytorch", "caffe", "keras", "tensorflow", "jax", "chainer", "mxnet", "caffe2"]),
+        "categories": [CATEGORY],
+    },
+    "modelhub": {
+        **dict.fromkeys(("id", "name", "task_extended", "github"), str),
+        "github_branch": frozenset({"master"}),
+        "backend": [str],
+        "gpu": bool,
+    },
+}
+"""The shapes of the records that PTMTorrent kept as their hub gave them."""
+
+
+def keep(value: object, shape: Shape) -> Any:  # noqa: ANN401  # the value has the type that the shape says
+    """Return of `value` what `shape` allows, or `LEFT_OUT`."""
+    if isinstance(shape, frozenset):
+        return value if isinstance(value, str) and value in shape else LEFT_OUT
+    if isinstance(shape, list):
+        kept = [keep(item, shape[0]) for item in value] if isinstance(value, list) else LEFT_OUT
+        return kept if kept is LEFT_OUT else [item for item in kept if item is not LEFT_OUT]
+    if isinstance(shape, Mapping):
+        if not isinstance(value, dict):
+            return LEFT_OUT
+        members = {key: keep(value[key], each) for key, each in shape.items() if key in value}
+        return {key: item for key, item in members.items() if item is not LEFT_OUT}
+    return value if type(value) is shape else LEFT_OUT

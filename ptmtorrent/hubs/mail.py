@@ -1,0 +1,50 @@
+"""Drops e-mail addresses from what hubs say: they are of persons, and nobody needs them to use a model. Pure.
+
+Git commits and trees are kept with theirs: without them they would not hash to the upstream commit any more.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError
+
+_ADDRESS = re.compile(r"(?:mailto:)?[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+_MEMBERS = {"email", "e-mail", "emails", "e_mail", "mail"}
+_PATHS = {"rfilename", "path", "id", "modelId"}
+"""Members whose texts name a file or a package: `weights@v1.bin` is no address."""
+
+
+def without_mail(value: Any) -> Any:  # noqa: ANN401  # any JSON
+    """Return JSON without members called `email`, and without addresses in its texts and names of members."""
+    if isinstance(value, dict):
+        return {
+            _ADDRESS.sub("", key): each if key in _PATHS and isinstance(each, str) else without_mail(each)
+            for key, each in value.items()
+            if key.lower() not in _MEMBERS
+        }
+    if isinstance(value, list):
+        return [without_mail(each) for each in value]
+    return _ADDRESS.sub("", value) if isinstance(value, str) else value
+
+
+def text_without_mail(text: str) -> str:
+    """Return a text, such as a card, without addresses."""
+    return _ADDRESS.sub("", text)
+
+
+def json_without_mail(raw: bytes) -> bytes:
+    """Return JSON byte for byte as it is, unless there are addresses in it.
+
+    Raises:
+        HubError: it is nested deeper than any record.
+    """
+    if b"@" not in raw and b"\\u0040" not in raw and b"mail" not in raw.lower():
+        return raw
+    value = msgspec.json.decode(raw)
+    try:
+        clean = without_mail(value)
+    except RecursionError as error:
+        raise HubError("a record of the hub is nested deeper than any") from error
+    return raw if clean == value else msgspec.json.encode(clean)
