@@ -32,7 +32,8 @@ def clone(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
     max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
     also: Annotated[
-        str | None, typer.Option("--with", metavar="WHAT", help="history: every commit as well.", show_default=False)
+        str | None,
+        typer.Option("--with", metavar="WHAT", help="Keep as well: history, discussions.", show_default=False),
     ] = None,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
     max_memory: Annotated[

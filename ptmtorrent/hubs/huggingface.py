@@ -5,13 +5,15 @@ of the listing describes 1,000 packages, so that a package costs one request for
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
+from ptmtorrent.hubs.huggingface_talk import read_discussions
+from ptmtorrent.hubs.mail import json_without_mail
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
@@ -25,6 +27,10 @@ EXPAND = (
 )
 """What every record of a listing is asked to hold."""
 
+HISTORY = "history"
+DISCUSSIONS = "discussions"
+"""What may be kept besides the packages: answers of these names."""
+
 _MAX_TREE_PAGES = 1000
 MAX_TREE_BYTES = 64 << 20
 """All pages of a tree together: a package of more files would have a manifest longer than any (64 MiB)."""
@@ -37,6 +43,9 @@ _TOKEN = re.compile(r"[!-~]+")
 class HuggingFace:
     """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other.
 
+    `also` names what is to be kept besides the packages: `history`, the list of commits up to the pinned one, and
+    `discussions`.
+
     Raises:
         ConfigError: `token` is none: no header can hold it, and the error for that would print it.
     """
@@ -45,11 +54,16 @@ class HuggingFace:
     prefix = "hf"
 
     def __init__(
-        self, endpoint: str = PUBLIC_ENDPOINT, token: str | None = None, session: Session | None = None
+        self,
+        endpoint: str = PUBLIC_ENDPOINT,
+        token: str | None = None,
+        session: Session | None = None,
+        also: frozenset[str] = frozenset(),
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._token = _check_token(token)
+        self._also = also
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the address of the next page.
@@ -94,28 +108,27 @@ class HuggingFace:
         return Described(identity=identity, listed=listed, answers=(("model_info", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files at the pinned commit; the answers are the pages of the tree.
+        """Return the files at the pinned commit; the answers are the pages of the tree, and what else is to be kept.
 
         Raises:
             NotFound: the commit is gone; else as `Session.read` and `read_files`.
         """
         identity = described.identity
+        api = self._api(identity.name)
         what = f"the tree of `{identity.package}`"
-        url: str | None = f"{self._api(identity.name)}/tree/{identity.commit}?recursive=true&expand=false"
-        pages: list[bytes] = []
-        seen: set[str] = set()
-        while url is not None:
-            if url in seen:
-                raise HubError(f"{what} does not end: it goes on at a page that was read before")
-            seen.add(url)
-            body, headers = self._read(url, what)
-            pages.append(body)
-            url = self._next(headers, what)
-            if len(pages) > _MAX_TREE_PAGES:
-                raise HubError(f"{what} has more than {_MAX_TREE_PAGES} pages")
-            if sum(map(len, pages)) > MAX_TREE_BYTES:
-                raise HubError(f"{what} is longer than {MAX_TREE_BYTES} bytes")
-        return read_files(pages, what), tuple(("tree", page) for page in pages)
+        pages = list(self._pages(f"{api}/tree/{identity.commit}?recursive=true&expand=false", what))
+        answers = [("tree", page) for page in pages]
+        if HISTORY in self._also:
+            commits = self._pages(f"{api}/commits/{identity.commit}", f"the commits of `{identity.package}`")
+            answers += [(HISTORY, json_without_mail(page)) for page in commits]
+        if DISCUSSIONS in self._also:
+            said = read_discussions(
+                lambda url, what: self._read(url, what)[0],
+                f"{api}/discussions",
+                f"the discussions of `{identity.package}`",
+            )
+            answers += [(DISCUSSIONS, json_without_mail(page)) for page in _bounded(said, "the discussions")]
+        return read_files(pages, what), tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return the address that redirects to the bytes of `file` at the pinned commit."""
@@ -150,6 +163,20 @@ class HuggingFace:
         listed = read_listed(body)
         return listed if listed.name == name else msgspec.structs.replace(listed, formerly=name)
 
+    def _pages(self, first: str, what: str) -> Iterator[bytes]:
+        return _bounded(self._linked_pages(first, what), what)
+
+    def _linked_pages(self, first: str, what: str) -> Iterator[bytes]:
+        url: str | None = first
+        seen: set[str] = set()
+        while url is not None:
+            if url in seen:
+                raise HubError(f"{what} does not end: it goes on at a page that was read before")
+            seen.add(url)
+            body, headers = self._read(url, what)
+            yield body
+            url = self._next(headers, what)
+
     def _first_page(self, query: Query) -> str:
         size = min(PAGE_PACKAGES, query.limit or PAGE_PACKAGES)
         options = [("sort", "downloads"), ("limit", str(size)), *(("expand", name) for name in EXPAND)]
@@ -181,7 +208,19 @@ class HuggingFace:
 
 def make(options: HubOptions) -> HuggingFace:
     """Return the adapter, with the token of `hf`."""
-    return HuggingFace(options.endpoint, options.tokens.get("hf"))
+    return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also)
+
+
+def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:
+    """Yield pages until they are more, or longer, than a manifest can tell of."""
+    length = 0
+    for number, page in enumerate(pages):
+        length += len(page)
+        if number >= _MAX_TREE_PAGES:
+            raise HubError(f"{what} has more than {_MAX_TREE_PAGES} pages")
+        if length > MAX_TREE_BYTES:
+            raise HubError(f"{what} is longer than {MAX_TREE_BYTES} bytes")
+        yield page
 
 
 def _check_token(token: str | None) -> str | None:

@@ -57,7 +57,13 @@ class HubKind:
 _GIT = frozenset({"history"})
 
 HUBS = (
-    HubKind(name="huggingface", prefix="hf", module="huggingface", endpoint="https://huggingface.co"),
+    HubKind(
+        name="huggingface",
+        prefix="hf",
+        module="huggingface",
+        endpoint="https://huggingface.co",
+        keeps=frozenset({"history", "discussions"}),
+    ),
     HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub", keeps=_GIT),
     HubKind(
         name="onnx",

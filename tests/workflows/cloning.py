@@ -40,10 +40,12 @@ class Run:
     def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
         self.events = []
         session = Session(monotonic=self.time.monotonic, pause=self.time.pause)
+        request = request or CloneRequest()
+        endpoint = hub.endpoint if isinstance(hub, SampleHub) else hub.base
         try:
             return clone(
-                HuggingFace(hub.endpoint if isinstance(hub, SampleHub) else hub.base, self.token, session=session),
-                request or CloneRequest(),
+                HuggingFace(endpoint, self.token, session=session, also=request.also),
+                request,
                 self.home,
                 clock=lambda: NOW,
                 emit=self._hear,
