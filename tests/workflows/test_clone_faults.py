@@ -15,6 +15,7 @@ from ptmtorrent.model.records import Event, PlanMade, Result
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone import CloneRequest
+from ptmtorrent.workflows.clone.claims import BATCH
 from tests.hubs.peer import Asked, Reply, json_reply, serving
 from tests.workflows.cloning import WEIGHTS, Run, package
 
@@ -93,7 +94,8 @@ def test_hub_that_ignores_ranges_is_survived(run: Run) -> None:
 
 
 def test_interrupted_run_is_gone_on_with_and_not_listed_again(run: Run) -> None:
-    packages = [package(f"a/{at}", data_file("model.bin", WEIGHTS[at:]), downloads=9 - at) for at in range(5)]
+    count = 2 * BATCH + 1
+    packages = [package(f"a/{at}", data_file("model.bin", WEIGHTS[: at + 1])) for at in range(count)]
 
     def stop_at_the_first(event: Event) -> None:
         if isinstance(event, Result):
@@ -111,9 +113,9 @@ def test_interrupted_run_is_gone_on_with_and_not_listed_again(run: Run) -> None:
 
     assert "run the same command again" in (caught.value.hint or "")
     assert asked == []
-    assert done + len(run.results()) == 5
-    assert (summary.packages, summary.failed) == (5, 0)
-    assert len(run.manifests()) == 5
+    assert done + len(run.results()) == count
+    assert (summary.packages, summary.failed) == (count, 0)
+    assert len(run.manifests()) == count
 
 
 def test_failures_of_an_earlier_process_are_said_again(run: Run) -> None:

@@ -46,7 +46,7 @@ def fetch(home: Path, target: Path, package: str, code: int = 0) -> list[dict[st
 
 def fetched(home: Path, target: Path, package: str) -> Path:
     ptmtorrent(home, "keys", "init", "--no-passphrase")
-    ptmtorrent(home, "release", "r1")
+    ptmtorrent(home, "release", "r1", "--include", "unknown")
     fetch(home, target, package)
     return target / package.replace(":", "/", 1)
 
