@@ -18,6 +18,7 @@ HUBS: Mapping[str, tuple[str, str]] = {
     "modelzoo": ("ModelZoo", "https://modelzoo.co"),
     "modelhub": ("Modelhub", "https://modelhub.ai"),
     "kaggle": ("Kaggle", "https://www.kaggle.com/models"),
+    "tfhub": ("TensorFlow Hub", "https://tfhub.dev"),
 }
 
 METADATA = "metadata/{}.json"
@@ -52,7 +53,7 @@ def uniform_json(record: UniformRecord, number: int, row: int) -> dict[str, Any]
         "LatestGitCommitSHA": _text(record.revision),
     }
     if record.datasets is not None:
-        made["Datasets"] = [_dataset(each) for each in record.datasets.value]
+        made["Datasets"] = [_dataset(each, prefix) for each in record.datasets.value]
     if record.papers is not None:
         made["ModelPaperDOIs"] = list(dict.fromkeys(record.papers.value))
     for field, value in (("ModelTask", record.task), ("ModelArchitecture", record.architecture)):
@@ -124,8 +125,10 @@ def _onnx_model(record: UniformRecord, row: Mapping[str, Any], category: Any, nu
     return {key: value for key, value in made.items() if value is not LEFT_OUT}
 
 
-def _dataset(name: str) -> dict[str, Any]:
-    """Return a data set as tags name them, on Hugging Face, the one hub whose records say any."""
+def _dataset(name: str, prefix: str) -> dict[str, Any]:
+    """Return a data set as tags name them; those on Hugging Face are data sets of Hugging Face."""
+    if prefix != "hf":
+        return {"DatasetName": name, "DatasetOwner": "", "DatasetURL": "", "DatasetOwnerURL": ""}
     owner = name.partition("/")[0] if "/" in name else ""
     base = HUBS["hf"][1]
     return {

@@ -12,7 +12,7 @@ from ptmtorrent.errors import HubError
 
 _ADDRESS = re.compile(r"(?:mailto:)?[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 _MEMBERS = {"email", "e-mail", "emails", "e_mail", "mail"}
-_PATHS = {"rfilename", "path", "id", "modelId"}
+_PATHS = {"rfilename", "path", "model_path", "folder", "id", "modelId"}
 """Members whose texts name a file or a package: `weights@v1.bin` is no address."""
 
 

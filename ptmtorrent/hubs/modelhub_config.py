@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ptmtorrent.hubs.licence_texts import name_licence
+from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.linked import Read, text
 from ptmtorrent.hubs.port import Listed
 

@@ -19,6 +19,7 @@ from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.git_hub import EMPTY
 from ptmtorrent.hubs.git_objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
+from ptmtorrent.hubs.mail import without_mail
 from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
@@ -151,7 +152,7 @@ class OnnxZoo:
             task=task_of(name),
             licence=licence,
             tags=tuple(tags),
-            raw=msgspec.json.encode(raw).decode(),
+            raw=msgspec.json.encode(without_mail(raw)).decode(),
         )
 
     def _text(self, remote: Remote, file: HubFile | None) -> bytes:

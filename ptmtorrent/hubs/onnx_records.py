@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.licence_texts import name_licence
+from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.port import HubFile
 
 INNER = {"model", "models", "preproc"}

@@ -13,6 +13,7 @@ from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.kaggle import KaggleModels
+from ptmtorrent.hubs.mail import text_without_mail
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
@@ -145,7 +146,7 @@ def list_document(document: Document, data: bytes) -> Listed | None:
         "kind": document.kind,
         "handle": document.handle,
         "path": document.path,
-        "text": data.decode(errors="replace"),
+        "text": text_without_mail(data.decode(errors="replace")),
     }
     tags = {
         **{f"dataset:{value}": None for value in document.values("dataset")},

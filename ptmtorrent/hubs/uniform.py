@@ -11,6 +11,7 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch_cards import FRONT, read_front
+from ptmtorrent.hubs.tfhub import PUBLIC_ENDPOINT, read_document
 from ptmtorrent.model.uniform import Count, Text, Texts, UniformRecord
 
 MAX_VALUE = 1 << 16
@@ -65,12 +66,20 @@ POINTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "likes": ("/model/voteCount",),
         "modified": ("/model/updateTime",),
     },
+    "tfhub": {
+        "task": ("/front/task/0",),
+        "architecture": ("/front/network-architecture/0",),
+        "licence": ("/front/license",),
+        "datasets": ("/front/dataset",),
+        "libraries": ("/front/format", "/kind"),
+        "description": ("/front/description",),
+    },
     "onnx": {"name": ("/folder",), "url": ("/remote",), "revision": ("/commit",)},
 }
 """For each hub and field, where to look in the raw answer: the first that is there counts."""
 
-WEB = {"hf": "https://huggingface.co", "kaggle": "https://www.kaggle.com/models"}
-"""Where packages of a hub have a page of their own, `<web>/<name>`."""
+WEB = {"hf": "https://huggingface.co", "kaggle": "https://www.kaggle.com/models", "tfhub": PUBLIC_ENDPOINT}
+"""Where packages of a hub have a page of their own, `<web>/<name>`; that of a deployment is its module's."""
 
 _OF_HUB = {"pytorch": {"libraries": ("pytorch",)}, "onnx": {"libraries": ("onnx",), "owner": ("onnx",)}}
 
@@ -87,8 +96,9 @@ def uniform(prefix: str, listed: Listed, *, commit: str | None = None) -> Unifor
     owner = look.text("owner") or (Text(fixed["owner"][0], "hub") if "owner" in fixed else None)
     url = look.text("url")
     if prefix in WEB:
-        owner = owner or (Text(listed.name.partition("/")[0], "package") if "/" in listed.name else None)
-        url = Text(f"{WEB[prefix]}/{listed.name}", "package")
+        page = str(answer.get("handle", listed.name)) if prefix == "tfhub" else listed.name
+        owner = owner or (Text(page.partition("/")[0], "package") if "/" in page else None)
+        url = Text(f"{WEB[prefix]}/{page}", "package")
     libraries = look.texts("libraries") or (Texts(fixed["libraries"], "hub") if "libraries" in fixed else None)
     return UniformRecord(
         format=UniformRecord.FORMAT,
@@ -101,7 +111,7 @@ def uniform(prefix: str, listed: Listed, *, commit: str | None = None) -> Unifor
         owner_url=_owner_page(prefix, owner, url),
         revision=Text(commit, "identity") if commit else look.text("revision"),
         licence=look.text("licence") or look.tagged("license:"),
-        datasets=look.all_tagged("dataset:"),
+        datasets=look.texts("datasets") or look.all_tagged("dataset:"),
         papers=look.all_tagged("doi:", "arxiv:"),
         libraries=libraries,
         tags=look.texts("tags"),
@@ -160,7 +170,7 @@ class _Looking:
 
 
 def read_answer(raw: str) -> dict[str, Any]:
-    """Return the raw answer; that of a card with its front matter as the member `front`.
+    """Return the raw answer; that of a card or document with its front matter as the member `front`.
 
     Raises:
         HubError: it is no JSON object.
@@ -171,9 +181,9 @@ def read_answer(raw: str) -> dict[str, Any]:
         raise HubError(f"the raw answer of a package is no JSON: {error}") from error
     if not isinstance(answer, dict):
         raise HubError("the raw answer of a package is no JSON object")
-    card = answer.get("text")
-    if isinstance(card, str) and "card" in answer:
-        answer["front"] = _front(card)
+    text = answer.get("text")
+    if isinstance(text, str) and ("card" in answer or "handle" in answer):
+        answer["front"] = _front(text) if "card" in answer else _tags(text)
     return answer
 
 
@@ -184,6 +194,21 @@ def _front(card: str) -> dict[str, object]:
         return read_front(match[1]) if match else {}
     except HubError:
         return {}
+
+
+def _tags(text: str) -> dict[str, object]:
+    """Return the tags of a document of TensorFlow Hub, each with all its values; licences joined, as all count."""
+    try:
+        document = read_document("text", text.encode())
+    except (HubError, UnicodeEncodeError):
+        return {}
+    keys = dict.fromkeys(key for key, _ in document.tags)
+    licence = " AND ".join(value.lower() for value in document.values("license"))
+    return {
+        **{key: list(document.values(key)) for key in keys},
+        "description": document.description,
+        "license": licence,
+    }
 
 
 def _at(value: object, pointer: str) -> object:

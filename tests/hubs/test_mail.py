@@ -9,6 +9,8 @@ from ptmtorrent.hubs.mail import json_without_mail, without_mail
 from ptmtorrent.hubs.modelhub import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
 from ptmtorrent.hubs.pytorch import list_card
+from ptmtorrent.hubs.tfhub import read_document
+from ptmtorrent.hubs.tfhub_models import list_document
 
 WRITTEN = "by A <a.b+c@sub.hub.invalid>, mailto:d@hub.invalid"
 
@@ -34,14 +36,17 @@ def test_no_hub_keeps_an_address() -> None:
         "subtitle": WRITTEN,
         "instances": [{"slug": "s", "framework": "keras", "overview": WRITTEN}],
     }
-    listed = [
+    document = f"# Module o/m/1\n{WRITTEN}\n".encode()
+    found = [
         read_listed(json.dumps(hf).encode()),
         *read_catalogue(json.dumps({"models": [{"slug": "s", "long_desc": WRITTEN}]}).encode(), "x"),
         *read_registry(json.dumps([{"name": "m", "publication": {"text": WRITTEN}}]).encode()),
         *read_models({"models": [kaggle]}),
         list_card("c.md", WRITTEN.encode()),
+        list_document(read_document("d.md", document), document),
     ]
-    assert len(listed) == 5
+    listed = [each for each in found if each is not None]
+    assert len(listed) == 6
     assert [each.name for each in listed if "hub.invalid" in each.raw] == []
 
 
