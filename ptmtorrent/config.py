@@ -43,6 +43,8 @@ SECRETS = (
     ("globus_client_secret", "PTMTORRENT_GLOBUS_CLIENT_SECRET"),
 )
 
+_HUB_TOKENS = {"hf": "HF_TOKEN", "git": "PTMTORRENT_GIT_TOKEN", "kaggle": "KAGGLE_API_TOKEN"}
+
 PROJECT_FILE = "ptmtorrent.toml"
 
 
@@ -140,6 +142,12 @@ def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
     """Return which kernel the codecs are to use, for tests and benchmarks: `numpy`, or anything else for the best."""
     environment = os.environ if environment is None else environment
     return environment.get("PTMTORRENT_KERNEL", "auto")
+
+
+def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the tokens that are there, by prefix of the hub they are for."""
+    environment = os.environ if environment is None else environment
+    return {prefix: token for prefix, variable in _HUB_TOKENS.items() if (token := environment.get(variable))}
 
 
 def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -16,6 +16,7 @@
       flags.sqlite    what became of captured packages on their hubs
       ledger.sqlite   what a fetch laid out where
       globus/         tokens (0600) and jobs of Globus transfers
+      cluster/        keys and logs of the workers of a clone, while it runs
       hf-cache/       packages laid out as a Hugging Face cache
 """
 
@@ -93,6 +94,11 @@ class Home:
     def globus(self) -> Path:
         """Tokens and jobs of Globus transfers."""
         return self.root / "globus"
+
+    @property
+    def cluster(self) -> Path:
+        """Keys and logs of a cluster's workers."""
+        return self.root / "cluster"
 
     @property
     def hf_cache(self) -> Path:

@@ -1,6 +1,7 @@
 """`clone`: capture packages of a hub into the store."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -39,6 +40,10 @@ def clone(
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
     ] = None,
+    cluster: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Have the workers that FILE describes do the work.", show_default=False),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes, download nothing.")] = False,
 ) -> None:
     """Clone packages of a hub, pinned to commits and checked against its hashes; run again to resume."""
@@ -56,10 +61,11 @@ def clone(
         parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
-    from ptmtorrent.config import way_out
+    from ptmtorrent.clusters.description import read_cluster
+    from ptmtorrent.config import hub_tokens, way_out
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
-    from ptmtorrent.workflows.clone import CloneRequest
+    from ptmtorrent.workflows.clone import CloneRequest, Crew
     from ptmtorrent.workflows.clone import clone as run
 
     request = CloneRequest(
@@ -73,8 +79,6 @@ def clone(
         dry_run=dry_run,
         also=wanted,
     )
-    secrets = {"hf": settings.hf_token, "git": settings.git_token, "kaggle": settings.kaggle_token}
-    tokens = {prefix: secret for prefix, secret in secrets.items() if secret}
     # A zoo of one's own does not ask for its files where copies of the public one lie.
     copies = mirror or (kind.mirror if endpoint is None else None)
     options = HubOptions(
@@ -83,9 +87,10 @@ def clone(
         mirror=copies,
         also=wanted,
         environment=way_out(),
-        tokens=tokens,
+        tokens=hub_tokens(),
     )
+    crew = Crew(read_cluster(cluster), options) if cluster is not None else None
     adapter = kind.make(options)
     with stopping() as stop, closing(adapter):
-        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop)
+        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, crew=crew)
     session.finish(summary)

@@ -1,11 +1,14 @@
 """`config show`: every setting and where it came from."""
 
+from dataclasses import fields
+
 import typer
 
+from ptmtorrent import config
 from ptmtorrent.cli.session import Session
 
-NAMES = ("home", "format", "channel", "transport", "jobs", "max_memory")
-SECRETS = ("hf_token", "key_passphrase")
+SECRETS = tuple(name for name, _ in config.SECRETS)
+NAMES = tuple(field.name for field in fields(config.Settings) if field.name not in {*SECRETS, "origins"})
 
 app = typer.Typer()
 verbs = typer.Typer(help="Show the settings.", no_args_is_help=True)

@@ -62,10 +62,14 @@ class _Account:
 
 @dataclass
 class Governor:
-    """The budgets of one hub's session; safe to use from many threads. `monotonic` gives seconds."""
+    """The budgets of one hub's session; safe to use from many threads. `monotonic` gives seconds.
+
+    `share` processes spend from the same budgets, each no more than its part of what is left when it first hears of it.
+    """
 
     monotonic: Callable[[], float]
     windows: Windows = field(default_factory=NoWindows)
+    share: int = 1
     _accounts: dict[Budget, _Account] = field(default_factory=dict)
     _replied: threading.Condition = field(default_factory=threading.Condition)
 
@@ -85,7 +89,7 @@ class Governor:
             if now < window.closed_until:
                 return max(window.closed_until - now, SLACK_SECONDS)
             if now >= window.ends:
-                window = _next_window(account, now)
+                window = _next_window(account, now, self.share)
             if account.left is not None and account.left <= 0:
                 # With a quota of nothing the wait is for the window's end, and then one request asks again.
                 return max(window.ends - now, SLACK_SECONDS)
@@ -135,7 +139,7 @@ class Governor:
             elif headers is None:
                 account.lost.append(now)
             else:
-                _learn(account, budget, headers, sent, now)
+                _learn(account, budget, headers, sent, now, self.share)
             if refused:
                 account.told = False
             if retry_after is not None:
@@ -154,7 +158,7 @@ class Governor:
         self.windows.write(budget, msgspec.structs.replace(account.window, left=account.left), self.monotonic())
 
 
-def _next_window(account: _Account, now: float) -> Window:
+def _next_window(account: _Account, now: float, share: int) -> Window:
     """Begin a window: the quota of the last one, ending somewhere within its length from now; one reply will tell.
 
     A quota of nothing would never let another request through to say that it has changed. What no hub told of before
@@ -166,13 +170,15 @@ def _next_window(account: _Account, now: float) -> Window:
         window.ends_after, window.ends = now, now
         account.told = account.told and window.silent
         return window
-    window.left = window.quota or 1
+    window.left = max(1, window.quota // share)
     window.ends_after, window.ends = now, now + min(window.seconds, MAX_WAIT_SECONDS) + SLACK_SECONDS
     account.told, account.began = False, now
     return window
 
 
-def _learn(account: _Account, budget: Budget, headers: Mapping[str, str], sent: float, now: float) -> None:
+def _learn(  # noqa: PLR0913, PLR0917  # a reply and its moments
+    account: _Account, budget: Budget, headers: Mapping[str, str], sent: float, now: float, share: int
+) -> None:
     """Read the headers of a reply that was written between `sent` and `now`.
 
     The end of the window is known only to lie between two moments, because the reply took its time. Windows whose ends
@@ -193,7 +199,7 @@ def _learn(account: _Account, budget: Budget, headers: Mapping[str, str], sent: 
     if window.left is not None and ends < window.ends_after:
         return
     # What was lost while this reply was on its way may have been counted after it was written.
-    free = limit["r"] - account.in_flight - sum(moment > sent for moment in account.lost)
+    free = limit["r"] // share - account.in_flight - sum(moment > sent for moment in account.lost)
     if window.left is None or after > window.ends:
         window.left, account.seen = free, limit["r"]
         window.ends_after, window.ends = after, ends

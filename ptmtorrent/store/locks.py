@@ -98,6 +98,21 @@ class SharedLock(WriteLock):
             return None
 
 
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process holds the lock of `folder` alone."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _BUSY
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
     """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
     path = folder / LOCK_NAME

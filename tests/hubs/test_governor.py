@@ -206,3 +206,15 @@ def test_accounts_have_budgets_of_their_own(governor: Governor) -> None:
     told(governor, limits(0, 55))
 
     assert governor.take(Budget("hub", "api", "somebody")) == 0.0
+
+
+@given(workers=st.integers(1, 40), quota=st.integers(1, 500))
+def test_workers_that_share_a_window_never_send_more_than_its_quota(workers: int, quota: int) -> None:
+    time, sent = Time(), 0
+    for each in (Governor(time.monotonic, share=workers) for _ in range(workers)):
+        while each.take(API) == 0.0:
+            sent += 1
+            each.settle(API, limits(max(0, quota - sent), 60, quota), sent=time.now)
+            if sent > quota:  # the first request of each is what tells it of the window
+                break
+    assert sent <= max(quota, workers)

@@ -8,7 +8,7 @@ import pytest
 
 from ptmtorrent.errors import StoreError, StoreLocked
 from ptmtorrent.store import locks
-from ptmtorrent.store.locks import SharedLock, WriteLock
+from ptmtorrent.store.locks import SharedLock, WriteLock, is_locked
 
 HOLDER = """
 import sys
@@ -100,3 +100,14 @@ def test_who_lets_others_in_is_passing_until_they_are_in(tmp_path: Path, monkeyp
         lock.share()
         assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
     assert notes[-1] == (fcntl.LOCK_SH, f"{os.getpid()} {locks.PASSING}\n")
+
+
+def test_only_a_lock_held_alone_counts_as_locked(tmp_path: Path) -> None:
+    assert not is_locked(tmp_path)
+    with WriteLock(tmp_path):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with SharedLock(tmp_path) as lock:
+        assert is_locked(tmp_path)
+        lock.share()
+        assert not is_locked(tmp_path)

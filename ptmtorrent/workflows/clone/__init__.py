@@ -1,5 +1,5 @@
 """Clone: from a hub's listing to snapshots in the store."""
 
-from ptmtorrent.workflows.clone.running import CloneRequest, clone
+from ptmtorrent.workflows.clone.running import CloneRequest, Crew, clone
 
-__all__ = ["CloneRequest", "clone"]
+__all__ = ["CloneRequest", "Crew", "clone"]

@@ -7,24 +7,30 @@ Ctrl-C, goes on where the first one stopped; a run that is finished is followed 
 import threading
 from contextlib import ExitStack
 from threading import Event
+from typing import NamedTuple
 
 import msgspec
 
+from ptmtorrent.clusters.description import Cluster
+from ptmtorrent.clusters.parsl_pool import ParslPool
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
+from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.windows import KeptWindows, NoWindows
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
 from ptmtorrent.paths import Home
+from ptmtorrent.progress import Meter
 from ptmtorrent.store.flags import Flags
-from ptmtorrent.store.journal import Journal, Run
+from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
 from ptmtorrent.workflows.clone.captured import Captured
 from ptmtorrent.workflows.clone.claims import Claims
+from ptmtorrent.workflows.clone.coordinating import Coordinator, gather_parts
 from ptmtorrent.workflows.clone.flagging import Flagging
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
@@ -32,6 +38,7 @@ from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.plan import hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.spool import Spool
+from ptmtorrent.workflows.clone.units import Unit, close_workers
 from ptmtorrent.workflows.clone.work import Worker, this_process
 from ptmtorrent.workflows.metering import new_meter
 
@@ -67,19 +74,28 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
+class Crew(NamedTuple):
+    """Those who do the work in this process's place, and what they make the hub's adapter with."""
+
+    cluster: Cluster
+    options: HubOptions
+
+
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
-    hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Event
+    hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Event, crew: Crew | None = None
 ) -> Summary:
     """Capture the packages of `request` into the store of `home`; go on with an unfinished run of the same request.
 
     Packages that cannot be had are records, and count as `failed` in the summary. With `dry_run` nothing is written:
-    the plan is emitted, and the summary says what would fail.
+    the plan is emitted, and the summary says what would fail. With a `crew`, this process lists, plans and keeps the
+    journal alone, and `jobs` and `max_memory` are those of each worker.
 
     Raises:
         HubError, RateLimited: the hub cannot be listed, or is down.
         Interrupted: `stop` was set; run again to go on.
         StoreLocked: another clone works in `home`, or somebody needs its store alone.
         NoSpace, StoreError: the store cannot be written.
+        ConfigError: the cluster of the crew cannot be started.
         UsageError: `jobs` is below 1, or `max_memory` too little.
     """
     if request.jobs < 1:
@@ -90,7 +106,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
         _keep_limits(hub, request, home, clock, stack)
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
-        return _Clone(hub, request, home, store, journal, flags, clock, said, stop).run()
+        return _Clone(hub, request, home, store, journal, flags, clock, said, stop, crew).run()
 
 
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
@@ -135,7 +151,9 @@ class _Clone:
         clock: Clock,
         emit: Emit,
         stop: Event,
+        crew: Crew | None,
     ) -> None:
+        self.crew = crew
         self.hub, self.request, self.home, self.store, self.journal = hub, request, home, store, journal
         self.clock, self.emit, self.stop = clock, emit, stop
         self.captured = Captured(store)
@@ -209,7 +227,16 @@ class _Clone:
     def _work(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
         monotonic = self.hub.session.monotonic
         meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
+        claims = Claims(self.journal, run.id, this_process(), self.clock)
+        gather_parts(self.home.spool)
+        if self.crew is None:
+            self._work_here(store, run, outcomes, claims, meter)
+        else:
+            self._have_worked(self.crew, run, outcomes, claims, meter)
+        meter.finish()
+        self.journal.set_state(run.id, "finished")
 
+    def _work_here(self, store: Store, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
         lock = threading.Lock()
 
         def count(held: int, moved: int) -> None:
@@ -227,11 +254,46 @@ class _Clone:
                 outcomes=outcomes,
                 meter=meter,
                 clock=self.clock,
-                claims=Claims(self.journal, run.id, this_process(), self.clock),
+                claims=claims,
             )
             worker.work(self.stop)
-        meter.finish()
-        self.journal.set_state(run.id, "finished")
+
+    def _have_worked(self, crew: Crew, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
+        cluster, options = crew
+        together = cluster.executor == "threads"
+        memory = self.request.max_memory // (cluster.workers if together else 1)
+
+        def unit_of(works: tuple[Work, ...]) -> Unit:
+            return Unit(
+                home=self.home.root,
+                hub=self.hub.name,
+                endpoint=options.endpoint,
+                mirror=options.mirror,
+                also=options.also,
+                listed=run.listed,
+                works=works,
+                jobs=self.request.jobs,
+                max_memory=memory,
+                share=cluster.workers,
+            )
+
+        with ExitStack() as stack:
+            stack.callback(close_workers)
+            pool = stack.enter_context(ParslPool(cluster, self.home.cluster))
+            coordinator = Coordinator(
+                pool=pool,
+                workers=cluster.workers,
+                todo=self.journal.tally(run.id, "todo", "leased").packages,
+                unit_of=unit_of,
+                spool=self.home.spool,
+                claims=claims,
+                outcomes=outcomes,
+                meter=meter,
+            )
+            try:
+                coordinator.work(self.stop)
+            finally:
+                self.moved += coordinator.moved
 
     def _say_wait(self, host: str, seconds: float) -> None:
         """Say once for all threads why nothing seems to happen."""

@@ -1,0 +1,260 @@
+"""Clones on a cluster of this machine: Parsl's threads, and its high-throughput executor with workers on loopback."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptmtorrent.demo.hub.exchange import Answer, Question
+from ptmtorrent.demo.hub.faults import Faults, Quota
+from ptmtorrent.demo.package import Package, data_file
+from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.paths import Home
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone.units import WATCH_SECONDS, Unit
+from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
+from tests.simulators.stormy_hub import StormyHub
+
+WEIGHTS = random.Random(11).randbytes(1 << 20)
+COUNT = 24
+
+
+def packages(count: int = COUNT, size: int = 100_000) -> list[Package]:
+    return [
+        Package(name=f"org/m{at}", files=(data_file("model.bin", WEIGHTS[at : at + size]),), downloads=100 - at)
+        for at in range(count)
+    ]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    path = tmp_path / "cluster.toml"
+    path.write_text('executor = "processes"\nworkers = 2\n')
+    return path
+
+
+def statuses(events: list[dict[str, Any]]) -> dict[str, str]:
+    return {event["package"]: event["status"] for event in events if event["type"] == "result"}
+
+
+def workers(home: Path) -> dict[int, Path]:
+    """The processes that work for the home's clone, and their folders of the spool."""
+    found = {}
+    for lock in (Home(home).spool / "workers").glob("*/lock"):
+        text = lock.read_text().split()
+        if text:
+            found[int(text[0])] = lock.parent
+    return found
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_two_workers_capture_everything(tmp_path: Path, cluster: Path, executor: str) -> None:
+    cluster.write_text(f'executor = "{executor}"\nworkers = 2\n')
+    home = tmp_path / "home"
+    with SampleHub(packages()) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(home, *clone)
+        again = ptmtorrent(home, *clone)
+    checked = ptmtorrent(home, "verify", "--store")
+
+    assert statuses(events) == {f"hf:org/m{at}": "ok" for at in range(COUNT)}
+    assert events[-1]["bytes_moved"] >= COUNT * 100_000
+    assert set(statuses(again).values()) == {"notneeded"}
+    assert checked[-1]["failed"] == 0
+    with Store.open(Home(home).store) as store:
+        assert sum(1 for _ in store.captures()) == COUNT
+    assert list(Home(home).spool.glob("**/*.part")) == []
+    assert not Home(home).cluster.exists()
+
+
+class HeldHub(SampleHub):
+    """A hub that keeps everybody waiting for LFS files until `gate` is set; `waiting` says that somebody does."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.gate, self.waiting = threading.Event(), threading.Event()
+        super().__init__(*arguments, **options)
+
+    def _answer_lfs(self, question: Question) -> Answer:
+        self.waiting.set()
+        assert self.gate.wait(DEADLINE_SECONDS)
+        return super()._answer_lfs(question)
+
+    def __exit__(self, *reason: object) -> None:
+        self.gate.set()
+        super().__exit__(*reason)
+
+
+@contextmanager
+def cloning(home: Path, hub: SampleHub, cluster: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", "clone", "huggingface"]
+    command += ["--endpoint", hub.endpoint, "--cluster", str(cluster)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(), cwd=home.parent)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def two_workers(home: Path, hub: HeldHub) -> list[int]:
+    """Wait until two workers of the home wait for the hub; return their processes."""
+    assert hub.waiting.wait(DEADLINE_SECONDS)
+    until = time.monotonic() + DEADLINE_SECONDS
+    while len(found := workers(home)) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(found) == 2
+    return list(found)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, list[dict[str, Any]]]:
+    said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+    return process.returncode, [json.loads(line) for line in said.splitlines()]
+
+
+def test_packages_of_a_killed_worker_go_to_another(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    with HeldHub(packages()) as hub, cloning(home, hub, cluster) as process:
+        os.kill(two_workers(home, hub)[0], signal.SIGKILL)
+        hub.gate.set()
+        code, events = ended(process)
+
+    assert (code, statuses(events)) == (0, {f"hf:org/m{at}": "ok" for at in range(COUNT)})
+    assert ptmtorrent(home, "verify", "--store")[-1]["failed"] == 0
+    assert list(Home(home).spool.glob("**/*.part")) == []
+
+
+def test_parts_of_a_dead_worker_are_gone_on_with(tmp_path: Path, cluster: Path) -> None:
+    cluster.write_text('executor = "threads"\nworkers = 2\n')
+    left = Home(tmp_path / "home").spool / "workers/dead"
+    left.mkdir(parents=True)
+    (left / f"{hashlib.sha256(WEIGHTS[:100_000]).hexdigest()}.part").write_bytes(WEIGHTS[:100_000])
+    with SampleHub(packages(1)) as hub:
+        ptmtorrent(tmp_path / "home", "clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        assert hub.log.exchanges("lfs") == []
+    assert not left.exists()
+
+
+def test_package_that_every_worker_dies_of_is_given_up(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    cluster.write_text('executor = "processes"\nworkers = 1\n')
+    killed: set[int] = set()
+    with HeldHub(packages(1)) as hub, cloning(home, hub, cluster) as process:
+        while process.poll() is None:
+            for pid in workers(home).keys() - killed:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+            time.sleep(0.05)
+        code, events = ended(process)
+
+    assert len(killed) == 3
+    assert (code, statuses(events)) == (3, {"hf:org/m0": "error"})
+    assert "3 workers were lost" in next(event["reason"] for event in events if event["type"] == "result")
+
+
+def test_interrupted_clone_goes_on_without_listing_again(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    with HeldHub(packages()) as hub:
+        with cloning(home, hub, cluster) as process:
+            two_workers(home, hub)
+            process.send_signal(signal.SIGINT)
+            hub.gate.set()
+            code, _ = ended(process)
+        asked = len([each for each in hub.log.exchanges("hub") if each.path.startswith("/api")])
+        hub.gate.clear()
+        hub.waiting.clear()
+        with cloning(home, hub, cluster) as process:
+            assert hub.waiting.wait(DEADLINE_SECONDS)
+            time.sleep(3 * WATCH_SECONDS)
+            hub.gate.set()
+            again_code, events = ended(process)
+        again = [each.path for each in hub.log.exchanges("hub") if each.path.startswith("/api")][asked:]
+
+    assert (code, again_code, again) == (130, 0, [])
+    assert (events[-1]["packages"], events[-1]["failed"]) == (COUNT, 0)
+    assert ptmtorrent(home, "verify", "--store")[-1]["failed"] == 0
+
+
+def test_workers_of_a_killed_coordinator_end_and_the_clone_goes_on(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    with HeldHub(packages()) as hub:
+        with cloning(home, hub, cluster) as process:
+            orphans = two_workers(home, hub)
+            process.kill()
+        hub.gate.set()
+        # Without a cluster: the orphans may still be there.
+        events = ptmtorrent(home, "clone", "huggingface", "--endpoint", hub.endpoint)
+
+    assert (events[-1]["packages"], events[-1]["failed"]) == (COUNT, 0)
+    until = time.monotonic() + DEADLINE_SECONDS
+    while (left := [pid for pid in orphans if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert left == []
+    assert ptmtorrent(home, "verify", "--store")[-1]["failed"] == 0
+
+
+def test_workers_together_keep_within_the_quota(tmp_path: Path, cluster: Path) -> None:
+    quota = Quota(api=1000, resolvers=9, window_seconds=3)
+    with StormyHub(packages(), quota, seed=5, monotonic=time.monotonic, storm=1000, silence=1000, cuts=1000) as hub:
+        events = ptmtorrent(tmp_path / "home", "clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+
+    assert (events[-1]["packages"], events[-1]["failed"]) == (COUNT, 0)
+    assert hub.over_quota == 0
+    assert hub.fullest > 0.5
+
+
+def test_failures_are_records_as_without_a_cluster(tmp_path: Path, cluster: Path) -> None:
+    cluster.write_text('executor = "threads"\nworkers = 2\n')
+    with SampleHub(packages(3), faults=Faults(serve_pointer=frozenset({"model.bin"}))) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(tmp_path / "home", *clone, code=3)
+
+    reasons = [event["reason"] for event in events if event["type"] == "result"]
+    assert len(reasons) == 3
+    assert all("pointer" in reason and "model.bin" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("workers = 2", "executor"),
+        ('executor = "ray"\nworkers = 2', "ray"),
+        ('executor = "threads"\nworkers = 0', "workers"),
+        ('executor = "threads"\nworkers = 2\nwokers = 3', "wokers"),
+        ('executor = "slurm"\nworkers = 2\n[slurm]\noptions = "a\\nb"', "slurm.options"),
+        ("executor =", "Invalid value"),
+    ],
+)
+def test_file_that_describes_no_cluster_is_refused(tmp_path: Path, cluster: Path, text: str, named: str) -> None:
+    cluster.write_text(text)
+    events = ptmtorrent(tmp_path / "home", "clone", "huggingface", "--cluster", cluster, code=10)
+    assert str(cluster) in events[-1]["message"]
+    assert named in events[-1]["message"]
+
+
+def test_missing_file_and_missing_library_are_said(tmp_path: Path, cluster: Path) -> None:
+    gone = ptmtorrent(tmp_path / "home", "clone", "huggingface", "--cluster", tmp_path / "no.toml", code=10)
+    assert "no.toml" in gone[-1]["message"]
+
+    (tmp_path / "parsl.py").write_text("raise ImportError")
+    with SampleHub(packages(1)) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        without = ptmtorrent(tmp_path / "home", *clone, code=10, env=environment(PYTHONPATH=str(tmp_path)))
+    assert "pip install 'ptmtorrent[cluster]'" in without[-1]["hint"]
+
+
+def test_units_carry_no_secret() -> None:
+    assert not {"tokens", "environment", "token"} & set(Unit.__struct_fields__)
