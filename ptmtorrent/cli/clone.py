@@ -36,6 +36,7 @@ def clone(
         str | None,
         typer.Option("--with", metavar="WHAT", help="Keep as well: history, discussions.", show_default=False),
     ] = None,
+    xet: Annotated[bool, typer.Option("--xet", help="Get files in Xet storage by its own protocol (hf-xet).")] = False,
     jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
@@ -57,6 +58,8 @@ def clone(
     if unknown := sorted(wanted - kind.keeps):
         known = ", ".join(f"`{one}`" for one in sorted(kind.keeps)) or "nothing more"
         raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=f"it can keep {known}")
+    if xet and not kind.xet:
+        raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="leave it out")
     if mirror is not None:
         parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
@@ -86,6 +89,7 @@ def clone(
         work=session.home.hubs / kind.name,
         mirror=copies,
         also=wanted,
+        xet=xet,
         environment=way_out(),
         tokens=hub_tokens(),
     )

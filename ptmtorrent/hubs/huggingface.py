@@ -5,7 +5,7 @@ of the listing describes 1,000 packages, so that a package costs one request for
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
@@ -13,11 +13,13 @@ import msgspec
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.huggingface_talk import read_discussions
+from ptmtorrent.hubs.huggingface_xet import XetStorage
 from ptmtorrent.hubs.mail import json_without_mail
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.model.names import show_path
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 PAGE_PACKAGES = 1000
@@ -44,7 +46,7 @@ class HuggingFace:
     """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other.
 
     `also` names what is to be kept besides the packages: `history`, the list of commits up to the pinned one, and
-    `discussions`.
+    `discussions`. With `xet`, files in Xet storage are asked for there.
 
     Raises:
         ConfigError: `token` is none: no header can hold it, and the error for that would print it.
@@ -59,11 +61,16 @@ class HuggingFace:
         token: str | None = None,
         session: Session | None = None,
         also: frozenset[str] = frozenset(),
+        *,
+        xet: bool = False,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._token = _check_token(token)
         self._also = also
+        # A hub on this machine may have its storage here too.
+        schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
+        self._xet = XetStorage(lambda url, what: self._read(url, what)[0], schemes) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the address of the next page.
@@ -131,17 +138,32 @@ class HuggingFace:
         return read_files(pages, what), tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return the address that redirects to the bytes of `file` at the pinned commit."""
+        """Return the address that redirects to the bytes of `file` at the pinned commit, and the way by Xet."""
         identity = described.identity
         path = f"{_quote(identity.name)}/resolve/{identity.commit}/{_quote(file.path)}"
-        return Located(url=f"{self.endpoint}/{path}", headers=self._credentials(), budget="resolvers")
+        return Located(
+            url=f"{self.endpoint}/{path}",
+            headers=self._credentials(),
+            budget="resolvers",
+            ranged=self._by_xet(self._xet, described, file) if self._xet is not None and file.xet else None,
+        )
 
     def let_go(self, described: Described) -> None:
-        """Nothing is kept for a package."""
+        """Forget the token for its files in Xet storage."""
+        if self._xet is not None:
+            self._xet.forget(self._xet_token(described))
 
     def close(self) -> None:
         """Close all connections."""
         self.session.close()
+
+    def _by_xet(self, storage: XetStorage, described: Described, file: HubFile) -> Callable[[int], Generator[bytes]]:
+        what = f"`{described.identity.package}` file `{show_path(file.path)}`"
+        address, name, size = self._xet_token(described), file.xet or "", file.size or 0
+        return lambda start: storage.pieces(address, name, size, start, what)
+
+    def _xet_token(self, described: Described) -> str:
+        return f"{self._api(described.identity.name)}/xet-read-token/{described.identity.commit}"
 
     def _named(self, ids: tuple[str, ...], cursor: str | None) -> Iterator[Page]:
         for index in range(int(cursor or 0), len(ids)):
@@ -208,7 +230,7 @@ class HuggingFace:
 
 def make(options: HubOptions) -> HuggingFace:
     """Return the adapter, with the token of `hf`."""
-    return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also)
+    return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also, xet=options.xet)
 
 
 def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:

@@ -144,7 +144,10 @@ def _file(entry: dict[str, Any], what: str) -> HubFile:
         expected = f"git:{oid}" if _COMMIT.fullmatch(oid) else None
     if path is None or size is None or expected is None:
         raise HubError(f"{what}: the hub lists the file {path!r} without its hash or size")
-    return HubFile(path=path, size=size, oid=expected, source=_source(entry))
+    xet = _text(entry, "xetHash") or ""
+    return HubFile(
+        path=path, size=size, oid=expected, source=_source(entry), xet=xet if _SHA256.fullmatch(xet) else None
+    )
 
 
 def _source(entry: dict[str, Any]) -> FileSource:

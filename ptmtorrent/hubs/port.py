@@ -65,6 +65,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
     `link` is where a symbolic link (mode 120000) leads; its bytes are that text. With `answer` the bytes are no file of
     the package but something the hub says of it, kept under that name; `path` is then one that no package can have.
+    `xet` is the file's name in Xet storage, if it is there.
     """
 
     path: str
@@ -74,6 +75,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: int = 0o100644
     link: str | None = None
     answer: str | None = None
+    xet: str | None = None
 
     @property
     def name_of_bytes(self) -> str | None:
@@ -108,6 +110,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
 
     `headers` go to the origin of `url` alone. `budget` is the class of request the hub counts this as. With `path` the
     bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
+    `ranged` gives them from any on by another protocol; where it fails, or gave wrong ones, `url` is asked.
     `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
     better place than `url` is given, for whoever fails there too.
     """
@@ -115,6 +118,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     path: Path | None = None
     pieces: Callable[[], Generator[bytes]] | None = None
+    ranged: Callable[[int], Generator[bytes]] | None = None
     headers: dict[str, str] = {}
     alternates: tuple[str, ...] = ()
     failed: str = ""

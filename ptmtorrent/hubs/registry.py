@@ -17,13 +17,15 @@ class HubOptions:
     """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
 
     `environment` is what programs of other projects may know of the machine. Below `mirror`, if any, the same files lie
-    at the same paths. `also` is what to keep besides the packages, of what the kind `keeps`.
+    at the same paths. `also` is what to keep besides the packages, of what the kind `keeps`. With `xet`, files in Xet
+    storage are asked for by its own protocol.
     """
 
     endpoint: str
     work: Path
     mirror: str | None = None
     also: frozenset[str] = frozenset()
+    xet: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -33,7 +35,8 @@ class HubKind:
     """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
 
     `schemes` are what an endpoint may start with; a hub without any takes a folder. Below `mirror` lie copies of the
-    files of `endpoint`, or what its names lead to. `keeps` is what `--with` may name.
+    files of `endpoint`, or what its names lead to. `keeps` is what `--with` may name; `xet` tells whether
+    it has Xet storage.
     """
 
     name: str
@@ -43,6 +46,7 @@ class HubKind:
     schemes: tuple[str, ...] = ("https", "http")
     mirror: str | None = None
     keeps: frozenset[str] = frozenset()
+    xet: bool = False
 
     def make(self, options: HubOptions) -> "Hub":
         """Return the adapter.
@@ -63,6 +67,7 @@ HUBS = (
         module="huggingface",
         endpoint="https://huggingface.co",
         keeps=frozenset({"history", "discussions"}),
+        xet=True,
     ),
     HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub", keeps=_GIT),
     HubKind(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import httpx2
+import msgspec
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound
 from ptmtorrent.hubs.patience import persist
@@ -146,6 +147,10 @@ class Download:
             self._empty(descriptor, start)
             self._take(located.pieces(), descriptor, 0)
             return
+        if located.ranged is not None and not (self._turn or self.first):
+            if self._take_ranged(located, located.ranged(start), descriptor, start):
+                return
+            start = _size(descriptor)
         url = located.alternates[self._turn - 1] if self._turn else located.url
         own, budget = ({}, "") if self._turn else (located.headers, located.budget)
         headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
@@ -173,6 +178,15 @@ class Download:
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
         self._take(_rest_of(source, start), descriptor, start)
+
+    def _take_ranged(self, located: Located, pieces: Generator[bytes], descriptor: int, start: int) -> bool:
+        """Take the rest by another protocol; tell whether that worked. What did not is not tried again."""
+        try:
+            self._take(pieces, descriptor, start)
+        except (AuthError, HubError, NotFound):
+            self._located = msgspec.structs.replace(located, ranged=None)
+            return False
+        return True
 
     def _take(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
         """Write what comes from this machine after `start`."""

@@ -58,6 +58,17 @@ def test_package_without_a_namespace_is_described(api: HfApi) -> None:
     assert {each.path for each in api.list_repo_tree("gpt2")} == {"README.md", "model.bin"}
 
 
+def test_file_in_xet_storage_is_read_by_its_own_client(
+    hub: OddHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    path = hf_hub_download("gpt2", "model.bin", endpoint=hub.endpoint, token=False, cache_dir=tmp_path)
+
+    assert Path(path).read_bytes() == WEIGHTS
+    assert len(hub.log.exchanges("cas", "/xorbs/")) == 1
+    assert hub.log.exchanges("lfs") == []
+
+
 def test_old_name_leads_to_the_new_one_which_keeps_its_id(api: HfApi, hub: OddHub, tmp_path: Path) -> None:
     before = api.model_info("gpt2")
     hub.rename("gpt2", "openai-community/gpt2")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -23,8 +23,10 @@ from ptmtorrent.demo.contents import Content, InMemory
 from ptmtorrent.demo.hub.catalogue import Revision
 from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
 from ptmtorrent.demo.hub.listing import paged
+from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
+from tests.simulators.xet import XetStore
 
 Bend = Callable[[Answer], Answer]
 LOGIN = b"<!doctype html><title>Log in</title><form>Log in to go on</form>"
@@ -57,7 +59,7 @@ class _Order:
 class OddHub(SampleHub):
     """The sample hub, and what `order` does to its answers.
 
-    xet: files of LFS are listed with a hash of Xet, and their redirects name it, as on the real hub.
+    xet: files of LFS are listed with a hash of Xet, and their redirects name it; `store` has them, as on the real hub.
     records: what the listing is made of, in place of the packages: JSON of one each, the most downloaded first.
     sign: every redirect carries a signature, which opens one request; `stale` of them open none.
     """
@@ -81,14 +83,22 @@ class OddHub(SampleHub):
         self._signatures: set[str] = set()
         self._numbers = count(1)
         self._lock = Lock()
+        self.store = XetStore(self._find_xet)
         self.commits: dict[str, list[dict[str, Any]]] = {}
         self.discussions: dict[str, list[dict[str, Any]]] = {}
         super().__init__(packages, page=page, **({"monotonic": monotonic} if monotonic else {}))
+        self._cas = Origin("cas", self._answer_cas, self.log, ("127.0.0.1", 0), None)
+        self.store.base = self._cas.base
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._cas)
+        return super().__enter__()
 
     def order(self, bend: Bend, *, path: str = "", times: int | None = 1) -> None:
         """Bend the answers to the next `times` requests (None: all) whose decoded path `path` is found in.
 
-        Requests of the second origin are `/lfs/<oid>`. Of several orders for a request the first is carried out.
+        Requests of the second origin are `/lfs/<oid>`, those of Xet storage `/cas/…`. Of several orders for a request
+        the first is carried out.
         """
         self._orders.append(_Order(bend, re.compile(path), times))
 
@@ -144,6 +154,9 @@ class OddHub(SampleHub):
 
     def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
         match rest:
+            case ("xet-read-token", revision) if self._xet:
+                found = self._find(question, name, revision)
+                return found if isinstance(found, Answer) else self.store.token()
             case ("discussions", *more):
                 found = self._find(question, name, "main")
                 return found if isinstance(found, Answer) else self._answer_discussions(question, name, more)
@@ -167,7 +180,8 @@ class OddHub(SampleHub):
             return answer
         if self._xet:
             oid = answer.headers["X-Linked-ETag"].strip('"')
-            token = f'<{question.base}/api/models/xet-read-token/main>; rel="xet-auth"'
+            name, rest = self._split(question.parts)
+            token = f'<{question.base}/api/models/{name}/xet-read-token/{rest[1]}>; rel="xet-auth"'
             answer = answer.with_headers({"X-Xet-Hash": oid[::-1], "Link": token})
         if self._sign:
             with self._lock:
@@ -178,6 +192,13 @@ class OddHub(SampleHub):
                     self._signatures.add(signature)
             answer = answer.with_headers({"Location": f"{answer.headers['Location']}?Signature={signature}"})
         return answer
+
+    def _answer_cas(self, question: Question) -> Answer:
+        return self._bent("/cas/" + "/".join(question.parts), self.store.answer(question))
+
+    def _find_xet(self, name: str) -> Content | None:
+        row = self.catalogue.find_lfs(name[::-1])
+        return None if row is None else row.content
 
     def _answer_lfs(self, question: Question) -> Answer:
         path = "/" + "/".join(question.parts)

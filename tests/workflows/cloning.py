@@ -35,6 +35,7 @@ class Run:
         self.events: list[Event] = []
         self.stop = threading.Event()
         self.token: str | None = None
+        self.xet = False
         self.emit: Callable[[Event], None] = lambda _: None
 
     def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
@@ -44,7 +45,7 @@ class Run:
         endpoint = hub.endpoint if isinstance(hub, SampleHub) else hub.base
         try:
             return clone(
-                HuggingFace(endpoint, self.token, session=session, also=request.also),
+                HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet),
                 request,
                 self.home,
                 clock=lambda: NOW,

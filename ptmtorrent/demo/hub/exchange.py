@@ -19,6 +19,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None
     body: bytes
     base: str
+    range: str | None = None
 
     def first(self, name: str) -> str | None:
         """Return the first value of a query parameter."""

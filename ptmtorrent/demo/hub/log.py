@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
-OriginName = Literal["hub", "lfs"]
+OriginName = Literal["hub", "lfs", "cas"]
 
 
 @dataclass

@@ -128,6 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
             token=token or None,
             body=self._read_body(),
             base=self.server.origin.base,
+            range=self.headers.get("Range"),
         )
 
     def _read_body(self) -> bytes:

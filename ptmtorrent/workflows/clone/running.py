@@ -270,6 +270,7 @@ class _Clone:
                 endpoint=options.endpoint,
                 mirror=options.mirror,
                 also=options.also,
+                xet=options.xet,
                 listed=run.listed,
                 works=works,
                 jobs=self.request.jobs,

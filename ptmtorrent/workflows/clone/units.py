@@ -51,6 +51,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     mirror: str | None
     also: frozenset[str]
+    xet: bool
     listed: str
     works: tuple[Work, ...]
     jobs: int
@@ -159,6 +160,7 @@ def _make_hub(unit: Unit, folder: Path) -> Hub:
             work=folder,
             mirror=unit.mirror,
             also=unit.also,
+            xet=unit.xet,
             environment=way_out(),
             tokens=hub_tokens(),
         )

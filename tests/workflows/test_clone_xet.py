@@ -1,0 +1,107 @@
+"""Files in Xet storage, by its own protocol, from the storage that the unmodified hf_xet reads too."""
+
+import hashlib
+
+import pytest
+
+from ptmtorrent.demo.package import data_file, text_file
+from ptmtorrent.demo.sample_hub import TOKEN
+from ptmtorrent.hubs import huggingface_xet
+from tests.program import ptmtorrent
+from tests.simulators.huggingface import OddHub, exchanged, refuse
+from tests.workflows.cloning import WEIGHTS, Run, package
+
+LONG = WEIGHTS * 20
+MODEL = package("a/x", text_file("README.md", "x"), data_file("model.bin", LONG), data_file("more.bin", WEIGHTS))
+
+
+@pytest.fixture(autouse=True)
+def by_xet(run: Run) -> None:
+    run.xet = True
+
+
+def test_files_come_from_the_storage_for_one_token_and_no_resolver(run: Run) -> None:
+    with OddHub([MODEL], xet=True) as hub:
+        run(hub)
+        asked = [each.path for each in hub.log.exchanges("hub")]
+        assert hub.log.exchanges("lfs") == []
+        assert hub.log.sent("/xorbs/") >= len(LONG) + len(WEIGHTS)
+
+    assert run.results() == {"hf:a/x": "ok"}
+    assert run.data("hf:a/x", "model.bin") == LONG
+    assert [path for path in asked if "resolve" in path] == [path for path in asked if path.endswith("README.md")]
+    assert len([path for path in asked if "xet-read-token" in path]) == 1
+
+
+def test_token_of_the_hub_is_never_sent_to_the_storage(run: Run) -> None:
+    run.token = TOKEN
+    with OddHub([MODEL], xet=True) as hub:
+        run(hub)
+        assert {each.authorized for each in hub.log.exchanges("hub")} == {True}
+        assert {each.authorized for each in hub.log.exchanges("cas", "/xorbs/")} == {False}
+        assert hub.store.tokens == {"xet_sample"}
+
+
+def test_long_file_is_asked_for_a_range_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_xet, "RANGE_BYTES", 1_500_000)
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        run(hub)
+        ranges = [each.range for each in hub.log.exchanges("cas", "/v1/reconstructions")]
+
+    assert ranges == ["bytes=0-1499999", "bytes=1500000-2999999", "bytes=3000000-3999999"]
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+def test_token_that_is_over_is_asked_for_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_xet, "RANGE_BYTES", 2_000_000)
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        hub.store.seconds = huggingface_xet.LEAST_SECONDS - 1
+        run(hub)
+        assert len(hub.log.exchanges("hub", "xet-read-token")) == 2
+
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+def test_plain_http_serves_what_the_storage_does_not(run: Run) -> None:
+    with OddHub([MODEL], xet=True) as hub:
+        hub.order(refuse(404), path="/cas/", times=None)
+        run(hub)
+        assert len(hub.log.exchanges("lfs")) == 2
+
+    assert run.results() == {"hf:a/x": "ok"}
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"<html>", b'{"casUrl":"file:///etc","accessToken":"t","exp":4000000000}'])
+def test_token_that_makes_no_sense_is_not_used(run: Run, answer: bytes) -> None:
+    with OddHub([MODEL], xet=True) as hub:
+        hub.order(exchanged(answer), path="xet-read-token", times=None)
+        run(hub)
+        assert hub.log.exchanges("cas") == []
+
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+def test_wrong_bytes_of_the_storage_are_found_out_and_replaced(run: Run) -> None:
+    with OddHub([package("a/x", data_file("model.bin", WEIGHTS))], xet=True) as hub:
+        hub.store.flipped = True
+        run(hub)
+        assert len(hub.log.exchanges("cas", "/xorbs/")) == len(hub.log.exchanges("lfs")) == 1
+
+    assert run.results() == {"hf:a/x": "ok"}
+    assert run.data("hf:a/x", "model.bin") == WEIGHTS
+
+
+def test_part_is_gone_on_with(run: Run) -> None:
+    with OddHub([package("a/x", data_file("model.bin", LONG * 2))], xet=True) as hub:
+        run.home.spool.mkdir(parents=True)
+        (run.home.spool / f"{hashlib.sha256(LONG * 2).hexdigest()}.part").write_bytes((LONG * 2)[: 5 << 20])
+        run(hub)
+        assert hub.log.exchanges("cas", "/v1/reconstructions")[0].range == f"bytes={4 << 20}-{2 * len(LONG) - 1}"
+
+    assert run.data("hf:a/x", "model.bin") == LONG * 2
+
+
+def test_hub_without_such_storage_is_refused(run: Run) -> None:
+    said = ptmtorrent(run.home.root, "clone", "kaggle", "--xet", code=2)
+    assert "has no Xet storage" in said[-1]["message"]
