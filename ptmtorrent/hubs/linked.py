@@ -71,9 +71,9 @@ class LinkedHub(ABC):
             HubError: nowhere, and why.
         """
 
-    def weights(self, read: Read) -> Sequence[Weight]:
+    def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
         """Return the weights that the files of the package name; none unless a sub-class knows of some."""
-        del read
+        del listed, read
         return ()
 
     def with_facts(self, listed: Listed, read: Read) -> Listed:
@@ -157,7 +157,7 @@ class LinkedHub(ABC):
         url, package = self.link(described.listed).remote, f"`{identity.package}`"
         remote = Remote(url=url, commit=identity.commit, package=package)
         try:
-            return self.weights(self._reader(remote, files))
+            return self.weights(described.listed, self._reader(remote, files))
         except HubError as error:
             raise HubError(f"{package}: {error.message}", hint=error.hint) from error
 

@@ -62,8 +62,9 @@ class Modelhub(LinkedHub):
         """Return `listed` with what its configuration and the text of its licence say."""
         return with_config(listed, read)
 
-    def weights(self, read: Read) -> Sequence[Weight]:
+    def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
         """Return what `init/init.json` names outside git."""
+        del listed
         data = read(INIT)
         return [] if data is None else read_init(data)
 

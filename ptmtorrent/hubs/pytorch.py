@@ -13,7 +13,7 @@ from ptmtorrent.hubs.git_clones import Clones, Remote
 from ptmtorrent.hubs.linked import Link, LinkedHub, Read, Weight, weight_of
 from ptmtorrent.hubs.mail import text_without_mail
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.pytorch_cards import MAX_CARD_BYTES, read_card, read_hubconf
+from ptmtorrent.hubs.pytorch_cards import MAX_CARD_BYTES, Card, find_weights, read_card
 from ptmtorrent.hubs.registry import HubOptions
 
 NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
@@ -49,14 +49,18 @@ class PyTorchHub(LinkedHub):
 
     def link(self, listed: Listed) -> Link:
         """Return the remote that the card loads from."""
-        record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
-        card = read_card(record.get("text", "").encode())
+        card = _card(listed)
         return Link(remote=f"{self.endpoint.rsplit('/', 2)[0]}/{card.owned}", ref=card.ref)
 
-    def weights(self, read: Read) -> Sequence[Weight]:
-        """Return the weights that `hubconf.py` names."""
+    def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
+        """Return the weights that the card's entry points of `hubconf.py` load."""
         data = read("hubconf.py")
-        return [] if data is None else [weight_of(url) for url in read_hubconf(data).urls]
+        return [] if data is None else [weight_of(url) for url in find_weights(data, _card(listed).entries, read)]
+
+
+def _card(listed: Listed) -> Card:
+    record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
+    return read_card(record.get("text", "").encode())
 
 
 def list_card(path: str, data: bytes) -> Listed:

@@ -12,17 +12,18 @@
 
 import ast
 import re
-import warnings
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import yaml
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.linked import is_web_address
+from ptmtorrent.hubs.linked import Read, is_web_address
+from ptmtorrent.hubs.pytorch_reach import Repository, parse, reach, read_source
 
 MAX_CARD_BYTES = 1 << 20
-MAX_HUBCONF_BYTES = 1 << 20
 MAX_FRONT_CHARACTERS = 1 << 16
+MAX_WEIGHTS = 1000
 MAX_EVENTS = 4096
 """So many marks a front matter may have; a real one has about 60."""
 
@@ -31,7 +32,7 @@ _LOAD = re.compile(
     r"hub\.load\(\s*(?:repo_or_dir\s*=\s*)?(['\"])([^'\":\s]+)(?::([^'\"\s]+))?\1\s*,\s*(?:model\s*=\s*)?['\"]([\w.-]+)['\"]"
 )
 _OWNED = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
-_WEIGHTS = re.compile(r"\.(pth|pt|th|ckpt|bin|onnx|safetensors|tar|tar\.gz|zip|h5|jit|pkl|model)$", re.IGNORECASE)
+_WEIGHTS = re.compile(r"\.(pth|pyth|pt|th|ckpt|bin|onnx|safetensors|tar|tar\.gz|zip|h5|jit|pkl|model)$", re.IGNORECASE)
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,25 +115,45 @@ def read_hubconf(data: bytes) -> Hubconf:
     Raises:
         HubError: it is no Python that this Python reads, or longer than any.
     """
-    if len(data) > MAX_HUBCONF_BYTES:
-        raise HubError(f"`hubconf.py` has {len(data)} bytes, more than any")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(data)
-        texts = [
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        ]
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise HubError(f"`hubconf.py` is no Python: {error}") from error
-    urls = [url for url in texts if is_web_address(url) and _WEIGHTS.search(url.partition("?")[0])]
+    tree = _parse(data)
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
     return Hubconf(
         entries=tuple(
             node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
         ),
         dependencies=_dependencies(tree),
-        urls=tuple(dict.fromkeys(urls)),
+        urls=_weights_among(texts),
     )
+
+
+def find_weights(data: bytes, entries: Sequence[str], read: Read) -> tuple[str, ...]:
+    """Return the addresses of weights that `entries` of the `hubconf.py` in `data` can load.
+
+    Those that it has not are passed over; without any that it has, all its public names count. Where none of them is
+    seen to lead to weights, those that stand anywhere in `hubconf.py` do. `read` gives files of its repository.
+
+    Raises:
+        HubError: as `read_hubconf`, or more weights than any package has.
+    """
+    source = read_source(_parse(data), ())
+    public = [name for name in (*source.definitions, *source.imports) if not name.startswith("_")]
+    known = [entry for entry in entries if entry in public] or ([] if source.stars else public) or [*entries, *public]
+    found = _weights_among(reach(Repository(read), source, known)) or read_hubconf(data).urls
+    if len(found) > MAX_WEIGHTS:
+        raise HubError(f"`hubconf.py` leads to {len(found)} files of weights, more than any package has")
+    return found
+
+
+def _parse(data: bytes) -> ast.Module:
+    try:
+        return parse(data)
+    except HubError as error:
+        raise HubError(f"`hubconf.py` cannot be read: {error.message}") from error
+
+
+def _weights_among(texts: Iterable[str]) -> tuple[str, ...]:
+    found = (text for text in texts if is_web_address(text) and _WEIGHTS.search(text.partition("?")[0]))
+    return tuple(dict.fromkeys(found))
 
 
 def _dependencies(tree: ast.Module) -> tuple[str, ...]:

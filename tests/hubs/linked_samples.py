@@ -60,8 +60,14 @@ def card(owned: str, ref: str = "") -> bytes:
 def _pytorch(world: World) -> None:
     world.weights = f"/files/small-{PREFIX}.pth"
     world.assets.data[world.weights] = WEIGHTS
-    source = f"dependencies = ['torch']\nURL = '{world.assets.url}{world.weights}'\ndef small(): return URL\n"
-    files = {"hubconf.py": source.encode(), "LICENSE": b"free"}
+    other = f"{world.assets.url}/files/large-{PREFIX}.pth"
+    table = f"urls = {{'small': '{world.assets.url}{world.weights}', 'large': '{other}'}}\n"
+    files = {
+        "hubconf.py": b"dependencies = ['torch']\nfrom vision.models import small, large\n",
+        "vision/models/__init__.py": b"from .zoo import *\n",
+        "vision/models/zoo.py": f"{table}def small(): return urls['small']\n".encode(),
+        "LICENSE": b"free",
+    }
     path = f"weights/{world.assets.url.removeprefix('http://').replace(':', '+')}{world.weights}"
     world.git.commit("team/vision", files)
     world.git.commit("pytorch/hub", {"team_small.md": card("team/vision", "main"), "README.md": b"# no card\n"})

@@ -1,0 +1,202 @@
+"""Which weights the entry points of a `hubconf.py` can load, read off syntax trees. Pure; nothing is ever run.
+
+Most entry points are imported from another module of their repository, which names weights for many more::
+
+    from vision.models.resnet import resnet18              hubconf.py
+    model_urls = {"resnet18": "https://…", …}              vision/models/resnet.py
+    def resnet18(): return _resnet("resnet18", …)
+
+So names are followed from an entry point through definitions and imports, as far as the repository has them; of a
+mapping whose keys the entry point spells out, only those keys count.
+"""
+
+import ast
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ptmtorrent.errors import HubError
+
+MAX_MODULES = 64
+MAX_MODULE_BYTES = 1 << 20
+MAX_TEXT = 2048
+
+Module = tuple[str, ...]
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
+
+
+@dataclass
+class Source:
+    """One module: what it defines at its top, and what it imports under which name.
+
+    An import is the module it is from, and the name there; without one it is that module itself. `stars` are modules
+    of which everything is imported.
+    """
+
+    definitions: dict[str, Definition] = field(default_factory=dict)
+    imports: dict[str, tuple[Module, str | None]] = field(default_factory=dict)
+    stars: list[Module] = field(default_factory=list)
+
+
+class Repository:
+    """The modules of a repository, parsed when asked for, so many at most. `read` gives a file of it, or None."""
+
+    def __init__(self, read: Callable[[str], bytes | None]) -> None:
+        self._read = read
+        self._known: dict[Module, Source | None] = {}
+
+    def source(self, module: Module) -> Source | None:
+        """Return a module; None when it is none of this repository, or no Python that this Python reads."""
+        if module not in self._known:
+            self._known[module] = self._parse(module) if len(self._known) < MAX_MODULES else None
+        return self._known[module]
+
+    def _parse(self, module: Module) -> Source | None:
+        if not all(part.isidentifier() for part in module):
+            return None
+        path = "/".join(module)
+        for name, package in ((f"{path}.py", module[:-1]), (f"{path}/__init__.py", module)):
+            for root in ("", "src/"):
+                try:
+                    data = self._read(f"{root}{name}")
+                    if data is not None:
+                        return read_source(parse(data), package)
+                except HubError:
+                    return None
+        return None
+
+
+def parse(data: bytes) -> ast.Module:
+    """Parse Python.
+
+    Raises:
+        HubError: it is none that this Python reads, or longer than any.
+    """
+    if len(data) > MAX_MODULE_BYTES:
+        raise HubError(f"it has {len(data)} bytes, more than any module")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise HubError(f"it is no Python: {error}") from error
+
+
+def read_source(tree: ast.Module, package: Module) -> Source:
+    """Read what a module of `package` defines and imports, also inside of functions."""
+    source = Source()
+    for node in tree.body:
+        if isinstance(node, Definition):
+            source.definitions.update(dict.fromkeys(_defined(node), node))
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Import):
+            for alias in each.names:
+                whole = tuple(alias.name.split("."))
+                source.imports[alias.asname or whole[0]] = (whole if alias.asname else whole[:1], None)
+        elif isinstance(each, ast.ImportFrom):
+            base = package[: len(package) - each.level + 1] if each.level else ()
+            origin = (*base, *(each.module.split(".") if each.module else ()))
+            for alias in each.names:
+                if alias.name == "*":
+                    source.stars.append(origin)
+                else:
+                    source.imports[alias.asname or alias.name] = (origin, alias.name)
+    return source
+
+
+def reach(repository: Repository, start: Source, entries: Iterable[str]) -> Iterator[str]:
+    """Yield the texts that the entry points of `start` can reach, in no order, some more than once."""
+    spelt: set[str] = set(entries)
+    waiting: list[tuple[Source, str]] = [(start, entry) for entry in entries]
+    seen: set[tuple[int, str]] = set()
+    first = set(spelt)
+    while waiting:
+        source, name = waiting.pop()
+        if (id(source), name) in seen:
+            continue
+        seen.add((id(source), name))
+        node = source.definitions.get(name)
+        if node is None:
+            waiting += _imported(repository, source, name)
+            continue
+        if name in first and isinstance(node, ast.FunctionDef):
+            spelt.update(_constants(node))
+        waiting += _referred(repository, source, node)
+        yield from _texts(source, _chosen(node, spelt))
+
+
+def _imported(repository: Repository, source: Source, name: str) -> Iterator[tuple[Source, str]]:
+    origin, there = source.imports.get(name, ((), None))
+    if there is not None and (found := repository.source(origin)) is not None:
+        yield found, there
+    if name not in source.imports:
+        for star in source.stars:
+            if (found := repository.source(star)) is not None:
+                yield found, name
+
+
+def _referred(repository: Repository, source: Source, node: ast.AST) -> Iterator[tuple[Source, str]]:
+    """Yield what a definition mentions: names of its own module, and `module.name`."""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Name):
+            yield source, each.id
+        elif isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
+            origin, there = source.imports.get(each.value.id, ((), None))
+            module = origin if there is None else (*origin, there)
+            if module and (found := repository.source(module)) is not None:
+                yield found, each.attr
+
+
+def _chosen(node: Definition, spelt: set[str]) -> list[ast.AST]:
+    """Return the parts that count: all of it, or of a mapping the values of keys that the entry points spell out."""
+    value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+    if not isinstance(value, ast.Dict):
+        return [node]
+    rows = [
+        item
+        for key, item in zip(value.keys, value.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value in spelt
+    ]
+    return list(rows) or [node]
+
+
+def _texts(source: Source, nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
+        for each in ast.walk(node):
+            found = _text(source, each, 0)
+            if found is not None:
+                yield found
+
+
+def _text(source: Source, node: ast.AST, depth: int) -> str | None:
+    """Return the text that an expression is: a constant, a name of one, an f-string or a sum of such."""
+    if depth > 8:
+        return None
+    parts: list[ast.AST] = []
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) and len(node.value) <= MAX_TEXT else None
+    if isinstance(node, ast.Name) and depth:
+        definition = source.definitions.get(node.id)
+        value = definition.value if isinstance(definition, ast.Assign | ast.AnnAssign) else None
+        return None if value is None else _text(source, value, depth + 1)
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [node.left, node.right]
+    found = [_text(source, part, depth + 1) for part in parts]
+    known = [part for part in found if part is not None]
+    joined = "".join(known)
+    return joined if known and len(known) == len(found) and len(joined) <= MAX_TEXT else None
+
+
+def _constants(node: ast.AST) -> Iterator[str]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each.value
+
+
+def _defined(node: Definition) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
