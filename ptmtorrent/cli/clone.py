@@ -56,8 +56,9 @@ def clone(
         parse_url(endpoint, kind.schemes, "--endpoint")
     wanted = frozenset(filter(None, (also or "").split(",")))
     if unknown := sorted(wanted - kind.keeps):
-        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps)) or "nothing more"
-        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=f"it can keep {known}")
+        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps))
+        hint = f"it can keep {known}" if known else "leave `--with` out"
+        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=hint)
     if xet and not kind.xet:
         raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="leave it out")
     if mirror is not None:

@@ -10,6 +10,7 @@
     walltime = "24:00:00"
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,15 +18,19 @@ import msgspec
 
 from ptmtorrent.errors import ConfigError
 
-Line = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"\A[^\r\n\0]*\Z")]
+MAX_WORKERS = 64
+"""No hub that tells its limits allows fewer requests in a window (100): every worker may ask once and be told."""
+
+_Line = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"\A[^\r\n\0]*\Z")]
 _Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.,:-]{1,100}\Z")]
-_Workers = Annotated[int, msgspec.Meta(ge=1, le=1024)]
+_Workers = Annotated[int, msgspec.Meta(ge=1, le=MAX_WORKERS)]
+_REGEX = re.compile(r"Expected `str` matching regex '.*' - at `\$\.(.*)`", re.DOTALL)
 
 
 class Slurm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What Slurm is asked for: jobs of one node each, with `workers_per_node` workers, for `walltime` (`HH:MM:SS`).
 
-    `options` is a line for the head of the batch script (`#SBATCH --qos=low`), `setup` one for its shell
+    `options` are lines for the head of the batch script (`#SBATCH --qos=low`), `setup` those for its shell
     (`module load git-lfs`).
     """
 
@@ -33,9 +38,9 @@ class Slurm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     account: _Word | None = None
     walltime: Annotated[str, msgspec.Meta(pattern=r"\A(\d+-)?\d{1,3}:\d\d:\d\d\Z")] = "12:00:00"
     workers_per_node: _Workers = 1
-    cores_per_node: _Workers | None = None
-    options: Line = ""
-    setup: Line = ""
+    cores_per_node: Annotated[int, msgspec.Meta(ge=1, le=4096)] | None = None
+    options: tuple[_Line, ...] = ()
+    setup: tuple[_Line, ...] = ()
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +51,16 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     address: _Word | None = None
     slurm: Slurm = Slurm()
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes Slurm is asked for."""
+        return -(-self.workers // self.slurm.workers_per_node)
+
+    @property
+    def most(self) -> int:
+        """How many workers there may be at a time: nodes are filled."""
+        return self.nodes * self.slurm.workers_per_node if self.executor == "slurm" else self.workers
+
 
 def read_cluster(path: Path) -> Cluster:
     """Read the file at `path`.
@@ -53,11 +68,15 @@ def read_cluster(path: Path) -> Cluster:
     Raises:
         ConfigError: it cannot be read, is no TOML, or says what no cluster can have; names file and key.
     """
+    hint = "docs/guides/clusters.md shows what it may say"
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Cluster)
+        cluster = msgspec.toml.decode(path.read_bytes(), type=Cluster)
     except OSError as error:
-        raise ConfigError(f"the cluster's file `{path}` cannot be read: {error.strerror}") from error
+        raise ConfigError(f"the cluster's file `{path}` cannot be read: {error.strerror}", hint=hint) from error
     except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(
-            f"the cluster's file `{path}` cannot be used: {error}", hint="docs/guides/clusters.md shows what it may say"
-        ) from error
+        said = _REGEX.sub(r"`\1` cannot be that", str(error))
+        raise ConfigError(f"the cluster's file `{path}` cannot be used: {said}", hint=hint) from error
+    if cluster.executor != "slurm" and (cluster.slurm != Slurm() or cluster.address is not None):
+        said = f"`[slurm]` and `address` say nothing to `{cluster.executor}`"
+        raise ConfigError(f"the cluster's file `{path}` cannot be used: {said}", hint="leave them out")
+    return cluster

@@ -10,12 +10,13 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ptmtorrent.clusters.description import Cluster
-from ptmtorrent.errors import ConfigError
+from ptmtorrent.errors import ConfigError, PtmError
 
 HEARTBEAT_SECONDS = 5
 LOST_AFTER_SECONDS = 30
@@ -38,31 +39,32 @@ class ParslPool:
         self._apps: dict[Callable[..., Any], Callable[..., Future[Any]]] = {}
 
     def __enter__(self) -> Self:
-        try:
-            from parsl.config import Config
-            from parsl.dataflow.dflow import DataFlowKernel
-        except ImportError as error:
-            raise ConfigError("clusters need Parsl", hint="install it: pip install 'ptmtorrent[cluster]'") from error
+        check_here(self._cluster)
+        from parsl.config import Config
+        from parsl.dataflow.dflow import DataFlowKernel
+
+        self._executor = _executor(self._cluster)
         config = Config(
-            executors=[_executor(self._cluster)],
+            executors=[self._executor],
             run_dir=str(self._folder),
             strategy="simple",
             strategy_period=2,
             usage_tracking=0,
             initialize_logging=False,
         )
+        self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         try:
             self._kernel = DataFlowKernel(config)
         except Exception as error:  # it raises whatever its parts raise
-            raise ConfigError(f"the cluster could not be started: {error}") from error
-        self._stack.callback(self._kernel.cleanup)
+            self._stack.close()
+            raise ConfigError(f"the cluster could not be started: {_first_line(error)}") from error
+        self._stack.callback(self._clean_up)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def submit(self, function: Callable[..., Any], argument: object) -> Future[Any]:
         """Have a worker call `function`, one at the top of a module, with an argument that can be pickled."""
@@ -72,12 +74,35 @@ class ParslPool:
             self._apps[function] = python_app(function, data_flow_kernel=self._kernel, executors=[_LABEL])
         return self._apps[function](argument)
 
+    def check(self) -> None:
+        """See that there is still somebody who passes calls on.
+
+        Raises:
+            ConfigError: the process that does has ended, and no call would ever come back.
+        """
+        if (code := self._end_of_interchange()) is not None:
+            said = f"the process that passes work on to the cluster's workers has ended (exit code {code})"
+            raise ConfigError(said, hint="run the same command again to go on")
+
+    def _end_of_interchange(self) -> int | None:
+        interchange = getattr(self._executor, "interchange_proc", None)
+        code: int | None = None if interchange is None else interchange.poll()
+        return code
+
+    def _clean_up(self) -> None:
+        if self._end_of_interchange() is None:
+            self._kernel.cleanup()
+            return
+        # Parsl would wait for its answer for ever; the threads that do so already end with this process.
+        self._executor.provider.cancel(list(self._executor.blocks_to_job_id.values()))
+
     @staticmethod
     def result(future: Future[Any]) -> Any:  # noqa: ANN401  # what the function returned
         """Return what a call that is done returned; None when its worker was lost.
 
         Raises:
-            ConfigError: the cluster has no workers, or the call failed in a way that nobody foresaw.
+            ConfigError: the cluster has no workers.
+            PtmError: the call failed in a way that nobody foresaw.
         """
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
@@ -86,7 +111,31 @@ class ParslPool:
         except (ManagerLost, WorkerLost):
             return None
         except Exception as error:  # it raises whatever its parts raise
-            raise ConfigError(f"the cluster does not work: {type(error).__name__}: {error}") from error
+            said = _first_line(error)
+            if type(error).__module__.startswith("parsl."):
+                hint = "see what its scheduler says of the jobs, then run the same command again to go on"
+                raise ConfigError(f"the cluster does not work: {said}", hint=hint) from error
+            raise PtmError(f"a worker met an error of this program: {said}") from error
+
+
+def check_here(cluster: Cluster) -> None:
+    """See that this machine can have `cluster`, as far as that shows before anything is started.
+
+    Raises:
+        ConfigError: Parsl or Slurm is not installed.
+    """
+    try:
+        import parsl  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            "clusters need Parsl", hint="install it with this program: pip install '.[cluster]'"
+        ) from error
+    if cluster.executor == "slurm" and shutil.which("sbatch") is None:
+        raise ConfigError("the program `sbatch` is not here", hint="start the clone where Slurm takes jobs")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')[:300]}"
 
 
 def _executor(cluster: Cluster) -> Any:  # noqa: ANN401  # Parsl has no types
@@ -95,6 +144,7 @@ def _executor(cluster: Cluster) -> Any:  # noqa: ANN401  # Parsl has no types
 
         return ThreadPoolExecutor(label=_LABEL, max_threads=cluster.workers)
     from parsl.executors import HighThroughputExecutor
+    from parsl.jobs.error_handlers import windowed_error_handler
 
     programs = Path(sys.executable).parent
     here = cluster.executor == "processes"
@@ -105,7 +155,8 @@ def _executor(cluster: Cluster) -> Any:  # noqa: ANN401  # Parsl has no types
         provider=_local(programs) if here else _slurm(cluster, programs),
         address="127.0.0.1" if here else cluster.address,
         max_workers_per_node=cluster.workers if here else cluster.slurm.workers_per_node,
-        cores_per_worker=1e-3 if here else 1.0,
+        cores_per_worker=1e-3,  # so many workers as were asked for, whatever the cores
+        block_error_handler=partial(windowed_error_handler, threshold=cluster.nodes + 2),
         interchange_launch_cmd=[*follow, sys.executable, str(programs / "interchange.py")],
         heartbeat_period=HEARTBEAT_SECONDS,
         heartbeat_threshold=LOST_AFTER_SECONDS,
@@ -122,18 +173,17 @@ def _slurm(cluster: Cluster, programs: Path) -> Any:  # noqa: ANN401  # Parsl ha
     from parsl.providers import SlurmProvider
 
     slurm = cluster.slurm
-    nodes = -(-cluster.workers // slurm.workers_per_node)
     return SlurmProvider(
         partition=slurm.partition,
         account=slurm.account,
         walltime=slurm.walltime,
         cores_per_node=slurm.cores_per_node,
-        scheduler_options=slurm.options,
-        worker_init=f"{_path(programs)}\n{slurm.setup}",
+        scheduler_options="\n".join(slurm.options),
+        worker_init="\n".join((_path(programs), *slurm.setup)),
         exclusive=False,
-        init_blocks=nodes,
+        init_blocks=cluster.nodes,
         min_blocks=0,
-        max_blocks=nodes,
+        max_blocks=cluster.nodes,
     )
 
 

@@ -1,16 +1,43 @@
-"""Which licence a text is of, for hubs that keep the text and no id: the few that their packages really have."""
+"""Which licence a text is of, for hubs that keep the text and no id: the few that their packages really have.
+
+A line has to be the name and nothing more, a longer text has to hold the sentence that the licence grants with: what
+only mentions a licence may go on to say "not", or "for the code alone".
+"""
 
 import re
 
-_SHOWN = 4096
-_SIGNS = (
-    (re.compile(r"\bapache[ -]*(license)?,?\s*(version)?\s*v?2", re.IGNORECASE), "apache-2.0"),
-    (re.compile(r"\bmit\b", re.IGNORECASE), "mit"),
-    (re.compile(r"\bbsd[ -]*3|\b3[ -]*clause[ -]*bsd", re.IGNORECASE), "bsd-3-clause"),
+_SHOWN = 16_384
+_LINE = 120
+_NAMES = (
+    (r"apache[ -]*(?:software[ -]*)?(?:licen[sc]e)?[ ,]*(?:version|v)?[ .]*2(?:\.0)?", "apache-2.0"),
+    (r"mit", "mit"),
+    (r"(?:new |modified )?bsd[ -]*3(?:[ -]*clause)?|3[ -]*clause[ -]*bsd|bsd[ -]*\(?3[ -]clause\)?", "bsd-3-clause"),
 )
+_LINES = tuple(
+    (
+        re.compile(
+            rf"\W*(?:(?:licen[sc]ed|released|provided|distributed|available) )?(?:under )?(?:the |an |a )?"
+            rf"(?:{name})(?: (?:open[ -]source )?licen[sc]e)?\W*",
+            re.IGNORECASE,
+        ),
+        known,
+    )
+    for name, known in _NAMES
+)
+_GRANTS = (
+    (re.compile(r"Apache License\s+Version 2\.0, January 2004"), "apache-2.0"),
+    (re.compile(r"Licensed under the Apache License, Version 2\.0"), "apache-2.0"),
+    (re.compile(r"Permission is hereby granted, free of charge, to any person obtaining\s+a copy"), "mit"),
+    (re.compile(r"Redistribution and use in source and binary forms.*Neither the name", re.DOTALL), "bsd-3-clause"),
+)
+_RESERVED = re.compile(r"non-?\s?commercial|no redistribution|\bcc[ -]by|research (?:purposes )?only", re.IGNORECASE)
 
 
 def name_licence(text: str) -> str | None:
-    """Return the id of the licence that the beginning of `text` names, None when it is none of those known here."""
+    """Return the id of the licence that `text` names or is, None when it is none of those known here."""
     shown = text[:_SHOWN]
-    return next((name for sign, name in _SIGNS if sign.search(shown)), None)
+    if _RESERVED.search(shown):
+        return None
+    if len(shown.strip()) <= _LINE:
+        return next((name for line, name in _LINES if line.fullmatch(shown.strip())), None)
+    return next((name for grant, name in _GRANTS if grant.search(shown)), None)

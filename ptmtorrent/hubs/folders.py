@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import ConfigError, HubError, IntegrityError, Interrupted, NotFound
+from ptmtorrent.errors import HubError, IntegrityError, Interrupted, NotFound, UsageError
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, mode_and_link
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
@@ -47,11 +47,14 @@ class Folders:
         """Yield one page with every package, by name.
 
         Raises:
-            ConfigError: no folder was named; HubError: it cannot be read.
+            UsageError, NotFound: no folder was named, or none is there; HubError: it cannot be read.
         """
         del cursor
         if not self.endpoint or not Path(self.endpoint).is_dir():
-            raise ConfigError(f"`{self.endpoint}` is no folder", hint="name the one to capture: `--endpoint FOLDER`")
+            hint = "name the folder to capture: `--endpoint FOLDER`"
+            if not self.endpoint:
+                raise UsageError("`clone dir` needs a folder", hint=hint)
+            raise NotFound(f"`{self.endpoint}` is no folder", hint=hint)
         names = query.ids or [self._name(folder) for folder in self._packages()]
         yield Page(packages=tuple(self._listed(name) for name in names), cursor=None)
 
@@ -199,7 +202,14 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _holds_files(entries: Sequence[os.DirEntry[str]]) -> bool:
-    return any(not entry.is_dir() for entry in entries)
+    return any(not _is_folder(entry) for entry in entries)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads in a circle
 
 
 def _row(file: HubFile) -> tuple[str, int, int | None, str | None]:

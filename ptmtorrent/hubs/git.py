@@ -7,9 +7,12 @@ Objects are not run through `fsck`: old histories break its rules, and whoever r
 
 import os
 import re
+import resource
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -35,7 +38,11 @@ _SETTINGS = (
     *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
+    *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
 )
+_LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
+"""Memory and length of a file that git, or what it starts, may take: 4 GiB and 256 GiB."""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POLL_SECONDS = 0.1
 _SAID_BYTES = 400
@@ -50,6 +57,7 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("Authentication failed", AuthError),
     ("could not read Username", AuthError),
     ("error: 403", AuthError),
+    ("returned error: 30", HubError),
     ("not allowed", HubError),
     ("not supported", HubError),
 )
@@ -75,6 +83,8 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 class Git:
     """Runs git. `protocols` is what it may speak, as in `https:http`; what runs ends when `stopped` says so.
 
+    `check_place` may refuse an address before git is sent there; where that redirects, git follows by itself.
+
     `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git
     by its environment, because anyone may read the arguments of a process.
     """
@@ -83,6 +93,7 @@ class Git:
     protocols: str = "https:http"
     credentials: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
+    check_place: Callable[[str, str], None] = lambda _url, _what: None
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -90,12 +101,21 @@ class Git:
         Raises:
             NotFound: nothing is there, or it is empty; AuthError, HubError, Unreachable: as git says.
         """
-        said = self.run(["ls-remote", "--quiet", "--", url, "HEAD"], what).decode(errors="replace")
-        for line in said.splitlines():
-            commit, _, name = line.partition("\t")
-            if name == "HEAD" and _COMMIT.fullmatch(commit):
-                return commit
-        raise NotFound(f"{what} has no commit")
+        found = self.names(url, ("HEAD",), what).get("HEAD")
+        if found is None:
+            raise NotFound(f"{what} has no commit")
+        return found
+
+    def names(self, url: str, wanted: Sequence[str], what: str) -> dict[str, str]:
+        """Return which object each name of the remote at `url` stands for, of those `wanted` that it has.
+
+        Raises:
+            As `head`.
+        """
+        self.check_place(url, what)
+        said = self.run(["ls-remote", "--quiet", "--", url, *wanted], what).decode(errors="replace")
+        lines = (line.partition("\t") for line in said.splitlines())
+        return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
 
     def fetch(self, url: str, commit: str, folder: Path, what: str, *, history: bool = False) -> None:
         """Make the bare `folder` hold `commit` with all its files; with `history` also every commit before it.
@@ -107,6 +127,7 @@ class Git:
         """
         if not _COMMIT.fullmatch(commit):
             raise HubError(f"{what}: {commit!r} is no commit")
+        self.check_place(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
@@ -127,7 +148,7 @@ class Git:
                     yield piece
                 process.wait(STALL_SECONDS)
             finally:
-                process.kill()
+                end(process)
                 process.communicate()
             if process.returncode:
                 errors.seek(0)
@@ -146,9 +167,9 @@ class Git:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             process = self._start(arguments, folder, subprocess.DEVNULL, out, errors)
             try:
-                self._wait(process, out, what)
+                self._wait(process, (out, errors), what)
             finally:
-                process.kill()
+                end(process)
                 process.wait()
             if process.returncode:
                 errors.seek(0)
@@ -163,7 +184,7 @@ class Git:
             made[f"GIT_CONFIG_VALUE_{index}"] = f"Authorization: {value}"
         return made
 
-    def _wait(self, process: subprocess.Popen[bytes], out: IO[bytes], what: str) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], said: tuple[IO[bytes], ...], what: str) -> None:
         waited = 0.0
         while True:
             try:
@@ -174,26 +195,39 @@ class Git:
                 return
             if self.stopped():
                 raise Interrupted(f"interrupted while git read {what}", hint="run the same command again to go on")
-            if os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES or waited > MAX_SECONDS:
+            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in said) or waited > MAX_SECONDS:
                 raise HubError(f"{what} could not be read: git does not come to an end")
 
     def _start(
         self, arguments: Sequence[str], folder: Path | None, given: int, out: int | IO[bytes], errors: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
+        # git would send a login on to where the first request is redirected.
+        also = ("http.followRedirects=false",) if self.credentials else ()
+        settings = [part for setting in (*_SETTINGS, *also) for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
         environment = {**git_environment(self.environment, self.protocols), **self._logins()}
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 ["git", *settings, *where, *arguments],
                 env=environment,
                 cwd="/" if folder is None else folder,
                 stdin=given,
                 stdout=out,
                 stderr=errors,
+                process_group=0,
             )
         except FileNotFoundError as error:
             raise ConfigError("the program `git` is not here", hint="install git, then run this again") from error
+        for what, most in _LIMITS:
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, what, (most, most))
+        return process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a git and all that it started, which is who speaks to the network."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _error(said: str, what: str) -> PtmError:

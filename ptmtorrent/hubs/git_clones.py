@@ -143,12 +143,11 @@ class Clones:
             yield from self.git.bundle(bare.folder, remote.package)
 
     def let_go(self, remote: Remote) -> None:
-        """Say that the package needs its commit no more; when none does, the folder goes."""
+        """Say that the package needs its commit no more; when none does, the folder goes, unless somebody reads it."""
         bare = self._bare(remote)
-        with bare.lock:
-            bare.users.discard(remote.package)
-            if not bare.users:
-                bare.remove()
+        bare.users.discard(remote.package)
+        if not bare.users:
+            self._give_up([bare], _Bare.remove)
 
     def close(self) -> None:
         """End every git that is being talked to."""

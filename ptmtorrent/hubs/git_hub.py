@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import AuthError, ConfigError, NotFound
+from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.git import Git
 from ptmtorrent.hubs.git_clones import Clones, Remote, split_remote
 from ptmtorrent.hubs.git_objects import PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
+from ptmtorrent.hubs.places import is_inner
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
@@ -34,7 +35,8 @@ SCHEMES = ("https", "http")
 class GitRemotes:
     """Remotes at `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
 
-    `packages` is what a listing without ids shows. The credentials of `clones.git` serve LFS as well.
+    `packages` is what a listing without ids shows. Remotes that are `named` by the user may be inside the network. The
+    credentials of `clones.git` serve LFS as well.
     """
 
     name = "git"
@@ -46,20 +48,22 @@ class GitRemotes:
         clones: Clones,
         *,
         packages: tuple[str, ...] = (),
+        named: bool = True,
         session: Session | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped = self.session.is_stopped
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
         self._packages = packages
+        self._named = named
         self._addresses: dict[str, LfsAddresses] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield a page for each remote asked for; the cursor is the number of the next one."""
         ids = query.ids or self._packages
         if not ids:
-            raise ConfigError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
+            raise UsageError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
         for index in range(int(cursor or 0), len(ids)):
             following = str(index + 1) if index + 1 < len(ids) else None
             yield Page(packages=(self._ask(ids[index]),), cursor=following)
@@ -71,6 +75,9 @@ class GitRemotes:
             NotFound: nothing is there; AuthError: the remote wants a login.
         """
         if listed.access == "private":
+            if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
+                said = f"`{self.prefix}:{listed.name}` may not be read with the token in PTMTORRENT_GIT_TOKEN"
+                raise AuthError(said, hint="set it to a token that may read this remote")
             raise AuthError(
                 f"`{self.prefix}:{listed.name}` wants a login",
                 hint="set PTMTORRENT_GIT_TOKEN, and `--endpoint` to where it is for",
@@ -86,7 +93,7 @@ class GitRemotes:
         Raises:
             IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
         """
-        remote = _remote(described)
+        remote = self._remote(described)
         files, snapshot = self._clones.files(remote)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
@@ -101,7 +108,7 @@ class GitRemotes:
         Raises:
             NotFound: LFS does not have it; else as `LfsAddresses.locate`.
         """
-        remote = _remote(described)
+        remote = self._remote(described)
         if file.answer == HISTORY:
             return Located(pieces=partial(self._clones.bundle, remote))
         kind, _, oid = (file.oid or "").partition(":")
@@ -121,12 +128,24 @@ class GitRemotes:
     def let_go(self, described: Described) -> None:
         """Remove the bare folder, unless another package is in it as well."""
         self._addresses.pop(described.identity.package, None)
-        self._clones.let_go(_remote(described))
+        self._clones.let_go(self._remote(described))
 
     def close(self) -> None:
         """End what runs, and close all connections."""
         self._clones.close()
         self.session.close()
+
+    def _remote(self, described: Described) -> Remote:
+        identity = described.identity
+        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
+        url = split_remote(found, SCHEMES)[0]
+        self._let_in(url)
+        return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
+
+    def _let_in(self, url: str) -> None:
+        """Whoever names a remote inside the network means it."""
+        if self._named and self.session.guarded and is_inner(url):
+            self.session.guarded = False
 
     def _new_addresses(self, remote: Remote, waiting: dict[str, int]) -> LfsAddresses:
         what = f"the LFS objects of {remote.package}"
@@ -144,6 +163,7 @@ class GitRemotes:
         path = text.removeprefix(f"{own}/")
         url, name = split_remote(text if "://" in text else f"{self.endpoint}/{path}", SCHEMES)
         raw = msgspec.json.encode({"url": url}).decode()
+        self._let_in(url)
         try:
             commit = self._clones.git.head(url, f"`{self.prefix}:{name}`")
         except NotFound:
@@ -163,9 +183,3 @@ def make(options: HubOptions) -> GitRemotes:
     return GitRemotes(
         endpoint, Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
     )
-
-
-def _remote(described: Described) -> Remote:
-    identity = described.identity
-    found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
-    return Remote(url=split_remote(found, SCHEMES)[0], commit=identity.commit, package=f"`{identity.package}`")

@@ -15,7 +15,7 @@ from typing import IO
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
-from ptmtorrent.hubs.git import Git
+from ptmtorrent.hubs.git import Git, end
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
 from ptmtorrent.model.names import MAX_PATH_BYTES
 from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
@@ -179,7 +179,7 @@ def open_objects(git: Git, folder: Path) -> Iterator[Objects]:
                 raise HubError("git was started without a way to talk to it")
             yield Objects(process.stdin, process.stdout)
         finally:
-            process.kill()
+            end(process)
             process.communicate()
 
 

@@ -60,7 +60,7 @@ def read_snapshot(objects: Objects, commit: str, under: str = "") -> Snapshot:
 
 def _walk(objects: Objects, root: str, proof: dict[str, tuple[str, bytes]]) -> Iterator[Found]:
     waiting = [(b"", root, 0)]
-    count, total = 0, 0
+    count, total, named = 0, 0, 0
     while waiting:
         prefix, oid, depth = waiting.pop()
         body = proof[oid][1] if oid in proof else objects.read(oid, "tree")
@@ -68,8 +68,11 @@ def _walk(objects: Objects, root: str, proof: dict[str, tuple[str, bytes]]) -> I
         proof[oid] = ("tree", body)
         for entry in parse_tree(body):
             count += 1
-            if count > MAX_FILES or depth > MAX_DEPTH or total > MAX_PROOF_BYTES:
+            named += len(prefix) + len(entry.name)
+            if count > MAX_FILES or depth > MAX_DEPTH or max(total, named) > MAX_PROOF_BYTES:
                 raise HubError(f"the git tree `{root}` is larger or deeper than any package")
+            if len(prefix) + len(entry.name) > MAX_PATH_BYTES:
+                raise IntegrityError(f"the git tree `{root}` has a path of more than {MAX_PATH_BYTES} bytes")
             if entry.mode == TREE_MODE:
                 waiting.append((prefix + entry.name + b"/", entry.oid, depth + 1))
             else:

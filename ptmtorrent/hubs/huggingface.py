@@ -70,7 +70,7 @@ class HuggingFace:
         self._also = also
         # A hub on this machine may have its storage here too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
-        self._xet = XetStorage(lambda url, what: self._read(url, what)[0], schemes) if xet else None
+        self._xet = XetStorage(self._read_token, schemes, self.session.check_place) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the address of the next page.
@@ -161,6 +161,9 @@ class HuggingFace:
         what = f"`{described.identity.package}` file `{show_path(file.path)}`"
         address, name, size = self._xet_token(described), file.xet or "", file.size or 0
         return lambda start: storage.pieces(address, name, size, start, what)
+
+    def _read_token(self, url: str, what: str) -> bytes:
+        return self._read(url, what)[0]
 
     def _xet_token(self, described: Described) -> str:
         return f"{self._api(described.identity.name)}/xet-read-token/{described.identity.commit}"
@@ -259,8 +262,9 @@ def _next_link(header: str) -> str | None:
 
 
 def _is_past(packages: tuple[Listed, ...], min_downloads: int | None) -> bool:
-    """Tell whether a listing sorted by downloads has passed below `min_downloads`."""
-    return min_downloads is not None and any((listed.downloads or 0) < min_downloads for listed in packages)
+    """Tell whether a listing sorted by downloads has passed below `min_downloads`; who has no count says nothing."""
+    counted = [listed.downloads for listed in packages if listed.downloads is not None]
+    return min_downloads is not None and bool(counted) and counted[-1] < min_downloads
 
 
 def _quote(text: str) -> str:

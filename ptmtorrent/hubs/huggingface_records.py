@@ -45,9 +45,10 @@ def read_listed(raw: bytes) -> Listed:
         HubError: not a JSON object, or without a usable name.
     """
     try:
+        raw = json_without_mail(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
-        raw = _mend(raw)
+        raw = json_without_mail(_mend(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
         raise HubError("a record of the hub is not a JSON object")
@@ -69,7 +70,7 @@ def read_listed(raw: bytes) -> Listed:
         library=_text(record, "library_name"),
         tags=tags,
         modified=_text(record, "lastModified"),
-        raw=json_without_mail(raw).decode(),
+        raw=raw.decode(),
     )
 
 
@@ -159,10 +160,9 @@ def _source(entry: dict[str, Any]) -> FileSource:
 def _access(record: dict[str, Any]) -> str:
     if record.get("disabled") is True:
         return "disabled"
-    if record.get("private") is True:
+    if record.get("private") not in (None, False):  # a list may be there
         return "private"
-    gated = record.get("gated")
-    return "gated" if gated is True or (isinstance(gated, str) and gated != "false") else "public"
+    return "public" if record.get("gated") in (None, False, "false") else "gated"
 
 
 def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # what a hub says has no type yet

@@ -44,13 +44,18 @@ class _Access(msgspec.Struct, frozen=True, rename="camel"):
 class XetStorage:
     """Storage whose tokens `read` gets from the hub, given an address and what that is.
 
-    Only `schemes` may be in the address of the storage.
+    Only `schemes` may be in the address of the storage, which `check_place` may refuse.
 
     Raises:
         ConfigError: hf-xet is not installed.
     """
 
-    def __init__(self, read: Callable[[str, str], bytes], schemes: tuple[str, ...] = ("https",)) -> None:
+    def __init__(
+        self,
+        read: Callable[[str, str], bytes],
+        schemes: tuple[str, ...] = ("https",),
+        check_place: Callable[[str, str], None] = lambda _url, _what: None,
+    ) -> None:
         try:
             import hf_xet
         except ImportError as error:
@@ -61,6 +66,7 @@ class XetStorage:
         self._session: Any = hf_xet.XetSession(hf_xet.XetConfig().with_config(_SETTINGS))
         self._read = read
         self._schemes = schemes
+        self._check_place = check_place
         self._access: dict[str, _Access] = {}
         self._lock = threading.Lock()
 
@@ -120,8 +126,9 @@ class XetStorage:
         try:
             access = msgspec.json.decode(body, type=_Access)
             scheme = urlsplit(access.cas_url).scheme
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error
         if scheme not in self._schemes:
             raise HubError(f"the token of Xet storage for {what} is for `{access.cas_url}`, which is no such place")
+        self._check_place(access.cas_url, f"Xet storage for {what}")
         return access

@@ -10,11 +10,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ptmtorrent.errors import AuthError, HubError, NotFound
-from ptmtorrent.hubs.kaggle_records import is_name, promised, read_files, read_instance, read_models, read_object
-from ptmtorrent.hubs.linked import text
+from ptmtorrent.hubs.kaggle_records import (
+    is_name,
+    promised,
+    read_files,
+    read_instance,
+    read_models,
+    read_object,
+    read_token,
+)
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.session import MAX_ANSWER_BYTES, Session
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import check_paths
 
@@ -54,7 +61,7 @@ class KaggleModels:
         while True:
             order = {"sortBy": "LIST_MODELS_ORDER_BY_DOWNLOAD_COUNT", "pageSize": str(PAGE_MODELS)}
             answer = self._read("models/list", {**order, **({"pageToken": cursor} if cursor else {})}, self._listing)
-            packages, cursor = tuple(read_models(answer)), text(answer, "nextPageToken")
+            packages, cursor = tuple(read_models(answer)), read_token(answer, self._listing)
             yield Page(packages=packages, cursor=cursor)
             if cursor is None:
                 return
@@ -91,12 +98,16 @@ class KaggleModels:
         rows: list[tuple[str, int | None]] = []
         answers: list[tuple[str, bytes]] = []
         token: str | None = None
+        total = 0
         for _ in range(MAX_PAGES):
             options = {"pageSize": str(PAGE_FILES), **({"pageToken": token} if token else {})}
             answer = self._read(f"{self._version(described)}/files", options, what)
             answers.append(("files", msgspec.json.encode(answer)))
+            total += len(answers[-1][1])
+            if total > MAX_ANSWER_BYTES:
+                raise HubError(f"{what} have a list of more than {MAX_ANSWER_BYTES} bytes")
             rows += read_files(answer, what)
-            token = text(answer, "nextPageToken")
+            token = read_token(answer, what)
             if token is None:
                 break
         else:

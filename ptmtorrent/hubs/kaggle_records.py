@@ -19,6 +19,7 @@ from ptmtorrent.model.names import check_path
 
 MAX_FILES = 1_000_000
 MAX_BYTES = 1 << 50
+MAX_TOKEN = 8192
 _ENUM = "MODEL_FRAMEWORK_"
 _PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
 
@@ -120,6 +121,20 @@ def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | No
         fits = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_BYTES
         found.append((name, size if fits else None))
     return found
+
+
+def read_token(answer: Mapping[str, Any], what: str) -> str | None:
+    """Return what asks for the next page; None when this is the last one.
+
+    Raises:
+        HubError: it is nothing that can be sent back.
+    """
+    token = answer.get("nextPageToken")
+    if token is None or token == "":
+        return None
+    if not isinstance(token, str) or len(token) > MAX_TOKEN:
+        raise HubError(f"{what} could not be read: `nextPageToken` is no token")
+    return token
 
 
 def read_hash(header: str) -> str | None:

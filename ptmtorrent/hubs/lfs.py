@@ -152,6 +152,11 @@ class LfsAddresses:
     _known: dict[str, tuple[Action | PtmError, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """Say that these objects, by oid with their sizes, will be wanted too."""
+        with self._lock:
+            self.waiting.update(waiting)
+
     def locate(self, wanted: LfsObject, alternates: tuple[str, ...] = ()) -> Located:
         """Return where `wanted` is now.
 

@@ -56,7 +56,7 @@ class LinkedHub(ABC):
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self.clones = clones
-        self._remotes = GitRemotes(self.endpoint, clones, session=self.session)
+        self._remotes = GitRemotes(self.endpoint, clones, named=False, session=self.session)
         self._weights: dict[str, dict[str, str]] = {}
 
     @abstractmethod
@@ -190,10 +190,9 @@ class LinkedHub(ABC):
         if not _REF.fullmatch(link.ref):
             raise HubError(f"{what} names {link.ref!r}, which is no branch or tag")
         names = (f"refs/heads/{link.ref}", f"refs/tags/{link.ref}^{{}}", f"refs/tags/{link.ref}")
-        said = self.clones.git.run(["ls-remote", "--quiet", "--", link.remote, *names], what).decode(errors="replace")
-        found = {name: commit for commit, _, name in (line.partition("\t") for line in said.splitlines())}
+        found = self.clones.git.names(link.remote, names, what)
         for name in names:
-            if _COMMIT.fullmatch(found.get(name, "")):
+            if name in found:
                 return found[name]
         raise NotFound(f"{what}: `{link.remote}` has no branch or tag `{link.ref}`")
 

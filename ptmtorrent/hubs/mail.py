@@ -38,13 +38,13 @@ def json_without_mail(raw: bytes) -> bytes:
     """Return JSON byte for byte as it is, unless there are addresses in it.
 
     Raises:
-        HubError: it is nested deeper than any record.
+        HubError: it is no JSON, or is nested deeper than any record.
     """
     if b"@" not in raw and b"\\u0040" not in raw and b"mail" not in raw.lower():
         return raw
-    value = msgspec.json.decode(raw)
     try:
+        value = msgspec.json.decode(raw)
         clean = without_mail(value)
-    except RecursionError as error:
-        raise HubError("a record of the hub is nested deeper than any") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"an answer of the hub could not be read: {error}") from error
     return raw if clean == value else msgspec.json.encode(clean)

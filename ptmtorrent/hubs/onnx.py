@@ -20,7 +20,7 @@ from ptmtorrent.hubs.git_hub import EMPTY
 from ptmtorrent.hubs.git_objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.mail import without_mail
-from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, task_of
+from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, tags_of, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.session import Session
@@ -49,7 +49,7 @@ class OnnxZoo:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped = self.session.is_stopped
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
         self._mirror = mirror.rstrip("/") if mirror else None
         self._lfs = LfsAddresses(self.session, self.endpoint, {}, f"the LFS objects of `{self.endpoint}`", {})
         self._lock = threading.Lock()
@@ -86,9 +86,7 @@ class OnnxZoo:
         name = described.identity.name
         found, snapshot = self._clones.files(self._remote(described), name)
         files = belongs_to(name, found)
-        with self._lock:
-            waiting = {(file.oid or "").removeprefix("sha256:"): file.size or 0 for file in files if _is_lfs(file)}
-            self._lfs.waiting.update(waiting)
+        self._lfs.expect({(file.oid or "").removeprefix("sha256:"): file.size or 0 for file in files if _is_lfs(file)})
         # What many packages share, the trees above their folders, stays an object of its own and is stored once.
         shared = 1 + len(name.split("/"))
         parts = [*([one] for one in snapshot.proof[:shared]), list(snapshot.proof[shared:])]
@@ -144,7 +142,7 @@ class OnnxZoo:
 
     def _listed(self, name: str, commit: str, entries: Sequence[Mapping[str, Any]], licence: str | None) -> Listed:
         raw = {"remote": self.endpoint, "folder": name, "commit": commit, "manifest": entries}
-        tags = dict.fromkeys(tag for entry in entries for tag in entry.get("metadata", {}).get("tags", ()))
+        tags = dict.fromkeys(tag for entry in entries for tag in tags_of(entry))
         return Listed(
             name=name,
             commit=commit,

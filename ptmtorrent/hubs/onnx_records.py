@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -57,6 +57,13 @@ def read_manifest(data: bytes) -> dict[str, list[dict[str, Any]]]:
         if isinstance(path, str):
             found.setdefault(package_of(path), []).append(row)
     return found
+
+
+def tags_of(entry: Mapping[str, Any]) -> list[str]:
+    """Return the tags of an entry of the manifest."""
+    metadata = entry.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
 def licence_in(readme: bytes) -> str | None:

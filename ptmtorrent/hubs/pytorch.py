@@ -66,9 +66,10 @@ def _card(listed: Listed) -> Card:
 def list_card(path: str, data: bytes) -> Listed:
     """Return the package of a card, which keeps its text: what is wrong with it is said when it is described."""
     name = path.removesuffix(".md")
-    raw = msgspec.json.encode({"card": path, "text": text_without_mail(data.decode(errors="replace"))}).decode()
+    said = text_without_mail(data.decode(errors="replace"))
+    raw = msgspec.json.encode({"card": path, "text": said}).decode()
     try:
-        card = read_card(data)
+        card = read_card(said.encode())
     except HubError:
         return Listed(name=name, library="pytorch", raw=raw)
     return Listed(name=name, author=card.owned.partition("/")[0], library="pytorch", tags=card.tags, raw=raw)

@@ -80,13 +80,20 @@ def read_card(data: bytes) -> Card:
         raise HubError(f"the card names no git remote: `github-id` is {str(declared)[:100]!r}")
     tags = front.get("tags")
     return Card(
-        title=str(front.get("title", ""))[:200],
-        author=str(front["author"])[:200] if "author" in front else None,
+        title=_said(front.get("title")) or "",
+        author=_said(front.get("author")),
         tags=tuple(tag for tag in tags if isinstance(tag, str))[:100] if isinstance(tags, list) else (),
         owned=owned,
         ref=ref,
         entries=tuple(dict.fromkeys(entry for _, _, _, entry in loads)),
     )
+
+
+def _said(value: object) -> str | None:
+    """Return a text, or a number that YAML made of one, cut to 200 characters."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
+        value = str(value)
+    return value[:200] if isinstance(value, str) else None
 
 
 def read_front(content: str) -> dict[str, object]:
@@ -102,7 +109,7 @@ def read_front(content: str) -> dict[str, object]:
             if count > MAX_EVENTS or getattr(event, "anchor", None) is not None:
                 raise HubError("the front matter of the card holds anchors, or more than any card: refused")
         front = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError, OverflowError) as error:
         raise HubError(f"the front matter of the card is no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(front, dict):
         raise HubError("the front matter of the card is no mapping")

@@ -19,7 +19,11 @@ from ptmtorrent.errors import HubError
 
 MAX_MODULES = 64
 MAX_MODULE_BYTES = 1 << 20
+MAX_ALL_BYTES = 4 << 20
+"""So long all modules of a repository together may be (4 MiB): a syntax tree takes a hundred times its text."""
+
 MAX_TEXT = 2048
+MAX_NESTING = 40
 
 Module = tuple[str, ...]
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
@@ -30,12 +34,13 @@ class Source:
     """One module: what it defines at its top, and what it imports under which name.
 
     An import is the module it is from, and the name there; without one it is that module itself. `stars` are modules
-    of which everything is imported.
+    of which everything is imported. `texts` remembers what expressions were found to be.
     """
 
     definitions: dict[str, Definition] = field(default_factory=dict)
     imports: dict[str, tuple[Module, str | None]] = field(default_factory=dict)
     stars: list[Module] = field(default_factory=list)
+    texts: dict[int, str | None] = field(default_factory=dict)
 
 
 class Repository:
@@ -44,6 +49,7 @@ class Repository:
     def __init__(self, read: Callable[[str], bytes | None]) -> None:
         self._read = read
         self._known: dict[Module, Source | None] = {}
+        self._bytes = 0
 
     def source(self, module: Module) -> Source | None:
         """Return a module; None when it is none of this repository, or no Python that this Python reads."""
@@ -59,7 +65,8 @@ class Repository:
             for root in ("", "src/"):
                 try:
                     data = self._read(f"{root}{name}")
-                    if data is not None:
+                    self._bytes += len(data or b"")
+                    if data is not None and self._bytes <= MAX_ALL_BYTES:
                         return read_source(parse(data), package)
                 except HubError:
                     return None
@@ -163,30 +170,40 @@ def _chosen(node: Definition, spelt: set[str]) -> list[ast.AST]:
 def _texts(source: Source, nodes: Iterable[ast.AST]) -> Iterator[str]:
     for node in nodes:
         for each in ast.walk(node):
-            found = _text(source, each, 0)
+            found = None if isinstance(each, ast.Name) else _text(source, each, 0)
             if found is not None:
                 yield found
 
 
 def _text(source: Source, node: ast.AST, depth: int) -> str | None:
     """Return the text that an expression is: a constant, a name of one, an f-string or a sum of such."""
-    if depth > 8:
-        return None
-    parts: list[ast.AST] = []
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) and len(node.value) <= MAX_TEXT else None
-    if isinstance(node, ast.Name) and depth:
+    if depth > MAX_NESTING or not isinstance(node, ast.Name | ast.JoinedStr | ast.BinOp):
+        return None
+    if id(node) not in source.texts:
+        source.texts[id(node)] = None  # what refers to itself is no text
+        source.texts[id(node)] = _joined(source, node, depth)
+    return source.texts[id(node)]
+
+
+def _joined(source: Source, node: ast.Name | ast.JoinedStr | ast.BinOp, depth: int) -> str | None:
+    parts: list[ast.AST] = []
+    if isinstance(node, ast.Name):
         definition = source.definitions.get(node.id)
         value = definition.value if isinstance(definition, ast.Assign | ast.AnnAssign) else None
-        return None if value is None else _text(source, value, depth + 1)
-    if isinstance(node, ast.JoinedStr):
+        parts = [] if value is None else [value]
+    elif isinstance(node, ast.JoinedStr):
         parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
-    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+    elif isinstance(node.op, ast.Add):
         parts = [node.left, node.right]
-    found = [_text(source, part, depth + 1) for part in parts]
-    known = [part for part in found if part is not None]
-    joined = "".join(known)
-    return joined if known and len(known) == len(found) and len(joined) <= MAX_TEXT else None
+    joined = ""
+    for part in parts:
+        found = _text(source, part, depth + 1)
+        if found is None or len(joined) + len(found) > MAX_TEXT:
+            return None
+        joined += found
+    return joined or None
 
 
 def _constants(node: ast.AST) -> Iterator[str]:

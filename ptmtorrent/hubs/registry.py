@@ -49,12 +49,16 @@ class HubKind:
     xet: bool = False
 
     def make(self, options: HubOptions) -> "Hub":
-        """Return the adapter.
+        """Return the adapter; unless endpoint or mirror is inside the network of this machine, it asks nobody who is.
 
         Raises:
             ConfigError: as the adapter says of its options.
         """
+        from ptmtorrent.hubs.places import is_inner
+
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
+        places = [place for place in (options.endpoint, options.mirror) if place]
+        hub.session.guarded = bool(self.schemes) and not any(map(is_inner, places))
         return hub
 
 
@@ -99,13 +103,13 @@ HUBS = (
 
 
 def find_kind(name: str) -> HubKind:
-    """Return the hub called `name`.
+    """Return the hub called `name`, or whose packages begin so.
 
     Raises:
         UsageError: there is none.
     """
     for kind in HUBS:
-        if kind.name == name:
+        if name in {kind.name, kind.prefix}:
             return kind
     known = ", ".join(f"`{kind.name}`" for kind in HUBS)
     raise UsageError(f"there is no hub `{name}`", hint=f"choose one of {known}")

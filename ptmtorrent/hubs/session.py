@@ -16,6 +16,7 @@ import httpx2
 from ptmtorrent.errors import HubError, Interrupted, TransportError
 from ptmtorrent.http import new_client, ours, retry_after_seconds
 from ptmtorrent.hubs.governor import Governor
+from ptmtorrent.hubs.places import refuse_inner
 from ptmtorrent.hubs.replies import Unreachable, error_for
 from ptmtorrent.hubs.windows import Budget, credential_id
 from ptmtorrent.model.moments import Clock, read_clock
@@ -24,13 +25,18 @@ MAX_REDIRECTS = 5
 MAX_ANSWER_BYTES = 64 << 20
 """No page of a listing and no description of a package is longer (64 MiB); what is longer is not read to its end."""
 
+MAX_ANSWER_SECONDS = 600.0
+MAX_PARTS = 4_000_000
+"""Values of JSON, counted by the marks between them: each may take a hundred bytes of memory."""
+
 MAX_DRAINED_BYTES = 4096
 
 REPLY_POLL_SECONDS = 0.2
 """Who waits for the reply to somebody else's request looks so often whether the session was stopped."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_CREDENTIALS = {"authorization", "cookie", "proxy-authorization"}
+_HARMLESS = {"range", "accept"}
+"""What another origin than the one asked may see; any other header may be a credential."""
 
 Pause = Callable[[float, threading.Event], None]
 """Waits that many seconds. Raises `Interrupted` as soon as the event is set."""
@@ -47,7 +53,7 @@ class Session:
     """The client, the budgets, and what time is.
 
     `stop` ends waits and downloads, and `on_wait` hears of the host and the seconds before a budget is waited for; a
-    workflow puts its own there.
+    workflow puts its own there. A `guarded` session asks no machine inside the network of this one.
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
@@ -56,6 +62,7 @@ class Session:
     pause: Pause = pause
     stop: threading.Event = field(default_factory=threading.Event)
     on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
+    guarded: bool = False
 
     def __post_init__(self) -> None:
         self.governor = Governor(self.monotonic)
@@ -63,6 +70,15 @@ class Session:
     def is_stopped(self) -> bool:
         """Tell whether the `stop` of now is set."""
         return self.stop.is_set()
+
+    def check_place(self, url: str, what: str) -> None:
+        """Refuse an address that a guarded session may not ask.
+
+        Raises:
+            HubError: naming it.
+        """
+        if self.guarded:
+            refuse_inner(url, what)
 
     def close(self) -> None:
         """Close all connections; the session is of no use afterwards."""
@@ -107,7 +123,7 @@ class Session:
                     hint="check --endpoint; a login page or a proxy may have answered in the hub's place",
                 )
             refuse_encoding(reply, what)
-            return b"".join(_bounded(reply, what)), reply.headers
+            return refuse_crowded(self._whole(reply, what), what), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
         """Send `body` and return the answer, whatever its type. Redirects are refused: no server may move a POST.
@@ -122,12 +138,25 @@ class Session:
             if reply.status_code != 200:
                 raise HubError(f"{what} could not be read: the hub answered {reply.status_code}")
             refuse_encoding(reply, what)
-            return b"".join(_bounded(reply, what))
+            return refuse_crowded(self._whole(reply, what), what)
+
+    def _whole(self, reply: httpx2.Response, what: str) -> bytes:
+        body, until = bytearray(), self.monotonic() + MAX_ANSWER_SECONDS
+        for chunk in reply.iter_raw():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            if self.monotonic() > until:
+                raise HubError(f"{what} could not be read: the answer takes more than {MAX_ANSWER_SECONDS:.0f} seconds")
+            if self.stop.is_set():
+                raise Interrupted(f"interrupted while reading {what}", hint="run the same command again to go on")
+        return bytes(body)
 
     @contextmanager
     def _send(
         self, url: str, headers: Mapping[str, str], budget: str, what: str, body: bytes | None = None
     ) -> Iterator[httpx2.Response]:
+        self.check_place(url, what)
         counted = Budget(urlsplit(url).netloc, budget, credential_id(_authorization(headers)))
         self._wait_for(counted)
         sent = self.monotonic()
@@ -177,13 +206,15 @@ def refuse_encoding(reply: httpx2.Response, what: str) -> None:
         raise HubError(f"{what} came encoded as `{encoding}`, though identity was asked for")
 
 
-def _bounded(reply: httpx2.Response, what: str) -> Iterator[bytes]:
-    total = 0
-    for chunk in reply.iter_raw():
-        total += len(chunk)
-        if total > MAX_ANSWER_BYTES:
-            raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
-        yield chunk
+def refuse_crowded(body: bytes, what: str) -> bytes:
+    """Return a document, unless it has so many parts that reading it would take gigabytes.
+
+    Raises:
+        HubError: it has.
+    """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_PARTS:
+        raise HubError(f"{what} could not be read: the answer has more than {MAX_PARTS} parts")
+    return body
 
 
 def _drain(reply: httpx2.Response) -> None:
@@ -195,7 +226,7 @@ def _drain(reply: httpx2.Response) -> None:
 
 
 def _without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in headers.items() if key.lower() not in _CREDENTIALS}
+    return {key: value for key, value in headers.items() if key.lower() in _HARMLESS}
 
 
 def _authorization(headers: Mapping[str, str]) -> str | None:

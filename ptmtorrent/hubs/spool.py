@@ -177,7 +177,7 @@ class Download:
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
         """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
-        self._take(_rest_of(source, start), descriptor, start)
+        self._take(_rest_of(source, start, self.what), descriptor, start)
 
     def _take_ranged(self, located: Located, pieces: Generator[bytes], descriptor: int, start: int) -> bool:
         """Take the rest by another protocol; tell whether that worked. What did not is not tried again."""
@@ -191,12 +191,16 @@ class Download:
     def _take(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
         """Write what comes from this machine after `start`."""
         end = start
-        with closing(pieces), disk_errors(self.part):
+        with disk_errors(self.part):
             os.lseek(descriptor, start, os.SEEK_SET)
+        with closing(pieces):
             for piece in pieces:
                 if self.stop.is_set():
                     raise Interrupted("the copy was interrupted", hint="run the same command again to go on")
-                _append(descriptor, end, piece)
+                if self.file.size is not None and end + len(piece) > self.file.size:
+                    raise IntegrityError(f"{self.what} is longer than the {self.file.size} bytes that were listed")
+                with disk_errors(self.part):
+                    _append(descriptor, end, piece)
                 end += len(piece)
                 self.count(len(piece), len(piece))
         self._check_end(descriptor, end, said_so=True)
@@ -288,13 +292,16 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     )
 
 
-def _rest_of(source: Path, start: int) -> Generator[bytes]:
-    # What was a file when it was listed may be a link or a pipe by now.
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as stream:
-        stream.seek(start)
-        while piece := stream.read(1 << 20):
-            yield piece
+def _rest_of(source: Path, start: int, what: str) -> Generator[bytes]:
+    try:
+        # What was a file when it was listed may be a link or a pipe by now.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            stream.seek(start)
+            while piece := stream.read(1 << 20):
+                yield piece
+    except OSError as error:
+        raise HubError(f"{what} cannot be read any more: {error.strerror}") from error
 
 
 def _append(descriptor: int, at: int, data: bytes) -> None:

@@ -44,7 +44,7 @@ class TensorFlowHub:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped = self.session.is_stopped
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
         self._leads = leads
         self._kaggles: dict[str, KaggleModels] = {}
         self._lock = threading.Lock()

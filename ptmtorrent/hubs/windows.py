@@ -5,11 +5,11 @@ not wait for the disk: what a power cut takes away is told again by the first re
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 from blake3 import blake3
@@ -64,6 +64,14 @@ class Windows(Protocol):
         """Keep a window, before anything is done that it counts."""
         ...
 
+    def known(self) -> "Known":
+        """Return all that are kept."""
+        ...
+
+
+Known = tuple[tuple[Budget, Window], ...]
+"""Windows as they are kept and passed on: their moments are seconds since 1970."""
+
 
 class NoWindows:
     """Keeps nothing."""
@@ -74,6 +82,28 @@ class NoWindows:
 
     def write(self, _budget: Budget, _window: Window, _now: float) -> None:
         """Forget it."""
+
+    def known(self) -> Known:
+        """Return nothing."""
+        return ()
+
+
+class GivenWindows(NoWindows):
+    """What another process knew: of what was left, each of `share` processes takes its part."""
+
+    def __init__(self, known: Known, wall: Callable[[], float], share: int) -> None:
+        self._known = dict(known)
+        self._wall = wall
+        self._share = share
+
+    def read(self, budget: Budget, now: float) -> Window:
+        """Return what was known of a budget, or a window of which nothing is."""
+        kept = self._known.get(budget)
+        if kept is None:
+            return Window()
+        window = _by_clock(kept, now, self._wall())
+        window.left = None if kept.left is None else kept.left // self._share
+        return window
 
 
 class KeptWindows:
@@ -113,12 +143,15 @@ class KeptWindows:
                 "WHERE host = ? AND kind = ? AND credential = ?",
                 budget,
             ).fetchone()
-        if row is None:
-            return Window()
-        quota, seconds, left, *moments = row
-        wall = self._wall()
-        ends_after, ends, closed = (now + min(moment - wall, LONGEST_SECONDS) for moment in moments)
-        return Window(quota=quota, seconds=seconds, left=left, ends_after=ends_after, ends=ends, closed_until=closed)
+        return Window() if row is None else _by_clock(_kept(row), now, self._wall())
+
+    def known(self) -> Known:
+        """Return all windows, their moments in seconds since 1970."""
+        with self._ours():
+            rows = self._base.execute(
+                'SELECT host, kind, credential, quota, seconds, "left", ends_after, ends, closed_until FROM window'
+            ).fetchall()
+        return tuple((Budget(*row[:3]), _kept(row[3:])) for row in rows)
 
     def write(self, budget: Budget, window: Window, now: float) -> None:
         """Keep a window: the system has it when this returns, whatever becomes of the process."""
@@ -165,6 +198,18 @@ class KeptWindows:
                 f"the request windows in `{self._path}` could not be used: {error}",
                 hint="remove that file; hubs tell their limits again",
             ) from error
+
+
+def _kept(row: Sequence[Any]) -> Window:
+    quota, seconds, left, ends_after, ends, closed = row
+    return Window(quota=quota, seconds=seconds, left=left, ends_after=ends_after, ends=ends, closed_until=closed)
+
+
+def _by_clock(kept: Window, now: float, wall: float) -> Window:
+    """Return a window whose moments are of the caller's clock, by which it is `now` when it is `wall`."""
+    moments = (kept.ends_after, kept.ends, kept.closed_until)
+    ends_after, ends, closed = (now + min(moment - wall, LONGEST_SECONDS) for moment in moments)
+    return msgspec.structs.replace(kept, ends_after=ends_after, ends=ends, closed_until=closed)
 
 
 def credential_id(authorization: str | None) -> str:

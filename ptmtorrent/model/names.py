@@ -15,11 +15,15 @@ _DRIVE = re.compile(r".:", re.DOTALL)
 """Windows takes any one character before a colon for a drive."""
 
 
+_OF_GIT = {b".git", b"git~1"}
+"""Whoever runs git in a folder runs what the settings in its `.git` say."""
+
+
 def check_path(path: str) -> None:
     r"""Refuse a path that could lead outside the folder it is laid out in.
 
     Refused: empty, absolute, `..`, `.`, empty components, NUL and other control characters, a drive letter,
-    a backslash, a component over 255 bytes, a path over 4096 bytes.
+    a backslash, `.git` (in any case), a component over 255 bytes, a path over 4096 bytes.
 
     Raises:
         IntegrityError: naming the path and the rule it breaks.
@@ -85,6 +89,8 @@ def _reason_against_component(component: bytes) -> str | None:
         return "it is empty, absolute or has an empty component"
     if component in {b".", b".."}:
         return f"it has the component `{component.decode()}`"
+    if component.lower() in _OF_GIT:
+        return f"it has the component `{component.decode()}`, whose settings git would obey"
     if len(component) > MAX_COMPONENT_BYTES:
         return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
     return None

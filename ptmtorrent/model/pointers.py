@@ -14,6 +14,7 @@ import re
 
 import msgspec
 
+MAX_FILE_BYTES = 1 << 50
 MAX_POINTER_BYTES = 1023
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _EXTENSION = rb"ext-[0-9]-[A-Za-z0-9]+ sha256:[0-9a-f]{64}\n"
@@ -30,7 +31,10 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_pointer(data: bytes) -> Pointer | None:
-    """Read a pointer; None for every other text. Empty data is an empty file, never a pointer."""
+    """Read a pointer; None for every other text, such as one that names more bytes than any file has.
+
+    Empty data is an empty file, never a pointer.
+    """
     if len(data) > MAX_POINTER_BYTES:
         return None
     match = _POINTER.fullmatch(data)
@@ -39,7 +43,8 @@ def parse_pointer(data: bytes) -> Pointer | None:
     extensions = tuple(match[1].decode().splitlines())
     if list(extensions) != sorted(set(extensions)):
         return None
-    return Pointer(sha256=match[2].decode(), size=int(match[3]), extensions=extensions)
+    size = int(match[3])
+    return Pointer(sha256=match[2].decode(), size=size, extensions=extensions) if size < MAX_FILE_BYTES else None
 
 
 def recognise_pointer(data: bytes) -> Pointer | None:

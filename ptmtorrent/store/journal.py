@@ -200,7 +200,7 @@ class Journal:
         marks = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
         after = 0
         while rows := self._all(
-            f"SELECT {_WORK} FROM work WHERE run = ? AND rank > ? {marks} ORDER BY rank LIMIT 500",  # noqa: S608  # marks only
+            f"SELECT {_WORK} FROM work WHERE run = ? AND rank > ? {marks} ORDER BY rank LIMIT 64",  # noqa: S608  # marks only
             (run, after, *states),
         ):
             for row in rows:
@@ -280,11 +280,11 @@ class Journal:
         """Count the packages of a run that are in one of `states`."""
         marks = ", ".join("?" * len(states))
         [row] = self._all(
-            f"SELECT count(*), coalesce(sum(files), 0), coalesce(sum(bytes), 0) FROM work "  # noqa: S608  # marks only
+            f"SELECT count(*), total(files), total(bytes) FROM work "  # noqa: S608  # marks only
             f"WHERE run = ? AND state IN ({marks})",
             (run, *states),
         )
-        return Tally(packages=row[0], files=row[1], bytes=row[2])
+        return Tally(packages=row[0], files=int(row[1]), bytes=int(row[2]))
 
     def requests(self, run: int) -> int:
         """Return how many requests listing and planning have cost."""

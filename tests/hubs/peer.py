@@ -1,6 +1,7 @@
 """A web server that answers as a test tells it to: for replies that no proper hub would give."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     length: bool = True
     cut: int | None = None
+    slow: float = 0.0
 
 
 Answer = Callable[[Asked], Reply]
@@ -54,7 +56,10 @@ def serving(answer: Answer) -> Iterator[Peer]:
             self.close_connection = not reply.length or reply.cut is not None
             self.send_header("Connection", "close" if self.close_connection else "keep-alive")
             self.end_headers()
-            self.wfile.write(reply.body[: reply.cut])
+            for byte in reply.body if reply.slow else ():
+                self.wfile.write(bytes([byte]))
+                time.sleep(reply.slow)
+            self.wfile.write(b"" if reply.slow else reply.body[: reply.cut])
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import ConfigError, HubError, IntegrityError, NotFound, StoreError
+from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
 from ptmtorrent.hubs.folders import Folders
 from ptmtorrent.hubs.port import Described, HubFile, Located, Query
 from ptmtorrent.hubs.spool import Download
@@ -106,10 +106,11 @@ def test_pipe_is_named_and_never_waited_for(tmp_path: Path) -> None:
         described(tmp_path, "model")
 
 
-def test_no_folder_is_a_config_error(tmp_path: Path) -> None:
-    for endpoint in ("", str(tmp_path / "none")):
-        with pytest.raises(ConfigError, match="no folder"):
-            list(Folders(endpoint).listing(Query(), None))
+def test_folder_has_to_be_named_and_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="needs a folder"):
+        list(Folders("").listing(Query(), None))
+    with pytest.raises(NotFound, match="no folder"):
+        list(Folders(str(tmp_path / "none")).listing(Query(), None))
 
 
 def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: P
     hub = Folders(str(tmp_path))
     file = HubFile(path="a.bin", size=11, oid=None, source="url")
 
-    with pytest.raises(StoreError):
+    with pytest.raises(HubError, match="cannot be read any more"):
         Download(
             session=hub.session,
             locate=lambda: Located(path=tmp_path / "a.bin"),

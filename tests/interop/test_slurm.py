@@ -21,8 +21,8 @@ address = "127.0.0.1"
 partition = "local"
 walltime = "00:10:00"
 cores_per_node = 1
-options = "#SBATCH --comment=clone"
-setup = "export PTM_SETUP=1"
+options = ["#SBATCH --comment=clone", "#SBATCH --nice=1"]
+setup = ["export PTM_SETUP=1", "true"]
 """
 
 

@@ -94,3 +94,14 @@ def test_bytes_that_are_not_utf8_may_stand_in_a_list_of_paths() -> None:
 
     with pytest.raises(IntegrityError, match="control"):
         check_paths(["caf\udce9\x01"])
+
+
+@pytest.mark.parametrize("path", [".git", ".git/config", "a/.GIT/hooks/x", "a/git~1/config", ".Git"])
+def test_settings_of_git_are_refused(path: str) -> None:
+    with pytest.raises(IntegrityError, match="git would obey"):
+        check_path(path)
+
+
+@pytest.mark.parametrize("path", [".gitignore", ".github/x", "a.git/x", "git/config", ".gitattributes"])
+def test_names_that_only_look_like_those_of_git_are_fine(path: str) -> None:
+    check_path(path)

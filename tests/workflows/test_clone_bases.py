@@ -294,5 +294,5 @@ def test_damaged_capture_is_nobodys_base(run: Run) -> None:
         [capture] = store.captures()
         captured = Captured(store)
         assert [path for path, _ in captured.weights(capture.package)] == ["model.safetensors"]
-        captured.add(capture.package, SnapshotId("0" * 64))
+        captured.add(capture.package, SnapshotId("0" * 64), "open")
         assert captured.weights(capture.package) == ()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -14,16 +15,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ptmtorrent.demo.hub.exchange import Answer, Question
 from ptmtorrent.demo.hub.faults import Faults, Quota
 from ptmtorrent.demo.package import Package, data_file
-from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
+from ptmtorrent.errors import StoreError
+from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.units import WATCH_SECONDS, Unit
+from ptmtorrent.workflows.clone.units import WATCH_SECONDS, Unit, run_unit, without_secrets
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
+from tests.simulators.git_server import serve_git
 from tests.simulators.stormy_hub import StormyHub
 
 WEIGHTS = random.Random(11).randbytes(1 << 20)
@@ -32,7 +37,12 @@ COUNT = 24
 
 def packages(count: int = COUNT, size: int = 100_000) -> list[Package]:
     return [
-        Package(name=f"org/m{at}", files=(data_file("model.bin", WEIGHTS[at : at + size]),), downloads=100 - at)
+        Package(
+            name=f"org/m{at}",
+            files=(data_file("model.bin", WEIGHTS[at : at + size]),),
+            downloads=100 - at,
+            licence="mit",
+        )
         for at in range(count)
     ]
 
@@ -234,7 +244,10 @@ def test_failures_are_records_as_without_a_cluster(tmp_path: Path, cluster: Path
         ('executor = "ray"\nworkers = 2', "ray"),
         ('executor = "threads"\nworkers = 0', "workers"),
         ('executor = "threads"\nworkers = 2\nwokers = 3', "wokers"),
-        ('executor = "slurm"\nworkers = 2\n[slurm]\noptions = "a\\nb"', "slurm.options"),
+        ('executor = "slurm"\nworkers = 2\n[slurm]\noptions = ["a\\nb"]', "slurm.options"),
+        ('executor = "slurm"\nworkers = 2\n[slurm]\npartition = "a b"', "`slurm.partition` cannot be that"),
+        ('executor = "threads"\nworkers = 2\n[slurm]\npartition = "a"', "say nothing to `threads`"),
+        ('executor = "threads"\nworkers = 65', "workers"),
         ("executor =", "Invalid value"),
     ],
 )
@@ -253,8 +266,113 @@ def test_missing_file_and_missing_library_are_said(tmp_path: Path, cluster: Path
     with SampleHub(packages(1)) as hub:
         clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
         without = ptmtorrent(tmp_path / "home", *clone, code=10, env=environment(PYTHONPATH=str(tmp_path)))
-    assert "pip install 'ptmtorrent[cluster]'" in without[-1]["hint"]
+    assert "pip install '.[cluster]'" in without[-1]["hint"]
 
 
-def test_units_carry_no_secret() -> None:
-    assert not {"tokens", "environment", "token"} & set(Unit.__struct_fields__)
+def test_token_comes_from_the_environment_of_each_worker_and_is_written_nowhere(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    gated = msgspec.structs.replace(packages(1)[0], access="gated")
+    with SampleHub([gated]) as hub:
+        clone = ("clone", "huggingface", "--id", "org/m0", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(home, *clone, env=environment(HF_TOKEN=TOKEN))
+
+    assert statuses(events) == {"hf:org/m0": "ok"}
+    assert [path for path in home.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
+
+
+def test_units_carry_no_secret(tmp_path: Path) -> None:
+    options = HubOptions(endpoint="https://h", work=tmp_path, environment={"A": "hf_xyz"}, tokens={"hf": "hf_xyz"})
+    assert b"hf_xyz" not in pickle.dumps(without_secrets(options))
+
+
+def test_threads_that_would_have_too_little_memory_are_refused_before_anything_is_asked(
+    tmp_path: Path, cluster: Path
+) -> None:
+    cluster.write_text('executor = "threads"\nworkers = 3\n')
+    with SampleHub(packages(1)) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        said = ptmtorrent(tmp_path / "home", *clone, code=2)
+        assert hub.log.exchanges() == []
+    assert "--max-memory 768MiB" in said[-1]["hint"]
+
+
+def test_end_of_the_interchange_is_an_error_and_the_clone_goes_on_later(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    with HeldHub(packages()) as hub:
+        with cloning(home, hub, cluster) as process:
+            two_workers(home, hub)
+            [interchange] = children(process.pid, "interchange")
+            os.kill(interchange, signal.SIGKILL)
+            hub.gate.set()
+            code, events = ended(process)
+        again = ptmtorrent(home, "clone", "huggingface", "--endpoint", hub.endpoint)
+
+    assert code == 10
+    assert "passes work on" in events[-1]["message"]
+    assert (again[-1]["packages"], again[-1]["failed"]) == (COUNT, 0)
+
+
+def test_loss_of_all_processes_at_once_is_survived(tmp_path: Path, cluster: Path) -> None:
+    home = tmp_path / "home"
+    with HeldHub(packages()) as hub, cloning(home, hub, cluster) as process:
+        for pid in two_workers(home, hub):
+            os.kill(_parent(pid), signal.SIGKILL)
+        hub.gate.set()
+        code, events = ended(process)
+
+    assert (code, statuses(events)) == (0, {f"hf:org/m{at}": "ok" for at in range(COUNT)})
+
+
+def test_store_that_a_worker_cannot_open_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> Store:
+        raise StoreError("`store` cannot be locked: Function not implemented")
+
+    monkeypatch.setattr(Store, "open", refuse)
+    unit = Unit(
+        home=tmp_path,
+        hub="huggingface",
+        options=HubOptions(endpoint="http://127.0.0.1:9", work=tmp_path),
+        known=(),
+        listed="2026-11-20T12:00:00Z",
+        works=(),
+        jobs=1,
+        max_memory=1 << 28,
+        share=1,
+    )
+    for _ in range(2):
+        report = run_unit(unit)
+        assert report.error is not None
+        assert "cannot be locked" in report.error.message
+
+
+def test_git_clones_of_planning_go_when_workers_are_done(tmp_path: Path, cluster: Path) -> None:
+    cluster.write_text('executor = "threads"\nworkers = 2\n')
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as git:
+        git.commit("team/small", {"README.md": b"small"})
+        remote = git.remote("team/small")
+        ptmtorrent(tmp_path / "home", "clone", "git", "--id", remote, "--cluster", cluster)
+    assert list((tmp_path / "home/hubs/git").glob("*.git")) == []
+
+
+def children(pid: int, name: str) -> list[int]:
+    """The children of a process that are called so."""
+    return [
+        int(place.name)
+        for place in Path("/proc").iterdir()
+        if place.name.isdigit() and _parent(int(place.name)) == pid and name in _command(place)
+    ]
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def _command(place: Path) -> str:
+    try:
+        return (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""

@@ -104,7 +104,7 @@ def test_external_data_whose_model_cannot_be_had_waits_for_nothing(run: Run) -> 
     assert run.results() == {"hf:a/x": "error", "hf:a/y": "ok"}
 
 
-def test_file_is_stored_again_when_somebody_comes_who_needs_it_in_freer_packs(
+def test_file_is_got_and_stored_again_for_whoever_needs_it_in_freer_packs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, came = threading.Event(), threading.Event()

@@ -1,11 +1,13 @@
 """Files in Xet storage, by its own protocol, from the storage that the unmodified hf_xet reads too."""
 
 import hashlib
+import json
 
 import pytest
 
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
+from ptmtorrent.errors import HubError
 from ptmtorrent.hubs import huggingface_xet
 from tests.program import ptmtorrent
 from tests.simulators.huggingface import OddHub, exchanged, refuse
@@ -80,6 +82,14 @@ def test_token_that_makes_no_sense_is_not_used(run: Run, answer: bytes) -> None:
         assert hub.log.exchanges("cas") == []
 
     assert run.data("hf:a/x", "model.bin") == LONG
+
+
+@pytest.mark.parametrize("place", ["http://storage.invalid", "file:///etc", "ftp://storage.invalid", "//storage"])
+def test_storage_of_a_hub_by_https_is_asked_by_https(place: str) -> None:
+    token = json.dumps({"casUrl": place, "accessToken": "t", "exp": 4_000_000_000}).encode()
+    storage = huggingface_xet.XetStorage(lambda _url, _what: token)
+    with pytest.raises(HubError, match="no such place"):
+        next(storage.pieces("https://hub.invalid/token", "0" * 64, 10, 0, "`m`"))
 
 
 def test_wrong_bytes_of_the_storage_are_found_out_and_replaced(run: Run) -> None:

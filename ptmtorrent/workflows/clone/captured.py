@@ -4,8 +4,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ptmtorrent.errors import PtmError
+from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
 from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
+from ptmtorrent.store.classes import RIGHTS
 from ptmtorrent.store.files import StoredFile, file_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.manifest import is_weights
@@ -24,20 +26,32 @@ class Captured:
 
     def __init__(self, store: Store | None) -> None:
         self._read: Callable[[ObjectId], bytes] | None = None if store is None else store.read
-        self._newest = {} if store is None else {capture.package: capture.snapshot for capture in store.captures()}
+        captures = [] if store is None else store.captures()
+        self._newest = {capture.package: capture.snapshot for capture in captures}
+        self._rights = {capture.package: capture.rights for capture in captures}
         self._weights: dict[SnapshotId, Weights] = {}
 
-    def add(self, package: PackageName, snapshot: SnapshotId) -> None:
+    def add(self, package: PackageName, snapshot: SnapshotId, rights: Rights) -> None:
         """Say that `package` was captured."""
         self._newest[package] = snapshot
+        self._rights[package] = rights
 
-    def holds(
-        self, package: PackageName, commit: str, answers: frozenset[str] = frozenset(), *, hub_id: str | None = None
+    def holds(  # what makes a capture the one that is wanted
+        self,
+        package: PackageName,
+        commit: str,
+        answers: frozenset[str] = frozenset(),
+        *,
+        hub_id: str | None = None,
+        rights: Rights = "open",
     ) -> bool:
         """Tell whether the newest capture of `package` is of this commit, and has these answers of the hub.
 
-        One with another id of the hub than `hub_id` is of another package, whatever its commit.
+        One with another id of the hub than `hub_id` is of another package, whatever its commit. One that was captured
+        when more was allowed than `rights` has to be captured again, which moves no byte.
         """
+        if RIGHTS.index(rights) > RIGHTS.index(self._rights.get(package, "open")):
+            return False
         manifest = self._manifest(package)
         if manifest is None or manifest.package.commit != commit:
             return False

@@ -1,6 +1,6 @@
 """A clone on a cluster: this process lists, plans and keeps the journal, and its workers do the rest, unit by unit."""
 
-import shutil
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -10,15 +10,16 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from ptmtorrent.errors import HubError, PtmError, StoreLocked
+from ptmtorrent.errors import HubError, PtmError, StoreError
+from ptmtorrent.hubs.port import Hub
 from ptmtorrent.progress import Meter
 from ptmtorrent.store import durable
 from ptmtorrent.store.journal import Work
-from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.workflows.clone.claims import BATCH, Claims
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.plan import POLL_SECONDS, check_stop
-from ptmtorrent.workflows.clone.units import STOP, WORKERS, Report, Unit, run_unit
+from ptmtorrent.workflows.clone.parts import WORKERS, gather_parts
+from ptmtorrent.workflows.clone.plan import POLL_SECONDS, check_stop, decode_plan
+from ptmtorrent.workflows.clone.units import STOP, Report, Unit, run_unit
 
 UNIT_BYTES = 1 << 30
 AHEAD = 2
@@ -38,6 +39,10 @@ class Pool(Protocol):
         """Have a worker call `function` with `argument`."""
         ...
 
+    def check(self) -> None:
+        """See that calls still come back."""
+        ...
+
     def result(self, future: Future[Any]) -> Any:  # noqa: ANN401  # what the function returned
         """Return what a call that is done returned; None when its worker was lost."""
         ...
@@ -51,6 +56,7 @@ class Coordinator:
     workers: int
     todo: int
     unit_of: Callable[[tuple[Work, ...]], Unit]
+    hub: Hub
     spool: Path
     claims: Claims
     outcomes: Outcomes
@@ -76,6 +82,7 @@ class Coordinator:
             while self._submit() or self._running:
                 check_stop(stop)
                 self.claims.renew()
+                self.pool.check()
                 self._take_in(POLL_SECONDS)
             self.outcomes.flush()
         except PtmError:
@@ -123,6 +130,9 @@ class Coordinator:
     def _record(self, works: tuple[Work, ...], report: Report) -> None:
         named = {work.name: work for work in works}
         self.moved += report.moved
+        for name in (*report.done, *(name for name, _ in report.failed)):
+            # What planning kept of it here; its worker had its own.
+            self.hub.let_go(decode_plan(named[name]).described)
         for name in report.done:
             self.outcomes.done(named[name])
             self.meter.add(bytes=named[name].bytes, packages=1)
@@ -145,21 +155,12 @@ class Coordinator:
             self.outcomes.failed(work, HubError(what, hint="give workers more memory, or take it out of the choice"))
 
     def _halt(self) -> None:
-        """Have the workers stop, and record what they still have to say."""
-        durable.write_file(self.spool / WORKERS / STOP, b"")
-        wait(self._running, timeout=GRACE_SECONDS)
-        while any(future.done() for future in self._running):
-            with suppress(PtmError):  # what ended the run is said already
-                self._take_in(0)
-
-
-def gather_parts(spool: Path) -> None:
-    """Take back what workers that are no more had received; folders of those that live stay theirs."""
-    folders = list((spool / WORKERS).iterdir()) if (spool / WORKERS).is_dir() else []
-    for folder in folders:
-        if not folder.is_dir():
-            continue
-        with suppress(StoreLocked), WriteLock(folder), durable.disk_errors(folder):
-            for part in folder.glob("*.part"):
-                part.replace(spool / part.name)
-            shutil.rmtree(folder, ignore_errors=True)
+        """Have the workers stop, and record what they still have to say: what ended the run is said already."""
+        with suppress(StoreError):
+            durable.write_file(self.spool / WORKERS / STOP, b"")
+        until = time.monotonic() + GRACE_SECONDS
+        with suppress(PtmError):
+            while self._running and time.monotonic() < until:
+                self.pool.check()
+                with suppress(PtmError):
+                    self._take_in(POLL_SECONDS)

@@ -24,7 +24,7 @@ MAX_ASKED = 1000
 MAX_TOLD = 20
 _AWAY = {
     "gone": "the hub does not have it any more",
-    "private": "the hub does not give it to us any more",
+    "private": "the hub wants a login for it now; if it is yours, set its token",
     "disabled": "the hub has disabled it",
 }
 

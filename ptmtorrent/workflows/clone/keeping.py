@@ -25,7 +25,7 @@ class Keeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(KEEPERS, thread_name_prefix="keep")
-        self._running: dict[Future[StoredFile], tuple[Transfer, PackClass]] = {}
+        self._running: dict[Future[StoredFile], Transfer] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -51,7 +51,7 @@ class Keeper:
     ) -> None:
         """Check what was received and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`."""
         future = self._pool.submit(self._check_in, transfer, file, pack_class, bases=bases, nearby=nearby)
-        self._running[future] = transfer, pack_class
+        self._running[future] = transfer
 
     def _check_in(
         self, transfer: Transfer, file: HubFile, pack_class: PackClass, *, bases: Sequence[StoredFile], nearby: Nearby
@@ -65,6 +65,6 @@ class Keeper:
         except IntegrityError as error:
             raise IntegrityError(f"{transfer.what}: {error.message}") from error
 
-    def take(self, future: Future[StoredFile]) -> tuple[Transfer, PackClass]:
+    def take(self, future: Future[StoredFile]) -> Transfer:
         """Return what a finished future was about."""
         return self._running.pop(future)

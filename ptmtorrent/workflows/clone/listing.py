@@ -10,6 +10,7 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
+from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.store.durable import disk_errors, ensure_dir, new_temporary, publish_file
 from ptmtorrent.store.journal import Journal, Run
@@ -48,7 +49,11 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
     seen = {cursor}
     for _ in range(MAX_PAGES):
         check_stop(hub.session.stop)
-        page = persist(lambda at=cursor: _one_page(hub, query, at), hub.session)  # type: ignore[misc]
+        try:
+            page = persist(lambda at=cursor: _one_page(hub, query, at), hub.session)  # type: ignore[misc]
+        except Unreachable as error:
+            error.hint = error.hint or "check `--endpoint`, or run the same command again later"
+            raise
         rows = [
             (listed.name, listed.downloads, msgspec.json.encode(listed)) for listed in page.packages if wanted(listed)
         ]

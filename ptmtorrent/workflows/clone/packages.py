@@ -77,8 +77,8 @@ def open_package(work: Work, plan: PackagePlan) -> Open:
 
 
 def rights_in(listed: Listed) -> Rights:
-    """Return what may be done with the bytes of a package, by licence and gate."""
-    return rights_of(listed.licence, gated=listed.access == "gated")
+    """Return what may be done with the bytes of a package, by licence and gate: what is not public is gated."""
+    return rights_of(listed.licence, gated=listed.access != "public")
 
 
 def _is_graph(path: str) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import Interrupted, PtmError
+from ptmtorrent.errors import HubError, Interrupted, PtmError
 from ptmtorrent.hubs.limits import file_limit
 from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
@@ -22,11 +22,12 @@ from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
+MAX_PACKAGE_BYTES = 1 << 50
 COMMIT_BYTES = 64 << 20
 """Spool files of this many bytes may wait for one commit of the store."""
 
-IsCaptured = Callable[[str, str, str | None], bool]
-"""Tells whether the store holds this package (by name) at this commit, and with this id of the hub if it gave one."""
+IsCaptured = Callable[[Listed, str, str | None], bool]
+"""Tells whether the store holds this package at this commit, and with this id of the hub if it gave one."""
 
 IsKnown = Callable[[str], bool]
 """Tells whether the store holds a file of this oid."""
@@ -125,7 +126,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
                 continue
             identity = plan.described.identity
             check_owner(identity)
-            if is_captured(work.name, identity.commit, identity.hub_id):
+            if is_captured(plan.described.listed, identity.commit, identity.hub_id):
                 outcomes.not_needed(work)
                 continue
             total += plan.bytes
@@ -147,7 +148,7 @@ def _ahead(
     queue: deque[tuple[Work, Future[PackagePlan] | None]] = deque()
     for work in works:
         listed = msgspec.json.decode(work.listed, type=Listed)
-        captured = listed.commit is not None and is_captured(listed.name, listed.commit, listed.hub_id)
+        captured = listed.commit is not None and is_captured(listed, listed.commit, listed.hub_id)
         queue.append((work, None if captured else pool.submit(_ask, hub, listed)))
         if len(queue) > depth:
             yield queue.popleft()
@@ -155,9 +156,28 @@ def _ahead(
 
 
 def _ask(hub: Hub, listed: Listed) -> PackagePlan:
+    with one_package(f"{hub.prefix}:{listed.name}"):
+        return _plan(hub, listed)
+
+
+@contextmanager
+def one_package(name: str) -> Iterator[None]:
+    """Make of an exception that nobody foresaw an error of the package: it must not end a run of 300,000."""
+    try:
+        yield
+    except PtmError:
+        raise
+    except Exception as error:
+        raise HubError(f"`{name}` met an error of this program: {type(error).__name__}: {error}") from error
+
+
+def _plan(hub: Hub, listed: Listed) -> PackagePlan:
     described = persist(lambda: hub.describe(listed), hub.session)
     files, answers = persist(lambda: hub.files(described), hub.session)
-    return PackagePlan(described=described, files=tuple(files), answers=answers)
+    plan = PackagePlan(described=described, files=tuple(files), answers=answers)
+    if plan.bytes >= MAX_PACKAGE_BYTES:
+        raise HubError(f"`{described.identity.package}`: the hub lists {plan.bytes} bytes, more than any package has")
+    return plan
 
 
 def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, stop: Event) -> PackagePlan | None:

@@ -4,6 +4,7 @@ List and freeze, plan, work. Every step is kept as it is made, so that the same 
 Ctrl-C, goes on where the first one stopped; a run that is finished is followed by a new listing.
 """
 
+import shutil
 import threading
 from contextlib import ExitStack
 from threading import Event
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from ptmtorrent.clusters.description import Cluster
-from ptmtorrent.clusters.parsl_pool import ParslPool
+from ptmtorrent.clusters.parsl_pool import ParslPool, check_here
+from ptmtorrent.config import LEAST_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.hubs.registry import HubOptions
@@ -21,6 +23,7 @@ from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
+from ptmtorrent.model.sizes import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.flags import Flags
@@ -30,15 +33,17 @@ from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
 from ptmtorrent.workflows.clone.captured import Captured
 from ptmtorrent.workflows.clone.claims import Claims
-from ptmtorrent.workflows.clone.coordinating import Coordinator, gather_parts
+from ptmtorrent.workflows.clone.coordinating import Coordinator
 from ptmtorrent.workflows.clone.flagging import Flagging
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.plan import hub_threads, measure, plan_packages
+from ptmtorrent.workflows.clone.packages import rights_in
+from ptmtorrent.workflows.clone.parts import forget_old_parts, gather_parts
+from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.spool import Spool
-from ptmtorrent.workflows.clone.units import Unit, close_workers
+from ptmtorrent.workflows.clone.units import Unit, close_workers, without_secrets
 from ptmtorrent.workflows.clone.work import Worker, this_process
 from ptmtorrent.workflows.metering import new_meter
 
@@ -100,6 +105,9 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     """
     if request.jobs < 1:
         raise UsageError(f"`--jobs {request.jobs}` leaves nobody to work", hint="give 1 or more")
+    if crew is not None:
+        check_here(crew.cluster)
+        _memory_of_each(crew, request)
     said = _one_at_a_time(emit)
     with ExitStack() as stack:
         store = _open_store(home, request, stack)
@@ -109,11 +117,28 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         return _Clone(hub, request, home, store, journal, flags, clock, said, stop, crew).run()
 
 
+def _memory_of_each(crew: Crew, request: CloneRequest) -> int:
+    """Return how much memory each worker has; threads have that of this process together.
+
+    Raises:
+        UsageError: too little.
+    """
+    sharers = crew.cluster.workers if crew.cluster.executor == "threads" else 1
+    least = parse_size(LEAST_MEMORY)
+    if request.max_memory < sharers * least:
+        raise UsageError(
+            f"{sharers} workers are threads that share `--max-memory`, and each of them needs {LEAST_MEMORY}",
+            hint=f"give `--max-memory {sharers * least >> 20}MiB`, or fewer `workers` in the cluster's file",
+        )
+    return request.max_memory // sharers
+
+
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
     """Open the store; of those that write, one at a time works a home: journal and spool are its own."""
     if request.dry_run:
         return stack.enter_context(Store.open(home.store)) if home.store.is_dir() else None
     stack.enter_context(WriteLock(home.spool))
+    shutil.rmtree(home.cluster, ignore_errors=True)  # what a coordinator left that was killed
     return stack.enter_context(Store.open(home.store, write=True, memory=request.max_memory))
 
 
@@ -175,6 +200,9 @@ class _Clone:
         put_bases_first(self.journal, run.id)
         made = measure(self.hub, self.journal, run, self._is_known, self.request.jobs)
         self.emit(made)
+        if self.request.dry_run:
+            for work in self.journal.works(run.id, ("todo",)):
+                self.hub.let_go(decode_plan(work).described)
         if self.store is not None and not self.request.dry_run:
             self._work(self.store, run, outcomes, made)
         return self._summary(run)
@@ -217,9 +245,9 @@ class _Clone:
             self.emit(Note(message=f"{left} packages are left out: they would exceed {self.request.max_bytes} bytes"))
         self.journal.set_state(run.id, "working")
 
-    def _is_captured(self, name: str, commit: str, hub_id: str | None) -> bool:
-        package = PackageName(f"{self.hub.prefix}:{name}")
-        return self.captured.holds(package, commit, self.request.also, hub_id=hub_id)
+    def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
+        package = PackageName(f"{self.hub.prefix}:{listed.name}")
+        return self.captured.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
@@ -235,6 +263,7 @@ class _Clone:
             self._have_worked(self.crew, run, outcomes, claims, meter)
         meter.finish()
         self.journal.set_state(run.id, "finished")
+        forget_old_parts(self.home.spool, self.clock)
 
     def _work_here(self, store: Store, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
         lock = threading.Lock()
@@ -260,32 +289,34 @@ class _Clone:
 
     def _have_worked(self, crew: Crew, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
         cluster, options = crew
-        together = cluster.executor == "threads"
-        memory = self.request.max_memory // (cluster.workers if together else 1)
+        todo = self.journal.tally(run.id, "todo", "leased").packages
+        if not todo:
+            return
+        known = self.hub.session.governor.windows.known()
 
         def unit_of(works: tuple[Work, ...]) -> Unit:
             return Unit(
                 home=self.home.root,
                 hub=self.hub.name,
-                endpoint=options.endpoint,
-                mirror=options.mirror,
-                also=options.also,
-                xet=options.xet,
+                options=without_secrets(options),
+                known=known,
                 listed=run.listed,
                 works=works,
                 jobs=self.request.jobs,
-                max_memory=memory,
-                share=cluster.workers,
+                max_memory=_memory_of_each(crew, self.request),
+                share=cluster.most,
             )
 
+        self.emit(Note(message=f"{cluster.most} workers are being started"))
         with ExitStack() as stack:
+            stack.callback(gather_parts, self.home.spool)
             stack.callback(close_workers)
-            pool = stack.enter_context(ParslPool(cluster, self.home.cluster))
             coordinator = Coordinator(
-                pool=pool,
-                workers=cluster.workers,
-                todo=self.journal.tally(run.id, "todo", "leased").packages,
+                pool=stack.enter_context(ParslPool(cluster, self.home.cluster)),
+                workers=cluster.most,
+                todo=todo,
                 unit_of=unit_of,
+                hub=self.hub,
                 spool=self.home.spool,
                 claims=claims,
                 outcomes=outcomes,

@@ -18,6 +18,7 @@ from ptmtorrent.hubs.spool import Count, Download, check_no_pointer
 from ptmtorrent.model.names import show_path
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.workflows.clone.bases import declared_bases
+from ptmtorrent.workflows.clone.packages import rights_in
 from ptmtorrent.workflows.clone.plan import PackagePlan
 
 
@@ -69,9 +70,11 @@ class Spool:
         return any(transfer.part == part for transfer in (*self._here(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return where the bytes of `file` are collected: named by the hash the hub promises."""
+        """Return where the bytes of `file` are collected: named by the promised hash, and by who may have them."""
+        rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
-            return self.folder / f"{file.name_of_bytes.partition(':')[2]}.part"
+            whose = "" if rights == "open" else f"-{rights}"
+            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{whose}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
         return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"

@@ -6,9 +6,10 @@ one adapter and one folder of the spool; the journal is the coordinator's (ADR 0
 
 import secrets
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -17,9 +18,11 @@ from ptmtorrent.config import hub_tokens, way_out
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions, find_kind
+from ptmtorrent.hubs.windows import GivenWindows, Known
 from ptmtorrent.model.moments import read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
+from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.store.locks import WriteLock, is_locked
 from ptmtorrent.store.store import Store
@@ -27,31 +30,27 @@ from ptmtorrent.workflows.clone.captured import Captured
 from ptmtorrent.workflows.clone.claims import Claims
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.parts import WORKERS
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads
 from ptmtorrent.workflows.clone.spool import Spool
 from ptmtorrent.workflows.clone.work import Worker, this_process
 
-WORKERS = "workers"
-"""The folder of the spool that has one for each worker."""
-
 STOP = "stop"
-"""The file in it that asks all workers to stop."""
+"""The file in the folder of all workers that asks them to stop."""
 
 WATCH_SECONDS = 0.5
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
-    """Packages for one worker, in order. `share` workers spend from the budgets of the hub.
+    """Packages for one worker, in order. `share` workers spend from the budgets of the hub, of which `known` was known.
 
-    No secrets: each worker reads those of its own environment.
+    `options` are without secrets and without a folder: each worker has its own (`without_secrets`).
     """
 
     home: Path
     hub: str
-    endpoint: str
-    mirror: str | None
-    also: frozenset[str]
-    xet: bool
+    options: HubOptions
+    known: Known
     listed: str
     works: tuple[Work, ...]
     jobs: int
@@ -69,12 +68,17 @@ class Report:
     error: PtmError | None = None
 
 
+def without_secrets(options: HubOptions) -> HubOptions:
+    """Return what may be told to a worker, who reads the rest from its own environment."""
+    return replace(options, environment={}, tokens={})
+
+
 def run_unit(unit: Unit) -> Report:
-    """Capture the packages of `unit` into the store. Errors are part of the report."""
+    """Capture the packages of `unit` into the store. Errors of ours are part of the report."""
     report = Report()
     try:
         station = _stations.of(unit)
-        with Journal(None) as journal, _watching(unit.home) as stop:
+        with Journal(None) as journal, _watching(Home(unit.home).spool) as stop:
             _run(unit, station, journal, report, stop)
     except PtmError as error:
         report.error = error
@@ -97,7 +101,9 @@ class _Station:
         with ExitStack() as stack:
             stack.enter_context(WriteLock(self.spool))
             self.hub: Hub = stack.enter_context(closing(_make_hub(unit, self.spool / "hub")))
-            self.hub.session.governor.share = unit.share
+            governor = self.hub.session.governor
+            governor.share = unit.share
+            governor.keep_in(GivenWindows(unit.known, time.time, unit.share))
             self.store = stack.enter_context(Store.open(home.store, write=True, memory=unit.max_memory))
             self._stack = stack.pop_all()
 
@@ -123,8 +129,11 @@ class _Stations:
         return station
 
     def leave(self) -> None:
-        station: _Station = self._mine.station
+        """Give this thread's up, if it has one: its writer is of no use any more."""
+        station: _Station | None = getattr(self._mine, "station", None)
         with self._lock:
+            if station is None or station not in self._all:
+                return
             self._all.remove(station)
         with suppress(PtmError):
             station.close()
@@ -139,10 +148,11 @@ class _Stations:
 _stations = _Stations()
 
 
+@dataclass
 class _Heard(Outcomes):
     """Outcomes that are the report's; which of them count is for the coordinator, who hears of all units."""
 
-    report: Report
+    report: Report = field(default_factory=Report)
 
     def done(self, work: Work) -> None:
         super().done(work)
@@ -154,17 +164,8 @@ class _Heard(Outcomes):
 
 
 def _make_hub(unit: Unit, folder: Path) -> Hub:
-    return find_kind(unit.hub).make(
-        HubOptions(
-            endpoint=unit.endpoint,
-            work=folder,
-            mirror=unit.mirror,
-            also=unit.also,
-            xet=unit.xet,
-            environment=way_out(),
-            tokens=hub_tokens(),
-        )
-    )
+    options = replace(unit.options, work=folder, environment=way_out(), tokens=hub_tokens())
+    return find_kind(unit.hub).make(options)
 
 
 def _run(unit: Unit, station: _Station, journal: Journal, report: Report, stop: threading.Event) -> None:
@@ -175,8 +176,7 @@ def _run(unit: Unit, station: _Station, journal: Journal, report: Report, stop: 
         with lock:
             report.moved += moved
 
-    outcomes = _Heard(journal, run.id, hub.prefix, lambda _: None)
-    outcomes.report = report
+    outcomes = _Heard(journal, run.id, hub.prefix, lambda _: None, report=report)
     with Keeper(station.store) as keeper, hub_threads(hub, unit.jobs, stop) as (pool, halt):
         spool = Spool(hub, station.spool, pool, halt, unit.jobs, count)
         _adopt(spool, Home(unit.home).spool, unit.works)
@@ -209,14 +209,13 @@ def _adopt(spool: Spool, folder: Path, works: Iterable[Work]) -> None:
         plan = decode_plan(work)
         for file in plan.files:
             part = spool.part(file, plan)
-            with suppress(OSError):
+            with disk_errors(part), suppress(FileNotFoundError):
                 (folder / part.name).rename(part)
 
 
 @contextmanager
-def _watching(home: Path) -> Iterator[threading.Event]:
+def _watching(spool: Path) -> Iterator[threading.Event]:
     """Give the event that is set when the coordinator asks to stop, or is no more."""
-    spool = Home(home).spool
     stop, over = threading.Event(), threading.Event()
 
     def watch() -> None:

@@ -22,7 +22,7 @@ from ptmtorrent.hubs.replies import Unreachable
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
-from ptmtorrent.store.classes import RIGHTS, TEMPERS, PackClass
+from ptmtorrent.store.classes import TEMPERS, PackClass
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.durable import disk_errors
 from ptmtorrent.store.journal import Run, Work
@@ -35,7 +35,14 @@ from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.manifest import class_of, is_weights
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.packages import Open, open_package, rights_in
-from ptmtorrent.workflows.clone.plan import COMMIT_BYTES, POLL_SECONDS, PackagePlan, check_stop, decode_plan
+from ptmtorrent.workflows.clone.plan import (
+    COMMIT_BYTES,
+    POLL_SECONDS,
+    PackagePlan,
+    check_stop,
+    decode_plan,
+    one_package,
+)
 from ptmtorrent.workflows.clone.spool import Spool, Transfer
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
@@ -123,7 +130,8 @@ class Worker:
             self._uncommitted.append(self.spool.part(file, package.plan))
             self.meter.add(bytes=known.size)
             return
-        key = oid or f"{package.work.name}\n{file.path}"
+        # What one may have because of its login, another has not got by naming the hash: that one asks for its own.
+        key = f"{oid}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
         if key not in self._wanting:
             self.spool.add(key, file, package.plan)
         self._wanting[key].append((package, file))
@@ -133,7 +141,8 @@ class Worker:
         """Have a downloaded file stored."""
         transfer = self.spool.take(future)
         try:
-            future.result()
+            with one_package(f"{transfer.plan.described.identity.package}"):
+                future.result()
         except PtmError as error:
             self._give_up(transfer, error)
         else:
@@ -169,15 +178,12 @@ class Worker:
             yield self.captured.weights(PackageName(f"{described.identity.hub}:{name}"))
 
     def _settle(self, future: Future[StoredFile]) -> None:
-        """Hand out a stored file; store it once more when somebody came meanwhile who needs it in freer packs."""
-        transfer, pack_class = self.keeper.take(future)
+        """Hand out a stored file."""
+        transfer = self.keeper.take(future)
         try:
             stored = future.result()
         except PtmError as error:
             self._give_up(transfer, error)
-            return
-        if transfer.key in self._wanting and _is_freer(self._class_for(transfer), pack_class):
-            self._keep(transfer)
             return
         self.spool.leave(transfer)
         self._uncommitted.append(transfer.part)
@@ -197,13 +203,13 @@ class Worker:
         self._fail(transfer, error)
 
     def _class_for(self, transfer: Transfer) -> PackClass:
-        """Return the freest and hottest class that anybody who waits for the file would put it in."""
+        """Return the hottest class that anybody who waits for the file would put it in; their rights are the same."""
         wanting = self._wanting.get(transfer.key, [])
         classes = [package.class_of(file) for package, file in wanting]
         if not classes:
             listed = transfer.plan.described.listed
             return class_of(transfer.file, listed, rights_in(listed))
-        return min(classes, key=lambda each: (RIGHTS.index(each.rights), TEMPERS.index(each.temper)))
+        return min(classes, key=lambda each: TEMPERS.index(each.temper))
 
     def _hand_out(self, transfer: Transfer, stored: StoredFile) -> None:
         self.outcomes.went_well()
@@ -267,7 +273,7 @@ class Worker:
             return
         self.store.commit()
         for package, snapshot in self._captured:
-            self.captured.add(package.plan.described.identity.package, snapshot)
+            self.captured.add(package.plan.described.identity.package, snapshot, package.rights)
             self.outcomes.done(package.work)
         self._captured.clear()
         self.outcomes.record()
@@ -277,10 +283,6 @@ class Worker:
                     part.unlink(missing_ok=True)
         self._uncommitted.clear()
         self._uncommitted_bytes = 0
-
-
-def _is_freer(one: PackClass, other: PackClass) -> bool:
-    return RIGHTS.index(one.rights) < RIGHTS.index(other.rights)
 
 
 def this_process() -> str:

@@ -1,0 +1,45 @@
+"""Where a hub on the open network may send us: to no machine of the network that this one stands in.
+
+A package names addresses of weights, of LFS objects and of git remotes, and any of them may redirect. What answers
+inside (a cloud's metadata service, a database without a password) would be stored as a file, and published. A hub that
+is inside itself may lead to its neighbours.
+"""
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from ptmtorrent.errors import HubError
+
+
+def is_inner(url: str) -> bool:
+    """Tell whether the host of `url` is, or is known here as, an address that is not of the open network.
+
+    A name that cannot be looked up is none: who is asked through a proxy need not be known here.
+    """
+    try:
+        host = urlsplit(url).hostname
+        return host is not None and any(not ipaddress.ip_address(address).is_global for address in _addresses(host))
+    except ValueError:
+        return False
+
+
+def _addresses(host: str) -> set[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return set()
+    return {str(row[4][0]).partition("%")[0] for row in found}
+
+
+def refuse_inner(url: str, what: str) -> None:
+    """Refuse an address that leads into the network of this machine.
+
+    Raises:
+        HubError: naming it.
+    """
+    if is_inner(url):
+        raise HubError(
+            f"{what} leads to `{url[:200]}`, which is inside the network of this machine: refused",
+            hint="a hub of your own network may lead there: name it with --endpoint",
+        )
