@@ -94,7 +94,8 @@ def clone(
         environment=way_out(),
         tokens=hub_tokens(),
     )
-    crew = Crew(read_cluster(cluster), options) if cluster is not None else None
+    described = read_cluster(cluster) if cluster is not None else None
+    crew = Crew(described, options, request.jobs, request.max_memory) if described is not None else None
     adapter = kind.make(options)
     with stopping() as stop, closing(adapter):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, crew=crew)

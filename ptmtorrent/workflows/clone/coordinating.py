@@ -50,7 +50,10 @@ class Pool(Protocol):
 
 @dataclass
 class Coordinator:
-    """One run's share-out among `workers`. `todo` packages are left in it; `unit_of` makes a unit of some of them."""
+    """One run's share-out among `workers`. `todo` packages are left in it; `unit_of` makes a unit of some of them.
+
+    `count` hears of bytes moved.
+    """
 
     pool: Pool
     workers: int
@@ -61,7 +64,7 @@ class Coordinator:
     claims: Claims
     outcomes: Outcomes
     meter: Meter
-    moved: int = 0
+    count: Callable[[int], None]
     _running: dict[Future[Any], tuple[Work, ...]] = field(default_factory=dict)
     _again: deque[tuple[Work, ...]] = field(default_factory=deque)
     _next: Work | None = None
@@ -129,7 +132,7 @@ class Coordinator:
 
     def _record(self, works: tuple[Work, ...], report: Report) -> None:
         named = {work.name: work for work in works}
-        self.moved += report.moved
+        self.count(report.moved)
         for name in (*report.done, *(name for name, _ in report.failed)):
             # What planning kept of it here; its worker had its own.
             self.hub.let_go(decode_plan(named[name]).described)

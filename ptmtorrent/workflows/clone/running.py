@@ -8,32 +8,26 @@ import shutil
 import threading
 from contextlib import ExitStack
 from threading import Event
-from typing import NamedTuple
 
 import msgspec
 
-from ptmtorrent.clusters.description import Cluster
-from ptmtorrent.clusters.parsl_pool import ParslPool, check_here
-from ptmtorrent.config import LEAST_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
-from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.windows import KeptWindows, NoWindows
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.records import Event as Said
-from ptmtorrent.model.sizes import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.flags import Flags
-from ptmtorrent.store.journal import Journal, Run, Work
+from ptmtorrent.store.journal import Journal, Run
 from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.bases import put_bases_first
 from ptmtorrent.workflows.clone.captured import Captured
 from ptmtorrent.workflows.clone.claims import Claims
-from ptmtorrent.workflows.clone.coordinating import Coordinator
+from ptmtorrent.workflows.clone.crew import Crew
 from ptmtorrent.workflows.clone.flagging import Flagging
 from ptmtorrent.workflows.clone.keeping import Keeper
 from ptmtorrent.workflows.clone.listing import find_run, freeze, list_packages
@@ -43,7 +37,6 @@ from ptmtorrent.workflows.clone.packages import rights_in
 from ptmtorrent.workflows.clone.parts import forget_old_parts, gather_parts
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.spool import Spool
-from ptmtorrent.workflows.clone.units import Unit, close_workers, without_secrets
 from ptmtorrent.workflows.clone.work import Worker, this_process
 from ptmtorrent.workflows.metering import new_meter
 
@@ -79,13 +72,6 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
-class Crew(NamedTuple):
-    """Those who do the work in this process's place, and what they make the hub's adapter with."""
-
-    cluster: Cluster
-    options: HubOptions
-
-
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
     hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Event, crew: Crew | None = None
 ) -> Summary:
@@ -106,8 +92,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     if request.jobs < 1:
         raise UsageError(f"`--jobs {request.jobs}` leaves nobody to work", hint="give 1 or more")
     if crew is not None:
-        check_here(crew.cluster)
-        _memory_of_each(crew, request)
+        crew.check()
     said = _one_at_a_time(emit)
     with ExitStack() as stack:
         store = _open_store(home, request, stack)
@@ -115,22 +100,6 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         _keep_limits(hub, request, home, clock, stack)
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
         return _Clone(hub, request, home, store, journal, flags, clock, said, stop, crew).run()
-
-
-def _memory_of_each(crew: Crew, request: CloneRequest) -> int:
-    """Return how much memory each worker has; threads have that of this process together.
-
-    Raises:
-        UsageError: too little.
-    """
-    sharers = crew.cluster.workers if crew.cluster.executor == "threads" else 1
-    least = parse_size(LEAST_MEMORY)
-    if request.max_memory < sharers * least:
-        raise UsageError(
-            f"{sharers} workers are threads that share `--max-memory`, and each of them needs {LEAST_MEMORY}",
-            hint=f"give `--max-memory {sharers * least >> 20}MiB`, or fewer `workers` in the cluster's file",
-        )
-    return request.max_memory // sharers
 
 
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
@@ -260,7 +229,18 @@ class _Clone:
         if self.crew is None:
             self._work_here(store, run, outcomes, claims, meter)
         else:
-            self._have_worked(self.crew, run, outcomes, claims, meter)
+            self.crew.work(
+                self.hub,
+                self.home,
+                run,
+                self.journal.tally(run.id, "todo", "leased").packages,
+                claims=claims,
+                outcomes=outcomes,
+                meter=meter,
+                count=self._count_moved,
+                emit=self.emit,
+                stop=self.stop,
+            )
         meter.finish()
         self.journal.set_state(run.id, "finished")
         forget_old_parts(self.home.spool, self.clock)
@@ -287,45 +267,8 @@ class _Clone:
             )
             worker.work(self.stop)
 
-    def _have_worked(self, crew: Crew, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
-        cluster, options = crew
-        todo = self.journal.tally(run.id, "todo", "leased").packages
-        if not todo:
-            return
-        known = self.hub.session.governor.windows.known()
-
-        def unit_of(works: tuple[Work, ...]) -> Unit:
-            return Unit(
-                home=self.home.root,
-                hub=self.hub.name,
-                options=without_secrets(options),
-                known=known,
-                listed=run.listed,
-                works=works,
-                jobs=self.request.jobs,
-                max_memory=_memory_of_each(crew, self.request),
-                share=cluster.most,
-            )
-
-        self.emit(Note(message=f"{cluster.most} workers are being started"))
-        with ExitStack() as stack:
-            stack.callback(gather_parts, self.home.spool)
-            stack.callback(close_workers)
-            coordinator = Coordinator(
-                pool=stack.enter_context(ParslPool(cluster, self.home.cluster)),
-                workers=cluster.most,
-                todo=todo,
-                unit_of=unit_of,
-                hub=self.hub,
-                spool=self.home.spool,
-                claims=claims,
-                outcomes=outcomes,
-                meter=meter,
-            )
-            try:
-                coordinator.work(self.stop)
-            finally:
-                self.moved += coordinator.moved
+    def _count_moved(self, moved: int) -> None:
+        self.moved += moved
 
     def _say_wait(self, host: str, seconds: float) -> None:
         """Say once for all threads why nothing seems to happen."""
