@@ -72,3 +72,13 @@ def test_guides_use_verbs_and_options_that_exist(page: Path) -> None:
         name = next(name for name in leaves() if words[: len(name.split())] == name.split())
         options = {option for parameter in leaves()[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path for path in (TOP / "scripts").iterdir() if path.is_file()), ids=lambda path: path.name
+)
+def test_every_script_starts_from_nothing(script: Path) -> None:
+    text = script.read_text(errors="replace")
+    if not text.startswith("#!"):
+        return  # a part of the others
+    assert "own_environment.enter(" in text or "source scripts/setup" in text or 'scripts/setup"' in text
