@@ -217,11 +217,14 @@ def test_workers_of_a_killed_coordinator_end_and_the_clone_goes_on(tmp_path: Pat
 
 
 def test_workers_together_keep_within_the_quota(tmp_path: Path, cluster: Path) -> None:
-    quota = Quota(api=1000, resolvers=9, window_seconds=3)
-    with StormyHub(packages(), quota, seed=5, monotonic=time.monotonic, storm=1000, silence=1000, cuts=1000) as hub:
-        events = ptmtorrent(tmp_path / "home", "clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+    cluster.write_text('executor = "threads"\nworkers = 4\n')
+    quota = Quota(api=1000, resolvers=16, window_seconds=3)
+    calm = {"storm": 10_000, "silence": 10_000, "cuts": 10_000}
+    with StormyHub(packages(48, 1000), quota, seed=5, monotonic=time.monotonic, **calm) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster, "--max-memory", "1GiB")
+        events = ptmtorrent(tmp_path / "home", *clone)
 
-    assert (events[-1]["packages"], events[-1]["failed"]) == (COUNT, 0)
+    assert (events[-1]["packages"], events[-1]["failed"]) == (48, 0)
     assert hub.over_quota == 0
     assert hub.fullest > 0.5
 
