@@ -7,9 +7,13 @@ is inside itself may lead to its neighbours.
 
 import ipaddress
 import socket
+import time
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ptmtorrent.errors import HubError
+
+REMEMBERED_SECONDS = 60
 
 
 def is_inner(url: str) -> bool:
@@ -19,12 +23,15 @@ def is_inner(url: str) -> bool:
     """
     try:
         host = urlsplit(url).hostname
-        return host is not None and any(not ipaddress.ip_address(address).is_global for address in _addresses(host))
+        addresses = _addresses(host, int(time.monotonic() / REMEMBERED_SECONDS)) if host is not None else ()
+        return any(not ipaddress.ip_address(address).is_global for address in addresses)
     except ValueError:
         return False
 
 
-def _addresses(host: str) -> set[str]:
+@lru_cache(maxsize=1024)
+def _addresses(host: str, _turn: int) -> set[str]:
+    """Look a name up; what is found is good for the turn, so that not every request asks."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
