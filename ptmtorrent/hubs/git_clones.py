@@ -37,6 +37,9 @@ KEPT_BYTES = 1 << 30
 KEPT_OPEN = 8
 """So many folders have a git running that reads them."""
 
+BUSY_SECONDS = 1.0
+"""Whoever only finishes reading takes no longer; whoever fetches may take hours, and nobody waits for that."""
+
 _DONE = "complete"
 
 
@@ -143,11 +146,11 @@ class Clones:
             yield from self.git.bundle(bare.folder, remote.package)
 
     def let_go(self, remote: Remote) -> None:
-        """Say that the package needs its commit no more; when none does, the folder goes, unless somebody reads it."""
+        """Say that the package needs its commit no more; when none does, the folder goes, unless it is in use."""
         bare = self._bare(remote)
         bare.users.discard(remote.package)
         if not bare.users:
-            self._give_up([bare], _Bare.remove)
+            self._give_up([bare], _Bare.remove, BUSY_SECONDS)
 
     def close(self) -> None:
         """End every git that is being talked to."""
@@ -193,9 +196,9 @@ class Clones:
         self._give_up(too_much, _Bare.remove)
 
     @staticmethod
-    def _give_up(bares: Sequence[_Bare], action: Callable[[_Bare], None]) -> None:
+    def _give_up(bares: Sequence[_Bare], action: Callable[[_Bare], None], seconds: float = 0.0) -> None:
         for bare in bares:
-            if bare.lock.acquire(blocking=False):
+            if bare.lock.acquire(timeout=seconds):
                 try:
                     action(bare)
                 finally:

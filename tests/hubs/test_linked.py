@@ -1,6 +1,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,18 +29,15 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
     import threading
 
     heard: list[Event] = []
-    session = Session(monotonic=time.monotonic, pause=time.pause)
-    try:
+    with closing(world.hub(Session(monotonic=time.monotonic, pause=time.pause))) as hub:
         summary = clone(
-            world.hub(session),
+            hub,
             CloneRequest(),
             home,
             clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
             emit=heard.append,
             stop=threading.Event(),
         )
-    finally:
-        session.close()
     return summary, heard
 
 
@@ -112,7 +110,7 @@ def test_unmodified_git_gets_the_bytes_that_were_captured(world: World, tmp_path
             assert theirs
             assert theirs.items() <= stored(home)[listed.name].items()
     finally:
-        hub.session.close()
+        hub.close()
 
 
 def _everything():  # noqa: ANN202
