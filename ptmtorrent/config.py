@@ -43,7 +43,7 @@ SECRETS = (
     ("globus_client_secret", "PTMTORRENT_GLOBUS_CLIENT_SECRET"),
 )
 
-_HUB_TOKENS = {"hf": "HF_TOKEN", "git": "PTMTORRENT_GIT_TOKEN", "kaggle": "KAGGLE_API_TOKEN"}
+_HUB_TOKENS = {"hf": "hf_token", "git": "git_token", "kaggle": "kaggle_token"}
 
 PROJECT_FILE = "ptmtorrent.toml"
 
@@ -147,7 +147,8 @@ def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
 def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return the tokens that are there, by prefix of the hub they are for."""
     environment = os.environ if environment is None else environment
-    return {prefix: token for prefix, variable in _HUB_TOKENS.items() if (token := environment.get(variable))}
+    variables = dict(SECRETS)
+    return {prefix: token for prefix, name in _HUB_TOKENS.items() if (token := environment.get(variables[name]))}
 
 
 def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import typer
 from ptmtorrent.cli.session import Session, stopping
 from ptmtorrent.cli.values import parse_url
 from ptmtorrent.errors import UsageError
-from ptmtorrent.hubs.registry import HUBS, HubOptions, find_kind
+from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
 
 app = typer.Typer()
 
@@ -54,11 +54,7 @@ def clone(
     kind = find_kind(hub)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
-    wanted = frozenset(filter(None, (also or "").split(",")))
-    if unknown := sorted(wanted - kind.keeps):
-        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps))
-        hint = f"it can keep {known}" if known else "leave `--with` out"
-        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=hint)
+    wanted = _wanted(kind, also)
     if xet and not kind.xet:
         raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="leave it out")
     if mirror is not None:
@@ -100,3 +96,17 @@ def clone(
     with stopping() as stop, closing(adapter):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, crew=crew)
     session.finish(summary)
+
+
+def _wanted(kind: HubKind, also: str | None) -> frozenset[str]:
+    """Read `--with`.
+
+    Raises:
+        UsageError: the hub keeps no such thing.
+    """
+    wanted = frozenset(filter(None, (also or "").split(",")))
+    if unknown := sorted(wanted - kind.keeps):
+        known = ", ".join(f"`{one}`" for one in sorted(kind.keeps))
+        hint = f"it can keep {known}" if known else "leave `--with` out"
+        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=hint)
+    return wanted

@@ -219,8 +219,10 @@ class Git:
         except FileNotFoundError as error:
             raise ConfigError("the program `git` is not here", hint="install git, then run this again") from error
         for what, most in _LIMITS:
+            _, allowed = resource.getrlimit(what)  # who is not root may only lower it
+            limit = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
             with suppress(ProcessLookupError):
-                resource.prlimit(process.pid, what, (most, most))
+                resource.prlimit(process.pid, what, (limit, limit))
         return process
 
 

@@ -144,7 +144,7 @@ def find_weights(data: bytes, entries: Sequence[str], read: Read) -> tuple[str, 
     """
     source = read_source(_parse(data), ())
     public = [name for name in (*source.definitions, *source.imports) if not name.startswith("_")]
-    known = [entry for entry in entries if entry in public] or ([] if source.stars else public) or [*entries, *public]
+    known = [entry for entry in entries if entry in public] or ([*entries, *public] if source.stars else public)
     found = _weights_among(reach(Repository(read), source, known)) or read_hubconf(data).urls
     if len(found) > MAX_WEIGHTS:
         raise HubError(f"`hubconf.py` leads to {len(found)} files of weights, more than any package has")

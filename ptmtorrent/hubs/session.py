@@ -113,7 +113,8 @@ class Session:
         """Return a JSON document and the headers it came with.
 
         Raises:
-            HubError: it is not JSON (a login page, say), is encoded, or is longer than 64 MiB; else as `open`.
+            HubError: it is not JSON (a login page, say), is encoded, or is longer, fuller or slower than any; else as
+                `open`.
         """
         with self.open(url, headers, budget=budget, what=what) as reply:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -129,7 +130,7 @@ class Session:
         """Send `body` and return the answer, whatever its type. Redirects are refused: no server may move a POST.
 
         Raises:
-            HubError: a redirect, an encoded body or one longer than 64 MiB; else as `open`.
+            HubError: a redirect, an encoded body or one longer, fuller or slower than any; else as `open`.
         """
         with self._send(url, headers, budget, what, body) as reply:
             if error := error_for(reply.status_code, reply.headers, what, self.clock()):

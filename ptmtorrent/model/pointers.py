@@ -15,6 +15,8 @@ import re
 import msgspec
 
 MAX_FILE_BYTES = 1 << 50
+"""No file, and no package, has more (1 PiB); sums of many still fit 64 bits."""
+
 MAX_POINTER_BYTES = 1023
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
 _EXTENSION = rb"ext-[0-9]-[A-Za-z0-9]+ sha256:[0-9a-f]{64}\n"

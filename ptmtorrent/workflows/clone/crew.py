@@ -11,11 +11,10 @@ from ptmtorrent.config import LEAST_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions
-from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.sizes import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
-from ptmtorrent.store.journal import Run, Work
+from ptmtorrent.store.journal import Work
 from ptmtorrent.workflows.clone.claims import Claims
 from ptmtorrent.workflows.clone.coordinating import Coordinator
 from ptmtorrent.workflows.clone.outcomes import Outcomes
@@ -54,21 +53,20 @@ class Crew(NamedTuple):
         self,
         hub: Hub,
         home: Home,
-        run: Run,
-        todo: int,
+        listed: str,
         *,
         claims: Claims,
         outcomes: Outcomes,
         meter: Meter,
         count: Callable[[int], None],
-        emit: Emit,
         stop: Event,
     ) -> None:
-        """Have the `todo` packages that are left of a run worked; `count` hears of bytes moved.
+        """Have the packages that are left of a run, which was `listed` then, worked; `count` hears of bytes moved.
 
         Raises:
             As `Coordinator.work`; ConfigError: the cluster cannot be started.
         """
+        todo = claims.journal.tally(claims.run, "todo", "leased").packages
         if not todo:
             return
         known = hub.session.governor.windows.known()
@@ -79,14 +77,13 @@ class Crew(NamedTuple):
                 hub=hub.name,
                 options=without_secrets(self.options),
                 known=known,
-                listed=run.listed,
+                listed=listed,
                 works=works,
                 jobs=self.jobs,
                 max_memory=self.max_memory // self._sharers,
                 share=self.cluster.most,
             )
 
-        emit(Note(message=f"{self.cluster.most} workers are being started"))
         with ExitStack() as stack:
             stack.callback(gather_parts, home.spool)
             stack.callback(close_workers)

@@ -17,12 +17,12 @@ from ptmtorrent.hubs.patience import persist
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
+from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.store.journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
-MAX_PACKAGE_BYTES = 1 << 50
 COMMIT_BYTES = 64 << 20
 """Spool files of this many bytes may wait for one commit of the store."""
 
@@ -175,7 +175,7 @@ def _plan(hub: Hub, listed: Listed) -> PackagePlan:
     described = persist(lambda: hub.describe(listed), hub.session)
     files, answers = persist(lambda: hub.files(described), hub.session)
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
-    if plan.bytes >= MAX_PACKAGE_BYTES:
+    if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(f"`{described.identity.package}`: the hub lists {plan.bytes} bytes, more than any package has")
     return plan
 

@@ -7,6 +7,7 @@ Ctrl-C, goes on where the first one stopped; a run that is finished is followed 
 import shutil
 import threading
 from contextlib import ExitStack
+from dataclasses import dataclass
 from threading import Event
 
 import msgspec
@@ -131,32 +132,29 @@ def _one_at_a_time(emit: Emit) -> Emit:
     return say
 
 
+@dataclass
 class _Clone:
     """One call of `clone`."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # what `clone` was given
-        self,
-        hub: Hub,
-        request: CloneRequest,
-        home: Home,
-        store: Store | None,
-        journal: Journal,
-        flags: Flags,
-        clock: Clock,
-        emit: Emit,
-        stop: Event,
-        crew: Crew | None,
-    ) -> None:
-        self.crew = crew
-        self.hub, self.request, self.home, self.store, self.journal = hub, request, home, store, journal
-        self.clock, self.emit, self.stop = clock, emit, stop
-        self.captured = Captured(store)
-        self.flagging = Flagging(hub, self.captured, flags, clock, emit)
-        self.started = hub.session.monotonic()
-        self.moved = 0
-        self.waiting_until = 0.0
-        hub.session.stop = stop
-        hub.session.on_wait = self._say_wait
+    hub: Hub
+    request: CloneRequest
+    home: Home
+    store: Store | None
+    journal: Journal
+    flags: Flags
+    clock: Clock
+    emit: Emit
+    stop: Event
+    crew: Crew | None
+    moved: int = 0
+    waiting_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.captured = Captured(self.store)
+        self.flagging = Flagging(self.hub, self.captured, self.flags, self.clock, self.emit)
+        self.started = self.hub.session.monotonic()
+        self.hub.session.stop = self.stop
+        self.hub.session.on_wait = self._say_wait
 
     def run(self) -> Summary:
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
@@ -229,16 +227,15 @@ class _Clone:
         if self.crew is None:
             self._work_here(store, run, outcomes, claims, meter)
         else:
+            self.emit(Note(message=f"{self.crew.cluster.most} workers do the work; they may take a while to start"))
             self.crew.work(
                 self.hub,
                 self.home,
-                run,
-                self.journal.tally(run.id, "todo", "leased").packages,
+                run.listed,
                 claims=claims,
                 outcomes=outcomes,
                 meter=meter,
                 count=self._count_moved,
-                emit=self.emit,
                 stop=self.stop,
             )
         meter.finish()

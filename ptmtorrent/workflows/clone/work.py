@@ -141,7 +141,7 @@ class Worker:
         """Have a downloaded file stored."""
         transfer = self.spool.take(future)
         try:
-            with one_package(f"{transfer.plan.described.identity.package}"):
+            with one_package(transfer.plan.described.identity.package):
                 future.result()
         except PtmError as error:
             self._give_up(transfer, error)
