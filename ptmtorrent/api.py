@@ -24,8 +24,8 @@ from ptmtorrent.model.moments import read_clock
 from ptmtorrent.model.records import Emit, Event, PlanMade, Result, Summary, ignore
 from ptmtorrent.model.release import Release, SubsetRef
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.channels import OpenChannel, open_channel
-from ptmtorrent.workflows.fetch import FetchRequest, fetch
+from ptmtorrent.reading.open_channel import OpenChannel, open_channel
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 
 __all__ = ["Channel", "FetchRequest", "PlanMade", "PtmError", "Result", "Summary", "open"]
 

@@ -30,9 +30,9 @@ FORMATS = ("auto", "human", "json", "quiet")
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
-MOST_PATIENCE_SECONDS = 30 * 24 * 3600
+MAX_PATIENCE_SECONDS = 30 * 24 * 3600
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-LEAST_MEMORY = "256MiB"
+MIN_MEMORY = "256MiB"
 """Below this nothing that stores weights can work."""
 
 SECRETS = (
@@ -190,14 +190,14 @@ def _check_memory(value: object, folder: Path) -> int | None:  # noqa: ARG001  #
 
     with suppress(UsageError):
         size = parse_size(str(value)) if type(value) in {int, str} else 0
-        return size if size >= parse_size(LEAST_MEMORY) else None
+        return size if size >= parse_size(MIN_MEMORY) else None
     return None
 
 
 def _check_seconds(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
-    return value if type(value) is int and 1 <= value <= MOST_PATIENCE_SECONDS else None
+    return value if type(value) is int and 1 <= value <= MAX_PATIENCE_SECONDS else None
 
 
 def _matching(pattern: str) -> Callable[[object, Path], str | None]:
@@ -236,7 +236,7 @@ _EXPECTED = {
     "globus_client_id": "the UUID of a client registered with Globus",
     "globus_here": 'a collection and the folder that is its `/`, such as "11111111-1111-4111-8111-111111111111:/data"',
     "globus_patience": "a whole number of seconds, 1 or more",
-    "max_memory": f"a size of {LEAST_MEMORY} or more, such as 512MiB",
+    "max_memory": f"a size of {MIN_MEMORY} or more, such as 512MiB",
 }
 
 

@@ -25,15 +25,15 @@ from ptmtorrent.model.records import Event as Record
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.trust.pins import Pins
 from ptmtorrent.trust.publisher import fingerprint
-from ptmtorrent.workflows.channels import open_channel
-from ptmtorrent.workflows.fetch import FetchRequest, fetch
-from ptmtorrent.workflows.release import release
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
+from ptmtorrent.workflows.release.release import release
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 RELEASE = ReleaseName("2026.11")

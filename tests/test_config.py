@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.config import LEAST_MEMORY, Settings, format_asked, load_settings, way_out
+from ptmtorrent.config import MIN_MEMORY, Settings, format_asked, load_settings, way_out
 from ptmtorrent.errors import ConfigError
-from ptmtorrent.store.intake import LEAST_MEMORY_BYTES
+from ptmtorrent.store.ingest.encode_pool import MIN_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
 
 
@@ -94,7 +94,7 @@ def test_memory_is_a_size_from_any_origin(tmp_path: Path, value: str | int, size
 
 
 def test_least_memory_is_what_a_store_can_work_with(tmp_path: Path) -> None:
-    assert load(tmp_path, max_memory=LEAST_MEMORY).max_memory == LEAST_MEMORY_BYTES
+    assert load(tmp_path, max_memory=MIN_MEMORY).max_memory == MIN_MEMORY_BYTES
     assert load(tmp_path).max_memory == MEMORY_BYTES
 
 

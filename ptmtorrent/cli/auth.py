@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session
+from ptmtorrent.cli._session import Session
 
 app = typer.Typer()
 verbs = typer.Typer(help="Log in to Globus, and show the logins that are kept.", no_args_is_help=True)
@@ -35,8 +35,8 @@ def login(
     """Log in and keep the tokens in the home, readable by you alone; all consents are asked for at once."""
     session: Session = ctx.obj
 
-    from ptmtorrent.transports.globus_login import log_in
-    from ptmtorrent.workflows.collections import access_of
+    from ptmtorrent.reading.collection import access_of
+    from ptmtorrent.transports.globus.login import log_in
 
     access = access_of(session.settings, session.home)
     here = [access.here.collection] if access.here else []
@@ -50,8 +50,8 @@ def status(ctx: typer.Context) -> None:
     """Show the tokens that are kept: for what, until when, and whether they renew themselves."""
     session: Session = ctx.obj
 
-    from ptmtorrent.transports.globus_login import held
-    from ptmtorrent.workflows.collections import access_of
+    from ptmtorrent.reading.collection import access_of
+    from ptmtorrent.transports.globus.login import held
 
     tokens = held(access_of(session.settings, session.home))
     session.sink.rows(

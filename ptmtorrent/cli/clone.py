@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_url
+from ptmtorrent.cli._session import Session, stopping
+from ptmtorrent.cli._values import parse_url
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
 
@@ -65,8 +65,9 @@ def clone(
     from ptmtorrent.config import hub_tokens, way_out
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
-    from ptmtorrent.workflows.clone import CloneRequest, Crew
-    from ptmtorrent.workflows.clone import clone as run
+    from ptmtorrent.workflows.clone.clone import CloneRequest
+    from ptmtorrent.workflows.clone.clone import clone as run
+    from ptmtorrent.workflows.clone.cluster.cluster import Crew
 
     request = CloneRequest(
         ids=tuple(identifiers or ()),

@@ -5,7 +5,7 @@ from dataclasses import fields
 import typer
 
 from ptmtorrent import config
-from ptmtorrent.cli.session import Session
+from ptmtorrent.cli._session import Session
 
 SECRETS = tuple(name for name, _ in config.SECRETS)
 NAMES = tuple(field.name for field in fields(config.Settings) if field.name not in {*SECRETS, "origins"})

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session
-from ptmtorrent.cli.values import spell_size
+from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import spell_size
 from ptmtorrent.errors import Interrupted, PtmError, UsageError
 
 if TYPE_CHECKING:

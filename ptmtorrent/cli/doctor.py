@@ -2,7 +2,7 @@
 
 import typer
 
-from ptmtorrent.cli.session import Session
+from ptmtorrent.cli._session import Session
 from ptmtorrent.errors import ConfigError
 
 app = typer.Typer()

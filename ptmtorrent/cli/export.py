@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session
+from ptmtorrent.cli._session import Session
 
 app = typer.Typer()
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
-from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import parse_address, parse_choices
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._session import Session, stopping
+from ptmtorrent.cli._values import parse_address, parse_choices
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
@@ -67,8 +67,8 @@ def fetch(
     from ptmtorrent.model.kinds import FILE_KINDS
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
-    from ptmtorrent.workflows.fetch import FetchRequest
-    from ptmtorrent.workflows.fetch import fetch as run
+    from ptmtorrent.workflows.fetch.fetch import FetchRequest
+    from ptmtorrent.workflows.fetch.fetch import fetch as run
 
     request = FetchRequest(
         packages=tuple(parse_package_name(name) for name in packages or ()),

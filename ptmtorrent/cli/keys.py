@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, ask_passphrase
+from ptmtorrent.cli._session import Session, ask_passphrase
 
 app = typer.Typer()
 verbs = typer.Typer(help="Make and show the keys that sign releases.", no_args_is_help=True)

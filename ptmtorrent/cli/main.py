@@ -25,26 +25,26 @@ from ptmtorrent.cli import (
     export,
     fetch,
     keys,
-    list_packages,
     publish,
     release,
+    renew,
     seed,
     show,
     status,
     store,
     subsets,
-    timestamp,
     trust,
     verify,
 )
-from ptmtorrent.cli.output import new_sink
-from ptmtorrent.cli.session import INTERRUPTED_HINT, Session
+from ptmtorrent.cli import list as list_
+from ptmtorrent.cli._output import new_sink
+from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
 from ptmtorrent.config import format_asked
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
 
 VERBS = (
     fetch,
-    list_packages,
+    list_,
     show,
     subsets,
     export,
@@ -55,7 +55,7 @@ VERBS = (
     keys,
     seed,
     store,
-    timestamp,
+    renew,
     trust,
     auth,
     config,

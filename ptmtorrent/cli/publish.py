@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, stopping
+from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
@@ -23,10 +23,10 @@ def publish(
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_release_name
-    from ptmtorrent.transports.globus_places import is_globus, parse_place
-    from ptmtorrent.workflows.collections import access_of
-    from ptmtorrent.workflows.publish import publish as run
-    from ptmtorrent.workflows.publish_globus import publish_to_globus
+    from ptmtorrent.reading.collection import access_of
+    from ptmtorrent.transports.globus.locations import is_globus, parse_place
+    from ptmtorrent.workflows.publish.globus import publish_to_globus
+    from ptmtorrent.workflows.publish.publish import publish as run
 
     name = parse_release_name(release)
     if is_globus(to):

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, ask_passphrase
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._session import Session, ask_passphrase
+from ptmtorrent.cli._values import Size
 
 app = typer.Typer()
 
@@ -35,7 +35,7 @@ def release(
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.records import Event, Result
     from ptmtorrent.trust.keys import load_keys
-    from ptmtorrent.workflows.release import release as run
+    from ptmtorrent.workflows.release.release import release as run
 
     def emit(event: Event) -> None:
         if not isinstance(event, Result):  # the row below says it all

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
-from ptmtorrent.cli.session import Session
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import Size
 
 app = typer.Typer()
 
@@ -23,7 +23,7 @@ def show(
 
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import file_kind
-    from ptmtorrent.workflows.browse import read_package
+    from ptmtorrent.workflows.list import read_package
 
     name = parse_package_name(package)
     snapshot, manifest = read_package(open_wanted(session, channel, release), name)

@@ -2,8 +2,8 @@
 
 import typer
 
-from ptmtorrent.cli.session import Session
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import Size
 
 app = typer.Typer()
 

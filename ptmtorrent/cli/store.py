@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, stopping
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._session import Session, stopping
+from ptmtorrent.cli._values import Size
 from ptmtorrent.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
-    from ptmtorrent.workflows.care.info import StoreInfo
-    from ptmtorrent.workflows.care.looking import Level
+    from ptmtorrent.workflows.maintain.info import StoreInfo
+    from ptmtorrent.workflows.maintain.inspect import Level
 
-MOST_HOURS = 10 * 365 * 24
+MAX_HOURS = 10 * 365 * 24
 
 app = typer.Typer()
 verbs = typer.Typer(help="Look after the store: what it holds, whether it is whole, mending it.", no_args_is_help=True)
@@ -43,7 +43,7 @@ def info(
     session: Session = ctx.obj
 
     from ptmtorrent.model.records import Note
-    from ptmtorrent.workflows.care.info import codec_name, read_info
+    from ptmtorrent.workflows.maintain.info import codec_name, read_info
 
     found = read_info(session.home, top)
     session.sink.rows("store", [{"what": name, "value": value} for name, value in _measures(found)])
@@ -78,7 +78,7 @@ def check(
     if quick and data:
         raise UsageError("`--quick` and `--data` exclude each other", hint="give one of them")
 
-    from ptmtorrent.workflows.care.checking import check_store
+    from ptmtorrent.workflows.maintain.check import check_store
 
     level: Level = "quick" if quick else "data" if data else "normal"
     with stopping() as stop:
@@ -105,9 +105,9 @@ def repair(
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.workflows.care.repairing import repair as run
-    from ptmtorrent.workflows.channels import open_channel
-    from ptmtorrent.workflows.collections import access_of
+    from ptmtorrent.reading.collection import access_of
+    from ptmtorrent.reading.open_channel import open_channel
+    from ptmtorrent.workflows.maintain.repair import repair as run
 
     named = None
     if channel is not None:
@@ -134,7 +134,7 @@ def gc(
     ctx: typer.Context,
     grace: Annotated[
         int,
-        typer.Option(min=0, max=MOST_HOURS, metavar="HOURS", help="How long a pack is dead before it goes; 0: now."),
+        typer.Option(min=0, max=MAX_HOURS, metavar="HOURS", help="How long a pack is dead before it goes; 0: now."),
     ] = 24,
     kept: Annotated[bool, typer.Option("--kept", help="Let go of packs that `fetch --keep-packs` kept, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and mark nothing.")] = False,
@@ -143,7 +143,7 @@ def gc(
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.workflows.care.collecting import collect
+    from ptmtorrent.workflows.maintain.gc import collect
 
     done = collect(
         session.home, grace=timedelta(hours=grace), kept=kept, dry_run=dry_run, clock=read_clock, emit=session.emit
@@ -160,7 +160,7 @@ def gc(
 
 
 def _measures(found: "StoreInfo") -> list[tuple[str, object]]:
-    from ptmtorrent.workflows.care.info import ratio
+    from ptmtorrent.workflows.maintain.info import ratio
 
     counts = ("packages", "snapshots", "files", "packs", "objects")
     sizes = ("raw", "unique", "stored", "unsealed", "heads", "frames")

@@ -2,9 +2,9 @@
 
 import typer
 
-from ptmtorrent.cli.channel_options import ChannelOption, ReleaseOption, open_wanted
-from ptmtorrent.cli.session import Session
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import Size
 
 app = typer.Typer()
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session
+from ptmtorrent.cli._session import Session
 
 app = typer.Typer()
 verbs = typer.Typer(help="Trust channels, and show those that are trusted.", no_args_is_help=True)
@@ -22,10 +22,10 @@ def add(
     """Trust a channel from now on, if its first root is the one with this fingerprint."""
     session: Session = ctx.obj
 
+    from ptmtorrent.reading.collection import access_of
+    from ptmtorrent.reading.open_channel import find_reader
     from ptmtorrent.trust.fingerprints import FIRST_ROOT, MAX_ROOT_BYTES, parse_fingerprint
     from ptmtorrent.trust.pins import Pins
-    from ptmtorrent.workflows.channels import find_reader
-    from ptmtorrent.workflows.collections import access_of
 
     parse_fingerprint(fingerprint)
     root = find_reader(location, access_of(session.settings, session.home)).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli.session import Session, stopping
+from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.errors import IntegrityError, UsageError
 
 app = typer.Typer()

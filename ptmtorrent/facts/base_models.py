@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-MOST_BASES = 8
+MAX_BASES = 8
 """So many bases are looked at: a merge may name dozens."""
 
 _TAG = "base_model:"
@@ -41,7 +41,7 @@ def base_models(tags: Iterable[str], record: str | bytes = b"") -> tuple[str, ..
         found.setdefault(relation, set()).add(name)
     useless = set().union(*(found.get(relation, ()) for relation in _SHARES_NONE))
     ordered = (name for relation in _SHARES_NUMBERS for name in sorted(found.get(relation, ())))
-    return tuple(dict.fromkeys(name for name in ordered if name not in useless))[:MOST_BASES]
+    return tuple(dict.fromkeys(name for name in ordered if name not in useless))[:MAX_BASES]
 
 
 def _of_tags(tags: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
-from ptmtorrent.hubs.linked import Link, LinkedHub, is_web_address, text
-from ptmtorrent.hubs.mail import without_mail
+from ptmtorrent.hubs.catalogues import Link, LinkedHub, is_web_address, text
+from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.names import check_path

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
 _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
@@ -158,7 +158,7 @@ class Hub(Protocol):
         """Return where to get `file` from now."""
         ...
 
-    def let_go(self, described: Described) -> None:
+    def release(self, described: Described) -> None:
         """Drop what is kept on this machine for the package alone: it is captured, or given up for this run."""
         ...
 

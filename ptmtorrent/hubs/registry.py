@@ -54,7 +54,7 @@ class HubKind:
         Raises:
             ConfigError: as the adapter says of its options.
         """
-        from ptmtorrent.hubs.places import is_inner
+        from ptmtorrent.hubs.client.ssrf import is_inner
 
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
@@ -68,16 +68,22 @@ HUBS = (
     HubKind(
         name="huggingface",
         prefix="hf",
-        module="huggingface",
+        module="huggingface.adapter",
         endpoint="https://huggingface.co",
         keeps=frozenset({"history", "discussions"}),
         xet=True,
     ),
-    HubKind(name="pytorch", prefix="pytorch", module="pytorch", endpoint="https://github.com/pytorch/hub", keeps=_GIT),
+    HubKind(
+        name="pytorch",
+        prefix="pytorch",
+        module="pytorch.adapter",
+        endpoint="https://github.com/pytorch/hub",
+        keeps=_GIT,
+    ),
     HubKind(
         name="onnx",
         prefix="onnx",
-        module="onnx",
+        module="onnx.adapter",
         endpoint="https://github.com/onnx/models",
         mirror="https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main",
     ),
@@ -85,20 +91,20 @@ HUBS = (
     HubKind(
         name="tfhub",
         prefix="tfhub",
-        module="tfhub_models",
+        module="tfhub.adapter",
         endpoint="https://github.com/tensorflow/tfhub.dev",
         mirror="https://tfhub.dev",
     ),
-    HubKind(name="kaggle", prefix="kaggle", module="kaggle", endpoint="https://www.kaggle.com"),
+    HubKind(name="kaggle", prefix="kaggle", module="kaggle.adapter", endpoint="https://www.kaggle.com"),
     HubKind(
         name="modelhub",
         prefix="modelhub",
-        module="modelhub",
+        module="modelhub.adapter",
         endpoint="https://github.com/modelhub-ai/modelhub",
         keeps=_GIT,
     ),
-    HubKind(name="git", prefix="git", module="git_hub", endpoint="https://github.com", keeps=_GIT),
-    HubKind(name="dir", prefix="dir", module="folders", endpoint="", schemes=()),
+    HubKind(name="git", prefix="git", module="git.adapter", endpoint="https://github.com", keeps=_GIT),
+    HubKind(name="dir", prefix="dir", module="folder", endpoint="", schemes=()),
 )
 
 

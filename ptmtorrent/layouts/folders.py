@@ -5,8 +5,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
-from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 
 _MOVE_IT = "move it away, or lay out elsewhere with `--to`"
 

@@ -16,12 +16,12 @@ import json
 import re
 from pathlib import Path
 
+from ptmtorrent.disk.durable import write_once
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_strange
 from ptmtorrent.layouts.port import Spot
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
-from ptmtorrent.store.durable import write_once
 
 INCOMING = ".ptmtorrent-incoming"
 TREE_VERSION = 1

@@ -17,10 +17,10 @@ from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
-from ptmtorrent.store.classes import OBJECT_KINDS, RIGHTS
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
-from ptmtorrent.store.files import StoredFile
-from ptmtorrent.store.records import Entry
+from ptmtorrent.store.ingest.files import StoredFile
+from ptmtorrent.store.pack.classes import OBJECT_KINDS, RIGHTS
+from ptmtorrent.store.pack.format import Entry
 
 _TABLES = """
 CREATE TABLE packs (

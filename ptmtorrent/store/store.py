@@ -27,27 +27,28 @@ from typing import Self
 
 import msgspec
 
+from ptmtorrent.disk.locks import SharedLock
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, StoreLocked
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store import adopting, codecs, cutters, healing
-from ptmtorrent.store.bases import Bases
-from ptmtorrent.store.classes import RIGHTS, ObjectKind, PackClass
-from ptmtorrent.store.coding import Coder
+from ptmtorrent.store import codecs, cutters
 from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
-from ptmtorrent.store.files import Expected, Steady, StoredFile, check_expected, hash_file, open_steady
 from ptmtorrent.store.index import Found, Index, open_index
-from ptmtorrent.store.intake import Coded, Put, pieces_in_flight, put_pieces
-from ptmtorrent.store.locks import SharedLock
-from ptmtorrent.store.packs import hash_pack, open_pack, pack_in
-from ptmtorrent.store.records import encode_record
-from ptmtorrent.store.sidecars import read_sidecar, write_sidecar
-from ptmtorrent.store.sources import StoredSource
+from ptmtorrent.store.ingest.delta_base import Bases
+from ptmtorrent.store.ingest.encode_pool import Coded, Put, pieces_in_flight, put_pieces
+from ptmtorrent.store.ingest.encoder import Coder
+from ptmtorrent.store.ingest.files import Expected, Steady, StoredFile, check_expected, hash_file, open_steady
+from ptmtorrent.store.ingest.writer import Writer
+from ptmtorrent.store.pack.classes import RIGHTS, ObjectKind, PackClass
+from ptmtorrent.store.pack.format import encode_record
+from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
+from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
+from ptmtorrent.store.recovery import import_pack, recover
+from ptmtorrent.store.stored_file import StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
-from ptmtorrent.store.writer import Writer
 
 __all__ = ["Expected", "Store", "StoredFile"]
 
@@ -128,7 +129,7 @@ class Store:
             stack.callback(pool.shutdown)
             parts = []
             if first:
-                parts = healing.heal(root, index, pool)
+                parts = recover.heal(root, index, pool)
             if not alone:
                 lock.share()
             writer = Writer(root, index, parts, pool, first=first)
@@ -362,16 +363,16 @@ class Store:
                 does not hold; nothing was moved.
             UnsupportedFormat: it holds what this version cannot read; nothing was moved.
         """
-        checked = adopting.check(path, pack, self._read_plain)
+        checked = import_pack.check(path, pack, self._read_plain)
         with self._writing() as writer:
             writer.commit()
-            adopting.adopt(self.root, self.index, path, checked)
+            import_pack.adopt(self.root, self.index, path, checked)
 
     def rebuild_index(self) -> None:
         """Make the index again by a forward scan of all packs. The store must be open alone."""
         with self._writing() as writer:
             writer.commit()
-            healing.rebuild(self.root, self.index, writer.parts)
+            recover.rebuild(self.root, self.index, writer.parts)
 
     def _look(self, identifier: ObjectId) -> Found | None:
         with self._lock:

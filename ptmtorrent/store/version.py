@@ -8,9 +8,9 @@
 from pathlib import Path
 from typing import ClassVar
 
+from ptmtorrent.disk.durable import disk_errors, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.store.durable import disk_errors, write_file
 
 VERSION_NAME = "version.json"
 

@@ -12,12 +12,7 @@ from threading import Condition, Event, Thread
 
 import httpx2
 
-from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportError
-from ptmtorrent.http import ours
-from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.model.volume import pack_path
-from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
-from ptmtorrent.transports.readers import (
+from ptmtorrent.channel.readers import (
     CHUNK_BYTES,
     OK,
     PARTIAL,
@@ -29,7 +24,12 @@ from ptmtorrent.transports.readers import (
     stated_total,
     url_of,
 )
-from ptmtorrent.transports.staging import StagingFile, staging_path
+from ptmtorrent.disk.partial import StagingFile, staging_path
+from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportError
+from ptmtorrent.http import ours
+from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 
 CONNECTIONS = 4
 LEAVE_SECONDS = 1.0

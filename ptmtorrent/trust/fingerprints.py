@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.disk.durable import disk_error
 from ptmtorrent.errors import NotFound, UsageError
 from ptmtorrent.model.ids import is_hex64
-from ptmtorrent.store.durable import disk_error
 
 PREFIX = "b3:"
 FIRST_ROOT = "metadata/1.root.json"

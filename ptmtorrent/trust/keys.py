@@ -31,8 +31,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, sync_dir, write_file
 from ptmtorrent.errors import ConfigError
-from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, ensure_dir, sync_dir, write_file
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 MINISIGN_KEY = "minisign.key"

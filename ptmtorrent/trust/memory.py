@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
-from ptmtorrent.store.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
 
 SEEN = "seen.json"
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
+from ptmtorrent.disk.durable import disk_errors_but_missing
 from ptmtorrent.errors import ConfigError, TrustError
-from ptmtorrent.store.durable import disk_errors_but_missing
 from ptmtorrent.trust.fingerprints import FIRST_ROOT
 from ptmtorrent.trust.keys import ROLES, Keys
 

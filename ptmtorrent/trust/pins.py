@@ -17,9 +17,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.store.durable import disk_errors_but_missing, write_file
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, parse_fingerprint
 from ptmtorrent.trust.memory import alone
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
+from ptmtorrent.disk.durable import disk_errors, write_file, write_once
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
-from ptmtorrent.store.durable import disk_errors, write_file, write_once
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.fingerprints import FIRST_ROOT, fingerprint
 from ptmtorrent.trust.keys import Keys

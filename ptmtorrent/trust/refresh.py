@@ -18,9 +18,9 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
+from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import NotFound, PtmError, TransportError, TrustError
 from ptmtorrent.model.moments import spell
-from ptmtorrent.store.durable import disk_errors, ensure_dir
 from ptmtorrent.trust.fetcher import ReaderFetcher
 from ptmtorrent.trust.readers import ChannelReader
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import msgspec
 
+from ptmtorrent.disk import durable
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.exports.ptmtorrent_json import METADATA, hub_json, uniform_json
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.uniform import ANSWER, read_answer, uniform
+from ptmtorrent.hubs.record import ANSWER, read_answer, uniform
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
 from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.paths import Home
-from ptmtorrent.store import durable
 from ptmtorrent.store.store import Store
 
 UNIFORM = "ptmtorrent.json"

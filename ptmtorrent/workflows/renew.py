@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
+from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.paths import Home
-from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.publisher import renew_timestamp
 

@@ -14,8 +14,8 @@ from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model.records import Emit, Note, Progress
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.transports.torrent_seeder import Offer, Seeder
-from ptmtorrent.transports.torrent_session import Address, TorrentSession, listen_on, profile_for
+from ptmtorrent.transports.torrent.seeder import Offer, Seeder
+from ptmtorrent.transports.torrent.session import Address, TorrentSession, listen_on, profile_for
 
 ATTEND_SECONDS = 0.2
 

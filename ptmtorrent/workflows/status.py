@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ptmtorrent import __version__
-from ptmtorrent.hubs.limits import file_limit
-from ptmtorrent.hubs.windows import KeptWindows
+from ptmtorrent.hubs.client.quota_estimates import file_limit
 from ptmtorrent.paths import Home, sample_channel
+from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.state.rate_windows import KeptWindows
+from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.codecs import kernel_in_use
-from ptmtorrent.store.flags import read_flags
-from ptmtorrent.store.journal import Journal
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
 
@@ -30,7 +30,7 @@ LIBRARIES = (
 )
 
 
-MOST_FLAGS = 50
+MAX_FLAGS = 50
 """So many flagged packages are named by `status`; `list` marks all those of a release."""
 
 
@@ -116,10 +116,10 @@ def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:
     """Yield how many packages carry each flag, then what some of them are."""
     flags = read_flags(file)
     yield from sorted(Counter(flag.flag for flag in flags).items())
-    for flag in flags[:MOST_FLAGS]:
+    for flag in flags[:MAX_FLAGS]:
         yield flag.package, f"{flag.flag} since {flag.since}: {flag.reason}"
-    if len(flags) > MOST_FLAGS:
-        yield "and more flags", len(flags) - MOST_FLAGS
+    if len(flags) > MAX_FLAGS:
+        yield "and more flags", len(flags) - MAX_FLAGS
 
 
 def _releases(channel: Path) -> list[str]:

@@ -19,10 +19,10 @@ from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
-from ptmtorrent.store.ledger import LaidOut, Ledger
-from ptmtorrent.workflows.care.checking import check_store
-from ptmtorrent.workflows.fetch.assembling import same_file
-from ptmtorrent.workflows.metering import new_meter
+from ptmtorrent.state.laid_out import LaidOut, Ledger
+from ptmtorrent.workflows.fetch.assemble import same_file
+from ptmtorrent.workflows.maintain.check import check_store
+from ptmtorrent.workflows.meter import new_meter
 
 
 def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> Summary:

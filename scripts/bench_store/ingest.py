@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_store.child import Clock, add_files, answer
-from ptmtorrent.store.records import MAX_RECORD_BYTES, RECORD_BYTES, ROW_BYTES
+from ptmtorrent.store.pack.format import MAX_RECORD_BYTES, RECORD_BYTES, ROW_BYTES
 from ptmtorrent.store.store import Store, StoredFile
 
 

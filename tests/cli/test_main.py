@@ -173,7 +173,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 WAITING = """
 import sys
-from ptmtorrent.cli.session import stopping
+from ptmtorrent.cli._session import stopping
 from ptmtorrent.errors import Interrupted
 with stopping() as stop:
     print("ready", flush=True)

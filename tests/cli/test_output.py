@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.cli.human import HumanSink
-from ptmtorrent.cli.output import JsonSink, QuietSink, printable
-from ptmtorrent.cli.tables import aligned, tabbed
-from ptmtorrent.cli.values import Size
+from ptmtorrent.cli._human import HumanSink
+from ptmtorrent.cli._output import JsonSink, QuietSink, printable
+from ptmtorrent.cli._tables import aligned, tabbed
+from ptmtorrent.cli._values import Size
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
 

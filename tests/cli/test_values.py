@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmtorrent.cli.values import parse_address, parse_choices, spell_seconds, spell_size
+from ptmtorrent.cli._values import parse_address, parse_choices, spell_seconds, spell_size
 from ptmtorrent.errors import UsageError
 from ptmtorrent.model.sizes import parse_size
 

@@ -15,15 +15,15 @@ import pytest
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
-from ptmtorrent.hubs.folders import Folders
-from ptmtorrent.hubs.huggingface import HuggingFace
-from ptmtorrent.hubs.kaggle import KaggleModels
+from ptmtorrent.hubs.client.download import Download
+from ptmtorrent.hubs.folder import Folders
+from ptmtorrent.hubs.huggingface.adapter import HuggingFace
+from ptmtorrent.hubs.kaggle.adapter import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
-from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import git_blob_id
+from tests.hubs.catalogues_samples import KINDS, linked
 from tests.hubs.git_samples import fill, remotes
 from tests.hubs.kaggle_samples import fill as fill_kaggle
-from tests.hubs.linked_samples import KINDS, linked
 from tests.hubs.onnx_samples import zoo
 from tests.hubs.tfhub_samples import tensorflow
 from tests.simulators.git_server import serve_git

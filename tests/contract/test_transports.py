@@ -7,6 +7,7 @@ from threading import Event
 
 import pytest
 
+from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import PackRequest, widen
@@ -16,8 +17,7 @@ from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import ChannelReader, Delivered, Failed, PackTransport
-from ptmtorrent.transports.readers import HttpReader, LocalReader, PatientReader
-from ptmtorrent.transports.torrent import TorrentTransport
+from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.packs import hash_pack
 from tests.simulators.static_server import serve
 from tests.simulators.swarm import Shared, seeder

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.demo.sample import make_sample
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import sample_channel
-from ptmtorrent.transports.readers import LocalReader
 from ptmtorrent.trust.client import open_archived
 from ptmtorrent.trust.sample import SAMPLE_CONTENT_ROOT
 
-MOST_STORED_BYTES = 3 << 20
+MAX_STORED_BYTES = 3 << 20
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_pinned_content_root_can_be_made_again(tmp_path: Path, shipped: Release)
 
 def test_shipped_objects_are_at_most_three_mebibytes(shipped: Release) -> None:
     assert shipped.totals.packages == 23
-    assert shipped.totals.stored <= MOST_STORED_BYTES
+    assert shipped.totals.stored <= MAX_STORED_BYTES
 
 
 def test_keys_that_signed_it_were_thrown_away() -> None:

@@ -11,14 +11,14 @@ import jsonschema
 import pytest
 
 from ptmtorrent.exports.ptmtorrent_json import hub_json, uniform_json
-from ptmtorrent.hubs.huggingface_records import read_listed
-from ptmtorrent.hubs.modelhub import read_registry
+from ptmtorrent.hubs.huggingface.records import read_listed
+from ptmtorrent.hubs.modelhub.adapter import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.pytorch import list_card
-from ptmtorrent.hubs.tfhub import read_document
-from ptmtorrent.hubs.tfhub_models import list_document
-from ptmtorrent.hubs.uniform import read_answer, uniform
+from ptmtorrent.hubs.pytorch.adapter import list_card
+from ptmtorrent.hubs.record import read_answer, uniform
+from ptmtorrent.hubs.tfhub.adapter import list_document
+from ptmtorrent.hubs.tfhub.documents import read_document
 
 REAL = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the schemas of PTMTorrent are not here")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptmtorrent.facts.base_models import MOST_BASES, base_models
+from ptmtorrent.facts.base_models import MAX_BASES, base_models
 
 
 def card(base: object, **more: object) -> str:
@@ -60,10 +60,10 @@ def test_relation_in_a_tag_holds_for_the_card() -> None:
 def test_bases_are_few_and_each_once() -> None:
     tags = [f"base_model:merge:org/{number:02}" for number in range(50)]
 
-    assert base_models([*tags, *tags]) == tuple(f"org/{number:02}" for number in range(MOST_BASES))
+    assert base_models([*tags, *tags]) == tuple(f"org/{number:02}" for number in range(MAX_BASES))
 
 
 @given(tags=st.lists(st.text(max_size=30).map("base_model:".__add__), max_size=5), record=st.binary(max_size=50))
 @settings(max_examples=100, deadline=None)
 def test_anything_people_write_is_survived(tags: list[str], record: bytes) -> None:
-    assert len(base_models(tags, record)) <= MOST_BASES
+    assert len(base_models(tags, record)) <= MAX_BASES

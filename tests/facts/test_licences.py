@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.facts.licences import read_licence, rights_of
-from ptmtorrent.hubs.huggingface_records import read_listed
+from ptmtorrent.hubs.huggingface.records import read_listed
 
 REAL = Path(__file__).parents[2].parent / "shared/data/huggingface/hf-models-2022-02.sample.jsonl.gz"
 

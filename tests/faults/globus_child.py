@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ptmtorrent.cli.main import run
-from ptmtorrent.transports.globus_jobs import Job, Jobs
-from ptmtorrent.transports.globus_service import TransferService
+from ptmtorrent.transports.globus.jobs import Job, Jobs
+from ptmtorrent.transports.globus.service import TransferService
 
 STATES = ("planned", "prepared", "submitted", "active", "landed", "verified", "installed")
 

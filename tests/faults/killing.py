@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.volume import pack_path
-from ptmtorrent.transports.torrent_seeder import Seeder
+from ptmtorrent.transports.torrent.seeder import Seeder
 from tests.program import environment
 from tests.simulators.static_server import Asked, StaticServer
 

@@ -16,11 +16,11 @@ from tests.faults.store_sweeps import Trial
 from tests.store.samples import WEIGHTS, name_of, random_bytes
 
 SMALL_BYTES = 32 << 20
-LEAST_BYTES = 4 << 10
+MIN_BYTES = 4 << 10
 FINE, COARSE = 1.4, 4.0
 """So many times more room is left from run to run."""
 
-MOST_STEPS = 27
+MAX_STEPS = 27
 FLOOD_BYTES = 1 << 20
 
 Place = Callable[[], AbstractContextManager[Path]]
@@ -29,8 +29,8 @@ Place = Callable[[], AbstractContextManager[Path]]
 def full_disks(stage: Stage, disk: Disk, folder: Path, points: int | None) -> Iterator[Trial]:
     """Do an operation with less room than it needs, in steps; then make room, and do it again."""
     for name, place in _places(disk, folder).items():
-        for number in range(MOST_STEPS):
-            room = int(LEAST_BYTES * (FINE if points is None else COARSE) ** number) if number else 0
+        for number in range(MAX_STEPS):
+            room = int(MIN_BYTES * (FINE if points is None else COARSE) ** number) if number else 0
             with place() as root:
                 home = stage.fresh("home", root)
                 filler = fill(root, room)

@@ -14,20 +14,20 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Literal
 
+from ptmtorrent.disk.durable import disk_errors, files_in
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
-from ptmtorrent.store.durable import disk_errors, files_in
-from ptmtorrent.store.healing import packs_on_disk
-from ptmtorrent.store.marks import read_marks
+from ptmtorrent.store.maintenance.gc_marks import read_marks
+from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
-from ptmtorrent.workflows.care import repairing as mending
-from ptmtorrent.workflows.care.checking import check_store
-from ptmtorrent.workflows.care.collecting import collect
-from ptmtorrent.workflows.care.salvaging import DAMAGED
+from ptmtorrent.workflows.maintain import repair as mending
+from ptmtorrent.workflows.maintain.check import check_store
+from ptmtorrent.workflows.maintain.gc import collect
+from ptmtorrent.workflows.maintain.salvage import DAMAGED
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
 from tests.store.samples import name_of
 

@@ -23,7 +23,7 @@ KILLED_AT = (
 FAILING = ("write", "writev", "pwrite64", "fsync", "fdatasync", "rename", "openat", "ftruncate", "mkdir", "unlink")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT")
 EVER = {True: "for ever", False: "once"}
-MOST_BEYOND = 40
+MAX_BEYOND = 40
 """A run that a fault leads elsewhere may make this many more calls than an undisturbed one."""
 
 
@@ -57,7 +57,7 @@ def spread(total: int, points: int | None) -> list[int]:
 def kills(stage: Stage, points: int | None) -> Iterator[Trial]:
     """Kill -9 at each call; without `points` until a run ends untouched."""
     for call, total in calls_of(stage, KILLED_AT).items():
-        for number in spread(total, points) if points else range(1, total + MOST_BEYOND):
+        for number in spread(total, points) if points else range(1, total + MAX_BEYOND):
             inject = f"signal=KILL:when={number}"
             one, home = disturb(stage, partial(traced, call=call, inject=inject))
             if one.code == 0 and number > total:

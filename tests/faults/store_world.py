@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
-from ptmtorrent.store.classes import PackClass
-from ptmtorrent.store.durable import files_in
-from ptmtorrent.store.healing import packs_on_disk
-from ptmtorrent.store.packs import pack_in
-from ptmtorrent.store.sidecars import read_sidecar
+from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.hashes import read_sidecar
+from ptmtorrent.store.pack.reader import pack_in
+from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Expected, Store, StoredFile
-from ptmtorrent.workflows.care.checking import check_store
+from ptmtorrent.workflows.maintain.check import check_store
 from tests.store.samples import META, WEIGHTS, add_package, bf16, name_of, random_bytes, safetensors, sha256_oid
 
 COLD = PackClass("weights-cold", "open")

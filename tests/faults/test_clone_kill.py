@@ -2,7 +2,7 @@ import secrets
 from pathlib import Path
 
 from ptmtorrent.demo.hub.faults import Quota
-from ptmtorrent.hubs.spool import SYNC_BYTES
+from ptmtorrent.hubs.client.download import SYNC_BYTES
 from tests.faults.clone_kills import Sweep, snapshots
 from tests.simulators.stormy_hub import StormyHub
 

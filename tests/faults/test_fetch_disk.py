@@ -6,7 +6,7 @@ import pytest
 
 from ptmtorrent.errors import NoSpace
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.fetch import FetchRequest
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.static_server import serve
 
@@ -50,7 +50,7 @@ def test_a_staging_disk_that_fills_up_is_our_own_trouble_not_the_server_s(
     with serve(made.folder) as server:
         made.trusted_by(home, server.url)
         with monkeypatch.context() as full:
-            full.setattr("ptmtorrent.transports.staging.write_all", lambda *_: _full())
+            full.setattr("ptmtorrent.disk.partial.write_all", lambda *_: _full())
             with pytest.raises(NoSpace):
                 fetch_from(server.url, home, request)
         fetch_from(server.url, home, request)

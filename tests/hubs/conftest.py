@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ptmtorrent.errors import Interrupted
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
 
 
 @dataclass

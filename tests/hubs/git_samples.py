@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
-from ptmtorrent.hubs.git_hub import GitRemotes
+from ptmtorrent.hubs.client.download import Download
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.adapter import GitRemotes
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import HubFile, Query
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.spool import Download
 from tests.simulators.git_server import GitServer
 
 WEIGHTS = random.Random(11).randbytes(300_000)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
-from ptmtorrent.hubs.onnx import OnnxZoo
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.onnx.adapter import OnnxZoo
 from ptmtorrent.model.pointers import Pointer
 from tests.simulators.assets import Assets, serve_assets
 from tests.simulators.git_server import GitServer, serve_git

@@ -13,20 +13,20 @@ import pytest
 from ptmtorrent.errors import HubError, IntegrityError, Interrupted
 from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.http import retry_after_seconds
-from ptmtorrent.hubs import session as sessions
-from ptmtorrent.hubs.folders import Folders
-from ptmtorrent.hubs.git import Git, end
-from ptmtorrent.hubs.git_trees import MAX_PATH_BYTES, _walk
-from ptmtorrent.hubs.huggingface import _is_past
-from ptmtorrent.hubs.kaggle_records import read_token
-from ptmtorrent.hubs.lfs import LfsObject, _judge, _Object
-from ptmtorrent.hubs.onnx_records import tags_of
+from ptmtorrent.hubs.client import session as sessions
+from ptmtorrent.hubs.client.download import Download
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.folder import Folders
+from ptmtorrent.hubs.git.lfs import LfsObject, _judge, _Object
+from ptmtorrent.hubs.git.process import Git, end
+from ptmtorrent.hubs.git.trees import MAX_PATH_BYTES, _walk
+from ptmtorrent.hubs.huggingface.adapter import _is_past
+from ptmtorrent.hubs.kaggle.records import read_token
+from ptmtorrent.hubs.onnx.records import tags_of
 from ptmtorrent.hubs.port import HubFile, Listed, Located, Query
-from ptmtorrent.hubs.pytorch_cards import read_card
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.spool import Download
+from ptmtorrent.hubs.pytorch.cards import read_card
 from ptmtorrent.model.pointers import MAX_FILE_BYTES, parse_pointer
-from ptmtorrent.store.journal import Journal
+from ptmtorrent.state.clone_journal import Journal
 from tests.hubs.peer import Reply, json_reply, serving
 
 LONG = "x" * 99
@@ -229,8 +229,10 @@ def test_git_with_a_login_follows_no_redirect_to_another_host() -> None:
 
 def test_git_is_allowed_no_more_than_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr("ptmtorrent.hubs.git.resource.getrlimit", lambda _what: (1 << 20, 1 << 30))
-    monkeypatch.setattr("ptmtorrent.hubs.git.resource.prlimit", lambda _pid, _what, limits: given.append(limits))
+    monkeypatch.setattr("ptmtorrent.hubs.git.process.resource.getrlimit", lambda _what: (1 << 20, 1 << 30))
+    monkeypatch.setattr(
+        "ptmtorrent.hubs.git.process.resource.prlimit", lambda _pid, _what, limits: given.append(limits)
+    )
     Git({"PATH": "/usr/bin:/bin"}).run(["version"], "git")
     assert given == [(1 << 30, 1 << 30)] * 2
 
@@ -256,7 +258,7 @@ def _state(pid: int) -> str:
 
 
 def test_git_that_complains_without_end_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ptmtorrent.hubs.git.MAX_OUTPUT_BYTES", 1000)
+    monkeypatch.setattr("ptmtorrent.hubs.git.process.MAX_OUTPUT_BYTES", 1000)
     fake = tmp_path / "git"
     fake.write_text("#!/bin/sh\nwhile :; do echo complaint >&2; done\n")
     fake.chmod(0o755)

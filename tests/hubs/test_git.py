@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound
-from ptmtorrent.hubs.git import Git, git_environment
-from ptmtorrent.hubs.git_clones import check_files, split_remote
-from ptmtorrent.hubs.git_objects import check_proof, git_object_id, parse_commit, parse_tree, split_proof
+from ptmtorrent.hubs.git.clones import check_files, split_remote
+from ptmtorrent.hubs.git.objects import check_proof, git_object_id, parse_commit, parse_tree, split_proof
+from ptmtorrent.hubs.git.process import Git, git_environment
 from ptmtorrent.hubs.port import Query
 from ptmtorrent.model.pointers import Pointer, format_pointer
 from tests.hubs.git_samples import fetch, fill, remotes

@@ -8,10 +8,9 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.hubs import git_clones
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones, Remote
-from ptmtorrent.hubs.git_objects import Objects
+from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.objects import Objects
+from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Query
 from tests.hubs.git_samples import fetch, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
@@ -65,9 +64,9 @@ def test_folder_goes_when_nobody_needs_it_any_more(server: GitServer, tmp_path: 
     clones.files(remote)
     clones.files(Remote(url=remote.url, commit=remote.commit, package="other"))
 
-    clones.let_go(remote)
+    clones.release(remote)
     after_one = folders(tmp_path / "work")
-    clones.let_go(Remote(url=remote.url, commit=remote.commit, package="other"))
+    clones.release(Remote(url=remote.url, commit=remote.commit, package="other"))
 
     assert len(after_one) == 1
     assert folders(tmp_path / "work") == []
@@ -139,7 +138,7 @@ def test_nothing_is_left_of_a_package_that_was_let_go(server: GitServer, tmp_pat
     with remotes(server, tmp_path / "work", [name]) as hub:
         fetch(hub, name, tmp_path / "parts")
         [page] = hub.listing(Query(ids=(name,)), None)
-        hub.let_go(hub.describe(page.packages[0]))
+        hub.release(hub.describe(page.packages[0]))
 
     assert folders(tmp_path / "work") == []
 
@@ -158,13 +157,13 @@ def test_file_that_the_trees_do_not_have_is_refused_when_it_is_listed(
     server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = at(server, "team/m", {"a.txt": b"a"})
-    right = git_clones.hub_files
+    right = clones_module.hub_files
 
     def lying(*arguments: object) -> object:
         [file], odd = right(*arguments)  # type: ignore[arg-type]
         return [msgspec.structs.replace(file, oid="git:" + "1" * 40)], odd
 
-    monkeypatch.setattr(git_clones, "hub_files", lying)
+    monkeypatch.setattr(clones_module, "hub_files", lying)
     clones = clones_of(tmp_path / "work")
 
     with pytest.raises(IntegrityError, match=r"a\.txt"):

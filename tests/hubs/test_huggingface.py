@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
-from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.huggingface.adapter import HuggingFace
 from ptmtorrent.hubs.port import HubFile, Listed, Query
-from ptmtorrent.hubs.session import Session
 from tests.hubs.peer import Asked, Peer, Reply, json_reply, serving
 
 COMMIT = "c" * 40
@@ -88,7 +88,7 @@ def test_listing_that_goes_on_nowhere_is_refused(hub: HuggingFace, peer: Peer) -
 
 
 def test_tree_of_pages_without_end_is_refused(hub: HuggingFace, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.hubs.huggingface.MAX_TREE_BYTES", 100)
+    monkeypatch.setattr("ptmtorrent.hubs.huggingface.adapter.MAX_TREE_BYTES", 100)
     peer.answer = lambda asked: json_reply('[{"type":"directory"}]', Link=f'<{peer.base}{asked.path}&x>; rel="next"')
 
     with pytest.raises(HubError, match="longer than"):

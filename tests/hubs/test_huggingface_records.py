@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.huggingface_records import is_usable_name, read_files, read_listed, split_page
+from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.port import Listed
 
 REAL = Path(__file__).parents[2].parent / "shared/data/huggingface/hf-models-2022-02.sample.jsonl.gz"

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.kaggle import KaggleModels
-from ptmtorrent.hubs.kaggle_records import is_name, read_files, read_hash, read_models, spell_framework
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.kaggle.adapter import KaggleModels
+from ptmtorrent.hubs.kaggle.records import is_name, read_files, read_hash, read_models, spell_framework
 from ptmtorrent.model.records import Event, Result
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.clone import CloneRequest, clone
+from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
 from tests.hubs.kaggle_samples import WEIGHTS_PATH, fill
-from tests.hubs.test_linked import failures, stored
+from tests.hubs.test_catalogues import failures, stored
 from tests.simulators.kaggle import Kaggle, serve_kaggle
 
 

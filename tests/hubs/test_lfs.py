@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
-from ptmtorrent.hubs.lfs import LfsAddresses, LfsObject, batch_url, request_batch
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject, batch_url, request_batch
 from tests.hubs.conftest import Time
 from tests.hubs.git_samples import fetch, fill, remotes
 from tests.hubs.peer import Reply, serving

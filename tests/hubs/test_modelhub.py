@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.modelhub import read_init, read_registry
-from ptmtorrent.hubs.modelhub_config import CONFIG, LICENCE, with_config
+from ptmtorrent.hubs.modelhub.adapter import read_init, read_registry
+from ptmtorrent.hubs.modelhub.config import CONFIG, LICENCE, with_config
 from ptmtorrent.hubs.modelzoo import read_catalogue
 from ptmtorrent.hubs.port import Listed
 

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import HubError, NotFound
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones, check_files
-from ptmtorrent.hubs.git_objects import FOLDER_PROOF, split_proof
-from ptmtorrent.hubs.onnx import OnnxZoo
-from ptmtorrent.hubs.onnx_records import belongs_to, licence_in, package_of, read_manifest, task_of
+from ptmtorrent.hubs.client.download import Download
+from ptmtorrent.hubs.git.clones import Clones, check_files
+from ptmtorrent.hubs.git.objects import FOLDER_PROOF, split_proof
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.onnx.adapter import OnnxZoo
+from ptmtorrent.hubs.onnx.records import belongs_to, licence_in, package_of, read_manifest, task_of
 from ptmtorrent.hubs.port import HubFile, Listed, Query
-from ptmtorrent.hubs.spool import Download
 from ptmtorrent.model.pointers import Pointer
 from tests.hubs.onnx_samples import LARGE, MNIST, SKIPPED, Zoo, contents, zoo
 from tests.simulators.git_server import serve_git

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NotFound
+from ptmtorrent.hubs.client.download import Download, check_md5
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import HubFile, Located
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.spool import Download, check_md5
-from ptmtorrent.store.files import Expected, FileHashes, check_expected
+from ptmtorrent.store.ingest.files import Expected, FileHashes, check_expected
 from tests.hubs.peer import Asked, Peer, Reply, ranged, serving
 
 DATA = b"weights" * 1000

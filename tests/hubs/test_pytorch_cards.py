@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.pytorch import NO_CARDS
-from ptmtorrent.hubs.pytorch_cards import read_card, read_hubconf
-from tests.hubs.linked_samples import card
+from ptmtorrent.hubs.pytorch.adapter import NO_CARDS
+from ptmtorrent.hubs.pytorch.cards import read_card, read_hubconf
+from tests.hubs.catalogues_samples import card
 
 REAL = Path("../shared/data/pytorch")
 

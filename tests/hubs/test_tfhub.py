@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Listed, Query
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.tfhub import Place, find_on_kaggle, kaggle_name, read_document
-from ptmtorrent.hubs.tfhub_models import TensorFlowHub
+from ptmtorrent.hubs.tfhub.adapter import TensorFlowHub
+from ptmtorrent.hubs.tfhub.documents import Place, find_on_kaggle, kaggle_name, read_document
 from tests.hubs.tfhub_samples import tensorflow
 from tests.program import ptmtorrent
 from tests.simulators.assets import serve_assets

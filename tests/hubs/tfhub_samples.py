@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptmtorrent.hubs.git import Git
-from ptmtorrent.hubs.git_clones import Clones
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.hubs.tfhub_models import TensorFlowHub
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.tfhub.adapter import TensorFlowHub
 from tests.hubs.kaggle_samples import fill
 from tests.simulators.assets import Assets, serve_assets
 from tests.simulators.git_server import GitServer, serve_git

@@ -16,7 +16,7 @@ from tests.program import environment, ptmtorrent, seeding
 from tests.static import serve_folder
 
 NAME = "sentence-transformers/all-MiniLM-L6-v2"
-MOST_STORED_SHARE = 1 / 1.20
+MAX_STORED_SHARE = 1 / 1.20
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_package_by_torrent_is_a_cache_that_loads_offline(weights: Path, mai
 def test_stored_objects_are_at_most_raw_over_one_point_two(maintainer: Path) -> None:
     release = json.loads((maintainer / "channel" / "releases" / "real-1" / "release.json").read_text())
     totals = release["totals"]
-    assert totals["stored"] <= totals["raw"] * MOST_STORED_SHARE
+    assert totals["stored"] <= totals["raw"] * MAX_STORED_SHARE
 
 
 def test_only_what_the_hub_holds_is_in_the_release(weights: Path, maintainer: Path) -> None:

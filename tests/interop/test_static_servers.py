@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.fetch import FetchRequest
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.nginx import nginx
 

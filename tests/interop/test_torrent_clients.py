@@ -14,7 +14,7 @@ import pytest
 
 from ptmtorrent.errors import NoSource
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.transports.torrent import TorrentTransport
+from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.nginx import free_port, nginx, wait_for_port
 from tests.simulators.packs import request_of
 from tests.simulators.swarm import Shared, seeding, share, write_release

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.transports.globus_places import parse_here
+from ptmtorrent.transports.globus.locations import parse_here
 from tests.channels import RELEASE, Made, check_laid_out, make_channel
 from tests.program import environment, ptmtorrent
 

@@ -14,8 +14,8 @@ from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.model.release import FileRef, Release, Totals, VolumeRef, content_root, placement_root
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
-from ptmtorrent.transports.torrent_seeder import Seeder
-from ptmtorrent.transports.torrent_session import Address, TorrentSession
+from ptmtorrent.transports.torrent.seeder import Seeder
+from ptmtorrent.transports.torrent.session import Address, TorrentSession
 from ptmtorrent.workflows.seed import seed
 from tests.simulators.packs import make_pack
 

@@ -13,10 +13,10 @@ from blake3 import blake3
 
 from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import kernel
-from ptmtorrent.store.packs import hash_pack, open_pack
-from ptmtorrent.store.parts import new_part
-from ptmtorrent.store.records import PackInfo
-from ptmtorrent.store.sidecars import read_sidecar, sidecar_in, write_sidecar
+from ptmtorrent.store.pack.format import PackInfo
+from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in, write_sidecar
+from ptmtorrent.store.pack.reader import hash_pack, open_pack
+from ptmtorrent.store.pack.writer import new_part
 from tests.store.samples import META, append, name_of
 from tests.store.vectors import DELTAS, RAW, weights
 

@@ -12,12 +12,13 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.store import codecs, parts
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, open_index
-from ptmtorrent.store.parts import Part
-from ptmtorrent.store.pending import Pending
-from ptmtorrent.store.records import RECORD_BYTES, TRAILER_BYTES, Entry, PackInfo, decode_footer, encode_footer
+from ptmtorrent.store.ingest.pending import Pending
+from ptmtorrent.store.pack import writer as pack_writer
+from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import RECORD_BYTES, TRAILER_BYTES, Entry, PackInfo, decode_footer, encode_footer
+from ptmtorrent.store.pack.writer import Part
 from ptmtorrent.store.store import Store
 from tests.store.samples import GATED, WEIGHTS, append, bf16, name_of, random_bytes, writing
 
@@ -124,7 +125,7 @@ def append_delta(part: Part, data: bytes, base: bytes, payload: bytes | None = N
 
 def adopt(store: Store, path: Path, deltas: list[tuple[bytes, bytes]], payload: bytes | None = None) -> list[ObjectId]:
     """Adopt a pack of deltas `(object, base)`; return their ids."""
-    part = parts.new_part(path, PackClass("weights-hot", "open"))
+    part = pack_writer.new_part(path, PackClass("weights-hot", "open"))
     append(part, b"not empty" * 9)
     identifiers = [append_delta(part, data, base, payload) for data, base in deltas]
     store.adopt_pack(path, part.finish(INFO).pack)
@@ -195,7 +196,7 @@ def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Pat
 
 def test_a_pack_that_unpacks_to_out_of_all_proportion_is_refused_unread(root: Path, tmp_path: Path) -> None:
     came = tmp_path / "came.pack"
-    part = parts.new_part(came, WEIGHTS)
+    part = pack_writer.new_part(came, WEIGHTS)
     for identifier in names(30):  # what is stored is never looked at
         part.append(Entry(id=identifier, offset=0, stored=9, raw=64 << 20, codec=1, kind="data"), [bytes(9)])
     pack = part.finish(INFO).pack

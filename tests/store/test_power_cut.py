@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.store.durable import ensure_dir, publish_file, write_file
+from ptmtorrent.disk.durable import ensure_dir, publish_file, write_file
 from ptmtorrent.store.store import Store
 from tests.faults.store_disks import Disk, can_mount
 from tests.store.samples import META, WEIGHTS, add_bytes, add_package, name_of, random_bytes, sha256_oid, writing

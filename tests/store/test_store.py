@@ -17,13 +17,13 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked,
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.store import index as index_module
-from ptmtorrent.store import parts
 from ptmtorrent.store import store as store_module
-from ptmtorrent.store.files import SMALL_BYTES
 from ptmtorrent.store.index import Found, open_index
-from ptmtorrent.store.packs import pack_in
-from ptmtorrent.store.records import PackInfo, encode_header
-from ptmtorrent.store.sidecars import sidecar_in
+from ptmtorrent.store.ingest.files import SMALL_BYTES
+from ptmtorrent.store.pack import writer as pack_writer
+from ptmtorrent.store.pack.format import PackInfo, encode_header
+from ptmtorrent.store.pack.hashes import sidecar_in
+from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     GATED,
@@ -240,7 +240,7 @@ def test_an_open_package_never_needs_a_gated_pack(root: Path, tmp_path: Path) ->
 
 
 def test_a_full_pack_is_sealed_and_the_next_begun(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "PACK_BYTES", 4 << 20)
+    monkeypatch.setattr(pack_writer, "PACK_BYTES", 4 << 20)
     objects = [random_bytes(700_000, seed) for seed in range(14)]
     with writing(root) as store:
         identifiers = [store.put(data, pack_class=WEIGHTS) for data in objects]
@@ -450,7 +450,7 @@ def test_a_pack_that_claims_an_object_it_does_not_hold_is_not_adopted(
 ) -> None:
     data = random_bytes(1000)
     came = tmp_path / "came.pack"
-    part = parts.new_part(came, META)
+    part = pack_writer.new_part(came, META)
     append(part, b"honest" * 9)
     append(part, data, payload=bytes(1000))
     if not listed:

@@ -10,15 +10,15 @@ import pytest
 
 from ptmtorrent.errors import StoreLocked
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.store.packs import open_pack, pack_in
-from ptmtorrent.store.records import Entry
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.reader import open_pack, pack_in
 from ptmtorrent.store.store import Store
 from tests.store.samples import META, add_bytes, name_of, random_bytes, reading, writing
 
 WRITER = """
 import sys
 from pathlib import Path
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Expected, Store
 root, folder, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 with Store.open(root, write=True) as store:

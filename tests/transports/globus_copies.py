@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptmtorrent.transports.globus import GlobusTransport
-from ptmtorrent.transports.globus_carrying import MOST_ITEMS, Desk
-from ptmtorrent.transports.globus_jobs import Jobs
-from ptmtorrent.transports.globus_places import GlobusHere, GlobusPlace
-from ptmtorrent.transports.globus_service import TaskStatus
-from ptmtorrent.transports.globus_waiting import Patience
+from ptmtorrent.transports.globus.jobs import Jobs
+from ptmtorrent.transports.globus.locations import GlobusHere, GlobusPlace
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk
+from ptmtorrent.transports.globus.service import TaskStatus
+from ptmtorrent.transports.globus.transport import GlobusTransport
+from ptmtorrent.transports.globus.wait import Patience
 
 THERE = "22222222-2222-4222-8222-222222222222"
 HERE = "33333333-3333-4333-8333-333333333333"
@@ -64,7 +64,7 @@ def copying_desk(service: Copies, folder: Path, told: Callable[[str], None] = la
 
 
 def copying_transport(
-    source: Path, target: Path, service: Copies | None = None, *, most_items: int = MOST_ITEMS
+    source: Path, target: Path, service: Copies | None = None, *, most_items: int = MAX_ITEMS
 ) -> GlobusTransport:
     """A transport from the channel `source` into a collection whose `/` is `target`."""
     desk = copying_desk(service or Copies(source, target), target / "jobs")

@@ -9,9 +9,9 @@ import pytest
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.transports.together import Together
 from tests.transports.requests import parts, whole, write_pack
 
 DEADLINE = 20

@@ -19,10 +19,10 @@ from ptmtorrent.errors import (
     UnsupportedFormat,
     UsageError,
 )
-from ptmtorrent.transports.globus_carrying import DEADLINE, carry
-from ptmtorrent.transports.globus_jobs import Job, Jobs
-from ptmtorrent.transports.globus_places import GlobusHere, is_globus, parse_here, parse_place
-from ptmtorrent.transports.globus_service import Rejected, TaskStatus
+from ptmtorrent.transports.globus.jobs import Job, Jobs
+from ptmtorrent.transports.globus.locations import GlobusHere, is_globus, parse_here, parse_place
+from ptmtorrent.transports.globus.run_job import DEADLINE, carry
+from ptmtorrent.transports.globus.service import Rejected, TaskStatus
 from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.globus_copies import HERE, THERE, Copies, copying_desk, copying_transport, status
 from tests.transports.requests import PIECE, read_delivered, whole, write_pack
@@ -355,7 +355,7 @@ class TestPacks:
 
 
 def test_the_secret_is_in_no_repr() -> None:
-    from ptmtorrent.transports.globus_places import GlobusAccess
+    from ptmtorrent.transports.globus.locations import GlobusAccess
 
     access = GlobusAccess(folder=Path("/x"), client_id="id", client_secret="hidden", here=None, patience=1)  # noqa: S106
     assert "hidden" not in repr(access)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
+from ptmtorrent.channel.readers import HttpReader
 from ptmtorrent.errors import AuthError, NotFound, PtmError
 from ptmtorrent.http import UNREAD_BYTES
-from ptmtorrent.transports.globus_https import collection_client
-from ptmtorrent.transports.readers import HttpReader
+from ptmtorrent.transports.globus.https import collection_client
 
 COLLECTION = "22222222-2222-4222-8222-222222222222"
 HOST = "g-1.data.example:8443"

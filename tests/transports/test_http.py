@@ -5,14 +5,14 @@ from threading import Event
 import httpx2
 import pytest
 
+from ptmtorrent.channel.readers import HttpReader, PatientReader
+from ptmtorrent.disk.partial import STEP_BYTES, StagingFile, staged_extents, staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import Extent
 from ptmtorrent.transports import http
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.transports.readers import HttpReader, PatientReader
-from ptmtorrent.transports.staging import STEP_BYTES, StagingFile, staged_extents, staging_path
 from tests.simulators.static_server import Lie, StaticServer, serve
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 

@@ -3,11 +3,11 @@ from threading import Event
 
 import pytest
 
+from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.transports.readers import LocalReader
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 
 

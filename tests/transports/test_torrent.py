@@ -18,11 +18,10 @@ from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes, pack_path
-from ptmtorrent.transports import torrent_download
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.transports.torrent import TorrentTransport
-from ptmtorrent.transports.torrent_download import Download, Volume
-from ptmtorrent.transports.torrent_session import Address, TorrentSession
+from ptmtorrent.transports.torrent.download import Download, Volume
+from ptmtorrent.transports.torrent.session import Address, TorrentSession
+from ptmtorrent.transports.torrent.transport import TorrentTransport, download
 from tests.simulators.packs import request_of
 from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
 from tests.transports.requests import read_delivered
@@ -92,7 +91,7 @@ def test_a_pack_is_all_on_disk_when_it_is_delivered(shared: Shared, good: Addres
 def test_no_more_than_the_window_is_staged_before_it_is_taken(
     shared: Shared, good: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torrent_download, "WINDOW_BYTES", 2 * PIECE_BYTES)
+    monkeypatch.setattr(download, "WINDOW_BYTES", 2 * PIECE_BYTES)
     largest_first = sorted(shared.packs, key=lambda pack: -pack.size)
     outcomes = TorrentTransport([shared.v1], [good]).deliver(requests_of(tuple(largest_first)), tmp_path, Event())
 
@@ -130,8 +129,8 @@ def test_what_came_of_a_pack_when_it_is_stopped_is_told(shared: Shared, tmp_path
 def test_a_window_that_nobody_can_fill_is_widened(
     copy: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torrent_download, "WINDOW_BYTES", PIECE_BYTES)
-    monkeypatch.setattr(torrent_download, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(download, "WINDOW_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.2)
     copy.path(copy.packs[0]).unlink()
     with seeder(copy, verified=False) as (address, _):
         transport = TorrentTransport([copy.v1], [address], patience_seconds=3)

@@ -9,7 +9,7 @@ from ptmtorrent.model.volume import pack_path
 from tests.simulators.packs import hash_pack, request_of
 from tests.simulators.swarm import seeder, share
 
-MOST_FETCHED_TWICE = 64 << 20
+MAX_FETCHED_TWICE = 64 << 20
 
 FETCH = """
 import sys
@@ -19,7 +19,7 @@ from threading import Event
 import msgspec
 
 from ptmtorrent.model.plan import PackRequest
-from ptmtorrent.transports.torrent import TorrentTransport
+from ptmtorrent.transports.torrent.transport import TorrentTransport
 
 torrent, requests, staging, *ports = sys.argv[1:]
 peers = [("127.0.0.1", int(port)) for port in ports]
@@ -52,5 +52,5 @@ def test_fetch_resumes_after_kill_and_moves_little_twice(tmp_path: Path) -> None
     assert second.returncode == 0, second.stderr
     assert moved.keys() == {pack.pack for pack in shared.packs}
     assert sum(moved.values()) < total
-    assert sent - total <= MOST_FETCHED_TWICE
+    assert sent - total <= MAX_FETCHED_TWICE
     assert all(hash_pack((staging / pack_path(pack.pack)).read_bytes()) == pack for pack in shared.packs)

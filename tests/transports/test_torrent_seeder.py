@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.transports.torrent_seeder import Seeder
-from ptmtorrent.transports.torrent_session import TorrentSession
+from ptmtorrent.transports.torrent.seeder import Seeder
+from ptmtorrent.transports.torrent.session import TorrentSession
 from tests.simulators.swarm import DEADLINE_LOOKS, LOOPBACK, Shared, flip, share
 
 

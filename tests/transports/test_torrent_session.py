@@ -1,7 +1,7 @@
 import pytest
 
 from ptmtorrent.errors import TransportError
-from ptmtorrent.transports.torrent_session import Profile, TorrentSession, listen_on, profile_for
+from ptmtorrent.transports.torrent.session import Profile, TorrentSession, listen_on, profile_for
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from typing import Any
 import minisign
 import pytest
 
+from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import write_file
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.store import durable
-from ptmtorrent.store.durable import write_file
 from ptmtorrent.trust import publisher
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys

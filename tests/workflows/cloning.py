@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from ptmtorrent.demo.package import Package, PackageFile, text_file
 from ptmtorrent.demo.sample_hub import SampleHub
-from ptmtorrent.hubs.huggingface import HuggingFace
-from ptmtorrent.hubs.session import Session
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.huggingface.adapter import HuggingFace
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.records import Event, PlanMade, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone import CloneRequest, clone
+from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
 from tests.hubs.peer import Peer
 

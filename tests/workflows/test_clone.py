@@ -10,7 +10,7 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.model.pointers import git_blob_id
 from ptmtorrent.model.records import Note, Progress
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone import CloneRequest
+from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.workflows.cloning import WEIGHTS, Run, package
 
 

@@ -26,7 +26,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.units import WATCH_SECONDS, Unit, run_unit, without_secrets
+from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, Unit, run_unit, without_secrets
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
 from tests.simulators.git_server import serve_git
 from tests.simulators.stormy_hub import StormyHub

@@ -9,9 +9,9 @@ import pytest
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.hubs.registry import HUBS
+from tests.hubs.catalogues_samples import linked
 from tests.hubs.git_samples import fill
 from tests.hubs.kaggle_samples import fill as fill_kaggle
-from tests.hubs.linked_samples import linked
 from tests.hubs.onnx_samples import zoo
 from tests.hubs.tfhub_samples import tensorflow
 from tests.program import ptmtorrent

@@ -9,13 +9,13 @@ import pytest
 from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import Package, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
+from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked, UsageError
 from ptmtorrent.model.pointers import Pointer, format_pointer
 from ptmtorrent.model.records import Event, PlanMade, Result
-from ptmtorrent.store.locks import WriteLock
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone import CloneRequest
-from ptmtorrent.workflows.clone.claims import BATCH
+from ptmtorrent.workflows.clone.clone import CloneRequest
+from ptmtorrent.workflows.clone.leases import BATCH
 from tests.hubs.peer import Asked, Reply, json_reply, serving
 from tests.workflows.cloning import WEIGHTS, Run, package
 
@@ -157,7 +157,7 @@ def test_full_disk_stops_the_run_and_the_next_goes_on(run: Run, monkeypatch: pyt
 
     with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
         with monkeypatch.context() as patch:
-            patch.setattr("ptmtorrent.hubs.spool.write_all", full)
+            patch.setattr("ptmtorrent.hubs.client.download.write_all", full)
             with pytest.raises(NoSpace, match=str(len(WEIGHTS))):
                 run(hub)
         summary = run(hub)
@@ -233,7 +233,7 @@ def test_package_that_serves_wrong_bytes_for_a_hash_harms_no_other_that_has_it(r
 def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone.capturing.MAX_DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.capture.MAX_DOCUMENT_BYTES", 2000)
     many = package("a/many", *(text_file(f"{number}.txt", f"{number}") for number in range(20)))
     with SampleHub([many, package("a/x")]) as hub:
         run(hub)
@@ -244,7 +244,7 @@ def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
 
 @pytest.mark.parametrize("answer", ["same", "alternating", "endless"])
 def test_listing_that_goes_round_in_circles_is_refused(run: Run, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone.listing.MAX_PAGES", 9)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.list.MAX_PAGES", 9)
     turns = itertools.count()
 
     def reply(_: Asked) -> Reply:

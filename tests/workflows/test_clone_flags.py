@@ -5,8 +5,8 @@ import pytest
 
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.model.records import Note
-from ptmtorrent.store.flags import read_flags
-from ptmtorrent.workflows.clone import CloneRequest, flagging
+from ptmtorrent.state.upstream_flags import read_flags
+from ptmtorrent.workflows.clone.clone import CloneRequest, upstream_changes
 from tests.simulators.huggingface import OddHub, exchanged, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
 
@@ -142,8 +142,8 @@ def test_another_hub_of_this_kind_withdraws_nothing(run: Run) -> None:
 
 
 def test_too_many_missing_packages_are_asked_for_in_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flagging, "MAX_ASKED", 2)
-    monkeypatch.setattr(flagging, "MAX_TOLD", 1)
+    monkeypatch.setattr(upstream_changes, "MAX_ASKED", 2)
+    monkeypatch.setattr(upstream_changes, "MAX_TOLD", 1)
     with OddHub([MODEL, *OTHERS]) as hub:
         run(hub)
         for name in ("a/p", "a/q", "a/r"):

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.hubs.git_clones import check_files
-from ptmtorrent.hubs.git_objects import split_proof
+from ptmtorrent.hubs.git.clones import check_files
+from ptmtorrent.hubs.git.objects import split_proof
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.records import Event, Result
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone import CloneRequest, clone
+from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.git_samples import WEIGHTS, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
 from tests.workflows.cloning import NOW

@@ -12,10 +12,10 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest, encode_manifest, new_manifest
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.care.proving import is_provable, prove
-from ptmtorrent.workflows.fetch.assembling import _make_link
+from ptmtorrent.workflows.fetch.assemble import _make_link
+from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove
 from tests.hubs.git_samples import WEIGHTS, fill
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, run_git, serve_git

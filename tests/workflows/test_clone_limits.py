@@ -8,7 +8,7 @@ from ptmtorrent.demo.hub.faults import Quota
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import Interrupted
 from ptmtorrent.model.records import Event, Result
-from ptmtorrent.workflows.clone import CloneRequest
+from ptmtorrent.workflows.clone.clone import CloneRequest
 from ptmtorrent.workflows.status import read_status
 from tests.workflows.cloning import Run, package
 
@@ -22,7 +22,7 @@ def refused(hub: SampleHub) -> int:
 def test_clone_that_is_begun_again_in_the_same_window_sends_nothing_above_its_quota(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone.work.BATCH", 1)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.capture_loop.BATCH", 1)
 
     def stop(event: Event) -> None:
         if isinstance(event, Result):

@@ -13,9 +13,9 @@ import pytest
 
 from ptmtorrent.demo.package import Package, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
-from ptmtorrent.hubs.governor import SLACK_SECONDS
+from ptmtorrent.hubs.client.rate_limiter import SLACK_SECONDS
 from ptmtorrent.model.pointers import git_blob_id
-from ptmtorrent.workflows.clone import CloneRequest
+from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.simulators.huggingface import (
     Bend,
     OddHub,

@@ -12,7 +12,7 @@ from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import data_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.pointers import Pointer, format_pointer
-from tests.hubs.linked_samples import linked
+from tests.hubs.catalogues_samples import linked
 from tests.hubs.onnx_samples import LARGE, zoo
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, serve_git

@@ -8,11 +8,11 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store, StoredFile
-from ptmtorrent.workflows.clone.keeping import Keeper
+from ptmtorrent.workflows.clone.download_queue import Transfer
 from ptmtorrent.workflows.clone.plan import PackagePlan
-from ptmtorrent.workflows.clone.spool import Transfer
+from ptmtorrent.workflows.clone.store_queue import Keeper
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -10,12 +10,12 @@ import pytest
 
 from ptmtorrent.demo.package import Package, PackageFile, data_file, text_file
 from ptmtorrent.errors import AuthError
-from ptmtorrent.hubs.huggingface import HuggingFace
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.huggingface.adapter import HuggingFace
 from ptmtorrent.hubs.port import Query
-from ptmtorrent.hubs.session import Session
-from ptmtorrent.store.journal import Journal
-from ptmtorrent.workflows.clone import CloneRequest
-from ptmtorrent.workflows.clone.listing import list_packages
+from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.workflows.clone.clone import CloneRequest
+from ptmtorrent.workflows.clone.list import list_packages
 from tests.simulators.huggingface import OddHub, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
 

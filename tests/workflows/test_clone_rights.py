@@ -8,7 +8,7 @@ import msgspec
 from ptmtorrent.demo.package import Package, data_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone import CloneRequest
+from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.hubs.peer import Reply, json_reply, ranged, serving
 from tests.workflows.cloning import WEIGHTS, Run
 

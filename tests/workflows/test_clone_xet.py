@@ -8,7 +8,7 @@ import pytest
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs import huggingface_xet
+from ptmtorrent.hubs.huggingface.adapter import xet
 from tests.program import ptmtorrent
 from tests.simulators.huggingface import OddHub, exchanged, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
@@ -45,7 +45,7 @@ def test_token_of_the_hub_is_never_sent_to_the_storage(run: Run) -> None:
 
 
 def test_long_file_is_asked_for_a_range_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_xet, "RANGE_BYTES", 1_500_000)
+    monkeypatch.setattr(xet, "RANGE_BYTES", 1_500_000)
     with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
         run(hub)
         ranges = [each.range for each in hub.log.exchanges("cas", "/v1/reconstructions")]
@@ -55,9 +55,9 @@ def test_long_file_is_asked_for_a_range_at_a_time(run: Run, monkeypatch: pytest.
 
 
 def test_token_that_is_over_is_asked_for_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_xet, "RANGE_BYTES", 2_000_000)
+    monkeypatch.setattr(xet, "RANGE_BYTES", 2_000_000)
     with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
-        hub.store.seconds = huggingface_xet.LEAST_SECONDS - 1
+        hub.store.seconds = xet.MIN_SECONDS - 1
         run(hub)
         assert len(hub.log.exchanges("hub", "xet-read-token")) == 2
 
@@ -87,7 +87,7 @@ def test_token_that_makes_no_sense_is_not_used(run: Run, answer: bytes) -> None:
 @pytest.mark.parametrize("place", ["http://storage.invalid", "file:///etc", "ftp://storage.invalid", "//storage"])
 def test_storage_of_a_hub_by_https_is_asked_by_https(place: str) -> None:
     token = json.dumps({"casUrl": place, "accessToken": "t", "exp": 4_000_000_000}).encode()
-    storage = huggingface_xet.XetStorage(lambda _url, _what: token)
+    storage = xet.XetStorage(lambda _url, _what: token)
     with pytest.raises(HubError, match="no such place"):
         next(storage.pieces("https://hub.invalid/token", "0" * 64, 10, 0, "`m`"))
 

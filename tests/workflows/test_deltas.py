@@ -18,12 +18,12 @@ from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import Extent, PackRequest, objects_in
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
-from ptmtorrent.workflows.channels import open_channel
-from ptmtorrent.workflows.fetch import FetchRequest, fetch, running
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import Heard, Made, check_laid_out, clock, fetch_from
 from tests.simulators.static_server import StaticServer, serve
@@ -117,7 +117,7 @@ def single(part: Delivered) -> Iterator[Delivered]:
 
 
 def take_from(monkeypatch: pytest.MonkeyPatch, transport: Scripted) -> Scripted:
-    monkeypatch.setattr(running, "find_sources", lambda *_, **__: Sources(here=transport))
+    monkeypatch.setattr(fetch, "find_sources", lambda *_, **__: Sources(here=transport))
     return transport
 
 
@@ -244,7 +244,7 @@ def test_packs_are_kept_whole_also_when_deltas_came_before_their_bases(
 ) -> None:
     keeping = Sources(here=Scripted(made.folder, last_first, whole=True), keeps_packs=True)
     with monkeypatch.context() as patch:
-        patch.setattr(running, "find_sources", lambda *_, **__: keeping)
+        patch.setattr(fetch, "find_sources", lambda *_, **__: keeping)
         fetch_from(made.folder, home, tuned_to(tmp_path / "out", keep_packs=True))
     check_laid_out(tmp_path / "out", only(made, TUNED))
     with Store.open(home.store) as store:
@@ -338,7 +338,7 @@ def test_another_source_is_asked_for_what_the_first_has_wrong(  # noqa: PLR0917 
     heard = Heard()
     with new_client() as client:
         both = Sources(here=Scripted(bad, last_first), server=HttpTransport(server.url, client))
-        monkeypatch.setattr(running, "find_sources", lambda *_, **__: both)
+        monkeypatch.setattr(fetch, "find_sources", lambda *_, **__: both)
         summary = fetch_from(server.url, home, tuned_to(tmp_path / "out"), emit=heard)
     check_laid_out(tmp_path / "out", only(made, TUNED))
     assert heard.warnings == [f"`{bad}` sent bytes that do not hash to what they should"]

@@ -25,9 +25,9 @@ from ptmtorrent.model.records import Note
 from ptmtorrent.model.release import PlacementRow, PlacementShard
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.channels import open_channel
-from ptmtorrent.workflows.fetch import FetchRequest, fetch, room
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, disk_space, fetch
 from tests.channels import EXECUTABLE, RELEASE, Heard, Made, check_laid_out, clock, fetch_from, make_channel, tensors
 from tests.program import environment
 from tests.simulators.static_server import serve
@@ -76,7 +76,7 @@ def test_a_second_run_moves_nothing_and_hashes_nothing(
 ) -> None:
     request = FetchRequest(subset="all", to=tmp_path / "out")
     fetch_from(made.folder, home, request)
-    monkeypatch.setattr("ptmtorrent.workflows.fetch.wanted.same_file", lambda *_: pytest.fail("a file was hashed"))
+    monkeypatch.setattr("ptmtorrent.workflows.fetch.select.same_file", lambda *_: pytest.fail("a file was hashed"))
     heard = Heard()
     summary = fetch_from(made.folder, home, request, emit=heard)
     assert (summary.bytes_moved, summary.sources) == (0, {})
@@ -273,7 +273,7 @@ def test_too_small_a_disk_is_told_before_anything_is_moved(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoSpace, match=r"\d{7} bytes are needed on the disk .* and 1000 are free"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.*"))
@@ -298,7 +298,7 @@ def test_stop_interrupts_and_the_next_run_goes_on(made: Made, home: Home, tmp_pa
 
 
 def test_two_fetches_of_one_home_take_turns(made: Made, home: Home, tmp_path: Path) -> None:
-    from ptmtorrent.store.locks import WriteLock
+    from ptmtorrent.disk.locks import WriteLock
 
     with WriteLock(home.incoming), pytest.raises(StoreError, match="being written by another process"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
@@ -372,7 +372,7 @@ def test_names_that_differ_in_case_alone_are_refused_where_the_disk_ignores_case
     made = make_channel(tmp_path, {"hf:a/b": {"Config.json": b"1", "config.json": b"2"}, "hf:c/d": {"x.json": b"3"}})
     home = Home(tmp_path / "user")
     made.trusted_by(home, str(made.folder))
-    monkeypatch.setattr("ptmtorrent.workflows.fetch.running.ignores_case", lambda _: True)
+    monkeypatch.setattr("ptmtorrent.workflows.fetch.fetch.ignores_case", lambda _: True)
     heard = Heard()
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
     assert heard.results["hf:a/b"].status == "impossible"

@@ -8,7 +8,7 @@ import pytest
 
 from ptmtorrent.errors import StoreError, UsageError
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.fetch import FetchRequest, wanted
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, select
 from tests.channels import COMMIT, Heard, Made, check_laid_out, fetch_from, git_id, make_channel
 
 PACKAGE = "hf:org/name"
@@ -55,7 +55,7 @@ def put(kind: str, place: Path, outside: Path) -> None:
 def unfinished(made: Made, home: Home, to: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return where the files of the package are put together, by fetching them once elsewhere in the same layout."""
     seen: list[Path] = []
-    real = wanted.Assembly
+    real = select.Assembly
 
     def keep(*arguments: object) -> object:
         assembly = real(*arguments)  # type: ignore[arg-type]
@@ -63,7 +63,7 @@ def unfinished(made: Made, home: Home, to: Path, monkeypatch: pytest.MonkeyPatch
         return assembly
 
     with monkeypatch.context() as patch:
-        patch.setattr(wanted, "Assembly", keep)
+        patch.setattr(select, "Assembly", keep)
         fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=to, dry_run=True))
     return seen
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.disk.partial import STEP_BYTES
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
-from ptmtorrent.transports.staging import STEP_BYTES
 from ptmtorrent.trust.keys import load_keys
-from ptmtorrent.workflows.fetch import FetchRequest
-from ptmtorrent.workflows.release import release
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
+from ptmtorrent.workflows.release.release import release
 from tests.channels import Heard, Made, capture, check_laid_out, clock, fetch_from, make_channel, safetensors
 from tests.simulators.static_server import serve
 

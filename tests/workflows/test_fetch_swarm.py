@@ -11,8 +11,9 @@ from ptmtorrent.errors import NoSource
 from ptmtorrent.model.records import Event as Record
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.paths import Home
-from ptmtorrent.transports import together, torrent
-from ptmtorrent.workflows.fetch import FetchRequest
+from ptmtorrent.transports import hybrid
+from ptmtorrent.transports.torrent.transport import transport
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.nginx import free_port
 from tests.simulators.static_server import serve
@@ -64,7 +65,7 @@ def test_auto_takes_packs_from_the_swarm_and_fragments_from_the_server(
 
 
 def test_auto_uses_what_came_from_a_swarm_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(together, "QUIET_SECONDS", 3.0)
+    monkeypatch.setattr(hybrid, "QUIET_SECONDS", 3.0)
     weights = random.Random(2).randbytes(60_000_000)
     made = make_channel(tmp_path, {"hf:org/large": {"weights.bin": weights}})
     home = Home(tmp_path / "user")
@@ -100,7 +101,7 @@ def test_auto_asks_the_swarm_for_fragments_that_the_server_cannot_send(
 def test_auto_leaves_a_swarm_that_stays_silent(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(together, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(hybrid, "QUIET_SECONDS", 0.3)
     nobody = (("127.0.0.1", free_port()),)
     with serve(made.folder) as server:
         made.trusted_by(home, server.url)
@@ -112,8 +113,8 @@ def test_auto_leaves_a_swarm_that_stays_silent(
 def test_by_torrent_without_a_peer_ends_with_no_source(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    impatient = functools.partial(torrent.TorrentTransport, patience_seconds=0.5)
-    monkeypatch.setattr(torrent, "TorrentTransport", impatient)
+    impatient = functools.partial(transport.TorrentTransport, patience_seconds=0.5)
+    monkeypatch.setattr(transport, "TorrentTransport", impatient)
     request = FetchRequest(subset="all", to=tmp_path / "out", transport="torrent", peers=(("127.0.0.1", free_port()),))
     with pytest.raises(NoSource, match="torrent"):
         fetch_from(made.folder, home, request)

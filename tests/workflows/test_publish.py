@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, ignore
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
-from ptmtorrent.store import durable
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.workflows.publish import publish
-from ptmtorrent.workflows.release import release
-from ptmtorrent.workflows.release import running as release_workflow
+from ptmtorrent.workflows.publish.publish import publish
+from ptmtorrent.workflows.release.release import release
+from ptmtorrent.workflows.release.release import release as release_workflow
 from ptmtorrent.workflows.release.volumes import read_volume_packs
 from tests.workflows.captured import START, Listener, TickingClock, capture, capture_three, new_home, writing
 

@@ -22,8 +22,8 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import read_published
-from ptmtorrent.workflows.release import folder, index, release
-from ptmtorrent.workflows.release import running as workflow
+from ptmtorrent.workflows.release.release import index, release, write
+from ptmtorrent.workflows.release.release import release as workflow
 from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")
@@ -33,7 +33,7 @@ SECOND = ReleaseName("2026.12")
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     folder = tmp_path / "scratch"
-    folder.mkdir()
+    write.mkdir()
     return folder
 
 
@@ -414,7 +414,7 @@ def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(folder, step, crash)
+        patch.setattr(write, step, crash)
         with pytest.raises(Crash):
             run(home, keys, SECOND)
     assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]

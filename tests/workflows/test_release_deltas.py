@@ -16,9 +16,9 @@ from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import load_keys
-from ptmtorrent.workflows.release import release
-from ptmtorrent.workflows.release.places import locate
-from ptmtorrent.workflows.release.tally import Tallies
+from ptmtorrent.workflows.release.locate import locate
+from ptmtorrent.workflows.release.release import release
+from ptmtorrent.workflows.release.stats import Tallies
 from tests.channels import Heard, Made, clock
 from tests.model.generated import hex64, manifest_of, new_capture
 from tests.workflows.tuned import BASE, TUNED, bases, deltas, make_tuned_channel

@@ -7,7 +7,7 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Note, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.workflows.release import release
+from ptmtorrent.workflows.release.release import release
 from tests.workflows.captured import Listener, TickingClock, capture, new_home, writing
 
 FIRST = ReleaseName("r1")

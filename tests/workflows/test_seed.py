@@ -8,8 +8,8 @@ from ptmtorrent.errors import NotFound, TransportError
 from ptmtorrent.model import records
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.transports.torrent import TorrentTransport
-from ptmtorrent.transports.torrent_session import TorrentSession
+from ptmtorrent.transports.torrent.session import TorrentSession
+from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.seed import seed
 from tests.simulators.packs import request_of
 from tests.simulators.swarm import LOOPBACK, Shared, flip, seeding, share, write_release

@@ -10,11 +10,11 @@ from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName
 from ptmtorrent.model.placement import DELTA_CODECS
 from ptmtorrent.model.records import ignore
 from ptmtorrent.paths import Home
-from ptmtorrent.store.packs import open_pack
-from ptmtorrent.store.records import Entry
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import init_keys, load_keys
-from ptmtorrent.workflows.release import release
+from ptmtorrent.workflows.release.release import release
 from tests.channels import Files, Made, capture, clock, safetensors
 
 BASE = "hf:org/base"

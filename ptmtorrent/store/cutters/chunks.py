@@ -10,7 +10,7 @@ from pyfastcdc import FastCDC
 
 from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
 
-LEAST_BYTES = 4 << 20
+MIN_BYTES = 4 << 20
 """Shorter files are one object: their chunks would be too few to be worth their rows."""
 
 AVERAGE_BYTES = 1 << 20
@@ -28,7 +28,7 @@ class Chunks:
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
         """Take every file above 4 MiB."""
-        return source.size > LEAST_BYTES
+        return source.size > MIN_BYTES
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the chunks; a file that is shorter than it was when it was opened has none."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from ptmtorrent.disk.durable import disk_errors, read_at
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
-from ptmtorrent.store.durable import disk_errors, read_at
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, FileEntry, Manifest, RawAnswer, Run, new_manifest
 from ptmtorrent.model.names import path_bytes
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 
 POPULAR_DOWNLOADS = 50

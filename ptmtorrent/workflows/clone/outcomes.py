@@ -10,11 +10,11 @@ when too many come in a row the run stops, and they count as not tried.
 from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
-from ptmtorrent.hubs.replies import Unreachable
+from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.model.names import show_path
 from ptmtorrent.model.records import Emit, Result, Status
-from ptmtorrent.store.journal import Journal, Work, WorkState
-from ptmtorrent.workflows.clone.claims import BATCH
+from ptmtorrent.state.clone_journal import Journal, Work, WorkState
+from ptmtorrent.workflows.clone.leases import BATCH
 
 OUTAGE_FAILURES = 12
 """So many packages in a row that could not be reached are an outage, not packages."""

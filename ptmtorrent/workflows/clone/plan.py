@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ptmtorrent.errors import HubError, Interrupted, PtmError
-from ptmtorrent.hubs.limits import file_limit
-from ptmtorrent.hubs.patience import persist
+from ptmtorrent.hubs.client.quota_estimates import file_limit
+from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
-from ptmtorrent.store.journal import Journal, Run, Work
+from ptmtorrent.state.clone_journal import Journal, Run, Work
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
@@ -172,8 +172,8 @@ def one_package(name: str) -> Iterator[None]:
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
-    described = persist(lambda: hub.describe(listed), hub.session)
-    files, answers = persist(lambda: hub.files(described), hub.session)
+    described = retry(lambda: hub.describe(listed), hub.session)
+    files, answers = retry(lambda: hub.files(described), hub.session)
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(f"`{described.identity.package}`: the hub lists {plan.bytes} bytes, more than any package has")

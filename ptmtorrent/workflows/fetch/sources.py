@@ -7,13 +7,13 @@ from typing import Literal
 from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore
+from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
+from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import PackTransport, Swarm
-from ptmtorrent.transports.together import Together
 from ptmtorrent.trust.client import read_listed
-from ptmtorrent.workflows.channels import OpenChannel
 
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 Address = tuple[str, int]
@@ -139,7 +139,7 @@ def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], Non
 
 
 def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:
-    from ptmtorrent.transports.torrent import TorrentTransport
+    from ptmtorrent.transports.torrent.transport import TorrentTransport
 
     torrents = [read_listed(channel.reader, channel.release, volume.torrent_v1) for volume in channel.release.volumes]
     return TorrentTransport(torrents, peers)

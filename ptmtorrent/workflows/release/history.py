@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.disk import durable
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
-from ptmtorrent.store import durable
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.listings import listed_releases, release_path
 from ptmtorrent.trust.own import read_published

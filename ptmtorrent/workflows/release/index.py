@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.disk import durable
 from ptmtorrent.model import canonical
 from ptmtorrent.model.release import (
     ContentRow,
@@ -24,7 +25,6 @@ from ptmtorrent.model.release import (
     shard_bits_for,
     shard_of,
 )
-from ptmtorrent.store import durable
 
 SUBSET_FILE_ROWS = 1 << 16
 """Rows in one file of a subset: about 20 MiB of placements, well below the largest document."""

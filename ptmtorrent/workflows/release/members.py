@@ -13,10 +13,10 @@ from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.placement import new_placement
 from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
-from ptmtorrent.store.classes import PackClass
+from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.release.places import Places, locate
-from ptmtorrent.workflows.release.tally import Tallies
+from ptmtorrent.workflows.release.locate import Places, locate
+from ptmtorrent.workflows.release.stats import Tallies
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.disk import durable
 from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model.ids import InfoHash, PackId
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import packs_in, torrent_v1, torrent_v2
 from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volumes
-from ptmtorrent.store import durable
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.index import write_listed
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tests.simulators.globus.state import Collection, State, Task
 
-MOST_FAULTS = 8
+MAX_FAULTS = 8
 RETRY_SECONDS = 0.3
 CHECKSUM = 3
 COMMAND = ("globus-url-copy", "-fast", "-pp", "-cc", "2", "-cd")
@@ -74,7 +74,7 @@ def _attempt(state: State, task: Task) -> bool:
     trouble = "PERMISSION_DENIED" if "not allowed" in said or "denied" in said else "CONNECT_FAILED"
     task.event(trouble, said[-600:], error=True)
     _trouble(task, trouble)
-    if task.doc["faults"] > MOST_FAULTS:
+    if task.doc["faults"] > MAX_FAULTS:
         task.end("FAILED", trouble)
     return task.doc["status"] != "ACTIVE"
 

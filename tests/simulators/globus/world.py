@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.transports.globus_places import GlobusAccess, GlobusHere
+from ptmtorrent.transports.globus.locations import GlobusAccess, GlobusHere
 from tests.program import environment
 from tests.simulators.globus.gridftp import GridFtp, missing_programs, program
 from tests.simulators.globus.gsi import Gsi, make_gsi

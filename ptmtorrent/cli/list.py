@@ -1,0 +1,41 @@
+"""`list`: the packages of a release or of one of its subsets."""
+
+from typing import Annotated
+
+import typer
+
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import Size
+
+app = typer.Typer()
+
+
+@app.command("list", epilog="Example: ptmtorrent list --subset popular")
+def list_packages(
+    ctx: typer.Context,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="Only the members of a subset.")] = None,
+    channel: ChannelOption = None,
+    release: ReleaseOption = None,
+) -> None:
+    """List the packages of a release by name: files, bytes, licence, downloads, task and flags."""
+    session: Session = ctx.obj
+    opened = open_wanted(session, channel, release)
+
+    from ptmtorrent.workflows.list import list_members, read_marks
+
+    marks = read_marks(session.home)
+    rows = [
+        {
+            "package": facts.package,
+            "files": facts.files,
+            "bytes": Size(facts.bytes),
+            "licence": facts.licence,
+            "downloads": facts.downloads,
+            "task": facts.task,
+            "flags": marks.get(facts.package),
+            "snapshot": facts.snapshot,
+        }
+        for facts in list_members(opened, subset)
+    ]
+    session.sink.rows("package", rows)

@@ -1,0 +1,1 @@
+"""Durable writes, locks and files being received: what everything above writes with."""

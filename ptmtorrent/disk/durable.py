@@ -1,0 +1,276 @@
+"""File writes that survive a power cut: the bytes first, then the name, then the folder that holds the name.
+
+What `rename` makes visible is complete. A crash leaves either the old file or the new one, and perhaps a file whose
+name starts with `.tmp-`, which nothing ever reads.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+
+from ptmtorrent.errors import NoSpace, StoreError
+
+TEMPORARY_PREFIX = ".tmp-"
+_MAX_VECTORS = 512
+"""Chunks one call writes; systems allow 1,024."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_FOLDER = {errno.EEXIST, errno.ENOTDIR}
+_CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EACCES}
+_CANNOT_SYNC_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+
+
+def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreError:
+    """Translate what the operating system said about `path`; raise the result `from error`.
+
+    A full disk or an exhausted quota becomes `NoSpace`, naming the bytes `needed` where they are known.
+    """
+    if error.errno in _FULL:
+        bytes_needed = "" if needed is None else f"; {needed} more bytes are needed"
+        return NoSpace(
+            f"the disk is full: `{path}` could not be written{bytes_needed}",
+            hint=f"free some space on the disk of `{path.parent}` and run the same command again",
+        )
+    return StoreError(f"`{path}` could not be used: {error.strerror or error}", hint=_hint(error, path))
+
+
+def _hint(error: OSError, path: Path) -> str | None:
+    """Say what to do about an error that nobody but the user can mend; None for others."""
+    if error.errno in _NOT_ALLOWED:
+        return f"look at who may use `{path.parent}` and how its disk is mounted, then run the same command again"
+    if error.errno in _NO_FOLDER:
+        in_the_way = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+        return f"move `{in_the_way}` away: a folder has to be there; then run the same command again"
+    return None
+
+
+@contextmanager
+def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Raise `disk_error` in place of any `OSError` of the block."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path, needed) from error
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, however little the system takes at a time. Raises `OSError`."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_chunks(descriptor: int, chunks: Sequence[bytes | memoryview]) -> None:
+    """Write `chunks` one after another, with few calls. Raises `OSError`."""
+    rest = deque(memoryview(chunk).cast("B") for chunk in chunks if len(chunk))
+    while rest:
+        written = os.writev(descriptor, list(islice(rest, _MAX_VECTORS)))
+        while rest and written >= len(rest[0]):
+            written -= len(rest.popleft())
+        if written:
+            rest[0] = rest[0][written:]
+
+
+def read_into(descriptor: int, target: memoryview, offset: int) -> int:
+    """Fill `target` with the bytes at `offset`; return how many there were before the file ended. Raises `OSError`."""
+    done = 0
+    while done < len(target) and (count := os.preadv(descriptor, [target[done:]], offset + done)):
+        done += count
+    return done
+
+
+def read_at(descriptor: int, offset: int, length: int) -> bytes:
+    """Read `length` bytes at `offset`, or fewer where the file ends. Raises `OSError`."""
+    data = os.pread(descriptor, length, offset)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    done = len(data)
+    while done < length and (data := os.pread(descriptor, length - done, offset + done)):
+        parts.append(data)
+        done += len(data)
+    return b"".join(parts)
+
+
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what lies in `folder` under names of `pattern`, sorted; nothing where there is no such folder.
+
+    Raises:
+        StoreError: it cannot be listed, which is not the same as empty.
+    """
+    try:
+        found = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return [path for path in found if fnmatchcase(path.name, pattern)]
+
+
+def sync_dir(path: Path) -> None:
+    """Make the names in the folder `path` durable.
+
+    Raises:
+        StoreError: the folder cannot be opened or synced.
+    """
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network filesystems cannot sync a folder; their renames are as durable as they get.
+            if error.errno not in _CANNOT_SYNC_FOLDER:
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def ensure_dir(path: Path, *, sure: bool = False) -> None:
+    """Make the folder `path` and the missing ones above it, durably.
+
+    Whoever made a folder that is there may have been killed before that was durable: to be `sure`, that is made up for.
+
+    Raises:
+        StoreError: it cannot be made, or a file is in its place.
+    """
+    made: list[Path] = []
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            break
+        made.append(folder)
+    if sure and os.access(folder.parent, os.R_OK | os.W_OK):
+        sync_dir(folder.parent)
+    for folder in reversed(made):
+        with disk_errors(folder):
+            folder.mkdir(exist_ok=True)
+        sync_dir(folder.parent)
+
+
+def publish_file(temporary: Path, target: Path) -> None:
+    """Give the finished file `temporary` its name `target`, on the same filesystem, durably.
+
+    Raises:
+        NoSpace: the disk is full.
+        StoreError: any other failure; `target` is then as it was.
+    """
+    with disk_errors(target):
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    name_file(temporary, target)
+
+
+def name_file(temporary: Path, target: Path) -> None:
+    """Do as `publish_file` with a file whose bytes are durable already."""
+    with disk_errors(target):
+        temporary.replace(target)
+    sync_dir(target.parent)
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write `data` to `path`: afterwards the old bytes or all of `data` are there, whatever happens.
+
+    Folders that are missing are made.
+
+    Raises:
+        NoSpace: the disk is full, naming the bytes needed.
+        StoreError: any other failure.
+    """
+    ensure_dir(path.parent)
+    temporary = new_temporary(path)
+    try:
+        with disk_errors(path, len(data)):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                os.fchmod(descriptor, mode)
+                write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+        publish_file(temporary, path)
+    except BaseException:
+        _forget(temporary)
+        raise
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Write `data` to `path` as `write_file` does, unless these bytes are there."""
+    try:
+        with disk_errors_but_missing(path):
+            if path.read_bytes() == data:
+                return
+    except FileNotFoundError:
+        pass  # then it is written
+    write_file(path, data)
+
+
+def link_or_copy(source: Path, target: Path) -> bool:
+    """Make `target` the same bytes as `source`, by a hard link where the filesystem allows one; durable.
+
+    Returns True when `target` is a link. A `target` that is the same file, or has the same size, is left as it is:
+    meant for files that are named by their hash or never change. Folders that are missing are made.
+
+    Raises:
+        NoSpace: the disk is full, naming the bytes needed.
+        StoreError: any other failure; `target` is then as it was.
+    """
+    with disk_errors(source):
+        have = source.stat()
+    with suppress(FileNotFoundError), disk_errors_but_missing(target):
+        found = target.stat()
+        if (found.st_dev, found.st_ino) == (have.st_dev, have.st_ino):
+            return True
+        if found.st_size == have.st_size:
+            return False
+    ensure_dir(target.parent)
+    temporary = new_temporary(target)
+    try:
+        linked = _link(source, temporary)
+        if not linked:
+            with disk_errors(target, have.st_size):
+                shutil.copyfile(source, temporary)
+        publish_file(temporary, target)
+    except BaseException:
+        _forget(temporary)
+        raise
+    return linked
+
+
+@contextmanager
+def disk_errors_but_missing(path: Path) -> Iterator[None]:
+    """Like `disk_errors`, but let `FileNotFoundError` through."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def new_temporary(path: Path) -> Path:
+    """Return a fresh name beside `path` for what is not finished."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno in _CANNOT_LINK:
+            return False
+        raise disk_error(error, target) from error
+    return True
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -1,0 +1,175 @@
+"""Advisory locks that end with their process, however that ends: one writer alone, or several side by side."""
+
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.disk.durable import disk_error, ensure_dir, write_all
+from ptmtorrent.errors import StoreError, StoreLocked
+
+LOCK_NAME = "lock"
+PASSING = "passing"
+"""Written after the pid by one who holds the folder alone for a moment, to open it for several."""
+
+PATIENCE_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_LOOKS = 4
+"""So often a holder is found not to be passing before that is believed: a lock is taken before it is signed."""
+
+_BUSY = {errno.EWOULDBLOCK, errno.EACCES}
+
+
+class WriteLock:
+    """The right to write alone below `folder`, held between `__enter__` and `__exit__`.
+
+    The lock is `flock` on `<folder>/lock`: the system frees it when the process dies, so a left-over file locks
+    nothing. The file holds the pid of the last holder, for the message alone.
+
+    Raises:
+        StoreLocked: another process holds it, naming the pid.
+        StoreError: the folder cannot be written, or the filesystem has no locks.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> Self:
+        while self._descriptor is None:
+            self._descriptor = _lock(self._folder, alone=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+class SharedLock(WriteLock):
+    """The right to write below `folder` beside others who hold it shared.
+
+    Whoever finds nobody else there has it `alone` at first, so as to tidy up, and lets the others in with `share` or
+    shuts them out with `keep`.
+
+    Raises:
+        StoreLocked: a process holds it alone, naming the pid; one that only opens the folder is waited for.
+        StoreError: the folder cannot be written, or the filesystem has no locks.
+    """
+
+    alone = False
+    _refusals = 0
+
+    def __enter__(self) -> Self:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._descriptor is None:
+            try:
+                self._descriptor = _lock(self._folder, alone=True, note=PASSING)
+                self.alone = self._descriptor is not None
+            except StoreLocked:
+                self._descriptor = self._join(until)
+        return self
+
+    def keep(self) -> None:
+        """Stay alone: whoever comes is refused, and not kept waiting."""
+        if self._descriptor is not None:
+            _sign(self._descriptor, self._folder / LOCK_NAME)
+
+    def share(self) -> None:
+        """Let others write too."""
+        if self._descriptor is not None and self.alone:
+            _take(self._descriptor, self._folder, fcntl.LOCK_SH)
+            self.alone = False
+        self.keep()
+
+    def _join(self, until: float) -> int | None:
+        try:
+            return _lock(self._folder, alone=False)
+        except StoreLocked:
+            self._refusals = 0 if _is_passing(self._folder) else self._refusals + 1
+            if self._refusals >= _LOOKS or time.monotonic() > until:
+                raise
+            time.sleep(_POLL_SECONDS)
+            return None
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process holds the lock of `folder` alone."""
+    try:
+        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _BUSY
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
+    """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
+    path = folder / LOCK_NAME
+    ensure_dir(folder, sure=True)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        _take(descriptor, folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if _is_at(descriptor, path):
+            _sign(descriptor, path, note)
+            return descriptor
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def _take(descriptor: int, folder: Path, how: int) -> None:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _BUSY:
+            raise StoreError(
+                f"`{folder}` cannot be locked: {error.strerror}", hint="keep it on a local disk"
+            ) from error
+        pid = (os.pread(descriptor, 64, 0).decode(errors="replace").split() or ["unknown"])[0]
+        raise StoreLocked(
+            f"`{folder}` is being written by another process (pid {pid})",
+            hint="wait until it is done, then run the same command again",
+        ) from error
+
+
+def _is_passing(folder: Path) -> bool:
+    try:
+        return (folder / LOCK_NAME).read_text(errors="replace").split()[1:] == [PASSING]
+    except OSError:
+        return False
+
+
+def _sign(descriptor: int, path: Path, note: str = "") -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        write_all(descriptor, f"{os.getpid()} {note}".strip().encode() + b"\n")
+    except OSError as error:
+        raise disk_error(error, path) from error

@@ -1,0 +1,1 @@
+"""One hub's HTTP client: session, rate limits, status codes, downloads."""

@@ -1,0 +1,1 @@
+"""Git remotes as a hub: process, objects, trees, clones, LFS."""

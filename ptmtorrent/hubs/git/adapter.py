@@ -1,0 +1,185 @@
+"""Any git remote, with LFS or without, as a hub: for private collections and for what no other adapter knows.
+
+One remote is one package, named after host and path: `git:example.org/team/model`. Its commit, its trees and the bytes
+of its files are proven to belong together when it is listed; LFS files come by the batch API of the same remote.
+"""
+
+import base64
+from collections.abc import Iterator
+from functools import partial
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ptmtorrent.errors import AuthError, NotFound, UsageError
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.client.ssrf import is_inner
+from ptmtorrent.hubs.git.clones import Clones, Remote, split_remote
+from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
+from ptmtorrent.hubs.git.objects import PROOF, join_proof
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.manifest import Identity
+
+HISTORY = "history"
+"""The answer that holds every commit up to the captured one, as a git bundle."""
+
+HISTORY_FILE = HubFile(path="//history", size=None, oid=None, source="git", answer=HISTORY)
+EMPTY = Located(pieces=lambda: (piece for piece in tuple[bytes, ...]()))
+"""No LFS storage has the object of an empty file, yet a pointer may name it."""
+
+SCHEMES = ("https", "http")
+
+
+class GitRemotes:
+    """Remotes at `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
+
+    `packages` is what a listing without ids shows. Remotes that are `named` by the user may be inside the network. The
+    credentials of `clones.git` serve LFS as well.
+    """
+
+    name = "git"
+    prefix = "git"
+
+    def __init__(
+        self,
+        endpoint: str,
+        clones: Clones,
+        *,
+        packages: tuple[str, ...] = (),
+        named: bool = True,
+        session: Session | None = None,
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.session = session or Session()
+        self._clones = clones
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
+        self._packages = packages
+        self._named = named
+        self._addresses: dict[str, LfsAddresses] = {}
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield a page for each remote asked for; the cursor is the number of the next one."""
+        ids = query.ids or self._packages
+        if not ids:
+            raise UsageError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
+        for index in range(int(cursor or 0), len(ids)):
+            following = str(index + 1) if index + 1 < len(ids) else None
+            yield Page(packages=(self._ask(ids[index]),), cursor=following)
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the commit it was listed with.
+
+        Raises:
+            NotFound: nothing is there; AuthError: the remote wants a login.
+        """
+        if listed.access == "private":
+            if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
+                said = f"`{self.prefix}:{listed.name}` may not be read with the token in PTMTORRENT_GIT_TOKEN"
+                raise AuthError(said, hint="set it to a token that may read this remote")
+            raise AuthError(
+                f"`{self.prefix}:{listed.name}` wants a login",
+                hint="set PTMTORRENT_GIT_TOKEN, and `--endpoint` to where it is for",
+            )
+        if listed.access != "public" or listed.commit is None:
+            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: no git remote answers, or it is empty")
+        identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
+        return Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Fetch the commit and return its files; the answers are its commit and tree objects.
+
+        Raises:
+            IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
+        """
+        remote = self._remote(described)
+        files, snapshot = self._clones.files(remote)
+        waiting = {
+            file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
+        }
+        self._addresses[described.identity.package] = self._new_addresses(remote, waiting)
+        history = [HISTORY_FILE] if self._clones.history else []
+        return [*history, *files], ((PROOF, join_proof(snapshot.proof)),)
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return what git has of it, or where LFS has the object now.
+
+        Raises:
+            NotFound: LFS does not have it; else as `LfsAddresses.locate`.
+        """
+        remote = self._remote(described)
+        if file.answer == HISTORY:
+            return Located(pieces=partial(self._clones.bundle, remote))
+        kind, _, oid = (file.oid or "").partition(":")
+        if kind == "sha256" and file.size == 0:
+            return EMPTY
+        if kind == "git":
+            return Located(pieces=partial(self._clones.pieces, remote, oid))
+        package = described.identity.package
+        addresses = self._addresses.get(package)
+        if addresses is None:
+            addresses = self._addresses.setdefault(package, self._new_addresses(remote, {}))
+        try:
+            return addresses.locate(LfsObject(oid=oid, size=file.size or 0))
+        except NotFound as error:
+            raise NotFound(f"{remote.package} file `{file.path}`: {error.message}", hint=error.hint) from error
+
+    def release(self, described: Described) -> None:
+        """Remove the bare folder, unless another package is in it as well."""
+        self._addresses.pop(described.identity.package, None)
+        self._clones.release(self._remote(described))
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._clones.close()
+        self.session.close()
+
+    def _remote(self, described: Described) -> Remote:
+        identity = described.identity
+        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
+        url = split_remote(found, SCHEMES)[0]
+        self._let_in(url)
+        return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
+
+    def _let_in(self, url: str) -> None:
+        """Whoever names a remote inside the network means it."""
+        if self._named and self.session.guarded and is_inner(url):
+            self.session.guarded = False
+
+    def _new_addresses(self, remote: Remote, waiting: dict[str, int]) -> LfsAddresses:
+        what = f"the LFS objects of {remote.package}"
+        return LfsAddresses(self.session, remote.url, self._credentials(remote.url), what, waiting)
+
+    def _credentials(self, url: str) -> dict[str, str]:
+        for address, value in self._clones.git.credentials.items():
+            if url.startswith(address):
+                return {"Authorization": value}
+        return {}
+
+    def _ask(self, text: str) -> Listed:
+        # A package of this endpoint may be asked for by the name it is listed with.
+        own = urlsplit(self.endpoint).netloc.replace(":", "+")
+        path = text.removeprefix(f"{own}/")
+        url, name = split_remote(text if "://" in text else f"{self.endpoint}/{path}", SCHEMES)
+        raw = msgspec.json.encode({"url": url}).decode()
+        self._let_in(url)
+        try:
+            commit = self._clones.git.head(url, f"`{self.prefix}:{name}`")
+        except NotFound:
+            return Listed(name=name, access="gone", raw=raw)
+        except AuthError:
+            return Listed(name=name, access="private", raw=raw)
+        return Listed(name=name, commit=commit, raw=raw)
+
+
+def make(options: HubOptions) -> GitRemotes:
+    """Return the adapter; the token for `git`, if any, goes to the endpoint alone, as the password of `token`."""
+    endpoint = options.endpoint.rstrip("/")
+    token = options.tokens.get(GitRemotes.prefix)
+    logins = {}
+    if token:
+        logins[f"{endpoint}/"] = "Basic " + base64.b64encode(f"token:{token}".encode()).decode()
+    return GitRemotes(
+        endpoint, Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
+    )

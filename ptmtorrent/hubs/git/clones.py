@@ -1,0 +1,265 @@
+"""Git remotes, each at one commit: fetched once into a folder, then listed, proven and read without the network.
+
+Folders go when their package is captured, and the longest unused when many together are large: what is asked for again
+is fetched again. So the disk holds a bounded part of what git has, and never a file taken out of it.
+"""
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.hubs.git.objects import (
+    MAX_DOCUMENT_BYTES,
+    Objects,
+    blob_sizes,
+    check_proof,
+    git_modes,
+    open_objects,
+    pointer_ids,
+)
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
+from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.model.names import check_path, path_bytes
+
+KEPT_BYTES = 1 << 30
+"""So much of what packages that wait for their turn have in git is kept at most (1 GiB)."""
+
+KEPT_OPEN = 8
+"""So many folders have a git running that reads them."""
+
+BUSY_SECONDS = 1.0
+"""Whoever only finishes reading takes no longer; whoever fetches may take hours, and nobody waits for that."""
+
+_DONE = "complete"
+
+
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """A commit of the git remote at `url`, as `package` wants it: its name as errors show it."""
+
+    url: str
+    commit: str
+    package: str
+
+
+@dataclass(eq=False)
+class _Bare:
+    """One folder; whoever reads it holds `lock`. `turn` grows with every use."""
+
+    folder: Path
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    users: set[str] = field(default_factory=set)
+    turn: int = 0
+    bytes: int = 0
+    sizes: dict[str, int] | None = None
+    objects: Objects | None = None
+    running: ExitStack = field(default_factory=ExitStack)
+
+    def end(self) -> None:
+        """End the git that reads the folder."""
+        self.objects = None
+        self.running.close()
+
+    def remove(self) -> None:
+        """Remove the folder; without the mark that it is complete first, so that half of one is never believed."""
+        self.end()
+        self.sizes, self.bytes = None, 0
+        with disk_errors(self.folder):
+            (self.folder / _DONE).unlink(missing_ok=True)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+
+
+@dataclass
+class Clones:
+    """Bare clones below `work`, one for each remote and commit, with every commit before it if `history` is wanted.
+
+    Threads may share it. `close` ends what runs; the folders stay for the next process.
+    """
+
+    git: Git
+    work: Path
+    history: bool = False
+    kept_bytes: int = KEPT_BYTES
+    _bares: dict[str, _Bare] = field(default_factory=dict)
+    _turn: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:
+        """Return the files of the commit below `under`, proven to belong to it, and the objects that say so.
+
+        Raises:
+            IntegrityError: an object is not what its id says; else as `Git.fetch`, `read_snapshot` and `hub_files`.
+        """
+        with self._open(remote) as (objects, bare):
+            snapshot = read_snapshot(objects, remote.commit, under)
+            if bare.sizes is None:
+                bare.sizes = blob_sizes(self.git, bare.folder, remote.package)
+            files, odd = hub_files(objects, snapshot.found, bare.sizes, remote.package)
+        snapshot = msgspec.structs.replace(snapshot, proof=(*snapshot.proof, *odd.values()))
+        check_files(remote.commit, snapshot.proof, files, under)
+        return files, snapshot
+
+    def snapshot(self, remote: Remote) -> Snapshot:
+        """Return all paths of the commit.
+
+        Raises:
+            As `Git.fetch` and `read_snapshot`.
+        """
+        with self._open(remote) as (objects, _):
+            return read_snapshot(objects, remote.commit)
+
+    def read(self, remote: Remote, oid: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
+        """Return the blob `oid`, checked.
+
+        Raises:
+            HubError: it is longer than `limit`; else as `Git.fetch` and `Objects.read`.
+        """
+        with self._open(remote) as (objects, _):
+            return objects.read(oid, "blob", limit)
+
+    def pieces(self, remote: Remote, oid: str) -> Generator[bytes]:
+        """Yield the bytes of the blob `oid`; they are right when no error ends them.
+
+        Raises:
+            IntegrityError: they are not; else as `Git.fetch` and `Objects.pieces`.
+        """
+        with self._open(remote) as (objects, _):
+            yield from objects.pieces(oid)
+
+    def bundle(self, remote: Remote) -> Generator[bytes]:
+        """Yield the history up to the commit, as the bytes of a git bundle.
+
+        Raises:
+            As `Git.fetch` and `Git.bundle`.
+        """
+        with self._open(remote) as (_, bare):
+            yield from self.git.bundle(bare.folder, remote.package)
+
+    def release(self, remote: Remote) -> None:
+        """Say that the package needs its commit no more; when none does, the folder goes, unless it is in use."""
+        bare = self._bare(remote)
+        bare.users.discard(remote.package)
+        if not bare.users:
+            self._give_up([bare], _Bare.remove, BUSY_SECONDS)
+
+    def close(self) -> None:
+        """End every git that is being talked to."""
+        for bare in self._all():
+            with bare.lock:
+                bare.end()
+
+    @contextmanager
+    def _open(self, remote: Remote) -> Iterator[tuple[Objects, _Bare]]:
+        """Give the objects of a commit, fetching it when it is not there; other threads wait for the same folder."""
+        bare = self._bare(remote)
+        with bare.lock:
+            bare.users.add(remote.package)
+            self._fill(bare, remote)
+            if bare.objects is None:
+                bare.objects = bare.running.enter_context(open_objects(self.git, bare.folder))
+            try:
+                yield bare.objects, bare
+            except BaseException:
+                bare.end()  # the answer to what was asked last may still be on its way
+                raise
+        self._trim(bare)
+
+    def _fill(self, bare: _Bare, remote: Remote) -> None:
+        if not (bare.folder / _DONE).exists():
+            bare.remove()
+            with disk_errors(self.work):
+                self.work.mkdir(parents=True, exist_ok=True)
+            self.git.fetch(remote.url, remote.commit, bare.folder, remote.package, history=self.history)
+            with disk_errors(bare.folder):
+                (bare.folder / _DONE).touch()
+        bare.bytes = bare.bytes or _bytes_in(bare.folder)
+
+    def _trim(self, used: _Bare) -> None:
+        """Keep within the bounds, but never wait for, nor take away, what somebody reads."""
+        others = [bare for bare in sorted(self._all(), key=lambda bare: -bare.turn) if bare is not used]
+        self._give_up([bare for bare in others if bare.objects is not None][KEPT_OPEN - 1 :], _Bare.end)
+        total, too_much = used.bytes, []
+        for bare in others:
+            total += bare.bytes
+            if total > self.kept_bytes and bare.bytes:
+                too_much.append(bare)
+        self._give_up(too_much, _Bare.remove)
+
+    @staticmethod
+    def _give_up(bares: Sequence[_Bare], action: Callable[[_Bare], None], seconds: float = 0.0) -> None:
+        for bare in bares:
+            if bare.lock.acquire(timeout=seconds):
+                try:
+                    action(bare)
+                finally:
+                    bare.lock.release()
+
+    def _bare(self, remote: Remote) -> _Bare:
+        name = hashlib.sha256(f"{remote.url}\n{remote.commit}\n{self.history}".encode()).hexdigest()[:40]
+        with self._lock:
+            self._adopt()
+            bare = self._bares.setdefault(name, _Bare(self.work / f"{name}.git"))
+            self._turn += 1
+            bare.turn = self._turn
+        return bare
+
+    def _adopt(self) -> None:
+        """Count in what earlier processes left: it is the first to go."""
+        if self._bares or not self.work.is_dir():
+            return
+        for folder in self.work.glob("*.git"):
+            self._bares[folder.stem] = _Bare(folder, bytes=_bytes_in(folder))
+
+    def _all(self) -> list[_Bare]:
+        with self._lock:
+            return list(self._bares.values())
+
+
+def _bytes_in(folder: Path) -> int:
+    with disk_errors(folder):
+        return sum(os.lstat(Path(top, name)).st_size for top, _, names in os.walk(folder) for name in names)
+
+
+def check_files(commit: str, proof: Sequence[tuple[str, bytes]], files: Sequence[HubFile], under: str = "") -> None:
+    """Check that `files` belong to the upstream commit; for an LFS file that is its pointer, as `pointer_ids` has it.
+
+    Raises:
+        IntegrityError: naming the first file that does not; HubError: a file without a git or LFS id.
+    """
+    rows = {path_bytes(file.path): (git_modes(file.mode, file.size or 0), _git_ids(file, proof)) for file in files}
+    check_proof(commit, proof, rows, under.encode())
+
+
+def _git_ids(file: HubFile, proof: Sequence[tuple[str, bytes]]) -> frozenset[str]:
+    kind, _, oid = (file.oid or "").partition(":")
+    if kind == "git":
+        return frozenset({oid})
+    if kind == "sha256" and file.size is not None:
+        return pointer_ids(proof, oid, file.size)
+    raise HubError(f"`{file.path}` has no id that git would know")
+
+
+def split_remote(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
+    """Return the address of a remote and the name of its package: host and path, `.git` left out.
+
+    Raises:
+        NotFound: no address of these schemes; IntegrityError: a name no manifest may hold.
+    """
+    scheme, sign, rest = text.strip().rstrip("/").partition("://")
+    host, _, path = rest.partition("/")
+    unfit = not sign or scheme not in schemes or not path or "@" in host or set("?#") & set(rest)
+    if unfit or any(ord(character) <= 0x20 for character in text.strip()):
+        raise NotFound(f"`{text}` is no address of a git remote", hint=f"write {' or '.join(schemes)}://HOST/PATH")
+    name = f"{host.replace(':', '+')}/{path.removesuffix('.git')}".lstrip("/")
+    check_path(name)
+    return f"{scheme}://{rest}", name

@@ -1,0 +1,201 @@
+"""Git LFS by its batch API: oids in, addresses out, an object the server does not have is data.
+
+Spoken directly, because git-lfs starts a download again from zero, ignores `Retry-After` and keeps two copies.
+Where the batch API answers follows from the address asked for alone: a `.lfsconfig` in the package is a file like any
+other and is not obeyed, so it can neither send us elsewhere nor hide files.
+
+Source: git-lfs `docs/api/batch.md`, `docs/api/server-discovery.md`, `docs/api/basic-transfers.md`.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.port import Located
+
+BATCH_OBJECTS = 100
+BATCH_TYPE = "application/vnd.git-lfs+json"
+EXPIRY_MARGIN_SECONDS = 30.0
+"""An address that ends sooner than this is asked for again."""
+
+_MAX_SECONDS = 1 << 31
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]{0,16384}")
+_OURS = {"host", "range", "accept-encoding", "content-length", "transfer-encoding", "connection", "user-agent"}
+
+
+class LfsObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object by its SHA-256 and its size in bytes."""
+
+    oid: str
+    size: int
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an object is: `header` belongs to `href` alone. It ends `expires_in` seconds after it was given."""
+
+    href: str
+    header: dict[str, str] = {}
+    expires_in: float | None = None
+    expires_at: str | None = None
+
+
+class _Actions(msgspec.Struct, frozen=True):
+    download: Action | None = None
+
+
+class _Fault(msgspec.Struct, frozen=True):
+    code: int = 0
+    message: str = ""
+
+
+class _Object(msgspec.Struct, frozen=True):
+    oid: str
+    size: int = -1
+    actions: _Actions | None = None
+    error: _Fault | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    objects: list[_Object]
+    transfer: str = "basic"
+    hash_algo: str = "sha256"
+
+
+def batch_url(remote: str) -> str:
+    """Return where the batch API of the git remote `remote` answers."""
+    base = remote.rstrip("/")
+    return f"{base if base.endswith('.git') else base + '.git'}/info/lfs/objects/batch"
+
+
+def request_batch(
+    session: Session, remote: str, objects: Sequence[LfsObject], headers: Mapping[str, str], what: str
+) -> dict[str, Action | PtmError]:
+    """Ask for at most 100 objects; give for each of them where it is, or what is wrong with it.
+
+    Raises:
+        HubError: an answer that is no batch answer; else as `Session.post`.
+    """
+    if len(objects) > BATCH_OBJECTS:
+        raise ValueError(f"{len(objects)} objects in one batch")
+    order = {
+        "operation": "download",
+        "transfers": ["basic"],
+        "objects": [{"oid": one.oid, "size": one.size} for one in objects],
+        "hash_algo": "sha256",
+    }
+    given = {**headers, "Accept": BATCH_TYPE, "Content-Type": BATCH_TYPE}
+    body = session.post(batch_url(remote), msgspec.json.encode(order), given, budget="lfs", what=what)
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: it is no LFS batch answer: {error}") from error
+    if answer.transfer != "basic" or answer.hash_algo != "sha256":
+        raise HubError(f"{what} could not be read: the server offers `{answer.transfer}` with `{answer.hash_algo}`")
+    told = {row.oid: row for row in answer.objects}
+    return {one.oid: _judge(one, told.get(one.oid), remote) for one in objects}
+
+
+def _judge(wanted: LfsObject, row: _Object | None, remote: str) -> Action | PtmError:
+    name = f"the LFS object `sha256:{wanted.oid}`"
+    if row is None:
+        return HubError(f"{name}: the server does not answer for it")
+    if row.error is not None:
+        said = "".join(character for character in row.error.message if character.isprintable())[:200]
+        kind = NotFound if row.error.code in {404, 410} else AuthError if row.error.code in {401, 403} else HubError
+        return kind(f"{name} is not there: the server says {row.error.code} {said}".rstrip())
+    action = row.actions.download if row.actions else None
+    if action is None:
+        return NotFound(f"{name} is not there: the server gives no address for it")
+    if row.size != wanted.size:
+        return HubError(f"{name}: the pointer says {wanted.size} bytes, the server {row.size}")
+    if not _is_address(action.href, remote):
+        return HubError(f"{name}: the server gives {action.href[:200]!r} for its address: refused")
+    bad = [key for key, value in action.header.items() if not _HEADER_NAME.fullmatch(key) or not _fits(key, value)]
+    return HubError(f"{name}: the server wants the header {bad[0][:100]!r} sent: refused") if bad else action
+
+
+def _fits(key: str, value: str) -> bool:
+    return key.lower() not in _OURS and _HEADER_VALUE.fullmatch(value) is not None
+
+
+def _is_address(href: str, remote: str) -> bool:
+    try:
+        parts = urlsplit(href)
+        allowed = {"https"} if urlsplit(remote).scheme == "https" else {"https", "http"}
+        return parts.scheme in allowed and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        return False
+
+
+@dataclass
+class LfsAddresses:
+    """The addresses of one package's objects, asked for a hundred at a time and each handed out once.
+
+    What is handed out is forgotten: whoever comes again does so because the address did not work.
+    """
+
+    session: Session
+    remote: str
+    headers: Mapping[str, str]
+    what: str
+    waiting: dict[str, int]
+    monotonic: Callable[[], float] = time.monotonic
+    _known: dict[str, tuple[Action | PtmError, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """Say that these objects, by oid with their sizes, will be wanted too."""
+        with self._lock:
+            self.waiting.update(waiting)
+
+    def locate(self, wanted: LfsObject, alternates: tuple[str, ...] = ()) -> Located:
+        """Return where `wanted` is now.
+
+        Raises:
+            NotFound, AuthError, HubError: what the server says of this object; else as `request_batch`.
+        """
+        with self._lock:
+            found = self._known.pop(wanted.oid, None)
+            if found is None or found[1] <= self.monotonic():
+                self._ask(wanted)
+                found = self._known.pop(wanted.oid)
+        action = found[0]
+        if isinstance(action, PtmError):
+            raise action
+        return Located(url=action.href, headers=dict(action.header), alternates=alternates, budget="")
+
+    def _ask(self, wanted: LfsObject) -> None:
+        self.waiting.pop(wanted.oid, None)
+        others = [oid for oid in self.waiting if oid not in self._known][: BATCH_OBJECTS - 1]
+        objects = [wanted, *(LfsObject(oid=oid, size=self.waiting.pop(oid)) for oid in others)]
+        began = self.monotonic()
+        try:
+            answers = request_batch(self.session, self.remote, objects, self.headers, self.what)
+        except PtmError:
+            self.waiting.update((one.oid, one.size) for one in objects)
+            raise
+        for oid, action in answers.items():
+            self._known[oid] = (action, began + self._seconds(action))
+
+    def _seconds(self, action: Action | PtmError) -> float:
+        """Return how long an address is good for; `expires_in` wins over `expires_at`, as the protocol has it."""
+        if isinstance(action, PtmError):
+            return _MAX_SECONDS
+        seconds = action.expires_in or _MAX_SECONDS
+        if not action.expires_in and action.expires_at:
+            try:
+                end = datetime.fromisoformat(action.expires_at)
+            except ValueError:
+                return _MAX_SECONDS
+            end = end if end.tzinfo else end.replace(tzinfo=UTC)
+            seconds = (end - self.session.clock()).total_seconds()
+        return min(seconds, _MAX_SECONDS) - EXPIRY_MARGIN_SECONDS

@@ -1,0 +1,122 @@
+"""What a commit holds: every file with its mode, LFS pointers told from files, and the objects that prove it."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from ptmtorrent.errors import HubError, IntegrityError, NotFound
+from ptmtorrent.hubs.git.objects import (
+    GITLINK_MODE,
+    MAX_DEPTH,
+    TREE_MODE,
+    Objects,
+    file_mode,
+    parse_commit,
+    parse_tree,
+)
+from ptmtorrent.hubs.port import HubFile, mode_and_link
+from ptmtorrent.model.manifest import LINK_MODE
+from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths, path_bytes
+from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
+
+MAX_FILES = 1_000_000
+MAX_PROOF_BYTES = 64 << 20
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One path of a commit: the mode as the tree has it, and the id of what is there."""
+
+    path: bytes
+    mode: int
+    oid: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """All paths of a commit (or of a folder in it), and its `commit` and `tree` objects, byte for byte."""
+
+    found: tuple[Found, ...]
+    proof: tuple[tuple[str, bytes], ...]
+
+
+def read_snapshot(objects: Objects, commit: str, under: str = "") -> Snapshot:
+    """Walk the trees of `commit`; with `under` those on the way to that folder and below it, paths counted from there.
+
+    Raises:
+        NotFound: there is no such folder; HubError: trees deeper, larger or more than any package has.
+    """
+    body = objects.read(commit, "commit")
+    proof = {commit: ("commit", body)}
+    here = parse_commit(body)
+    for step in filter(None, under.split("/")):
+        tree = objects.read(here, "tree")
+        proof[here] = ("tree", tree)
+        below = [entry.oid for entry in parse_tree(tree) if entry.name == step.encode() and entry.mode == TREE_MODE]
+        if not below:
+            raise NotFound(f"the commit `{commit}` has no folder `{under}`")
+        here = below[0]
+    found = tuple(_walk(objects, here, proof))
+    return Snapshot(found=found, proof=tuple(proof.values()))
+
+
+def _walk(objects: Objects, root: str, proof: dict[str, tuple[str, bytes]]) -> Iterator[Found]:
+    waiting = [(b"", root, 0)]
+    count, total, named = 0, 0, 0
+    while waiting:
+        prefix, oid, depth = waiting.pop()
+        body = proof[oid][1] if oid in proof else objects.read(oid, "tree")
+        total += len(body)
+        proof[oid] = ("tree", body)
+        for entry in parse_tree(body):
+            count += 1
+            named += len(prefix) + len(entry.name)
+            if count > MAX_FILES or depth > MAX_DEPTH or max(total, named) > MAX_PROOF_BYTES:
+                raise HubError(f"the git tree `{root}` is larger or deeper than any package")
+            if len(prefix) + len(entry.name) > MAX_PATH_BYTES:
+                raise IntegrityError(f"the git tree `{root}` has a path of more than {MAX_PATH_BYTES} bytes")
+            if entry.mode == TREE_MODE:
+                waiting.append((prefix + entry.name + b"/", entry.oid, depth + 1))
+            else:
+                yield Found(path=prefix + entry.name, mode=entry.mode, oid=entry.oid)
+
+
+Blobs = dict[str, tuple[str, bytes]]
+"""Blobs by id, each as `("blob", body)`."""
+
+
+def hub_files(
+    objects: Objects, found: tuple[Found, ...], sizes: dict[str, int], what: str
+) -> tuple[list[HubFile], Blobs]:
+    """Return the files to fetch, sorted by path; gitlinks are left out (their trees say that they were there).
+
+    A pointer stands for its LFS file. One whose git id does not follow from oid and size, because it has `ext-` lines
+    or names an empty file, is returned as well, as part of the proof (ADR 0021). A text that only looks like a pointer
+    is a file and stays what it is.
+
+    Raises:
+        IntegrityError: a path no manifest may hold; NotFound: a blob the remote did not send.
+    """
+    odd: Blobs = {}
+    files = [_file(objects, one, sizes, odd, what) for one in found if one.mode != GITLINK_MODE]
+    try:
+        check_paths(file.path for file in files)
+    except IntegrityError as error:
+        raise IntegrityError(f"{what}: {error.message}") from error
+    return sorted(files, key=lambda file: path_bytes(file.path)), odd
+
+
+def _file(objects: Objects, one: Found, sizes: dict[str, int], odd: Blobs, what: str) -> HubFile:
+    path = one.path.decode(errors="surrogateescape")
+    size = sizes.get(one.oid)
+    if size is None:
+        raise NotFound(f"{what}: the blob `{one.oid}` of {path!r} is not there")
+    mode = file_mode(one.mode)
+    if 0 < size <= MAX_POINTER_BYTES and mode != LINK_MODE:
+        text = objects.read(one.oid, "blob")
+        pointer = parse_pointer(text)
+        if pointer is not None:
+            if pointer_git_id(pointer.sha256, pointer.size) != one.oid:
+                odd[one.oid] = ("blob", text)
+            return HubFile(path=path, size=pointer.size, oid=f"sha256:{pointer.sha256}", source="lfs", mode=mode)
+    target = objects.read(one.oid, "blob") if mode == LINK_MODE and size <= MAX_PATH_BYTES else None
+    mode, link = mode_and_link(path, mode, target)
+    return HubFile(path=path, size=size, oid=f"git:{one.oid}", source="git", mode=mode, link=link)

@@ -1,0 +1,62 @@
+"""What was said about a package of Hugging Face: its discussions and pull requests, as the hub's API tells them.
+
+Source: Hugging Face Hub API, `/api/models/{id}/discussions` (a list in pages) and `.../discussions/{number}`.
+"""
+
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from ptmtorrent.errors import AuthError, HubError, NotFound
+
+MAX_PAGES = 1000
+SWITCHED_OFF = b"null"
+"""The answer that is kept for a package whose owner allows no discussions: the hub refuses to list them."""
+
+
+class _Brief(msgspec.Struct):
+    num: int
+
+
+class _Page(msgspec.Struct):
+    discussions: list[_Brief]
+    count: int
+    start: int
+
+
+def read_discussions(read: Callable[[str, str], bytes], address: str, what: str) -> Iterator[bytes]:
+    """Yield the pages of the list at `address`, then each discussion with all that was said in it.
+
+    `read` asks for an address and is told what that is. What was deleted between its page and its turn is left out.
+
+    Raises:
+        HubError: an answer that is no list of discussions, or a list without an end.
+    """
+    numbers: list[int] = []
+    for index in range(MAX_PAGES):
+        try:
+            body = read(f"{address}?p={index}", what)
+        except AuthError:
+            if index:
+                raise
+            yield SWITCHED_OFF
+            return
+        yield body
+        page = _decode(body, what)
+        numbers += [each.num for each in page.discussions]
+        if not page.discussions or page.start + len(page.discussions) >= page.count:
+            break
+    else:
+        raise HubError(f"{what} have more than {MAX_PAGES} pages")
+    for number in dict.fromkeys(numbers):
+        try:
+            yield read(f"{address}/{number}", f"{what}, number {number},")
+        except NotFound:
+            continue
+
+
+def _decode(body: bytes, what: str) -> _Page:
+    try:
+        return msgspec.json.decode(body, type=_Page)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: {error}") from error

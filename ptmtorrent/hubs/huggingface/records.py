@@ -1,0 +1,198 @@
+"""What Hugging Face says of a package, read into our records. Pure; reads every record of every year without failing.
+
+The hub's own JSON is kept beside what is read, byte for byte but for e-mail addresses. A value of another type than
+documented was not given: one odd record must not stop a listing of 300,000. An example::
+
+    {"_id": "621ffdc036468d709f174338", "id": "openai-community/gpt2", "sha": "607a30d7…", "downloads": 123, "likes": 4,
+     "tags": ["transformers", "license:mit"], "gated": false, "private": false, "pipeline_tag": "text-generation"}
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.client.redact import json_without_mail
+from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.manifest import FileSource
+from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f\\]{1,255}(/(?!\.{1,2}$)[^/\x00-\x1f\x7f\\]{1,255})?")
+_LICENCE = "license:"
+MAX_COUNT = 1 << 50
+"""No file has more bytes (1 PiB) and no package more downloads; sums of many still fit 64 bits."""
+
+_MAX_TAG = 1024
+_MAX_TAGS = 1024
+_MAX_PAGE_RECORDS = 1 << 20
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape of JSON; the group matches when it is half of a surrogate pair without the other."""
+
+
+class _Any(msgspec.Struct):
+    """Any JSON object, whatever it holds."""
+
+
+def read_listed(raw: bytes) -> Listed:
+    """Read one record of a listing, or one description of a package.
+
+    Raises:
+        HubError: not a JSON object, or without a usable name.
+    """
+    try:
+        raw = json_without_mail(raw)
+        record = _json(raw, "a record of the hub")
+    except HubError:
+        raw = json_without_mail(_mend(raw))
+        record = _json(raw, "a record of the hub")
+    if not isinstance(record, dict):
+        raise HubError("a record of the hub is not a JSON object")
+    name = _text(record, "id") or _text(record, "modelId")
+    if name is None or not is_usable_name(name):
+        raise HubError(f"the hub lists a package without a usable name: {name!r}")
+    tags = _texts(record, "tags")
+    commit = _text(record, "sha") or ""
+    return Listed(
+        name=name,
+        access=_access(record),
+        commit=commit if _COMMIT.fullmatch(commit) else None,
+        hub_id=_text(record, "_id"),
+        author=_text(record, "author") or (name.partition("/")[0] if "/" in name else None),
+        downloads=_count(record, "downloads"),
+        likes=_count(record, "likes"),
+        licence=" AND ".join(tag.removeprefix(_LICENCE) for tag in tags if tag.startswith(_LICENCE)) or None,
+        task=_text(record, "pipeline_tag"),
+        library=_text(record, "library_name"),
+        tags=tags,
+        modified=_text(record, "lastModified"),
+        raw=raw.decode(),
+    )
+
+
+def is_usable_name(name: str) -> bool:
+    """Tell whether `name` is `org/name` or `name`: something that can stand in an address and name a folder."""
+    return _NAME.fullmatch(name) is not None and name == _clean(name)
+
+
+def split_page(body: bytes, what: str) -> list[bytes]:
+    """Return the elements of a JSON array, each as the bytes the hub sent, unless those are no Unicode.
+
+    Raises:
+        HubError: not a JSON array of objects, or one that no hub would send at once.
+    """
+    try:
+        return _split(body, what)
+    except HubError as error:
+        mended = _mend(body)
+        if mended == body:
+            raise
+        try:
+            return _split(mended, what)
+        except HubError:
+            raise error from None
+
+
+def _split(body: bytes, what: str) -> list[bytes]:
+    try:
+        # Numbers and nulls would each take fifty times their room as bytes of their own, so they are refused first.
+        count = len(msgspec.json.decode(body, type=list[_Any]))
+        if count > _MAX_PAGE_RECORDS:
+            raise HubError(f"{what} could not be read: it holds {count} records")
+        return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: it is not a list of records: {error}") from error
+
+
+def read_files(pages: list[bytes], what: str) -> list[HubFile]:
+    """Read the files of a tree, sorted by path.
+
+    Raises:
+        HubError: an entry that is neither file nor folder; a file without a path, hash or size; or more bytes than any
+            package has.
+        IntegrityError: a path that no manifest may hold, or one that occurs twice.
+    """
+    entries = [_json(item, what) for page in pages for item in split_page(page, what)]
+    files = [_file(entry, what) for entry in entries if not _is_folder(entry, what)]
+    if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
+        raise HubError(f"{what}: the hub lists {total} bytes, more than any package has")
+    try:
+        check_paths(file.path for file in files)
+    except IntegrityError as error:
+        raise IntegrityError(f"{what}: {error.message}") from error
+    return sorted(files, key=lambda file: file.path.encode())
+
+
+def _is_folder(entry: Any, what: str) -> bool:  # noqa: ANN401  # what a hub says has no type yet
+    kind = entry.get("type") if isinstance(entry, dict) else None
+    if kind not in {"file", "directory"}:
+        raise HubError(f"{what}: the hub lists something that is neither a file nor a folder: {kind!r:.100}")
+    return bool(kind == "directory")
+
+
+def _file(entry: dict[str, Any], what: str) -> HubFile:
+    path, oid, size = _text(entry, "path"), _text(entry, "oid") or "", _count(entry, "size")
+    lfs = entry.get("lfs")
+    if isinstance(lfs, dict):
+        sha256 = (_text(lfs, "oid") or _text(lfs, "sha256") or "").removeprefix("sha256:")
+        size = _count(lfs, "size") if "size" in lfs else size
+        expected = f"sha256:{sha256}" if _SHA256.fullmatch(sha256) else None
+    else:
+        expected = f"git:{oid}" if _COMMIT.fullmatch(oid) else None
+    if path is None or size is None or expected is None:
+        raise HubError(f"{what}: the hub lists the file {path!r} without its hash or size")
+    xet = _text(entry, "xetHash") or ""
+    return HubFile(
+        path=path, size=size, oid=expected, source=_source(entry), xet=xet if _SHA256.fullmatch(xet) else None
+    )
+
+
+def _source(entry: dict[str, Any]) -> FileSource:
+    if not isinstance(entry.get("lfs"), dict):
+        return "git"
+    return "xet" if _text(entry, "xetHash") else "lfs"
+
+
+def _access(record: dict[str, Any]) -> str:
+    if record.get("disabled") is True:
+        return "disabled"
+    if record.get("private") not in (None, False):  # a list may be there
+        return "private"
+    return "public" if record.get("gated") in (None, False, "false") else "gated"
+
+
+def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # what a hub says has no type yet
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: it is not JSON: {error}") from error
+
+
+def _mend(raw: bytes) -> bytes:
+    """Put U+FFFD for halves of surrogate pairs and what is not UTF-8: what one package's owner can make a hub send."""
+    return _ESCAPE.sub(lambda match: b"\\ufffd" if match[1] else match[0], raw.decode(errors="replace").encode())
+
+
+def _clean(text: str) -> str:
+    """Put `?` for what UTF-8 has no bytes for."""
+    return text.encode(errors="replace").decode()
+
+
+def _text(record: dict[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    return _clean(value) if isinstance(value, str) and 0 < len(value) <= MAX_PATH_BYTES else None
+
+
+def _count(record: dict[str, Any], key: str) -> int | None:
+    value = record.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else None
+
+
+def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
+    value = record.get(key)
+    texts = (item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return tuple(_clean(text) for text in texts if len(text) <= _MAX_TAG)[:_MAX_TAGS]

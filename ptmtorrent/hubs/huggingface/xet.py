@@ -1,0 +1,134 @@
+"""Files in Xet storage by its own protocol. The only module that imports `hf_xet`.
+
+The hub gives a token for the storage of a package; `hf_xet` asks the storage which runs of chunks a file is made of,
+and fetches, unpacks and joins them. A range at a time, so that no token runs out while it is used.
+
+Source: Xet protocol specification 1.1; hf-xet 1.8.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from ptmtorrent.errors import ConfigError, HubError
+from ptmtorrent.hubs.client.status_errors import Unreachable
+
+RANGE_BYTES = 1 << 30
+MIN_SECONDS = 300
+"""A token that is over sooner is replaced."""
+
+_SETTINGS = {
+    "telemetry.enabled": False,
+    "client.retry_max_attempts": 3,
+    "client.read_timeout": "60s",
+    "reconstruction.min_reconstruction_fetch_size": 64 << 20,
+    "reconstruction.max_reconstruction_fetch_size": RANGE_BYTES,
+    "reconstruction.min_prefetch_buffer": 32 << 20,
+    "reconstruction.download_buffer_size": 64 << 20,
+    "reconstruction.download_buffer_perfile_size": 32 << 20,
+    "reconstruction.download_buffer_limit": 128 << 20,
+}
+"""hf-xet would tell its makers of every transfer, and take more than a GB of memory."""
+
+
+class _Access(msgspec.Struct, frozen=True, rename="camel"):
+    cas_url: str
+    access_token: str
+    exp: int
+
+
+class XetStorage:
+    """Storage whose tokens `read` gets from the hub, given an address and what that is.
+
+    Only `schemes` may be in the address of the storage, which `check_place` may refuse.
+
+    Raises:
+        ConfigError: hf-xet is not installed.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str, str], bytes],
+        schemes: tuple[str, ...] = ("https",),
+        check_place: Callable[[str, str], None] = lambda _url, _what: None,
+    ) -> None:
+        try:
+            import hf_xet
+        except ImportError as error:
+            raise ConfigError(
+                "`--xet` needs hf-xet", hint="install it (pip install hf-xet), or leave `--xet` out"
+            ) from error
+        self._library: Any = hf_xet
+        self._session: Any = hf_xet.XetSession(hf_xet.XetConfig().with_config(_SETTINGS))
+        self._read = read
+        self._schemes = schemes
+        self._check_place = check_place
+        self._access: dict[str, _Access] = {}
+        self._lock = threading.Lock()
+
+    def pieces(self, address: str, name: str, size: int, start: int, what: str) -> Generator[bytes]:
+        """Yield the bytes from `start` on of the file called `name` there, for which `address` gives tokens.
+
+        Raises:
+            HubError: no token that can be used; Unreachable: the storage does not give them.
+        """
+        info = self._library.XetFileInfo(name, size)
+        for low in range(start, size, RANGE_BYTES):
+            access = self._token(address, what)
+            try:
+                group = self._session.new_download_stream_group(
+                    endpoint=access.cas_url,
+                    token=access.access_token,
+                    token_expiry_unix_secs=access.exp,
+                )
+                stream = group.download_stream(info, start=low, end=min(size, low + RANGE_BYTES))
+            except (OSError, RuntimeError, ValueError) as error:
+                raise self._unreachable(address, what, error) from error
+            try:
+                yield from self._received(stream, address, what)
+            finally:
+                stream.cancel()
+
+    def forget(self, address: str) -> None:
+        """Forget the token that `address` gave."""
+        with self._lock:
+            self._access.pop(address, None)
+
+    def _received(self, stream: Any, address: str, what: str) -> Generator[bytes]:  # noqa: ANN401  # hf-xet has no types
+        pieces = iter(stream)
+        while True:
+            try:
+                piece = next(pieces, None)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise self._unreachable(address, what, error) from error
+            if piece is None:
+                return
+            yield piece
+
+    def _unreachable(self, address: str, what: str, error: Exception) -> Unreachable:
+        """Say what hf-xet said; its token may be what is wrong."""
+        self.forget(address)
+        return Unreachable(f"{what}: Xet storage did not give it: {error}")
+
+    def _token(self, address: str, what: str) -> _Access:
+        with self._lock:
+            access = self._access.get(address)
+            if access is None or access.exp < time.time() + MIN_SECONDS:
+                access = self._access[address] = self._ask(address, what)
+        return access
+
+    def _ask(self, address: str, what: str) -> _Access:
+        body = self._read(address, f"the token of Xet storage for {what}")
+        try:
+            access = msgspec.json.decode(body, type=_Access)
+            scheme = urlsplit(access.cas_url).scheme
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error
+        if scheme not in self._schemes:
+            raise HubError(f"the token of Xet storage for {what} is for `{access.cas_url}`, which is no such place")
+        self._check_place(access.cas_url, f"Xet storage for {what}")
+        return access

@@ -1,0 +1,1 @@
+"""Kaggle Models as a hub."""

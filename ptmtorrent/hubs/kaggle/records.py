@@ -1,0 +1,161 @@
+"""What Kaggle Models says, read into our records. Pure; one odd record costs that record.
+
+Enumerations are spelled twice: `MODEL_FRAMEWORK_TENSOR_FLOW_2` in records, `tensorFlow2` in addresses: kept.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.catalogues import text
+from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.names import check_path
+
+MAX_FILES = 1_000_000
+MAX_BYTES = 1 << 50
+MAX_TOKEN = 8192
+_ENUM = "MODEL_FRAMEWORK_"
+_PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
+
+
+def read_object(body: bytes, what: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        HubError: it is none.
+    """
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"{what} could not be read: {error}") from error
+
+
+def read_models(answer: Mapping[str, Any]) -> list[Listed]:
+    """Return a package for every variation of every model of a page; those without a usable name are left out."""
+    found: dict[str, Listed] = {}
+    models = answer.get("models")
+    for model in models if isinstance(models, list) else []:
+        if not isinstance(model, dict):
+            continue
+        about = {key: value for key, value in model.items() if key != "instances"}
+        instances = model.get("instances")
+        for instance in instances if isinstance(instances, list) else []:
+            listed = _listed(text(model, "ref") or "", about, instance)
+            if listed is not None:
+                found.setdefault(listed.name, listed)
+    return list(found.values())
+
+
+def read_instance(name: str, body: bytes, what: str) -> Listed:
+    """Return the package `name` as its own description has it.
+
+    Raises:
+        HubError: it is no such description.
+    """
+    owner, model, _, _ = name.split("/")
+    listed = _listed(f"{owner}/{model}", {}, read_object(body, what))
+    if listed is None or listed.name != name:
+        raise HubError(f"{what} could not be read: it describes another")
+    return listed
+
+
+def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | None:
+    if not isinstance(instance, dict):
+        return None
+    framework = spell_framework(text(instance, "framework") or "")
+    name = f"{ref}/{framework}/{text(instance, 'slug') or ''}"
+    if not is_name(name):
+        return None
+    version, votes = instance.get("versionNumber"), model.get("voteCount")
+    return Listed(
+        name=name,
+        access="private" if model.get("isPrivate") is True else "public",
+        commit=str(version) if isinstance(version, int) and 0 < version < 1 << 31 else None,
+        hub_id=str(instance["id"]) if isinstance(instance.get("id"), int) else None,
+        author=ref.partition("/")[0],
+        likes=votes if isinstance(votes, int) and 0 <= votes <= MAX_BYTES else None,
+        licence=text(instance, "licenseName"),
+        library=framework,
+        modified=text(model, "updateTime"),
+        raw=msgspec.json.encode(without_mail({"model": model, "instance": instance})).decode(),
+    )
+
+
+def spell_framework(name: str) -> str:
+    """Return `tensorFlow2` for `MODEL_FRAMEWORK_TENSOR_FLOW_2`, and anything else as it is."""
+    if not name.startswith(_ENUM):
+        return name
+    first, *rest = name.removeprefix(_ENUM).lower().split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def is_name(name: str) -> bool:
+    """Tell whether `name` is `owner/model/framework/variation`."""
+    parts = name.split("/")
+    return len(parts) == 4 and all(_PART.fullmatch(part) for part in parts)
+
+
+def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | None]]:
+    """Return the path and size of every file of a page.
+
+    Raises:
+        HubError: no such page; IntegrityError: a path no manifest may hold.
+    """
+    rows = answer.get("files") or []
+    if not isinstance(rows, list) or len(rows) > MAX_FILES:
+        raise HubError(f"{what} could not be read: it is no list of files")
+    found = []
+    for row in rows:
+        name = row.get("name") if isinstance(row, dict) else None
+        if not isinstance(name, str):
+            raise HubError(f"{what} could not be read: it lists a file without a name")
+        check_path(name)
+        size = row.get("size", row.get("totalBytes"))
+        size = int(size) if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 17 else size
+        fits = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_BYTES
+        found.append((name, size if fits else None))
+    return found
+
+
+def read_token(answer: Mapping[str, Any], what: str) -> str | None:
+    """Return what asks for the next page; None when this is the last one.
+
+    Raises:
+        HubError: it is nothing that can be sent back.
+    """
+    token = answer.get("nextPageToken")
+    if token is None or token == "":
+        return None
+    if not isinstance(token, str) or len(token) > MAX_TOKEN:
+        raise HubError(f"{what} could not be read: `nextPageToken` is no token")
+    return token
+
+
+def read_hash(header: str) -> str | None:
+    """Return the oid in `x-goog-hash: crc32c=…,md5=…`, if it is there.
+
+    Source: Cloud Storage XML API, "x-goog-hash".
+    """
+    for item in header.split(","):
+        key, _, value = item.strip().partition("=")
+        if key == "md5":
+            try:
+                digest = base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                return None
+            return f"md5:{digest.hex()}" if len(digest) == 16 else None
+    return None
+
+
+def promised(path: str, size: int | None, headers: Mapping[str, str]) -> HubFile:
+    """Return a file with what its address says of it."""
+    length = headers.get("content-length", "")
+    if size is None and length.isascii() and length.isdigit() and len(length) < 17:
+        size = int(length)
+    return HubFile(path=path, size=size, oid=read_hash(headers.get("x-goog-hash", "")), source="url")

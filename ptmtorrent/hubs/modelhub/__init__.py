@@ -1,0 +1,1 @@
+"""Modelhub.ai as a hub."""

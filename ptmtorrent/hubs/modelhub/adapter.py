@@ -1,0 +1,120 @@
+"""Modelhub.ai: a registry of git remotes in one JSON file; weights in git, in release assets, or in somebody's fork.
+
+What is outside git is named by `init/init.json`, without a size or a hash: what came first is what is kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ptmtorrent.errors import HubError, IntegrityError
+from ptmtorrent.hubs.catalogues import Link, LinkedHub, Read, Weight, is_web_address, text
+from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.modelhub.config import with_config
+from ptmtorrent.hubs.port import Listed
+from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.names import check_path
+
+REGISTRY = "models.json"
+INIT = "init/init.json"
+MAX_WEIGHTS = 1000
+
+
+def make(options: HubOptions) -> "Modelhub":
+    """Return the adapter; clones lie in its own folder."""
+    return Modelhub(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
+
+
+class Modelhub(LinkedHub):
+    """The registry in the git remote `endpoint`."""
+
+    name = "modelhub"
+    prefix = "modelhub"
+
+    def catalogue(self) -> Sequence[Listed]:
+        """Return a package for every entry of the registry.
+
+        Raises:
+            HubError: there is no registry, or it is no JSON list.
+        """
+        what = f"the registry of `{self.endpoint}`"
+        remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
+        files, _ = self.clones.files(remote)
+        oid = next((file.oid for file in files if file.path == REGISTRY and file.source == "git"), None)
+        if oid is None:
+            raise HubError(f"{what} could not be read: it has no `{REGISTRY}`")
+        body = self.clones.read(remote, oid.removeprefix("git:"))
+        self.clones.release(remote)
+        return read_registry(body)
+
+    def link(self, listed: Listed) -> Link:
+        """Return the remote and branch of the entry."""
+        record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
+        remote = text(record, "github")
+        if not is_web_address(remote):
+            raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, no address of a git remote")
+        return Link(remote=str(remote), ref=text(record, "github_branch") or "")
+
+    def with_facts(self, listed: Listed, read: Read) -> Listed:
+        """Return `listed` with what its configuration and the text of its licence say."""
+        return with_config(listed, read)
+
+    def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
+        """Return what `init/init.json` names outside git."""
+        del listed
+        data = read(INIT)
+        return [] if data is None else read_init(data)
+
+
+def read_registry(body: bytes) -> list[Listed]:
+    """Read `models.json`; entries keep their own order and JSON, without e-mail addresses.
+
+    Raises:
+        HubError: not a JSON list of objects; IntegrityError: a name no manifest may hold.
+    """
+    try:
+        rows = msgspec.json.decode(body, type=list[dict[str, Any]])
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise HubError(f"`{REGISTRY}` could not be read: it is no list of models: {error}") from error
+    found: dict[str, Listed] = {}
+    for row in rows:
+        name = text(row, "name")
+        if name is None or name in found:
+            raise HubError(f"`{REGISTRY}` could not be read: the name {str(row.get('name'))[:100]!r} is no new one")
+        check_path(name)
+        backends = row.get("backend")
+        found[name] = Listed(
+            name=name,
+            hub_id=text(row, "id"),
+            task=text(row, "task_extended"),
+            tags=tuple(one for one in backends if isinstance(one, str)) if isinstance(backends, list) else (),
+            raw=msgspec.json.encode(without_mail(row)).decode(),
+        )
+    return list(found.values())
+
+
+def read_init(body: bytes) -> list[Weight]:
+    """Read `init.json`: where files come from and the path they get in the package, with or without a leading slash.
+
+    Raises:
+        HubError: not such JSON, or an address that is none; IntegrityError: a path that leads out of the package.
+    """
+    try:
+        rows = msgspec.json.decode(body, type=dict[str, Any]).get("external_contrib_files") or []
+        pairs = msgspec.convert(rows, list[dict[str, str]])
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise HubError(f"`{INIT}` could not be read: {error}") from error
+    if len(pairs) > MAX_WEIGHTS:
+        raise HubError(f"`{INIT}` names {len(pairs)} files, more than any package")
+    found: dict[str, Weight] = {}
+    for pair in pairs:
+        url, path = pair.get("src_url", "").strip(), pair.get("dest_file_path", "").removeprefix("/")
+        if not is_web_address(url):
+            raise HubError(f"`{INIT}` names {url[:100]!r}, which is no address")
+        check_path(path)
+        if found.setdefault(path, Weight(url=url, path=path)).url != url:
+            raise IntegrityError(f"`{INIT}` names two addresses for `{path}`")
+    return list(found.values())

@@ -1,0 +1,1 @@
+"""The ONNX Model Zoo as a hub."""

@@ -1,0 +1,167 @@
+"""ONNX Model Zoo: one git remote, whose folders with LFS files are the packages; bytes by LFS, or from a mirror.
+
+What the zoo holds is read off its commit, so nothing is missed that its manifest does not name (2,380 of 2,564 files),
+and no `.lfsconfig` hides any of it. The zoo's LFS storage was closed, and its files were copied elsewhere under the
+same paths: a file may come from there because its SHA-256 is the oid that the commit names (ADR 0019).
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, Interrupted, NotFound, PtmError, RateLimited
+from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.adapter import EMPTY
+from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
+from ptmtorrent.hubs.git.objects import FOLDER_PROOF, join_proof
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.onnx.records import belongs_to, licence_in, package_of, read_manifest, tags_of, task_of
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.manifest import Identity
+from ptmtorrent.model.names import check_path
+
+MANIFEST = "ONNX_HUB_MANIFEST.json"
+README = "README.md"
+MAX_README_BYTES = 1 << 20
+
+
+def make(options: HubOptions) -> "OnnxZoo":
+    """Return the adapter; the clone lies in its own folder."""
+    return OnnxZoo(options.endpoint, Clones(Git(options.environment), options.work), mirror=options.mirror)
+
+
+class OnnxZoo:
+    """The zoo in the git remote `endpoint`; below `mirror`, if any, lie the same files at the same paths."""
+
+    name = "onnx"
+    prefix = "onnx"
+
+    def __init__(
+        self, endpoint: str, clones: Clones, *, mirror: str | None = None, session: Session | None = None
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.session = session or Session()
+        self._clones = clones
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
+        self._mirror = mirror.rstrip("/") if mirror else None
+        self._lfs = LfsAddresses(self.session, self.endpoint, {}, f"the LFS objects of `{self.endpoint}`", {})
+        self._lock = threading.Lock()
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield one page: every package of the commit that HEAD names, in the order of their paths.
+
+        Raises:
+            HubError: the zoo or its manifest cannot be read; else as `Git.head` and `Clones.files`.
+        """
+        del cursor
+        packages = self._catalogue()
+        if query.ids:
+            packages = {name: packages.get(name) or Listed(name=name, access="gone") for name in query.ids}
+        yield Page(packages=tuple(packages.values()), cursor=None)
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the commit it was listed at.
+
+        Raises:
+            NotFound: the zoo does not have it.
+        """
+        if listed.access != "public" or listed.commit is None:
+            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: the zoo has no such folder with LFS files")
+        identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
+        return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()),))
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Return the files of the folder; the answers are the commit, and the trees from there down.
+
+        Raises:
+            IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
+        """
+        name = described.identity.name
+        found, snapshot = self._clones.files(self._remote(described), name)
+        files = belongs_to(name, found)
+        self._lfs.expect({(file.oid or "").removeprefix("sha256:"): file.size or 0 for file in files if _is_lfs(file)})
+        # What many packages share, the trees above their folders, stays an object of its own and is stored once.
+        shared = 1 + len(name.split("/"))
+        parts = [*([one] for one in snapshot.proof[:shared]), list(snapshot.proof[shared:])]
+        return files, tuple((FOLDER_PROOF, join_proof(part)) for part in parts if part)
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return what git has of a file, or where LFS has it now and where the mirror must have it.
+
+        Raises:
+            RateLimited: LFS wants to be asked later; else, without a mirror, as `LfsAddresses.locate`.
+        """
+        remote = self._remote(described)
+        kind, _, oid = (file.oid or "").partition(":")
+        if kind == "sha256" and file.size == 0:
+            return EMPTY
+        if kind == "git":
+            return Located(pieces=partial(self._clones.pieces, remote, oid))
+        mirror = f"{self._mirror}/{quote(f'{described.identity.name}/{file.path}')}" if self._mirror else None
+        try:
+            return self._lfs.locate(LfsObject(oid=oid, size=file.size or 0), (mirror,) if mirror else ())
+        except (RateLimited, Interrupted):
+            raise
+        except PtmError as error:
+            if mirror is None:
+                error.message = f"{remote.package} file `{file.path}`: {error.message}"
+                raise
+            return Located(url=mirror, failed=error.message)
+
+    def release(self, described: Described) -> None:
+        """Nothing is kept for one package: the clone serves all of them, and is bounded by `Clones`."""
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._clones.close()
+        self.session.close()
+
+    def _catalogue(self) -> dict[str, Listed]:
+        what = f"the zoo at `{self.endpoint}`"
+        remote = Remote(url=self.endpoint, commit=self._clones.git.head(self.endpoint, what), package=what)
+        files, _ = self._clones.files(remote)
+        rows = {file.path: file for file in files}
+        known = read_manifest(self._text(remote, rows.get(MANIFEST)))
+        names = dict.fromkeys(package for file in files if _is_lfs(file) and (package := package_of(file.path)))
+        found = {}
+        for name in sorted(names):
+            try:
+                check_path(name)
+            except IntegrityError:
+                continue  # no manifest could hold it; `clone git` says so of the remote as a whole
+            licence = licence_in(self._text(remote, rows.get(f"{name}/{README}")))
+            found[name] = self._listed(name, remote.commit, known.get(name, ()), licence)
+        return found
+
+    def _listed(self, name: str, commit: str, entries: Sequence[Mapping[str, Any]], licence: str | None) -> Listed:
+        raw = {"remote": self.endpoint, "folder": name, "commit": commit, "manifest": entries}
+        tags = dict.fromkeys(tag for entry in entries for tag in tags_of(entry))
+        return Listed(
+            name=name,
+            commit=commit,
+            library="onnx",
+            task=task_of(name),
+            licence=licence,
+            tags=tuple(tags),
+            raw=msgspec.json.encode(without_mail(raw)).decode(),
+        )
+
+    def _text(self, remote: Remote, file: HubFile | None) -> bytes:
+        if file is None or file.source != "git" or file.link is not None or (file.size or 0) > MAX_README_BYTES:
+            return b""
+        return self._clones.read(remote, (file.oid or "").removeprefix("git:"))
+
+    def _remote(self, described: Described) -> Remote:
+        identity = described.identity
+        return Remote(url=self.endpoint, commit=identity.commit, package=f"`{identity.package}`")
+
+
+def _is_lfs(file: HubFile) -> bool:
+    return file.source == "lfs"

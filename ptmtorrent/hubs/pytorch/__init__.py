@@ -1,0 +1,1 @@
+"""PyTorch Hub as a hub."""

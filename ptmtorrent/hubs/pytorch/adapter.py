@@ -1,0 +1,75 @@
+"""PyTorch Hub: cards in a git remote, each leading to another remote whose `hubconf.py` names the weights.
+
+One card is one package (ADR 0023). The forge of the cards is the forge of what they lead to.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.catalogues import Link, LinkedHub, Read, Weight, weight_of
+from ptmtorrent.hubs.client.redact import text_without_mail
+from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.port import Listed
+from ptmtorrent.hubs.pytorch.cards import MAX_CARD_BYTES, Card, find_weights, read_card
+from ptmtorrent.hubs.registry import HubOptions
+
+NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
+
+
+def make(options: HubOptions) -> "PyTorchHub":
+    """Return the adapter; clones lie in its own folder."""
+    return PyTorchHub(
+        options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also)
+    )
+
+
+class PyTorchHub(LinkedHub):
+    """The cards in the git remote `endpoint`, `https://forge/owner/name`."""
+
+    name = "pytorch"
+    prefix = "pytorch"
+
+    def catalogue(self) -> Sequence[Listed]:
+        """Return a package for every card, those that cannot be read as well."""
+        what = f"the cards of `{self.endpoint}`"
+        remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
+        files, _ = self.clones.files(remote)
+        cards = [file for file in files if file.path.endswith(".md") and "/" not in file.path]
+        found = []
+        for file in cards:
+            if file.path in NO_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
+                continue
+            data = self.clones.read(remote, file.oid.removeprefix("git:"))
+            found.append(list_card(file.path, data))
+        self.clones.release(remote)
+        return found
+
+    def link(self, listed: Listed) -> Link:
+        """Return the remote that the card loads from."""
+        card = _card(listed)
+        return Link(remote=f"{self.endpoint.rsplit('/', 2)[0]}/{card.owned}", ref=card.ref)
+
+    def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
+        """Return the weights that the card's entry points of `hubconf.py` load."""
+        data = read("hubconf.py")
+        return [] if data is None else [weight_of(url) for url in find_weights(data, _card(listed).entries, read)]
+
+
+def _card(listed: Listed) -> Card:
+    record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
+    return read_card(record.get("text", "").encode())
+
+
+def list_card(path: str, data: bytes) -> Listed:
+    """Return the package of a card, which keeps its text: what is wrong with it is said when it is described."""
+    name = path.removesuffix(".md")
+    said = text_without_mail(data.decode(errors="replace"))
+    raw = msgspec.json.encode({"card": path, "text": said}).decode()
+    try:
+        card = read_card(said.encode())
+    except HubError:
+        return Listed(name=name, library="pytorch", raw=raw)
+    return Listed(name=name, author=card.owned.partition("/")[0], library="pytorch", tags=card.tags, raw=raw)

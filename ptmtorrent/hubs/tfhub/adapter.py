@@ -1,0 +1,172 @@
+"""TensorFlow Hub as a hub: its modules by their old names, with the bytes that Kaggle Models has of them now.
+
+`endpoint` is the git remote with the documents. The closed site still redirects each handle to a version of a variation
+on Kaggle; what it says is kept as the answer `place` (ADR 0022).
+"""
+
+import threading
+from collections.abc import Iterator
+
+import msgspec
+
+from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.hubs.client.redact import text_without_mail
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.kaggle.adapter import KaggleModels
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.hubs.tfhub.documents import (
+    MAX_DOCUMENT_BYTES,
+    PUBLIC_ENDPOINT,
+    Document,
+    Place,
+    find_on_kaggle,
+    read_document,
+)
+from ptmtorrent.model.manifest import Identity
+
+FOLDER = "assets/docs/"
+MODULE = "Module"
+DEPLOYMENTS = ("Lite", "Tfjs", "Coral")
+"""Kinds with files of their own; `Placeholder`, `Collection` and `Publisher` only lead to others."""
+
+
+def make(options: HubOptions) -> "TensorFlowHub":
+    """Return the adapter; the clone of the documents lies in its own folder."""
+    clones = Clones(Git(options.environment), options.work)
+    return TensorFlowHub(options.endpoint, clones, leads=options.mirror or PUBLIC_ENDPOINT)
+
+
+class TensorFlowHub:
+    """The documents in the git remote `endpoint`; below `leads` each handle redirects to Kaggle."""
+
+    name = "tfhub"
+    prefix = "tfhub"
+
+    def __init__(
+        self, endpoint: str, clones: Clones, *, leads: str = PUBLIC_ENDPOINT, session: Session | None = None
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self.session = session or Session()
+        self._clones = clones
+        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
+        self._leads = leads
+        self._kaggles: dict[str, KaggleModels] = {}
+        self._lock = threading.Lock()
+
+    def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
+        """Yield one page: every module and deployment, by name.
+
+        Raises:
+            HubError: the documents cannot be read; else as `Git.head` and `Clones.files`.
+        """
+        del cursor
+        packages = self._catalogue()
+        if query.ids:
+            packages = {name: packages.get(name) or Listed(name=name, access="gone") for name in query.ids}
+        yield Page(packages=tuple(packages.values()), cursor=None)
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the version on Kaggle that its handle leads to.
+
+        Raises:
+            NotFound: there is no such module, or it was not moved; else as `Session.open`.
+        """
+        package = f"`{self.prefix}:{listed.name}`"
+        if listed.access != "public":
+            raise NotFound(f"{package} is not there: the hub has no such module")
+        handle = msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("handle", "")
+        try:
+            place = find_on_kaggle(self.session, handle, self._leads)
+        except NotFound as error:
+            raise NotFound(f"{package} was not moved to Kaggle: {error.message}") from error
+        version = place.version or self._newest(place)
+        place = msgspec.structs.replace(place, version=version)
+        identity = Identity(hub=self.prefix, name=listed.name, commit=version, author=listed.author)
+        answers = (("record", listed.raw.encode()), ("place", msgspec.json.encode(place)))
+        return Described(identity=identity, listed=listed, answers=answers)
+
+    def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
+        """Return the files of the version; as `KaggleModels.files`."""
+        kaggle, inner = self._inner(described)
+        return kaggle.files(inner)
+
+    def locate(self, described: Described, file: HubFile) -> Located:
+        """Return where the file is; as `KaggleModels.locate`."""
+        kaggle, inner = self._inner(described)
+        return kaggle.locate(inner, file)
+
+    def release(self, described: Described) -> None:
+        """Nothing is kept for a package."""
+
+    def close(self) -> None:
+        """End what runs, and close all connections."""
+        self._clones.close()
+        self.session.close()
+
+    def _catalogue(self) -> dict[str, Listed]:
+        what = f"the documents of `{self.endpoint}`"
+        remote = Remote(url=self.endpoint, commit=self._clones.git.head(self.endpoint, what), package=what)
+        files, _ = self._clones.files(remote)
+        found = {}
+        for file in files:
+            is_document = file.path.startswith(FOLDER) and file.path.endswith(".md") and file.source == "git"
+            if not is_document or (file.size or 0) > MAX_DOCUMENT_BYTES or file.link is not None:
+                continue
+            data = self._clones.read(remote, (file.oid or "").removeprefix("git:"))
+            try:
+                listed = list_document(read_document(file.path, data), data)
+            except HubError:
+                continue  # a page of the site that is about no model
+            if listed is not None:
+                found[listed.name] = listed
+        self._clones.release(remote)
+        return dict(sorted(found.items()))
+
+    def _newest(self, place: Place) -> str:
+        [page] = self._kaggle(place.origin).listing(Query(ids=(place.name,)), None)
+        commit = page.packages[0].commit
+        if commit is None:
+            raise NotFound(f"`kaggle:{place.name}` has no version")
+        return commit
+
+    def _inner(self, described: Described) -> tuple[KaggleModels, Described]:
+        answer = next((data for name, data in described.answers if name == "place"), b"{}")
+        place = msgspec.json.decode(answer, type=Place)
+        listed = msgspec.structs.replace(described.listed, name=place.name)
+        identity = Identity(hub=KaggleModels.prefix, name=place.name, commit=described.identity.commit)
+        return self._kaggle(place.origin), Described(identity=identity, listed=listed, answers=())
+
+    def _kaggle(self, origin: str) -> KaggleModels:
+        with self._lock:
+            return self._kaggles.setdefault(origin, KaggleModels(origin, session=self.session))
+
+
+def list_document(document: Document, data: bytes) -> Listed | None:
+    """Return the package of a document: a module by its handle, a deployment with its kind before it; else None."""
+    if document.kind != MODULE and document.kind not in DEPLOYMENTS:
+        return None
+    name = document.handle if document.kind == MODULE else f"{document.kind.lower()}/{document.handle}"
+    raw = {
+        "kind": document.kind,
+        "handle": document.handle,
+        "path": document.path,
+        "text": text_without_mail(data.decode(errors="replace")),
+    }
+    tags = {
+        **{f"dataset:{value}": None for value in document.values("dataset")},
+        **{f"architecture:{value}": None for value in document.values("network-architecture")},
+        **{f"base_model:{value}": None for value in document.values("parent-model")},
+        **{f"language:{value}": None for value in document.values("language")},
+    }
+    return Listed(
+        name=name,
+        author=document.handle.partition("/")[0],
+        licence=" AND ".join(value.lower() for value in document.values("license")) or None,
+        task=next(iter(document.values("task")), None),
+        library=next(iter(document.values("format")), document.kind.lower()),
+        tags=tuple(tags),
+        raw=msgspec.json.encode(raw).decode(),
+    )

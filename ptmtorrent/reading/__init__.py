@@ -1,0 +1,1 @@
+"""From a plan to verified objects: what every reader of a channel shares."""

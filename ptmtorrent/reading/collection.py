@@ -1,0 +1,125 @@
+"""A channel in a Globus collection: read over the collection's HTTPS server, moved by HTTPS or by Globus Transfer.
+
+The library of Globus is read only where a login takes part; a place that names its HTTPS server and lets anybody read
+needs none.
+"""
+
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from ptmtorrent.channel.readers import HttpReader
+from ptmtorrent.config import Settings
+from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.paths import Home
+from ptmtorrent.transports.chain import Patient
+from ptmtorrent.transports.globus.https import collection_client, token_source
+from ptmtorrent.transports.globus.locations import GlobusAccess, GlobusHere, GlobusPlace, https_url, parse_here
+from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
+from ptmtorrent.transports.port import ChannelReader, PackTransport
+
+JOBS = "jobs"
+
+
+class Collection:
+    """The channel at `place`, reached with `access`."""
+
+    def __init__(self, place: GlobusPlace, access: GlobusAccess) -> None:
+        self.place = place
+        self.access = access
+        self._host = place.host
+
+    @property
+    def host(self) -> str:
+        """The collection's HTTPS server; asked of the Transfer service when the place does not name it.
+
+        Raises:
+            AuthError, ConfigError: that needs a login.
+            NotFound: it has none.
+        """
+        if self._host is None:
+            self._host = self._ask_host()
+        return self._host
+
+    def reader(self) -> ChannelReader:
+        """Return a reader of the channel's files."""
+        source = token_source(self.access, self.place.collection, self.host)
+        client = collection_client(self.place.collection, self.host, source)
+        reader = HttpReader(https_url(self.place, self.host), client)
+        weakref.finalize(reader, client.close)
+        return reader
+
+    def server(self, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+        """Return the collection's HTTPS server as a source of packs."""
+        source = token_source(self.access, self.place.collection, self.host)
+        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS)
+        stack.callback(client.close)
+        return Patient(HttpTransport(https_url(self.place, self.host), client, counted=counted))
+
+    def transfers(self, stack: ExitStack, emit: Emit) -> PackTransport:
+        """Return Globus Transfer, into this machine's own collection, as a source of packs.
+
+        Raises:
+            ConfigError: no collection shows this machine's files.
+        """
+        from ptmtorrent.transports.globus.jobs import Jobs
+        from ptmtorrent.transports.globus.login import open_service
+        from ptmtorrent.transports.globus.run_job import Desk
+        from ptmtorrent.transports.globus.transport import GlobusTransport
+        from ptmtorrent.transports.globus.wait import Patience
+
+        desk = Desk(
+            jobs=Jobs(self.access.folder / JOBS),
+            service=stack.enter_context(open_service(self.access)),
+            patience=Patience(seconds=self.access.patience),
+            told=lambda message: emit(Note(message=message)),
+            counted=lambda _: None,
+        )
+        return GlobusTransport(self.place, here_of(self.access), desk)
+
+    def _ask_host(self) -> str:
+        from ptmtorrent.transports.globus.login import open_service
+
+        with open_service(self.access) as service:
+            facts = service.describe(self.place.collection)
+        if facts.host is None:
+            raise NotFound(
+                f"collection `{facts.name}` has no HTTPS server",
+                hint="ask its owner to enable HTTPS, or name another channel of the same release",
+            )
+        return facts.host
+
+
+def here_of(access: GlobusAccess) -> GlobusHere:
+    """Return the collection that shows this machine's files.
+
+    Raises:
+        ConfigError: none is set.
+    """
+    if access.here is None:
+        raise ConfigError(
+            "no Globus collection is known to show this machine's files",
+            hint="set `globus_here` to `COLLECTION:/folder`; without one, `fetch` uses HTTPS: leave `--transport` out",
+        )
+    return access.here
+
+
+def access_of(settings: Settings, home: Home) -> GlobusAccess:
+    """Return what `settings` say about Globus.
+
+    Raises:
+        ConfigError: they make no sense.
+    """
+    return GlobusAccess(
+        folder=home.globus,
+        client_id=settings.globus_client_id,
+        client_secret=settings.globus_client_secret,
+        here=parse_here(settings.globus_here) if settings.globus_here else None,
+        patience=settings.globus_patience,
+    )
+
+
+def no_access(home: Home) -> GlobusAccess:
+    """Return what is known without any setting: enough where anybody may read."""
+    return GlobusAccess(folder=home.globus, client_id=None, client_secret=None, here=None, patience=1800)

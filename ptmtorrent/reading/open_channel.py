@@ -1,0 +1,179 @@
+"""Open a channel: find it, decide what makes it trusted, and verify its release.
+
+Four ways in, from a location and a `--release`: no location at all is the sample channel that ships with the program,
+pinned in code; `b3:<content root>` pins the release itself; our own channel is trusted by its own root; any other by
+the root that was pinned for it with `trust add`.
+"""
+
+import difflib
+import weakref
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
+from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
+from ptmtorrent.http import new_client
+from ptmtorrent.model.ids import ContentRoot, is_hex64
+from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.model.release import Release
+from ptmtorrent.paths import Home, sample_channel
+from ptmtorrent.reading.collection import Collection, no_access
+from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_place
+from ptmtorrent.transports.port import ChannelReader
+from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
+from ptmtorrent.trust.fingerprints import FIRST_ROOT
+from ptmtorrent.trust.pins import Pins, normalise
+
+PIN_PREFIX = "b3:"
+
+
+class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
+
+    `collection` is set when it lies in a Globus collection.
+    """
+
+    location: str
+    reader: ChannelReader
+    release: Release
+    how: str
+    folder: Path | None
+    collection: Collection | None = None
+
+
+def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
+    location: str | None,
+    release: str | None,
+    home: Home,
+    *,
+    clock: Clock,
+    emit: Emit,
+    globus: GlobusAccess | None = None,
+) -> OpenChannel:
+    """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
+
+    `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` is how places in
+    Globus collections are reached.
+
+    Raises:
+        NotFound: there is no channel, or it has no such release; names near matches.
+        TrustError: a signature, expiry or hash does not hold, or the channel's root is not pinned.
+        UsageError: the location or the release is malformed.
+        AuthError: a Globus collection wants a login.
+        TransportError, IntegrityError, UnsupportedFormat: it could not be read.
+    """
+    if location is None:
+        return _open_sample(release, emit)
+    reader: ChannelReader
+    if is_globus(location):
+        collection = Collection(parse_place(location), globus or no_access(home))
+        place, folder, reader = collection.place.location, None, PatientReader(collection.reader())
+    else:
+        collection = None
+        place, folder, reader = _find(location, home)
+    if release is not None and release.startswith(PIN_PREFIX):
+        verified = open_archived(reader, _content_root(release))
+    else:
+        root = _root(place, folder, home)
+        verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
+    return _opened(place, reader, verified, folder, collection)
+
+
+def find_reader(location: str, globus: GlobusAccess | None = None) -> ChannelReader:
+    """Return a reader of the files at `location`, a folder, a URL or a place in Globus; nothing is read yet."""
+    if globus is not None and is_globus(location):
+        return PatientReader(Collection(parse_place(location), globus).reader())
+    place = normalise(location)
+    return _server_reader(place) if _is_server(place) else LocalReader(Path(place))
+
+
+def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
+    try:
+        from ptmtorrent.trust.sample import SAMPLE_CONTENT_ROOT
+    except ModuleNotFoundError as error:
+        raise NotFound("this installation has no sample channel", hint="name a channel with --channel") from error
+    folder = sample_channel()
+    if not folder.is_dir():
+        raise NotFound(f"the sample channel is missing from `{folder}`", hint="name a channel with --channel")
+    emit(Note(message="no channel was named: this is the sample channel that ships with ptmtorrent (--channel LOC)"))
+    reader = LocalReader(folder)
+    verified = open_archived(reader, ContentRoot(SAMPLE_CONTENT_ROOT))
+    names = {verified.release.name, f"{PIN_PREFIX}{verified.release.content_root}"}
+    if release is not None and release not in names:
+        raise NotFound(f"the sample channel has no release `{release}`", hint=f"it has `{verified.release.name}` only")
+    return _opened(str(folder), reader, verified, folder)
+
+
+def _find(location: str, home: Home) -> tuple[str, Path | None, ChannelReader]:
+    place = normalise(location)
+    if _is_server(place):
+        return place, None, _server_reader(place)
+    if "://" in place:
+        raise UsageError(f"`{location}` cannot be read by this version", hint="name a folder or an http(s) URL")
+    folder = Path(place)
+    if not (folder / "metadata").is_dir() and not (folder / "releases").is_dir():
+        raise NotFound(f"there is no channel at `{location}`", hint=_near(place, home))
+    return place, folder, LocalReader(folder)
+
+
+def _is_server(place: str) -> bool:
+    return place.startswith(("http://", "https://"))
+
+
+def _server_reader(url: str) -> ChannelReader:
+    client = new_client()
+    reader = PatientReader(HttpReader(url, client))
+    weakref.finalize(reader, client.close)
+    return reader
+
+
+def _root(place: str, folder: Path | None, home: Home) -> bytes:
+    """Return the root that the channel is trusted by."""
+    if folder is not None and folder.resolve() == home.channel.resolve():
+        try:
+            return (folder / FIRST_ROOT).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound("your own channel has no release yet", hint="make one: ptmtorrent release NAME") from error
+        except OSError as error:
+            raise StoreError(f"`{folder / FIRST_ROOT}` could not be read: {error.strerror}") from error
+    root = Pins(home.trust).find(place)
+    if root is None:
+        raise TrustError(
+            f"the channel `{place}` is not trusted yet",
+            hint=f"ask its maintainer for the fingerprint, then: ptmtorrent trust add {place} --fingerprint b3:...",
+        )
+    return root
+
+
+def _content_root(release: str) -> ContentRoot:
+    text = release.removeprefix(PIN_PREFIX)
+    if not is_hex64(text):
+        raise UsageError(f"`{release}` is not a content root", hint="write `b3:` and 64 lowercase hex digits")
+    return ContentRoot(text)
+
+
+def _near(place: str, home: Home) -> str | None:
+    pinned = [pin.location for pin in Pins(home.trust).list()]
+    parent = Path(place).parent
+    beside = [str(path) for path in parent.iterdir() if (path / "metadata").is_dir()] if parent.is_dir() else []
+    near = difflib.get_close_matches(place, {*pinned, *beside}, n=3, cutoff=0.6)
+    return f"did you mean {', '.join(f'`{match}`' for match in near)}?" if near else None
+
+
+def _opened(
+    location: str,
+    reader: ChannelReader,
+    verified: VerifiedRelease,
+    folder: Path | None,
+    collection: Collection | None = None,
+) -> OpenChannel:
+    return OpenChannel(
+        location=location,
+        reader=reader,
+        release=verified.release,
+        how=verified.how,
+        folder=folder,
+        collection=collection,
+    )

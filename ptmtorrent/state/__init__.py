@@ -1,0 +1,1 @@
+"""What a home remembers besides its store."""

@@ -1,0 +1,99 @@
+"""From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.errors import StoreError, UsageError
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
+from ptmtorrent.store.codecs import Encoded
+from ptmtorrent.store.codecs.scratch import take_bytes
+from ptmtorrent.store.cutters import Piece
+from ptmtorrent.store.ingest.files import Steady, changed
+
+MIN_MEMORY_BYTES = 256 << 20
+PROCESS_BYTES = 192 << 20
+"""What a process needs besides pieces: Python and its libraries, and buffers for the files being hashed (192 MiB)."""
+
+PIECE_BYTES = 4 * MAX_OBJECT_BYTES
+"""What a piece in flight may need: its bytes, those of its base, what is made of them, room to work (64 MiB)."""
+
+
+class Coded(msgspec.Struct, frozen=True):
+    """An object ready to be appended. `encoded` is None when the store has it; `keys` are its sketch's."""
+
+    id: ObjectId
+    size: int
+    encoded: Encoded | None
+    base: ObjectId | None = None
+    keys: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Put:
+    """What the store lends to an intake: coding (on any thread), appending (in order), its workers and their number."""
+
+    is_here: Callable[[ObjectId], bool]
+    code: Callable[[memoryview, ObjectId, Piece], Coded]
+    append: Callable[[Coded], None]
+    pool: Executor
+    in_flight: int
+
+
+def pieces_in_flight(memory: int) -> int:
+    """Return how many pieces may be in flight when the process is to stay below `memory` bytes.
+
+    Raises:
+        UsageError: that is too little for one.
+    """
+    if memory < MIN_MEMORY_BYTES:
+        raise UsageError(
+            f"{memory} bytes of memory are too little to store weights", hint=f"give {MIN_MEMORY_BYTES} or more"
+        )
+    return (memory - PROCESS_BYTES) // PIECE_BYTES
+
+
+def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
+    """Put the pieces of a file, whose ids were found when it was hashed, in order.
+
+    Raises:
+        IntegrityError: the file is no longer the one that was hashed.
+    """
+    waiting: deque[Future[Coded]] = deque()
+
+    def code(identifier: ObjectId, piece: Piece) -> Coded:
+        buffer = take_bytes("piece", MAX_OBJECT_BYTES).data
+        name = blake3()
+        for block in steady.blocks(piece, buffer):
+            name.update(block)
+        if name.hexdigest() != identifier:
+            raise changed(steady.path)
+        return put.code(steady.whole(piece, buffer), identifier, piece)
+
+    try:
+        for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
+            if put.is_here(identifier):
+                continue
+            waiting.append(_submit(put.pool, partial(code, identifier, piece)))
+            if len(waiting) >= put.in_flight:
+                put.append(waiting.popleft().result())
+        while waiting:
+            put.append(waiting.popleft().result())
+    finally:
+        for future in waiting:
+            future.cancel()
+        wait(waiting)  # who still runs reads from a file that would be closed under its hands
+    steady.check()
+
+
+def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:
+    try:
+        return pool.submit(work)
+    except RuntimeError as error:
+        raise StoreError("the store was closed while a file was put into it") from error

@@ -1,0 +1,206 @@
+"""What the store knows of whole files, and how they are read, hashed and checked."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.disk.durable import disk_errors, read_into
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.store.codecs.scratch import take_bytes
+from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
+from ptmtorrent.store.pack import hashing
+
+SMALL_BYTES = 4 << 20
+"""Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
+
+BLOCK_BYTES = 512 << 10
+"""What is read at a time, and hashed before it leaves the processor's own memory."""
+
+
+_PREFIX_DIGITS = 8
+"""Hashes in names of weights are no shorter; fewer digits would prove nothing."""
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
+
+    `git_sha1` is None where it was not taken: a file that came under a SHA-256 is no git blob.
+    """
+
+    size: int
+    blake3: str
+    sha256: str
+    git_sha1: str | None
+    cutter: str
+    objects: tuple[tuple[ObjectId, int], ...]
+
+
+class Expected(msgspec.Struct, frozen=True):
+    """What a hub promised of a file: its bytes, and its hash as `check_expected` knows them; None where it did not."""
+
+    size: int | None = None
+    oid: str | None = None
+
+
+class FileHashes(msgspec.Struct, frozen=True):
+    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None where not asked for.
+
+    `objects` are the ids of the pieces it was cut into.
+    """
+
+    size: int
+    blake3: str
+    sha256: str
+    git_sha1: str | None
+    objects: tuple[ObjectId, ...]
+
+    def file(self, cut: Cut) -> StoredFile:
+        """Return the file these are the hashes of, once all pieces of `cut` are stored."""
+        sizes = (piece.length for piece in cut.pieces)
+        return StoredFile(
+            size=self.size,
+            blake3=self.blake3,
+            sha256=self.sha256,
+            git_sha1=self.git_sha1,
+            cutter=cut.cutter,
+            objects=tuple(zip(self.objects, sizes, strict=True)),
+        )
+
+
+class Steady:
+    """An open file that must not change while it is read. A small one is read at once."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self.path = path
+        self._seen = self._stamp()
+        self.size = self._seen[0]
+        self._small: memoryview | None = None
+        if self.size <= SMALL_BYTES:
+            self._small = self._load(0, memoryview(bytearray(self.size)))
+        self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
+
+    def blocks(self, piece: Piece, buffer: memoryview) -> Iterator[memoryview]:
+        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is warm.
+
+        A `buffer` as long as the piece holds all of it in the end, a shorter one the last block.
+
+        Raises:
+            IntegrityError: the file is shorter than it was.
+        """
+        for start in range(0, piece.length, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, piece.length - start)
+            if self._small is not None:
+                yield self._small[piece.offset + start :][:length]
+            else:
+                room = start if len(buffer) >= piece.length else 0
+                yield self._load(piece.offset + start, buffer[room : room + length])
+
+    def whole(self, piece: Piece, buffer: memoryview) -> memoryview:
+        """Return all of a piece whose blocks were loaded into `buffer`."""
+        if self._small is not None:
+            return self._small[piece.offset : piece.offset + piece.length]
+        return buffer[: piece.length]
+
+    def _load(self, offset: int, view: memoryview) -> memoryview:
+        with disk_errors(self.path):
+            count = read_into(self._descriptor, view, offset)
+        if count != len(view):
+            raise changed(self.path)
+        return view
+
+    def check(self) -> None:
+        """Refuse a file that was written since it was opened.
+
+        Raises:
+            IntegrityError: its size or time of change is another.
+        """
+        if self._stamp() != self._seen:
+            raise changed(self.path)
+
+    def _stamp(self) -> tuple[int, int]:
+        with disk_errors(self.path):
+            status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def open_steady(path: Path) -> Iterator[Steady]:
+    """Open `path` once, for hashing and cutting alike.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield Steady(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def changed(path: Path) -> IntegrityError:
+    """Say that `path` changed while it was read."""
+    return IntegrityError(
+        f"`{path}` changed while it was read", hint="run the same command again when nothing writes it"
+    )
+
+
+def hash_file(steady: Steady, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
+    """Read the file once and return its hashes; `git` asks for git's blob id too."""
+    whole, sha256 = blake3(), hashing.sha256()
+    digests: list[Any] = [whole, sha256]
+    blob = hashlib.sha1(b"blob %d\0" % steady.size, usedforsecurity=False)
+    if git:
+        digests.append(blob)
+    buffer = take_bytes("block", BLOCK_BYTES).data
+    objects: list[ObjectId] = []
+    for piece in pieces:
+        name = blake3()
+        for block in steady.blocks(piece, buffer):
+            name.update(block)
+            for digest in digests:
+                digest.update(block)
+        objects.append(ObjectId(name.hexdigest()))
+    return FileHashes(
+        steady.size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None, tuple(objects)
+    )
+
+
+def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
+    """Compare a file with what was promised of it: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
+
+    Raises:
+        IntegrityError: naming the file and what differs, or a sort of hash that is not known.
+    """
+    if expected.size is not None and hashes.size != expected.size:
+        raise IntegrityError(f"`{name}` has {hashes.size} bytes, {expected.size} were promised")
+    if expected.oid is None:
+        return
+    sort, _, digest = expected.oid.partition(":")
+    prefix = hashes.sha256[: len(digest)] if _PREFIX_DIGITS <= len(digest) < len(hashes.sha256) else None
+    found = {"sha256": hashes.sha256, "git": hashes.git_sha1, "sha256-prefix": prefix}.get(sort)
+    if found is None:
+        raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
+    if found != digest:
+        raise IntegrityError(f"`{name}` hashes to `{sort}:{found}`, `{expected.oid}` was promised")
+
+
+def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
+    """Return what a manifest says of one of its files."""
+    return StoredFile(
+        size=file.size,
+        blake3=file.blake3,
+        sha256=file.sha256,
+        git_sha1=file.git_sha1,
+        cutter=file.cutter,
+        objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
+    )

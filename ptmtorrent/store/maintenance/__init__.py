@@ -1,0 +1,1 @@
+"""Engines that verify and repair packs."""

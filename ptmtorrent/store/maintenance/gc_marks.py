@@ -1,0 +1,42 @@
+"""`gc.json`: packs that were found dead, and since when; what is still dead after a grace is let go.
+
+::
+
+    {"dead":[["ab12...","2026-11-20T12:00:00Z"]],"format":"ptmtorrent/store-marks","requires":[],"version":1}
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from ptmtorrent.disk.durable import disk_errors, write_file
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import PackId
+
+MARKS_NAME = "gc.json"
+
+
+class Marks(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """Packs, sorted, each with the moment it was first found dead."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/store-marks"
+
+    dead: tuple[tuple[PackId, str], ...]
+
+
+def read_marks(root: Path) -> dict[PackId, str]:
+    """Return what is marked in the store at `root`; damaged marks are none, for then the grace begins again."""
+    path = root / MARKS_NAME
+    try:
+        with disk_errors(path):
+            data = path.read_bytes() if path.is_file() else b""
+        return dict(canonical.decode(data, Marks, name=MARKS_NAME).dead)
+    except IntegrityError:
+        return {}
+
+
+def write_marks(root: Path, marks: Mapping[PackId, str]) -> None:
+    """Keep `marks`, durably."""
+    document = Marks(format=Marks.FORMAT, version=Marks.VERSION, requires=(), dead=tuple(sorted(marks.items())))
+    write_file(root / MARKS_NAME, canonical.encode(document))

@@ -1,0 +1,259 @@
+"""Reading one pack critically: every byte of it belongs to something that has a name, and what is damaged is named.
+
+::
+
+    header | record head, stored bytes | record head, stored bytes | ... | footer and trailer | padding
+
+Where things lie is taken from the footer where it holds, else from the index and a forward scan together. What nobody
+can name (a lost record; stored bytes that differ and still decode to the same object) is `bytes`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.torrents import SHA1_BYTES
+from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.pack import format as pack_format
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
+
+MAX_INFO_BYTES = 1 << 20
+"""No footer says more than this (1 MiB) about libraries and parameters."""
+
+_BAD = (IntegrityError, UnsupportedFormat, PackMissing)
+"""What a damaged stretch of a pack raises, a sector that the disk no longer reads included."""
+
+What = Literal["header", "record", "object", "footer", "padding", "bytes"]
+ReadBase = Callable[[ObjectId], bytes | None]
+"""Reads an object that a delta was taken against; None when it cannot be had."""
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """One damaged stretch of a pack, and the object it belongs to, if any. `record` is what stands before an object."""
+
+    what: What
+    extent: Extent
+    object: ObjectId | None = None
+
+
+class Expectation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a pack before it is read: its size, its objects by the index, its hashes if they are kept."""
+
+    pack: PackId
+    size: int
+    entries: tuple[Entry, ...] = ()
+    hashes: PackHashes | None = None
+
+
+class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pack was found to be. `entries` are its objects, `hashes` those of the bytes that are there.
+
+    `unproven` are deltas that could not be decoded, because their base is not to be had: nobody knows how they are.
+    """
+
+    hashes: PackHashes
+    entries: tuple[Entry, ...]
+    damages: tuple[Damage, ...]
+    unproven: tuple[ObjectId, ...]
+
+    @property
+    def lost(self) -> tuple[ObjectId, ...]:
+        """The objects whose stored bytes are damaged."""
+        return tuple(damage.object for damage in self.damages if damage.what == "object" and damage.object)
+
+
+def check_pack(path: Path, expected: Expectation, read_base: ReadBase, count: Callable[[int], None]) -> CheckedPack:
+    """Read the pack at `path` twice: all its hashes, then every object decoded and hashed. Memory: one object.
+
+    `count` is told of bytes as they are dealt with, in all twice the size of the pack; it may raise to stop.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
+    with open_pack(path) as reader:
+        hashes = _hash(reader, expected, count)
+        entries = find_entries(reader, expected)
+        sound = hashes.pack == expected.pack and reader.size == expected.size
+        damages = [] if sound else list(_check_shape(reader, entries, expected))
+        unproven: list[ObjectId] = []
+        bases = local_bases(reader, entries, read_base)
+        for entry in entries:
+            count(min(entry.stored, expected.size))
+            try:
+                base = None if entry.base is None else bases(entry.base)
+                if entry.base is not None and base is None:
+                    unproven.append(entry.id)
+                    continue
+                reader.object(entry, base)
+            except UnsupportedFormat:
+                if sound:  # as it was written, by a newer version
+                    unproven.append(entry.id)
+                    continue
+                damages.append(_object(entry))
+            except _BAD:
+                damages.append(_object(entry))
+        count(max(0, expected.size - sum(entry.stored for entry in entries)))
+    if not damages and not sound:
+        damages = _differing(hashes, expected)
+    damages.sort(key=lambda damage: damage.extent)
+    return CheckedPack(hashes=hashes, entries=entries, damages=tuple(damages), unproven=tuple(unproven))
+
+
+def find_entries(reader: PackReader, expected: Expectation) -> tuple[Entry, ...]:
+    """Return the objects of a pack that may be damaged, in the order they lie there."""
+    with suppress(*_BAD):
+        return read_footer(reader)[0]
+    with suppress(*_BAD):
+        found = {
+            scanned.entry.offset: scanned.entry
+            for scanned in reader.scan()
+            if not scanned.after_damage or reader.holds(scanned.entry)
+        }
+        found |= {entry.offset: entry for entry in expected.entries}
+        return tuple(found[offset] for offset in sorted(found))
+    return expected.entries
+
+
+def read_footer(reader: PackReader) -> tuple[tuple[Entry, ...], Extent]:
+    """Return what the footer lists and where footer and trailer lie; the header is not asked.
+
+    Raises:
+        IntegrityError, UnsupportedFormat, StoreError: it does not hold.
+    """
+    name = reader.path.name
+    length = min(reader.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
+    end = reader.read(reader.size - length, length)
+    offset, footer_bytes, checksum = pack_format.decode_trailer(end, reader.size, name)
+    entries = pack_format.decode_footer(reader.read(offset, footer_bytes), checksum, offset, name)
+    return entries, Extent(offset=offset, length=footer_bytes + pack_format.TRAILER_BYTES)
+
+
+def record_start(entry: Entry) -> int:
+    """Return where the record of `entry` begins."""
+    return entry.offset - len(pack_format.encode_record(entry))
+
+
+def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
+    """Return the pieces of 4 MiB in which two packs of the same size differ, by the SHA-1 of each piece of both."""
+    return [
+        Extent(offset=at // SHA1_BYTES * PIECE_BYTES, length=PIECE_BYTES)
+        for at in range(0, len(expected), SHA1_BYTES)
+        if found[at : at + SHA1_BYTES] != expected[at : at + SHA1_BYTES]
+    ]
+
+
+def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None]) -> PackHashes:
+    """Hash as many bytes as there should be; what cannot be read, or is not there, counts as zeros."""
+    hasher = PackHasher()
+    size = max(1, -(-expected.size // PIECE_BYTES)) * PIECE_BYTES  # a file may be empty
+    for at in range(0, size, READ_BYTES):
+        wanted = min(READ_BYTES, size - at)
+        data = b""
+        with suppress(*_BAD):
+            data = reader.read(at, max(0, min(wanted, reader.size - at)))
+        hasher.update(data)
+        hasher.update(bytes(wanted - len(data)))
+        count(wanted)
+    return hasher.finish("open" if expected.hashes is None else expected.hashes.rights)
+
+
+def _check_shape(reader: PackReader, entries: Sequence[Entry], expected: Expectation) -> Iterator[Damage]:
+    """Yield the damage of everything but stored bytes."""
+    at = record_start(entries[0]) if entries else 0
+    try:
+        start = reader.header()[1]
+    except _BAD:
+        yield Damage(what="header", extent=Extent(offset=0, length=at))
+        start = at
+    at = start
+    for entry in entries:
+        begins = record_start(entry)
+        if begins > at:
+            yield Damage(what="bytes", extent=Extent(offset=at, length=begins - at))
+        if _read(reader, begins, entry.offset - begins) != pack_format.encode_record(entry):
+            extent = Extent(offset=begins, length=entry.offset - begins)
+            yield Damage(what="record", extent=extent, object=entry.id)
+        at = entry.end
+    yield from _check_ending(reader, at, len(entries), expected)
+
+
+def _check_ending(reader: PackReader, at: int, objects: int, expected: Expectation) -> Iterator[Damage]:
+    """Check footer, trailer and padding, which begin where the last record ends."""
+    end = _footer_end(reader, at, objects)
+    last = _last_byte(reader, at, expected.size)
+    if end is None:
+        yield Damage(what="footer" if objects else "bytes", extent=Extent(offset=at, length=max(1, last - at)))
+    elif last > end:
+        yield Damage(what="padding", extent=Extent(offset=end, length=last - end))
+    if reader.size != expected.size:
+        first, last = sorted((reader.size, expected.size))
+        yield Damage(what="bytes", extent=Extent(offset=first, length=last - first))
+
+
+def _footer_end(reader: PackReader, at: int, objects: int) -> int | None:
+    """Return where the trailer ends of a footer of `objects` rows at byte `at`; None when it does not hold."""
+    with suppress(*_BAD):
+        info = int.from_bytes(reader.read(at, 8)[4:], "little")
+        length = 8 + min(info, MAX_INFO_BYTES) + pack_format.ROW_BYTES * objects
+        data = reader.read(at, length + pack_format.TRAILER_BYTES)
+        offset, footer_bytes, checksum = pack_format.decode_trailer(data, reader.size, reader.path.name)
+        if (offset, footer_bytes) == (at, length):
+            pack_format.decode_footer(data[:length], checksum, at, reader.path.name)
+            return at + len(data)
+    return None
+
+
+def _last_byte(reader: PackReader, at: int, size: int) -> int:
+    """Return the end of the last byte from `at` on that is not zero, as far as it can be read; `at` when all are."""
+    end = min(reader.size, size)
+    while end > at:
+        start = max(at, end - READ_BYTES)
+        if data := (_read(reader, start, end - start) or b"").rstrip(b"\0"):
+            return start + len(data)
+        end = start
+    return at
+
+
+def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBase) -> ReadBase:
+    """Return what reads a base from this pack where it is here, else with `read_base`.
+
+    The last one is kept, because deltas come in runs.
+    """
+    plain = {entry.id: entry for entry in entries if entry.base is None} if any(e.base for e in entries) else {}
+    kept: dict[ObjectId, bytes | None] = {}
+
+    def read(identifier: ObjectId) -> bytes | None:
+        if identifier not in kept:
+            kept.clear()
+            kept[identifier] = None
+            with suppress(*_BAD):
+                here = plain.get(identifier)
+                kept[identifier] = reader.object(here) if here is not None else read_base(identifier)
+        return kept[identifier]
+
+    return read
+
+
+def _differing(found: PackHashes, expected: Expectation) -> list[Damage]:
+    """Name the pieces that differ, where hashes tell; else all of the pack."""
+    extents = [] if expected.hashes is None else differing_pieces(found.pieces_v1, expected.hashes.pieces_v1)
+    extents = extents or [Extent(offset=0, length=expected.size)]
+    return [Damage(what="bytes", extent=extent) for extent in extents]
+
+
+def _object(entry: Entry) -> Damage:
+    return Damage(what="object", extent=Extent(offset=entry.offset, length=entry.stored), object=entry.id)
+
+
+def _read(reader: PackReader, offset: int, length: int) -> bytes | None:
+    with suppress(*_BAD):
+        return reader.read(offset, length)
+    return None

@@ -1,0 +1,211 @@
+r"""The bytes of a pack: header, records, footer, trailer (docs/formats/pack.md). Pure: bytes in, bytes out.
+
+::
+
+    PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to a multiple of 4 MiB
+"""
+
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model import canonical
+from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.store.codecs import DELTA_CODECS, MAX_RAW_BYTES, PLAIN_CODECS
+from ptmtorrent.store.pack.classes import OBJECT_KINDS, ObjectKind, PackClass, Temper
+
+MAGIC = b"PTMPACK\n"
+RECORD_MAGIC = b"PTMo"
+FOOTER_MAGIC = b"PTMF"
+TRAILER_MAGIC = b"PTME"
+MAX_HEADER_BYTES = 64 << 10
+RECORD_BYTES = 52
+"""A record's own bytes before what is stored, without a base."""
+
+MAX_RECORD_BYTES = 84
+ROW_BYTES = 88
+TRAILER_BYTES = 20
+_NO_BASE = bytes(32)
+_HAS_BASE = 1
+
+_LENGTH = struct.Struct("<I")
+_RECORD = struct.Struct("<4sBBHII32s")
+_ROW = struct.Struct("<32s32sQIIBB6s")
+_TRAILER = struct.Struct("<QII4s")
+
+
+class PackHeader(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """What a pack opens with."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/pack"
+
+    temper: Temper = msgspec.field(name="class")
+    rights: Rights
+
+
+class PackInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pack was written with: versions of libraries, settings of codecs. For people; nothing depends on it."""
+
+    libraries: dict[str, str]
+    parameters: dict[str, str]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One object in a pack: `offset` is of its stored bytes; lengths are in bytes."""
+
+    id: ObjectId
+    offset: int
+    stored: int
+    raw: int
+    codec: int
+    kind: ObjectKind
+    base: ObjectId | None = None
+
+    @property
+    def end(self) -> int:
+        """The first byte after the stored ones."""
+        return self.offset + self.stored
+
+
+def encode_header(pack_class: PackClass) -> bytes:
+    """Return the first bytes of a pack."""
+    header = PackHeader(
+        format=PackHeader.FORMAT,
+        version=PackHeader.VERSION,
+        requires=(),
+        temper=pack_class.temper,
+        rights=pack_class.rights,
+    )
+    data = canonical.encode(header)
+    return MAGIC + _LENGTH.pack(len(data)) + data
+
+
+def decode_header(data: bytes, name: str) -> tuple[PackClass, int]:
+    """Return the class of the pack that starts with `data`, and where its records start.
+
+    Raises:
+        IntegrityError: not a pack, or a damaged header.
+        UnsupportedFormat: written by a newer version.
+    """
+    if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _LENGTH.size:
+        raise IntegrityError(f"`{name}` is not a pack")
+    start = len(MAGIC) + _LENGTH.size
+    (length,) = _LENGTH.unpack(data[len(MAGIC) : start])
+    if length > MAX_HEADER_BYTES or start + length > len(data):
+        raise IntegrityError(f"the header of the pack `{name}` is damaged")
+    header = canonical.decode(data[start : start + length], PackHeader, name=f"header of {name}")
+    return PackClass(header.temper, header.rights), start + length
+
+
+def encode_record(entry: Entry) -> bytes:
+    """Return what stands before the stored bytes of `entry`; its offset plays no part."""
+    flags = _HAS_BASE if entry.base else 0
+    kind = OBJECT_KINDS.index(entry.kind)
+    head = _RECORD.pack(
+        RECORD_MAGIC, entry.codec, kind, flags, entry.raw, entry.stored, bytes.fromhex(entry.id)
+    ) + bytes.fromhex(entry.base or "")
+    return head + _LENGTH.pack(zlib.crc32(head))
+
+
+def decode_record(data: bytes, at: int) -> Entry | None:
+    """Return the object whose record starts with `data`, at byte `at` of the pack; None when no whole record does."""
+    if len(data) < RECORD_BYTES or not data.startswith(RECORD_MAGIC):
+        return None
+    _, codec, kind, flags, raw, stored, identifier = _RECORD.unpack_from(data)
+    head_bytes = RECORD_BYTES - _LENGTH.size + (32 if flags & _HAS_BASE else 0)
+    head = data[:head_bytes]
+    if data[head_bytes : head_bytes + _LENGTH.size] != _LENGTH.pack(zlib.crc32(head)):
+        return None
+    if flags & ~_HAS_BASE or kind >= len(OBJECT_KINDS) or raw > MAX_RAW_BYTES or stored > raw:
+        return None
+    if not _may_be(codec, has_base=bool(flags)):
+        return None
+    base = ObjectId(head[_RECORD.size :].hex()) if flags else None
+    return Entry(
+        id=ObjectId(identifier.hex()),
+        offset=at + head_bytes + _LENGTH.size,
+        stored=stored,
+        raw=raw,
+        codec=codec,
+        kind=OBJECT_KINDS[kind],
+        base=base,
+    )
+
+
+def encode_footer(entries: Iterable[Entry], info: PackInfo, offset: int) -> bytes:
+    """Return footer and trailer of a pack whose records end at `offset`."""
+    rows = [_encode_row(entry) for entry in entries]
+    tree = {"libraries": info.libraries, "objects": len(rows), "parameters": info.parameters}
+    data = canonical.encode(tree)
+    footer = b"".join([FOOTER_MAGIC, _LENGTH.pack(len(data)), data, *rows])
+    return footer + _TRAILER.pack(offset, len(footer), zlib.crc32(footer), TRAILER_MAGIC)
+
+
+def decode_trailer(end: bytes, size: int, name: str) -> tuple[int, int, int]:
+    """Return offset, length and CRC-32 of the footer, from the last bytes of a pack of `size` bytes.
+
+    Raises:
+        IntegrityError: there is no trailer, or it points outside the pack.
+    """
+    trailer = end.rstrip(b"\0")[-TRAILER_BYTES:]
+    if len(trailer) != TRAILER_BYTES or not trailer.endswith(TRAILER_MAGIC):
+        raise IntegrityError(f"the pack `{name}` has no trailer: it was cut short or damaged")
+    offset, length, checksum, _ = _TRAILER.unpack(trailer)
+    if offset + length + TRAILER_BYTES > size:
+        raise IntegrityError(f"the trailer of the pack `{name}` is damaged")
+    return offset, length, checksum
+
+
+def decode_footer(footer: bytes, checksum: int, offset: int, name: str) -> tuple[Entry, ...]:
+    """Return the objects a footer lists, all of them inside the `offset` bytes before it.
+
+    Raises:
+        IntegrityError: damaged, or a row that leaves the pack.
+    """
+    if zlib.crc32(footer) != checksum or not footer.startswith(FOOTER_MAGIC) or len(footer) < 8:
+        raise IntegrityError(f"the footer of the pack `{name}` is damaged")
+    (length,) = _LENGTH.unpack(footer[4:8])
+    rows = memoryview(footer)[8 + length :]
+    if 8 + length > len(footer) or len(rows) % ROW_BYTES:
+        raise IntegrityError(f"the footer of the pack `{name}` is damaged")
+    if len(rows) // ROW_BYTES * RECORD_BYTES > offset:
+        raise IntegrityError(f"the footer of the pack `{name}` lists more objects than fit before it")
+    return tuple(_decode_row(fields, offset, name) for fields in _ROW.iter_unpack(rows))
+
+
+def _may_be(codec: int, *, has_base: bool) -> bool:
+    """Tell whether an object of `codec` may have a base, or none; of codecs of newer versions nobody knows."""
+    return codec not in (PLAIN_CODECS if has_base else DELTA_CODECS)
+
+
+def _encode_row(entry: Entry) -> bytes:
+    base = bytes.fromhex(entry.base) if entry.base else _NO_BASE
+    kind = OBJECT_KINDS.index(entry.kind)
+    return _ROW.pack(bytes.fromhex(entry.id), base, entry.offset, entry.stored, entry.raw, entry.codec, kind, bytes(6))
+
+
+def _decode_row(fields: tuple[bytes, bytes, int, int, int, int, int, bytes], limit: int, name: str) -> Entry:
+    identifier, base, offset, stored, raw, codec, kind, zeros = fields
+    if kind >= len(OBJECT_KINDS) or any(zeros):
+        raise UnsupportedFormat(
+            f"the pack `{name}` has a kind of object this program does not know",
+            hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+        )
+    if stored > raw or raw > MAX_RAW_BYTES or offset + stored > limit:
+        raise IntegrityError(f"the footer of the pack `{name}` names bytes outside of it")
+    if not _may_be(codec, has_base=base != _NO_BASE):
+        raise IntegrityError(f"the footer of the pack `{name}` has a delta without a base, or a base without a delta")
+    return Entry(
+        id=ObjectId(identifier.hex()),
+        offset=offset,
+        stored=stored,
+        raw=raw,
+        codec=codec,
+        kind=OBJECT_KINDS[kind],
+        base=None if base == _NO_BASE else ObjectId(base.hex()),
+    )

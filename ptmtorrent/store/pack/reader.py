@@ -1,0 +1,180 @@
+"""Reading packs: by their footer, or by a forward scan that needs nothing but the records themselves."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.disk.durable import disk_error, disk_errors, read_at
+from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.placement import MAX_PACK_BYTES
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.store import codecs
+from ptmtorrent.store.pack import format as pack_format
+from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.hashing import PackHasher
+
+READ_BYTES = 4 << 20
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """A record found by a forward scan. `after_damage`: the scan had lost its way, so the record may be forged."""
+
+    entry: Entry
+    after_damage: bool
+
+
+class PackReader:
+    """An open pack or part. Short reads are errors; nothing that is read is believed."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        self._descriptor = descriptor
+        self._window = (0, b"")
+        self.path = path
+        with disk_errors(path):
+            self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes.
+
+        Raises:
+            IntegrityError: the file ends before, or the disk no longer reads it there: such bytes are damaged.
+            StoreError: any other failure.
+        """
+        try:
+            data = read_at(self._descriptor, offset, length)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise IntegrityError(f"the disk cannot read `{self.path}` at byte {offset}") from error
+            raise disk_error(error, self.path) from error
+        if len(data) != length:
+            raise IntegrityError(f"`{self.path}` ends before byte {offset + length}")
+        return data
+
+    def object(self, entry: Entry, base: bytes | None = None) -> bytes:
+        """Return the raw bytes of `entry`, decoded and hashed; `base` are those of its base, if it is a delta.
+
+        Raises:
+            IntegrityError: they are not what the id promises.
+        """
+        data = codecs.decode(entry.codec, self.read(entry.offset, entry.stored), entry.raw, base)
+        if blake3(data).hexdigest() != entry.id:
+            raise IntegrityError(f"the object `{entry.id}` in `{self.path}` is damaged")
+        return data
+
+    def holds(self, entry: Entry, base: bytes | None = None) -> bool:
+        """Tell whether the bytes of `entry` are what its id promises."""
+        try:
+            self.object(entry, base)
+        except (IntegrityError, UnsupportedFormat):
+            return False
+        return True
+
+    def header(self) -> tuple[PackClass, int]:
+        """Return the class of the pack, and where its records start."""
+        length = min(self.size, pack_format.MAX_HEADER_BYTES + 12)
+        return pack_format.decode_header(self.read(0, length), self.path.name)
+
+    def footer(self) -> tuple[Entry, ...]:
+        """Return the objects of a sealed pack.
+
+        Raises:
+            IntegrityError: no pack, cut short, or damaged at its end.
+        """
+        name = self.path.name
+        if not 0 < self.size <= MAX_PACK_BYTES or self.size % PIECE_BYTES:
+            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short or is none")
+        self.header()
+        length = min(self.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
+        end = self.read(self.size - length, length)
+        offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
+        return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
+
+    def scan(self) -> Iterator[Scanned]:
+        """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""
+        try:
+            _, at = self.header()
+        except (IntegrityError, UnsupportedFormat):
+            at = 0
+        lost = at == 0
+        while at < self.size:
+            head = self.read(at, min(pack_format.MAX_RECORD_BYTES, self.size - at))
+            entry = pack_format.decode_record(head, at)
+            if entry is not None and entry.end <= self.size:
+                yield Scanned(entry, after_damage=lost)
+                at = entry.end
+            elif not lost and head.startswith(pack_format.FOOTER_MAGIC):
+                return
+            else:
+                lost = True
+                at = self._next_magic(at + 1)
+
+    def _next_magic(self, start: int) -> int:
+        """Return where the next record may start; the size of the file when none does."""
+        at = start
+        while at < self.size:
+            base, data = self._window_at(at)
+            found = data.find(pack_format.RECORD_MAGIC, at - base)
+            if found >= 0:
+                return base + found
+            # Overlapping by three bytes, so that no magic is missed across two reads.
+            at = max(at + 1, base + len(data) - len(pack_format.RECORD_MAGIC) + 1)
+        return self.size
+
+    def _window_at(self, at: int) -> tuple[int, bytes]:
+        """Return a stretch around `at` and where it starts, read once: a file may be full of false pack_format."""
+        base, data = self._window
+        end = base + len(data)
+        if not (base <= at and (at + len(pack_format.RECORD_MAGIC) <= end or end == self.size)):
+            self._window = (at, self.read(at, min(READ_BYTES, self.size - at)))
+        return self._window
+
+
+@contextmanager
+def open_pack(path: Path) -> Iterator[PackReader]:
+    """Open a pack or part for reading.
+
+    Raises:
+        PackMissing: there is none.
+        StoreError: it cannot be opened, which says nothing about its bytes.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise PackMissing(disk_error(error, path).message) from error
+    except OSError as error:
+        raise disk_error(error, path) from error
+    try:
+        yield PackReader(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def hash_pack(path: Path, pack: PackId) -> PackHashes:
+    """Read a whole pack and return its hashes.
+
+    Raises:
+        IntegrityError: its bytes are not those that `pack` names.
+    """
+    hasher = PackHasher()
+    with open_pack(path) as reader:
+        if not 0 < reader.size <= MAX_PACK_BYTES or reader.size % PIECE_BYTES:
+            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short or is none")
+        for at in range(0, reader.size, READ_BYTES):
+            hasher.update(reader.read(at, READ_BYTES))
+        if (found := hasher.name()) != pack:
+            raise IntegrityError(f"the pack `{pack}` is damaged: its bytes hash to `{found}`")
+        pack_class, _ = reader.header()
+    return hasher.finish(pack_class.rights)
+
+
+def pack_in(root: Path, pack: PackId) -> Path:
+    """Return where the store at `root` keeps `pack`."""
+    return root / pack_path(pack)

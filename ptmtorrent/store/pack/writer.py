@@ -1,0 +1,168 @@
+"""Writing packs: a part grows by whole pack_format, and is sealed once into a pack that never changes again.
+
+What a part holds is not trusted after a restart: `rechecking` decodes and hashes every object in it first.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all, write_chunks
+from ptmtorrent.errors import StoreError
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.pack import format as pack_format
+from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import Entry, PackInfo
+from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.reader import READ_BYTES, PackReader
+
+PACK_BYTES = 256 << 20
+"""A pack is sealed before it would grow beyond this."""
+
+_ENDING_BYTES = 8 << 10
+"""Room for the footer's info and the trailer."""
+
+
+class Part:
+    """An unsealed pack that this process writes. Not thread-safe: the store calls it under its lock."""
+
+    def __init__(self, path: Path, pack_class: PackClass, entries: list[Entry], hasher: PackHasher) -> None:
+        """Continue the part at `path`, which holds `entries` and nothing after them; `hasher` has seen it all."""
+        self.path = path
+        self.pack_class = pack_class
+        self.entries = entries
+        self._hasher = hasher
+        self._unsynced = True
+        with disk_errors(path):
+            self._descriptor = os.open(path, os.O_WRONLY)
+            os.lseek(self._descriptor, hasher.size, os.SEEK_SET)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._hasher.size
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether nothing more can be written."""
+        return self._descriptor < 0
+
+    def has_room(self, stored: int) -> bool:
+        """Tell whether a record of `stored` bytes fits, footer included."""
+        footer = pack_format.ROW_BYTES * (len(self.entries) + 1) + _ENDING_BYTES
+        return self.size + pack_format.MAX_RECORD_BYTES + stored + footer <= PACK_BYTES
+
+    def append(self, draft: Entry, chunks: Sequence[bytes | memoryview]) -> Entry:
+        """Write the record of `draft`, whose offset is not known yet; return where it lies. On failure nothing changed.
+
+        Raises:
+            NoSpace: the disk is full, naming the bytes needed.
+            StoreError: any other failure.
+        """
+        self._write(pack_format.encode_record(draft), *chunks)
+        entry = msgspec.structs.replace(draft, offset=self.size - draft.stored)
+        self.entries.append(entry)
+        return entry
+
+    def sync(self) -> None:
+        """Make what was written durable.
+
+        Raises:
+            NoSpace, StoreError: nothing is known about the bytes then, not even whether a second sync would tell; the
+                part is closed, and must be rechecked before it is continued.
+        """
+        if not self._unsynced:
+            return
+        try:
+            with disk_errors(self.path):
+                os.fsync(self._descriptor)
+        except BaseException:
+            self.close()
+            raise
+        self._unsynced = False
+
+    def finish(self, info: PackInfo) -> PackHashes:
+        """Write footer and padding, make the part durable, and return its hashes. It is still called a part.
+
+        The padding is a hole where the filesystem has such: it is counted in the pack's size, and takes no room.
+        """
+        ending = pack_format.encode_footer(self.entries, info, self.size)
+        padding = -(self.size + len(ending)) % PIECE_BYTES
+        with disk_errors(self.path, len(ending)):
+            os.ftruncate(self._descriptor, self.size + len(ending) + padding)
+        self._write(ending)
+        self._hasher.update(bytes(padding))
+        self.sync()
+        self.close()
+        return self._hasher.finish(self.pack_class.rights)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if not self.closed:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, *chunks: bytes | memoryview) -> None:
+        if self.closed:
+            raise StoreError(f"`{self.path}` is no longer written", hint="run the same command again")
+        try:
+            write_chunks(self._descriptor, chunks)
+        except OSError as error:
+            self._undo()
+            raise disk_error(error, self.path, sum(map(len, chunks))) from error
+        except BaseException:
+            self._undo()
+            raise
+        self._unsynced = True
+        for chunk in chunks:
+            self._hasher.update(chunk)
+
+    def _undo(self) -> None:
+        """Cut off a torn record; where even that fails, never write this part again."""
+        try:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+        except OSError:
+            with suppress(OSError):
+                self.close()
+
+
+def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) -> Part:
+    """Start a part of `pack_class` at `path`, whose name is durable when this returns."""
+    ensure_dir(path.parent, sure=True)
+    header = pack_format.encode_header(pack_class)
+    with disk_errors(path, len(header)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            write_all(descriptor, header)
+        finally:
+            os.close(descriptor)
+    sync_dir(path.parent)
+    hasher = PackHasher(pool)
+    hasher.update(header)
+    return Part(path, pack_class, [], hasher)
+
+
+def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry], pool: Executor | None = None) -> Part:
+    """Continue a part that another process left, after `entries`; what follows them is cut off.
+
+    Raises:
+        StoreError: it cannot be read or cut.
+    """
+    end = reopened_size(reader, entries)
+    with disk_errors(reader.path):
+        os.truncate(reader.path, end)
+    hasher = PackHasher(pool)
+    for at in range(0, end, READ_BYTES):
+        hasher.update(reader.read(at, min(READ_BYTES, end - at)))
+    return Part(reader.path, pack_class, entries, hasher)
+
+
+def reopened_size(reader: PackReader, entries: Sequence[Entry]) -> int:
+    """Return how many bytes stay of a part that is continued after `entries`."""
+    return entries[-1].end if entries else reader.header()[1]

@@ -1,0 +1,1 @@
+"""Bringing index and packs together again."""

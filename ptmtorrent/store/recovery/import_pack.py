@@ -1,0 +1,83 @@
+"""Taking in a pack that came from elsewhere."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import zip_longest
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk.durable import ensure_dir, publish_file
+from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.index import Index
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.hashes import write_sidecar
+from ptmtorrent.store.pack.reader import PackReader, hash_pack, open_pack, pack_in
+from ptmtorrent.store.recovery import recover
+
+MAX_RAW_PER_BYTE = 64
+"""All objects of an adopted pack may be so many times as long as the pack: zeros are stored 30,000 times smaller."""
+
+SPARE_RAW_BYTES = 1 << 30
+"""What they may be longer (1 GiB), since small packs are mostly padding."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A pack of which every object was read: its hashes, and the objects that can be read here."""
+
+    hashes: PackHashes
+    entries: list[Entry]
+
+
+def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checked:
+    """Read all of the pack at `path`; `read` gives objects of the store that may be bases.
+
+    Raises:
+        IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it does
+            not hold, or would unpack to out of all proportion to its size.
+        UnsupportedFormat: it holds what this version cannot read.
+    """
+    hashes = hash_pack(path, pack)
+    with open_pack(path) as reader:
+        entries = list(reader.footer())
+        _refuse_bomb(pack, hashes.size, entries)
+        if any(found is None or found.entry != entry for found, entry in zip_longest(reader.scan(), entries)):
+            raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
+        return Checked(hashes, _readable(reader, entries, read))
+
+
+def adopt(root: Path, index: Index, path: Path, checked: Checked) -> None:
+    """Move a checked pack into the store at `root` and index it, durably."""
+    pack = checked.hashes.pack
+    target = pack_in(root, pack)
+    if pack not in index.packs():
+        write_sidecar(root, checked.hashes, own=False)
+    ensure_dir(target.parent, sure=True)
+    publish_file(path, target)
+    with index.transaction():
+        recover.add_pack(index, checked.hashes, checked.entries)
+
+
+def _refuse_bomb(pack: PackId, size: int, entries: Sequence[Entry]) -> None:
+    """Raise before anything is decoded when that would take out of all proportion long."""
+    raw = sum(entry.raw for entry in entries)
+    if raw > size * MAX_RAW_PER_BYTE + SPARE_RAW_BYTES:
+        raise IntegrityError(f"the pack `{pack}` of {size} bytes would unpack to {raw}: that is no honest pack")
+
+
+def _readable(reader: PackReader, entries: Sequence[Entry], read: Callable[[ObjectId], bytes]) -> list[Entry]:
+    """Decode every object; leave out the deltas whose base is neither in the pack nor in the store."""
+    plain = {entry.id: entry for entry in entries if entry.base is None}
+    readable: list[Entry] = []
+    for entry in entries:
+        base: bytes | None = None
+        if entry.base is not None:
+            with suppress(PtmError):
+                base = reader.object(plain[entry.base]) if entry.base in plain else read(entry.base)
+            if base is None:
+                continue
+        reader.object(entry, base)
+        readable.append(entry)
+    return readable

@@ -1,0 +1,51 @@
+"""A stored file as something to read from, by its objects."""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.store.ingest.files import StoredFile
+
+
+class StoredSource:
+    """A `ByteSource` over a file in the store. The object read last stays in memory."""
+
+    def __init__(self, file: StoredFile, read: Callable[[ObjectId], bytes]) -> None:
+        self._file = file
+        self._read = read
+        self._starts = [0, *accumulate(size for _, size in file.objects)]
+        self._last: tuple[int, bytes] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes there are."""
+        return self._file.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on; fewer where the file ends.
+
+        Raises:
+            NotFound, IntegrityError: an object is gone or damaged.
+        """
+        end = min(offset + length, self.size)
+        parts: list[bytes] = []
+        while offset < end:
+            row = bisect_right(self._starts, offset) - 1
+            data = self._object(row)
+            start = offset - self._starts[row]
+            parts.append(data[start : start + end - offset])
+            offset += len(parts[-1])
+        return b"".join(parts)
+
+    def _object(self, row: int) -> bytes:
+        with self._lock:
+            last = self._last
+        if last is not None and last[0] == row:
+            return last[1]
+        data = self._read(self._file.objects[row][0])
+        with self._lock:
+            self._last = (row, data)
+        return data

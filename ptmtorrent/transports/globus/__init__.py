@@ -1,0 +1,1 @@
+"""Packs by Globus Transfer and by the HTTPS servers of collections."""

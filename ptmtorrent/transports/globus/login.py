@@ -1,0 +1,250 @@
+"""Who we are to Globus: a person who logged in once, or the client of a CI job, and their tokens, 0600 in the home.
+
+A person's app is registered once with Globus by whoever runs a channel or a site, and named by `globus_client_id`; a
+client also has a secret, from the environment alone. Nothing but `log_in` ever asks a person anything.
+"""
+
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import globus_sdk
+import msgspec
+from globus_sdk.gare import GlobusAuthorizationParameters
+from globus_sdk.globus_app import GlobusApp, GlobusAppConfig
+from globus_sdk.login_flows import CommandLineLoginFlowManager, LocalServerLoginFlowManager, LoginFlowManager
+from globus_sdk.scopes import GCSCollectionScopes, TransferScopes
+from globus_sdk.token_storage import JSONTokenStorage, TokenValidationError
+
+from ptmtorrent.disk.durable import disk_errors, ensure_dir
+from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
+from ptmtorrent.model.moments import spell
+from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
+from ptmtorrent.transports.globus.service import TransferService, ours_of
+
+APP_NAME = "ptmtorrent"
+
+TRANSFER = "transfer.api.globus.org"
+
+FlowOf = Callable[[globus_sdk.AuthLoginClient], LoginFlowManager]
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """One token that is kept: for what, until when (RFC 3339), and whether it renews itself."""
+
+    server: str
+    scopes: str
+    expires: str
+    renews: bool
+
+
+def tokens_path(access: GlobusAccess) -> Path:
+    """Return where tokens are kept."""
+    return access.folder / TOKENS
+
+
+@contextmanager
+def open_app(
+    access: GlobusAccess, collections: Sequence[str] = (), *, flow: FlowOf | None = None
+) -> Iterator[GlobusApp]:
+    """Yield the app of `access`, with the scopes of the Transfer service and of reading `collections` by HTTPS.
+
+    Raises:
+        ConfigError: no client is set.
+    """
+    if access.client_id is None:
+        raise ConfigError(
+            "no Globus client is set, and nobody can log in without one",
+            hint="set `globus_client_id` (docs/guides/globus.md says how to get one)",
+        )
+    storage = _storage(access)
+    scopes = {TRANSFER: [TransferScopes.all], **{one: [GCSCollectionScopes(one).https] for one in collections}}
+    try:
+        app = _app(access, storage, scopes, flow)
+        with app:
+            yield app
+    finally:
+        storage.close()
+
+
+def _app(
+    access: GlobusAccess, storage: JSONTokenStorage, scopes: dict[str, list[globus_sdk.Scope]], flow: FlowOf | None
+) -> GlobusApp:
+    if access.client_secret is not None:
+        config = GlobusAppConfig(token_storage=storage)
+        return globus_sdk.ClientApp(
+            APP_NAME,
+            client_id=access.client_id,
+            client_secret=access.client_secret,
+            scope_requirements=scopes,
+            config=config,
+        )
+    client = globus_sdk.NativeAppAuthClient(client_id=access.client_id, app_name=APP_NAME)
+    config = GlobusAppConfig(
+        token_storage=storage,
+        request_refresh_tokens=True,
+        token_validation_error_handler=None,  # a verb that moves data never asks a person
+        login_flow_manager=flow(client) if flow else None,
+    )
+    return globus_sdk.UserApp(APP_NAME, login_client=client, scope_requirements=scopes, config=config)
+
+
+def log_in(access: GlobusAccess, collections: Sequence[str], scopes: Sequence[str], *, browser: bool) -> list[str]:
+    """Log in for transfers, for reading `collections` by HTTPS, and for `scopes`; return what was asked for.
+
+    All is asked for at once. A collection of which only a login can tell that it needs `data_access` is asked about
+    after a first login, and what those need is asked for together.
+
+    Raises:
+        AuthError: the login was refused or not finished.
+        TransportError: Globus cannot be reached.
+    """
+    wanted = [str(TransferScopes.all), *scopes]
+    with open_app(access, collections, flow=_browser if browser else _terminal) as app, _ours("the login"):
+        known = _logged_in(app)
+        wanted += _data_access(app, collections) if known else []
+        _run(app, wanted)
+        if not known and (more := _data_access(app, collections)):
+            wanted += more
+            _run(app, wanted)
+    return sorted({*wanted, *(str(GCSCollectionScopes(one).https) for one in collections)})
+
+
+def _run(app: GlobusApp, scopes: Sequence[str]) -> None:
+    app.login(auth_params=GlobusAuthorizationParameters(required_scopes=list(scopes)))
+
+
+def _logged_in(app: GlobusApp) -> bool:
+    try:
+        app.get_authorizer(TRANSFER)
+    except TokenValidationError:
+        return False
+    return True
+
+
+def _data_access(app: GlobusApp, collections: Sequence[str]) -> list[str]:
+    """Return the scopes for those `collections` that need it: asked for any other, Globus refuses the whole login."""
+    service = TransferService(app)
+    try:
+        mapped = [one for one in collections if service.describe(one).needs_data_access]
+    finally:
+        service.close()
+    scopes = [TransferScopes.all.with_dependency(GCSCollectionScopes(one).data_access) for one in mapped]
+    return [str(scope) for scope in scopes]
+
+
+def _terminal(client: globus_sdk.AuthLoginClient) -> LoginFlowManager:
+    return CommandLineLoginFlowManager(client, request_refresh_tokens=True)
+
+
+def _browser(client: globus_sdk.AuthLoginClient) -> LoginFlowManager:
+    return LocalServerLoginFlowManager(client, request_refresh_tokens=True)
+
+
+def held(access: GlobusAccess) -> list[Held]:
+    """Return the tokens that are kept; nobody is asked whether they still hold.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if not tokens_path(access).exists():
+        return []
+    storage = _storage(access)
+    try:
+        tokens = storage.get_token_data_by_resource_server()
+    finally:
+        storage.close()
+    return [
+        Held(
+            server=server,
+            scopes=token.scope,
+            expires=spell(datetime.fromtimestamp(token.expires_at_seconds, UTC)),
+            renews=token.refresh_token is not None or access.client_secret is not None,
+        )
+        for server, token in sorted(tokens.items())
+    ]
+
+
+def https_header(access: GlobusAccess, collection: str, host: str, *, refused: bool = False) -> str | None:
+    """Return the `Authorization` header for reading `collection` by HTTPS at `host`; None when nobody logged in for it.
+
+    `refused` says that the header of a moment ago was; then a new one is made where that is possible.
+
+    Raises:
+        TrustError: the collection's HTTPS server is another one.
+        AuthError, TransportError: a token could not be renewed, or the Transfer service could not be asked.
+    """
+    with open_app(access, [collection]) as app:
+        if not _logged_in(app):
+            return None
+        _check_host(app, collection, host)
+        try:
+            with _ours(f"a token for collection `{collection}`"):
+                authorizer = app.get_authorizer(collection)
+                if refused and not authorizer.handle_missing_authorization():
+                    return None
+                header: str | None = authorizer.get_authorization_header()
+                return header
+        except AuthError as error:
+            if isinstance(error.__cause__, TokenValidationError):
+                return None
+            raise
+
+
+def _check_host(app: GlobusApp, collection: str, host: str) -> None:
+    service = TransferService(app)
+    try:
+        known = service.describe(collection).host
+    finally:
+        service.close()
+    if known != host:
+        raise TrustError(
+            f"`{host}` wants a login, but is not the HTTPS server of collection `{collection}`: no token was sent",
+            hint=f"leave the server out of the location: globus:{collection}/path",
+        )
+
+
+@contextmanager
+def open_service(access: GlobusAccess) -> Iterator[TransferService]:
+    """Yield the Transfer service for whoever is logged in.
+
+    Raises:
+        ConfigError: no client is set. What is missing of the login is said by the calls.
+    """
+    with open_app(access) as app:
+        service = TransferService(app)
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+def _storage(access: GlobusAccess) -> JSONTokenStorage:
+    """Return the file of tokens, for its owner's eyes alone.
+
+    Raises:
+        StoreError: it is damaged, or another's.
+    """
+    path = tokens_path(access)
+    ensure_dir(path.parent)
+    with disk_errors(path):
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            path.chmod(0o600)
+        storage = JSONTokenStorage(path)
+        try:
+            if path.exists():
+                storage.get_token_data_by_resource_server()
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            storage.close()
+            raise StoreError(f"`{path}` is damaged: {error!r}", hint=f"remove `{path}`, then log in again") from error
+        return storage
+
+
+@contextmanager
+def _ours(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (globus_sdk.GlobusError, TokenValidationError) as error:
+        raise ours_of(error, what) from error

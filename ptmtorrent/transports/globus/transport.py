@@ -1,0 +1,206 @@
+"""Packs by Globus Transfer, from a channel in a collection into a folder here that another collection shows.
+
+A pack lands in `.ptm-incoming/<job>`, is hashed there, and takes its name in the staging folder only when it is the
+pack it says it is: a partial file of an interrupted GridFTP transfer may have its full size and wrong bytes inside.
+What is wrong, or did not come, is `Failed`: who composes transports asks another for just that.
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Event
+
+from blake3 import blake3
+
+from ptmtorrent.disk import durable
+from ptmtorrent.disk.partial import staging_path
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, moved_to
+from ptmtorrent.transports.globus.locations import INCOMING, GlobusHere, GlobusPlace
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
+from ptmtorrent.transports.port import Delivered, Failed
+
+HASH_BYTES = 1 << 20
+
+Outcome = Delivered | Failed
+
+
+class GlobusTransport:
+    """Delivers whole packs of the channel at `place` through tasks of the Transfer service."""
+
+    whole_packs = True
+
+    def __init__(self, place: GlobusPlace, here: GlobusHere, desk: Desk, *, most_items: int = MAX_ITEMS) -> None:
+        self.name = f"globus:{place.collection}"
+        self._place = place
+        self._here = here
+        self._desk = desk
+        self._most_items = most_items
+        self._landing = f"globus:{here.collection}/{INCOMING}"
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`.
+
+        Jobs of earlier runs that move one of these packs are finished first: it is not asked for again.
+
+        Raises:
+            StoreError: a link is where packs would land.
+            AuthError, TransportError: nothing can be moved until a person does something; jobs are kept.
+        """
+        self._refuse_links(self._here.folder / INCOMING)
+        waiting = {request.pack: request for request in requests}
+        for request in requests:
+            if not stop.is_set() and _is_pack(staging_path(staging, request.pack, _whole(request)), request):
+                del waiting[request.pack]
+                yield from self._delivered(request, staging, 0)
+        for job in self._desk.jobs.open("fetch", self._place.folder, self._landing):
+            if stop.is_set():
+                return
+            if self._concerns(job, waiting):
+                yield from self._bring(job, waiting, staging, stop)
+        while waiting and not stop.is_set():
+            batch = list(waiting.values())[: self._most_items]
+            files = [self._file(request) for request in batch]
+            job = self._desk.jobs.plan(
+                "fetch", source=self._place.folder, destination=self._landing, files=files, landing=f"/{INCOMING}"
+            )
+            yield from self._bring(job, waiting, staging, stop)
+
+    def _file(self, request: PackRequest) -> tuple[str, int, str]:
+        path = pack_path(request.pack)
+        return path, request.size, self._place.below(path)
+
+    def _concerns(self, job: Job, waiting: dict[PackId, PackRequest]) -> bool:
+        """Must `job` be gone on with? One that nobody waits for is only tidied up after, once its task has ended."""
+        if any(_pack_of(item) in waiting for item in job.items) or job.state in {"landed", "verified"}:
+            return True
+        if job.state not in WAITING:
+            return False
+        try:
+            return self._desk.service.task(job.task_id).status in {"SUCCEEDED", "FAILED"}
+        except NotFound:
+            return True
+
+    def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+        """Carry `job`, and yield what came of its packs that are still waited for; they are no longer, then."""
+        job = carry(job, self._desk, stop)
+        packs = {_pack_of(item): item for item in job.items}
+        wanted = [waiting[pack] for pack in packs if pack in waiting]
+        if job.state in {"failed", "cancelled"}:
+            self._clear(job)
+            ended = TransportError(f"{job.name} {job.state}: {job.reason}")
+            for request in wanted:
+                del waiting[request.pack]
+                yield from self._failed(request, ended)
+            return
+        if job.state not in {"landed", "verified"}:
+            return
+        reasons = {}
+        for request in wanted:
+            if stop.is_set():
+                return
+            reasons[request.pack] = self._check(packs[request.pack], request)
+        job = self._desk.jobs.save(moved_to(job, "verified"))
+        for request in wanted:
+            del waiting[request.pack]
+            error = reasons[request.pack]
+            if error is not None:
+                yield from self._failed(request, error)
+                continue
+            self._install(packs[request.pack], request, staging)
+            yield from self._delivered(request, staging, request.size)
+        self._clear(job)
+        self._desk.jobs.save(moved_to(job, "installed"))
+
+    def _local(self, item: JobItem) -> Path:
+        return self._here.folder / item.landing.lstrip("/")
+
+    def _refuse_links(self, folder: Path) -> None:
+        """Refuse to land where a link leads: it may be another's, and lead to another's files.
+
+        Raises:
+            StoreError: `folder`, or one above it in our collection's, is a link.
+        """
+        for one in (folder, *folder.parents):
+            if one == self._here.folder:
+                return
+            if one.is_symlink():
+                raise StoreError(f"`{one}` is a link, and packs may not land there", hint=f"remove it: rm {one}")
+
+    def _check(self, item: JobItem, request: PackRequest) -> PtmError | None:
+        landed = self._local(item)
+        self._refuse_links(landed.parent)
+        if _is_pack(landed, request):
+            return None
+        if not landed.is_file():
+            return TransportError(f"`{landed}` is not where the task put it")
+        return IntegrityError(f"`{landed}` landed with other bytes than the pack `{request.pack}` has")
+
+    def _install(self, item: JobItem, request: PackRequest, staging: Path) -> None:
+        """Give a pack that was hashed its name among staged packs, durably."""
+        landed = self._local(item)
+        target = staging_path(staging, request.pack, _whole(request))
+        durable.ensure_dir(staging)
+        with durable.disk_errors(landed), landed.open("rb") as file:
+            os.fsync(file.fileno())
+            near = os.fstat(file.fileno()).st_dev == staging.stat().st_dev
+        if near:
+            durable.name_file(landed, target)
+            return
+        durable.link_or_copy(landed, target)
+        with durable.disk_errors(landed):
+            landed.unlink()
+
+    def _clear(self, job: Job) -> None:
+        """Remove the landing folder of a job that has ended, and the folder of all of them when it was the last."""
+        self._refuse_links(self._here.folder / INCOMING / job.job)
+        shutil.rmtree(self._here.folder / INCOMING / job.job, ignore_errors=True)
+        with suppress(OSError):
+            (self._here.folder / INCOMING).rmdir()
+
+    def _delivered(self, request: PackRequest, staging: Path, moved: int) -> Iterator[Outcome]:
+        path = staging_path(staging, request.pack, _whole(request))
+        for extent in request.extents:
+            yield Delivered(
+                request=request,
+                extent=extent,
+                path=path,
+                start=extent.offset,
+                moved=moved,
+                source=self.name,
+                temporary=True,
+            )
+
+    def _failed(self, request: PackRequest, error: PtmError) -> Iterator[Outcome]:
+        for extent in request.extents:
+            yield Failed(request=request, extent=extent, source=self.name, error=error)
+
+
+def _pack_of(item: JobItem) -> PackId:
+    return PackId(Path(item.path).stem)
+
+
+def _whole(request: PackRequest) -> Extent:
+    return Extent(offset=0, length=request.size)
+
+
+def _is_pack(path: Path, request: PackRequest) -> bool:
+    """Are the bytes at `path` the pack? Its name is the hash of them; neither a link nor a pipe is."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    hasher = blake3()
+    with durable.disk_errors(path), os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size != request.size:
+            return False
+        while data := file.read(HASH_BYTES):
+            hasher.update(data)
+    return hasher.hexdigest() == request.pack

@@ -1,0 +1,305 @@
+"""The life of one download: which packs are still out, which came, who sent wrong bytes, and when to give up.
+
+A pack has come when every piece of its file was hashed *and* libtorrent said that its writes are done: it calls a
+torrent finished before that.
+"""
+
+import errno
+import socket
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, groupby
+from pathlib import Path
+from threading import Event
+
+import libtorrent as lt
+import msgspec
+
+from ptmtorrent.disk.durable import disk_error, ensure_dir
+from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
+from ptmtorrent.transports.torrent.session import CHECKING, Address, Part, TorrentSession, file_bytes, listen_on
+
+STALL_SECONDS = 1.0
+"""A window whose packs nobody seems to have is widened by another one for every such silence."""
+
+MAX_WRONG_PIECES = 64
+"""More wrong pieces than this and the swarm is given up: it is hostile, or what it seeds is damaged."""
+
+POLL_SECONDS = 0.1
+FLUSH_SECONDS = 60.0
+
+DESERTED_SECONDS = 1.0
+"""How long to listen on once every source is banned: what they sent is still being hashed."""
+
+_BANNED = "banned"
+_WANTED = 4
+
+
+class Volume(msgspec.Struct, frozen=True, kw_only=True):
+    """A torrent and the packs it lists, `(pack, bytes)` in file order."""
+
+    torrent: bytes
+    packs: tuple[tuple[PackId, int], ...]
+
+
+class _Joined:
+    """A volume in the session: its handle, and the requests that are still out, by file."""
+
+    def __init__(self, volume: Volume, handle: lt.torrent_handle, requests: Sequence[PackRequest]) -> None:
+        row = {pack: number for number, (pack, _) in enumerate(volume.packs)}
+        self.volume = volume
+        self.handle = handle
+        self.out = {row[request.pack]: request for request in requests}
+        self.later = list(self.out)
+        self.given_up: dict[int, PackRequest] = {}
+        self.resumed: list[int] | None = None
+        self._ends = list(accumulate(size // PIECE_BYTES for _, size in volume.packs))
+
+    def pack_of_piece(self, piece: int) -> PackId:
+        return self.volume.packs[bisect_right(self._ends, piece)][0]
+
+    def runs(self, row: int, have: Sequence[bool]) -> Iterator[Extent]:
+        """Yield the runs of pieces that are here of the pack in `row`."""
+        first = self._ends[row - 1] if row else 0
+        start = first
+        for is_here, pieces in groupby(have[first : self._ends[row]]):
+            count = sum(1 for _ in pieces)
+            if is_here:
+                yield Extent(offset=(start - first) * PIECE_BYTES, length=count * PIECE_BYTES)
+            start += count
+
+
+class Download:
+    """Joins volumes, connects peers, and runs until every wanted pack came or was given up."""
+
+    def __init__(self, session: TorrentSession, staging: Path, monotonic: Callable[[], float]) -> None:
+        self._session = session
+        self._staging = staging
+        self._monotonic = monotonic
+        self._joined: list[_Joined] = []
+        self._received = 0
+        self._attributed = 0
+        self._heard = monotonic()
+        self._wrong: Counter[PackId] = Counter()
+        self._tried: dict[str, str] = {}
+
+    @property
+    def quiet_seconds(self) -> float:
+        """Seconds since payload last came, or since it was first asked for; any thread may ask.
+
+        Hashing what was there already, and waiting for the caller to take what came, are not silence.
+        """
+        self._listen()
+        return max(0.0, self._monotonic() - self._heard)
+
+    @property
+    def polluted(self) -> bool:
+        """Tell whether someone sent wrong bytes."""
+        return self._wrong.total() > 0
+
+    def join(
+        self, volume: Volume, requests: Sequence[PackRequest], *, trackers: Sequence[str], web_seeds: Sequence[str]
+    ) -> None:
+        """Join the swarm of `volume` for the packs of `requests`, asking for none of the others."""
+        ensure_dir(self._staging)
+        part = Part(
+            torrent=volume.torrent,
+            folder=self._staging,
+            priorities=[0] * len(volume.packs),
+            trackers=trackers,
+            web_seeds=web_seeds,
+        )
+        handle = self._session.add(part)
+        self._joined.append(_Joined(volume, handle, requests))
+        self._tried.update(dict.fromkeys(web_seeds, ""))
+        self._ask()
+
+    def connect(self, peers: Sequence[Address]) -> None:
+        """Dial `peers` for every volume; a name that does not resolve is remembered for the error."""
+        for host, port in peers:
+            self._tried[listen_on((host, port))] = ""
+            try:
+                found = {item[4][:2] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+            except (OSError, UnicodeError) as error:  # the latter for a name no resolver may be asked for
+                self._tried[listen_on((host, port))] = getattr(error, "strerror", None) or str(error)
+                continue
+            for address in sorted(found):
+                for joined in self._joined:
+                    joined.handle.connect_peer((str(address[0]), port))
+
+    def run(self, stop: Event, patience_seconds: float) -> Iterator[Delivered | Failed]:
+        """Yield one outcome for each request; return early, without a word, when `stop` is set.
+
+        Raises:
+            StoreError: staging cannot be written; `NoSpace` when its disk is full.
+        """
+        self._heard = self._monotonic()
+        while any(joined.out for joined in self._joined) and not stop.is_set():
+            self._hear(POLL_SECONDS)
+            for joined in self._joined:
+                yield from self._finished(joined, stop)
+            if self.quiet_seconds > STALL_SECONDS:
+                self._ask()
+            if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES or self._deserted():
+                yield from self._give_up()
+
+    def partial(self) -> list[Delivered]:
+        """Return what is here of packs that did not come whole, by runs of pieces, each hashed and in its file.
+
+        Raises:
+            TransportError: staging takes no writes.
+        """
+        found: list[Delivered] = []
+        for joined in self._joined:
+            left = {**joined.out, **joined.given_up}
+            if not left or joined.handle.status(0).state in CHECKING:
+                continue
+            self._flush(joined, Event())
+            have = joined.handle.status(lt.status_flags_t.query_pieces).pieces
+            found += [self._delivered(left[row], run) for row in left for run in joined.runs(row, have)]
+        return found
+
+    def _delivered(self, request: PackRequest, run: Extent) -> Delivered:
+        moved = min(run.length, self._session.payload().received - self._attributed)
+        self._attributed += moved
+        return Delivered(
+            request=request,
+            extent=run,
+            path=self._staging / pack_path(request.pack),
+            start=run.offset,
+            moved=moved,
+            source="torrent",
+            temporary=False,
+        )
+
+    def _finished(self, joined: _Joined, stop: Event) -> Iterator[Delivered]:
+        if not joined.out or joined.handle.status(0).state in CHECKING:
+            return
+        progress = file_bytes(joined.handle)
+        if joined.resumed is None:
+            joined.resumed = progress
+        rows = [row for row, request in joined.out.items() if progress[row] == request.size]
+        if not rows or not self._flush(joined, stop):
+            return
+        for row in rows:
+            request = joined.out.pop(row)
+            yield Delivered(
+                request=request,
+                extent=_whole(request),
+                path=self._staging / pack_path(request.pack),
+                start=0,
+                moved=self._moved(request.size - joined.resumed[row]),
+                source="torrent",
+                temporary=True,
+            )
+            self._heard = self._monotonic()
+        self._ask()
+
+    def _flush(self, joined: _Joined, stop: Event) -> bool:
+        """Wait until everything hashed so far is in its file; tell whether it is."""
+        joined.handle.flush_cache()
+        deadline = self._monotonic() + FLUSH_SECONDS
+        while self._monotonic() < deadline:
+            if joined.handle in self._hear(POLL_SECONDS):
+                return True
+            if stop.is_set():
+                return False
+        raise TransportError(f"`{self._staging}` took no writes for {FLUSH_SECONDS:.0f} seconds")
+
+    def _moved(self, most: int) -> int:
+        """Take a pack's share of the payload: at most what it lacked, but the last one takes what is left."""
+        left = self._session.payload().received - self._attributed
+        share = left if not any(joined.out for joined in self._joined) else min(left, most)
+        self._attributed += share
+        return share
+
+    def _ask(self) -> None:
+        """Ask for the first packs still out, up to the window."""
+        window = WINDOW_BYTES * (1 + int(self.quiet_seconds / STALL_SECONDS))
+        open_bytes = sum(
+            request.size for joined in self._joined for row, request in joined.out.items() if row not in joined.later
+        )
+        for joined in self._joined:
+            while joined.later and open_bytes < window:
+                row = joined.later.pop(0)
+                joined.handle.file_priority(row, _WANTED)
+                open_bytes += joined.out[row].size if row in joined.out else 0
+
+    def _hear(self, seconds: float) -> list[lt.torrent_handle]:
+        """Take in what happened; return the handles whose writes are done."""
+        flushed: list[lt.torrent_handle] = []
+        for alert in self._session.alerts(seconds):
+            if isinstance(alert, lt.cache_flushed_alert):
+                flushed.append(alert.handle)
+            elif isinstance(alert, lt.hash_failed_alert):
+                self._wrong[self._find(alert.handle).pack_of_piece(alert.piece_index)] += 1
+            elif isinstance(alert, lt.file_error_alert):
+                self._file_error(alert)
+            elif isinstance(alert, (lt.peer_disconnected_alert, lt.peer_ban_alert)):
+                self._blame(listen_on(alert.endpoint), alert)
+            elif isinstance(alert, lt.url_seed_alert):
+                self._tried[alert.server_url()] = alert.error_message() or alert.error.message()
+        return flushed
+
+    def _listen(self) -> None:
+        """Note when something came, or when nothing can come because nothing is asked for."""
+        received = self._session.payload().received
+        states = [joined.handle.status(0) for joined in self._joined if joined.out]
+        asking = [state for state in states if state.state not in CHECKING and not state.is_finished]
+        if received != self._received or not asking:
+            self._received, self._heard = received, self._monotonic()
+
+    def _deserted(self) -> bool:
+        """Tell whether every source that was named is banned, and none can be found in other ways."""
+        banned = [what.startswith(_BANNED) for what in self._tried.values()]
+        nobody = bool(banned) and all(banned) and not self._session.finds_peers
+        return nobody and self.quiet_seconds > DESERTED_SECONDS
+
+    def _find(self, handle: lt.torrent_handle) -> _Joined:
+        return next(joined for joined in self._joined if joined.handle == handle)
+
+    def _blame(self, peer: str, alert: lt.peer_disconnected_alert | lt.peer_ban_alert) -> None:
+        if isinstance(alert, lt.peer_ban_alert):
+            self._tried[peer] = f"{_BANNED}, it sent wrong bytes"
+        elif peer in self._tried and not self._tried[peer].startswith(_BANNED):
+            self._tried[peer] = alert.error.message()
+
+    def _file_error(self, alert: lt.file_error_alert) -> None:
+        joined, number = self._find(alert.handle), int(alert.error.value())
+        if number == errno.ENOENT:
+            # A peer asked for a pack that was decoded and dropped; the others are still wanted and still offered.
+            joined.handle.clear_error()
+            joined.handle.resume()
+            return
+        needed = sum(request.size for joined in self._joined for request in joined.out.values())
+        error = OSError(number, alert.error.message())
+        raise disk_error(error, Path(alert.filename()), needed) from error
+
+    def _give_up(self) -> Iterator[Failed]:
+        for joined in self._joined:
+            for request in joined.out.values():
+                yield Failed(request=request, extent=_whole(request), source="torrent", error=self._why(request.pack))
+            joined.given_up.update(joined.out)
+            joined.out.clear()
+
+    def _why(self, pack: PackId) -> PtmError:
+        tried = ", ".join(f"`{source}`" + (f" ({what})" if what else "") for source, what in self._tried.items())
+        tried = tried or "no peer was named and none was found"
+        if wrong := self._wrong[pack]:
+            return IntegrityError(
+                f"the pack `{pack}` did not come whole: {wrong} of the pieces sent had another hash; tried {tried}",
+                hint="name another peer with `--peer HOST:PORT`, or add `--transport auto`",
+            )
+        return NoSource(
+            f"the pack `{pack}` did not come: nothing was sent for {self.quiet_seconds:.0f} seconds; tried {tried}",
+            hint="name another peer with `--peer HOST:PORT`, or add `--transport auto`",
+        )
+
+
+def _whole(request: PackRequest) -> Extent:
+    return Extent(offset=0, length=request.size)

@@ -1,0 +1,99 @@
+"""Offers volumes of a channel folder to whoever asks, and asks nobody for anything.
+
+A pack that is missing, or whose pieces do not hash to what its torrent says, is not offered; the rest of its volume is.
+A seeder never writes into the channel.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import libtorrent as lt
+import msgspec
+
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.torrent.session import CHECKING, Part, Payload, TorrentSession, file_bytes
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """One torrent being offered: its packs as `(pack, bytes)`, and those of them that are not in the folder."""
+
+    handle: lt.torrent_handle
+    packs: tuple[tuple[PackId, int], ...]
+    missing: frozenset[PackId]
+
+
+class Seeder:
+    """Offers torrents over the packs of `folder` through `session`."""
+
+    def __init__(self, session: TorrentSession, folder: Path) -> None:
+        self._session = session
+        self._folder = folder
+        self._unchecked: list[Offer] = []
+        self._warned: set[str] = set()
+
+    def offer(self, torrent: bytes, *, name: str, trackers: Sequence[str] = (), verified: bool = False) -> Offer:
+        """Offer the packs of `torrent` that are there; `verified` says that whoever wrote them checked them.
+
+        Packs that are not `verified` are hashed before they are offered.
+
+        Raises:
+            IntegrityError: `torrent`, called `name`, is not that of a volume.
+        """
+        packs = packs_in(torrent, name=name)
+        missing = frozenset(pack for pack, size in packs if not self._is_here(pack, size))
+        have = [pack not in missing for pack, size in packs for _ in range(size // PIECE_BYTES)]
+        part = Part(
+            torrent=torrent,
+            folder=self._folder,
+            priorities=[int(pack not in missing) for pack, _ in packs],
+            have=have if verified else None,
+            upload_only=True,
+            trackers=trackers,
+        )
+        offer = Offer(handle=self._session.add(part), packs=packs, missing=missing)
+        self._unchecked.append(offer)
+        return offer
+
+    def attend(self, seconds: float) -> list[str]:
+        """Wait up to `seconds`; return sentences about packs that turned out damaged, gone or unreadable, each once."""
+        sentences: list[str] = []
+        for alert in self._session.alerts(seconds):
+            if isinstance(alert, lt.file_error_alert):
+                # One unreadable pack must not silence the others of its volume.
+                alert.handle.clear_error()
+                alert.handle.resume()
+                sentences.append(f"`{alert.filename()}` cannot be read: {alert.error.message()}")
+            elif isinstance(alert, lt.tracker_error_alert):
+                sentences.append(f"the tracker `{alert.tracker_url()}` does not answer: {alert.error_message()}")
+        for offer in [offer for offer in self._unchecked if offer.handle.status(0).state not in CHECKING]:
+            self._unchecked.remove(offer)
+            sentences += [
+                f"the pack `{pack}` is damaged: some of its pieces are not offered" for pack in _damaged(offer)
+            ]
+        fresh = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self._warned]
+        self._warned.update(fresh)
+        return fresh
+
+    @property
+    def checking(self) -> bool:
+        """Are packs still being hashed?"""
+        return bool(self._unchecked)
+
+    def payload(self) -> Payload:
+        """Return what was sent so far."""
+        return self._session.payload()
+
+    def _is_here(self, pack: PackId, size: int) -> bool:
+        try:
+            return (self._folder / pack_path(pack)).stat().st_size == size
+        except OSError:
+            return False
+
+
+def _damaged(offer: Offer) -> list[PackId]:
+    progress = file_bytes(offer.handle)
+    rows = zip(offer.packs, progress, strict=True)
+    return [pack for (pack, size), done in rows if pack not in offer.missing and done < size]

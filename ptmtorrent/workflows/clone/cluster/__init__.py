@@ -1,0 +1,1 @@
+"""A clone whose work is done by the workers of a cluster."""

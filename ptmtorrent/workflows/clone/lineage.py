@@ -1,0 +1,71 @@
+"""Which stored files a file is likely a later version of, and in which order packages are worked for it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+import msgspec
+
+from ptmtorrent.facts.base_models import base_models
+from ptmtorrent.hubs.port import Listed
+from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.store.ingest.files import StoredFile
+from ptmtorrent.workflows.clone.known import Weights
+
+MAX_FILES = 48
+"""So many files are looked at for bases of one; each costs the reading of its header."""
+
+
+def declared_bases(listed: Listed) -> tuple[str, ...]:
+    """Return the names of the packages that `listed` says it was made from, on the same hub, closest first."""
+    return tuple(name for name in base_models(listed.tags, listed.raw) if name != listed.name)
+
+
+def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ...]:
+    """Return the files of `packages` to look for bases of the file at `path` in, the likeliest first.
+
+    In each package that is the file of the same path, then those of the same format; files that were sharded anew hold
+    its tensors anywhere.
+    """
+    suffix = _suffix(path)
+
+    def distance(name: str) -> int:
+        return 0 if name == path else 1 if _suffix(name) == suffix else 2
+
+    ranked = [(distance(name), order, name, file) for order, files in enumerate(packages) for name, file in files]
+    ranked.sort(key=lambda each: each[:3])
+    chosen = {file.blake3: file for _, _, _, file in reversed(ranked[:MAX_FILES])}
+    return tuple(reversed(chosen.values()))
+
+
+def put_bases_first(journal: Journal, run: int) -> None:
+    """Let packages that others of the run name as their base be claimed before those.
+
+    A base moves up to just before the first that names it; nothing else changes order, and nobody waits for anybody.
+    """
+    works = [
+        (work.name, work.rank or 0, declared_bases(msgspec.json.decode(work.listed, type=Listed)))
+        for work in journal.works(run, ("todo",))
+    ]
+    ordered = bases_first({name: bases for name, _, bases in works})
+    places = zip(ordered, works, strict=True)
+    journal.move(run, {name: rank for name, (before, rank, _) in places if name != before})
+
+
+def bases_first(packages: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the packages in order, each after those of its bases that are among them; circles are cut anywhere."""
+    ordered: dict[str, None] = {}
+    begun: set[str] = set()
+    for package in packages:
+        path = [package] if package not in begun else []
+        while path:
+            begun.add(path[-1])
+            base = next((base for base in packages[path[-1]] if base in packages and base not in begun), None)
+            if base is None:
+                ordered[path.pop()] = None
+            else:
+                path.append(base)
+    return list(ordered)
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()

@@ -1,0 +1,42 @@
+"""Half-downloaded files between runs: taken back from workers that are no more, and let go when they are old."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.locks import WriteLock
+from ptmtorrent.errors import StoreLocked
+from ptmtorrent.model.moments import Clock
+
+WORKERS = "workers"
+"""The folder of the spool that has one for each worker."""
+
+OLD_SECONDS = 14 * 24 * 3600
+"""Whoever comes back later for a file that could not be had begins it anew."""
+
+
+def gather_parts(spool: Path) -> None:
+    """Take back what workers that are no more had received; folders of those that live stay theirs.
+
+    Of two parts of one file the longer is kept.
+    """
+    folders = list((spool / WORKERS).iterdir()) if (spool / WORKERS).is_dir() else []
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        with suppress(StoreLocked), WriteLock(folder), disk_errors(folder):
+            for part in folder.glob("*.part"):
+                here = spool / part.name
+                if not here.exists() or here.stat().st_size < part.stat().st_size:
+                    part.replace(here)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_old_parts(spool: Path, clock: Clock) -> None:
+    """Remove parts that nobody has added to for two weeks."""
+    limit = clock().timestamp() - OLD_SECONDS
+    for part in spool.glob("*.part"):
+        with disk_errors(part):
+            if part.stat().st_mtime < limit:
+                part.unlink(missing_ok=True)

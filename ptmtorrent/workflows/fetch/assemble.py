@@ -1,0 +1,258 @@
+"""Files being put together in a layout's `incoming` folder, from objects in any order.
+
+An unfinished file has its full length from the start (sparse), and objects are written at their offsets. What an
+earlier run wrote is hashed before it counts. A file gets its name only when its whole BLAKE3 is the manifest's.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+from blake3 import blake3
+
+from ptmtorrent.disk.durable import (
+    disk_errors,
+    disk_errors_but_missing,
+    new_temporary,
+    publish_file,
+    read_at,
+    sync_dir,
+)
+from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange
+from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.model.ids import ObjectId, object_id
+
+HASH_BYTES = 4 << 20
+
+Part = tuple[ObjectId, int, int]
+"""`(object, offset in the file, bytes)`."""
+
+
+class Assembly:
+    """One file that is wanted at `spot.target`, and which of its parts are still missing.
+
+    `in_target` are missing parts that the file now at the target has in the same place: an older release of it, say.
+    `replaces` says that nobody knows where that file came from.
+    """
+
+    def __init__(self, spot: Spot, size: int, digest: str, parts: tuple[Part, ...], incoming: Path) -> None:
+        self.spot = spot
+        self.size = size
+        self.blake3 = digest
+        self.parts = parts
+        self.incoming = incoming
+        self.links = {spot.link} if spot.link else set()
+        self.missing = {number for number, (_, _, length) in enumerate(parts) if length}
+        self.in_target: frozenset[int] = frozenset()
+        self.replaces = False
+        self.here = False
+        self.error: PtmError | None = None
+
+    @property
+    def target(self) -> Path:
+        """Where the file goes."""
+        return self.spot.target
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that the unfinished file takes on disk already."""
+        try:
+            return min(self.size, self.incoming.lstat().st_blocks * 512)
+        except OSError:
+            return 0
+
+    def recheck(self) -> None:
+        """Find the parts that an earlier run wrote rightly, and those that the file to be replaced has.
+
+        Raises:
+            StoreError: one of the files cannot be read.
+        """
+        if is_ours_alone(self.incoming):
+            self.missing -= self._right_parts(self.incoming)
+        if self.spot.points is None:
+            self.in_target = frozenset(self._right_parts(self.target))
+
+    def _right_parts(self, path: Path) -> set[int]:
+        """Return the missing parts that `path` has where they belong."""
+        try:
+            with disk_errors_but_missing(path):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return set()
+        try:
+            with disk_errors(path):
+                return {number for number in self.missing if _holds(descriptor, self.parts[number])}
+        finally:
+            os.close(descriptor)
+
+
+class Assembler:
+    """Writes objects into every unfinished file that wants them, and finishes files. Used from several threads.
+
+    Raises:
+        StoreError: something that cannot be removed lies where a file would be put together.
+    """
+
+    def __init__(self, layout: Layout, assemblies: Iterable[Assembly]) -> None:
+        self._layout = layout
+        self._lock = Lock()
+        self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
+        for assembly in assemblies:
+            drop_shared(assembly.incoming)
+            for number in assembly.missing:
+                self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
+
+    def wants(self, identifier: ObjectId) -> bool:
+        """Is the object still missing somewhere?"""
+        return identifier in self._wanting
+
+    def wanted(self) -> list[ObjectId]:
+        """Return every object that is still missing somewhere."""
+        with self._lock:
+            return list(self._wanting)
+
+    def put(self, identifier: ObjectId, data: bytes) -> list[Assembly]:
+        """Write the object, whose hash the caller has checked; return the files that are now complete.
+
+        Raises:
+            NoSpace: the disk is full, naming the bytes needed.
+            StoreError: a file cannot be written.
+        """
+        with self._lock:
+            wanting = self._wanting.pop(identifier, [])
+        for assembly, number in wanting:
+            self._write(assembly, assembly.parts[number][1], data)
+        complete = []
+        with self._lock:
+            for assembly, number in wanting:
+                assembly.missing.discard(number)
+                if not assembly.missing and assembly not in complete:
+                    complete.append(assembly)
+        return complete
+
+    def finish(self, assembly: Assembly) -> None:
+        """Verify the whole file and give it its name; its links follow.
+
+        Raises:
+            IntegrityError: its objects are right, and yet it is not the file of the manifest.
+            StoreError: something is in its way, or it cannot be written.
+        """
+        if not assembly.size:
+            self._write(assembly, 0, b"")
+        ensure_real_dir(self._layout.root, assembly.target.parent)
+        if assembly.spot.points is None:
+            refuse_strange(assembly.target)
+        if (fault := _fault(assembly)) is not None:
+            with disk_errors(assembly.incoming):
+                assembly.incoming.unlink()
+            raise IntegrityError(fault)
+        if assembly.spot.points is not None:
+            _make_link(assembly.target, assembly.spot.points, assembly.incoming)
+            return
+        with disk_errors(assembly.incoming):
+            assembly.incoming.chmod(assembly.spot.mode)
+        publish_file(assembly.incoming, assembly.target)
+
+    def link(self, assembly: Assembly) -> None:
+        """Make the relative links to the file that its layout wants.
+
+        Raises:
+            StoreError: something is in the way.
+        """
+        for link in assembly.links:
+            ensure_real_dir(self._layout.root, link.parent)
+            to = os.path.relpath(assembly.target, link.parent)
+            if read_link(link) != to:
+                _put_link(link, to)
+
+    def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
+        with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
+            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            try:
+                if os.fstat(descriptor).st_size != assembly.size:
+                    os.ftruncate(descriptor, assembly.size)
+                view = memoryview(data)
+                while view:
+                    written = os.pwrite(descriptor, view, offset)
+                    offset, view = offset + written, view[written:]
+            finally:
+                os.close(descriptor)
+
+
+def same_file(path: Path, size: int, digest: str) -> bool:
+    """Tell whether the file at `path` has these bytes, by hashing it.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with disk_errors_but_missing(path):
+            if path.stat().st_size != size:
+                return False
+            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+    except FileNotFoundError:
+        return False
+
+
+def _fault(assembly: Assembly) -> str | None:
+    """Hash the unfinished file; return what is wrong with it."""
+    proves = assembly.spot.proves
+    hashes = [(assembly.blake3, blake3())]
+    kind, _, claimed = (proves or "").partition(":")
+    other = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
+    if kind == "git":
+        other.update(b"blob %d\0" % assembly.size)
+    with disk_errors(assembly.incoming), assembly.incoming.open("rb") as file:
+        while data := file.read(HASH_BYTES):
+            hashes[0][1].update(data)
+            if proves:
+                other.update(data)
+    if hashes[0][1].hexdigest() != assembly.blake3:
+        return f"`{assembly.target}` does not hash to what its manifest says, although all its objects do"
+    if proves and other.hexdigest() != claimed:
+        return f"`{assembly.target}` would be named by a hash that its bytes do not have"
+    return None
+
+
+def _make_link(target: Path, points: str, incoming: Path) -> None:
+    """Put a link in place of the verified file `incoming`, whose bytes must be its text.
+
+    Raises:
+        IntegrityError: they are not; StoreError: a folder, or what nobody may replace, is in the way.
+    """
+    with disk_errors(incoming):
+        text = incoming.read_bytes()
+    if text != points.encode():
+        raise IntegrityError(f"`{target}` is a link to {points!r} by its manifest, and its bytes say otherwise")
+    if read_link(target) is None:
+        refuse_strange(target)
+    _put_link(target, points)
+    with disk_errors(incoming):
+        incoming.unlink()
+
+
+def _put_link(place: Path, to: str) -> None:
+    with disk_errors(place):
+        temporary = new_temporary(place)
+        temporary.symlink_to(to)
+        temporary.replace(place)
+    sync_dir(place.parent)
+
+
+def _holds(descriptor: int, part: Part) -> bool:
+    identifier, offset, length = part
+    return _has_data(descriptor, offset, length) and object_id(read_at(descriptor, offset, length)) == identifier
+
+
+def _has_data(descriptor: int, offset: int, length: int) -> bool:
+    """Tell whether anything was written there: a hole of a sparse file need not be hashed."""
+    try:
+        return os.lseek(descriptor, offset, os.SEEK_DATA) < offset + length
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return False
+        raise

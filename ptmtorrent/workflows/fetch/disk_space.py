@@ -1,0 +1,105 @@
+"""The disk a fetch takes, and what it leaves behind in `incoming`: asked before it starts, cleared when it is done."""
+
+import shutil
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.locks import LOCK_NAME
+from ptmtorrent.disk.partial import staged_extents, staging_path
+from ptmtorrent.errors import NoSpace
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.transports.port import WINDOW_BYTES
+from ptmtorrent.workflows.fetch.select import Wanted
+from ptmtorrent.workflows.fetch.sources import Sources
+
+ID_DIGITS = 64
+STAGED_BYTES = 2 * WINDOW_BYTES
+STAGED_PACKS = 4
+"""Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
+window that it may exceed by one pack, one may wait between two threads, and one is being decoded."""
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes needed beyond what is there: for the files, and at most for packs at the same time.
+
+    `waiting` are bases and deltas beside the files, until each has the other.
+    """
+
+    files: int
+    staged: int
+    waiting: int
+
+    @property
+    def bytes(self) -> int:
+        """All together."""
+        return self.files + self.staged + self.waiting
+
+
+def room_needed(wanted: Wanted, plan: Plan, waiting: int, sources: Sources) -> Room:
+    """Return the most that laying out takes at once. Packs that are read in place take nothing, unless they are kept.
+
+    Where a swarm is among the sources, every pack may be asked for whole in the end.
+    """
+    files = sum(file.size - file.allocated for file in wanted.unfinished)
+    packs = [request.size if sources.widens else request.bytes for request in plan.requests]
+    staged = sum(packs)
+    if not sources.keeps_packs and not sources.lands_all:
+        staged = min(staged, STAGED_BYTES + STAGED_PACKS * max(packs, default=0)) if sources.staged else 0
+    return Room(files=files, staged=staged, waiting=waiting)
+
+
+def check_room(room: Room, root: Path, staging: Path) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises:
+        NoSpace: naming the disk, the bytes needed and the bytes free.
+    """
+    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
+    for device, folder in folders.items():
+        beside = (room.files + room.waiting) * (root.stat().st_dev == device)
+        needed = beside + room.staged * (staging.stat().st_dev == device)
+        with disk_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise NoSpace(
+                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
+                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+            )
+
+
+def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
+    """Remove what earlier runs left of packs that are not needed any more."""
+    staged = staged_extents(staging)
+    for pack in packs:
+        left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
+        for path in (*left, staging / pack_path(pack)):
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
+
+
+def clear_abandoned(staging: Path, wanted: Collection[PackId], before: float) -> None:
+    """Remove packs that nothing was written to since `before`, in seconds since the epoch, unless they are `wanted`.
+
+    They are what is left of fetches that nobody ran again.
+    """
+    parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
+    for path in (*parts, *staging.glob("packs/*/*.pack")):
+        if path.name[:ID_DIGITS] in wanted:
+            continue
+        with disk_errors(path):
+            if path.lstat().st_mtime < before:
+                path.unlink()
+
+
+def clear_incoming(incoming: Path) -> None:
+    """Remove the folder of unfinished files when none is left in it."""
+    with suppress(OSError):
+        if [path.name for path in incoming.iterdir()] == [LOCK_NAME]:
+            (incoming / LOCK_NAME).unlink()
+            incoming.rmdir()

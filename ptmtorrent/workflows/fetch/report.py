@@ -1,0 +1,130 @@
+"""What a fetch says: a record per package as soon as it is known, progress, and the last word."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, TransportError
+from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.workflows.fetch.select import Order, Refused, Wanted
+from ptmtorrent.workflows.meter import new_meter
+
+WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
+"""When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
+
+
+class Records:
+    """Keeps count of a run and emits its records. Told of files and bytes by who moves them."""
+
+    def __init__(self, wanted: Wanted, layout: Layout, emit: Emit) -> None:
+        self._wanted = wanted
+        self._layout = layout
+        self._emit = emit
+        self._orders: dict[int, list[Order]] = {}
+        self._refused: list[Refused] = []
+        self._meter = new_meter("fetch", emit, time.monotonic)
+        self._errors: list[PtmError] = []
+        self._failed = 0
+
+    def refuse(self, refused: Refused) -> None:
+        """Record a package that is not laid out by this run."""
+        self._refused.append(refused)
+        if refused.status != "notneeded":
+            self._count(refused.error)
+        self._emit(Result(package=refused.package, status=refused.status, reason=refused.reason))
+
+    def begin(self, plan: Plan) -> None:
+        """Record what needs nothing more, and what cannot be laid out where it should be."""
+        self._meter.bytes_total = plan.bytes_to_move
+        self._meter.packages_total = len(self._wanted.orders)
+        for order in self._wanted.orders:
+            for file in set(order.assemblies):
+                self._orders.setdefault(id(file), []).append(order)
+            broken = next((file.error for file in order.assemblies if file.error), None)
+            if broken is not None:
+                self._fail(order, broken)
+            elif not order.pending:
+                self._conclude(order, here=True)
+
+    def counted(self, size: int) -> None:
+        """Count payload bytes as they come; any thread."""
+        self._meter.add(bytes=size)
+
+    def first_order(self, file: Assembly) -> Order:
+        """Return the first package that wants `file`."""
+        return self._orders[id(file)][0]
+
+    def finished(self, file: Assembly) -> None:
+        """Record a file, laid out or not, and every package that it completes. Each file comes once."""
+        for order in self._orders[id(file)]:
+            order.pending -= 1
+            if order.status is not None:
+                continue
+            if file.error is not None:
+                self._fail(order, file.error)
+            elif not order.pending:
+                self._conclude(order, here=False)
+
+    def give_up(self, errors: Mapping[ObjectId, PtmError]) -> None:
+        """Record every package that still lacks something, and why."""
+        for order in self._wanted.orders:
+            if order.status is None:
+                lacking = (file.parts[number][0] for file in order.assemblies for number in file.missing)
+                reasons = (errors[identifier] for identifier in lacking if identifier in errors)
+                self._fail(order, next(reasons, NoSource(f"no source is left for `{order.package}`")))
+        self._meter.finish()
+
+    @property
+    def laid_out(self) -> int:
+        """Packages that are complete."""
+        return sum(order.status in {"ok", "notneeded"} for order in self._wanted.orders)
+
+    def summary(self, moved: Counter[str], seconds: float) -> Summary:
+        """Return the last word: what was wanted, what moved, what failed; nothing over `--max-bytes` counts."""
+        orders = self._wanted.orders
+        return Summary(
+            packages=len(orders) + sum(refused.status != "notneeded" for refused in self._refused),
+            files=sum(len(order.files) for order in orders),
+            bytes=sum(order.size for order in orders),
+            bytes_moved=moved.total(),
+            seconds=seconds,
+            failed=self._failed,
+            sources=dict(moved),
+        )
+
+    def worst(self) -> PtmError | None:
+        """Return the error to end with, where all that failed, failed alike and that is worth its own exit code."""
+        codes = {error.code for error in self._errors}
+        if len(codes) != 1 or len(self._errors) != self._failed or not isinstance(self._errors[0], WORTH_ITS_CODE):
+            return None
+        first = self._errors[0]
+        if self._failed == 1:
+            return first
+        return type(first)(f"{self._failed} packages failed: {first.message}", hint=first.hint)
+
+    def _conclude(self, order: Order, *, here: bool) -> None:
+        try:
+            path = self._layout.finish(order.manifest, order.files)
+        except NoSpace:
+            raise
+        except PtmError as error:
+            self._fail(order, error)
+            return
+        order.status = "notneeded" if here else "ok"
+        reason = "" if not here else "it is here already" if order.files else "it has no files of these kinds"
+        self._meter.add(packages=1)
+        self._emit(Result(package=order.package, status=order.status, reason=reason, path=str(path), bytes=order.size))
+
+    def _fail(self, order: Order, error: PtmError) -> None:
+        order.status = "error"
+        self._count(error)
+        self._emit(Result(package=order.package, status="error", reason=error.message))
+
+    def _count(self, error: PtmError | None) -> None:
+        self._failed += 1
+        if error is not None:
+            self._errors.append(error)

@@ -1,0 +1,139 @@
+"""What is here already: objects in the home's store, and in files that were laid out, begun or are to be replaced.
+
+They are copied from there and hashed on the way; what does not hash is simply moved like everything else.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ptmtorrent.disk.durable import link_or_copy
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.store.store import Store
+from ptmtorrent.transports.port import Delivered
+from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.workflows.fetch.select import Wanted, needed_bases
+
+Place = tuple[Assembly, int]
+"""`(file, number of its part)`."""
+
+
+class Stock:
+    """The objects of `wanted`, and the bases it needs, that need not be moved.
+
+    With `keep`, packs that arrive whole join the store.
+
+    Raises:
+        StoreError: packs are to be kept, and the store cannot be written.
+    """
+
+    def __init__(self, root: Path, wanted: Wanted, *, keep: bool) -> None:
+        self._places = _places(wanted)
+        self._keep = keep
+        self._lost: set[ObjectId] = set()
+        self._half_known: list[PackId] = []
+        self._store: Store | None = None
+        if keep:
+            self._store = Store.open(root, write=True)
+        elif root.is_dir():
+            # A store that cannot be read must not keep anybody from fetching: its objects are moved then.
+            with suppress(PtmError):
+                self._store = Store.open(root)
+
+    def __enter__(self) -> Self:
+        if self._store is not None:
+            self._store.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            self._store.__exit__(kind, error, trace)
+
+    def has(self, identifier: ObjectId) -> bool:
+        """Is the object said to be here?"""
+        if identifier in self._lost:
+            return False
+        return identifier in self._places or (self._store is not None and self._store.has(identifier))
+
+    def read(self, identifier: ObjectId) -> bytes | None:
+        """Return the object, proven by its hash; None when it is not here after all."""
+        place = self._places.get(identifier)
+        if place is not None and (data := read_part(place)) is not None:
+            return data
+        with suppress(PtmError):
+            if self._store is not None and self._store.has(identifier):
+                return self._store.read(identifier)
+        return None
+
+    def forget(self, identifier: ObjectId) -> None:
+        """Do not say again that the object is here."""
+        self._lost.add(identifier)
+
+    def adopt(self, delivered: Delivered, staging: Path) -> None:
+        """Keep the pack of `delivered`, if packs are kept and all of it arrived.
+
+        Raises:
+            IntegrityError: its objects are right, and yet it is not that pack.
+            NoSpace, StoreError: it cannot be kept.
+        """
+        if not self._keep or self._store is None or delivered.extent.length != delivered.request.size:
+            return
+        path = delivered.path
+        if not delivered.temporary:
+            path = staging / f"{delivered.request.pack}.pack"
+            link_or_copy(delivered.path, path)
+        self._store.adopt_pack(path, delivered.request.pack)
+        if not all(self._store.has(item.id) for item in delivered.request.objects):
+            self._half_known.append(delivered.request.pack)
+
+    def adopt_deltas(self) -> None:
+        """Read kept packs once more whose deltas came before their bases: the store knows only what it can decode.
+
+        Raises:
+            IntegrityError, StoreError: one of them cannot be read any more.
+        """
+        while self._half_known and self._store is not None:
+            pack = self._half_known.pop()
+            self._store.adopt_pack(self._store.pack_file(pack), pack)
+
+
+def read_part(place: Place) -> bytes | None:
+    """Return an object out of a file, finished or not, proven by its hash; None when it is not there."""
+    file, number = place
+    identifier, offset, size = file.parts[number]
+    # The unfinished file first: it may be given its name between the two reads, and never loses it again.
+    for path in (file.target,) if _is_in_target(file, number) else (file.incoming, file.target):
+        data = _read(path, offset, size)
+        if data is not None and object_id(data) == identifier:
+            return data
+    return None
+
+
+def _places(wanted: Wanted) -> dict[ObjectId, Place]:
+    """Find the objects that are missing in one file, or the bases of such, and there in another."""
+    files = [file for file in wanted.assemblies.values() if file.error is None]
+    needed = {file.parts[number][0] for file in files if not file.here for number in file.missing}
+    needed |= {base.id for base in needed_bases(wanted)}
+    return {
+        identifier: (file, number)
+        for file in files
+        for number, (identifier, _, _) in enumerate(file.parts)
+        if identifier in needed and (_is_in_target(file, number) or number not in file.missing)
+    }
+
+
+def _is_in_target(file: Assembly, number: int) -> bool:
+    return file.here or number in file.in_target
+
+
+def _read(path: Path, offset: int, size: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError:
+        return None

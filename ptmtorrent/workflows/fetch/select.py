@@ -1,0 +1,229 @@
+"""What is wanted, file by file: which packages can be laid out, where, and what of them is here already.
+
+One package that cannot be had is a record, never the end of the others.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from threading import Event
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.catalogue.index import Described
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import read_link, refuse_strange
+from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.model.placement import NO_BASE, Placement
+from ptmtorrent.model.placement import Spot as PlacementSpot
+from ptmtorrent.model.plan import WantedObject
+from ptmtorrent.model.records import Status
+from ptmtorrent.model.subset import wants
+from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.workflows.fetch.assemble import Assembly, Part, same_file
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """One package to lay out: its files, each with the assembly that makes it. `status` is set once it is known."""
+
+    package: PackageName
+    manifest: Manifest
+    placement: Placement
+    files: tuple[FileEntry, ...]
+    assemblies: tuple[Assembly, ...] = ()
+    pending: int = 0
+    status: Status | None = None
+
+    @property
+    def size(self) -> int:
+        """Raw bytes of the wanted files."""
+        return sum(file.size for file in self.files)
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A package that will not be laid out by this run, and why."""
+
+    package: PackageName
+    status: Status
+    reason: str
+    error: PtmError | None = None
+
+
+class Wanted:
+    """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
+
+    def __init__(self, layout: Layout, *, folds: bool = False) -> None:
+        """`folds`: the disk takes names that differ in case alone for one."""
+        self._layout = layout
+        self._folds = folds
+        self._folded: dict[str, Path] = {}
+        self.orders: list[Order] = []
+        self.assemblies: dict[Path, Assembly] = {}
+
+    @property
+    def unfinished(self) -> list[Assembly]:
+        """The files that are still to be made, and can be."""
+        return [file for file in self.assemblies.values() if not file.here and file.error is None]
+
+    @property
+    def packs(self) -> set[PackId]:
+        """Every pack that holds anything of what is wanted, here already or not."""
+        return {pack for order in self.orders for pack, _ in order.placement.packs}
+
+    def add(self, order: Order) -> None:
+        """Take an order in.
+
+        Raises:
+            UnsupportedFormat: it holds something that this layout or version cannot lay out.
+            StoreError: a file wants a place where another package has a different one.
+        """
+        spots = [self._spot(order, file) for file in order.files]
+        folded = self._fold(spots) if self._folds else {}
+        fresh = {
+            spot.target: self._assembly(order.manifest, file, spot)
+            for file, spot in zip(order.files, spots, strict=True)
+            if spot.target not in self.assemblies
+        }
+        self.assemblies.update(fresh)
+        order.assemblies = tuple(self.assemblies[spot.target] for spot in spots)
+        for spot, assembly in zip(spots, order.assemblies, strict=True):
+            if spot.link:
+                assembly.links.add(spot.link)
+        self._folded.update(folded)
+        self.orders.append(order)
+
+    def _spot(self, order: Order, file: FileEntry) -> Spot:
+        spot = self._layout.place(order.manifest, file)
+        there = self.assemblies.get(spot.target)
+        if there is not None and there.blake3 != file.blake3:
+            raise StoreError(f"`{spot.target}` is wanted by another package too, with other bytes")
+        return spot
+
+    def _fold(self, spots: list[Spot]) -> dict[str, Path]:
+        """Refuse places that would be one on a disk that ignores case; return them by their folded names."""
+        folded: dict[str, Path] = {}
+        for place in (spot.link or spot.target for spot in spots):
+            key = str(place).casefold()
+            if folded.setdefault(key, self._folded.get(key, place)) != place:
+                raise UnsupportedFormat(f"`{place}` differs in case alone from another file, and the disk ignores case")
+        return folded
+
+    def _assembly(self, manifest: Manifest, file: FileEntry, spot: Spot) -> Assembly:
+        place = spot.target.relative_to(self._layout.root).as_posix()
+        name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
+        return Assembly(spot, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name)
+
+
+def take_orders(
+    described: Iterable[Described], wanted: Wanted, max_bytes: int | None, stop: Event
+) -> Iterator[Refused]:
+    """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
+    total, full = 0, False
+    for item in described:
+        if stop.is_set():
+            raise Interrupted("interrupted while planning", hint="run the same command again")
+        package = item.member.content.package
+        if item.manifest is None or item.placement is None:
+            yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
+            continue
+        order = Order(
+            package=package,
+            manifest=item.manifest,
+            placement=item.placement,
+            files=tuple(file for file in item.manifest.files if wants(item.member.only, file)),
+        )
+        full = full or (max_bytes is not None and total + order.size > max_bytes)
+        if full:
+            yield Refused(package=package, status="notneeded", reason="over --max-bytes")
+            continue
+        try:
+            wanted.add(order)
+        except PtmError as error:
+            yield _refused(package, error)
+            continue
+        total += order.size
+
+
+def look_around(wanted: Wanted, ledger: Ledger, stop: Event) -> None:
+    """Find out what is here: files laid out before, and the right parts of unfinished ones."""
+    for order in wanted.orders:
+        for file, assembly in zip(order.files, order.assemblies, strict=True):
+            if stop.is_set():
+                raise Interrupted("interrupted while looking at what is here", hint="run the same command again")
+            if assembly.here or assembly.error:
+                continue
+            try:
+                _look_at(assembly, file, order, ledger)
+            except PtmError as error:
+                assembly.error = error
+        order.pending = sum(1 for assembly in set(order.assemblies) if not assembly.here)
+
+
+def missing_objects(wanted: Wanted) -> Iterator[WantedObject]:
+    """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
+    for placement, identifier, size, spot in _missing(wanted):
+        base = placement.bases[spot[4]][0] if spot[4] != NO_BASE else None
+        yield WantedObject(id=identifier, size=size, at=placement.location(spot), base=base)
+
+
+def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
+    """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
+    for placement, _, _, spot in _missing(wanted):
+        if spot[4] != NO_BASE:
+            identifier, size, at = placement.bases[spot[4]]
+            yield WantedObject(id=identifier, size=size, at=placement.location(at))
+
+
+def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, PlacementSpot]]:
+    for order in wanted.orders:
+        if any(assembly.error for assembly in order.assemblies):
+            continue
+        rows = {identifier: row for row, (identifier, _) in enumerate(order.manifest.objects)}
+        for assembly in order.assemblies:
+            for number in () if assembly.here else assembly.missing:
+                identifier, _, size = assembly.parts[number]
+                if identifier not in rows:
+                    continue  # the file is shared, and this package cuts it otherwise: the other one asks for it
+                yield order.placement, identifier, size, order.placement.objects[rows[identifier]]
+
+
+def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
+    if assembly.spot.points is not None:
+        _look_at_link(assembly, file, order, ledger)
+        return
+    refuse_strange(assembly.target)
+    if ledger.holds(assembly.target, file.size, file.blake3):
+        assembly.here = True
+    elif same_file(assembly.target, file.size, file.blake3):
+        ledger.record(assembly.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot)
+        assembly.here = True
+    else:
+        assembly.recheck()
+        assembly.replaces = assembly.target.exists() and not ledger.knows(assembly.target)
+
+
+def _look_at_link(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
+    """A link that a fetch made may be made anew; one that somebody else made is left alone."""
+    found = read_link(assembly.target)
+    if found is not None and found == assembly.spot.points:
+        ledger.record(assembly.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot)
+        assembly.here = True
+        return
+    if found is None or not ledger.knows(assembly.target):
+        refuse_strange(assembly.target)
+    assembly.recheck()
+
+
+def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:
+    offset = 0
+    for row in manifest.objects_of(file.recipe):
+        identifier, size = manifest.objects[row]
+        yield ObjectId(identifier), offset, size
+        offset += size
+
+
+def _refused(package: PackageName, error: PtmError) -> Refused:
+    impossible = isinstance(error, UnsupportedFormat)
+    return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)

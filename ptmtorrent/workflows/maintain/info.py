@@ -1,0 +1,169 @@
+"""`store info`: what the store holds, and why it is smaller than what was captured.
+
+Counted from the index and the manifests; stored bytes of weights are not read. Every object counts once, every ratio is
+of numbers that were counted: nothing is guessed.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk.durable import disk_errors, files_in
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, PackageName, object_id
+from ptmtorrent.paths import Home
+from ptmtorrent.store.codecs import DELTA_CODECS
+from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.maintenance.references import Uses
+from ptmtorrent.store.maintenance.verify_pack import record_start
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.maintain.captured import add_bases, all_entries, read_captured, require_store
+
+CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
+"""How docs/formats/codecs.md calls codecs, by their numbers."""
+
+UNKNOWN_CODEC = "of a newer version"
+
+DOCUMENTS = -2
+"""The owner of manifests, captures and answers of hubs: what describes packages."""
+
+BASES = -3
+"""The owner of what nobody uses but deltas."""
+
+
+class CodecShare(msgspec.Struct, kw_only=True):
+    """What one codec holds: objects, and their bytes raw and stored."""
+
+    objects: int = 0
+    raw: int = 0
+    stored: int = 0
+
+    def add(self, entry: Entry) -> None:
+        """Count an object."""
+        self.objects += 1
+        self.raw += entry.raw
+        self.stored += entry.stored
+
+
+class StoreInfo(msgspec.Struct, kw_only=True):
+    """Counts and bytes. `raw` are the files of all newest captures, `unique` their objects, each once.
+
+    `plain` and `deltas` are those objects as they are stored; `documents` manifests, captures and answers; `bases`
+    objects that only deltas need; `rest` what no newest capture needs: older revisions, placements of releases;
+    `heads` the records' own bytes and `frames` headers, footers, padding and what the index has elsewhere. All these
+    add up to `stored`.
+    """
+
+    packages: int = 0
+    snapshots: int = 0
+    files: int = 0
+    packs: int = 0
+    raw: int = 0
+    unique: int = 0
+    stored: int = 0
+    unsealed: int = 0
+    heads: int = 0
+    plain: CodecShare = msgspec.field(default_factory=CodecShare)
+    deltas: CodecShare = msgspec.field(default_factory=CodecShare)
+    documents: CodecShare = msgspec.field(default_factory=CodecShare)
+    bases: CodecShare = msgspec.field(default_factory=CodecShare)
+    rest: CodecShare = msgspec.field(default_factory=CodecShare)
+    codecs: dict[int, CodecShare] = msgspec.field(default_factory=dict)
+    top: list[tuple[PackageName, int]] = msgspec.field(default_factory=list)
+    unreadable: list[PackageName] = msgspec.field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        """Headers, footers and padding."""
+        shares = (self.plain, self.deltas, self.documents, self.bases, self.rest)
+        return self.stored - self.heads - sum(share.stored for share in shares)
+
+    @property
+    def objects(self) -> int:
+        """Objects of all codecs."""
+        return sum(share.objects for share in self.codecs.values())
+
+
+def read_info(home: Home, top: int) -> StoreInfo:
+    """Count what the store of `home` holds; name the `top` packages by the stored bytes that they alone use.
+
+    Raises:
+        NotFound: there is no store.
+        StoreError: it cannot be read.
+    """
+    require_store(home)
+    info = StoreInfo()
+    with Store.open(home.store) as store, Uses() as uses:
+        names = _count_captured(store, uses, info)
+        index = open_index(home.store / "index.sqlite", write=False)
+        try:
+            for size in index.packs().values():
+                info.packs += 1
+                info.stored += size
+            info.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
+            info.stored += info.unsealed
+            add_bases(index, uses, BASES)
+            alone = _count_objects(index, uses, info)
+        finally:
+            index.close()
+    ranked = sorted(alone.items(), key=lambda item: (-item[1], item[0]))[:top]
+    info.top = [(names[owner], size) for owner, size in ranked]
+    return info
+
+
+def codec_name(codec: int) -> str:
+    """Return how docs/formats/codecs.md calls a codec; packs of a newer version may have others."""
+    return CODEC_NAMES[codec] if codec < len(CODEC_NAMES) else UNKNOWN_CODEC
+
+
+def ratio(large: int, small: int) -> float | None:
+    """Return how many times `large` is `small`, to three digits; None where there is nothing to compare."""
+    return round(large / small, 3) if small else None
+
+
+def _count_captured(store: Store, uses: Uses, info: StoreInfo) -> list[PackageName]:
+    """Count files, and note who uses which objects; return the packages in the order of their numbers."""
+    names: list[PackageName] = []
+    snapshots = set()
+    for captured in read_captured(store):
+        capture, manifest = captured.capture, captured.manifest
+        owner = len(names)
+        names.append(capture.package)
+        snapshots.add(capture.snapshot)
+        uses.add(DOCUMENTS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
+        if manifest is None:
+            info.unreadable.append(capture.package)
+            continue
+        info.files += len(manifest.files)
+        info.raw += manifest.size
+        rows = {row for file in manifest.files for row in manifest.objects_of(file.recipe)}
+        uses.add(owner, [manifest.objects[row][0] for row in sorted(rows)])
+        uses.add(DOCUMENTS, [item for row, (item, _) in enumerate(manifest.objects) if row not in rows])
+    info.packages, info.snapshots = len(names), len(snapshots)
+    return names
+
+
+def _count_objects(index: Index, uses: Uses, info: StoreInfo) -> dict[int, int]:
+    """Count every object once, by what it is; return the stored bytes that one package alone uses, by its number."""
+    alone: dict[int, int] = defaultdict(int)
+    for entry in all_entries(index):
+        owner = uses.owner(entry.id)
+        info.heads += entry.offset - record_start(entry)
+        info.codecs.setdefault(entry.codec, CodecShare()).add(entry)
+        if owner is None:
+            info.rest.add(entry)
+        elif owner in {DOCUMENTS, BASES}:
+            (info.documents if owner == DOCUMENTS else info.bases).add(entry)
+        else:
+            info.unique += entry.raw
+            (info.deltas if entry.codec in DELTA_CODECS else info.plain).add(entry)
+            if owner >= 0:
+                alone[owner] += entry.stored
+    return alone
+
+
+def _size(path: Path) -> int:
+    with disk_errors(path):
+        return path.stat().st_size

@@ -1,0 +1,58 @@
+"""Does what the store holds of a git-hosted package hash up to its upstream commit?
+
+The commit and its trees were kept with the package. Whoever has them and the bytes needs to believe nobody: a file's
+git id follows from its bytes, an LFS pointer's from SHA-256 and size, a tree's from its entries, a commit's from its
+tree.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.hubs.git.objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run
+from ptmtorrent.model.names import path_bytes
+from ptmtorrent.store.store import Store
+
+
+def is_provable(manifest: Manifest) -> bool:
+    """Tell whether the package was kept with the git objects that prove it."""
+    return any(answer.name in {PROOF, FOLDER_PROOF} for answer in manifest.raw)
+
+
+def prove(store: Store, manifest: Manifest, *, thorough: bool, check_stop: Callable[[], None]) -> None:
+    """Check every file of git or LFS against the upstream commit; with `thorough` from the stored bytes, read again.
+
+    Files that the package names elsewhere, of no hash or another, are not the commit's and are not looked at.
+
+    Raises:
+        IntegrityError: naming the first that is not of that commit; else as `Store.read`.
+    """
+    [answer] = [answer for answer in manifest.raw if answer.name in {PROOF, FOLDER_PROOF}]
+    proof = split_proof(b"".join(_read(store, manifest, answer.recipe)))
+    under = path_bytes(manifest.package.name) if answer.name == FOLDER_PROOF else b""
+    rows = {}
+    for file in manifest.files:
+        if file.source not in {"git", "lfs"}:
+            continue
+        check_stop()
+        sha256, git_sha1 = _hash(store, manifest, file) if thorough else (file.sha256, file.git_sha1)
+        if file.source == "git" and git_sha1 is None:
+            raise IntegrityError(f"the file {file.name!r} came by git, and its git id was not kept")
+        oids = pointer_ids(proof, sha256, file.size) if file.source == "lfs" else frozenset({git_sha1 or ""})
+        rows[path_bytes(file.name)] = (git_modes(file.mode, file.size), oids)
+    check_proof(manifest.package.commit, proof, rows, under)
+
+
+def _hash(store: Store, manifest: Manifest, file: FileEntry) -> tuple[str, str]:
+    sha256, sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
+    for data in _read(store, manifest, file.recipe):
+        sha256.update(data)
+        if file.source == "git":
+            sha1.update(data)
+    return sha256.hexdigest(), sha1.hexdigest()
+
+
+def _read(store: Store, manifest: Manifest, recipe: tuple[Run, ...]) -> Iterator[bytes]:
+    for row in manifest.objects_of(recipe):
+        yield store.read(manifest.objects[row][0])

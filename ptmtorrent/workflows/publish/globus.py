@@ -1,0 +1,343 @@
+"""`publish RELEASE --to globus:COLLECTION/path`: put a release of our own channel into a collection, by transfers.
+
+Files land in `.ptm-staging/<job>` below the channel, with checksums compared by the service; their sizes are listed and
+samples of them read back over HTTPS; then they are renamed into place, `metadata/timestamp.json` last. So the channel
+is the old one or the new one whenever anything stops, and running the same command again goes on with the same task.
+What is there already is believed when its size is right and what is read of it over HTTPS is ours.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from threading import Event
+
+import msgspec
+
+from ptmtorrent.disk.locks import WriteLock
+from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
+from ptmtorrent.model.release import Release
+from ptmtorrent.paths import Home
+from ptmtorrent.reading.collection import JOBS, Collection, here_of
+from ptmtorrent.transports.globus.hints import resume_hint
+from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, moved_to
+from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusHere, GlobusPlace
+from ptmtorrent.transports.globus.login import open_service
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
+from ptmtorrent.transports.globus.service import Entry, TransferService
+from ptmtorrent.transports.globus.wait import Patience
+from ptmtorrent.transports.port import ChannelReader
+from ptmtorrent.workflows.meter import new_meter
+from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
+from ptmtorrent.workflows.publish.metadata import FIRST_ROOT, POINTER, Pointed, read_pointed
+from ptmtorrent.workflows.publish.publish import list_files
+from ptmtorrent.workflows.release.history import read_release
+
+SAMPLES = 32
+SMALL_BYTES = 4 << 20
+
+File = tuple[str, int, str]
+"""A file to move: its path in the channel, its size, and where our own collection shows it."""
+
+
+class _Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a release goes, and what it is put there with."""
+
+    source: Path
+    here: GlobusHere
+    collection: Collection
+    service: TransferService
+    desk: Desk
+    emit: Emit
+
+    @property
+    def place(self) -> GlobusPlace:
+        """The channel in its collection."""
+        return self.collection.place
+
+    @property
+    def from_location(self) -> str:
+        """Our own channel, as a location."""
+        return f"globus:{self.here.collection}{self.here.path_of(self.source)}"
+
+
+def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how it is watched
+    name: ReleaseName,
+    home: Home,
+    place: GlobusPlace,
+    access: GlobusAccess,
+    *,
+    emit: Emit,
+    stop: Event,
+    anyone: bool = False,
+    dry_run: bool = False,
+    clock: Clock = read_clock,
+) -> Summary:
+    """Put release `name` into the channel at `place`; with `anyone`, let everybody read it without a login.
+
+    Raises:
+        NotFound: no such release.
+        ConfigError: it is not signed, the place holds another channel or a newer state, or ours is unknown.
+        AuthError: a login, a consent or a permission is missing; the job is kept.
+        TransportError: a task failed, or Globus cannot be reached.
+        IntegrityError: what was read back is not what was sent; nothing was renamed.
+        Interrupted: `stop` was set; the same command goes on.
+    """
+    started = clock()
+    here = here_of(access)
+    _, release = read_release(home.channel, name)
+    pointed = read_pointed(home.channel)
+    if pointed is None or name not in pointed.releases:
+        raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
+    with open_service(access) as service:
+        desk = Desk(
+            jobs=Jobs(access.folder / JOBS),
+            service=service,
+            patience=Patience(seconds=access.patience),
+            told=lambda message: emit(Note(message=message)),
+            counted=lambda _: None,
+        )
+        target = _Target(
+            source=home.channel,
+            here=here,
+            collection=Collection(place, access),
+            service=service,
+            desk=desk,
+            emit=emit,
+        )
+        moved = _publish(target, release, pointed, stop, home, anyone=anyone, dry_run=dry_run, clock=clock)
+    totals = release.totals
+    seconds = (clock() - started).total_seconds()
+    return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)
+
+
+def _publish(  # noqa: PLR0913  # one step of the above, with the service open
+    target: _Target,
+    release: Release,
+    pointed: Pointed,
+    stop: Event,
+    home: Home,
+    *,
+    anyone: bool,
+    dry_run: bool,
+    clock: Clock,
+) -> int:
+    _check_target(target, pointed)
+    missing, total = _missing(target, release, pointed)
+    target.emit(_plan(release, missing, total))
+    if dry_run:
+        return 0
+    moved = 0
+    with WriteLock(home.globus):
+        meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
+        for job in target.desk.jobs.open("publish", target.from_location, target.place.folder):
+            moved += _finish(target, job, stop)
+            missing, _ = _missing(target, release, pointed)
+        for at in range(0, len(missing), MAX_ITEMS):
+            job = target.desk.jobs.plan(
+                "publish",
+                source=target.from_location,
+                destination=target.place.folder,
+                files=missing[at : at + MAX_ITEMS],
+                landing=target.place.below(STAGING),
+            )
+            moved += _finish(target, job, stop)
+            meter.add(bytes=job.bytes)
+        meter.finish()
+        allowed = anyone and target.service.allow_everyone(target.place.collection, f"{target.place.path}/")
+    _tidy(target)
+    changed = moved > 0 or allowed
+    target.emit(
+        Result(package=release.name, status="ok" if changed else "notneeded", path=target.place.location, bytes=moved)
+    )
+    return moved
+
+
+def _check_target(target: _Target, pointed: Pointed) -> None:
+    """Refuse to publish over another channel, or over a newer state of this one; what cannot be read is new."""
+    entries = _list(target, "metadata")
+    if Path(FIRST_ROOT).name not in entries:
+        return
+    reader = target.collection.reader()
+    root = (target.source / FIRST_ROOT).read_bytes()
+    if _read(reader, FIRST_ROOT) != root:
+        raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
+    pointer = _read(reader, POINTER) if Path(POINTER).name in entries else None
+    version = _version(pointer) if pointer is not None else 0
+    if version > pointed.version or (version == pointed.version and pointer != pointed.pointer):
+        raise ConfigError(
+            f"`{target.place.location}` was published from a newer state of this channel, or from another copy of it",
+            hint="publish from the home that made it",
+        )
+
+
+def _version(pointer: bytes) -> int:
+    try:
+        return int(msgspec.json.decode(pointer)["signed"]["version"])
+    except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
+        raise IntegrityError(f"the metadata of the published channel is damaged: {error!r}") from error
+
+
+def _read(reader: ChannelReader, path: str) -> bytes:
+    return reader.read(path, limit=SMALL_BYTES)
+
+
+def _missing(target: _Target, release: Release, pointed: Pointed) -> tuple[list[File], int]:
+    """Return the files that are not in place, the pointer last, and the bytes of all."""
+    seen: dict[str, dict[str, Entry]] = {}
+    missing: list[File] = []
+    total = 0
+    seed = f"{release.name} {pointed.version}"
+    same = Comparison(target.source, target.collection, target.emit, seed=seed).same
+    for path, size in list_files(target.source, release, pointed):
+        have = _size_here(target.source, path, size)
+        total += have
+        folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
+        if folder not in seen:
+            seen[folder] = _list(target, folder)
+        there = seen[folder].get(name)
+        if there is None or there.size != have or not same(path, have):
+            missing.append((path, have, target.here.path_of(target.source / path)))
+    if not _pointer_is_there(target, seen.get("metadata", {}), pointed):
+        missing.append((POINTER, len(pointed.pointer), target.here.path_of(target.source / POINTER)))
+    return missing, total
+
+
+def _size_here(source: Path, path: str, size: int | None) -> int:
+    try:
+        have = (source / path).stat().st_size
+    except FileNotFoundError as error:
+        raise IntegrityError(f"`{path}` is missing from your channel `{source}`") from error
+    if size is not None and have != size:
+        raise IntegrityError(f"`{path}` in your channel `{source}` is {have} bytes, expected {size}")
+    return have
+
+
+def _pointer_is_there(target: _Target, metadata: dict[str, Entry], pointed: Pointed) -> bool:
+    if PurePosixPath(POINTER).name not in metadata:
+        return False
+    return _read(target.collection.reader(), POINTER) == pointed.pointer
+
+
+def _list(target: _Target, folder: str) -> dict[str, Entry]:
+    try:
+        return target.service.list(target.place.collection, target.place.below(folder))
+    except NotFound:
+        return {}
+
+
+def _finish(target: _Target, job: Job, stop: Event) -> int:
+    """Bring `job` to `installed`; return the bytes it moved."""
+    job = carry(job, target.desk, stop)
+    if job.state in {"failed", "cancelled"}:
+        raise TransportError(
+            f"{job.name} {job.state}: {job.reason}",
+            hint="nothing was published by it; mend the reason, then run the same command again",
+        )
+    if job.state == "landed":
+        _verify(target, job)
+        job = target.desk.jobs.save(moved_to(job, "verified"))
+    if job.state != "verified":
+        raise Interrupted(
+            f"interrupted; {job.name} goes on" if job.task_id else "interrupted; nothing was submitted yet",
+            hint=resume_hint(job.task_id) if job.task_id else "run the same command again",
+        )
+    _install(target, job)
+    target.desk.jobs.save(moved_to(job, "installed"))
+    return job.bytes
+
+
+def _verify(target: _Target, job: Job) -> None:
+    """Compare the sizes of all that landed, and read samples back over HTTPS where the collection has that."""
+    sizes = {path: entry.size for path, entry in _landed(target, job.items)}
+    for item in job.items:
+        if sizes.get(item.landing) != item.size:
+            _fail(target, job, f"`{item.landing}` landed with {sizes.get(item.landing)} bytes, not {item.size}")
+    try:
+        reader = target.collection.reader()
+    except NotFound as error:
+        target.emit(Note(message=f"nothing was read back over HTTPS: {error.message}", warning=True))
+        return
+    source = random.Random(job.job)  # noqa: S311  # which bytes to sample, the same for a job each time
+    for item in source.sample(job.items, min(SAMPLES, len(job.items))):
+        start = source.randrange(max(1, item.size - SAMPLE_BYTES))
+        length = min(SAMPLE_BYTES, item.size - start)
+        path = item.landing.removeprefix(f"{target.place.path}/")
+        with (target.source / item.path).open("rb") as file:
+            file.seek(start)
+            if reader.read_range(path, start, length) != file.read(length):
+                _fail(target, job, f"`{item.landing}` landed with other bytes from byte {start} on")
+
+
+def _fail(target: _Target, job: Job, why: str) -> None:
+    target.desk.jobs.save(moved_to(job, "failed", reason=why))
+    raise IntegrityError(why, hint="nothing was published by it; run the same command again")
+
+
+def _landed(target: _Target, items: Sequence[JobItem]) -> Iterator[tuple[str, Entry]]:
+    for folder in dict.fromkeys(str(PurePosixPath(item.landing).parent) for item in items):
+        try:
+            entries = target.service.list(target.place.collection, folder)
+        except NotFound:
+            continue
+        for name, entry in entries.items():
+            yield f"{folder}/{name}", entry
+
+
+def _install(target: _Target, job: Job) -> None:
+    """Rename what landed into place, in the order of the job; what a run before renamed is not there any more."""
+    left = {path for path, _ in _landed(target, job.items)}
+    made: set[str] = set()
+    for item in job.items:
+        if item.landing not in left:
+            continue
+        _make_folders(target, str(PurePosixPath(item.path).parent), made)
+        _rename(target, item)
+
+
+def _make_folders(target: _Target, folder: str, made: set[str]) -> None:
+    for parent in [*reversed(PurePosixPath(folder).parents), PurePosixPath(folder)]:
+        if str(parent) not in made | {"."}:
+            target.service.make_folder(target.place.collection, target.place.below(str(parent)))
+            made.add(str(parent))
+
+
+def _rename(target: _Target, item: JobItem) -> None:
+    """Give a file its name. Where a collection does not rename over a file, the old one steps aside first."""
+    collection, new = target.place.collection, target.place.below(item.path)
+    try:
+        target.service.rename(collection, item.landing, new)
+    except TransportError as error:
+        if "Exists" not in error.message:
+            raise
+        target.service.rename(collection, new, f"{item.landing}.replaced")
+        target.service.rename(collection, item.landing, new)
+
+
+def _tidy(target: _Target) -> None:
+    """Ask for the end of what ended jobs of ours left in the staging folder.
+
+    It is asked for once, and not waited for: what a kill or a refusal leaves goes with the next release. The staging
+    folder itself stays, as the service may come to it while the next job lands there.
+    """
+    try:
+        ended = {job.job for job in target.desk.jobs.all() if job.state in ENDED}
+        if left := sorted(ended & set(_list(target, STAGING))):
+            staging = target.place.below(STAGING)
+            target.service.delete_folders(target.place.collection, [f"{staging}/{job}" for job in left])
+    except (AuthError, NotFound, TransportError) as error:
+        target.emit(Note(message=f"`{STAGING}` was not tidied up: {error.message}", warning=True))
+
+
+def _plan(release: Release, missing: Sequence[File], total: int) -> PlanMade:
+    to_move = sum(size for _, size, _ in missing)
+    return PlanMade(
+        packages=release.totals.packages,
+        files=len(missing),
+        bytes=total,
+        bytes_to_move=to_move,
+        requests=-(-len(missing) // MAX_ITEMS),
+        disk=0,
+    )

@@ -1,0 +1,194 @@
+"""`publish RELEASE --to DIR`: put a release of our own channel into a directory that anything can serve.
+
+Packs, torrents and the release's files come first, by hard link where the filesystem allows one; then the metadata,
+and `timestamp.json` last, by rename. So the directory is the old channel or the new one whenever the power goes, and
+running the same command again copies only what is missing.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.disk import durable
+from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import Clock, read_clock, spell
+from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
+from ptmtorrent.model.release import Release
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.paths import Home
+from ptmtorrent.progress import Meter
+from ptmtorrent.trust.listings import release_path, signature_path
+from ptmtorrent.workflows.meter import new_meter
+from ptmtorrent.workflows.publish.metadata import POINTER, Pointed, check_same_channel, read_optional, read_pointed
+from ptmtorrent.workflows.release.history import read_release
+from ptmtorrent.workflows.release.volumes import read_volume_packs
+
+MINISIGN_KEY = "keys/minisign.pub"
+EXPIRES_SOON = timedelta(days=7)
+
+
+class _Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One file to put in place: its path in the channel and its size in bytes; `there` when it is in place already."""
+
+    path: str
+    size: int
+    there: bool
+
+
+def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watched
+    name: ReleaseName,
+    home: Home,
+    to: Path,
+    *,
+    emit: Emit,
+    dry_run: bool = False,
+    clock: Clock = read_clock,
+) -> Summary:
+    """Put release `name` of the channel of `home` into the directory `to`; a `dry_run` only says what it would move.
+
+    `bytes_moved` counts what was copied; what is hard-linked moves nothing, and neither does what is there already.
+
+    Raises:
+        NotFound: no such release, naming near matches.
+        UsageError: `to` is the channel itself.
+        ConfigError: the release is not signed yet, or `to` holds another channel or a newer state of this one.
+        IntegrityError: a file of the release is missing or has another size.
+        NoSpace: the disk is full; run again to go on.
+        StoreError: a file cannot be read or written.
+    """
+    started = clock()
+    source = home.channel
+    _, release = read_release(source, name)
+    pointed = _check(source, to, name)
+    items = [_inspect(source, to, path, size) for path, size in list_files(source, release, pointed)]
+    emit(_plan(source, to, release, items))
+    if dry_run:
+        return _summary(release, 0, started, clock)
+    total = sum(item.size for item in items)
+    meter = new_meter("publish", emit, lambda: clock().timestamp(), bytes_total=total)
+    moved = _put(source, to, items, meter)
+    turned = read_optional(to / POINTER) != pointed.pointer
+    if turned:
+        durable.write_file(to / POINTER, pointed.pointer)
+        moved += len(pointed.pointer)
+    changed = turned or not all(item.there for item in items)
+    emit(Result(package=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
+    _warn_of_missing(to, pointed, emit)
+    _warn_of_expiry(pointed, clock(), emit)
+    return _summary(release, moved, started, clock)
+
+
+def _check(source: Path, to: Path, name: ReleaseName) -> Pointed:
+    if to.resolve() == source.resolve():
+        raise UsageError(f"`{to}` is the channel to publish from", hint="name another directory, or serve this one")
+    pointed = read_pointed(source)
+    if pointed is None or name not in pointed.releases:
+        raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
+    check_same_channel(source, to, pointed)
+    return pointed
+
+
+def list_files(source: Path, release: Release, pointed: Pointed) -> Iterator[tuple[str, int | None]]:
+    """Yield every file in the order in which it may appear, with its size where the release says it."""
+    for volume in release.volumes:
+        for pack, size in read_volume_packs(source, volume):
+            yield pack_path(pack), size
+        for torrent in (volume.torrent_v1, volume.torrent_v2):
+            yield torrent.path, torrent.size
+    pages = [*release.content, *release.placement]
+    for subset in release.subsets:
+        pages += [*subset.content, *subset.placement]
+    for ref in dict.fromkeys((*pages, *release.tables)):
+        yield f"releases/{release.name}/{ref.path}", ref.size
+    yield signature_path(release.name), None
+    yield release_path(release.name), None
+    yield MINISIGN_KEY, None
+    for path in pointed.files:
+        yield path, None
+
+
+def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
+    """Compare one file here and there.
+
+    Packs, tables and shards are told apart by size, as their names are theirs for ever; the few small files that a
+    second copy of this home could have written differently are compared by their bytes.
+    """
+    try:
+        with durable.disk_errors_but_missing(source / path):
+            have = (source / path).stat().st_size
+    except FileNotFoundError as error:
+        raise IntegrityError(f"`{path}` is missing from your channel `{source}`") from error
+    if size is not None and have != size:
+        raise IntegrityError(f"`{path}` in your channel `{source}` is {have} bytes, expected {size}")
+    if size is None:
+        there = _same_bytes(source / path, to / path)
+    else:
+        with durable.disk_errors(to / path):
+            there = (to / path).is_file() and (to / path).stat().st_size == size
+    return _Item(path=path, size=have, there=there)
+
+
+def _same_bytes(source: Path, target: Path) -> bool:
+    theirs = read_optional(target)
+    if theirs is None:
+        return False
+    if theirs != read_optional(source):
+        raise ConfigError(
+            f"`{target}` is not the file of this channel; it was published from another copy of this home",
+            hint="publish from the home that made it",
+        )
+    return True
+
+
+def _put(source: Path, to: Path, items: list[_Item], meter: Meter) -> int:
+    moved = 0
+    for item in items:
+        if not item.there and not durable.link_or_copy(source / item.path, to / item.path):
+            moved += item.size
+        meter.add(bytes=item.size)
+    meter.finish()
+    return moved
+
+
+def _plan(source: Path, to: Path, release: Release, items: list[_Item]) -> PlanMade:
+    missing = [item for item in items if not item.there]
+    folder = next(path for path in (to.absolute(), *to.absolute().parents) if path.exists())
+    with durable.disk_errors(folder):
+        linkable = folder.stat().st_dev == source.stat().st_dev
+    bytes_to_move = 0 if linkable else sum(item.size for item in missing)
+    return PlanMade(
+        packages=release.totals.packages,
+        files=len(missing),
+        bytes=sum(item.size for item in items),
+        bytes_to_move=bytes_to_move,
+        requests=0,
+        disk=bytes_to_move,
+    )
+
+
+def _warn_of_missing(to: Path, pointed: Pointed, emit: Emit) -> None:
+    newest = pointed.releases[-1]
+    if not (to / release_path(newest)).is_file():
+        emit(
+            Note(
+                message=f"The newest release `{newest}` is not in `{to}`; type: ptmtorrent publish {newest} --to {to}",
+                warning=True,
+            )
+        )
+
+
+def _warn_of_expiry(pointed: Pointed, now: datetime, emit: Emit) -> None:
+    if now < pointed.expires - EXPIRES_SOON:
+        return
+    verb = "expires" if now < pointed.expires else "expired"
+    what = f"The channel {verb} on {spell(pointed.expires)}, and nobody can fetch from it after that"
+    emit(Note(message=f"{what}; type: ptmtorrent timestamp renew, then publish again", warning=True))
+
+
+def _summary(release: Release, moved: int, started: datetime, clock: Clock) -> Summary:
+    totals = release.totals
+    seconds = (clock() - started).total_seconds()
+    return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)

@@ -1,0 +1,75 @@
+"""Where the objects of a package lie, and the bases of those stored as deltas: all there, and all free enough."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError
+from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.model.placement import DELTA_CODECS, Base, Location
+from ptmtorrent.store.pack.classes import RIGHTS
+from ptmtorrent.store.store import Store
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """A row for each row of a manifest's object table: where it lies, and its base where it is a delta."""
+
+    objects: tuple[Location, ...]
+    bases: tuple[Base | None, ...]
+
+
+def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
+    """Return where each object of `manifest` lies, in the order of the object table.
+
+    Raises:
+        NotFound: an object, a base or a pack is not here.
+        StoreError: one of them lies in a pack that may not be given to everyone to whom `rights` allow the package.
+        IntegrityError: the store contradicts itself over a delta.
+    """
+    objects: list[Location] = []
+    bases: list[Base | None] = []
+    for row, (identifier, size) in enumerate(manifest.objects):
+        try:
+            place = store.location(identifier)
+            bases.append(_base(store, identifier, size, place))
+        except NotFound as error:
+            raise NotFound(f"the store lacks `{identifier}`, which {_needed_by(manifest, row)} needs") from error
+        objects.append(place)
+    _check_rights(store, {*_packs(objects), *_packs(base.at for base in bases if base)}, rights)
+    return Places(objects=tuple(objects), bases=tuple(bases))
+
+
+def _base(store: Store, identifier: ObjectId, size: int, place: Location) -> Base | None:
+    """Return the base of a delta; it is as long as the delta's object, `size` bytes."""
+    if place.codec not in DELTA_CODECS:
+        return None
+    base = store.base_of(identifier)
+    if base is None:
+        raise IntegrityError(f"the object `{identifier}` is stored as a delta, and the store does not know its base")
+    try:
+        at = store.location(base)
+    except NotFound as error:
+        raise IntegrityError(f"the store lacks `{base}`, the base of the object `{identifier}`") from error
+    if at.codec in DELTA_CODECS:
+        raise IntegrityError(f"the object `{base}` is a delta itself, and the base of `{identifier}`")
+    return Base(id=base, size=size, at=at)
+
+
+def _packs(places: Iterable[Location]) -> set[PackId]:
+    return {place.pack for place in places}
+
+
+def _check_rights(store: Store, packs: Iterable[PackId], rights: Rights) -> None:
+    for pack in sorted(packs):
+        found = store.pack_hashes(pack).rights
+        if RIGHTS.index(found) > RIGHTS.index(rights):
+            raise StoreError(f"it is {rights}, and needs the pack `{pack}`, which is {found}")
+
+
+def _needed_by(manifest: Manifest, row: int) -> str:
+    for file in manifest.files:
+        if any(first <= row < first + count for first, count in file.recipe):
+            return f"its file {file.name!r}"
+    return "a hub answer"

@@ -1,0 +1,199 @@
+"""Writes everything of a release but its signatures: index, subsets, tables, volumes and `release.json`.
+
+All of it is durable below an unfinished name before one rename makes it `releases/<name>/`.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent import __version__
+from ptmtorrent.catalogue.tables import TableWriter
+from ptmtorrent.disk import durable
+from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.facts.licences import RightsClass
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.records import Emit, Result
+from ptmtorrent.model.release import (
+    MAX_RELEASE_BYTES,
+    FileRef,
+    Release,
+    SubsetRef,
+    Totals,
+    content_root,
+    decode_release,
+    placement_root,
+)
+from ptmtorrent.model.subset import SubsetRule
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.meter import new_meter
+from ptmtorrent.workflows.release.history import RELEASES, UNFINISHED_PREFIX, History, release_folder
+from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
+from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
+from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose
+from ptmtorrent.workflows.release.stats import Tallies, Tally
+from ptmtorrent.workflows.release.volumes import write_volumes
+
+WRITTEN_BY = f"ptmtorrent {__version__}"
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a release before anything is read: its name, its place, what came before, and its rules."""
+
+    name: ReleaseName
+    channel: Path
+    history: History
+    rules: tuple[SubsetRule, ...]
+    created: str
+    clock: Clock
+    emit: Emit
+    include: frozenset[RightsClass]
+
+    @property
+    def unfinished(self) -> Path:
+        """The folder it is written in."""
+        return self.channel / RELEASES / f"{UNFINISHED_PREFIX}{self.name}"
+
+
+def write_folder(store: Store, draft: Draft) -> int:
+    """Write `releases/<name>/` and the packs and torrents it names; return how many packages were left out.
+
+    Raises:
+        NotFound: the store holds no capture.
+        StoreError: no package is complete, or something cannot be written.
+        IntegrityError: a torrent of the previous release is damaged.
+    """
+    store.seal()
+    _remove(draft.unfinished)
+    tallies = Tallies(draft.rules)
+    with TableWriter(draft.unfinished / "tables") as tables:
+        members, failed = _collect(store, draft, tables, tallies)
+        written = tables.finish()
+    store.seal()
+    rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
+    bits, index = write_index(draft.unfinished, rows)
+    subsets = _write_subsets(draft, members, rows, index, tallies)
+    volumes = write_volumes(
+        store, draft.channel, tallies.whole.packs, draft.history.newest, gated="gated" in draft.include
+    )
+    table_refs = tuple(_refer(draft.unfinished, path) for path in written)
+    release = Release(
+        format=Release.FORMAT,
+        version=Release.VERSION,
+        requires=(),
+        name=draft.name,
+        sequence=draft.history.next_sequence,
+        previous=draft.history.newest_hash,
+        created=draft.created,
+        written_by=WRITTEN_BY,
+        content_root=content_root(draft.name, index.content, table_refs, subsets),
+        placement_root=placement_root(index.placement, subsets, volumes),
+        shard_bits=bits,
+        content=index.content,
+        placement=index.placement,
+        tables=table_refs,
+        subsets=subsets,
+        volumes=volumes,
+        totals=_totals(tallies.whole),
+    )
+    _finish(draft, release)
+    return failed
+
+
+def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) -> tuple[list[Member], int]:
+    captures = store.captures()
+    if not captures:
+        raise NotFound(
+            "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
+        )
+    meter = new_meter("release", draft.emit, lambda: draft.clock().timestamp(), packages_total=len(captures))
+    chosen = choose(captures, draft.include, draft.emit)
+    meter.add(packages=len(captures) - len(chosen))
+    members: list[Member] = []
+    for outcome in make_members(store, chosen, tables, tallies):
+        if isinstance(outcome, Result):
+            draft.emit(outcome)
+            meter.add(packages=1)
+        else:
+            members.append(outcome)
+            meter.add(bytes=outcome.content.raw, packages=1)
+    meter.finish()
+    if not chosen:
+        raise NotFound(
+            f"none of the {len(captures)} captured packages may be passed on; release `{draft.name}` was not made",
+            hint=INCLUDE_HINT,
+        )
+    if not members:
+        raise StoreError(
+            f"none of the {len(chosen)} captured packages is complete; release `{draft.name}` was not made",
+            hint="capture them again: ptmtorrent clone huggingface",
+        )
+    return members, len(chosen) - len(members)
+
+
+def _write_subsets(
+    draft: Draft,
+    members: list[Member],
+    rows: Rows,
+    index: Pages,
+    tallies: Tallies,
+) -> tuple[SubsetRef, ...]:
+    subsets: list[SubsetRef] = []
+    for rule, tally in tallies.subsets:
+        chosen = [row for member, row in zip(members, rows, strict=True) if rule.takes(member.capture)]
+        pages = index if len(chosen) == len(rows) else write_subset(draft.unfinished, rule.name, chosen)
+        subsets.append(
+            SubsetRef(
+                name=rule.name,
+                query=rule.query,
+                only=rule.only,
+                packages=tally.packages,
+                files=tally.files,
+                bytes=tally.raw,
+                stored=tally.stored,
+                packs_bytes=tally.packs_bytes,
+                content=pages.content,
+                placement=pages.placement,
+            )
+        )
+    return tuple(subsets)
+
+
+def _totals(whole: Tally) -> Totals:
+    return Totals(
+        packages=whole.packages,
+        files=whole.files,
+        raw=whole.raw,
+        stored=whole.stored,
+        packs=len(whole.packs),
+        packs_bytes=whole.packs_bytes,
+    )
+
+
+def _finish(draft: Draft, release: Release) -> None:
+    """Write `release.json` as the last file and give the folder its name, if a reader will accept what it says."""
+    data = canonical.encode(release)
+    decode_release(data)
+    if len(data) > MAX_RELEASE_BYTES:
+        raise StoreError(f"release.json of `{draft.name}` would be {len(data)} bytes, more than readers accept")
+    durable.write_file(draft.unfinished / "release.json", data)
+    target = release_folder(draft.channel, draft.name)
+    with durable.disk_errors(target):
+        draft.unfinished.rename(target)
+    durable.sync_dir(target.parent)
+
+
+def _refer(folder: Path, path: Path) -> FileRef:
+    with durable.disk_errors(path):
+        digest = blake3().update_mmap(path).hexdigest()
+        return FileRef(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, blake3=digest)
+
+
+def _remove(folder: Path) -> None:
+    with durable.disk_errors(folder):
+        if folder.exists():
+            shutil.rmtree(folder)

@@ -1,0 +1,176 @@
+import gzip
+import threading
+
+import pytest
+
+from ptmtorrent.errors import HubError, Interrupted, NotFound, RateLimited
+from ptmtorrent.hubs.client.retry import ATTEMPTS, retry
+from ptmtorrent.hubs.client.session import MAX_REDIRECTS, Session, next_url, pause
+from ptmtorrent.hubs.client.status_errors import Unreachable
+from tests.hubs.conftest import Time
+from tests.hubs.peer import Asked, Reply, json_reply, serving
+
+SECRET = {"Authorization": "Bearer hf_secret"}
+
+
+def read(session: Session, url: str) -> bytes:
+    return session.read(url, SECRET, budget="api", what="`it`")[0]
+
+
+def test_document_is_read_and_identity_is_asked_for(session: Session) -> None:
+    with serving(lambda _: json_reply("[1]")) as peer:
+        assert read(session, f"{peer.base}/x") == b"[1]"
+
+    assert peer.asked[0].headers["accept-encoding"] == "identity"
+
+
+def test_credentials_do_not_follow_to_another_origin(session: Session) -> None:
+    with serving(lambda _: json_reply("[]")) as other, serving(lambda _: Reply()) as peer:
+        peer.answer = lambda _: Reply(302, headers={"Location": f"{other.base}/there"})
+        read(session, f"{peer.base}/here")
+
+    assert peer.asked[0].headers["authorization"] == SECRET["Authorization"]
+    assert "authorization" not in other.asked[0].headers
+
+
+def test_credentials_follow_on_the_same_origin(session: Session) -> None:
+    def answer(asked: Asked) -> Reply:
+        return Reply(307, headers={"Location": "/new"}) if asked.path == "/old" else json_reply("[]")
+
+    with serving(answer) as peer:
+        read(session, f"{peer.base}/old")
+
+    assert [asked.headers["authorization"] for asked in peer.asked] == [SECRET["Authorization"]] * 2
+
+
+def test_credentials_do_not_come_back_with_a_redirect_from_elsewhere(session: Session) -> None:
+    with serving(lambda _: Reply()) as other, serving(lambda _: json_reply("[]")) as peer:
+        other.answer = lambda _: Reply(302, headers={"Location": f"{peer.base}/back"})
+        peer.answer = lambda asked: (
+            json_reply("[]") if asked.path == "/back" else Reply(302, headers={"Location": f"{other.base}/away"})
+        )
+        read(session, f"{peer.base}/start")
+
+    assert "authorization" not in other.asked[0].headers
+
+
+def test_endless_redirects_are_refused(session: Session) -> None:
+    with (
+        serving(lambda _: Reply(302, headers={"Location": "/again"})) as peer,
+        pytest.raises(HubError, match="redirects more than"),
+    ):
+        read(session, f"{peer.base}/x")
+
+    assert len(peer.asked) == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize("location", ["file:///etc/passwd", "", "http://[", "//[::1"])
+def test_redirect_to_what_is_not_http_is_refused(session: Session, location: str) -> None:
+    with (
+        serving(lambda _: Reply(302, headers={"Location": location})) as peer,
+        pytest.raises(HubError, match="redirects to"),
+    ):
+        read(session, f"{peer.base}/x")
+
+
+@pytest.mark.parametrize("location", ["http://a..b/", f"http://{'a' * 70}/", "http://127.0.0.1:99999/"])
+def test_redirect_to_a_host_that_cannot_be_is_unreachable(session: Session, location: str) -> None:
+    with serving(lambda _: Reply(302, headers={"Location": location})) as peer, pytest.raises(Unreachable):
+        read(session, f"{peer.base}/x")
+
+
+def test_encoded_document_is_refused_before_it_can_unfold(session: Session) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+
+    with (
+        serving(lambda _: Reply(body=gzip.compress(b"[]"), headers=headers)) as peer,
+        pytest.raises(HubError, match="`gzip`"),
+    ):
+        read(session, f"{peer.base}/x")
+
+
+def test_document_without_end_is_not_read_to_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.client.session.MAX_ANSWER_BYTES", 1000)
+
+    with serving(lambda _: json_reply("[" + "0," * 1000)) as peer, pytest.raises(HubError, match="longer than 1000"):
+        read(session, f"{peer.base}/x")
+
+
+def test_login_page_is_a_hub_error_that_says_so(session: Session) -> None:
+    page = Reply(body=b"<html>log in</html>", headers={"Content-Type": "text/html"})
+    with serving(lambda _: page) as peer, pytest.raises(HubError, match="text/html") as caught:
+        read(session, f"{peer.base}/x")
+
+    assert "login page" in (caught.value.hint or "")
+
+
+def test_refused_connection_is_unreachable(session: Session) -> None:
+    with serving(lambda _: Reply()) as peer:
+        pass
+
+    with pytest.raises(Unreachable, match="`it`"):
+        read(session, f"{peer.base}/x")
+
+
+def test_body_that_breaks_off_is_unreachable(session: Session) -> None:
+    reply = json_reply('["long enough to be cut"]')
+    reply.cut = 5
+    with serving(lambda _: reply) as peer, pytest.raises(Unreachable):
+        read(session, f"{peer.base}/x")
+
+
+def test_spent_budget_is_waited_for_before_sending(session: Session, time: Time) -> None:
+    with serving(lambda _: json_reply("[]", RateLimit='"api";r=0;t=40')) as peer:
+        read(session, f"{peer.base}/1")
+        waited_before = list(time.waits)
+        read(session, f"{peer.base}/2")
+
+    assert waited_before == []
+    assert time.waits == [41.0]
+
+
+def test_persist_waits_as_long_as_the_hub_asks_and_then_succeeds(session: Session, time: Time) -> None:
+    replies = [Reply(429, headers={"Retry-After": "30"}), Reply(503), json_reply("[2]")]
+    with serving(lambda _: replies.pop(0)) as peer:
+        body = retry(lambda: read(session, f"{peer.base}/x"), session)
+
+    assert body == b"[2]"
+    assert 31.0 in time.waits
+
+
+def test_persist_gives_up_after_a_bounded_number_of_attempts(session: Session) -> None:
+    with serving(lambda _: Reply(500)) as peer, pytest.raises(Unreachable):
+        retry(lambda: read(session, f"{peer.base}/x"), session)
+
+    assert len(peer.asked) == ATTEMPTS
+
+
+def test_persist_gives_up_on_a_hub_that_always_refuses(session: Session) -> None:
+    with (
+        serving(lambda _: Reply(429, headers={"Retry-After": "1"})) as peer,
+        pytest.raises(RateLimited) as caught,
+    ):
+        retry(lambda: read(session, f"{peer.base}/x"), session)
+
+    assert caught.value.retry_after == 1.0
+    assert len(peer.asked) == ATTEMPTS
+
+
+def test_persist_does_not_repeat_what_cannot_work(session: Session) -> None:
+    with serving(lambda _: Reply(404)) as peer, pytest.raises(NotFound):
+        retry(lambda: read(session, f"{peer.base}/x"), session)
+
+    assert len(peer.asked) == 1
+
+
+def test_stop_ends_a_wait_for_the_hub() -> None:
+    stop = threading.Event()
+    stop.set()
+
+    with pytest.raises(Interrupted):
+        pause(3600.0, stop)
+
+
+def test_redirect_from_https_to_http_is_refused() -> None:
+    with pytest.raises(HubError, match="https to http"):
+        next_url("https://hub/x", "http://hub/x", "`it`")

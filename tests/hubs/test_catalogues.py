@@ -1,0 +1,210 @@
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.hubs.catalogues import hash_in_name, is_web_address, weight_of
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import decode_manifest
+from ptmtorrent.model.records import Event, Result, Summary
+from ptmtorrent.paths import Home
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone.clone import CloneRequest, clone
+from tests.hubs.catalogues_samples import KINDS, World, card, linked
+from tests.hubs.conftest import Time
+
+
+@pytest.fixture(params=KINDS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with linked(request.param, tmp_path) as made:
+        yield made
+
+
+def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
+    import threading
+
+    heard: list[Event] = []
+    with closing(world.hub(Session(monotonic=time.monotonic, pause=time.pause))) as hub:
+        summary = clone(
+            hub,
+            CloneRequest(),
+            home,
+            clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
+            emit=heard.append,
+            stop=threading.Event(),
+        )
+    return summary, heard
+
+
+def stored(home: Home) -> dict[str, dict[str, bytes]]:
+    """Return the bytes of every file of every package in the store, by the name the hub has for it."""
+    found: dict[str, dict[str, bytes]] = {}
+    with Store.open(home.store) as store:
+        for capture in store.captures():
+            manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
+            found[manifest.package.name] = {
+                file.name: b"".join(
+                    store.read(manifest.objects[row][0])
+                    for start, count in file.recipe
+                    for row in range(start, start + count)
+                )
+                for file in manifest.files
+            }
+    return found
+
+
+def failures(heard: list[Event]) -> list[str]:
+    return [event.reason for event in heard if isinstance(event, Result) and event.status == "error"]
+
+
+def test_clone_is_complete_and_has_the_bytes_that_were_served(world: World, tmp_path: Path, time: Time) -> None:
+    home = Home(tmp_path / "home")
+
+    _, heard = run(world, home, time)
+
+    assert failures(heard) == []
+    assert stored(home) == world.expected
+
+
+def test_busy_hub_is_waited_for_as_long_as_it_says(world: World, tmp_path: Path, time: Time) -> None:
+    world.assets.busy_once[world.weights] = 7
+
+    _, heard = run(world, Home(tmp_path / "home"), time)
+
+    assert failures(heard) == []
+    assert time.waits
+    assert max(time.waits) >= 7
+
+
+def test_cut_transfer_is_completed(world: World, tmp_path: Path, time: Time) -> None:
+    world.assets.cut_once[world.weights] = 50
+    home = Home(tmp_path / "home")
+
+    _, heard = run(world, home, time)
+
+    assert failures(heard) == []
+    assert stored(home) == world.expected
+
+
+def test_unmodified_git_gets_the_bytes_that_were_captured(world: World, tmp_path: Path, time: Time) -> None:
+    home = Home(tmp_path / "home")
+    run(world, home, time)
+    hub = world.hub()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+    try:
+        for listed in next(iter(hub.listing(_everything(), None))).packages:
+            target = tmp_path / f"clone-{listed.name}"
+            order = ["git", "clone", "--quiet", hub.link(listed).remote, str(target)]
+            subprocess.run(order, env=environment, check=True, timeout=60)
+            theirs = {
+                path.relative_to(target).as_posix(): path.read_bytes()
+                for path in target.rglob("*")
+                if path.is_file() and ".git" not in path.relative_to(target).parts
+            }
+
+            assert theirs
+            assert theirs.items() <= stored(home)[listed.name].items()
+    finally:
+        hub.close()
+
+
+def _everything():  # noqa: ANN202
+    from ptmtorrent.hubs.port import Query
+
+    return Query()
+
+
+@pytest.mark.parametrize("kind", ["pytorch", "modelhub"])
+@pytest.mark.parametrize("fault", ["loops", "gone"])
+def test_weights_that_cannot_be_had_are_a_record_naming_package_and_path(
+    kind: str, fault: str, tmp_path: Path, time: Time
+) -> None:
+    with linked(kind, tmp_path) as world:
+        if fault == "loops":
+            world.assets.loops.add(world.weights)
+        else:
+            world.assets.data.clear()
+
+        _, heard = run(world, Home(tmp_path / "home"), time)
+
+    [reason] = failures(heard)
+    assert world.weights.rpartition("/")[2] in reason
+
+
+def test_login_page_in_place_of_weights_is_refused_by_the_hash_in_their_name(tmp_path: Path, time: Time) -> None:
+    with linked("pytorch", tmp_path) as world:
+        world.assets.login_pages.add(world.weights)
+
+        _, heard = run(world, Home(tmp_path / "home"), time)
+
+    [reason] = failures(heard)
+    assert "sha256-prefix" in reason
+    assert world.weights.rpartition("/")[2] in reason
+
+
+def test_expired_address_is_asked_for_again(tmp_path: Path, time: Time) -> None:
+    with linked("modelhub", tmp_path) as world:
+        world.assets.expired_once.add(world.weights)
+        home = Home(tmp_path / "home")
+
+        _, heard = run(world, home, time)
+
+        assert failures(heard) == []
+        assert stored(home) == world.expected
+
+
+def test_card_that_cannot_be_read_fails_alone_and_says_why(tmp_path: Path, time: Time) -> None:
+    with linked("pytorch", tmp_path) as world:
+        cards = {"team_small.md": card("team/vision"), "odd.md": b"---\ntitle: a\n<!-- no -->\n---\n"}
+        world.git.commit("pytorch/hub", cards)
+
+        _, heard = run(world, Home(tmp_path / "home"), time)
+
+        assert sorted(event.status for event in heard if isinstance(event, Result)) == ["error", "ok"]
+        [reason] = failures(heard)
+        assert "`pytorch:odd`" in reason
+        assert "YAML" in reason
+
+
+@pytest.mark.parametrize(
+    ("name", "oid"),
+    [
+        ("resnet50-0676ba61.pth", "sha256-prefix:0676ba61"),
+        (f"a-{'0f' * 32}.pt", f"sha256:{'0f' * 32}"),
+        ("model-20190101.pth", None),
+        ("model.pth", None),
+        ("a-123.pth", None),
+    ],
+)
+def test_hash_in_the_name_of_weights_is_their_oid(name: str, oid: str | None) -> None:
+    assert hash_in_name(f"https://host.invalid/{name}?download=1") == oid
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "file:///etc/passwd",
+            "ftp://host/a",
+            "http://",
+            "http://user:word@host/a",
+            "http://host/a b",
+            "http://[",
+            "",
+        ),
+        3,
+    ],
+)
+def test_what_is_no_web_address_is_told(url: object) -> None:
+    assert not is_web_address(url)
+
+
+def test_addresses_that_differ_in_their_query_get_paths_of_their_own() -> None:
+    urls = ["http://host/a.pt", "http://host/a.pt?v=1", "http://host/a.pt?v=2", "http://host:81/a.pt"]
+
+    assert len({weight_of(url).path for url in urls}) == 4

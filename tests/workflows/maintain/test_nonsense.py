@@ -1,0 +1,60 @@
+"""Rows of an index that no store of ours wrote: they are named, never followed, and gone after a repair."""
+
+import sqlite3
+from contextlib import closing
+from threading import Event
+
+import pytest
+
+from ptmtorrent.errors import PtmError
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.maintain.info import read_info
+from ptmtorrent.workflows.maintain.repair import repair
+from tests.channels import Heard, Made
+from tests.workflows.maintain.stores import check, largest_object
+
+LIES = [
+    ("stored", 1 << 40),
+    ("stored", (1 << 63) - 1),
+    ("stored", -1),
+    ("stored", 1.5),
+    ("raw", 1 << 40),
+    ("at", -1),
+    ("at", "text"),
+    ("codec", -1),
+    ("codec", "text"),
+    ("kind", 77),
+    ("base", "text"),
+    ("base", b"short"),
+    ("pack", 999),
+]
+
+
+def lie(made: Made, column: str, value: object) -> ObjectId:
+    identifier = largest_object(made.home).entry.id
+    with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
+        index.execute(f"UPDATE objects SET {column} = ? WHERE id = ?", (value, bytes.fromhex(identifier)))  # noqa: S608  # of LIES
+    return identifier
+
+
+@pytest.mark.parametrize(("column", "value"), LIES)
+def test_a_row_that_cannot_be_is_damage_of_the_index_and_is_mended(made: Made, column: str, value: object) -> None:
+    identifier = lie(made, column, value)
+    (finding,) = check(made.home, "quick")[0].findings
+    assert finding.what == "index"
+    assert repair(made.home, None, level="normal", emit=Heard(), stop=Event()).summary.failed == 0
+    assert check(made.home, "data")[0].summary.failed == 0
+    with Store.open(made.home.store) as store:
+        store.read(identifier)
+
+
+@pytest.mark.parametrize(("column", "value"), LIES)
+def test_whoever_meets_such_a_row_gets_an_error_of_ours(made: Made, column: str, value: object) -> None:
+    identifier = lie(made, column, value)
+    with Store.open(made.home.store) as store, pytest.raises(PtmError):
+        store.read(identifier)
+    try:
+        read_info(made.home, 3)
+    except PtmError as error:
+        assert error.hint == "make it again from the packs: ptmtorrent store repair --index"  # noqa: PT017  # if at all
