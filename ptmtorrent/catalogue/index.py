@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, object_id, parse_package_name
@@ -26,7 +27,6 @@ from ptmtorrent.model.release import (
 )
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import codecs
-from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.trust.client import read_listed
 
 GROUP = 64

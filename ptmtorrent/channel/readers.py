@@ -11,10 +11,10 @@ from urllib.parse import quote
 import httpx2
 import stamina
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import ours
 from ptmtorrent.model.names import check_path
-from ptmtorrent.transports.port import ChannelReader
 
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
 MISSING = frozenset({404, 410})

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader
 from ptmtorrent.config import Settings
 from ptmtorrent.errors import ConfigError, NotFound
@@ -17,7 +18,7 @@ from ptmtorrent.transports.chain import Patient
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import GlobusAccess, GlobusHere, GlobusPlace, https_url, parse_here
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
-from ptmtorrent.transports.port import ChannelReader, PackTransport
+from ptmtorrent.transports.port import PackTransport
 
 JOBS = "jobs"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
 from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
@@ -21,7 +22,6 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_place
-from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import FIRST_ROOT
 from ptmtorrent.trust.pins import Pins, normalise

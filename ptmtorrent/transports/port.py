@@ -1,8 +1,7 @@
-"""The two ports of transports: reading a channel's small files, and moving packs.
+"""The port of transports: delivering extents of packs.
 
-`ChannelReader` reads a channel as the tree of static files it is. `PackTransport` delivers extents of packs; what it
-delivers is not trusted: every object is hashed by the caller before anyone sees it.
-Adapters raise our errors only, retry nothing, and give up when `stop` is set.
+What a `PackTransport` delivers is untrusted: the caller hashes every object before anything else sees it.
+Adapters raise only our errors, never retry, and return when `stop` is set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,32 +42,6 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     error: PtmError
     moved: int = 0
-
-
-class ChannelReader(Protocol):
-    """Reads the files of a channel by their path below its root."""
-
-    location: str
-
-    def read(self, path: str, *, limit: int) -> bytes:
-        """Return the whole file.
-
-        Raises:
-            NotFound: no such file here.
-            IntegrityError: longer than `limit` bytes; no more than that was read.
-            TransportError: the source could not be read.
-        """
-        ...
-
-    def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes of the file from byte `offset` on; never more than that is kept.
-
-        Raises:
-            NotFound: no such file here.
-            IntegrityError: the file ends before.
-            TransportError: the source could not be read.
-        """
-        ...
 
 
 class PackTransport(Protocol):

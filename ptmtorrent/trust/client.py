@@ -14,13 +14,13 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient.config import UpdaterConfig
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.listings import ListedRelease, listed_releases, release_path, unknown_release
 from ptmtorrent.trust.memory import alone, highest_seen, remember
-from ptmtorrent.trust.readers import ChannelReader
 from ptmtorrent.trust.refresh import METADATA, check_target, distrust, refresh
 
 MAX_LISTED_BYTES = 1 << 30

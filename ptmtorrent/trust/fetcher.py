@@ -9,8 +9,8 @@ from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthM
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
-from ptmtorrent.trust.readers import ChannelReader
 
 
 class ReaderFetcher(FetcherInterface):

@@ -7,6 +7,7 @@ from threading import Event
 
 import pytest
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.http import new_client
@@ -16,7 +17,7 @@ from ptmtorrent.model.volume import VolumePlan
 from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
-from ptmtorrent.transports.port import ChannelReader, Delivered, Failed, PackTransport
+from ptmtorrent.transports.port import Delivered, Failed, PackTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.packs import hash_pack
 from tests.simulators.static_server import serve

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.hubs.git import clones as clones_module
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.objects import Objects
 from ptmtorrent.hubs.git.process import Git

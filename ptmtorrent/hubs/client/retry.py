@@ -14,7 +14,7 @@ FIRST_WAIT_SECONDS = 0.5
 T = TypeVar("T")
 
 
-def persist(call: Callable[[], T], session: Session, *, progress: Callable[[], int] | None = None) -> T:
+def retry(call: Callable[[], T], session: Session, *, progress: Callable[[], int] | None = None) -> T:
     """Return what `call` returns, calling it up to six times while it raises `RateLimited` or `Unreachable`.
 
     An attempt after which `progress` has grown does not count: a long download may break as often as it gets on.

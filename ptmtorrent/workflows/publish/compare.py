@@ -3,11 +3,11 @@
 import random
 from pathlib import Path
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.reading.collection import Collection
-from ptmtorrent.transports.port import ChannelReader
 
 SAMPLE_BYTES = 64 << 10
 

@@ -13,6 +13,7 @@ from threading import Event
 
 import msgspec
 
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
@@ -28,7 +29,6 @@ from ptmtorrent.transports.globus.login import open_service
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
 from ptmtorrent.transports.globus.service import Entry, TransferService
 from ptmtorrent.transports.globus.wait import Patience
-from ptmtorrent.transports.port import ChannelReader
 from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.publish.metadata import FIRST_ROOT, POINTER, Pointed, read_pointed

@@ -8,7 +8,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found
 from ptmtorrent.store.ingest.encode_pool import Coded
 from ptmtorrent.store.pack.format import encode_record
-from ptmtorrent.store.recovery import quarantine
+from ptmtorrent.store.recovery import quarantine, recover
 from ptmtorrent.store.store import Store
 from tests.store.samples import META, WEIGHTS, add_bytes, bf16, name_of, random_bytes, sha256_oid, writing
 from tests.store.test_hostile import changed

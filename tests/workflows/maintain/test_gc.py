@@ -13,7 +13,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain import gc
+from ptmtorrent.workflows.maintain import gc as gc_module
 from ptmtorrent.workflows.maintain.gc import Collected, collect
 from tests.channels import Heard, Made
 from tests.workflows.captured import TickingClock, capture
@@ -222,7 +222,7 @@ def test_a_crash_while_files_go_is_finished_by_the_next_run(
 ) -> None:
     recapture(home, tmp_path)
     removed: list[Path] = []
-    remove = gc._remove
+    remove = gc_module._remove
 
     def dying(path: Path) -> None:
         if len(removed) == survives:
@@ -231,7 +231,7 @@ def test_a_crash_while_files_go_is_finished_by_the_next_run(
         removed.append(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr(gc, "_remove", dying)
+        patched.setattr(gc_module, "_remove", dying)
         try:
             gc(home, grace=NONE)
         except KeyboardInterrupt:
