@@ -20,8 +20,8 @@ from ptmtorrent.model.manifest import (
     encode_manifest,
     new_manifest,
 )
+from ptmtorrent.model.records import Event as Record
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, ignore
-from ptmtorrent.model.records import Stop as Record
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
