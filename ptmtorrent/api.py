@@ -14,7 +14,6 @@ Errors are those of `ptmtorrent.errors`; sizes are in bytes.
 """
 
 from pathlib import Path
-from threading import Event as StopEvent
 
 import msgspec
 from platformdirs import user_data_path
@@ -25,6 +24,7 @@ from ptmtorrent.model.records import Emit, Event, PlanMade, Result, Summary, ign
 from ptmtorrent.model.release import Release, SubsetRef
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel, open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 
 __all__ = ["Channel", "FetchRequest", "PlanMade", "PtmError", "Result", "Summary", "open"]
@@ -56,7 +56,7 @@ class Channel:
         self._fetch(msgspec.structs.replace(request, dry_run=True), heard.append, None)
         return next(record for record in heard if isinstance(record, PlanMade))
 
-    def fetch(self, request: FetchRequest, *, emit: Emit = ignore, stop: StopEvent | None = None) -> list[Result]:
+    def fetch(self, request: FetchRequest, *, emit: Emit = ignore, stop: Stop | None = None) -> list[Result]:
         """Lay packages out and return a record for each; `emit` hears of progress meanwhile, `stop` ends it early.
 
         Raises:
@@ -71,8 +71,8 @@ class Channel:
         self._fetch(request, listen, stop)
         return [record for record in heard if isinstance(record, Result)]
 
-    def _fetch(self, request: FetchRequest, emit: Emit, stop: StopEvent | None) -> Summary:
-        return fetch(request, self._opened, self._home, clock=read_clock, emit=emit, stop=stop or StopEvent())
+    def _fetch(self, request: FetchRequest, emit: Emit, stop: Stop | None) -> Summary:
+        return fetch(request, self._opened, self._home, clock=read_clock, emit=emit, stop=stop or Stop())
 
 
 def open(  # noqa: A001  # the word of the docs; used as `ptm.open`

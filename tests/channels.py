@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
@@ -26,6 +25,7 @@ from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, 
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.trust.fingerprints import read_first_root
@@ -96,7 +96,7 @@ def fetch_from(
 ) -> Summary:
     """Open the channel and fetch, as the verb does."""
     channel = open_channel(str(location), None, home, clock=clock, emit=emit)
-    return fetch(request, channel, home, clock=clock, emit=emit, stop=Event())
+    return fetch(request, channel, home, clock=clock, emit=emit, stop=Stop())
 
 
 def tensors(seed: int, *, count: int = 3, numbers: int = 60_000, dtype: str = "BF16") -> bytes:

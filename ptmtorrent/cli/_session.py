@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -13,6 +12,7 @@ from ptmtorrent.cli._output import Sink, new_sink
 from ptmtorrent.config import Settings, load_settings
 from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Event, Summary
@@ -95,13 +95,13 @@ class Session:
 
 
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[Stop]:
     """Give an event that the first SIGINT or SIGTERM sets; the second ends the process at once with 130.
 
     Raises:
         Interrupted: on leaving, when the work inside ended with `KeyboardInterrupt`.
     """
-    stop = threading.Event()
+    stop = Stop()
 
     def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  # the shape signal handlers have
         if stop.is_set():

@@ -7,7 +7,6 @@ that sign it are thrown away with the working folder: its content root, pinned i
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event
 
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
@@ -18,6 +17,7 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from ptmtorrent.workflows.publish.publish import publish
@@ -42,7 +42,7 @@ def make_sample(workdir: Path, channel: Path) -> Release:
     with SampleHub(packages) as hub, closing(session):
         adapter = HuggingFace(hub.endpoint, session=session)
         request = CloneRequest(limit=len(packages), jobs=1)
-        clone(adapter, request, home, clock=_clock, emit=ignore, stop=Event())
+        clone(adapter, request, home, clock=_clock, emit=ignore, stop=Stop())
     init_keys(home.keys, None)
     made = release(
         SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore, include=ALL_BUT_GATED

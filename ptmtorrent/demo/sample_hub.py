@@ -28,6 +28,7 @@ from ptmtorrent.demo.hub.log import RequestLog
 from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.packages import sample_packages
+from ptmtorrent.stop import Stop
 
 TOKEN = "hf_sample"  # noqa: S105  # it opens generated files on this machine
 PAGE = 1000
@@ -158,7 +159,7 @@ class SampleHub:
         return found
 
 
-def serve(packages: Iterable[Package], ready: Callable[[str], None], stop: threading.Event) -> None:
+def serve(packages: Iterable[Package], ready: Callable[[str], None], stop: Stop) -> None:
     """Serve `packages` until `stop` is set; `ready` gets the endpoint."""
     with SampleHub(packages) as hub:
         ready(hub.endpoint)
@@ -176,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Package.from_folder(name, Path(path)) for name, _, path in (text.partition("=") for text in options.folder)
     ]
     packages += bulk_packages(*options.bulk) if options.bulk else ()
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     serve(packages or sample_packages(), lambda endpoint: _announce(options.port_file, endpoint), stop)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.errors import HubError, IntegrityError, Interrupted, NotFound, UsageError
+from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, mode_and_link
 from ptmtorrent.hubs.registry import HubOptions
@@ -186,8 +186,7 @@ class Folders:
                 raise HubError(f"{what} is neither a file nor a link")
             digest, size = hashlib.sha256(), 0
             while piece := stream.read(_CHUNK_BYTES):
-                if self.session.is_stopped():
-                    raise Interrupted("interrupted while reading a folder", hint="run the same command again to go on")
+                self.session.stop.raise_if_set("reading a folder")
                 digest.update(piece)
                 size += len(piece)
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE

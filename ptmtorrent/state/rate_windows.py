@@ -1,12 +1,10 @@
-"""What is known of a hub's request windows, kept across processes: a window outlives the program that is killed in it.
+"""Request windows of hubs, kept across processes: a window outlives a process that is killed in it.
 
-A row is one budget; moments are kept as seconds since 1970 and credentials as a hash that opens nothing. Writing does
-not wait for the disk: what a power cut takes away is told again by the first reply of the window.
+A row is one budget; times are kept as seconds since 1970 and credentials as a hash. Writes are not synced: the first
+reply of a window restores what a power cut loses.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
@@ -14,12 +12,11 @@ from typing import Any, NamedTuple, Protocol, Self
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import ensure_dir
-from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
+from ptmtorrent.disk.database import Database
 
 VERSION = 1
 LONGEST_SECONDS = 3600.0
-"""A moment further away was kept by a clock that went wrong."""
+"""A window that ends later than this was written under a wrong clock."""
 
 _SCHEMA = """
 CREATE TABLE window (
@@ -30,7 +27,7 @@ CREATE TABLE window (
 
 
 class Budget(NamedTuple):
-    """What a hub counts together: the requests of one class to one host by one account (`credential_id`)."""
+    """The requests that a hub counts together: of one class, to one host, by one account (`credential_id`)."""
 
     host: str
     kind: str
@@ -38,10 +35,10 @@ class Budget(NamedTuple):
 
 
 class Window(msgspec.Struct, kw_only=True):
-    """What is known of the window that runs: `left` requests until a moment between `ends_after` and `ends`.
+    """The current window: `left` requests until a time between `ends_after` and `ends`.
 
-    `quota` requests are allowed in every window of `seconds`. Nothing is sent before `closed_until`. `silent` is a hub
-    that answers and says nothing of limits. None is what no hub told; moments are of the caller's clock.
+    `quota` requests are allowed in every window of `seconds`. Nothing is sent before `closed_until`. `silent` marks a
+    hub whose replies state no limits. None is unknown; times are of the caller's clock.
     """
 
     quota: int | None = None
@@ -54,34 +51,34 @@ class Window(msgspec.Struct, kw_only=True):
 
 
 class Windows(Protocol):
-    """Where windows are kept. `now` is the moment that is called so by the caller's clock."""
+    """Where windows are kept. `now` is the current time of the caller's clock."""
 
     def read(self, budget: Budget, now: float, /) -> Window:
-        """Return what was kept last of a budget, or a window of which nothing is known."""
+        """Return the window of a budget, an unknown one when none is kept."""
         ...
 
     def write(self, budget: Budget, window: Window, now: float, /) -> None:
-        """Keep a window, before anything is done that it counts."""
+        """Keep a window. Called before a request that it counts is sent."""
         ...
 
     def known(self) -> "Known":
-        """Return all that are kept."""
+        """Return all windows that are kept."""
         ...
 
 
 Known = tuple[tuple[Budget, Window], ...]
-"""Windows as they are kept and passed on: their moments are seconds since 1970."""
+"""Windows as they are stored and passed between processes: times are seconds since 1970."""
 
 
 class NoWindows:
     """Keeps nothing."""
 
     def read(self, _budget: Budget, _now: float) -> Window:
-        """Return a window of which nothing is known."""
+        """Return an unknown window."""
         return Window()
 
     def write(self, _budget: Budget, _window: Window, _now: float) -> None:
-        """Forget it."""
+        """Discard the window."""
 
     def known(self) -> Known:
         """Return nothing."""
@@ -89,7 +86,7 @@ class NoWindows:
 
 
 class GivenWindows(NoWindows):
-    """What another process knew: of what was left, each of `share` processes takes its part."""
+    """Windows known to another process; each of `share` processes takes an equal part of what is left."""
 
     def __init__(self, known: Known, wall: Callable[[], float], share: int) -> None:
         self._known = dict(known)
@@ -97,7 +94,7 @@ class GivenWindows(NoWindows):
         self._share = share
 
     def read(self, budget: Budget, now: float) -> Window:
-        """Return what was known of a budget, or a window of which nothing is."""
+        """Return the window of a budget with this process's share of what is left."""
         kept = self._known.get(budget)
         if kept is None:
             return Window()
@@ -107,7 +104,7 @@ class GivenWindows(NoWindows):
 
 
 class KeptWindows:
-    """The windows in the file at `path`; safe in one thread at a time, whichever. `wall` gives seconds since 1970.
+    """The windows in the file at `path`. For one thread at a time. `wall` returns seconds since 1970.
 
     Raises:
         StoreError: the file cannot be used.
@@ -116,16 +113,16 @@ class KeptWindows:
     """
 
     def __init__(self, path: Path, wall: Callable[[], float]) -> None:
-        self._path = path
         self._wall = wall
-        ensure_dir(path.parent)
-        with self._ours():
-            self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        try:
-            self._prepare()
-        except BaseException:
-            self._base.close()
-            raise
+        self._base = Database(
+            path,
+            name="the request windows",
+            schema=_SCHEMA,
+            version=VERSION,
+            synchronous="OFF",
+            hint="remove that file; the next replies of the hub fill it again",
+            any_thread=True,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -136,68 +133,34 @@ class KeptWindows:
         self._base.close()
 
     def read(self, budget: Budget, now: float) -> Window:
-        """Return what was kept last of a budget, or a window of which nothing is known."""
-        with self._ours():
-            row = self._base.execute(
-                'SELECT quota, seconds, "left", ends_after, ends, closed_until FROM window '
-                "WHERE host = ? AND kind = ? AND credential = ?",
-                budget,
-            ).fetchone()
+        """Return the window of a budget, an unknown one when none is kept."""
+        row = self._base.first(
+            'SELECT quota, seconds, "left", ends_after, ends, closed_until FROM window '
+            "WHERE host = ? AND kind = ? AND credential = ?",
+            *budget,
+        )
         return Window() if row is None else _by_clock(_kept(row), now, self._wall())
 
     def known(self) -> Known:
-        """Return all windows, their moments in seconds since 1970."""
-        with self._ours():
-            rows = self._base.execute(
-                'SELECT host, kind, credential, quota, seconds, "left", ends_after, ends, closed_until FROM window'
-            ).fetchall()
+        """Return all windows, with times in seconds since 1970."""
+        rows = self._base.all(
+            'SELECT host, kind, credential, quota, seconds, "left", ends_after, ends, closed_until FROM window'
+        )
         return tuple((Budget(*row[:3]), _kept(row[3:])) for row in rows)
 
     def write(self, budget: Budget, window: Window, now: float) -> None:
-        """Keep a window: the system has it when this returns, whatever becomes of the process."""
+        """Keep a window. It survives the end of the process, not a power cut."""
         ahead = self._wall() - now
         moments = (window.ends_after + ahead, window.ends + ahead, window.closed_until + ahead)
-        with self._ours():
-            self._base.execute(
-                "INSERT OR REPLACE INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*budget, window.quota, window.seconds, window.left, *moments),
-            )
+        row = (*budget, window.quota, window.seconds, window.left, *moments)
+        self._base.run("INSERT OR REPLACE INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
     def quotas(self) -> dict[Budget, tuple[int, int]]:
-        """Return how many requests, in how many seconds, each budget allows that a hub told of."""
-        with self._ours():
-            rows = self._base.execute(
-                "SELECT host, kind, credential, quota, seconds FROM window "
-                "WHERE quota IS NOT NULL AND seconds IS NOT NULL"
-            ).fetchall()
+        """Return the quota and the seconds of each budget whose limits are known."""
+        rows = self._base.all(
+            "SELECT host, kind, credential, quota, seconds FROM window WHERE quota IS NOT NULL AND seconds IS NOT NULL"
+        )
         return {Budget(host, kind, credential): (quota, seconds) for host, kind, credential, quota, seconds in rows}
-
-    def _prepare(self) -> None:
-        with self._ours():
-            self._base.execute("PRAGMA journal_mode = WAL")
-            self._base.execute("PRAGMA synchronous = OFF")
-            [(version,)] = self._base.execute("PRAGMA user_version").fetchall()
-        if version == VERSION:
-            return
-        if version:
-            raise UnsupportedFormat(
-                f"`{self._path}` has version {version}; this program reads version {VERSION}",
-                hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
-            )
-        with self._ours():
-            self._base.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-
-    @contextmanager
-    def _ours(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise NoSpace(f"the disk is full: `{self._path}` could not be written") from error
-            raise StoreError(
-                f"the request windows in `{self._path}` could not be used: {error}",
-                hint="remove that file; hubs tell their limits again",
-            ) from error
 
 
 def _kept(row: Sequence[Any]) -> Window:
@@ -206,12 +169,12 @@ def _kept(row: Sequence[Any]) -> Window:
 
 
 def _by_clock(kept: Window, now: float, wall: float) -> Window:
-    """Return a window whose moments are of the caller's clock, by which it is `now` when it is `wall`."""
+    """Convert times from seconds since 1970 to the caller's clock, which shows `now` when it is `wall`."""
     moments = (kept.ends_after, kept.ends, kept.closed_until)
     ends_after, ends, closed = (now + min(moment - wall, LONGEST_SECONDS) for moment in moments)
     return msgspec.structs.replace(kept, ends_after=ends_after, ends=ends, closed_until=closed)
 
 
 def credential_id(authorization: str | None) -> str:
-    """Return what stands for a credential where budgets are kept: empty for nobody's, else the start of a hash."""
+    """Return the stored form of a credential: the start of a hash, empty for none."""
     return blake3(authorization.encode()).hexdigest()[:16] if authorization else ""

@@ -1,20 +1,16 @@
-"""What became, on its hub, of a package that is kept here: it was withdrawn, renamed, or its name is another's now.
+"""Changes upstream to captured packages: withdrawn, renamed, or the name registered again by another owner.
 
-Nothing that is kept changes with a flag: flags are for people who decide what to release. They lie in one file of the
-home; losing it costs only that the next clone has to find out again.
+A flag changes nothing in the store; it informs the decision what to release. Losing the file costs only that the next
+clone finds the changes again.
 """
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.disk.durable import ensure_dir
-from ptmtorrent.errors import StoreError
+from ptmtorrent.disk.database import Database
 from ptmtorrent.model.ids import PackageName
 
 FlagName = Literal["withdrawn", "renamed", "registered-again"]
@@ -27,7 +23,7 @@ CREATE TABLE IF NOT EXISTS flags (
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True):
-    """A package, what became of it, and the moment a clone first saw that."""
+    """A package, the change upstream, and the moment a clone first saw it."""
 
     package: PackageName
     flag: FlagName
@@ -36,21 +32,16 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flags:
-    """The flags in the file `path`, made when missing; in memory for None. Used from one thread.
+    """The flags in the file `path`, created when missing; in memory for None. For one thread.
 
     Raises:
         StoreError: it cannot be read or written.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._name = "the flags in memory" if path is None else f"the flags `{path}`"
-        if path is not None:
-            ensure_dir(path.parent)
-        with self._ours():
-            self._rows = sqlite3.connect(":memory:" if path is None else path, timeout=30, isolation_level=None)
-            self._rows.execute("PRAGMA journal_mode = WAL")
-            self._rows.execute("PRAGMA synchronous = FULL")
-            self._rows.execute(_SCHEMA)
+        self._rows = Database(
+            path, name="the flags", schema=_SCHEMA, hint="removing that file is safe: the next clone finds them again"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -61,37 +52,24 @@ class Flags:
         self._rows.close()
 
     def put(self, flag: Flag) -> bool:
-        """Flag a package; one that has this flag keeps it as it is. Tell whether it is new."""
+        """Flag a package, unless it has the flag already; return whether the flag is new."""
         statement = "INSERT OR IGNORE INTO flags VALUES (?, ?, ?, ?)"
-        return self._run(statement, flag.package, flag.flag, flag.since, flag.reason).rowcount > 0
+        return self._rows.run(statement, flag.package, flag.flag, flag.since, flag.reason).rowcount > 0
 
     def drop(self, package: PackageName, flag: FlagName) -> None:
-        """Take a flag away."""
-        self._run("DELETE FROM flags WHERE package = ? AND flag = ?", package, flag)
+        """Remove a flag."""
+        self._rows.run("DELETE FROM flags WHERE package = ? AND flag = ?", package, flag)
 
     def all(self, flag: FlagName | None = None) -> list[Flag]:
         """Return all flags, or those of one name, sorted by package."""
-        rows = self._run(
+        rows = self._rows.all(
             "SELECT package, flag, since, reason FROM flags WHERE ?1 IS NULL OR flag = ?1 ORDER BY package, flag", flag
         )
         return [Flag(package=row[0], flag=row[1], since=row[2], reason=row[3]) for row in rows]
 
-    def _run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        with self._ours():
-            return self._rows.execute(statement, values)
-
-    @contextmanager
-    def _ours(self) -> Iterator[Any]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(
-                f"{self._name} could not be used: {error}", hint="removing that file is safe: clones find out again"
-            ) from error
-
 
 def read_flags(path: Path) -> list[Flag]:
-    """Return the flags in the file `path`; none when nobody made it.
+    """Return the flags in the file `path`; none when there is no such file.
 
     Raises:
         StoreError: it cannot be read.

@@ -4,16 +4,23 @@ A convenience, never the truth: everything in it can be found again in the packs
 read while one writes; ids are kept as 32 bytes. Calls must not overlap: the store makes them under its lock.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
-from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
+from ptmtorrent.disk.database import (
+    UPGRADE_HINT,
+    Connection,
+    SqliteError,
+    connect,
+    connect_to_read,
+    database_error,
+    is_corrupt,
+)
+from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
@@ -65,12 +72,7 @@ _IS_SENSE = (
 _MAX_CODEC = 255
 
 _BUSY_SECONDS = 10.0
-_NOT_WRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-"""What SQLite says where the files beside the index cannot be made; the low byte of its code."""
-
-_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
-"""What it says where the disk is too full for them."""
-
+REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 
@@ -87,7 +89,7 @@ class Found(msgspec.Struct, frozen=True):
 class Index:
     """An open index. Writes gather in one transaction until `commit`, and keep every other writer waiting so long."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
 
@@ -368,19 +370,19 @@ def open_index(path: Path, *, write: bool) -> Index:
         UnsupportedFormat: made by a newer version.
     """
     with index_errors(path):
-        connection = _connect_to_write(path) if write else connect_to_read(path)
+        connection = _connect_to_write(path) if write else connect_to_read(path, busy_seconds=_BUSY_SECONDS)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
         connection.close()
         raise StoreError(
             f"the index `{path}` is empty: it was never finished",
-            hint="make it again from the packs: ptmtorrent store repair --index",
+            hint=REBUILD_HINT,
         )
     if version not in _READABLE:
         connection.close()
         raise UnsupportedFormat(
             f"the index `{path}` has version {version}; this program reads version {_VERSION}",
-            hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+            hint=UPGRADE_HINT,
         )
     return Index(connection, path)
 
@@ -390,20 +392,16 @@ def index_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's exceptions into ours, and those over values that only a damaged index can hold."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
-            raise NoSpace(
-                f"the disk is full: the index `{path}` could not be written",
-                hint="free some space and run the same command again",
-            ) from error
-        damaged = code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB} or not isinstance(error, sqlite3.Error)
-        hint = "make it again from the packs: ptmtorrent store repair --index" if damaged or _is_missing(path) else None
+    except (SqliteError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        damaged = is_corrupt(error) or not isinstance(error, SqliteError)
+        hint = REBUILD_HINT if damaged or _is_missing(path) else None
+        if isinstance(error, SqliteError):
+            raise database_error(error, f"the index `{path}`", path, hint) from error
         raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
 
 
-def _connect_to_write(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
+def _connect_to_write(path: Path) -> Connection:
+    connection = connect(path, any_thread=True, busy_seconds=_BUSY_SECONDS)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -411,33 +409,7 @@ def _connect_to_write(path: Path) -> sqlite3.Connection:
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SKETCHES} COMMIT;")
         elif connection.execute("PRAGMA user_version").fetchone() == (1,):
             connection.executescript(f"BEGIN IMMEDIATE; {_SKETCHES} COMMIT;")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open for reading alone, also where nothing may be written: then nobody writes the index either.
-
-    Raises:
-        sqlite3.Error: it cannot be opened.
-    """
-    place = f"file:{quote(str(path.absolute()))}?mode=ro"
-    try:
-        return _try_to_read(place)
-    except sqlite3.OperationalError as error:
-        code = error.sqlite_errorcode
-        if code & 0xFF not in _NOT_WRITABLE and code not in _NO_ROOM:
-            raise
-        return _try_to_read(f"{place}&immutable=1")
-
-
-def _try_to_read(place: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(place, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS)
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error:
+    except SqliteError:
         connection.close()
         raise
     return connection

@@ -7,13 +7,13 @@ the work, as `--transport auto` does (DESIGN section 7).
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, IntegrityError, NoSource, NotFound, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest, objects_in, widen
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport
 
 TRIES = 3
@@ -31,7 +31,7 @@ class Chain:
         self._stages = tuple(stages)
         self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Generator[Outcome, None, None]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Generator[Outcome, None, None]:
         """Yield one outcome for every extent; a failure names every source that was tried."""
         pending = list(requests)
         tried: dict[PackId, list[Failed]] = defaultdict(list)
@@ -65,7 +65,7 @@ class Patient:
         inner: PackTransport,
         *,
         tries: int = TRIES,
-        wait: Callable[[Event, float], bool] = Event.wait,
+        wait: Callable[[Stop, float], bool] = Stop.wait,
     ) -> None:
         self.name = inner.name
         self.whole_packs = inner.whole_packs
@@ -73,7 +73,7 @@ class Patient:
         self._tries = tries
         self._wait = wait
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         pending = list(requests)
         before: dict[tuple[PackId, Extent], int] = {}

@@ -8,7 +8,7 @@ import contextlib
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Condition, Thread
 
 import httpx2
 
@@ -29,6 +29,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportErr
 from ptmtorrent.http import ours
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 
 CONNECTIONS = 4
@@ -58,7 +59,7 @@ class HttpTransport:
         self._connections = connections
         self._counted = counted
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         jobs = [(request, extent) for request in requests for extent in request.extents]
         with contextlib.closing(_Lanes(self._fetch, jobs, staging, stop, self._connections)) as lanes:
@@ -144,13 +145,13 @@ class _Lanes:
         fetch: Callable[[Job, Path, Callable[[], bool]], Outcome | None],
         jobs: Sequence[Job],
         staging: Path,
-        stop: Event,
+        stop: Stop,
         width: int,
     ) -> None:
         self._fetch = fetch
         self._staging = staging
         self._stop = stop
-        self._left = Event()
+        self._left = Stop()
         self._jobs = iter(jobs)
         self._count = len(jobs)
         self._ahead = 0

@@ -9,10 +9,11 @@ import contextlib
 import queue
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 from ptmtorrent.errors import Interrupted, TransportError
 from ptmtorrent.model.plan import PackRequest
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.fill_holes import Filling
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm
 
@@ -34,7 +35,7 @@ class Together:
         self._server = server
         self._quiet_seconds = QUIET_SECONDS if quiet_seconds is None else quiet_seconds
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         whole = {request.pack: request for request in requests if request.whole}
         filling = Filling({}, [])
@@ -61,9 +62,7 @@ class Together:
                     whole.pop(outcome.request.pack, None)
                     yield outcome
 
-    def _next(
-        self, done: "_Done", running: "set[_Side]", swarm: "_Side", stop: Event
-    ) -> "tuple[_Side, Outcome | None]":
+    def _next(self, done: "_Done", running: "set[_Side]", swarm: "_Side", stop: Stop) -> "tuple[_Side, Outcome | None]":
         """Wait for what comes next; None when a side has ended. Stops the swarm when it is quiet, all on `stop`."""
         while True:
             if self._swarm.quiet_seconds >= self._quiet_seconds:
@@ -81,11 +80,11 @@ class _Side:
     """One transport at work in a thread of its own; its outcomes, then None, go to `done`."""
 
     def __init__(self, transport: PackTransport, requests: Sequence[PackRequest], staging: Path, done: "_Done") -> None:
-        halted = Event()
+        halted = Stop()
         self._outcomes: Iterator[Outcome] = transport.deliver(requests, staging, halted) if requests else iter(())
         self._done = done
         self._halted = halted
-        self._left = Event()
+        self._left = Stop()
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 

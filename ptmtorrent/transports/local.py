@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.model.plan import PackRequest
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
 
 
@@ -23,7 +23,7 @@ class LocalTransport:
         self,
         requests: Sequence[PackRequest],
         staging: Path,  # noqa: ARG002  # nothing is staged: the pack is read in place
-        stop: Event,
+        stop: Stop,
     ) -> Iterator[Delivered | Failed]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         for request in requests:

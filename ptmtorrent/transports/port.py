@@ -6,13 +6,13 @@ Adapters raise only our errors, never retry, and return when `stop` is set.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from typing import Protocol
 
 import msgspec
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.stop import Stop
 
 WINDOW_BYTES = 512 << 20
 """A transport stages no more than this, and one pack, before the caller has taken it: no fetch needs the disk twice."""
@@ -53,7 +53,7 @@ class PackTransport(Protocol):
     name: str
     whole_packs: bool
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         """Yield one outcome for every extent of every request, as they come.
 
         Staging files survive a kill; the next call continues them. Bytes already in `staging` are checked, or

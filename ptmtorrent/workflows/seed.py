@@ -5,7 +5,6 @@ A mirror may hold any part of a channel: volumes and packs that are not here are
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 import msgspec
 from blake3 import blake3
@@ -14,6 +13,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model.records import Emit, Note, Progress
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
 from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Offer, Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession, listen_on, profile_for
 
@@ -33,7 +33,7 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
     *,
     listen: Address,
     emit: Emit,
-    stop: Event,
+    stop: Stop,
     ready: Callable[[int], None],
     trackers: Sequence[str] = (),
     verified: bool = False,
@@ -64,7 +64,7 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
         _attend(seeder, emit, stop, lambda: ready(port), port)
 
 
-def _attend(seeder: Seeder, emit: Emit, stop: Event, ready: Callable[[], None], port: int) -> None:
+def _attend(seeder: Seeder, emit: Emit, stop: Stop, ready: Callable[[], None], port: int) -> None:
     said_ready, sent = False, 0
     while not stop.is_set():
         for sentence in seeder.attend(ATTEND_SECONDS):

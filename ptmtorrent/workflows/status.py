@@ -4,7 +4,6 @@ import importlib
 import importlib.metadata
 import platform
 import shutil
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ptmtorrent import __version__
+from ptmtorrent.disk.database import SQLITE_VERSION
 from ptmtorrent.hubs.client.quota_estimates import file_limit
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.state.clone_journal import Journal
@@ -63,7 +63,7 @@ def check_installation(home: Home) -> list[Check]:
     """Look at Python, every library, the sample channel and the disk of `home`; nothing is changed."""
     checks = [Check(name="ptmtorrent", ok=True, found=__version__)]
     checks.append(Check(name="python", ok=True, found=f"{platform.python_version()} on {platform.platform()}"))
-    checks.append(Check(name="sqlite", ok=True, found=sqlite3.sqlite_version))
+    checks.append(Check(name="sqlite", ok=True, found=SQLITE_VERSION))
     checks += [_check_library(name) for name in LIBRARIES]
     checks.append(Check(name="kernel", ok=True, found=_kernel()))
     sample = sample_channel()

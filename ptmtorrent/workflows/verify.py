@@ -9,23 +9,23 @@ import time
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
-from threading import Event
 
 from blake3 import blake3
 
-from ptmtorrent.errors import Interrupted, NotFound, StoreError
+from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.layouts.folders import read_link
 from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import same_file
 from ptmtorrent.workflows.maintain.check import check_store
 from ptmtorrent.workflows.meter import new_meter
 
 
-def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> Summary:
+def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary:
     """Hash the files laid out below the path `target`, of the package `target`, or all of them; a record a package.
 
     Raises:
@@ -56,7 +56,7 @@ def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Event) -> 
     return _summary(meter, began, files=len(files), failed=failed)
 
 
-def verify_store(home: Home, *, emit: Emit, stop: Event) -> Summary:
+def verify_store(home: Home, *, emit: Emit, stop: Stop) -> Summary:
     """Read every byte of the store, as `store check --data` does. A record a pack.
 
     Raises:
@@ -71,8 +71,8 @@ def _is_meant(file: LaidOut, target: str) -> bool:
     return file.package == target or file.path.is_relative_to(Path(target).absolute())
 
 
-def _is_whole(file: LaidOut, meter: Meter, stop: Event) -> bool:
-    _check_stop(stop)
+def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
+    stop.raise_if_set("verification")
     try:
         text = read_link(file.path)
         if text is not None:
@@ -99,8 +99,3 @@ def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:
     return Summary(
         packages=meter.packages, files=files, bytes=meter.bytes, bytes_moved=0, seconds=seconds, failed=failed
     )
-
-
-def _check_stop(stop: Event) -> None:
-    if stop.is_set():
-        raise Interrupted("verifying was interrupted", hint="run it again; it changes nothing")

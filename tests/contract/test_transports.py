@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -14,6 +13,7 @@ from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import VolumePlan
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -131,7 +131,7 @@ class TestTransports:
         first, second = write_pack(channel, PIECE, 1), write_pack(channel, PIECE, 2)
         with open_transport(channel) as transport:
             requests = asked(transport, whole(*first), parts(*second, (10, 99), (PIECE // 2, 100_000)))
-            outcomes = list(transport.deliver(requests, tmp_path / "staging", Event()))
+            outcomes = list(transport.deliver(requests, tmp_path / "staging", Stop()))
             found = {(outcome.request.pack, outcome.extent): outcome for outcome in outcomes}
         assert len(outcomes) == len(found)
         assert set(found) == {(request.pack, extent) for request in requests for extent in request.extents}
@@ -140,7 +140,7 @@ class TestTransports:
         pack, data = write_pack(channel, PIECE)
         with open_transport(channel) as transport:
             for outcome in transport.deliver(
-                asked(transport, parts(pack, data, (10, 99), (90_000, 7))), tmp_path, Event()
+                asked(transport, parts(pack, data, (10, 99), (90_000, 7))), tmp_path, Stop()
             ):
                 assert isinstance(outcome, Delivered)
                 assert read_delivered(outcome) == data[outcome.extent.offset : outcome.extent.end]
@@ -151,7 +151,7 @@ class TestTransports:
     ) -> None:
         here, gone = write_pack(channel, PIECE, 1), write_pack(tmp_path / "elsewhere", PIECE, 2)
         with open_transport(channel) as transport:
-            outcomes = list(transport.deliver([whole(*gone), whole(*here)], tmp_path, Event()))
+            outcomes = list(transport.deliver([whole(*gone), whole(*here)], tmp_path, Stop()))
         kinds = {outcome.request.pack: type(outcome) for outcome in outcomes}
         assert kinds == {here[0]: Delivered, gone[0]: Failed}
 
@@ -159,15 +159,15 @@ class TestTransports:
         pack, data = write_pack(channel, PIECE)
         (channel / "packs" / pack[:2] / f"{pack}.pack").write_bytes(data[:-1])
         with open_transport(channel) as transport:
-            [outcome] = transport.deliver([whole(pack, data)], tmp_path, Event())
+            [outcome] = transport.deliver([whole(pack, data)], tmp_path, Stop())
         assert isinstance(outcome, Failed)
 
     def test_nothing_to_do_is_nothing(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
         with open_transport(channel) as transport:
-            assert list(transport.deliver([], tmp_path, Event())) == []
+            assert list(transport.deliver([], tmp_path, Stop())) == []
 
     def test_stop_is_obeyed(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
-        stop = Event()
+        stop = Stop()
         stop.set()
         pack = write_pack(channel, PIECE)
         with open_transport(channel) as transport:

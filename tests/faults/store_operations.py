@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
 from typing import Literal
 
 from ptmtorrent.disk.durable import disk_errors, files_in
@@ -20,6 +19,7 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
@@ -90,7 +90,7 @@ def heal(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 def check(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Check every byte."""
-    checked = check_store(home, "data", emit=ignore, stop=Event())
+    checked = check_store(home, "data", emit=ignore, stop=Stop())
     if checked.summary.failed:
         raise StoreError(f"the check found {checked.summary.failed} things wrong")
     report(0)
@@ -119,7 +119,7 @@ def adopt(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Mend what can be mended without any channel."""
-    mending.repair(home, None, emit=ignore, stop=Event())
+    mending.repair(home, None, emit=ignore, stop=Stop())
     report(0)
 
 

@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar
 from ptmtorrent.store.pack.reader import pack_in
@@ -150,7 +150,7 @@ def check_clean(home: Home) -> list[str]:
     """Say what `store check --data` finds wrong."""
     said: list[object] = []
     try:
-        checked = check_store(home, "data", emit=said.append, stop=Event())
+        checked = check_store(home, "data", emit=said.append, stop=Stop())
     except PtmError as error:
         return [f"bad: check refused: {error.message}"]
     errors = [one.reason for one in said if isinstance(one, Result) and one.status == "error"]

@@ -14,7 +14,8 @@ from ptmtorrent.paths import Home
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
-from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
+from ptmtorrent.workflows.fetch import fetch as fetch_module
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.static_server import StaticServer, serve
@@ -144,7 +145,7 @@ def test_the_other_source_is_used_and_the_bad_one_named(
     server.change = lambda _, data: data
     with new_client() as client:
         both = Sources(here=LocalTransport(bad), server=HttpTransport(server.url, client))
-        monkeypatch.setattr(fetch, "find_sources", lambda *_, **__: both)
+        monkeypatch.setattr(fetch_module, "find_sources", lambda *_, **__: both)
         home, heard = Home(tmp_path / "home"), Heard()
         made.trusted_by(home, server.url)
         summary = fetch_from(server.url, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)

@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -6,6 +5,7 @@ import pytest
 
 from ptmtorrent.errors import Interrupted
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.stop import Stop
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Time:
     def monotonic(self) -> float:
         return self.now
 
-    def pause(self, seconds: float, stop: threading.Event) -> None:
+    def pause(self, seconds: float, stop: Stop) -> None:
         if stop.is_set():
             raise Interrupted("stopped")
         self.waits.append(seconds)

@@ -13,6 +13,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.model.records import Event, Result, Summary
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.catalogues_samples import KINDS, World, card, linked
@@ -26,7 +27,6 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
-    import threading
 
     heard: list[Event] = []
     with closing(world.hub(Session(monotonic=time.monotonic, pause=time.pause))) as hub:
@@ -36,7 +36,7 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
             home,
             clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
             emit=heard.append,
-            stop=threading.Event(),
+            stop=Stop(),
         )
     return summary, heard
 

@@ -1,7 +1,6 @@
 """Bare folders are removed, bounded, shared by the packages of one commit, and read by one git each."""
 
 import io
-import threading
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.objects import Objects
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Query
+from ptmtorrent.stop import Stop
 from tests.hubs.git_samples import fetch, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
 
@@ -175,7 +175,7 @@ def test_file_that_the_trees_do_not_have_is_refused_when_it_is_listed(
 def test_git_ends_by_the_stop_that_the_session_has_by_then(server: GitServer, tmp_path: Path) -> None:
     with remotes(server, tmp_path / "work", []) as hub:
         before = hub._clones.git.stopped()
-        hub.session.stop = threading.Event()
+        hub.session.stop = Stop()
         hub.session.stop.set()
         after = hub._clones.git.stopped()
 

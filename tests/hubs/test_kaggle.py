@@ -1,4 +1,3 @@
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from ptmtorrent.hubs.kaggle.adapter import KaggleModels
 from ptmtorrent.hubs.kaggle.records import is_name, read_files, read_hash, read_models, spell_framework
 from ptmtorrent.model.records import Event, Result
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
 from tests.hubs.kaggle_samples import WEIGHTS_PATH, fill
@@ -37,7 +37,7 @@ def run(kaggle: Kaggle, home: Home, time: Time, token: str | None = None) -> lis
             home,
             clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
             emit=heard.append,
-            stop=threading.Event(),
+            stop=Stop(),
         )
     finally:
         session.close()

@@ -1,7 +1,6 @@
 """Where a file may be had from, and what its hub promised of it."""
 
 import hashlib
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.hubs.client.download import Download, check_md5
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import HubFile, Located
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.ingest.files import Expected, FileHashes, check_expected
 from tests.hubs.peer import Asked, Peer, Reply, ranged, serving
 
@@ -33,7 +33,7 @@ def download(session: Session, part: Path, locate: Callable[[], Located], oid: s
         what="`w.bin`",
         part=part,
         count=lambda *_: None,
-        stop=threading.Event(),
+        stop=Stop(),
     ).run()
 
 

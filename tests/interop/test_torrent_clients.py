@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 
 import httpx2
 import pytest
 
 from ptmtorrent.errors import NoSource
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.nginx import free_port, nginx, wait_for_port
@@ -156,7 +156,7 @@ def test_the_channel_on_nginx_is_a_web_seed_for_us(shared: Shared, tmp_path: Pat
     with nginx(shared.channel.parent) as url:
         web_seed = f"{url}/{shared.channel.name}{closing}"
         transport = TorrentTransport([shared.v1], web_seeds=[web_seed], profile="loopback")
-        outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path, Event()))
+        outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path, Stop()))
 
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
     assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == 7 * (4 << 20)
@@ -187,7 +187,7 @@ def test_the_channel_on_nginx_is_a_web_seed_for_aria2(shared: Shared, tmp_path: 
 def test_a_web_seed_that_has_nothing_is_named(shared: Shared, tmp_path: Path) -> None:
     with nginx(tmp_path) as url:
         transport = TorrentTransport([shared.v1], web_seeds=[url], profile="loopback", patience_seconds=2)
-        (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path / "out", Event())
+        (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path / "out", Stop())
 
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, NoSource)

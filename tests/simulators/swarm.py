@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 
 import msgspec
 from blake3 import blake3
@@ -14,6 +14,7 @@ from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.model.release import FileRef, Release, Totals, VolumeRef, content_root, placement_root
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession
 from ptmtorrent.workflows.seed import seed
@@ -71,7 +72,7 @@ def seeder(shared: Shared, *, verified: bool = True, bytes_per_second: int = 0) 
 @contextmanager
 def dying_seeder(channel: Path, *, after: int, bytes_per_second: int = 40 << 20) -> Iterator[Address]:
     """Seed all torrents of `channel` until `after` bytes were sent, then vanish."""
-    ready, leave, ports = Event(), Event(), []
+    ready, leave, ports = Stop(), Stop(), []
 
     def run() -> None:
         with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
@@ -142,7 +143,7 @@ def write_release(shared: Shared, name: str = "2026.11") -> None:
 @contextmanager
 def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) -> Iterator[int]:
     """Run the `seed` workflow in a thread; yields its port once it is ready."""
-    stop, ready, ports = Event(), Event(), []
+    stop, ready, ports = Stop(), Stop(), []
     failed: list[BaseException] = []
 
     def tell(port: int) -> None:

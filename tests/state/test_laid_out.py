@@ -58,6 +58,6 @@ def test_names_that_are_not_utf_8_are_kept(tmp_path: Path) -> None:
 
 def test_a_damaged_ledger_says_that_it_may_be_removed(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match="cannot be used") as caught:
+    with pytest.raises(StoreError, match="could not be used") as caught:
         Ledger(tmp_path / "ledger.sqlite")
     assert "remove" in str(caught.value.hint)

@@ -1,13 +1,13 @@
 # ruff: noqa: ARG002  # scripted transports have the port's signature and need little of it
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import Event
 
 import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain, Patient
 from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
@@ -36,7 +36,7 @@ class Scripted:
         self._error = error or NotFound(f"{name} has no such pack")
         self._fails_first = fails_first
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         self.asked.append(list(requests))
         for request in requests:
             for extent in request.extents:
@@ -63,9 +63,9 @@ class SilentSwarm:
     def __init__(self, quiet_seconds: float, partial: Sequence[Delivered] = ()) -> None:
         self.quiet_seconds = quiet_seconds
         self.partial = partial
-        self.stopped = Event()
+        self.stopped = Stop()
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         assert stop.wait(DEADLINE)
         self.stopped.set()
         yield from ()
@@ -104,19 +104,19 @@ def test_what_all_tries_moved_is_counted(requests: list[PackRequest], tmp_path: 
     packs = [request.pack for request in requests]
 
     class CutOff(Scripted):
-        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
             for outcome in super().deliver(requests, staging, stop):
                 yield msgspec.structs.replace(outcome, moved=100) if isinstance(outcome, Failed) else outcome
 
     server = CutOff("server", packs, error=TransportError("it hung up"), fails_first=2)
-    outcomes = list(Patient(server, wait=lambda *_: False).deliver(requests, tmp_path, Event()))
+    outcomes = list(Patient(server, wait=lambda *_: False).deliver(requests, tmp_path, Stop()))
     assert [outcome.moved for outcome in outcomes] == [5200] * 3
 
 
 def test_what_one_source_lacks_comes_from_the_next(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     first, second = Scripted("a", packs[:1]), Scripted("b", packs[1:])
-    outcomes = list(Chain([first, second]).deliver(requests, tmp_path, Event()))
+    outcomes = list(Chain([first, second]).deliver(requests, tmp_path, Stop()))
     assert sources_of(outcomes) == {packs[0]: "a", packs[1]: "b", packs[2]: "b"}
     assert [request.pack for request in second.asked[0]] == packs[1:]
 
@@ -126,13 +126,13 @@ def test_only_the_failed_extents_are_asked_of_the_next(tmp_path: Path) -> None:
     request = parts(pack, data, (0, 10), (1000, 20))
 
     class Half(Scripted):
-        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
             good, bad = Scripted("a", [pack]).deliver(requests, staging, stop)
             yield good
             yield Failed(request=bad.request, extent=bad.extent, source="a", error=TransportError("cut"))
 
     second = Scripted("b", [pack])
-    assert len(list(Chain([Half("a"), second]).deliver([request], tmp_path, Event()))) == 2
+    assert len(list(Chain([Half("a"), second]).deliver([request], tmp_path, Stop()))) == 2
     [[asked]] = second.asked
     assert asked.extents == request.extents[1:]
     assert asked.objects == request.objects[1:]
@@ -140,7 +140,7 @@ def test_only_the_failed_extents_are_asked_of_the_next(tmp_path: Path) -> None:
 
 def test_a_failure_names_every_source_and_its_reason(requests: list[PackRequest], tmp_path: Path) -> None:
     chain = Chain([Scripted("first"), Scripted("second", error=TransportError("it hung up"))])
-    [failed, *_] = chain.deliver(requests, tmp_path, Event())
+    [failed, *_] = chain.deliver(requests, tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, NoSource)
     assert "first: first has no such pack; second: it hung up" in failed.error.message
@@ -148,20 +148,20 @@ def test_a_failure_names_every_source_and_its_reason(requests: list[PackRequest]
 
 def test_a_source_with_a_wrong_pack_makes_it_an_integrity_error(requests: list[PackRequest], tmp_path: Path) -> None:
     chain = Chain([Scripted("first", error=IntegrityError("the pack is short")), Scripted("second")])
-    [failed, *_] = chain.deliver(requests, tmp_path, Event())
+    [failed, *_] = chain.deliver(requests, tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, IntegrityError)
 
 
 def test_a_chain_of_nothing_fails_everything(requests: list[PackRequest], tmp_path: Path) -> None:
-    outcomes = list(Chain([]).deliver(requests, tmp_path, Event()))
+    outcomes = list(Chain([]).deliver(requests, tmp_path, Stop()))
     assert [type(outcome.error) for outcome in outcomes if isinstance(outcome, Failed)] == [NoSource] * 3
 
 
 def test_a_swarm_after_a_server_is_asked_for_whole_packs(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, 5000)
     swarm = Scripted("torrent", [pack], whole_packs=True)
-    list(Chain([Scripted("http"), swarm]).deliver([parts(pack, data, (0, 10))], tmp_path, Event()))
+    list(Chain([Scripted("http"), swarm]).deliver([parts(pack, data, (0, 10))], tmp_path, Stop()))
     assert [request.whole for request in swarm.asked[0]] == [True]
 
 
@@ -170,11 +170,11 @@ def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], t
     inner = Scripted("a", packs, error=TransportError("reset"), fails_first=2)
     waits: list[float] = []
 
-    def wait(_: Event, seconds: float) -> bool:
+    def wait(_: Stop, seconds: float) -> bool:
         waits.append(seconds)
         return False
 
-    outcomes = list(Patient(inner, wait=wait).deliver(requests, tmp_path, Event()))
+    outcomes = list(Patient(inner, wait=wait).deliver(requests, tmp_path, Stop()))
     assert sorted(sources_of(outcomes)) == sorted(packs)
     assert waits == [0.2, 0.4]
 
@@ -182,7 +182,7 @@ def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], t
 @pytest.mark.parametrize("error", [NotFound("no"), IntegrityError("short")])
 def test_what_is_not_there_is_not_asked_for_again(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
     inner = Scripted("a", error=error)
-    assert len(list(Patient(inner).deliver(requests, tmp_path, Event()))) == 3
+    assert len(list(Patient(inner).deliver(requests, tmp_path, Stop()))) == 3
     assert len(inner.asked) == 1
 
 
@@ -190,7 +190,7 @@ def test_the_swarm_gets_whole_packs_and_the_server_the_rest(requests: list[PackR
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http", [pack])
-    outcomes = list(Together(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Event()))
+    outcomes = list(Together(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Stop()))
     assert sources_of(outcomes) == {**{request.pack: "torrent" for request in requests}, pack: "http"}
 
 
@@ -200,12 +200,12 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
     swarm = SilentSwarm(quiet_seconds=5.0)
 
     class Server(Scripted):
-        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
             assert swarm.stopped.is_set()
             return super().deliver(requests, staging, stop)
 
     server = Server("http", [request.pack for request in requests])
-    outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Event()))
+    outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
     assert set(sources_of(outcomes).values()) == {"http"}
     assert len(outcomes) == 3
 
@@ -213,7 +213,7 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
 def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path) -> None:
     request, came, data = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Event()))
+    outcomes = list(Together(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [filled] = [outcome for outcome in outcomes[1:] if isinstance(outcome, Delivered)]
     assert (filled.request, filled.extent, filled.moved) == (request, request.extents[0], 2000)
@@ -223,7 +223,7 @@ def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path)
 def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> None:
     request, came, _ = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, Scripted("http")).deliver([request], tmp_path, Event()))
+    outcomes = list(Together(swarm, Scripted("http")).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [failed] = outcomes[1:]
     assert isinstance(failed, Failed)
@@ -233,19 +233,19 @@ def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> Non
 def test_the_server_does_not_take_over_while_payload_comes(requests: list[PackRequest], tmp_path: Path) -> None:
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http")
-    list(Together(swarm, server).deliver(requests, tmp_path, Event()))
+    list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
     assert server.asked == []
 
 
 def test_what_the_swarm_could_not_deliver_comes_from_the_server(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     swarm = BusySwarm("torrent", packs[:1], whole_packs=True)
-    outcomes = list(Together(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Event()))
+    outcomes = list(Together(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Stop()))
     assert sources_of(outcomes) == {packs[0]: "torrent", packs[1]: "http", packs[2]: "http"}
 
 
 def test_stop_ends_both_sides(requests: list[PackRequest], tmp_path: Path) -> None:
-    stop = Event()
+    stop = Stop()
     stop.set()
     swarm = SilentSwarm(quiet_seconds=0.0)
     assert list(Together(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
@@ -254,10 +254,10 @@ def test_stop_ends_both_sides(requests: list[PackRequest], tmp_path: Path) -> No
 
 def test_an_error_of_our_own_disk_ends_the_delivery(requests: list[PackRequest], tmp_path: Path) -> None:
     class Broken(Scripted):
-        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+        def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
             raise StoreError("the disk is gone")
 
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = SilentSwarm(quiet_seconds=0.0)
     with pytest.raises(StoreError, match="the disk is gone"):
-        list(Together(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Event()))
+        list(Together(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))

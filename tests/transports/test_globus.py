@@ -3,7 +3,6 @@
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from ptmtorrent.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Job, Jobs
 from ptmtorrent.transports.globus.locations import GlobusHere, is_globus, parse_here, parse_place
 from ptmtorrent.transports.globus.run_job import DEADLINE, carry
@@ -30,10 +30,10 @@ from tests.transports.requests import PIECE, read_delivered, whole, write_pack
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-def stopped() -> Event:
+def stopped() -> Stop:
     """A wish to stop, that is heard at the first pause."""
 
-    class Later(Event):
+    class Later(Stop):
         def __init__(self) -> None:
             super().__init__()
             self._asked = 0
@@ -152,7 +152,7 @@ class TestJournal:
                 return super().submit(document)
 
         service = Looking(tmp_path / "a", tmp_path / "b")
-        carry(plan(jobs), copying_desk(service, tmp_path / "jobs"), Event())
+        carry(plan(jobs), copying_desk(service, tmp_path / "jobs"), Stop())
 
         assert [(job.state, job.document) for job in kept] == [("prepared", service.posted[0])]
 
@@ -176,14 +176,14 @@ class TestJournal:
         before: list[list[int]] = []
         job = plan(Jobs(jobs))
         monkeypatch.setattr(os, "fsync", record)
-        carry(job, copying_desk(Asking(tmp_path / "a", tmp_path / "b"), jobs), Event())
+        carry(job, copying_desk(Asking(tmp_path / "a", tmp_path / "b"), jobs), Stop())
 
         [last_synced, journal_and_folder] = before
         assert last_synced == journal_and_folder
 
     def test_what_is_posted_has_checksums_and_mails_nobody(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
-        carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event())
+        carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop())
         [document] = service.posted
         assert document["verify_checksum"] is True
         assert document["sync_level"] == 3
@@ -193,7 +193,7 @@ class TestJournal:
 class TestWaiting:
     def carried(self, tmp_path: Path, *answers: object) -> tuple[Job, Copies]:
         service = Copies(tmp_path / "a", tmp_path / "b", answers)  # type: ignore[arg-type]  # of the test
-        return carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event()), service
+        return carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop()), service
 
     def test_success_alone_is_landed(self, tmp_path: Path) -> None:
         assert self.carried(tmp_path, status())[0].state == "landed"
@@ -220,7 +220,7 @@ class TestWaiting:
     def test_who_stops_is_told_what_goes_on_and_how_to_end_it(self, tmp_path: Path) -> None:
         said: list[str] = []
         service = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
-        stop = Event()
+        stop = Stop()
         stop.set()
 
         job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path, said.append), stop)
@@ -242,7 +242,7 @@ class TestWaiting:
                 raise NotFound(f"there is no {task}")
 
         service = Forgetful(tmp_path / "a", tmp_path / "b")
-        assert carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event()).state == "failed"
+        assert carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop()).state == "failed"
 
     @pytest.mark.parametrize("error", [Rejected("no"), NotFound("no such collection")])
     def test_what_will_never_be_accepted_is_not_posted_for_ever(self, tmp_path: Path, error: PtmError) -> None:
@@ -251,14 +251,14 @@ class TestWaiting:
                 raise error
 
         service = Refusing(tmp_path / "a", tmp_path / "b")
-        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Event())
+        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop())
         assert (job.state, job.reason) == ("failed", error.message)
 
     def test_a_submission_whose_deadline_has_passed_is_not_posted(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
         desk = copying_desk(service, tmp_path)
         moments = iter((NOW, NOW + DEADLINE + timedelta(seconds=1)))
-        job = carry(plan(Jobs(tmp_path)), msgspec.structs.replace(desk, clock=lambda: next(moments)), Event())
+        job = carry(plan(Jobs(tmp_path)), msgspec.structs.replace(desk, clock=lambda: next(moments)), Stop())
         assert (job.state, service.posted) == ("failed", [])
 
     def test_a_paused_task_is_not_cancelled(self, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ class TestPacks:
         packs = [write_pack(tmp_path / "a", PIECE, seed) for seed in range(5)]
         service = Copies(tmp_path / "a", tmp_path / "b")
         transport = copying_transport(tmp_path / "a", tmp_path / "b", service, most_items=2)
-        outcomes = list(transport.deliver([whole(*pack) for pack in packs], tmp_path / "staging", Event()))
+        outcomes = list(transport.deliver([whole(*pack) for pack in packs], tmp_path / "staging", Stop()))
         assert [len(document["DATA"]) for document in service.posted] == [2, 2, 1]
         assert all(isinstance(outcome, Delivered) for outcome in outcomes)
 
@@ -281,7 +281,7 @@ class TestPacks:
         path = next((tmp_path / "a").rglob(f"{bad[0]}.pack"))
         path.write_bytes(bad[1][:4096] + bytes(4096) + bad[1][8192:])
         transport = copying_transport(tmp_path / "a", tmp_path / "b")
-        outcomes = {type(one): one for one in transport.deliver([whole(*good), whole(*bad)], tmp_path / "s", Event())}
+        outcomes = {type(one): one for one in transport.deliver([whole(*good), whole(*bad)], tmp_path / "s", Stop())}
         delivered = outcomes[Delivered]
         assert isinstance(delivered, Delivered)
         assert read_delivered(delivered) == good[1]
@@ -292,7 +292,7 @@ class TestPacks:
         pack = write_pack(tmp_path / "a", PIECE)
         service = Copies(tmp_path / "a", tmp_path / "b", [status("FAILED")])
         transport = copying_transport(tmp_path / "a", tmp_path / "b", service)
-        [outcome] = transport.deliver([whole(*pack)], tmp_path / "s", Event())
+        [outcome] = transport.deliver([whole(*pack)], tmp_path / "s", Stop())
         assert isinstance(outcome, Failed)
         assert not list((tmp_path / "b").rglob("*.pack"))
 
@@ -304,7 +304,7 @@ class TestPacks:
         busy.answers[1:] = [status(), status("SUCCEEDED")]
 
         [outcome] = copying_transport(tmp_path / "a", tmp_path / "b", busy).deliver(
-            [whole(*new)], tmp_path / "s", Event()
+            [whole(*new)], tmp_path / "s", Stop()
         )
 
         assert isinstance(outcome, Delivered)
@@ -330,7 +330,7 @@ class TestPacks:
         with pytest.raises(StoreError, match="is a link"):
             list(
                 copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
-                    [whole(*pack)], tmp_path / "s", Event()
+                    [whole(*pack)], tmp_path / "s", Stop()
                 )
             )
         assert kept.read_bytes() == b"of another"
@@ -349,7 +349,7 @@ class TestPacks:
 
         service = Piping(tmp_path / "a", tmp_path / "b")
         [outcome] = copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
-            [whole(*pack)], tmp_path / "s", Event()
+            [whole(*pack)], tmp_path / "s", Stop()
         )
         assert isinstance(outcome, Failed)
 

@@ -1,6 +1,5 @@
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import httpx2
 import pytest
@@ -10,6 +9,7 @@ from ptmtorrent.disk.partial import STEP_BYTES, StagingFile, staged_extents, sta
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import Extent
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports import http
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.port import Delivered, Failed
@@ -31,7 +31,7 @@ def client() -> Iterator[httpx2.Client]:
 
 def test_a_whole_pack_is_one_plain_get(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
     pack, data = write_pack(server.folder, 2 * PIECE)
-    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path / "staging", Event())
+    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path / "staging", Stop())
     assert isinstance(delivered, Delivered)
     assert read_delivered(delivered) == data
     assert (delivered.moved, delivered.temporary, delivered.source) == (2 * PIECE, True, server.url)
@@ -41,7 +41,7 @@ def test_a_whole_pack_is_one_plain_get(server: StaticServer, client: httpx2.Clie
 def test_only_the_extents_cross_the_wire(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
     pack, data = write_pack(server.folder, 2 * PIECE)
     spans = [(10, 100), (5000, 7), (PIECE, 1000)]
-    outcomes = list(HttpTransport(server.url, client).deliver([parts(pack, data, *spans)], tmp_path, Event()))
+    outcomes = list(HttpTransport(server.url, client).deliver([parts(pack, data, *spans)], tmp_path, Stop()))
     found = {outcome.extent.offset: read_delivered(outcome) for outcome in outcomes if isinstance(outcome, Delivered)}
     assert found == {offset: data[offset : offset + length] for offset, length in spans}
     assert server.pack_bytes == 1107
@@ -54,7 +54,7 @@ def test_a_staging_file_is_trusted_up_to_the_last_step_below_its_size(
     pack, data = write_pack(server.folder, 3 * PIECE)
     path = staging_path(tmp_path, pack, Extent(offset=0, length=len(data)))
     path.write_bytes(data[:size])
-    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path, Event())
+    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path, Stop())
     assert isinstance(delivered, Delivered)
     assert read_delivered(delivered) == data
     kept = (size - 1) // STEP_BYTES * STEP_BYTES
@@ -66,7 +66,7 @@ def test_a_resumed_extent_asks_for_the_rest_only(server: StaticServer, client: h
     pack, data = write_pack(server.folder, 3 * PIECE)
     request = parts(pack, data, (100, 2 * PIECE))
     staging_path(tmp_path, pack, request.extents[0]).write_bytes(data[100 : 100 + PIECE + 5])
-    [delivered] = HttpTransport(server.url, client).deliver([request], tmp_path, Event())
+    [delivered] = HttpTransport(server.url, client).deliver([request], tmp_path, Stop())
     assert isinstance(delivered, Delivered)
     assert read_delivered(delivered) == data[100 : 100 + 2 * PIECE]
     assert [asked.offset for asked in server.asked] == [100 + PIECE]
@@ -77,7 +77,7 @@ def test_a_server_that_ignores_range_is_used_when_it_sends_the_pack(
 ) -> None:
     server.lie = "ignores range"
     pack, data = write_pack(server.folder, PIECE)
-    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (777, 50))], tmp_path, Event())
+    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (777, 50))], tmp_path, Stop())
     assert isinstance(delivered, Delivered)
     assert read_delivered(delivered) == data[777:827]
 
@@ -98,7 +98,7 @@ def test_a_lie_fails_the_extent_and_names_the_url(
 ) -> None:
     server.lie, server.cut_after = lie, 1000
     pack, data = write_pack(server.folder, PIECE)
-    [failed] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Event())
+    [failed] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert type(failed.error) is error
     assert server.url in failed.error.message
@@ -112,7 +112,7 @@ def test_a_pack_of_another_size_fails_with_integrity(
     pack, data = write_pack(server.folder, PIECE)
     server.change = lambda _, data: data + change if change else data[:-1]
     request = parts(pack, data, (16, 9000)) if ranged else whole(pack, data)
-    [failed] = HttpTransport(server.url, client).deliver([request], tmp_path, Event())
+    [failed] = HttpTransport(server.url, client).deliver([request], tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, IntegrityError)
 
@@ -122,7 +122,7 @@ def test_no_more_than_the_extent_is_written_of_a_longer_body(
 ) -> None:
     server.lie = "longer"
     pack, data = write_pack(server.folder, PIECE)
-    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Event())
+    [delivered] = HttpTransport(server.url, client).deliver([parts(pack, data, (16, 9000))], tmp_path, Stop())
     assert isinstance(delivered, Delivered)
     assert delivered.path.read_bytes() == data[16:9016]
 
@@ -130,7 +130,7 @@ def test_no_more_than_the_extent_is_written_of_a_longer_body(
 def test_a_server_that_is_not_there_fails_every_extent(client: httpx2.Client, tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
     request = parts(pack, data, (0, 10), (1000, 10))
-    outcomes = list(HttpTransport("http://127.0.0.1:9", client).deliver([request], tmp_path, Event()))
+    outcomes = list(HttpTransport("http://127.0.0.1:9", client).deliver([request], tmp_path, Stop()))
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
 
 
@@ -141,7 +141,7 @@ def test_nobody_runs_far_ahead_of_who_takes(
     packs = [write_pack(server.folder, PIECE, seed) for seed in range(8)]
     most = 0
     staging = tmp_path / "staging"
-    for outcome in HttpTransport(server.url, client).deliver([whole(*pack) for pack in packs], staging, Event()):
+    for outcome in HttpTransport(server.url, client).deliver([whole(*pack) for pack in packs], staging, Stop()):
         assert isinstance(outcome, Delivered)
         most = max(most, sum(path.stat().st_size for path in staging.iterdir()))
         outcome.path.unlink()
@@ -150,7 +150,7 @@ def test_nobody_runs_far_ahead_of_who_takes(
 
 def test_stop_ends_the_delivery(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
     packs = [write_pack(server.folder, PIECE, seed) for seed in range(6)]
-    stop = Event()
+    stop = Stop()
     transport = HttpTransport(server.url, client, counted=lambda _: stop.set())
     assert list(transport.deliver([whole(*pack) for pack in packs], tmp_path, stop)) == []
 

@@ -1,11 +1,11 @@
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
@@ -13,7 +13,7 @@ from tests.transports.requests import PIECE, parts, read_delivered, whole, write
 
 def test_packs_are_delivered_where_they_lie(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
-    [delivered] = LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path / "staging", Event())
+    [delivered] = LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path / "staging", Stop())
     assert isinstance(delivered, Delivered)
     assert (delivered.path, delivered.temporary) == (tmp_path / pack_path(pack), False)
     assert not (tmp_path / "staging").exists()
@@ -22,7 +22,7 @@ def test_packs_are_delivered_where_they_lie(tmp_path: Path) -> None:
 def test_each_extent_is_an_outcome(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
     request = parts(pack, data, (100, 50), (3000, 10))
-    outcomes = list(LocalTransport(tmp_path).deliver([request], tmp_path, Event()))
+    outcomes = list(LocalTransport(tmp_path).deliver([request], tmp_path, Stop()))
     assert [read_delivered(outcome) for outcome in outcomes if isinstance(outcome, Delivered)] == [
         data[100:150],
         data[3000:3010],
@@ -33,14 +33,14 @@ def test_each_extent_is_an_outcome(tmp_path: Path) -> None:
 def test_a_pack_of_another_size_fails_with_integrity(tmp_path: Path, change: int) -> None:
     pack, data = write_pack(tmp_path, PIECE)
     (tmp_path / pack_path(pack)).write_bytes((data + b"x")[: len(data) + change])
-    [failed] = LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path, Event())
+    [failed] = LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, IntegrityError)
 
 
 def test_nothing_is_delivered_once_stop_is_set(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
-    stop = Event()
+    stop = Stop()
     stop.set()
     assert list(LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path, stop)) == []
 

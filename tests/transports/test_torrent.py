@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
@@ -18,10 +17,12 @@ from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.torrent import download
 from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, TorrentSession
-from ptmtorrent.transports.torrent.transport import TorrentTransport, download
+from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.packs import request_of
 from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
 from tests.transports.requests import read_delivered
@@ -69,7 +70,7 @@ def test_only_the_wanted_packs_are_moved(shared: Shared, good: Address, tmp_path
     wanted = (shared.packs[0], shared.packs[3])
     transport = TorrentTransport([getattr(shared, version)], [good])
 
-    outcomes = list(transport.deliver(requests_of(wanted), tmp_path, Event()))
+    outcomes = list(transport.deliver(requests_of(wanted), tmp_path, Stop()))
 
     assert {outcome.request.pack for outcome in outcomes if isinstance(outcome, Delivered)} == {
         pack.pack for pack in wanted
@@ -81,7 +82,7 @@ def test_only_the_wanted_packs_are_moved(shared: Shared, good: Address, tmp_path
 def test_a_pack_is_all_on_disk_when_it_is_delivered(shared: Shared, good: Address, tmp_path: Path) -> None:
     transport = TorrentTransport([shared.v1], [good])
 
-    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Event()):
+    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Stop()):
         assert isinstance(outcome, Delivered)
         assert blake3(outcome.path.read_bytes()).hexdigest() == outcome.request.pack
         assert (outcome.start, outcome.extent.offset, outcome.extent.length) == (0, 0, outcome.request.size)
@@ -93,7 +94,7 @@ def test_no_more_than_the_window_is_staged_before_it_is_taken(
 ) -> None:
     monkeypatch.setattr(download, "WINDOW_BYTES", 2 * PIECE_BYTES)
     largest_first = sorted(shared.packs, key=lambda pack: -pack.size)
-    outcomes = TorrentTransport([shared.v1], [good]).deliver(requests_of(tuple(largest_first)), tmp_path, Event())
+    outcomes = TorrentTransport([shared.v1], [good]).deliver(requests_of(tuple(largest_first)), tmp_path, Stop())
 
     first = next(outcomes)
     for _ in range(20):
@@ -104,7 +105,7 @@ def test_no_more_than_the_window_is_staged_before_it_is_taken(
 
 def test_what_came_of_a_pack_when_it_is_stopped_is_told(shared: Shared, tmp_path: Path) -> None:
     pack = max(shared.packs, key=lambda pack: pack.size)
-    stop = Event()
+    stop = Stop()
     with seeder(shared, bytes_per_second=8 << 20) as (address, offering):
         transport = TorrentTransport([shared.v1], [address], patience_seconds=NOBODY)
 
@@ -134,7 +135,7 @@ def test_a_window_that_nobody_can_fill_is_widened(
     copy.path(copy.packs[0]).unlink()
     with seeder(copy, verified=False) as (address, _):
         transport = TorrentTransport([copy.v1], [address], patience_seconds=3)
-        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Stop()))
 
     failed = [outcome.request.pack for outcome in outcomes if isinstance(outcome, Failed)]
     assert failed == [copy.packs[0].pack]
@@ -145,7 +146,7 @@ def test_what_is_in_staging_is_hashed_and_not_fetched_again(shared: Shared, good
     damaged = shared.packs[3]
     flip(tmp_path / pack_path(damaged.pack), 2 * PIECE_BYTES + 5)
 
-    outcomes = list(TorrentTransport([shared.v1], [good]).deliver(requests_of(shared.packs), tmp_path, Event()))
+    outcomes = list(TorrentTransport([shared.v1], [good]).deliver(requests_of(shared.packs), tmp_path, Stop()))
 
     moved = {outcome.request.pack: outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)}
     assert moved == {pack.pack: PIECE_BYTES if pack is damaged else 0 for pack in shared.packs}
@@ -158,7 +159,7 @@ def test_a_staging_file_cut_short_is_completed(shared: Shared, good: Address, tm
     path.parent.mkdir(parents=True)
     path.write_bytes(shared.path(short).read_bytes()[: PIECE_BYTES + 100])
 
-    (outcome,) = TorrentTransport([shared.v1], [good]).deliver([request_of(short)], tmp_path, Event())
+    (outcome,) = TorrentTransport([shared.v1], [good]).deliver([request_of(short)], tmp_path, Stop())
 
     assert isinstance(outcome, Delivered)
     assert outcome.moved == 3 * PIECE_BYTES
@@ -172,7 +173,7 @@ def test_a_flipped_byte_at_the_seeder_is_never_delivered(copy: Shared, tmp_path:
     with seeder(copy) as (address, _):
         transport = TorrentTransport([copy.v1], [address], patience_seconds=1.5)
 
-        (outcome,) = transport.deliver([request_of(bad)], tmp_path / "staging", Event())
+        (outcome,) = transport.deliver([request_of(bad)], tmp_path / "staging", Stop())
 
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, IntegrityError)
@@ -185,7 +186,7 @@ def test_another_peer_makes_up_for_a_damaged_one(copy: Shared, good: Address, tm
     with seeder(copy) as (address, _):
         transport = TorrentTransport([copy.v1], [address, good], patience_seconds=NOBODY)
 
-        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+        outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Stop()))
 
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
     assert all(
@@ -214,7 +215,7 @@ def test_after_wrong_bytes_each_source_is_asked_alone(
     nobody = ("127.0.0.1", dead_port())
     transport = TorrentTransport([copy.v1], [nobody, good], patience_seconds=1)
 
-    outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Event()))
+    outcomes = list(transport.deliver(requests_of(copy.packs), tmp_path / "staging", Stop()))
 
     assert asked == [(nobody, good), (nobody,), (good,)]
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
@@ -226,7 +227,7 @@ def test_a_seeder_that_checks_does_not_offer_what_is_damaged(copy: Shared, tmp_p
     with seeder(copy, verified=False) as (address, _):
         transport = TorrentTransport([copy.v1], [address], patience_seconds=1.5)
 
-        outcomes = list(transport.deliver(requests_of(copy.packs[:3]), tmp_path / "staging", Event()))
+        outcomes = list(transport.deliver(requests_of(copy.packs[:3]), tmp_path / "staging", Stop()))
 
     failed = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
     assert [outcome.request.pack for outcome in failed] == [copy.packs[1].pack]
@@ -241,7 +242,7 @@ def test_a_silent_swarm_is_given_up_and_its_peers_are_named(shared: Shared, tmp_
         [shared.v1], peers, profile="loopback", patience_seconds=30, monotonic=lambda: float(next(seconds))
     )
 
-    outcomes = list(transport.deliver(requests_of(shared.packs[:2]), tmp_path, Event()))
+    outcomes = list(transport.deliver(requests_of(shared.packs[:2]), tmp_path, Stop()))
 
     assert all(isinstance(outcome, Failed) and isinstance(outcome.error, NoSource) for outcome in outcomes)
     assert len(outcomes) == 2
@@ -254,7 +255,7 @@ def test_a_silent_swarm_is_given_up_and_its_peers_are_named(shared: Shared, tmp_
 def test_a_peer_that_refuses_is_named_with_the_reason(shared: Shared, tmp_path: Path) -> None:
     transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=1.5)
 
-    (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path, Event())
+    (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path, Stop())
 
     assert isinstance(outcome, Failed)
     assert "refused" in outcome.error.message
@@ -264,7 +265,7 @@ def test_a_pack_no_torrent_lists_fails_alone(shared: Shared, good: Address, tmp_
     known = request_of(shared.packs[0])
     unknown = PackRequest(pack=type(known.pack)("0" * 64), size=known.size, extents=known.extents, objects=())
 
-    outcomes = list(TorrentTransport([shared.v1], [good]).deliver([unknown, known], tmp_path, Event()))
+    outcomes = list(TorrentTransport([shared.v1], [good]).deliver([unknown, known], tmp_path, Stop()))
 
     assert [type(outcome) for outcome in outcomes] == [Failed, Delivered]
     assert isinstance(outcomes[0], Failed)
@@ -277,7 +278,7 @@ def test_a_torrent_that_is_no_volume_is_refused(shared: Shared) -> None:
 
 
 def test_stopping_ends_without_a_word_and_the_next_run_goes_on(shared: Shared, good: Address, tmp_path: Path) -> None:
-    stop = Event()
+    stop = Stop()
     transport = TorrentTransport([shared.v1], [good])
     outcomes = []
     for outcome in transport.deliver(requests_of(shared.packs[:1]), tmp_path, stop):
@@ -285,14 +286,14 @@ def test_stopping_ends_without_a_word_and_the_next_run_goes_on(shared: Shared, g
         stop.set()
 
     assert list(transport.deliver(requests_of(shared.packs), tmp_path, stop)) == []
-    again = list(transport.deliver(requests_of(shared.packs), tmp_path, Event()))
+    again = list(transport.deliver(requests_of(shared.packs), tmp_path, Stop()))
 
     assert len(outcomes) == 1
     assert sum(outcome.moved for outcome in again if isinstance(outcome, Delivered)) == 10 * PIECE_BYTES
 
 
 def test_stopping_ends_a_download_that_waits(shared: Shared, tmp_path: Path) -> None:
-    stop = Event()
+    stop = Stop()
     transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=600)
     threading.Timer(0.3, stop.set).start()
 
@@ -302,7 +303,7 @@ def test_stopping_ends_a_download_that_waits(shared: Shared, tmp_path: Path) -> 
 def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) -> None:
     transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=1)
     heard: list[float] = [transport.quiet_seconds]
-    stop = Event()
+    stop = Stop()
 
     def look() -> None:
         while not stop.wait(0.05):
@@ -310,7 +311,7 @@ def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) 
 
     looker = threading.Thread(target=look, daemon=True)
     looker.start()
-    list(transport.deliver([request_of(shared.packs[0])], tmp_path, Event()))
+    list(transport.deliver([request_of(shared.packs[0])], tmp_path, Stop()))
     stop.set()
     looker.join()
 
@@ -324,7 +325,7 @@ def test_a_caller_who_takes_long_is_not_a_silent_swarm(shared: Shared, good: Add
     transport = TorrentTransport([shared.v1], [good], patience_seconds=30, monotonic=lambda: now[0])
 
     outcomes = []
-    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Event()):
+    for outcome in transport.deliver(requests_of(shared.packs), tmp_path, Stop()):
         outcomes.append(outcome)
         now[0] += 1000
 
@@ -339,7 +340,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
     shutil.copytree(shared.channel, without.channel)
     without.path(never).unlink()
     first = tmp_path / "first"
-    both_came, stop = Event(), Event()
+    both_came, stop = Stop(), Stop()
 
     with TorrentSession("loopback", LOOPBACK, seeding=False) as session, ExitStack() as offered:
         address, _ = offered.enter_context(seeder(without))
@@ -362,7 +363,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
             assert both_came.wait(30)
             offered.close()  # or the second downloader hears of it
             transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=3)
-            outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Event()))
+            outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Stop()))
         finally:
             stop.set()
             thread.join()
@@ -385,6 +386,6 @@ def test_a_full_disk_is_no_space_and_names_the_bytes_needed(shared: Shared, good
     try:
         transport = TorrentTransport([shared.v1], [good], patience_seconds=NOBODY)
         with pytest.raises(NoSpace, match=f"{4 * PIECE_BYTES} more bytes"):
-            list(transport.deliver([request_of(shared.packs[3])], small, Event()))
+            list(transport.deliver([request_of(shared.packs[3])], small, Stop()))
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)

@@ -14,7 +14,6 @@ MAX_FETCHED_TWICE = 64 << 20
 FETCH = """
 import sys
 from pathlib import Path
-from threading import Event
 
 import msgspec
 
@@ -24,7 +23,7 @@ from ptmtorrent.transports.torrent.transport import TorrentTransport
 torrent, requests, staging, *ports = sys.argv[1:]
 peers = [("127.0.0.1", int(port)) for port in ports]
 wanted = msgspec.json.decode(Path(requests).read_bytes(), type=list[PackRequest])
-for outcome in TorrentTransport([Path(torrent).read_bytes()], peers).deliver(wanted, Path(staging), Event()):
+for outcome in TorrentTransport([Path(torrent).read_bytes()], peers).deliver(wanted, Path(staging), Stop()):
     print(outcome.request.pack, outcome.moved, flush=True)
 """
 

@@ -1,7 +1,6 @@
 """Clones into a home of a test, from the sample hub or from a lying peer."""
 
 import random
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -13,6 +12,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.records import Event, PlanMade, Result, Summary
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
@@ -33,7 +33,7 @@ class Run:
         self.home = home
         self.time = Time()
         self.events: list[Event] = []
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.token: str | None = None
         self.xet = False
         self.emit: Callable[[Event], None] = lambda _: None

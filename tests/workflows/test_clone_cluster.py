@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
 from ptmtorrent.errors import StoreError
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, Unit, run_unit, without_secrets
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
@@ -92,7 +92,7 @@ class HeldHub(SampleHub):
     """A hub that keeps everybody waiting for LFS files until `gate` is set; `waiting` says that somebody does."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.gate, self.waiting = threading.Event(), threading.Event()
+        self.gate, self.waiting = Stop(), Stop()
         super().__init__(*arguments, **options)
 
     def _answer_lfs(self, question: Question) -> Answer:

@@ -1,7 +1,6 @@
 import hashlib
 import itertools
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import HubError, Interrupted, NoSpace, StoreError, StoreLocked, UsageError
 from ptmtorrent.model.pointers import Pointer, format_pointer
 from ptmtorrent.model.records import Event, PlanMade, Result
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest
 from ptmtorrent.workflows.clone.leases import BATCH
@@ -106,7 +106,7 @@ def test_interrupted_run_is_gone_on_with_and_not_listed_again(run: Run) -> None:
         with pytest.raises(Interrupted) as caught:
             run(hub)
         done = len(run.results())
-        run.stop, run.emit = threading.Event(), lambda _: None
+        run.stop, run.emit = Stop(), lambda _: None
         hub.log.clear()
         summary = run(hub)
         asked = [each.path for each in hub.log.exchanges("hub") if each.path.startswith("/api")]
@@ -129,7 +129,7 @@ def test_failures_of_an_earlier_process_are_said_again(run: Run) -> None:
         run.emit = stop_when_planned
         with pytest.raises(Interrupted):
             run(hub)
-        run.stop, run.emit = threading.Event(), lambda _: None
+        run.stop, run.emit = Stop(), lambda _: None
         summary = run(hub)
 
     assert run.results() == {"hf:a/gone": "error", "hf:a/x": "ok"}

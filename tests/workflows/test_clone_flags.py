@@ -6,7 +6,8 @@ import pytest
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.model.records import Note
 from ptmtorrent.state.upstream_flags import read_flags
-from ptmtorrent.workflows.clone.clone import CloneRequest, upstream_changes
+from ptmtorrent.workflows.clone import upstream_changes
+from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.simulators.huggingface import OddHub, exchanged, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
 

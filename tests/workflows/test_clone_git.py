@@ -1,6 +1,5 @@
 """Clones of git remotes, from the simulator into a store."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.records import Event, Result
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.git_samples import WEIGHTS, fill, remotes
@@ -30,7 +30,7 @@ def run(server: GitServer, tmp_path: Path, names: list[str]) -> list[Result]:
     events: list[Event] = []
     with remotes(server, tmp_path / "work", []) as hub:
         request = CloneRequest(ids=tuple(names))
-        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
+        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
     return [event for event in events if isinstance(event, Result)]
 
 
@@ -82,7 +82,7 @@ def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tm
     events: list[Event] = []
     with remotes(server, tmp_path / "work", [], kept_bytes=1) as hub:
         request = CloneRequest(ids=tuple(names))
-        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=threading.Event())
+        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
 
     assert [event.status for event in events if isinstance(event, Result)] == ["ok"] * 3
 

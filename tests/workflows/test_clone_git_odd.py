@@ -12,6 +12,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest, encode_manifest, new_manifest
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.fetch.assemble import _make_link
@@ -136,13 +137,13 @@ def test_captured_bytes_that_the_commit_does_not_name_are_refused(server: GitSer
     with Store.open(tmp_path / "home" / "store") as store:
         manifest = only_manifest(store)
         assert is_provable(manifest)
-        prove(store, manifest, thorough=True, check_stop=lambda: None)
+        prove(store, manifest, thorough=True, stop=Stop())
         for index, file in enumerate(manifest.files):
             changed = list(manifest.files)
             donor = manifest.files[index - 1]
             changed[index] = replaced(file, recipe=donor.recipe, size=donor.size)
             with pytest.raises(IntegrityError, match="commit"):
-                prove(store, replaced(manifest, files=tuple(changed)), thorough=True, check_stop=lambda: None)
+                prove(store, replaced(manifest, files=tuple(changed)), thorough=True, stop=Stop())
 
 
 def test_package_that_is_not_of_its_commit_fails_the_check_of_the_store(server: GitServer, tmp_path: Path) -> None:

@@ -1,13 +1,12 @@
 """A clone keeps within the limits of its hub, also where it is begun again and again, and says how long that takes."""
 
-import threading
-
 import pytest
 
 from ptmtorrent.demo.hub.faults import Quota
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import Interrupted
 from ptmtorrent.model.records import Event, Result
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.clone import CloneRequest
 from ptmtorrent.workflows.status import read_status
 from tests.workflows.cloning import Run, package
@@ -32,11 +31,11 @@ def test_clone_that_is_begun_again_in_the_same_window_sends_nothing_above_its_qu
     done = 0
     with SampleHub([package(f"a/{at:02}") for at in range(12)], quota=QUOTA, monotonic=run.time.monotonic) as hub:
         for _ in range(4):
-            run.stop = threading.Event()
+            run.stop = Stop()
             with pytest.raises(Interrupted):
                 run(hub)
             done += len(run.results())
-        run.stop, run.emit = threading.Event(), lambda _: None
+        run.stop, run.emit = Stop(), lambda _: None
         run(hub)
         found = refused(hub)
 

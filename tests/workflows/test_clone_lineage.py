@@ -1,6 +1,5 @@
 """What a clone stores deltas against, and what a second revision costs."""
 
-import threading
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ptmtorrent.hubs.port import Listed
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.stop import Stop
 from ptmtorrent.store import codecs
 from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.store import Store
@@ -122,7 +122,7 @@ def test_base_is_found_however_its_files_are_called(run: Run) -> None:
 
 @pytest.mark.usefixtures("by_declaration_alone")
 def test_base_is_found_while_it_is_still_being_worked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuned_is_stored = threading.Event()
+    tuned_is_stored = Stop()
     add_file = Store.add_file
 
     def spy(self: Store, path: Path, name: str, *rest: Any, **named: Any) -> StoredFile:

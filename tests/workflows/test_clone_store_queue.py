@@ -12,6 +12,7 @@ from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import Interrupted, NoSpace
 from ptmtorrent.model.capture import Rights
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.store.cutters.writers import onnx_external
@@ -107,7 +108,7 @@ def test_external_data_whose_model_cannot_be_had_waits_for_nothing(run: Run) -> 
 def test_file_is_got_and_stored_again_for_whoever_needs_it_in_freer_packs(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, came = threading.Event(), threading.Event()
+    began, came = Stop(), Stop()
     known_file = Store.known_file
 
     def spy(self: Store, oid: str, rights: Rights | None = None) -> StoredFile | None:
@@ -147,7 +148,7 @@ def test_interrupt_waits_for_what_is_being_stored_and_the_next_run_goes_on(
             run(hub)
         assert stored != []
         monkeypatch.undo()
-        run.stop = threading.Event()
+        run.stop = Stop()
         assert run(hub).failed == 0
 
     assert run.data("hf:a/x", "m.bin") == WEIGHTS

@@ -8,7 +8,7 @@ import pytest
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.huggingface.adapter import xet
+from ptmtorrent.hubs.huggingface import xet
 from tests.program import ptmtorrent
 from tests.simulators.huggingface import OddHub, exchanged, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package

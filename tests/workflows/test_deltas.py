@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 
 import msgspec
 import pytest
@@ -19,10 +18,12 @@ from ptmtorrent.model.plan import Extent, PackRequest, objects_in
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.workflows.fetch import fetch as fetch_module
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import Heard, Made, check_laid_out, clock, fetch_from
@@ -96,7 +97,7 @@ class Scripted:
         self.asked: list[str] = []
         self.gave: list[str] = []
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         outcomes = list(self._inner.deliver(requests, staging, stop))
         delivered = [part for part in outcomes if isinstance(part, Delivered)]
         parts = delivered if self._whole else [one for part in delivered for one in single(part)]
@@ -117,7 +118,7 @@ def single(part: Delivered) -> Iterator[Delivered]:
 
 
 def take_from(monkeypatch: pytest.MonkeyPatch, transport: Scripted) -> Scripted:
-    monkeypatch.setattr(fetch, "find_sources", lambda *_, **__: Sources(here=transport))
+    monkeypatch.setattr(fetch_module, "find_sources", lambda *_, **__: Sources(here=transport))
     return transport
 
 
@@ -244,7 +245,7 @@ def test_packs_are_kept_whole_also_when_deltas_came_before_their_bases(
 ) -> None:
     keeping = Sources(here=Scripted(made.folder, last_first, whole=True), keeps_packs=True)
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "find_sources", lambda *_, **__: keeping)
+        patch.setattr(fetch_module, "find_sources", lambda *_, **__: keeping)
         fetch_from(made.folder, home, tuned_to(tmp_path / "out", keep_packs=True))
     check_laid_out(tmp_path / "out", only(made, TUNED))
     with Store.open(home.store) as store:
@@ -338,7 +339,7 @@ def test_another_source_is_asked_for_what_the_first_has_wrong(  # noqa: PLR0917 
     heard = Heard()
     with new_client() as client:
         both = Sources(here=Scripted(bad, last_first), server=HttpTransport(server.url, client))
-        monkeypatch.setattr(fetch, "find_sources", lambda *_, **__: both)
+        monkeypatch.setattr(fetch_module, "find_sources", lambda *_, **__: both)
         summary = fetch_from(server.url, home, tuned_to(tmp_path / "out"), emit=heard)
     check_laid_out(tmp_path / "out", only(made, TUNED))
     assert heard.warnings == [f"`{bad}` sent bytes that do not hash to what they should"]
@@ -368,7 +369,7 @@ def interrupted_after(
     transport = take_from(monkeypatch, Scripted(made.folder, arrange, count))
     channel = open_channel(str(made.folder), None, home, clock=clock, emit=lambda _: None)
     with pytest.raises(Interrupted):
-        fetch(request, channel, home, clock=clock, emit=lambda _: None, stop=Event())
+        fetch(request, channel, home, clock=clock, emit=lambda _: None, stop=Stop())
     return transport.asked
 
 

@@ -3,7 +3,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -26,8 +25,10 @@ from ptmtorrent.model.release import PlacementRow, PlacementShard
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.fetch.fetch import FetchRequest, disk_space, fetch
+from ptmtorrent.workflows.fetch import disk_space
+from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from tests.channels import EXECUTABLE, RELEASE, Heard, Made, check_laid_out, clock, fetch_from, make_channel, tensors
 from tests.program import environment
 from tests.simulators.static_server import serve
@@ -63,7 +64,7 @@ def test_over_http_only_the_plan_crosses_the_wire(made: Made, home: Home, tmp_pa
         channel = open_channel(server.url, None, home, clock=clock, emit=heard)
         request = FetchRequest(packages=("hf:org/base",), to=tmp_path / "out", transport="http")
         server.asked.clear()
-        summary = fetch(request, channel, home, clock=clock, emit=heard, stop=Event())
+        summary = fetch(request, channel, home, clock=clock, emit=heard, stop=Stop())
     check_laid_out(tmp_path / "out", {"hf:org/base": made.packages["hf:org/base"]})
     assert summary.bytes_moved == heard.plan.bytes_to_move < heard.plan.bytes
     assert summary.sources == {server.url: summary.bytes_moved}
@@ -239,7 +240,7 @@ def test_a_mirror_that_has_no_packs_ends_with_no_source(made: Made, home: Home, 
         request = FetchRequest(packages=("hf:solo",), to=tmp_path / "out")
         server.hidden = {path.relative_to(made.folder).as_posix() for path in packs_with_weights(made)}
         with pytest.raises(NoSource, match=server.url):
-            fetch(request, channel, home, clock=clock, emit=heard, stop=Event())
+            fetch(request, channel, home, clock=clock, emit=heard, stop=Stop())
     assert heard.results["hf:solo"].status == "error"
     assert not (tmp_path / "out" / "hf").exists()
 
@@ -280,7 +281,7 @@ def test_too_small_a_disk_is_told_before_anything_is_moved(
 
 
 def test_stop_interrupts_and_the_next_run_goes_on(made: Made, home: Home, tmp_path: Path) -> None:
-    stop, heard = Event(), Heard()
+    stop, heard = Stop(), Heard()
     request = FetchRequest(subset="all", to=tmp_path / "out")
     channel = open_channel(str(made.folder), None, home, clock=clock, emit=heard)
 

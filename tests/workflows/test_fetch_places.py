@@ -8,7 +8,8 @@ import pytest
 
 from ptmtorrent.errors import StoreError, UsageError
 from ptmtorrent.paths import Home
-from ptmtorrent.workflows.fetch.fetch import FetchRequest, select
+from ptmtorrent.workflows.fetch import select
+from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import COMMIT, Heard, Made, check_laid_out, fetch_from, git_id, make_channel
 
 PACKAGE = "hf:org/name"

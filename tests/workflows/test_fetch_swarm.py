@@ -12,7 +12,7 @@ from ptmtorrent.model.records import Event as Record
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.paths import Home
 from ptmtorrent.transports import hybrid
-from ptmtorrent.transports.torrent.transport import transport
+from ptmtorrent.transports.torrent import transport
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.nginx import free_port

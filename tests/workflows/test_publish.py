@@ -13,8 +13,8 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.publish.publish import publish
+from ptmtorrent.workflows.release import release as release_workflow
 from ptmtorrent.workflows.release.release import release
-from ptmtorrent.workflows.release.release import release as release_workflow
 from ptmtorrent.workflows.release.volumes import read_volume_packs
 from tests.workflows.captured import START, Listener, TickingClock, capture, capture_three, new_home, writing
 

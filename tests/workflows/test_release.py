@@ -22,8 +22,9 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import read_published
-from ptmtorrent.workflows.release.release import index, release, write
-from ptmtorrent.workflows.release.release import release as workflow
+from ptmtorrent.workflows.release import index, write
+from ptmtorrent.workflows.release import release as workflow
+from ptmtorrent.workflows.release.release import release
 from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")
@@ -33,7 +34,7 @@ SECOND = ReleaseName("2026.12")
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     folder = tmp_path / "scratch"
-    write.mkdir()
+    folder.mkdir()
     return folder
 
 

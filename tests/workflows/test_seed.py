@@ -1,5 +1,4 @@
 from pathlib import Path
-from threading import Event
 
 import pytest
 from blake3 import blake3
@@ -7,6 +6,7 @@ from blake3 import blake3
 from ptmtorrent.errors import NotFound, TransportError
 from ptmtorrent.model import records
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.torrent.session import TorrentSession
 from ptmtorrent.transports.torrent.transport import TorrentTransport
@@ -32,7 +32,7 @@ def test_both_torrents_of_a_volume_are_seeded_and_counted(shared: Shared, tmp_pa
     events: list[records.Event] = []
     with seeding(shared.channel, emit=events.append) as port:
         transport = TorrentTransport([getattr(shared, version)], [("127.0.0.1", port)])
-        outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path / "out", Event()))
+        outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path / "out", Stop()))
 
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
     for pack in shared.packs:
@@ -50,7 +50,7 @@ def test_a_missing_and_a_damaged_pack_are_told_and_the_others_seeded(shared: Sha
 
     with seeding(shared.channel, emit=events.append) as port:
         transport = TorrentTransport([shared.v1], [("127.0.0.1", port)])
-        (outcome,) = transport.deliver([request_of(whole)], tmp_path / "out", Event())
+        (outcome,) = transport.deliver([request_of(whole)], tmp_path / "out", Stop())
 
     assert isinstance(outcome, Delivered)
     assert any(gone.pack in warning for warning in warnings_in(events))
@@ -82,7 +82,7 @@ def test_what_a_release_lists_wrongly_is_passed_over(shared: Shared, tmp_path: P
 
     with seeding(shared.channel, emit=events.append) as port:
         transport = TorrentTransport([other.v1], [("127.0.0.1", port)])
-        (outcome,) = transport.deliver([request_of(other.packs[0])], tmp_path / "out", Event())
+        (outcome,) = transport.deliver([request_of(other.packs[0])], tmp_path / "out", Stop())
 
     assert isinstance(outcome, Delivered)
     assert any(str(broken) in warning for warning in warnings_in(events))
@@ -95,17 +95,17 @@ def test_trackers_are_told_of_both_torrents(shared: Shared) -> None:
             for _ in range(100):
                 if len(known) == 2:
                     break
-                Event().wait(0.1)
+                Stop().wait(0.1)
         assert list(known.values()) == [{port}, {port}]
 
 
 def test_an_empty_channel_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no release"):
-        seed(tmp_path, listen=("127.0.0.1", 0), emit=records.ignore, stop=Event(), ready=lambda _: None)
+        seed(tmp_path, listen=("127.0.0.1", 0), emit=records.ignore, stop=Stop(), ready=lambda _: None)
 
 
 def test_a_taken_port_is_refused(shared: Shared) -> None:
     with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
         taken = ("127.0.0.1", session.port())
         with pytest.raises(TransportError, match="cannot listen"):
-            seed(shared.channel, listen=taken, emit=records.ignore, stop=Event(), ready=lambda _: None)
+            seed(shared.channel, listen=taken, emit=records.ignore, stop=Stop(), ready=lambda _: None)

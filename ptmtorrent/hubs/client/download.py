@@ -8,7 +8,6 @@ the process or the power, and nothing needs to be written down: the next run goe
 import hashlib
 import os
 import re
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ import httpx2
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, write_all
-from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.client.session import Session, refuse_encoding
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognise_pointer
+from ptmtorrent.stop import Stop
 
 SYNC_BYTES = 4 << 20
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
@@ -52,7 +52,7 @@ class Download:
     what: str
     part: Path
     count: Count
-    stop: threading.Event
+    stop: Stop
     first: int = 0
     _located: Located | None = None
     _turn: int = 0
@@ -193,8 +193,7 @@ class Download:
             os.lseek(descriptor, start, os.SEEK_SET)
         with closing(pieces):
             for piece in pieces:
-                if self.stop.is_set():
-                    raise Interrupted("the copy was interrupted", hint="run the same command again to go on")
+                self.stop.raise_if_set("the copy")
                 if self.file.size is not None and end + len(piece) > self.file.size:
                     raise IntegrityError(f"{self.what} is longer than the {self.file.size} bytes that were listed")
                 with disk_errors(self.part):
@@ -232,8 +231,7 @@ class Download:
         with disk_errors(self.part, limit - start):
             os.lseek(descriptor, start, os.SEEK_SET)
         for chunk in reply.iter_raw():
-            if self.stop.is_set():
-                raise Interrupted("the download was interrupted", hint="run the same command again to go on")
+            self.stop.raise_if_set("the download")
             if end + len(chunk) > limit:
                 raise IntegrityError(f"{self.what} is longer than the {limit} bytes the hub listed")
             with disk_errors(self.part, limit - end):

@@ -4,7 +4,6 @@ The adapter reads documents through it and the engine downloads files through it
 budgets. Redirects are followed here, by hand, because only the origin that was asked may see the credentials.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -13,13 +12,14 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from ptmtorrent.errors import HubError, Interrupted, TransportError
+from ptmtorrent.errors import HubError, TransportError
 from ptmtorrent.http import new_client, ours, retry_after_seconds
 from ptmtorrent.hubs.client.rate_limiter import Governor
 from ptmtorrent.hubs.client.ssrf import refuse_inner
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.state.rate_windows import Budget, credential_id
+from ptmtorrent.stop import Stop
 
 MAX_REDIRECTS = 5
 MAX_ANSWER_BYTES = 64 << 20
@@ -38,14 +38,14 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _HARMLESS = {"range", "accept"}
 """What another origin than the one asked may see; any other header may be a credential."""
 
-Pause = Callable[[float, threading.Event], None]
+Pause = Callable[[float, Stop], None]
 """Waits that many seconds. Raises `Interrupted` as soon as the event is set."""
 
 
-def pause(seconds: float, stop: threading.Event) -> None:
+def pause(seconds: float, stop: Stop) -> None:
     """Wait `seconds`, or raise `Interrupted` as soon as `stop` is set."""
-    if stop.wait(seconds):
-        raise Interrupted("interrupted while waiting for the hub", hint="run the same command again to go on")
+    stop.wait(seconds)
+    stop.raise_if_set("waiting for the hub")
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Session:
     monotonic: Callable[[], float] = time.monotonic
     clock: Clock = read_clock
     pause: Pause = pause
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
     on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
     guarded: bool = False
 
@@ -149,8 +149,7 @@ class Session:
                 raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
             if self.monotonic() > until:
                 raise HubError(f"{what} could not be read: the answer takes more than {MAX_ANSWER_SECONDS:.0f} seconds")
-            if self.stop.is_set():
-                raise Interrupted(f"interrupted while reading {what}", hint="run the same command again to go on")
+            self.stop.raise_if_set(f"reading {what}")
         return bytes(body)
 
     @contextmanager
@@ -182,8 +181,7 @@ class Session:
                 self.on_wait(budget.host, seconds)
                 self.pause(seconds, self.stop)
                 continue
-            if self.stop.is_set():
-                raise Interrupted("interrupted while waiting for the hub", hint="run the same command again to go on")
+            self.stop.raise_if_set("waiting for the hub")
             self.governor.await_reply(REPLY_POLL_SECONDS)
 
 

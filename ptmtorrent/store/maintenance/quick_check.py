@@ -1,27 +1,21 @@
 """The quick looks at a pack and at the index: what can be told without reading stored bytes."""
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from ptmtorrent.disk.database import SqliteError, connect_to_read, is_damage
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.torrents import merkle_root
-from ptmtorrent.store.index import connect_to_read, index_errors, open_index
+from ptmtorrent.store.index import index_errors, open_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation, read_footer
 from ptmtorrent.store.pack.format import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import open_pack
 
 MAX_PROBLEMS = 20
-
-_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
-_UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
-"""What SQLite says of bytes that the disk does not read; other failures of a disk say nothing about an index."""
-_PRIMARY = 0xFF
-"""SQLite's codes say more in their upper bits."""
 
 
 def check_index(path: Path, *, thorough: bool = True) -> list[str]:
@@ -38,8 +32,8 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     with index_errors(path):
         try:
             problems = _ask_sqlite(path, "integrity_check" if thorough else "quick_check")
-        except sqlite3.Error as error:
-            if not _is_damage(error):
+        except SqliteError as error:
+            if not is_damage(error):
                 raise
             return [str(error)]
     if problems:
@@ -48,19 +42,13 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     try:
         nonsense, captures = index.nonsense(MAX_PROBLEMS), index.damaged_captures()
     except StoreError as error:
-        if not _is_damage(error.__cause__):
+        if not is_damage(error.__cause__):
             raise
         return [error.message]
     finally:
         index.close()
     problems = [f"it says of the object `{identifier}` what cannot be" for identifier in nonsense]
     return [*problems, *(f"it is wrong about the capture `{identifier}`" for identifier in captures[:MAX_PROBLEMS])]
-
-
-def _is_damage(error: BaseException | None) -> bool:
-    """Tell damage from what keeps a whole index from being read, such as a full disk."""
-    code: int = getattr(error, "sqlite_errorcode", None) or 0
-    return not isinstance(error, sqlite3.Error) or code & _PRIMARY in _DAMAGED or code in _UNREADABLE
 
 
 def _ask_sqlite(path: Path, check: str) -> list[str]:

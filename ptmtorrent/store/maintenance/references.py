@@ -3,12 +3,12 @@
 Every object has no owner, one, or several; owners are numbers of the caller's choice, packages as a rule.
 """
 
-import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from ptmtorrent.disk.database import SqliteError, connect_temporary, is_full
 from ptmtorrent.errors import NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 
@@ -21,9 +21,7 @@ class Uses:
 
     def __init__(self) -> None:
         with _errors():
-            # A database without a name: SQLite keeps it in a file of its own where it outgrows memory.
-            self._connection = sqlite3.connect("", isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode = OFF")
+            self._connection = connect_temporary()
             self._connection.execute("CREATE TABLE uses (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
@@ -56,9 +54,10 @@ class Uses:
 def _errors() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+    except SqliteError as error:
+        if is_full(error):
             raise NoSpace(
-                "the disk for temporary files is full", hint="free some, or name another folder: SQLITE_TMPDIR=DIR"
+                "the disk for temporary files is full",
+                hint="free some space, or name another folder: SQLITE_TMPDIR=DIR",
             ) from error
         raise StoreError(f"a table of temporary data failed: {error}") from error

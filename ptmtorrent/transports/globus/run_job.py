@@ -6,13 +6,13 @@ Every step is durable before the next is taken, so whoever calls this again afte
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from threading import Event
 from typing import Any, Protocol
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, resume_hint
 from ptmtorrent.transports.globus.jobs import WAITING, Job, Jobs, JobState, moved_to
 from ptmtorrent.transports.globus.locations import parse_place
@@ -60,7 +60,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock = read_clock
 
 
-def carry(job: Job, desk: Desk, stop: Event) -> Job:
+def carry(job: Job, desk: Desk, stop: Stop) -> Job:
     """Bring `job` to `landed`, `failed` or `cancelled`, or leave it where it is when `stop` is set.
 
     Raises:
@@ -122,7 +122,7 @@ def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, 
     }
 
 
-def _wait(job: Job, desk: Desk, stop: Event) -> Job:
+def _wait(job: Job, desk: Desk, stop: Stop) -> Job:
     listener = _Listener(job, desk)
     try:
         ended = wait_for(desk.service, job.task_id, stop, desk.patience, listener.told)

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 
 from blake3 import blake3
 
@@ -21,6 +20,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, Tr
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, moved_to
 from ptmtorrent.transports.globus.locations import INCOMING, GlobusHere, GlobusPlace
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
@@ -44,7 +44,7 @@ class GlobusTransport:
         self._most_items = most_items
         self._landing = f"globus:{here.collection}/{INCOMING}"
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`.
 
         Jobs of earlier runs that move one of these packs are finished first: it is not asked for again.
@@ -87,7 +87,7 @@ class GlobusTransport:
         except NotFound:
             return True
 
-    def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Event) -> Iterator[Outcome]:
+    def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Carry `job`, and yield what came of its packs that are still waited for; they are no longer, then."""
         job = carry(job, self._desk, stop)
         packs = {_pack_of(item): item for item in job.items}

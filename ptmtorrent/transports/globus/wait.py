@@ -8,11 +8,11 @@ before are progress: faults are none, nor is a file that begins again.
 
 import time
 from collections.abc import Callable
-from threading import Event
 from typing import Literal, Protocol
 
 import msgspec
 
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.service import TaskStatus
 
 FIRST_SECONDS = 0.25
@@ -34,7 +34,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """How to wait: `seconds` without any progress are too long; `pause` waits, and tells whether to stop."""
 
     seconds: float
-    pause: Callable[[Event, float], bool] = Event.wait
+    pause: Callable[[Stop, float], bool] = Stop.wait
     monotonic: Callable[[], float] = time.monotonic
 
 
@@ -45,7 +45,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     status: TaskStatus
 
 
-def wait_for(clerk: Clerk, task: str, stop: Event, patience: Patience, told: Callable[[TaskStatus], None]) -> Ended:
+def wait_for(clerk: Clerk, task: str, stop: Stop, patience: Patience, told: Callable[[TaskStatus], None]) -> Ended:
     """Wait for `task`; `told` hears of every change.
 
     Raises:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
-from threading import Event
 
 import libtorrent as lt
 import msgspec
@@ -21,6 +20,7 @@ from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 from ptmtorrent.transports.torrent.session import CHECKING, Address, Part, TorrentSession, file_bytes, listen_on
 
@@ -132,7 +132,7 @@ class Download:
                 for joined in self._joined:
                     joined.handle.connect_peer((str(address[0]), port))
 
-    def run(self, stop: Event, patience_seconds: float) -> Iterator[Delivered | Failed]:
+    def run(self, stop: Stop, patience_seconds: float) -> Iterator[Delivered | Failed]:
         """Yield one outcome for each request; return early, without a word, when `stop` is set.
 
         Raises:
@@ -159,7 +159,7 @@ class Download:
             left = {**joined.out, **joined.given_up}
             if not left or joined.handle.status(0).state in CHECKING:
                 continue
-            self._flush(joined, Event())
+            self._flush(joined, Stop())
             have = joined.handle.status(lt.status_flags_t.query_pieces).pieces
             found += [self._delivered(left[row], run) for row in left for run in joined.runs(row, have)]
         return found
@@ -177,7 +177,7 @@ class Download:
             temporary=False,
         )
 
-    def _finished(self, joined: _Joined, stop: Event) -> Iterator[Delivered]:
+    def _finished(self, joined: _Joined, stop: Stop) -> Iterator[Delivered]:
         if not joined.out or joined.handle.status(0).state in CHECKING:
             return
         progress = file_bytes(joined.handle)
@@ -200,7 +200,7 @@ class Download:
             self._heard = self._monotonic()
         self._ask()
 
-    def _flush(self, joined: _Joined, stop: Event) -> bool:
+    def _flush(self, joined: _Joined, stop: Stop) -> bool:
         """Wait until everything hashed so far is in its file; tell whether it is."""
         joined.handle.flush_cache()
         deadline = self._monotonic() + FLUSH_SECONDS

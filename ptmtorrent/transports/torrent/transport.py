@@ -7,13 +7,13 @@ say) is hashed before anything is asked for. Because a pack is whole pieces, no 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import Event
 from typing import NamedTuple
 
 from ptmtorrent.errors import NoSource
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, Profile, TorrentSession, profile_for
@@ -83,7 +83,7 @@ class TorrentTransport:
         except RuntimeError:  # libtorrent's, when the session was closed meanwhile
             return 0.0
 
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         """Yield one outcome for each request: the whole pack, or why it did not come.
 
         The sum of `moved` over a run in which nothing failed is every payload byte received, wasted ones included.
@@ -106,7 +106,7 @@ class TorrentTransport:
                 yield outcome
         yield from self._isolate(failures, staging, stop) if polluted else failures
 
-    def _isolate(self, failures: Sequence[Failed], staging: Path, stop: Event) -> Iterator[Delivered | Failed]:
+    def _isolate(self, failures: Sequence[Failed], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
         """Ask each source alone for what failed while someone sent wrong bytes.
 
         A wrong piece of which several peers sent parts puts all of them under suspicion, and libtorrent was seen to
@@ -124,7 +124,7 @@ class TorrentTransport:
             yield from pending.values()
 
     def _join(
-        self, wanted: Sequence[_Share], staging: Path, stop: Event, sources: _Sources
+        self, wanted: Sequence[_Share], staging: Path, stop: Stop, sources: _Sources
     ) -> Iterator[Delivered | Failed]:
         if not wanted or stop.is_set():
             return

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 from ptmtorrent.disk.durable import disk_errors
@@ -24,6 +23,7 @@ from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Run, Work
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.classes import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
@@ -39,7 +39,6 @@ from ptmtorrent.workflows.clone.plan import (
     COMMIT_BYTES,
     POLL_SECONDS,
     PackagePlan,
-    check_stop,
     decode_plan,
     one_package,
 )
@@ -68,7 +67,7 @@ class Worker:
     _uncommitted_bytes: int = 0
     _captured: list[tuple[Open, SnapshotId]] = field(default_factory=list)
 
-    def work(self, stop: Event) -> None:
+    def work(self, stop: Stop) -> None:
         """Work until nothing is left to claim.
 
         Raises:
@@ -78,7 +77,7 @@ class Worker:
         """
         try:
             while self._claim() or self._open:
-                check_stop(stop)
+                stop.raise_if_set("the clone")
                 self.claims.renew()
                 self._turn()
             self._commit()

@@ -8,7 +8,6 @@ import shutil
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Event
 
 import msgspec
 
@@ -17,13 +16,13 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
-from ptmtorrent.model.records import Event as Said
+from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Journal, Run
 from ptmtorrent.state.rate_windows import KeptWindows, NoWindows
 from ptmtorrent.state.upstream_flags import Flags
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.capture_loop import Worker, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import Crew
@@ -74,7 +73,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
-    hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Event, crew: Crew | None = None
+    hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Stop, crew: Crew | None = None
 ) -> Summary:
     """Capture the packages of `request` into the store of `home`; go on with an unfinished run of the same request.
 
@@ -125,7 +124,7 @@ def _one_at_a_time(emit: Emit) -> Emit:
     """Progress comes from many threads; whoever listens need not care."""
     lock = threading.Lock()
 
-    def say(event: Said) -> None:
+    def say(event: Event) -> None:
         with lock:
             emit(event)
 
@@ -144,7 +143,7 @@ class _Clone:
     flags: Flags
     clock: Clock
     emit: Emit
-    stop: Event
+    stop: Stop
     crew: Crew | None
     moved: int = 0
     waiting_until: float = 0.0

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 
 from blake3 import blake3
 
@@ -17,6 +16,7 @@ from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer
 from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.model.names import show_path
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.lineage import declared_bases
 from ptmtorrent.workflows.clone.open_package import rights_in
 from ptmtorrent.workflows.clone.plan import PackagePlan
@@ -47,7 +47,7 @@ class Spool:
     hub: Hub
     folder: Path
     pool: ThreadPoolExecutor
-    halt: Event
+    halt: Stop
     jobs: int
     count: Count
     _waiting: dict[str, deque[Transfer]] = field(default_factory=dict)

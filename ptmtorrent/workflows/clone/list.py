@@ -14,7 +14,6 @@ from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.state.clone_journal import Journal, Run
-from ptmtorrent.workflows.clone.plan import check_stop
 
 STALE = timedelta(days=1)
 """A listing that was not completed within a day is begun again: half of it is of another day."""
@@ -48,7 +47,7 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
     found = 0
     seen = {cursor}
     for _ in range(MAX_PAGES):
-        check_stop(hub.session.stop)
+        hub.session.stop.raise_if_set("the clone")
         try:
             page = retry(lambda at=cursor: _one_page(hub, query, at), hub.session)  # type: ignore[misc]
         except Unreachable as error:

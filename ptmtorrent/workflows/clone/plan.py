@@ -6,12 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
-from threading import Event
 from urllib.parse import urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import HubError, Interrupted, PtmError
+from ptmtorrent.errors import HubError, PtmError
 from ptmtorrent.hubs.client.quota_estimates import file_limit
 from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
@@ -20,6 +19,7 @@ from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.state.clone_journal import Journal, Run, Work
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
@@ -82,9 +82,9 @@ def decode_plan(work: Work) -> PackagePlan:
 
 
 @contextmanager
-def hub_threads(hub: Hub, jobs: int, stop: Event) -> Iterator[tuple[ThreadPoolExecutor, Event]]:
+def hub_threads(hub: Hub, jobs: int, stop: Stop) -> Iterator[tuple[ThreadPoolExecutor, Stop]]:
     """Give `jobs` threads, and the event that ends what they wait for; it is set on leaving, whatever the reason."""
-    halt = Event()
+    halt = Stop()
     hub.session.stop = halt
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
     try:
@@ -93,12 +93,6 @@ def hub_threads(hub: Hub, jobs: int, stop: Event) -> Iterator[tuple[ThreadPoolEx
         halt.set()
         pool.shutdown(cancel_futures=True)
         hub.session.stop = stop
-
-
-def check_stop(stop: Event) -> None:
-    """Raise `Interrupted` when `stop` is set."""
-    if stop.is_set():
-        raise Interrupted("the clone was interrupted", hint="run the same command again to go on")
 
 
 def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
@@ -111,7 +105,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     check_owner: Callable[[Identity], None],
     max_bytes: int | None,
     jobs: int,
-    stop: Event,
+    stop: Stop,
 ) -> int:
     """Ask for the files of every listed package, in order, until their bytes would exceed `max_bytes`.
 
@@ -180,12 +174,12 @@ def _plan(hub: Hub, listed: Listed) -> PackagePlan:
     return plan
 
 
-def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, stop: Event) -> PackagePlan | None:
+def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, stop: Stop) -> PackagePlan | None:
     if future is None:
         outcomes.not_needed(work)
         return None
     while not future.done():
-        check_stop(stop)
+        stop.raise_if_set("the clone")
         wait([future], timeout=POLL_SECONDS)
     try:
         return future.result()

@@ -13,7 +13,6 @@ from collections import Counter
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import Literal
 
 import msgspec
@@ -31,6 +30,7 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.disk_space import Room, clear_abandoned, clear_incoming
 from ptmtorrent.workflows.fetch.report import Records
 from ptmtorrent.workflows.fetch.run import Laying
@@ -57,7 +57,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fetch(  # noqa: PLR0913  # what a workflow is given, by name
-    request: FetchRequest, channel: OpenChannel, home: Home, *, clock: Clock, emit: Emit, stop: Event
+    request: FetchRequest, channel: OpenChannel, home: Home, *, clock: Clock, emit: Emit, stop: Stop
 ) -> Summary:
     """Lay the wanted packages out; a record per package, then the summary.
 

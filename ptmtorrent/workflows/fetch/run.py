@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from threading import Event
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +14,7 @@ from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
 from ptmtorrent.workflows.fetch.decode import decode_waiting, finish
@@ -36,7 +36,7 @@ class Laying:
     """
 
     def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
-        self, wanted: Wanted, layout: Layout, records: Records, home: Home, *, keep: bool, emit: Emit, stop: Event
+        self, wanted: Wanted, layout: Layout, records: Records, home: Home, *, keep: bool, emit: Emit, stop: Stop
     ) -> None:
         self._wanted = wanted
         self._layout = layout

@@ -5,13 +5,12 @@ One package that cannot be had is a record, never the end of the others.
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from threading import Event
 
 import msgspec
 from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import read_link, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
@@ -22,6 +21,7 @@ from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import Assembly, Part, same_file
 
 
@@ -116,14 +116,11 @@ class Wanted:
         return Assembly(spot, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name)
 
 
-def take_orders(
-    described: Iterable[Described], wanted: Wanted, max_bytes: int | None, stop: Event
-) -> Iterator[Refused]:
+def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int | None, stop: Stop) -> Iterator[Refused]:
     """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
     total, full = 0, False
     for item in described:
-        if stop.is_set():
-            raise Interrupted("interrupted while planning", hint="run the same command again")
+        stop.raise_if_set("planning the fetch")
         package = item.member.content.package
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
@@ -146,12 +143,11 @@ def take_orders(
         total += order.size
 
 
-def look_around(wanted: Wanted, ledger: Ledger, stop: Event) -> None:
+def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
     """Find out what is here: files laid out before, and the right parts of unfinished ones."""
     for order in wanted.orders:
         for file, assembly in zip(order.files, order.assemblies, strict=True):
-            if stop.is_set():
-                raise Interrupted("interrupted while looking at what is here", hint="run the same command again")
+            stop.raise_if_set("checking files that are already here")
             if assembly.here or assembly.error:
                 continue
             try:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import Protocol
 
 from ptmtorrent.disk.durable import disk_errors
@@ -17,6 +16,7 @@ from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, plan_moves
 from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
@@ -52,7 +52,7 @@ class Mover:
     """Moves plans into files. `moved` counts bytes by source; `errors` says which objects could not be had, and why."""
 
     def __init__(  # noqa: PLR0913  # what is decoded with what into what, and who is told
-        self, assembler: Assembler, bases: Bases, staging: Path, listener: Listener, *, emit: Emit, stop: Event
+        self, assembler: Assembler, bases: Bases, staging: Path, listener: Listener, *, emit: Emit, stop: Stop
     ) -> None:
         self._assembler = assembler
         self._bases = bases

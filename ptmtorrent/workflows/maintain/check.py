@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
 
 import msgspec
 
@@ -19,6 +18,7 @@ from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation
@@ -56,7 +56,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def check_store(home: Home, level: Level, *, emit: Emit, stop: Event) -> Checked:
+def check_store(home: Home, level: Level, *, emit: Emit, stop: Stop) -> Checked:
     """Check the store of `home`; a record a pack and part, and one for the index and for each incomplete package.
 
     Raises:
@@ -79,7 +79,7 @@ def check_store(home: Home, level: Level, *, emit: Emit, stop: Event) -> Checked
 class _Run:
     """One check. The store reads for the workers; `index` is this thread's own connection."""
 
-    def __init__(self, home: Home, level: Level, emit: Emit, stop: Event) -> None:
+    def __init__(self, home: Home, level: Level, emit: Emit, stop: Stop) -> None:
         self._home, self._level, self._emit, self._stop = home, level, emit, stop
         self._began = time.monotonic()
         self._findings: list[Finding] = []
@@ -149,7 +149,7 @@ class _Run:
 
     def _take_parts(self, store: Store, index: Index, glass: Glass) -> None:
         for path in files_in(store.root / "open", "*.part"):
-            check_stop(self._stop)
+            self._stop.raise_if_set("the check")
             if (looked := _look_at_part(path, index, glass)) is not None:
                 self._take(looked, index)
         for part in set(index.parts()) - self._names:
@@ -182,7 +182,7 @@ class _Run:
     def _check_captures(self, store: Store, index: Index) -> None:
         """Say of every package whether its manifest can be read and everything it needs is located."""
         for captured in read_captured(store):
-            check_stop(self._stop)
+            self._stop.raise_if_set("the check")
             package, manifest = captured.capture.package, captured.manifest
             if manifest is None:
                 reason = captured.error.message if captured.error else "its manifest is missing"
@@ -202,7 +202,7 @@ class _Run:
     def _prove(self, store: Store, manifest: Manifest) -> None:
         package = manifest.package.package
         try:
-            prove(store, manifest, thorough=self._level == "data", check_stop=lambda: check_stop(self._stop))
+            prove(store, manifest, thorough=self._level == "data", stop=self._stop)
         except Interrupted:
             raise
         except PtmError as error:
@@ -235,7 +235,7 @@ class _Run:
 
     def _counter(self, meter: Meter) -> Callable[[int], None]:
         def count(size: int) -> None:
-            check_stop(self._stop)
+            self._stop.raise_if_set("the check")
             meter.add(bytes=size // 2)  # every byte is dealt with twice: hashed, and decoded
 
         return count
@@ -261,12 +261,6 @@ _SOUND: dict[Level, str] = {
 }
 
 _SOUND_PART: dict[Level, str] = {**_SOUND, "normal": "it is there, not sealed yet; header and records are right"}
-
-
-def check_stop(stop: Event) -> None:
-    """Raise `Interrupted` once `stop` is set."""
-    if stop.is_set():
-        raise Interrupted("interrupted; nothing is half done", hint="run the same command again")
 
 
 def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:

@@ -6,12 +6,13 @@ tree.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run
 from ptmtorrent.model.names import path_bytes
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 
 
@@ -20,7 +21,7 @@ def is_provable(manifest: Manifest) -> bool:
     return any(answer.name in {PROOF, FOLDER_PROOF} for answer in manifest.raw)
 
 
-def prove(store: Store, manifest: Manifest, *, thorough: bool, check_stop: Callable[[], None]) -> None:
+def prove(store: Store, manifest: Manifest, *, thorough: bool, stop: Stop) -> None:
     """Check every file of git or LFS against the upstream commit; with `thorough` from the stored bytes, read again.
 
     Files that the package names elsewhere, of no hash or another, are not the commit's and are not looked at.
@@ -35,7 +36,7 @@ def prove(store: Store, manifest: Manifest, *, thorough: bool, check_stop: Calla
     for file in manifest.files:
         if file.source not in {"git", "lfs"}:
             continue
-        check_stop()
+        stop.raise_if_set("the check")
         sha256, git_sha1 = _hash(store, manifest, file) if thorough else (file.sha256, file.git_sha1)
         if file.source == "git" and git_sha1 is None:
             raise IntegrityError(f"the file {file.name!r} came by git, and its git id was not kept")

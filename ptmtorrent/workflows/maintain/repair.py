@@ -8,7 +8,6 @@ that a clone captures it again. Nothing half-written is ever visible; running it
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 
 import msgspec
 
@@ -20,6 +19,7 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.reading.open_channel import OpenChannel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack, local_bases
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
@@ -29,7 +29,7 @@ from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import read_or_none, require_store
 from ptmtorrent.workflows.maintain.channel_links import mend_links, other_links
-from ptmtorrent.workflows.maintain.check import INDEX, check_stop
+from ptmtorrent.workflows.maintain.check import INDEX
 from ptmtorrent.workflows.maintain.damaged_packs import NOTHING, Before, find_patients, look_before, released_or_nothing
 from ptmtorrent.workflows.maintain.inspect import Glass, Level, Looked
 from ptmtorrent.workflows.maintain.released import read_released
@@ -60,7 +60,7 @@ def repair(  # noqa: PLR0913  # what, from whom, how closely, how far, and who w
     rebuild: bool = False,
     dry_run: bool = False,
     emit: Emit,
-    stop: Event,
+    stop: Stop,
 ) -> Repaired:
     """Mend the store of `home`, with the packs of the channel `named` where one is; a record for all that was bad.
 
@@ -80,7 +80,7 @@ def repair(  # noqa: PLR0913  # what, from whom, how closely, how far, and who w
 class _Run:
     """One repair. `_left` are packs that nobody could mend, with the reasons; `_misfiled` are whole themselves."""
 
-    def __init__(self, home: Home, named: OpenChannel | None, level: Level, emit: Emit, stop: Event) -> None:
+    def __init__(self, home: Home, named: OpenChannel | None, level: Level, emit: Emit, stop: Stop) -> None:
         self._home, self._root, self._level, self._emit, self._stop = home, home.store, level, emit, stop
         self._named = named
         self._sources = sources_of(home.channel, named)
@@ -124,7 +124,7 @@ class _Run:
 
     def _patients(self, store: Store) -> Iterator[Patient]:
         def count(size: int) -> None:
-            check_stop(self._stop)
+            self._stop.raise_if_set("the repair")
             self._meter.add(bytes=size // 2)
 
         def looked(found: Looked) -> None:
@@ -164,7 +164,7 @@ class _Run:
         return Result(kind="pack", id=pack, status="ok", reason=f"it is damaged; {asked}", bytes=moved)
 
     def _mend(self, patient: Patient, store: Store) -> None:
-        check_stop(self._stop)
+        self._stop.raise_if_set("the repair")
         pack = patient.expected.pack
         if patient.is_sound:
             if patient.lost:
@@ -213,7 +213,7 @@ class _Run:
         lost: dict[PackId, set[ObjectId]] = {}
         rights: dict[ObjectId, Rights] = {}
         for pack in self._left:
-            check_stop(self._stop)
+            self._stop.raise_if_set("the repair")
             known = read_sidecar(self._root, pack)
             if pack_in(self._root, pack).is_file():
                 size = known[0].size if known else self._before.sizes.get(pack, self._released.sizes.get(pack, 0))

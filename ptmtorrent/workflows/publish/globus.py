@@ -9,7 +9,6 @@ What is there already is believed when its size is right and what is read of it 
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from threading import Event
 
 import msgspec
 
@@ -22,6 +21,7 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
 from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, moved_to
 from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusHere, GlobusPlace
@@ -70,7 +70,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     access: GlobusAccess,
     *,
     emit: Emit,
-    stop: Event,
+    stop: Stop,
     anyone: bool = False,
     dry_run: bool = False,
     clock: Clock = read_clock,
@@ -117,7 +117,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     target: _Target,
     release: Release,
     pointed: Pointed,
-    stop: Event,
+    stop: Stop,
     home: Home,
     *,
     anyone: bool,
@@ -234,7 +234,7 @@ def _list(target: _Target, folder: str) -> dict[str, Entry]:
         return {}
 
 
-def _finish(target: _Target, job: Job, stop: Event) -> int:
+def _finish(target: _Target, job: Job, stop: Stop) -> int:
     """Bring `job` to `installed`; return the bytes it moved."""
     job = carry(job, target.desk, stop)
     if job.state in {"failed", "cancelled"}:

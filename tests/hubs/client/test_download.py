@@ -1,6 +1,5 @@
 import hashlib
 import random
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id
+from ptmtorrent.stop import Stop
 from tests.hubs.peer import Answer, Asked, Peer, Reply, ranged, serving
 
 DATA = random.Random(7).randbytes(SYNC_BYTES * 2 + 100)
@@ -28,7 +28,7 @@ class Run:
         self.held = self.moved = self.located = 0
         oid = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.file = HubFile(path="w.bin", size=len(data) if size == -1 else size, oid=oid, source="lfs")
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.peer: Peer
 
     def count(self, held: int, moved: int) -> None:

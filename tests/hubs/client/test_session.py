@@ -1,5 +1,4 @@
 import gzip
-import threading
 
 import pytest
 
@@ -7,6 +6,7 @@ from ptmtorrent.errors import HubError, Interrupted, NotFound, RateLimited
 from ptmtorrent.hubs.client.retry import ATTEMPTS, retry
 from ptmtorrent.hubs.client.session import MAX_REDIRECTS, Session, next_url, pause
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.stop import Stop
 from tests.hubs.conftest import Time
 from tests.hubs.peer import Asked, Reply, json_reply, serving
 
@@ -164,7 +164,7 @@ def test_persist_does_not_repeat_what_cannot_work(session: Session) -> None:
 
 
 def test_stop_ends_a_wait_for_the_hub() -> None:
-    stop = threading.Event()
+    stop = Stop()
     stop.set()
 
     with pytest.raises(Interrupted):

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ptmtorrent.stop import Stop
+
 TRANSFER_SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 MAPPED = "GCSv5_mapped_collection"
 GUEST = "GCSv5_guest_collection"
@@ -139,7 +141,7 @@ class State:
         self.asked: list[tuple[str, int]] = []
         self.tokens_seen: set[str] = set()
         self.copying_as: dict[str, str] = {}
-        self.closing = threading.Event()
+        self.closing = Stop()
 
     def new_token(self, who: str, scopes: str) -> str:
         with self.lock:

@@ -1,12 +1,12 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Event
 
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.hashing import PackHasher
 from tests.store.samples import random_bytes
 
@@ -70,7 +70,7 @@ def test_tiny_stretches_add_up() -> None:
 
 def test_a_pool_whose_threads_are_all_taken_holds_no_hash_up() -> None:
     data = DATA * 2
-    free = Event()
+    free = Stop()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(free.wait)
         hasher = PackHasher(pool)

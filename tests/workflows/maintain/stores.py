@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event
 
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.check import Checked, check_store
 from ptmtorrent.workflows.maintain.inspect import Level
 from tests.channels import Heard
 
-NEVER = Event()
+NEVER = Stop()
 
 
 def check(home: Home, level: Level = "normal") -> tuple[Checked, Heard]:
     heard = Heard()
-    return check_store(home, level, emit=heard, stop=Event()), heard
+    return check_store(home, level, emit=heard, stop=Stop()), heard
 
 
 def packs_of(home: Home) -> dict[PackId, int]:

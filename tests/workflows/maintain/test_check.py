@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from ptmtorrent.errors import Interrupted, NoSpace, NotFound, StoreError
 from ptmtorrent.model.records import Note
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.check import check_store
@@ -154,7 +154,7 @@ def test_a_check_beside_a_writer_finds_nothing_wrong(home: Home, tmp_path: Path)
 
 
 def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:
-    stop = Event()
+    stop = Stop()
     stop.set()
     with pytest.raises(Interrupted):
         check_store(made.home, "data", emit=Heard(), stop=stop)
@@ -162,7 +162,7 @@ def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:
 
 def test_a_home_without_a_store_has_nothing_to_check(home: Home) -> None:
     with pytest.raises(NotFound, match="there is no store"):
-        check_store(home, "quick", emit=Heard(), stop=Event())
+        check_store(home, "quick", emit=Heard(), stop=Stop())
 
 
 @pytest.mark.parametrize("column", ["data", "snapshot", "package", "captured"])
@@ -177,7 +177,7 @@ def test_a_capture_that_the_index_says_wrongly_is_damage_and_made_again(made: Ma
     checked, heard = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
     assert "wrong about the capture" in heard.results["index"].reason
-    repair(made.home, None, emit=Heard(), stop=Event())
+    repair(made.home, None, emit=Heard(), stop=Stop())
     assert check(made.home)[0].summary.failed == 0
 
 
@@ -192,7 +192,7 @@ def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(
     index.write_bytes(data)
     checked, _ = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
-    repaired = repair(made.home, None, emit=Heard(), stop=Event())
+    repaired = repair(made.home, None, emit=Heard(), stop=Stop())
     assert repaired.again == ()
     assert check(made.home, "data")[0].summary.failed == 0
 
@@ -202,7 +202,7 @@ def test_a_schema_that_lost_a_column_is_damage_and_made_again(made: Made) -> Non
         connection.execute("ALTER TABLE captures RENAME COLUMN captured TO captuped")
     checked, _ = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
-    repair(made.home, None, emit=Heard(), stop=Event())
+    repair(made.home, None, emit=Heard(), stop=Stop())
     assert check(made.home)[0].summary.failed == 0
 
 
@@ -218,7 +218,7 @@ def test_an_index_that_cannot_be_opened_is_not_called_damaged(made: Made, monkey
     with pytest.raises(StoreError, match="could not be used"):
         check(made.home)
     with pytest.raises(StoreError, match="could not be used"):
-        repair(made.home, None, emit=Heard(), stop=Event())
+        repair(made.home, None, emit=Heard(), stop=Stop())
     assert not (made.home.store / "damaged").exists()
 
 
@@ -246,7 +246,7 @@ def test_a_full_disk_leaves_a_whole_index_where_it_is(made: Made, small_disk: Pa
             file.flush()
     assert check(home, "normal")[0].summary.failed == 0
     with pytest.raises(NoSpace):
-        repair(home, None, emit=Heard(), stop=Event())
+        repair(home, None, emit=Heard(), stop=Stop())
     assert not (home.store / "damaged").exists()
 
 

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -14,6 +13,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard, Made, clock
@@ -46,7 +46,7 @@ def fail_to_open(patch: pytest.MonkeyPatch, path: Path, nth: int | None = None) 
 def mend(home: Home, mirror: Path | None = None) -> Heard:
     heard = Heard()
     named = None if mirror is None else open_channel(str(mirror), None, home, clock=clock, emit=heard)
-    repair(home, named, level="data", emit=heard, stop=Event())
+    repair(home, named, level="data", emit=heard, stop=Stop())
     return heard
 
 

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.gc import collect
 from ptmtorrent.workflows.maintain.info import read_info
@@ -128,7 +128,7 @@ def test_gc_keeps_the_bases_of_what_lies_in_packs_that_stay(family: Family, tmp_
 def test_a_lost_base_takes_its_deltas_and_their_packages_with_it(family: Family) -> None:
     base = next(iter(family.deltas.values()))
     damage(family, base)
-    repaired = repair(family.home, None, emit=Heard(), stop=Event())
+    repaired = repair(family.home, None, emit=Heard(), stop=Stop())
     assert repaired.again == ("hf:a/base", "hf:b/tuned")
     with Store.open(family.home.store) as store:
         assert not store.has(base)
@@ -140,7 +140,7 @@ def test_a_lost_base_takes_its_deltas_and_their_packages_with_it(family: Family)
 def test_whole_deltas_of_a_damaged_pack_stay_deltas(family: Family) -> None:
     first, second = family.deltas
     damage(family, first)
-    repair(family.home, None, emit=Heard(), stop=Event())
+    repair(family.home, None, emit=Heard(), stop=Stop())
     with Store.open(family.home.store) as store:
         assert store.base_of(second) == family.deltas[second]
         assert store.read(second)
@@ -151,7 +151,7 @@ def test_whole_deltas_of_a_damaged_pack_stay_deltas(family: Family) -> None:
 def test_whole_bases_of_a_damaged_pack_still_serve_their_deltas(family: Family) -> None:
     first, second = family.deltas
     damage(family, family.deltas[first])
-    repair(family.home, None, emit=Heard(), stop=Event())
+    repair(family.home, None, emit=Heard(), stop=Stop())
     with Store.open(family.home.store) as store:
         assert store.read(second)
         assert store.index.find(family.deltas[second]).entry.base is None  # type: ignore[union-attr]  # it was read

@@ -2,12 +2,12 @@
 
 import sqlite3
 from contextlib import closing
-from threading import Event
 
 import pytest
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.info import read_info
 from ptmtorrent.workflows.maintain.repair import repair
@@ -43,7 +43,7 @@ def test_a_row_that_cannot_be_is_damage_of_the_index_and_is_mended(made: Made, c
     identifier = lie(made, column, value)
     (finding,) = check(made.home, "quick")[0].findings
     assert finding.what == "index"
-    assert repair(made.home, None, level="normal", emit=Heard(), stop=Event()).summary.failed == 0
+    assert repair(made.home, None, level="normal", emit=Heard(), stop=Stop()).summary.failed == 0
     assert check(made.home, "data")[0].summary.failed == 0
     with Store.open(made.home.store) as store:
         store.read(identifier)

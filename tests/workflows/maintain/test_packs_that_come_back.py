@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.gc import collect
 from ptmtorrent.workflows.maintain.repair import repair
@@ -44,7 +44,7 @@ def test_a_pack_of_bases_that_is_put_back_brings_their_deltas_back(tuned: Made, 
 def test_a_pack_of_bases_that_is_mended_costs_no_package(tuned: Made) -> None:
     """Our own channel has its second name."""
     pack_file(tuned.home, base_pack(tuned)).unlink()
-    repaired = repair(tuned.home, None, emit=Heard(), stop=Event())
+    repaired = repair(tuned.home, None, emit=Heard(), stop=Stop())
     assert repaired.mended == (base_pack(tuned),)
     assert repaired.again == ()
     assert absent(tuned, dict(deltas(tuned))) == []
@@ -83,5 +83,5 @@ def test_gc_does_not_judge_while_packs_are_missing(tuned: Made, tmp_path: Path) 
     pack_file(tuned.home, base_pack(tuned)).rename(tmp_path / "away")
     with pytest.raises(StoreError, match=base_pack(tuned)):
         collect(tuned.home, grace=timedelta(0), clock=clock, emit=Heard())
-    repair(tuned.home, None, emit=Heard(), stop=Event())
+    repair(tuned.home, None, emit=Heard(), stop=Stop())
     collect(tuned.home, grace=timedelta(0), clock=clock, emit=Heard())

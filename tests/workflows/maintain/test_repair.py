@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 from typing import Never
 
 import pytest
@@ -13,6 +12,7 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.verify_pack import read_footer, record_start
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
@@ -39,7 +39,7 @@ def mirror(original: Made, made: Made, tmp_path: Path) -> Path:
 def mend(made: Made, mirror: Path | str | None = None, *, level: Level = "data", **how: bool) -> tuple[Repaired, Heard]:
     heard = Heard()
     named = None if mirror is None else open_channel(str(mirror), None, made.home, clock=clock, emit=heard)
-    return repair(made.home, named, level=level, emit=heard, stop=Event(), **how), heard
+    return repair(made.home, named, level=level, emit=heard, stop=Stop(), **how), heard
 
 
 def is_whole(made: Made) -> bool:
@@ -405,7 +405,7 @@ def test_what_an_unsealed_part_lost_is_named_for_a_clone(home: Home, tmp_path: P
     place = find(home, manifests["onnx:vision/x"].objects[0][0])
     assert place.part is not None
     flip(home.store / "open" / place.part, place.entry.offset)
-    repaired = repair(home, None, emit=Heard(), stop=Event())
+    repaired = repair(home, None, emit=Heard(), stop=Stop())
     assert repaired.again == ("onnx:vision/x",)
     assert check(home, "data")[0].findings == ()
 

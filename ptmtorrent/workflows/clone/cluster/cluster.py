@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from threading import Event
 from typing import NamedTuple
 
 from ptmtorrent.clusters.description import Cluster
@@ -15,6 +14,7 @@ from ptmtorrent.model.sizes import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.coordinator import Coordinator
 from ptmtorrent.workflows.clone.cluster.worker import Unit, close_workers, without_secrets
 from ptmtorrent.workflows.clone.leases import Claims
@@ -59,7 +59,7 @@ class Crew(NamedTuple):
         outcomes: Outcomes,
         meter: Meter,
         count: Callable[[int], None],
-        stop: Event,
+        stop: Stop,
     ) -> None:
         """Have the packages that are left of a run, which was `listed` then, worked; `count` hears of bytes moved.
 

@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any, Protocol
 
 from ptmtorrent.disk import durable
@@ -15,11 +14,12 @@ from ptmtorrent.errors import HubError, PtmError, StoreError
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
+from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.worker import STOP, Report, Unit, run_unit
 from ptmtorrent.workflows.clone.leases import BATCH, Claims
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.partial_files import WORKERS, gather_parts
-from ptmtorrent.workflows.clone.plan import POLL_SECONDS, check_stop, decode_plan
+from ptmtorrent.workflows.clone.plan import POLL_SECONDS, decode_plan
 
 UNIT_BYTES = 1 << 30
 AHEAD = 2
@@ -70,7 +70,7 @@ class Coordinator:
     _next: Work | None = None
     _lost: Counter[str] = field(default_factory=Counter)
 
-    def work(self, stop: Event) -> None:
+    def work(self, stop: Stop) -> None:
         """Work until nothing is left to claim.
 
         Raises:
@@ -83,7 +83,7 @@ class Coordinator:
             stop_file.unlink(missing_ok=True)
         try:
             while self._submit() or self._running:
-                check_stop(stop)
+                stop.raise_if_set("the clone")
                 self.claims.renew()
                 self.pool.check()
                 self._take_in(POLL_SECONDS)

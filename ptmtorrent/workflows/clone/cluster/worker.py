@@ -25,6 +25,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Journal, Run, Work
 from ptmtorrent.state.rate_windows import GivenWindows, Known
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import Worker, this_process
 from ptmtorrent.workflows.clone.download_queue import Spool
@@ -168,7 +169,7 @@ def _make_hub(unit: Unit, folder: Path) -> Hub:
     return find_kind(unit.hub).make(options)
 
 
-def _run(unit: Unit, station: _Station, journal: Journal, report: Report, stop: threading.Event) -> None:
+def _run(unit: Unit, station: _Station, journal: Journal, report: Report, stop: Stop) -> None:
     hub, run = station.hub, _queue(journal, unit)
     lock = threading.Lock()
 
@@ -214,9 +215,9 @@ def _adopt(spool: Spool, folder: Path, works: Iterable[Work]) -> None:
 
 
 @contextmanager
-def _watching(spool: Path) -> Iterator[threading.Event]:
+def _watching(spool: Path) -> Iterator[Stop]:
     """Give the event that is set when the coordinator asks to stop, or is no more."""
-    stop, over = threading.Event(), threading.Event()
+    stop, over = Stop(), Stop()
 
     def watch() -> None:
         while not over.wait(WATCH_SECONDS):

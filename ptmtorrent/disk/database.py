@@ -1,0 +1,241 @@
+"""The one way a SQLite file is opened: WAL, a version stamp, and this project's errors.
+
+::
+
+    with Database(path, name="the journal", schema=_SCHEMA, version=1, synchronous="FULL") as database:
+        database.run("INSERT INTO run (hub) VALUES (?)", "huggingface")
+
+A full disk is `NoSpace` (exit code 22) whichever statement meets it, and a file of a newer version is
+`UnsupportedFormat` (23). Everything else that SQLite reports is `StoreError` (20).
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+from ptmtorrent.disk.durable import ensure_dir
+from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
+
+SqliteError = sqlite3.Error
+Connection = sqlite3.Connection
+Synchronous = Literal["OFF", "NORMAL", "FULL"]
+SQLITE_VERSION = sqlite3.sqlite_version
+
+BUSY_SECONDS = 30.0
+"""Time that a statement waits for another process to finish its transaction."""
+
+_PRIMARY = 0xFF
+"""The low byte of an extended result code is the primary code."""
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
+_PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+_NOT_WRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+_CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
+
+UPGRADE_HINT = "install a newer ptmtorrent: pip install --upgrade ptmtorrent"
+
+
+class Database:
+    """An open SQLite file, created with `schema` when missing; None as `path` is a database in memory.
+
+    `name` is what messages call it. A `version` is stamped into a new file and required of an existing one; None leaves
+    files unstamped, and `schema` then consists of `CREATE ... IF NOT EXISTS`. `hint` is the next step that an error
+    suggests. `any_thread` allows use from several threads, one at a time.
+
+    Raises:
+        NoSpace: the disk is full.
+        UnsupportedFormat: the file has another version.
+        StoreError: the file cannot be opened.
+    """
+
+    def __init__(  # noqa: PLR0913  # the properties of a file
+        self,
+        path: Path | None,
+        *,
+        name: str,
+        schema: str,
+        version: int | None = None,
+        synchronous: Synchronous = "FULL",
+        hint: str | None = None,
+        any_thread: bool = False,
+    ) -> None:
+        self._path = path
+        self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
+        self._hint = hint
+        if path is not None:
+            ensure_dir(path.parent)
+        with self.errors():
+            self._connection = connect(":memory:" if path is None else path, any_thread=any_thread)
+        try:
+            self._prepare(schema, version, synchronous)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.errors():
+            self._connection.close()
+
+    def all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return every row of a query."""
+        with self.errors():
+            return self._connection.execute(statement, values).fetchall()
+
+    def first(self, statement: str, *values: object) -> tuple[Any, ...] | None:
+        """Return the first row of a query, None when it has none."""
+        with self.errors():
+            row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
+        return row
+
+    def run(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Run one statement; outside of a `transaction` it is one by itself."""
+        with self.errors():
+            return self._connection.execute(statement, values)
+
+    def run_many(self, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
+        """Run one statement for every row."""
+        with self.errors():
+            self._connection.executemany(statement, rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit everything the block writes, or nothing of it."""
+        with self.errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            with self._connection:
+                yield
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate the SQLite errors of the block."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise database_error(error, self._name, self._path, self._hint) from error
+
+    def _prepare(self, schema: str, version: int | None, synchronous: Synchronous) -> None:
+        self.run("PRAGMA journal_mode = WAL")
+        self.run(f"PRAGMA synchronous = {synchronous}")
+        if version is None:
+            self.run(schema)
+            return
+        [(found,)] = self.all("PRAGMA user_version")
+        if found == version:
+            return
+        if found:
+            raise UnsupportedFormat(
+                f"{self._name} has version {found}; this program reads version {version}", hint=UPGRADE_HINT
+            )
+        with self.errors():
+            self._connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
+
+
+def connect(
+    place: Path | str, *, any_thread: bool = False, uri: bool = False, busy_seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
+    """Return a connection in autocommit mode.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened.
+    """
+    return sqlite3.connect(place, timeout=busy_seconds, isolation_level=None, check_same_thread=not any_thread, uri=uri)
+
+
+def connect_to_read(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
+    """Return a read-only connection, also on a disk that is read-only or full: no process can write the file then.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened.
+    """
+    place = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        return _try_to_read(place, busy_seconds)
+    except sqlite3.OperationalError as error:
+        code = error.sqlite_errorcode
+        if code & _PRIMARY not in _NOT_WRITABLE and code not in _FULL:
+            raise
+        return _try_to_read(f"{place}&immutable=1", busy_seconds)
+
+
+def _try_to_read(place: str, busy_seconds: float) -> sqlite3.Connection:
+    connection = connect(place, any_thread=True, uri=True, busy_seconds=busy_seconds)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_temporary() -> sqlite3.Connection:
+    """Return a database without a name: SQLite moves it to a temporary file once it outgrows memory.
+
+    Raises:
+        sqlite3.Error: it cannot be created.
+    """
+    connection = connect("")
+    connection.execute("PRAGMA journal_mode = OFF")
+    return connection
+
+
+def database_error(error: sqlite3.Error, name: str, path: Path | None, hint: str | None = None) -> StoreError:
+    """Return this project's error for what SQLite reported about `name`, whose file is `path`."""
+    if is_full(error, path):
+        return NoSpace(
+            f"the disk is full: {name} could not be written", hint="free some space and run the same command again"
+        )
+    return StoreError(f"{name} could not be used: {error}", hint=hint)
+
+
+def is_full(error: BaseException | None, path: Path | None = None) -> bool:
+    """Return whether a full disk caused the error.
+
+    SQLite reports some full disks as a general I/O error or a file that cannot be opened; the free space of the disk of
+    `path` then decides.
+    """
+    code = _code(error)
+    if code in _FULL:
+        return True
+    return path is not None and code & _PRIMARY in _PERHAPS_FULL and _free_bytes(path.parent) == 0
+
+
+def is_corrupt(error: BaseException | None) -> bool:
+    """Return whether SQLite found the file to be damaged or no database."""
+    return _code(error) in _CORRUPT
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Return whether the file itself is at fault: damaged, or not readable from the disk.
+
+    Errors that are not SQLite's come from values that no whole file has.
+    """
+    code = _code(error)
+    wrong = code & _PRIMARY in {*_CORRUPT, sqlite3.SQLITE_ERROR} or code in _UNREADABLE
+    return wrong or not isinstance(error, sqlite3.Error)
+
+
+def _code(error: BaseException | None) -> int:
+    code: int = getattr(error, "sqlite_errorcode", None) or 0
+    return code
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
