@@ -8,7 +8,7 @@
     print(channel.subsets())
     print(channel.plan(ptm.FetchRequest(subset="popular")))
     for result in channel.fetch(ptm.FetchRequest(packages=("hf:org/name",), to=Path("models"))):
-        print(result.package, result.status, result.path)
+        print(result.id, result.status, result.path)
 
 Errors are those of `ptmtorrent.errors`; sizes are in bytes.
 """

@@ -72,7 +72,7 @@ class Heard:
 
     @property
     def results(self) -> dict[str, Result]:
-        return {record.package: record for record in self.records if isinstance(record, Result)}
+        return {record.id: record for record in self.records if isinstance(record, Result)}
 
     @property
     def plan(self) -> PlanMade:

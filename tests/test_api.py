@@ -27,5 +27,5 @@ def test_a_channel_is_opened_planned_and_fetched(made: Made, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
     [result] = channel.fetch(request)
-    assert (result.package, result.status) == ("hf:solo", "ok")
+    assert (result.kind, result.id, result.status) == ("package", "hf:solo", "ok")
     check_laid_out(tmp_path / "out", {"hf:solo": made.packages["hf:solo"]})

@@ -79,13 +79,13 @@ class HumanSink:
 
     def _show_result(self, result: "Result") -> None:
         if result.path or result.status == "ok":
-            self._say(self._out, f"{result.package}\t{result.path or result.reason or result.status}")
+            self._say(self._out, f"{result.id}\t{result.path or result.reason or result.status}")
             return
         status = "not needed" if result.status == "notneeded" else result.status
         reason = "the same" if result.reason == self._last_reason else result.reason
         self._last_reason = result.reason
-        named = f"`{result.package}`" in reason
-        self._say(self._talk, f"{status}: {reason}" if named else f"{status}: {result.package}: {reason}")
+        named = f"`{result.id}`" in reason
+        self._say(self._talk, f"{status}: {reason}" if named else f"{status}: {result.id}: {reason}")
 
     def _show_note(self, note: "Event") -> None:
         mark = "warning" if getattr(note, "warning", False) else "note"

@@ -122,7 +122,7 @@ def _expected(packages: tuple[Package, ...]) -> Mapping[str, Package]:
 
 def _verify(expected: Mapping[str, Package], events: list[Event]) -> int:
     """Return how many files were compared; all of them are the hub's."""
-    folders = {event["package"]: Path(event["path"]) for event in events if event["type"] == "result"}
+    folders = {event["id"]: Path(event["path"]) for event in events if event["type"] == "result"}
     if folders.keys() != expected.keys():
         difference = ", ".join(sorted(folders.keys() ^ expected.keys()))
         raise IntegrityError(f"the subset `popular` is not what the hub calls popular: {difference}")

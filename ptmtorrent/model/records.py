@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 Status = Literal["ok", "notneeded", "impossible", "error"]
+ResultKind = Literal["package", "pack", "part", "index", "release"]
 
 
 class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
@@ -40,9 +41,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="result"):
-    """What became of one package (or, where `package` is not one, of the one thing the verb is about)."""
+    """The outcome of one thing a verb worked on; `kind` says what `id` names.
 
-    package: str
+    `id` is a package name, the hash of a pack, the file name of an unsealed part, `index`, or a release name.
+    """
+
+    kind: ResultKind
+    id: str
     status: Status
     reason: str = ""
     path: str | None = None

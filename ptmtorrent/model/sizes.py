@@ -1,6 +1,6 @@
-"""How sizes are typed, on the command line and in settings.
+"""How sizes are read from the command line and settings, and how they are written in messages.
 
-Sizes are decimal unless they say `iB`: `10GB` is 10,000,000,000 bytes, `10GiB` is 10,737,418,240.
+Sizes are decimal unless they say `iB`: `10GB` is 10,000,000,000 bytes, `10GiB` is 10,737,418,240. Messages are decimal.
 """
 
 import re
@@ -25,3 +25,12 @@ def parse_size(text: str) -> int:
     factor: int = (1024 if binary else 1000) ** power
     parts: int = 10 ** len(fraction or "")
     return int(whole) * factor + int(fraction or 0) * factor // parts
+
+
+def spell_size(size: float) -> str:
+    """Return a number of bytes as messages show it: `512 B`, `1.5 MB`, `2.3 GB` (decimal units)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} PB"

@@ -41,7 +41,11 @@ def export_ptmtorrent(home: Home, folder: Path, *, emit: Emit) -> tuple[int, int
                 made = hub_json(record, read_answer(raw), len(rows))
             except (NotFound, StoreError, IntegrityError, UnsupportedFormat, HubError) as error:
                 failed += 1
-                emit(Result(package=capture.package, status="error", reason=f"it is left out: {error.message}"))
+                emit(
+                    Result(
+                        kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}"
+                    )
+                )
                 continue
             uniforms.append(uniform_json(record, len(uniforms), len(rows)))
             rows += made

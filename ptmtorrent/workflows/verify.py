@@ -90,8 +90,8 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
 def _record(name: str, damaged: Iterable[Path]) -> Result:
     places = ", ".join(f"`{path}`" for path in damaged)
     if places:
-        return Result(package=name, status="error", reason=f"not the bytes that were verified: {places}")
-    return Result(package=name, status="ok", reason="every byte is right")
+        return Result(kind="package", id=name, status="error", reason=f"not the bytes that were verified: {places}")
+    return Result(kind="package", id=name, status="ok", reason="every byte is right")
 
 
 def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:

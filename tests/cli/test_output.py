@@ -20,8 +20,8 @@ EVENTS = (
     Progress(
         step="fetch", bytes=10, bytes_total=20, packages=1, packages_total=2, bytes_per_second=5.0, eta_seconds=2.0
     ),
-    Result(package="hf:org/name", status="ok", path="/models/org/name", bytes=10),
-    Result(package="hf:org/gated", status="impossible", reason="it is gated"),
+    Result(kind="package", id="hf:org/name", status="ok", path="/models/org/name", bytes=10),
+    Result(kind="package", id="hf:org/gated", status="impossible", reason="it is gated"),
     Note(message="the sample channel is used"),
     Summary(packages=2, files=3, bytes=4000, bytes_moved=1000, seconds=1.5, failed=1, sources={"http": 1000}),
 )
@@ -116,10 +116,10 @@ def test_a_run_over_packs_counts_packs() -> None:
 def test_stdout_has_places_only_and_a_reason_is_said_once() -> None:
     sink, out, talk = new_human()
     for package in ("hf:o/a", "hf:o/b"):
-        sink.emit(Result(package=package, status="error", reason="no source"))
-    sink.emit(Result(package="hf:o/c", status="notneeded", reason="over --max-bytes"))
-    sink.emit(Result(package="hf:o/d", status="impossible", reason="`hf:o/d` is gated"))
-    sink.emit(Result(package="hf:o/e", status="notneeded", reason="it is here already", path="/models/o/e"))
+        sink.emit(Result(kind="package", id=package, status="error", reason="no source"))
+    sink.emit(Result(kind="package", id="hf:o/c", status="notneeded", reason="over --max-bytes"))
+    sink.emit(Result(kind="package", id="hf:o/d", status="impossible", reason="`hf:o/d` is gated"))
+    sink.emit(Result(kind="package", id="hf:o/e", status="notneeded", reason="it is here already", path="/models/o/e"))
     assert out.getvalue() == "hf:o/e\t/models/o/e\n"
     assert talk.getvalue().splitlines() == [
         "error: hf:o/a: no source",

@@ -111,7 +111,7 @@ def test_a_repair_from_a_channel_moves_the_object_and_ends_with_0(made: Made, tm
     assert of_type(planned, "plan")[0]["bytes_to_move"] == stored
     lines = run(made.home.root, "repair", "--from", tmp_path / "mirror")
     (result,) = of_type(lines, "result")
-    assert (result["package"], result["status"], result["bytes"]) == (pack, "ok", stored)
+    assert (result["id"], result["status"], result["bytes"]) == (pack, "ok", stored)
     assert of_type(lines, "summary")[0]["bytes_moved"] == stored
     run(made.home.root, "check", "--data")
 
@@ -119,7 +119,7 @@ def test_a_repair_from_a_channel_moves_the_object_and_ends_with_0(made: Made, tm
 def test_a_repair_that_loses_a_package_names_it_and_ends_with_50(made: Made) -> None:
     flip_an_object(made)
     lines = run(made.home.root, "repair", code=50)
-    reasons = {line["package"]: line["reason"] for line in of_type(lines, "result")}
+    reasons = {line["id"]: line["reason"] for line in of_type(lines, "result")}
     assert "ptmtorrent clone huggingface --id solo" in reasons["hf:solo"]
     assert of_type(lines, "summary")[0]["failed"] == 2
 

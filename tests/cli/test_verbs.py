@@ -63,7 +63,7 @@ def reader(maintainer: Maintainer, tmp_path: Path) -> Path:
 
 def test_a_clone_that_lacks_a_gated_package_says_so_and_ends_with_3(maintainer: Maintainer) -> None:
     results = of_type(maintainer.cloned, "result")
-    assert [line["package"] for line in results if line["status"] == "impossible"] == ["hf:guarded/herd-8k"]
+    assert [line["id"] for line in results if line["status"] == "impossible"] == ["hf:guarded/herd-8k"]
     assert of_type(maintainer.cloned, "summary")[0]["failed"] == 1
     assert maintainer.cloned[-1]["type"] == "error"
     assert maintainer.cloned[-1]["code"] == 3
@@ -210,7 +210,7 @@ def test_verify_finds_a_flipped_byte_of_a_pack(maintainer: Maintainer) -> None:
         pack.write_bytes(good)
         pack.chmod(mode)
     assert {line["status"] for line in sound} == {"ok"}
-    assert [line["package"] for line in damaged if line["status"] == "error"] == [pack.stem]
+    assert [line["id"] for line in damaged if line["status"] == "error"] == [pack.stem]
 
 
 def test_status_counts_what_the_home_holds(maintainer: Maintainer, tmp_path: Path) -> None:

@@ -121,12 +121,10 @@ def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
     first = ptmtorrent(tmp_path / "home", "clone", "dir", "--endpoint", tmp_path / "top", code=3)
     again = ptmtorrent(tmp_path / "home", "clone", "dir", "--endpoint", tmp_path / "top", code=3)
 
-    results = {event["package"]: event for event in first if event["type"] == "result"}
+    results = {event["id"]: event for event in first if event["type"] == "result"}
     assert results["dir:good"]["status"] == "ok"
     assert "pipe" in results["dir:bad"]["reason"]
-    assert {event["package"]: event["status"] for event in again if event["type"] == "result"}[
-        "dir:good"
-    ] == "notneeded"
+    assert {event["id"]: event["status"] for event in again if event["type"] == "result"}["dir:good"] == "notneeded"
 
 
 def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: Path) -> None:

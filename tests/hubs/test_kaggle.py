@@ -70,7 +70,7 @@ def test_file_that_cannot_be_had_fails_its_package_alone_by_name(
     heard = run(kaggle, Home(tmp_path / "home"), time)
 
     bad = [event for event in heard if isinstance(event, Result) and event.status != "ok"]
-    assert [event.package for event in bad] == ["kaggle:team/big/tfLite/only"]
+    assert [event.id for event in bad] == ["kaggle:team/big/tfLite/only"]
     assert "only.bin" in bad[0].reason
 
 

@@ -110,7 +110,7 @@ def test_modules_are_cloned_by_their_old_names(tmp_path: Path) -> None:
         events = ptmtorrent(tmp_path / "home", *typed, code=3)
         checked = ptmtorrent(tmp_path / "home", "verify", "--store")
 
-    results = {event["package"]: event for event in events if event["type"] == "result"}
+    results = {event["id"]: event for event in events if event["type"] == "result"}
     assert {name: result["status"] for name, result in results.items()} == {
         "tfhub:lite/team/small/1": "ok",
         "tfhub:team/small/1": "ok",

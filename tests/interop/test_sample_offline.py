@@ -57,7 +57,7 @@ def test_what_was_fetched_is_verified_file_by_file(tmp_path: Path) -> None:
 def test_every_file_of_the_sample_has_the_sha256_of_its_manifest(tmp_path: Path) -> None:
     home, out = tmp_path / "home", tmp_path / "out"
     fetched = ptmtorrent(home, "fetch", "--subset", "popular", "--to", out)
-    places = {event["package"]: Path(event["path"]) for event in fetched if event["type"] == "result"}
+    places = {event["id"]: Path(event["path"]) for event in fetched if event["type"] == "result"}
     seen = 0
     for package, place in places.items():
         for row in ptmtorrent(home, "show", package):

@@ -60,10 +60,10 @@ class Run:
         self.emit(event)
 
     def results(self) -> dict[str, str]:
-        return {event.package: event.status for event in self.events if isinstance(event, Result)}
+        return {event.id: event.status for event in self.events if isinstance(event, Result)}
 
     def reason(self, name: str) -> str:
-        return next(event.reason for event in self.events if isinstance(event, Result) and event.package == name)
+        return next(event.reason for event in self.events if isinstance(event, Result) and event.id == name)
 
     def plan(self) -> PlanMade:
         [made] = [event for event in self.events if isinstance(event, PlanMade)]

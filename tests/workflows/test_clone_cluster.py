@@ -55,7 +55,7 @@ def cluster(tmp_path: Path) -> Path:
 
 
 def statuses(events: list[dict[str, Any]]) -> dict[str, str]:
-    return {event["package"]: event["status"] for event in events if event["type"] == "result"}
+    return {event["id"]: event["status"] for event in events if event["type"] == "result"}
 
 
 def workers(home: Path) -> dict[int, Path]:

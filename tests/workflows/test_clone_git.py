@@ -69,7 +69,7 @@ def test_lfs_object_that_is_gone_fails_its_package_by_name_and_no_other(server: 
     [oid] = [place.name for place in (server.folder / "lfs").iterdir() if place.read_bytes() == WEIGHTS + b"\0"]
     server.faults.gone.add(oid)
 
-    results = {result.package.rpartition("/")[2]: result for result in run(server, tmp_path, names)}
+    results = {result.id.rpartition("/")[2]: result for result in run(server, tmp_path, names)}
 
     assert results["model-1"].status == "ok"
     assert results["model-0"].status != "ok"

@@ -58,8 +58,8 @@ def test_links_modes_and_names_that_are_not_utf8_come_out_as_they_were(server: G
     server.commit("team/m", files, {"run.sh": "100755", "deep/er/link": "120000", "folder": "120000"})
     [result] = clone(server, tmp_path / "home", "--id", "team/m")
 
-    folder = fetched(tmp_path / "home", tmp_path / "out", result["package"])
-    again = fetch(tmp_path / "home", tmp_path / "out", result["package"])
+    folder = fetched(tmp_path / "home", tmp_path / "out", result["id"])
+    again = fetch(tmp_path / "home", tmp_path / "out", result["id"])
     checked = ptmtorrent(tmp_path / "home", "verify")
 
     assert str((folder / "deep" / "er" / "link").readlink()) == "../../run.sh"
@@ -73,14 +73,14 @@ def test_links_modes_and_names_that_are_not_utf8_come_out_as_they_were(server: G
 def test_link_that_was_pointed_elsewhere_is_found_and_made_right_again(server: GitServer, tmp_path: Path) -> None:
     server.commit("team/m", {"a": b"a", "b": b"b", "link": b"a"}, {"link": "120000"})
     [result] = clone(server, tmp_path / "home", "--id", "team/m")
-    folder = fetched(tmp_path / "home", tmp_path / "out", result["package"])
+    folder = fetched(tmp_path / "home", tmp_path / "out", result["id"])
     (folder / "link").unlink()
     (folder / "link").symlink_to("b")
 
     found = ptmtorrent(tmp_path / "home", "verify", code=50)
-    refused = fetch(tmp_path / "home", tmp_path / "out", result["package"], code=3)
+    refused = fetch(tmp_path / "home", tmp_path / "out", result["id"], code=3)
     (folder / "link").unlink()
-    fetch(tmp_path / "home", tmp_path / "out", result["package"])
+    fetch(tmp_path / "home", tmp_path / "out", result["id"])
 
     assert any("link" in event.get("reason", "") for event in found)
     assert any("is a link" in event.get("reason", "") for event in refused)
@@ -94,7 +94,7 @@ def test_link_that_leads_out_of_its_package_is_an_ordinary_file(
     server.commit("team/m", {"a": b"a", "link": target}, {"link": "120000"})
 
     [result] = clone(server, tmp_path / "home", "--id", "team/m")
-    folder = fetched(tmp_path / "home", tmp_path / "out", result["package"])
+    folder = fetched(tmp_path / "home", tmp_path / "out", result["id"])
     ptmtorrent(tmp_path / "home", "verify", "--store")
 
     assert not (folder / "link").is_symlink()

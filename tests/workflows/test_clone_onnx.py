@@ -19,7 +19,7 @@ def world(tmp_path: Path) -> Iterator[Zoo]:
 def clone(world: Zoo, home: Path, *more: str, code: int = 0) -> dict[str, dict[str, Any]]:
     mirror = f"{world.mirror.url}/resolve/main"
     events = ptmtorrent(home, "clone", "onnx", "--endpoint", world.endpoint, "--mirror", mirror, *more, code=code)
-    return {event["package"]: event for event in events if event["type"] == "result"}
+    return {event["id"]: event for event in events if event["type"] == "result"}
 
 
 def test_zoo_whose_lfs_is_closed_is_cloned_from_its_mirror(world: Zoo, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_missing_weights_are_a_record_with_package_path_and_oid(name: str, fault
     with HUBS[name](tmp_path, fault) as broken:
         events = ptmtorrent(tmp_path / "home", "clone", *broken.typed, code=3)
 
-    results = {event["package"]: event for event in events if event["type"] == "result"}
+    results = {event["id"]: event for event in events if event["type"] == "result"}
     record = results.pop(broken.package)
     assert record["status"] == "error"
     for named in (broken.package, broken.path, broken.oid):
@@ -160,7 +160,7 @@ def test_weights_beside_a_remote_that_are_not_there_name_package_and_path(fault:
             del world.assets.data[world.weights]
         events = ptmtorrent(tmp_path / "home", "clone", "modelhub", "--endpoint", world.endpoint, code=3)
 
-    results = {event["package"]: event for event in events if event["type"] == "result"}
+    results = {event["id"]: event for event in events if event["type"] == "result"}
     assert "contrib_src/model/model.onnx" in results["modelhub:small"]["reason"]
     assert fault != "pointer" or "d" * 64 in results["modelhub:small"]["reason"]
     assert results["modelhub:plain"]["status"] == "ok"

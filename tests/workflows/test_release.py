@@ -278,7 +278,7 @@ def test_a_package_whose_pack_is_gone_is_left_out_and_named(
     result = release(FIRST, home, keys, clock=TickingClock(), emit=heard)
 
     assert result.totals.packages == 3
-    assert [(event.package, event.status) for event in heard.of(Result)] == [("hf:z/late", "error"), (FIRST, "ok")]
+    assert [(event.id, event.status) for event in heard.of(Result)] == [("hf:z/late", "error"), (FIRST, "ok")]
     assert [event.failed for event in heard.of(Summary)] == [1]
 
 
@@ -290,7 +290,7 @@ def test_a_gated_package_is_never_released(made: tuple[Home, Keys, dict[str, Man
 
     result = release(FIRST, home, keys, clock=TickingClock(), emit=heard)
 
-    assert ("hf:z/gated", "impossible") in [(event.package, event.status) for event in heard.of(Result)]
+    assert ("hf:z/gated", "impossible") in [(event.id, event.status) for event in heard.of(Result)]
     assert {volume.rights for volume in result.volumes} == {"open"}
     assert b"secret" * 1000 not in b"".join(path.read_bytes() for path in home.channel.rglob("*.pack"))
 

@@ -34,7 +34,7 @@ def test_release_leaves_out_what_may_not_be_passed_on_and_says_how_many(tmp_path
     heard, (home, keys) = _home(tmp_path, *MIXED)
     made = release(FIRST, home, keys, clock=TickingClock(), emit=heard)
     assert made.totals.packages == 1
-    why = {event.package: event.reason for event in heard.of(Result) if event.status == "impossible"}
+    why = {event.id: event.reason for event in heard.of(Result) if event.status == "impossible"}
     assert why["hf:a/nc"] == "it is restricted (restricted:cc-by-nc-4.0) and may not be passed on"
     assert why["hf:a/was"] == "it is restricted (captured as restricted) and may not be passed on"
     assert why.keys() == {"hf:a/nc", "hf:a/none", "hf:a/gate", "hf:a/was"}

@@ -84,14 +84,14 @@ class Outcomes:
         """Say again what failed when this run was begun by an earlier process."""
         for work in self.journal.works(self.run, ("error", "impossible")):
             status: Status = "error" if work.state == "error" else "impossible"
-            self.emit(Result(package=self._name(work), status=status, reason=work.reason))
+            self.emit(Result(kind="package", id=self._name(work), status=status, reason=work.reason))
 
     def _settle(self, work: Work, status: Status, reason: str = "") -> None:
         self._unrecorded.append((work.name, "done" if status == "ok" else status, reason))
         if len(self._unrecorded) >= BATCH:
             self.record()
         size = work.bytes if status == "ok" else 0
-        self.emit(Result(package=self._name(work), status=status, reason=reason, bytes=size))
+        self.emit(Result(kind="package", id=self._name(work), status=status, reason=reason, bytes=size))
 
     def _name(self, work: Work) -> str:
         return f"{self.prefix}:{work.name}"

@@ -35,7 +35,7 @@ class Records:
         self._refused.append(refused)
         if refused.status != "notneeded":
             self._count(refused.error)
-        self._emit(Result(package=refused.package, status=refused.status, reason=refused.reason))
+        self._emit(Result(kind="package", id=refused.package, status=refused.status, reason=refused.reason))
 
     def begin(self, plan: Plan) -> None:
         """Record what needs nothing more, and what cannot be laid out where it should be."""
@@ -117,12 +117,16 @@ class Records:
         order.status = "notneeded" if here else "ok"
         reason = "" if not here else "it is here already" if order.files else "it has no files of these kinds"
         self._meter.add(packages=1)
-        self._emit(Result(package=order.package, status=order.status, reason=reason, path=str(path), bytes=order.size))
+        self._emit(
+            Result(
+                kind="package", id=order.package, status=order.status, reason=reason, path=str(path), bytes=order.size
+            )
+        )
 
     def _fail(self, order: Order, error: PtmError) -> None:
         order.status = "error"
         self._count(error)
-        self._emit(Result(package=order.package, status="error", reason=error.message))
+        self._emit(Result(kind="package", id=order.package, status="error", reason=error.message))
 
     def _count(self, error: PtmError | None) -> None:
         self._failed += 1

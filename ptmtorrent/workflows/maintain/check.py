@@ -15,7 +15,7 @@ from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import Interrupted, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.manifest import Manifest
-from ptmtorrent.model.records import Emit, Note, Result, Summary
+from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.stop import Stop
@@ -143,7 +143,9 @@ class _Run:
             self._damaged.append(looked)
             return
         sound = _SOUND if is_hex64(looked.name) else _SOUND_PART
-        self._emit(Result(package=looked.name, status="ok", reason=sound[self._level], bytes=looked.size))
+        self._emit(
+            Result(kind=_kind(looked.name), id=looked.name, status="ok", reason=sound[self._level], bytes=looked.size)
+        )
 
     def _take_parts(self, store: Store, index: Index, glass: Glass) -> None:
         for path in files_in(store.root / "open", "*.part"):
@@ -172,7 +174,9 @@ class _Run:
             needs = f"; needed by {', '.join(f'`{package}`' for package in packages)}" if packages else ""
             self._failed += 1
             reason = "; ".join(describe(looked)) + needs
-            self._emit(Result(package=looked.name, status="error", reason=reason, bytes=looked.size))
+            self._emit(
+                Result(kind=_kind(looked.name), id=looked.name, status="error", reason=reason, bytes=looked.size)
+            )
             self._findings += _findings(looked, needed)
 
     def _check_captures(self, store: Store, index: Index) -> None:
@@ -206,9 +210,9 @@ class _Run:
         else:
             self._proven += 1
 
-    def _fail(self, name: str, what: str, reason: str, identifier: ObjectId | None = None) -> None:
+    def _fail(self, name: str, what: ResultKind, reason: str, identifier: ObjectId | None = None) -> None:
         self._failed += 1
-        self._emit(Result(package=name, status="error", reason=reason))
+        self._emit(Result(kind=what, id=name, status="error", reason=reason))
         packages = (PackageName(name),) if what == "package" else ()
         pack = "" if what == "package" else name
         self._findings.append(Finding(pack=pack, what=what, object=identifier, packages=packages))
@@ -300,3 +304,7 @@ def _findings(looked: Looked, needed: dict[ObjectId, list[PackageName]]) -> Iter
             )
     if looked.problems:
         yield Finding(pack=looked.name, what="pack")
+
+
+def _kind(name: str) -> ResultKind:
+    return "pack" if is_hex64(name) else "part"

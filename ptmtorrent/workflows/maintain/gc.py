@@ -247,7 +247,8 @@ def _report(  # noqa: PLR0913  # what there is to say
         reason = f"{since}; {gone}" if pack in due else f"{since}; it goes when the grace is over"
         emit(
             Result(
-                package=pack,
+                kind="pack",
+                id=pack,
                 status="ok" if pack in due and not dry_run else "notneeded",
                 reason=reason,
                 bytes=sizes[pack],

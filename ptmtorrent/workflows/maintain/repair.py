@@ -106,7 +106,7 @@ class _Run:
         with Store.open(self._root, alone=True) as store:
             if problems or rebuild:
                 store.rebuild_index()
-                self._emit(Result(package="index", status="ok", reason="made again from the packs"))
+                self._emit(Result(kind="index", id="index", status="ok", reason="made again from the packs"))
             for patient in self._patients(store):
                 self._mend(patient, store)
             for pack in self._misfiled:  # now that nobody else asks the index
@@ -138,7 +138,7 @@ class _Run:
     def _plan(self, problems: list[str]) -> None:
         """Say what would be done, and what would have to be moved for it."""
         if problems:
-            self._emit(Result(package="index", status="ok", reason="it would be made again from the packs"))
+            self._emit(Result(kind="index", id="index", status="ok", reason="it would be made again from the packs"))
             return
         packs = sizes = wanted = requests = disk = 0
         with Store.open(self._root) as store:
@@ -157,11 +157,11 @@ class _Run:
         """Say what would become of a damaged pack, `moved` bytes of which only others can have."""
         if moved and not self._sources:
             reason = f"it is damaged, and nobody was named who may have {moved:,} bytes of it: name one with --from"
-            return Result(package=pack, status="impossible", reason=reason)
+            return Result(kind="pack", id=pack, status="impossible", reason=reason)
         asked = (
             f"{moved:,} bytes of it would be asked for" if moved else "it would be put right from what is left of it"
         )
-        return Result(package=pack, status="ok", reason=f"it is damaged; {asked}", bytes=moved)
+        return Result(kind="pack", id=pack, status="ok", reason=f"it is damaged; {asked}", bytes=moved)
 
     def _mend(self, patient: Patient, store: Store) -> None:
         self._stop.raise_if_set("the repair")
@@ -182,7 +182,7 @@ class _Run:
         objects = len(patient.lost)
         what = f"{objects} objects" if objects != 1 else f"the object `{patient.lost[0]}`"
         reason = f"{mended.how}: {what}, {mended.moved:,} bytes moved"
-        self._emit(Result(package=pack, status="ok", reason=reason, bytes=mended.moved))
+        self._emit(Result(kind="pack", id=pack, status="ok", reason=reason, bytes=mended.moved))
         if others:
             self._warn(
                 f"the damaged file of the pack `{pack}` has {others} more names, in channels published from here"
@@ -203,7 +203,7 @@ class _Run:
             recover.add_pack(store.index, hashes, [entry for entry in entries if entry.base is None])
             recover.add_pack(store.index, hashes, deltas)
         self._mended.append(pack)
-        self._emit(Result(package=pack, status="ok", reason="what is kept of it was put right; it was whole"))
+        self._emit(Result(kind="pack", id=pack, status="ok", reason="what is kept of it was put right; it was whole"))
 
     def _is_own(self, store: Store, pack: PackId) -> bool:
         return pack in self._before.own or store.is_own(pack)
@@ -252,7 +252,7 @@ class _Run:
             reason += f"; needed by the releases {', '.join(f'`{name}`' for name in releases)}"
         self._gone.append(pack)
         self._failed += bool(lost or releases)
-        self._emit(Result(package=pack, status="error" if lost or releases else "ok", reason=reason))
+        self._emit(Result(kind="pack", id=pack, status="error" if lost or releases else "ok", reason=reason))
 
     def _say_again(self, packages: list[PackageName]) -> None:
         for package in packages:
@@ -260,7 +260,12 @@ class _Run:
             command = f"ptmtorrent clone {_HUBS.get(hub, hub)} --id {name}"
             self._failed += 1
             self._emit(
-                Result(package=package, status="error", reason=f"parts of it are lost; clone it again: {command}")
+                Result(
+                    kind="package",
+                    id=package,
+                    status="error",
+                    reason=f"parts of it are lost; clone it again: {command}",
+                )
             )
 
     def _warn(self, message: str) -> None:

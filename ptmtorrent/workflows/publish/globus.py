@@ -150,7 +150,13 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     _tidy(target)
     changed = moved > 0 or allowed
     target.emit(
-        Result(package=release.name, status="ok" if changed else "notneeded", path=target.place.location, bytes=moved)
+        Result(
+            kind="release",
+            id=release.name,
+            status="ok" if changed else "notneeded",
+            path=target.place.location,
+            bytes=moved,
+        )
     )
     return moved
 

@@ -75,7 +75,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
         durable.write_file(to / POINTER, pointed.pointer)
         moved += len(pointed.pointer)
     changed = turned or not all(item.there for item in items)
-    emit(Result(package=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
+    emit(Result(kind="release", id=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
     _warn_of_missing(to, pointed, emit)
     _warn_of_expiry(pointed, clock(), emit)
     return _summary(release, moved, started, clock)

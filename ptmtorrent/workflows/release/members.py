@@ -40,7 +40,7 @@ def make_members(
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
-            yield Result(package=capture.package, status="error", reason=f"it is left out: {error.message}")
+            yield Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
             continue
         member = _place(
             store,

@@ -69,7 +69,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
         publish_release_metadata(home.channel, keys, path, name, made.sequence, clock())
     totals = made.totals
     reason = f"sequence {made.sequence}, content root b3:{made.content_root}"
-    emit(Result(package=name, status="ok", reason=reason, path=str(path.parent), bytes=totals.packs_bytes))
+    emit(Result(kind="release", id=name, status="ok", reason=reason, path=str(path.parent), bytes=totals.packs_bytes))
     emit(
         Summary(
             packages=totals.packages,

@@ -21,7 +21,7 @@ def choose(captures: Sequence[Capture], include: frozenset[RightsClass], emit: E
             continue
         left_out[licence.rights] += 1
         reason = f"it is {licence.rights} ({licence.rule}) and may not be passed on"
-        emit(Result(package=capture.package, status="impossible", reason=reason))
+        emit(Result(kind="package", id=capture.package, status="impossible", reason=reason))
     if left_out:
         counts = ", ".join(f"{left_out[rights]} {rights}" for rights in CLASSES if left_out[rights])
         emit(Note(message=f"Left out because they may not be passed on: {counts} (`--include CLASS` takes them in)."))

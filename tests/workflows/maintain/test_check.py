@@ -102,7 +102,7 @@ def test_a_package_whose_object_nobody_has_is_named(made: Made) -> None:
     with Store.open(made.home.store, alone=True) as store, store.index.transaction():
         store.index.drop(place.pack)
     results = check(made.home)[1].results
-    assert any(result.package.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
+    assert any(result.id.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
 
 
 def test_a_damaged_index_is_named_and_nothing_else_is_believed(made: Made) -> None:
