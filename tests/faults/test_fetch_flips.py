@@ -11,12 +11,12 @@ from ptmtorrent.errors import IntegrityError, PtmError, TrustError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Summary
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.sources import Sources
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.workflows.fetch import fetch as fetch_module
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
-from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.static_server import StaticServer, serve
 
@@ -152,7 +152,7 @@ def test_the_other_source_is_used_and_the_bad_one_named(
     check_laid_out(tmp_path / "out", made.packages)
     assert summary.failed == 0
     assert set(summary.sources) == {str(bad), server.url}
-    assert heard.warnings == [f"`{bad}` sent bytes that do not hash to what they should"]
+    assert heard.warnings == [f"`{bad}` sent bytes with a wrong hash"]
 
 
 def test_a_run_after_a_flip_is_right(made: Made, server: StaticServer, tmp_path: Path) -> None:

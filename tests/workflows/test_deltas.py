@@ -18,6 +18,7 @@ from ptmtorrent.model.plan import Extent, PackRequest, objects_in
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
+from ptmtorrent.reading.sources import Sources
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.http import HttpTransport
@@ -25,7 +26,6 @@ from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.workflows.fetch import fetch as fetch_module
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
-from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import Heard, Made, check_laid_out, clock, fetch_from
 from tests.simulators.static_server import StaticServer, serve
 from tests.simulators.swarm import seeding
@@ -342,7 +342,7 @@ def test_another_source_is_asked_for_what_the_first_has_wrong(  # noqa: PLR0917 
         monkeypatch.setattr(fetch_module, "find_sources", lambda *_, **__: both)
         summary = fetch_from(server.url, home, tuned_to(tmp_path / "out"), emit=heard)
     check_laid_out(tmp_path / "out", only(made, TUNED))
-    assert heard.warnings == [f"`{bad}` sent bytes that do not hash to what they should"]
+    assert heard.warnings == [f"`{bad}` sent bytes with a wrong hash"]
     assert summary.sources[server.url] == entry.stored
 
 

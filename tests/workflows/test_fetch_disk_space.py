@@ -14,13 +14,13 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, Plan, plan_moves
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.sources import Sources
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.disk_space import STAGED_BYTES, STAGED_PACKS, room_needed
 from ptmtorrent.workflows.fetch.fetch import ABANDONED_AFTER, FetchRequest
 from ptmtorrent.workflows.fetch.select import Wanted
-from ptmtorrent.workflows.fetch.sources import Sources
 from tests.channels import NOW, check_laid_out, fetch_from, make_channel
 from tests.model.generated import hex64
 from tests.model.test_plan import PACK_BYTES, location

@@ -1,15 +1,20 @@
-"""Files being put together in a layout's `incoming` folder, from objects in any order.
+"""Files being assembled in a layout's `incoming` folder, from objects in any order.
 
 An unfinished file has its full length from the start (sparse), and objects are written at their offsets. What an
 earlier run wrote is hashed before it counts. A file gets its name only when its whole BLAKE3 is the manifest's.
+Nothing outside this module changes an `Assembly`.
 """
 
 import errno
 import hashlib
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from types import TracebackType
+from typing import Self
 
 from blake3 import blake3
 
@@ -21,22 +26,26 @@ from ptmtorrent.disk.durable import (
     read_at,
     sync_dir,
 )
-from ptmtorrent.errors import IntegrityError, PtmError
+from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
 from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.state.laid_out import Ledger
 
 HASH_BYTES = 4 << 20
+FINISHERS = 2
+"""Threads that verify complete files while more objects arrive."""
 
 Part = tuple[ObjectId, int, int]
-"""`(object, offset in the file, bytes)`."""
+"""`(object, offset in the file, size in bytes)`."""
 
 
 class Assembly:
-    """One file that is wanted at `spot.target`, and which of its parts are still missing.
+    """One file that is wanted at `spot.target`, and the parts of it that are still missing.
 
-    `in_target` are missing parts that the file now at the target has in the same place: an older release of it, say.
-    `replaces` says that nobody knows where that file came from.
+    `in_target` are missing parts that the present file at the target has at the same offset, as an older version of it
+    does. `replaces` marks a target that no fetch of this home wrote. `here` is set once the target is verified, `error`
+    once it cannot be.
     """
 
     def __init__(self, spot: Spot, size: int, digest: str, parts: tuple[Part, ...], incoming: Path) -> None:
@@ -54,19 +63,60 @@ class Assembly:
 
     @property
     def target(self) -> Path:
-        """Where the file goes."""
+        """The path of the finished file."""
         return self.spot.target
 
     @property
     def allocated(self) -> int:
-        """Bytes that the unfinished file takes on disk already."""
+        """Bytes that the unfinished file takes on disk."""
         try:
             return min(self.size, self.incoming.lstat().st_blocks * 512)
         except OSError:
             return 0
 
-    def recheck(self) -> None:
-        """Find the parts that an earlier run wrote rightly, and those that the file to be replaced has.
+    def add_link(self, link: Path) -> None:
+        """Add a relative link that a layout wants to the file."""
+        self.links.add(link)
+
+    def examine(self, ledger: Ledger, package: str, snapshot: str) -> None:
+        """Find out whether the target is finished already, and which parts earlier runs left; errors go to `error`.
+
+        A target that the ledger does not know is hashed, and recorded as part of `package` when it is right.
+        """
+        if self.here or self.error:
+            return
+        try:
+            if self.spot.points is not None:
+                self._examine_link(ledger, package, snapshot)
+            else:
+                self._examine_file(ledger, package, snapshot)
+        except PtmError as error:
+            self.error = error
+
+    def _examine_file(self, ledger: Ledger, package: str, snapshot: str) -> None:
+        refuse_strange(self.target)
+        if ledger.holds(self.target, self.size, self.blake3):
+            self.here = True
+        elif same_file(self.target, self.size, self.blake3):
+            ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
+            self.here = True
+        else:
+            self._recheck()
+            self.replaces = self.target.exists() and not ledger.knows(self.target)
+
+    def _examine_link(self, ledger: Ledger, package: str, snapshot: str) -> None:
+        """Accept a link that is right and replace one that a fetch made; refuse any other."""
+        found = read_link(self.target)
+        if found is not None and found == self.spot.points:
+            ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
+            self.here = True
+            return
+        if found is None or not ledger.knows(self.target):
+            refuse_strange(self.target)
+        self._recheck()
+
+    def _recheck(self) -> None:
+        """Find the parts that an earlier run wrote correctly, and those that the present target has.
 
         Raises:
             StoreError: one of the files cannot be read.
@@ -77,7 +127,7 @@ class Assembly:
             self.in_target = frozenset(self._right_parts(self.target))
 
     def _right_parts(self, path: Path) -> set[int]:
-        """Return the missing parts that `path` has where they belong."""
+        """Return the missing parts that `path` has at their offsets."""
         try:
             with disk_errors_but_missing(path):
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -91,32 +141,38 @@ class Assembly:
 
 
 class Assembler:
-    """Writes objects into every unfinished file that wants them, and finishes files. Used from several threads.
+    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
 
     Raises:
-        StoreError: something that cannot be removed lies where a file would be put together.
+        StoreError: something that cannot be removed is in the place of an unfinished file.
     """
 
     def __init__(self, layout: Layout, assemblies: Iterable[Assembly]) -> None:
         self._layout = layout
         self._lock = Lock()
+        self._pool = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish")
+        self._finishing: deque[Future[Assembly]] = deque()
         self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
         for assembly in assemblies:
             drop_shared(assembly.incoming)
             for number in assembly.missing:
                 self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
 
-    def wants(self, identifier: ObjectId) -> bool:
-        """Is the object still missing somewhere?"""
-        return identifier in self._wanting
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     def wanted(self) -> list[ObjectId]:
-        """Return every object that is still missing somewhere."""
+        """Return every object that an unfinished file lacks."""
         with self._lock:
             return list(self._wanting)
 
-    def put(self, identifier: ObjectId, data: bytes) -> list[Assembly]:
-        """Write the object, whose hash the caller has checked; return the files that are now complete.
+    def put(self, identifier: ObjectId, data: bytes) -> None:
+        """Write the object, whose hash the caller has checked; start to finish the files that are now complete.
 
         Raises:
             NoSpace: the disk is full, naming the bytes needed.
@@ -132,10 +188,38 @@ class Assembler:
                 assembly.missing.discard(number)
                 if not assembly.missing and assembly not in complete:
                     complete.append(assembly)
-        return complete
+        for assembly in complete:
+            self.finish(assembly)
 
     def finish(self, assembly: Assembly) -> None:
-        """Verify the whole file and give it its name; its links follow.
+        """Start to verify and name a complete file; `finished` returns it."""
+        self._finishing.append(self._pool.submit(self._finish_in_thread, assembly))
+
+    def finished(self, *, wait: bool = False) -> Iterator[Assembly]:
+        """Yield the files that are finished, or whose `error` says why not; with `wait`, all that were started.
+
+        Raises:
+            NoSpace: the disk is full.
+        """
+        while self._finishing and (wait or self._finishing[0].done()):
+            yield self._finishing.popleft().result()
+
+    def link_present(self, assemblies: Iterable[Assembly]) -> None:
+        """Make the links to files that were finished by earlier runs.
+
+        Raises:
+            NoSpace: the disk is full.
+        """
+        for assembly in assemblies:
+            if assembly.here and assembly.links:
+                _keep_error(assembly, self._link)
+
+    def _finish_in_thread(self, assembly: Assembly) -> Assembly:
+        _keep_error(assembly, self._finish)
+        return assembly
+
+    def _finish(self, assembly: Assembly) -> None:
+        """Verify the whole file, give it its name, and make its links.
 
         Raises:
             IntegrityError: its objects are right, and yet it is not the file of the manifest.
@@ -152,12 +236,14 @@ class Assembler:
             raise IntegrityError(fault)
         if assembly.spot.points is not None:
             _make_link(assembly.target, assembly.spot.points, assembly.incoming)
-            return
-        with disk_errors(assembly.incoming):
-            assembly.incoming.chmod(assembly.spot.mode)
-        publish_file(assembly.incoming, assembly.target)
+        else:
+            with disk_errors(assembly.incoming):
+                assembly.incoming.chmod(assembly.spot.mode)
+            publish_file(assembly.incoming, assembly.target)
+        self._link(assembly)
+        assembly.here = True
 
-    def link(self, assembly: Assembly) -> None:
+    def _link(self, assembly: Assembly) -> None:
         """Make the relative links to the file that its layout wants.
 
         Raises:
@@ -183,8 +269,18 @@ class Assembler:
                 os.close(descriptor)
 
 
+def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:
+    """Run a step on a file and keep its error, except `NoSpace`, which ends the run."""
+    try:
+        step(assembly)
+    except NoSpace:
+        raise
+    except PtmError as error:
+        assembly.error = error
+
+
 def same_file(path: Path, size: int, digest: str) -> bool:
-    """Tell whether the file at `path` has these bytes, by hashing it.
+    """Return whether the file at `path` has these bytes, by hashing it.
 
     Raises:
         StoreError: it cannot be read.
@@ -199,7 +295,7 @@ def same_file(path: Path, size: int, digest: str) -> bool:
 
 
 def _fault(assembly: Assembly) -> str | None:
-    """Hash the unfinished file; return what is wrong with it."""
+    """Hash the unfinished file; return what is wrong with it, None when it is right."""
     proves = assembly.spot.proves
     hashes = [(assembly.blake3, blake3())]
     kind, _, claimed = (proves or "").partition(":")
@@ -214,7 +310,7 @@ def _fault(assembly: Assembly) -> str | None:
     if hashes[0][1].hexdigest() != assembly.blake3:
         return f"`{assembly.target}` does not hash to what its manifest says, although all its objects do"
     if proves and other.hexdigest() != claimed:
-        return f"`{assembly.target}` would be named by a hash that its bytes do not have"
+        return f"`{assembly.target}` does not have the hash that its name states"
     return None
 
 
@@ -222,12 +318,13 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
     """Put a link in place of the verified file `incoming`, whose bytes must be its text.
 
     Raises:
-        IntegrityError: they are not; StoreError: a folder, or what nobody may replace, is in the way.
+        IntegrityError: they are not.
+        StoreError: a folder, or a file that must not be replaced, is in the way.
     """
     with disk_errors(incoming):
         text = incoming.read_bytes()
     if text != points.encode():
-        raise IntegrityError(f"`{target}` is a link to {points!r} by its manifest, and its bytes say otherwise")
+        raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, and its bytes are another target")
     if read_link(target) is None:
         refuse_strange(target)
     _put_link(target, points)
@@ -249,7 +346,7 @@ def _holds(descriptor: int, part: Part) -> bool:
 
 
 def _has_data(descriptor: int, offset: int, length: int) -> bool:
-    """Tell whether anything was written there: a hole of a sparse file need not be hashed."""
+    """Return whether anything was written there: a hole of a sparse file need not be hashed."""
     try:
         return os.lseek(descriptor, offset, os.SEEK_DATA) < offset + length
     except OSError as error:

@@ -14,9 +14,9 @@ from ptmtorrent.errors import NoSpace
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.volume import pack_path
+from ptmtorrent.reading.sources import Sources
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Wanted
-from ptmtorrent.workflows.fetch.sources import Sources
 
 ID_DIGITS = 64
 STAGED_BYTES = 2 * WINDOW_BYTES

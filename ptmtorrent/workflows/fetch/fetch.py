@@ -30,12 +30,12 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
+from ptmtorrent.reading.sources import find_sources
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.disk_space import Room, clear_abandoned, clear_incoming
 from ptmtorrent.workflows.fetch.report import Records
-from ptmtorrent.workflows.fetch.run import Laying
+from ptmtorrent.workflows.fetch.run import FetchRun
 from ptmtorrent.workflows.fetch.select import Wanted, take_orders
-from ptmtorrent.workflows.fetch.sources import find_sources
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, and then until the next fetch ends."""
@@ -82,7 +82,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             records.refuse(refused)
         _tell_of_parts(wanted, layout, emit)
         keep = request.keep_packs and not request.dry_run
-        laying = stack.enter_context(Laying(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
+        run = stack.enter_context(FetchRun(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
             request.transport,
             request.peers,
@@ -92,11 +92,11 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             keeps_packs=request.keep_packs,
             emit=emit,
         )
-        plan, room = laying.plan(sources)
+        plan, room = run.plan(sources)
         emit(_plan_made(wanted, plan, room))
         moved = Counter[str]()
         if not request.dry_run:
-            moved = laying.lay_out(plan, room, sources)
+            moved = run.run(plan, room, sources)
             clear_abandoned(home.incoming, wanted.packs, (began - ABANDONED_AFTER).timestamp())
     summary = records.summary(moved, (clock() - began).total_seconds())
     if (error := records.worst()) is not None:

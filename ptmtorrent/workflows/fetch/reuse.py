@@ -1,6 +1,6 @@
-"""What is here already: objects in the home's store, and in files that were laid out, begun or are to be replaced.
+"""Local objects: in the home's store, and in files that were written, begun or are to be replaced.
 
-They are copied from there and hashed on the way; what does not hash is simply moved like everything else.
+They are copied from there and hashed on the way; one whose hash does not hold is fetched like any other.
 """
 
 from contextlib import suppress
@@ -11,6 +11,7 @@ from typing import Self
 from ptmtorrent.disk.durable import link_or_copy
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.reading.deltas import LocalObjects
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembly
@@ -21,9 +22,9 @@ Place = tuple[Assembly, int]
 
 
 class Stock:
-    """The objects of `wanted`, and the bases it needs, that need not be moved.
+    """The objects of `wanted`, and the bases it needs, that are available locally.
 
-    With `keep`, packs that arrive whole join the store.
+    With `keep`, packs that arrive whole are added to the store.
 
     Raises:
         StoreError: packs are to be kept, and the store cannot be written.
@@ -31,6 +32,7 @@ class Stock:
 
     def __init__(self, root: Path, wanted: Wanted, *, keep: bool) -> None:
         self._places = _places(wanted)
+        self._being_written = _being_written(wanted)
         self._keep = keep
         self._lost: set[ObjectId] = set()
         self._half_known: list[PackId] = []
@@ -38,7 +40,7 @@ class Stock:
         if keep:
             self._store = Store.open(root, write=True)
         elif root.is_dir():
-            # A store that cannot be read must not keep anybody from fetching: its objects are moved then.
+            # A store that cannot be read does not stop a fetch: its objects are transferred then.
             with suppress(PtmError):
                 self._store = Store.open(root)
 
@@ -53,28 +55,37 @@ class Stock:
         if self._store is not None:
             self._store.__exit__(kind, error, trace)
 
+    @property
+    def local(self) -> LocalObjects:
+        """The same, as the deltas of a transfer see it."""
+        return LocalObjects(
+            has=self.has, read=self.read, forget=self.forget, will_hold=lambda base: base in self._being_written
+        )
+
     def has(self, identifier: ObjectId) -> bool:
-        """Is the object said to be here?"""
+        """Return whether the object is believed to be available locally."""
         if identifier in self._lost:
             return False
         return identifier in self._places or (self._store is not None and self._store.has(identifier))
 
     def read(self, identifier: ObjectId) -> bytes | None:
-        """Return the object, proven by its hash; None when it is not here after all."""
-        place = self._places.get(identifier)
-        if place is not None and (data := read_part(place)) is not None:
-            return data
+        """Return the object with its hash checked; None when it is not available."""
+        for places in (self._being_written, self._places):
+            place = places.get(identifier)
+            if place is not None and (data := read_part(place)) is not None:
+                return data
         with suppress(PtmError):
             if self._store is not None and self._store.has(identifier):
                 return self._store.read(identifier)
         return None
 
     def forget(self, identifier: ObjectId) -> None:
-        """Do not say again that the object is here."""
+        """Stop believing that the object is available."""
         self._lost.add(identifier)
+        self._being_written.pop(identifier, None)
 
     def adopt(self, delivered: Delivered, staging: Path) -> None:
-        """Keep the pack of `delivered`, if packs are kept and all of it arrived.
+        """Add the pack of `delivered` to the store, if packs are kept and all of it arrived.
 
         Raises:
             IntegrityError: its objects are right, and yet it is not that pack.
@@ -91,7 +102,7 @@ class Stock:
             self._half_known.append(delivered.request.pack)
 
     def adopt_deltas(self) -> None:
-        """Read kept packs once more whose deltas came before their bases: the store knows only what it can decode.
+        """Read kept packs again whose deltas arrived before their bases: the store indexes only what it can decode.
 
         Raises:
             IntegrityError, StoreError: one of them cannot be read any more.
@@ -102,10 +113,10 @@ class Stock:
 
 
 def read_part(place: Place) -> bytes | None:
-    """Return an object out of a file, finished or not, proven by its hash; None when it is not there."""
+    """Return an object from a file, finished or not, with its hash checked; None when it is not there."""
     file, number = place
     identifier, offset, size = file.parts[number]
-    # The unfinished file first: it may be given its name between the two reads, and never loses it again.
+    # The unfinished file first: it may get its name between the two reads, and keeps it.
     for path in (file.target,) if _is_in_target(file, number) else (file.incoming, file.target):
         data = _read(path, offset, size)
         if data is not None and object_id(data) == identifier:
@@ -114,7 +125,7 @@ def read_part(place: Place) -> bytes | None:
 
 
 def _places(wanted: Wanted) -> dict[ObjectId, Place]:
-    """Find the objects that are missing in one file, or the bases of such, and there in another."""
+    """Return the objects that one file lacks, or the bases of such, and another file has."""
     files = [file for file in wanted.assemblies.values() if file.error is None]
     needed = {file.parts[number][0] for file in files if not file.here for number in file.missing}
     needed |= {base.id for base in needed_bases(wanted)}
@@ -123,6 +134,17 @@ def _places(wanted: Wanted) -> dict[ObjectId, Place]:
         for file in files
         for number, (identifier, _, _) in enumerate(file.parts)
         if identifier in needed and (_is_in_target(file, number) or number not in file.missing)
+    }
+
+
+def _being_written(wanted: Wanted) -> dict[ObjectId, Place]:
+    """Return a place in an unfinished file for each base that one of them wants."""
+    bases = {base.id for base in needed_bases(wanted)}
+    return {
+        identifier: (file, number)
+        for file in wanted.unfinished
+        for number, (identifier, _, _) in enumerate(file.parts)
+        if identifier in bases and number in file.missing
     }
 
 

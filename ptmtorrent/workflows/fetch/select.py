@@ -11,7 +11,6 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import read_link, refuse_strange
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
@@ -22,7 +21,7 @@ from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch.assemble import Assembly, Part, same_file
+from ptmtorrent.workflows.fetch.assemble import Assembly, Part
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -90,7 +89,7 @@ class Wanted:
         order.assemblies = tuple(self.assemblies[spot.target] for spot in spots)
         for spot, assembly in zip(spots, order.assemblies, strict=True):
             if spot.link:
-                assembly.links.add(spot.link)
+                assembly.add_link(spot.link)
         self._folded.update(folded)
         self.orders.append(order)
 
@@ -144,16 +143,11 @@ def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int |
 
 
 def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
-    """Find out what is here: files laid out before, and the right parts of unfinished ones."""
+    """Find out what is here: files written before, and the right parts of unfinished ones."""
     for order in wanted.orders:
-        for file, assembly in zip(order.files, order.assemblies, strict=True):
+        for assembly in order.assemblies:
             stop.raise_if_set("checking files that are already here")
-            if assembly.here or assembly.error:
-                continue
-            try:
-                _look_at(assembly, file, order, ledger)
-            except PtmError as error:
-                assembly.error = error
+            assembly.examine(ledger, order.package, order.placement.snapshot)
         order.pending = sum(1 for assembly in set(order.assemblies) if not assembly.here)
 
 
@@ -183,33 +177,6 @@ def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, Placeme
                 if identifier not in rows:
                     continue  # the file is shared, and this package cuts it otherwise: the other one asks for it
                 yield order.placement, identifier, size, order.placement.objects[rows[identifier]]
-
-
-def _look_at(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
-    if assembly.spot.points is not None:
-        _look_at_link(assembly, file, order, ledger)
-        return
-    refuse_strange(assembly.target)
-    if ledger.holds(assembly.target, file.size, file.blake3):
-        assembly.here = True
-    elif same_file(assembly.target, file.size, file.blake3):
-        ledger.record(assembly.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot)
-        assembly.here = True
-    else:
-        assembly.recheck()
-        assembly.replaces = assembly.target.exists() and not ledger.knows(assembly.target)
-
-
-def _look_at_link(assembly: Assembly, file: FileEntry, order: Order, ledger: Ledger) -> None:
-    """A link that a fetch made may be made anew; one that somebody else made is left alone."""
-    found = read_link(assembly.target)
-    if found is not None and found == assembly.spot.points:
-        ledger.record(assembly.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot)
-        assembly.here = True
-        return
-    if found is None or not ledger.knows(assembly.target):
-        refuse_strange(assembly.target)
-    assembly.recheck()
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:

@@ -1,18 +1,18 @@
-"""Deltas and their bases, which come in any order: whoever comes first waits in the layout's `incoming` folder.
+"""Deltas and their bases, which arrive in any order; whichever is first waits in a folder.
 
 ::
 
     <object id>.base         a base, decoded, for as long as a missing delta needs it
-    <40 hex digits>.delta    the stored bytes of a delta whose base has not come
+    <40 hex digits>.delta    the stored bytes of a delta whose base has not arrived
 
-A file that wants the base itself does as well as the first. Both outlive a kill, and neither is believed before a hash
-proves it.
+A base that a file being written contains is read back from that file instead. Both kinds of file survive a kill, and
+neither is used before its hash is checked.
 """
 
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import RLock
@@ -25,14 +25,12 @@ from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.model.plan import Plan, WantedObject
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.reuse import Place, Stock, read_part
-from ptmtorrent.workflows.fetch.select import Wanted, missing_objects, needed_bases
 
-_OURS = re.compile(rf"[0-9a-f]{{64}}\.base|[0-9a-f]{{40}}\.delta|{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+")
+_NAME = re.compile(rf"[0-9a-f]{{64}}\.base|[0-9a-f]{{40}}\.delta|{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+")
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored bytes of `item`, at `path` from byte `start` on; `source` brought them, None: an earlier run did."""
+    """The stored bytes of `item`, at `path` from byte `start` on, from `source`; None: from an earlier run."""
 
     item: WantedObject
     path: Path
@@ -40,26 +38,42 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     source: Delivered | None
 
 
-class Bases:
-    """The missing deltas of `wanted` and their bases. Used from several threads.
+class LocalObjects(msgspec.Struct, frozen=True, kw_only=True):
+    """The objects that the reader has already.
 
-    `places` says where in packs the bases lie.
+    `has` returns whether an object is believed to be available, `read` returns it with its hash checked or None, and
+    `forget` makes `has` false. `will_hold` returns whether a file being written contains the object, so that `read`
+    finds it there once the consumer of a transfer has taken it.
+    """
+
+    has: Callable[[ObjectId], bool]
+    read: Callable[[ObjectId], bytes | None]
+    forget: Callable[[ObjectId], None]
+    will_hold: Callable[[ObjectId], bool]
+
+
+class Deltas:
+    """The missing deltas among `missing` and the `bases` they need. Used from several threads.
+
+    `places` maps each base to its place in a pack.
 
     Raises:
         StoreError: what an earlier run left cannot be read.
     """
 
-    def __init__(self, folder: Path, wanted: Wanted, stock: Stock) -> None:
+    def __init__(
+        self, folder: Path, missing: Iterable[WantedObject], bases: Iterable[WantedObject], local: LocalObjects
+    ) -> None:
         self._folder = folder
-        self._stock = stock
+        self._local = local
         self._lock = RLock()
-        self.places: Mapping[ObjectId, WantedObject] = {item.id: item for item in needed_bases(wanted)}
-        self._deltas = {item.id: item for item in missing_objects(wanted) if item.base is not None}
+        self.places: Mapping[ObjectId, WantedObject] = {item.id: item for item in bases}
+        self._deltas = {item.id: item for item in missing if item.base is not None}
         self._needing: dict[ObjectId, set[ObjectId]] = defaultdict(set)
         for delta in self._deltas.values():
             if delta.base is not None:
                 self._needing[delta.base].add(delta.id)
-        self._in_files = _in_files(wanted, self.places)
+        self._untaken: dict[ObjectId, bytes] = {}
         self._arrived: set[ObjectId] = set()
         self._kept = {base for base in self._needing if self._read_kept(base) is not None}
         self._parked = {item.id: parked for item in self._deltas.values() if (parked := self._left(item)) is not None}
@@ -67,19 +81,19 @@ class Bases:
 
     @property
     def parked(self) -> Collection[ObjectId]:
-        """The deltas whose stored bytes wait here."""
+        """The deltas whose stored bytes wait in the folder."""
         return self._parked
 
     def has(self, identifier: ObjectId) -> bool:
-        """Is the object, a base or any other, said to be here?"""
-        return identifier in self._kept or identifier in self._arrived or self._stock.has(identifier)
+        """Return whether the object, a base or any other, is believed to be available locally."""
+        return identifier in self._kept or identifier in self._arrived or self._local.has(identifier)
 
     def needs(self, identifier: ObjectId) -> bool:
-        """Is a delta missing that was taken against the object?"""
+        """Return whether the object is the base of a missing delta."""
         return identifier in self._needing
 
     def read(self, identifier: ObjectId) -> bytes | None:
-        """Return the object, proven by its hash; None when it is not here, and then it is not said to be any more."""
+        """Return the object with its hash checked; None when it is not available, and `has` is false from then on."""
         if not self.has(identifier):
             return None
         data = self._read(identifier)
@@ -88,10 +102,10 @@ class Bases:
         return data
 
     def park(self, stored: Stored, payload: bytes) -> bool:
-        """Keep the stored bytes of a delta until its base comes; false: the base has come meanwhile.
+        """Keep the stored bytes of a delta until its base arrives; return False when the base has arrived meanwhile.
 
         Raises:
-            NoSpace, StoreError: they cannot be kept.
+            NoSpace, StoreError: they cannot be written.
         """
         item, path = stored.item, self._parked_path(stored.item)
         if item.id not in self._deltas or item.base is None:
@@ -109,31 +123,35 @@ class Bases:
         """Keep an object that is a base while it is needed; return the deltas that waited for it.
 
         Raises:
-            NoSpace, StoreError: it cannot be kept.
+            NoSpace, StoreError: it cannot be written.
         """
         if not self.needs(identifier):
             return []
-        if identifier not in self._in_files and identifier not in self._kept:
+        in_file = self._local.will_hold(identifier)
+        if not in_file and identifier not in self._kept:
             _write_whole(self._kept_path(identifier), data)
         with self._lock:
-            (self._arrived if identifier in self._in_files else self._kept).add(identifier)
+            if in_file:
+                self._untaken[identifier] = data
+            (self._arrived if in_file else self._kept).add(identifier)
             waited = [self._parked.get(delta) for delta in sorted(self._needing.get(identifier, ()))]
             return [stored for stored in waited if stored is not None]
 
     def ready(self) -> list[Stored]:
-        """Return the deltas that wait here beside their bases."""
+        """Return the waiting deltas whose base is available."""
         return [stored for stored in self._parked.values() if stored.item.base and self.has(stored.item.base)]
 
     def reject(self, identifier: ObjectId) -> None:
-        """Forget the stored bytes of a delta: they are wrong."""
+        """Delete the stored bytes of a delta, because they are wrong."""
         with self._lock:
             stored = self._parked.pop(identifier, None)
         if stored is not None:
             _remove(stored.path)
 
-    def done(self, identifier: ObjectId) -> None:
-        """Take note that an object is in every file that wants it; what only it needed is removed, if it is a delta."""
+    def taken(self, identifier: ObjectId) -> None:
+        """Record that every file that wants the object contains it; delete what only this delta needed."""
         with self._lock:
+            self._untaken.pop(identifier, None)
             item = self._deltas.pop(identifier, None)
             if item is None or item.base is None:
                 return
@@ -151,48 +169,48 @@ class Bases:
             _remove(self._kept_path(base))
 
     def take_lost(self) -> list[WantedObject]:
-        """Return the needed bases that turned out not to be here since this was last asked."""
+        """Return the needed bases that turned out to be unavailable since the last call."""
         with self._lock:
             lost, self._lost = self._lost, []
         return lost
 
-    def room(self, plan: Plan) -> int:
-        """Return the most bytes that bases and deltas take here while they wait for one another."""
+    def disk_needed(self, plan: Plan) -> int:
+        """Return the most bytes that bases and deltas take in the folder while they wait for one another."""
         moved = {item.id: item.size for request in plan.requests for item in request.objects if self.needs(item.id)}
         waiting: dict[ObjectId, int] = defaultdict(int)
         for item in (item for request in plan.requests for item in request.objects):
             if item.base in moved and item.base is not None:
                 waiting[item.base] += item.at.length
-        return sum(max(0 if base in self._in_files else size, waiting[base]) for base, size in moved.items())
+        return sum(max(0 if self._local.will_hold(base) else size, waiting[base]) for base, size in moved.items())
 
     def explain(self, errors: dict[ObjectId, PtmError]) -> None:
-        """Say of every delta that lacks its base why that could not be had."""
+        """Give every delta that lacks its base the error of that base."""
         for item in self._deltas.values():
             if item.base in errors and item.base is not None:
                 errors.setdefault(item.id, errors[item.base])
 
     def clear(self) -> None:
-        """Remove whatever this run or earlier ones left waiting."""
+        """Delete everything that this run or earlier ones left in the folder."""
         if self._folder.is_dir():
             with disk_errors(self._folder):
-                names = [path for path in self._folder.iterdir() if _OURS.fullmatch(path.name)]
+                names = [path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)]
             for path in names:
                 _remove(path)
 
     def _read(self, identifier: ObjectId) -> bytes | None:
+        untaken = self._untaken.get(identifier)
+        if untaken is not None:
+            return untaken
         if identifier in self._kept and (data := self._read_kept(identifier)) is not None:
             return data
-        if identifier in self._arrived and (data := read_part(self._in_files[identifier])) is not None:
-            return data
-        return self._stock.read(identifier)
+        return self._local.read(identifier)
 
     def _lose(self, identifier: ObjectId) -> None:
-        """Believe that the object is nowhere here; a file that lost it will not be asked again."""
+        """Stop believing that the object is available; a base that is needed is reported as lost."""
         with self._lock:
             self._kept.discard(identifier)
             self._arrived.discard(identifier)
-            self._in_files.pop(identifier, None)
-            self._stock.forget(identifier)
+            self._local.forget(identifier)
             if self.needs(identifier) and identifier in self.places:
                 self._lost.append(self.places[identifier])
 
@@ -201,7 +219,7 @@ class Bases:
         return data if data is not None and object_id(data) == base else None
 
     def _left(self, item: WantedObject) -> Stored | None:
-        """Return the stored bytes of a delta that an earlier run left, if they are as many as they should be."""
+        """Return the stored bytes of a delta that an earlier run left, when their number is right."""
         path = self._parked_path(item)
         try:
             if path.lstat().st_size != item.at.length:
@@ -214,23 +232,13 @@ class Bases:
         return self._folder / f"{base}.base"
 
     def _parked_path(self, item: WantedObject) -> Path:
-        """Name the stored bytes of `item` by where they lie and what they are, so that no others are taken for them."""
+        """Return a name that depends on the place and the coding of `item`, so that no other bytes have it."""
         place = f"{item.id} {item.base} {item.at.pack} {item.at.offset} {item.at.length} {item.at.codec}"
         return self._folder / f"{blake3(place.encode()).hexdigest(length=20)}.delta"
 
 
-def _in_files(wanted: Wanted, bases: Collection[ObjectId]) -> dict[ObjectId, Place]:
-    """Find a file that wants each base, if any does."""
-    return {
-        identifier: (file, number)
-        for file in wanted.unfinished
-        for number, (identifier, _, _) in enumerate(file.parts)
-        if identifier in bases and number in file.missing
-    }
-
-
 def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file that has its name only when it is whole; it need not survive a power cut."""
+    """Write a file that gets its name once it is whole. It need not survive a power cut."""
     temporary = new_temporary(path)
     try:
         with disk_errors(path, len(data)):
