@@ -1,18 +1,16 @@
 """Progress bars on a terminal: one line a step, with bytes, packages, rate and time left."""
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ptmtorrent.cli._human import spell_progress
-
-if TYPE_CHECKING:
-    from ptmtorrent.model import records
+from ptmtorrent.cli._spelling import spell_progress
+from ptmtorrent.model import records
 
 
 class Bars:
-    """The bars of one run on `stream`. Not thread-safe by itself; its sink serialises."""
+    """The bars of one run on `stream`. Not thread-safe by itself; the sink serialises calls."""
 
     def __init__(self, stream: TextIO) -> None:
         self._progress = Progress(
@@ -24,8 +22,8 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
         self._progress.start()
 
-    def show(self, reading: "records.Progress") -> None:
-        """Move the bar of the reading's step."""
+    def show(self, reading: records.Progress) -> None:
+        """Move the bar of the record's step."""
         done, total = _fraction(reading)
         text = spell_progress(reading)
         task = self._tasks.get(reading.step)
@@ -39,11 +37,11 @@ class Bars:
         self._progress.console.print(line, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bars away and give the cursor back."""
+        """Remove the bars and show the cursor again."""
         self._progress.stop()
 
 
-def _fraction(reading: "records.Progress") -> tuple[int, int | None]:
+def _fraction(reading: records.Progress) -> tuple[int, int | None]:
     if reading.bytes_total:
         return reading.bytes, reading.bytes_total
     return reading.packages, reading.packages_total

@@ -1,4 +1,4 @@
-"""What every verb is given: settings, the sink, the home, and a way to be asked to stop."""
+"""What every verb gets: settings, the sink, the home, and a stop flag that signals set."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ptmtorrent.cli._output import Sink, new_sink
 from ptmtorrent.config import Settings, load_settings
@@ -17,24 +17,29 @@ from ptmtorrent.stop import Stop
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Event, Summary
 
-INTERRUPTED_HINT = "run the same command again: it goes on where it stopped"
+INTERRUPTED_HINT = "run the same command again to resume"
 
 
 class Session:
-    """One run of the program. Settings are read when a verb first needs them, so that help needs none."""
+    """One run of the program. Settings are read when a verb first needs them, so that help needs none.
 
-    def __init__(self, first_sink: Sink) -> None:
+    `form` is the output format to use for errors before the settings are known.
+    """
+
+    def __init__(self, form: str) -> None:
         self.verbose = False
         self._flags: dict[str, str | int | None] = {}
         self._settings: Settings | None = None
-        self._sink = first_sink
+        self._form = form
+        self._sink: Sink | None = None
         self._summary: Summary | None = None
 
-    def prepare(self, *, home: str | None, form: str | None, verbose: bool) -> None:
-        """Take the global options."""
-        self.verbose = verbose
-        self._flags = {"home": home, "format": form}
-        _hush_libraries()
+    def take(self, name: str, value: str | bool | None) -> None:  # the value of a flag
+        """Take a global option, from before or after the verb; the last one given wins."""
+        if name == "verbose":
+            self.verbose = self.verbose or bool(value)
+        elif value is not None:
+            self._flags[name] = value
 
     @property
     def settings(self) -> Settings:
@@ -49,18 +54,26 @@ class Session:
     def sink(self) -> Sink:
         """Where output goes, in the format of the settings."""
         self._load()
-        return self._sink
+        return self.last_sink
 
     def _load(self) -> Settings:
         if self._settings is None:
+            _silence_libraries()
             self._settings = load_settings(self._flags)
-            self._sink = new_sink(self._settings.format)
+            self._form, self._sink = self._settings.format, None
         return self._settings
 
     @property
     def last_sink(self) -> Sink:
-        """Where output goes when the settings may be what is wrong."""
+        """Where output goes, whether or not the settings could be read."""
+        if self._sink is None:
+            self._sink = new_sink(self._form)
         return self._sink
+
+    def close(self) -> None:
+        """Flush what was printed, if anything was."""
+        if self._sink is not None:
+            self._sink.close()
 
     @property
     def home(self) -> Home:
@@ -68,18 +81,20 @@ class Session:
         return Home(self.settings.home)
 
     def emit(self, event: "Event") -> None:
-        """Show a record of a workflow, and remember its last word."""
-        if type(event).__name__ == "Summary":
-            self._summary = cast("Summary", event)
+        """Show a record of a workflow, and keep the summary."""
+        from ptmtorrent.model.records import Summary
+
+        if isinstance(event, Summary):
+            self._summary = event
         self.sink.emit(event)
 
     def report(self, summary: "Summary") -> None:
-        """Print the last word of a run, unless the workflow has said it itself."""
+        """Print the summary of a run, unless the workflow emitted one itself."""
         if self._summary is None:
             self.emit(summary)
 
     def finish(self, summary: "Summary | None" = None) -> None:
-        """Print the last word of a run; None: the one that was emitted.
+        """Print the summary of a run (None: the one that was emitted).
 
         Raises:
             PartialFailure: when packages failed.
@@ -88,15 +103,17 @@ class Session:
             self.report(summary)
         last = self._summary
         if last is not None and last.failed:
+            from ptmtorrent.model.text import count
+
             raise PartialFailure(
-                f"{last.failed} of {last.packages} packages failed; the reasons are above",
-                hint="run the same command again to try only what is missing",
+                f"{last.failed:,} of {count(last.packages, last.unit)} failed (see above)",
+                hint="run the same command again to retry what failed",
             )
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Give an event that the first SIGINT or SIGTERM sets; the second ends the process at once with 130.
+    """Yield a stop flag that the first SIGINT or SIGTERM sets; the second ends the process at once with 130.
 
     Raises:
         Interrupted: on leaving, when the work inside ended with `KeyboardInterrupt`.
@@ -108,7 +125,7 @@ def stopping() -> Iterator[Stop]:
             _leave_at_once()
         stop.set()
         with suppress(OSError):
-            os.write(2, b"\nstopping; once more to stop at once\n")
+            os.write(2, b"\nstopping; press Ctrl-C again to stop at once\n")
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -121,10 +138,10 @@ def stopping() -> Iterator[Stop]:
 
 
 def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> bytes | None:
-    """Return the passphrase of the private keys: declined, from the environment, or asked for on a terminal.
+    """Return the passphrase of the private keys, from the environment or a prompt; None if `none_wanted`.
 
     Raises:
-        ConfigError: none given, and there is nobody to ask.
+        ConfigError: none given, and there is no terminal to prompt on.
     """
     if none_wanted:
         return None
@@ -132,8 +149,8 @@ def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> b
         return settings.key_passphrase.encode()
     if not sys.stdin.isatty():
         raise ConfigError(
-            "the keys need a passphrase, and there is no terminal to ask for it",
-            hint="set PTMTORRENT_KEY_PASSPHRASE" + (", or decline it with --no-passphrase" if confirm else ""),
+            "the keys need a passphrase, and there is no terminal to prompt for it",
+            hint="set `PTMTORRENT_KEY_PASSPHRASE`" + (", or pass `--no-passphrase`" if confirm else ""),
         )
     import typer
 
@@ -141,8 +158,8 @@ def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> b
     return asked.encode()
 
 
-def _hush_libraries() -> None:
-    """What libraries log is not what this program says: without a handler, Python prints their warnings on stderr."""
+def _silence_libraries() -> None:
+    """Keep log messages of libraries off stderr: without a handler, Python prints their warnings there."""
     import logging
 
     logger = logging.getLogger()

@@ -1,4 +1,4 @@
-"""How addresses and lists are typed, and how sizes and durations are shown."""
+"""How addresses, URLs and lists are read from the command line, and how durations are shown."""
 
 import re
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ MAX_PORT = 65535
 
 
 class Size(int):
-    """Bytes in a row of data: programs get the number, eyes a unit."""
+    """Bytes in a row of data: programs get the number, tables show a unit."""
 
 
 Choice = TypeVar("Choice", bound=str)
 
 
 def parse_address(text: str, *, any_port: bool = False) -> tuple[str, int]:
-    """Read `HOST:PORT` or `[IPV6]:PORT`; port 0 (any that is free) only where `any_port` says so.
+    """Read `HOST:PORT` or `[IPV6]:PORT`; port 0 (any free port) only if `any_port`.
 
     Raises:
         UsageError: anything else.
@@ -43,31 +43,27 @@ def parse_url(text: str, schemes: Sequence[str], option: str) -> str:
     return text
 
 
-def parse_choices(text: str | None, choices: Sequence[Choice], option: str) -> tuple[Choice, ...]:
-    """Read a comma-separated list, each item one of `choices`; nothing gives none.
+def parse_list(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the items of an option that may be repeated, each value being one item or several joined by commas."""
+    return tuple(item.strip() for text in texts or () for item in text.split(",") if item.strip())
+
+
+def parse_choices(texts: str | Sequence[str] | None, choices: Sequence[Choice], option: str) -> tuple[Choice, ...]:
+    """Return the items of a list option (`parse_list`), each one of `choices`; empty when the option was not given.
 
     Raises:
         UsageError: an item that is not a choice.
     """
     named = {str(choice): choice for choice in choices}
-    items = [item.strip() for item in (text or "").split(",") if item.strip()]
+    items = parse_list([texts] if isinstance(texts, str) else texts)
     if unknown := next((item for item in items if item not in named), None):
         known = ", ".join(f"`{choice}`" for choice in choices)
         raise UsageError(f"`{option}` cannot be `{unknown}`", hint=f"choose from {known}, joined by commas")
     return tuple(named[item] for item in items)
 
 
-def spell_size(size: float) -> str:
-    """Spell bytes for reading: `512 B`, `1.5 MB`, `2.3 GB` (decimal units)."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} PB"
-
-
 def spell_seconds(seconds: float) -> str:
-    """Spell a duration for reading: `3.1 s`, `4 min 10 s`, `2 h 05 min`."""
+    """Return a duration as messages show it: `3.1 s`, `4 min 10 s`, `2 h 05 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""`auth`: log in to Globus, once, for everything that is asked for together; and say who is logged in."""
+"""`auth`: log in to Globus with one consent for everything requested, and show the stored tokens."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._values import parse_list
 
 app = typer.Typer()
-verbs = typer.Typer(help="Log in to Globus, and show the logins that are kept.", no_args_is_help=True)
+verbs = typer.Typer(help="Log in to Globus and show stored tokens.", no_args_is_help=True)
 app.add_typer(verbs, name="auth")
 
 
 class Service(StrEnum):
-    """What can be logged in to."""
+    """Services that can be logged in to."""
 
     GLOBUS = "globus"
 
@@ -21,18 +22,18 @@ class Service(StrEnum):
 @verbs.command("login", epilog="Example: ptmtorrent auth login globus --no-browser")
 def login(
     ctx: typer.Context,
-    service: Annotated[Service, typer.Argument(metavar="globus", help="What to log in to.")],
+    service: Annotated[Service, typer.Argument(metavar="globus", help="The service to log in to.")],
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Print an address, and ask for the code it gives.")
+        bool, typer.Option("--no-browser", help="Print a URL and prompt for the code it shows.")
     ] = False,
     collection: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Also read this collection by HTTPS; repeatable.")
+        list[str] | None, typer.Option(metavar="ID", help="Also request HTTPS access to these collections (IDs).")
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(metavar="SCOPE", help="Also give this consent, as an error named it.")
+        list[str] | None, typer.Option(metavar="SCOPE", help="Also grant these scopes, as named by an error.")
     ] = None,
 ) -> None:
-    """Log in and keep the tokens in the home, readable by you alone; all consents are asked for at once."""
+    """Log in and store the tokens in the home, readable only by you."""
     session: Session = ctx.obj
 
     from ptmtorrent.reading.collection import access_of
@@ -40,14 +41,14 @@ def login(
 
     access = access_of(session.settings, session.home)
     here = [access.here.collection] if access.here else []
-    wanted = list(dict.fromkeys([*(one.lower() for one in collection or ()), *here]))
-    scopes = log_in(access, wanted, scope or (), browser=not no_browser)
+    wanted = list(dict.fromkeys([*(one.lower() for one in parse_list(collection)), *here]))
+    scopes = log_in(access, wanted, parse_list(scope), browser=not no_browser)
     session.sink.rows("login", [{"service": service.value, "scope": one} for one in scopes])
 
 
 @verbs.command("status", epilog="Example: ptmtorrent auth status")
 def status(ctx: typer.Context) -> None:
-    """Show the tokens that are kept: for what, until when, and whether they renew themselves."""
+    """Show the stored tokens: service, scopes, expiry, and whether they renew automatically."""
     session: Session = ctx.obj
 
     from ptmtorrent.reading.collection import access_of

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from ptmtorrent.cli._completion import complete_hubs
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_url
+from ptmtorrent.cli._values import parse_list, parse_url
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
 
@@ -17,46 +18,57 @@ app = typer.Typer()
 @app.command(epilog="Example: ptmtorrent clone huggingface --id org/name --id org/other")
 def clone(
     ctx: typer.Context,
-    hub: Annotated[str, typer.Argument(metavar="HUB", help=f"{', '.join(kind.name for kind in HUBS)}.")],
+    hub: Annotated[
+        str,
+        typer.Argument(
+            metavar="HUB", help=f"One of {', '.join(kind.name for kind in HUBS)}.", autocompletion=complete_hubs
+        ),
+    ],
     endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the hub answers, or its folder.", show_default=False)
+        str | None, typer.Option(metavar="URL", help="Base URL of the hub, or its folder.", show_default=False)
     ] = None,
     mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where copies of its files lie, or its names lead.", show_default=False),
+        typer.Option(metavar="URL", help="Base URL of copies to use when the hub lacks a file.", show_default=False),
     ] = None,
     identifiers: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="One package; repeatable.", show_default=False)
+        list[str] | None, typer.Option("--id", metavar="ID", help="Clone only these packages.", show_default=False)
     ] = None,
-    popular: Annotated[bool, typer.Option("--popular", help="More than 50 downloads in 30 days.")] = False,
-    min_downloads: Annotated[int | None, typer.Option(min=0, metavar="N", help="At least N downloads.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="The N most downloaded at most.")] = None,
-    max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
+    popular: Annotated[
+        bool, typer.Option("--popular", help="Only packages with more than 50 downloads in 30 days.")
+    ] = False,
+    min_downloads: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Only packages with at least N downloads in 30 days.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the N most downloaded packages.")] = None,
+    max_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Skip packages once the total would exceed this size.")
+    ] = None,
     also: Annotated[
-        str | None,
-        typer.Option("--with", metavar="WHAT", help="Keep as well: history, discussions.", show_default=False),
+        list[str] | None,
+        typer.Option("--with", metavar="WHAT", help="Also keep history, discussions.", show_default=False),
     ] = None,
-    xet: Annotated[bool, typer.Option("--xet", help="Get files in Xet storage by its own protocol (hf-xet).")] = False,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="Downloads at a time [PTMTORRENT_JOBS].")] = None,
+    xet: Annotated[bool, typer.Option("--xet", help="Download files in Xet storage with hf-xet.")] = False,
+    jobs: Annotated[int | None, typer.Option(metavar="N", help="Parallel downloads [PTMTORRENT_JOBS].")] = None,
     max_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Memory to stay below [PTMTORRENT_MAX_MEMORY].")
+        str | None, typer.Option(metavar="SIZE", help="Memory limit [PTMTORRENT_MAX_MEMORY].")
     ] = None,
     cluster: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Have the workers that FILE describes do the work.", show_default=False),
+        typer.Option(metavar="FILE", help="Run on the workers that FILE describes.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes, download nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes without downloading.")] = False,
 ) -> None:
-    """Clone packages of a hub, pinned to commits and checked against its hashes; run again to resume."""
+    """Clone packages of a hub into the store, pinned to commits and verified against its hashes. Resumable."""
     session: Session = ctx.obj
     if popular and min_downloads is not None:
-        raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="give one of them")
+        raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="pass only one of them")
     kind = find_kind(hub)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
     wanted = _wanted(kind, also)
     if xet and not kind.xet:
-        raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="leave it out")
+        raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="omit `--xet`")
     if mirror is not None:
         parse_url(mirror, kind.schemes, "--mirror")
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
@@ -70,7 +82,7 @@ def clone(
     from ptmtorrent.workflows.clone.cluster.cluster import Crew
 
     request = CloneRequest(
-        ids=tuple(identifiers or ()),
+        ids=parse_list(identifiers),
         popular=popular,
         min_downloads=min_downloads,
         limit=limit,
@@ -80,7 +92,7 @@ def clone(
         dry_run=dry_run,
         also=wanted,
     )
-    # A zoo of one's own does not ask for its files where copies of the public one lie.
+    # The public mirror holds copies of the public zoo only, so another endpoint does not use it.
     copies = mirror or (kind.mirror if endpoint is None else None)
     options = HubOptions(
         endpoint=endpoint or kind.endpoint,
@@ -99,15 +111,15 @@ def clone(
     session.finish(summary)
 
 
-def _wanted(kind: HubKind, also: str | None) -> frozenset[str]:
-    """Read `--with`.
+def _wanted(kind: HubKind, also: list[str] | None) -> frozenset[str]:
+    """Return what `--with` names.
 
     Raises:
-        UsageError: the hub keeps no such thing.
+        UsageError: the hub cannot provide it.
     """
-    wanted = frozenset(filter(None, (also or "").split(",")))
+    wanted = frozenset(parse_list(also))
     if unknown := sorted(wanted - kind.keeps):
         known = ", ".join(f"`{one}`" for one in sorted(kind.keeps))
-        hint = f"it can keep {known}" if known else "leave `--with` out"
-        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` keeps no such thing", hint=hint)
+        hint = f"choose from {known}" if known else "omit `--with`"
+        raise UsageError(f"`--with {unknown[0]}`: `{kind.name}` does not provide it", hint=hint)
     return wanted

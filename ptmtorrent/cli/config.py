@@ -1,4 +1,4 @@
-"""`config show`: every setting and where it came from."""
+"""`config show`: every setting and its origin."""
 
 from dataclasses import fields
 
@@ -17,7 +17,7 @@ app.add_typer(verbs, name="config")
 
 @verbs.command("show", epilog="Example: ptmtorrent config show")
 def show(ctx: typer.Context) -> None:
-    """Show every setting, its value and its origin; secrets only as set or not."""
+    """Show every setting with its value and origin; secrets are shown only as set or not."""
     session: Session = ctx.obj
     settings = session.settings
     values: dict[str, object] = {name: getattr(settings, name) for name in NAMES}

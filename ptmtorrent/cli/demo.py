@@ -1,4 +1,4 @@
-"""`demo`: the whole way, from a hub to a fetch by BitTorrent, on this machine and without a network."""
+"""`demo`: clone, release, seed and fetch by BitTorrent, on this machine and without a network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import spell_size
 from ptmtorrent.errors import Interrupted, PtmError, UsageError
 
 if TYPE_CHECKING:
@@ -20,9 +19,11 @@ app = typer.Typer()
 @app.command(epilog="Example: ptmtorrent demo --to demo-folder")
 def demo(
     ctx: typer.Context,
-    to: Annotated[Path | None, typer.Option(metavar="DIR", help="A new folder to keep it all in.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder that keeps everything (default: a temporary folder).")
+    ] = None,
 ) -> None:
-    """Run sample hub, clone, release, seeder and fetch as separate processes on loopback, and print one table."""
+    """Run a sample hub, clone, release, seed and fetch as separate processes on loopback, and print the numbers."""
     session: Session = ctx.obj
 
     from ptmtorrent.demo.run import run_demo
@@ -34,14 +35,14 @@ def demo(
 
 @contextmanager
 def _workdir(wanted: Path | None, session: Session) -> Iterator[Path]:
-    """Give a folder to work in: the one wanted, or one that goes away again unless a step failed."""
+    """Yield a folder to work in: `wanted`, or a temporary one that is deleted unless a step failed."""
     if wanted is not None:
         if wanted.exists() and not (wanted.is_dir() and not any(wanted.iterdir())):
-            raise UsageError(f"`{wanted}` is there already", hint="name a new folder, or leave `--to` out")
+            raise UsageError(f"`{wanted}` exists already", hint="name a new folder, or omit `--to`")
         try:
             wanted.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"`{wanted}` cannot be made: {error.strerror}", hint="name another folder") from error
+            raise UsageError(f"`{wanted}` cannot be created: {error.strerror}", hint="name another folder") from error
         yield wanted.absolute()
         return
     import shutil
@@ -57,7 +58,7 @@ def _workdir(wanted: Path | None, session: Session) -> Iterator[Path]:
         from ptmtorrent.model.records import Note
 
         kept = True
-        session.emit(Note(message=f"what the steps made is kept in `{folder}`"))
+        session.emit(Note(message=f"the files of the demo are kept in `{folder}`"))
         raise
     finally:
         if not kept:
@@ -65,6 +66,8 @@ def _workdir(wanted: Path | None, session: Session) -> Iterator[Path]:
 
 
 def _table(report: "DemoReport") -> Iterator[tuple[str, object]]:
+    from ptmtorrent.model.sizes import spell_size
+
     yield "packages", report.packages
     yield "files", report.files
     yield "raw bytes", f"{report.raw:,} ({spell_size(report.raw)})"

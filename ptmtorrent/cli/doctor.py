@@ -1,4 +1,4 @@
-"""`doctor`: what this installation is made of, and whether it can do its work here."""
+"""`doctor`: whether this installation has what it needs."""
 
 import typer
 
@@ -10,7 +10,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: ptmtorrent doctor")
 def doctor(ctx: typer.Context) -> None:
-    """Check Python, the libraries, the sample channel and the disk; exits 10 when something needed is missing."""
+    """Check Python, the libraries, the sample channel and the disk; exit with 10 if something required is missing."""
     session: Session = ctx.obj
 
     from ptmtorrent.workflows.status import check_installation
@@ -19,4 +19,4 @@ def doctor(ctx: typer.Context) -> None:
     session.sink.rows("check", [{"check": check.name, "ok": check.ok, "found": check.found} for check in checks])
     missing = [f"`{check.name}`" for check in checks if not check.ok]
     if missing:
-        raise ConfigError(f"{', '.join(missing)} cannot be used", hint="mend them: pip install --upgrade ptmtorrent")
+        raise ConfigError(f"{', '.join(missing)} cannot be used", hint="reinstall: `pip install --upgrade ptmtorrent`")

@@ -1,4 +1,4 @@
-"""`export`: what was captured, in a shape that other tools read."""
+"""`export`: metadata of captured packages, in a format that other tools read."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +12,7 @@ app = typer.Typer()
 
 
 class Shape(StrEnum):
-    """The shapes there are."""
+    """Formats of an export."""
 
     PTMTORRENT_JSON = "ptmtorrent-json"
 
@@ -20,10 +20,10 @@ class Shape(StrEnum):
 @app.command(epilog="Example: ptmtorrent export ptmtorrent-json --to metadata")
 def export(
     ctx: typer.Context,
-    shape: Annotated[Shape, typer.Argument(metavar="FORMAT", help="ptmtorrent-json.")],  # noqa: ARG001  # there is one
-    to: Annotated[Path, typer.Option("--to", metavar="PATH", help="The folder to write into.")],
+    shape: Annotated[Shape, typer.Argument(metavar="FORMAT", help="ptmtorrent-json, the only format.")],  # noqa: ARG001  # there is one
+    to: Annotated[Path, typer.Option("--to", metavar="PATH", help="Folder to write into.")],
 ) -> None:
-    """Write what the store knows of its packages as JSON: one uniform list, and one list for each hub."""
+    """Write the metadata of captured packages as JSON: one uniform list, and one list per hub."""
     session: Session = ctx.obj
 
     from ptmtorrent.workflows.export import export_ptmtorrent

@@ -1,4 +1,4 @@
-"""`fetch`: get packages or a subset of a release, verified, laid out for use."""
+"""`fetch`: download packages or a subset of a release, verified and ready to use."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,23 +6,24 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._completion import complete_kinds, complete_packages
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_wanted
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_address, parse_choices
+from ptmtorrent.cli._values import parse_address, parse_choices, parse_list
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
 
 
 class Into(StrEnum):
-    """How a package is laid out."""
+    """Layouts of fetched packages."""
 
     DIR = "dir"
     HF_CACHE = "hf-cache"
 
 
 class Transport(StrEnum):
-    """How packs are moved; the choices of `config.TRANSPORTS`."""
+    """Transports of packs; the choices of `config.TRANSPORTS`."""
 
     AUTO = "auto"
     TORRENT = "torrent"
@@ -35,32 +36,43 @@ class Transport(StrEnum):
 def fetch(
     ctx: typer.Context,
     packages: Annotated[
-        list[str] | None, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="PACKAGE", help="Such as hf:org/name.", show_default=False, autocompletion=complete_packages
+        ),
     ] = None,
-    subset: Annotated[str | None, typer.Option(metavar="NAME", help="A subset of the release; see `subsets`.")] = None,
+    subset: SubsetOption = None,
     channel: ChannelOption = None,
     release: ReleaseOption = None,
     only: Annotated[
-        str | None, typer.Option(metavar="KINDS", help="Some of weights, docs, config, metadata; joined by commas.")
+        list[str] | None,
+        typer.Option(
+            metavar="KINDS", help="Only these: weights, docs, config, metadata.", autocompletion=complete_kinds
+        ),
     ] = None,
-    max_bytes: Annotated[str | None, typer.Option(metavar="SIZE", help="Stop before more than this.")] = None,
-    into: Annotated[Into, typer.Option(help="Plain folders, or a Hugging Face cache.")] = Into.DIR,
+    max_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Skip packages once the total would exceed this size.")
+    ] = None,
+    into: Annotated[Into, typer.Option(help="Plain folders or a Hugging Face cache.")] = Into.DIR,
     to: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Where to lay packages out: the current folder, or the home's HF cache, without one."
+            metavar="PATH",
+            help="Destination (default: current folder; with `--into hf-cache`, the home's HF cache).",
         ),
     ] = None,
-    transport: Annotated[Transport | None, typer.Option(help="How packs come [PTMTORRENT_TRANSPORT].")] = None,
-    peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="A peer to ask; repeatable.")] = None,
-    keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs after use, to seed them.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print requests, bytes and disk, move nothing.")] = False,
+    transport: Annotated[Transport | None, typer.Option(help="Transport of packs [PTMTORRENT_TRANSPORT].")] = None,
+    peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="Peers to connect to.")] = None,
+    keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs in the store to seed them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print requests, bytes and disk without moving data.")
+    ] = False,
 ) -> None:
-    """Fetch packages or a subset: every byte is verified before it is visible; run again to resume."""
+    """Fetch packages or a subset; every byte is verified before it becomes visible. Resumable."""
     session: Session = ctx.obj
     if not packages and subset is None:
-        raise UsageError("nothing to fetch was named", hint="say --subset popular, or a package such as hf:org/name")
-    peers = tuple(parse_address(address) for address in peer or ())
+        raise UsageError("nothing to fetch", hint="name a package, such as `hf:org/name`, or pass `--subset popular`")
+    peers = tuple(parse_address(address) for address in parse_list(peer))
     settings = session.settings.with_flags(transport=transport)
 
     from ptmtorrent.model.ids import parse_package_name

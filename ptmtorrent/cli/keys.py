@@ -1,4 +1,4 @@
-"""`keys`: the private keys a maintainer signs releases with."""
+"""`keys`: the private keys that sign releases."""
 
 from typing import Annotated
 
@@ -7,16 +7,16 @@ import typer
 from ptmtorrent.cli._session import Session, ask_passphrase
 
 app = typer.Typer()
-verbs = typer.Typer(help="Make and show the keys that sign releases.", no_args_is_help=True)
+verbs = typer.Typer(help="Create and show the keys that sign releases.", no_args_is_help=True)
 app.add_typer(verbs, name="keys")
 
 
 @verbs.command("init", epilog="Example: ptmtorrent keys init")
 def init(
     ctx: typer.Context,
-    no_passphrase: Annotated[bool, typer.Option("--no-passphrase", help="Leave the keys unencrypted.")] = False,
+    no_passphrase: Annotated[bool, typer.Option("--no-passphrase", help="Store the keys unencrypted.")] = False,
 ) -> None:
-    """Make one key for each role and a minisign key, encrypted with a passphrase [PTMTORRENT_KEY_PASSPHRASE]."""
+    """Create one key per role and a minisign key, encrypted with a passphrase [PTMTORRENT_KEY_PASSPHRASE]."""
     session: Session = ctx.obj
 
     from ptmtorrent.trust.keys import ROLES, init_keys
@@ -29,9 +29,7 @@ def init(
 @verbs.command("show", epilog="Example: ptmtorrent keys show --fingerprint")
 def show(
     ctx: typer.Context,
-    fingerprint: Annotated[
-        bool, typer.Option("--fingerprint", help="Print what others pass to `trust add --fingerprint` only.")
-    ] = False,
+    fingerprint: Annotated[bool, typer.Option("--fingerprint", help="Print only the fingerprint.")] = False,
 ) -> None:
     """Show the fingerprint of this home's channel and the folder of its keys."""
     session: Session = ctx.obj

@@ -1,10 +1,8 @@
 """`list`: the packages of a release or of one of its subsets."""
 
-from typing import Annotated
-
 import typer
 
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_wanted
 from ptmtorrent.cli._session import Session
 from ptmtorrent.cli._values import Size
 
@@ -12,13 +10,13 @@ app = typer.Typer()
 
 
 @app.command("list", epilog="Example: ptmtorrent list --subset popular")
-def list_packages(
+def list_(
     ctx: typer.Context,
-    subset: Annotated[str | None, typer.Option(metavar="NAME", help="Only the members of a subset.")] = None,
+    subset: SubsetOption = None,
     channel: ChannelOption = None,
     release: ReleaseOption = None,
 ) -> None:
-    """List the packages of a release by name: files, bytes, licence, downloads, task and flags."""
+    """List the packages of a release with files, bytes, licence, downloads, task and flags."""
     session: Session = ctx.obj
     opened = open_wanted(session, channel, release)
 

@@ -1,4 +1,4 @@
-"""`publish`: put a release of the home's own channel into a directory that any static file server can carry."""
+"""`publish`: copy a release of the home's own channel into a directory that any static file server can serve."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +14,12 @@ app = typer.Typer()
 @app.command(epilog="Example: ptmtorrent publish 2026.11 --to /srv/www/channel")
 def publish(
     ctx: typer.Context,
-    release: Annotated[str, typer.Argument(metavar="RELEASE", help="A release that was made here.")],
-    to: Annotated[str, typer.Option(metavar="DIR|globus:ID/path", help="A directory, or a folder in a collection.")],
-    anyone: Annotated[bool, typer.Option("--anyone", help="Globus: let anybody read it, without a login.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be moved, move nothing.")] = False,
+    release: Annotated[str, typer.Argument(metavar="RELEASE", help="Name of a release of this home.")],
+    to: Annotated[str, typer.Option(metavar="DIR|globus:ID/path", help="Directory, or folder of a Globus collection.")],
+    anyone: Annotated[bool, typer.Option("--anyone", help="Globus: allow reading without a login.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be copied without copying.")] = False,
 ) -> None:
-    """Publish a release into a directory: packs are hard-linked where they can be, the pointer comes last."""
+    """Publish a release into a directory: packs are hard-linked if possible, the signed timestamp is written last."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_release_name
@@ -42,7 +42,9 @@ def publish(
                 dry_run=dry_run,
             )
     elif anyone:
-        raise UsageError("`--anyone` is for collections of Globus", hint="a directory is as open as its server is")
+        raise UsageError(
+            "`--anyone` applies to Globus collections only", hint="omit it: access to a directory is set in its server"
+        )
     else:
         summary = run(name, session.home, Path(to), emit=session.emit, dry_run=dry_run)
     session.finish(summary)

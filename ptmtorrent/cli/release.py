@@ -1,4 +1,4 @@
-"""`release`: freeze what the store holds under a name, signed, into the home's own channel."""
+"""`release`: write a named, signed release of the store into the home's own channel."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._session import Session, ask_passphrase
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._values import Size, parse_choices
 
 app = typer.Typer()
 
 
-class PassedOn(StrEnum):
-    """The classes of packages that no release has without being told."""
+class Redistributed(StrEnum):
+    """Rights classes that a release leaves out by default."""
 
     RESTRICTED = "restricted"
     UNKNOWN = "unknown"
@@ -24,10 +24,11 @@ def release(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as 2026.11.")],
     include: Annotated[
-        list[PassedOn] | None, typer.Option(metavar="CLASS", help="Pass on these too: restricted, unknown, gated.")
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="Also include packages that are restricted, unknown, gated."),
     ] = None,
 ) -> None:
-    """Make a release of every snapshot in the store that may be passed on and sign it with the keys of `keys init`."""
+    """Make a signed release of every captured package whose licence allows redistribution."""
     session: Session = ctx.obj
 
     from ptmtorrent.facts.licences import RightsClass
@@ -38,10 +39,12 @@ def release(
     from ptmtorrent.workflows.release.release import release as run
 
     def emit(event: Event) -> None:
-        if not isinstance(event, Result):  # the row below says it all
+        if not isinstance(event, Result):  # the row below has its content
             session.emit(event)
 
-    classes: frozenset[RightsClass] = frozenset(each.value for each in include or ())
+    classes: frozenset[RightsClass] = frozenset(
+        each.value for each in parse_choices(include, tuple(Redistributed), "--include")
+    )
     release_name = parse_release_name(name)
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
     made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes)

@@ -1,17 +1,15 @@
-"""`timestamp renew`: sign the pointer of the home's own channel again."""
+"""`renew`: sign the timestamp of the home's own channel again, so that it does not expire."""
 
 import typer
 
 from ptmtorrent.cli._session import Session, ask_passphrase
 
 app = typer.Typer()
-verbs = typer.Typer(help="Keep a channel from expiring.", no_args_is_help=True)
-app.add_typer(verbs, name="timestamp")
 
 
-@verbs.command("renew", epilog="Example: ptmtorrent timestamp renew")
+@app.command(epilog="Example: ptmtorrent renew")
 def renew(ctx: typer.Context) -> None:
-    """Sign what the channel says for another 30 days; publish the newest release again to pass it on."""
+    """Renew the signature of the channel for 30 days; publish the newest release again to distribute it."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock, spell

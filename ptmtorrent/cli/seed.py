@@ -1,4 +1,4 @@
-"""`seed`: offer the volumes of a channel directory to the swarm."""
+"""`seed`: seed the volumes of a channel directory."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_address, parse_url
+from ptmtorrent.cli._values import parse_address, parse_list, parse_url
 
 app = typer.Typer()
 
@@ -15,17 +15,17 @@ app = typer.Typer()
 def seed(
     ctx: typer.Context,
     channel: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A channel directory; this home's own without one.")
+        Path | None, typer.Option(metavar="DIR", help="Channel directory (default: this home's own channel).")
     ] = None,
     listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where peers reach us; port 0: any.")
+        str, typer.Option(metavar="HOST:PORT", help="Address to listen on; port 0: any free port.")
     ] = "0.0.0.0:6881",
-    tracker: Annotated[list[str] | None, typer.Option(metavar="URL", help="Announce to it; repeatable.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(metavar="URL", help="Trackers to announce to.")] = None,
 ) -> None:
-    """Seed every volume of a channel, v1 and v2 torrent from the same bytes, until stopped."""
+    """Seed every volume of a channel as v1 and v2 torrents from the same files, until interrupted."""
     session: Session = ctx.obj
     host, port = parse_address(listen, any_port=True)
-    trackers = tuple(parse_url(url, ("udp", "http", "https"), "--tracker") for url in tracker or ())
+    trackers = tuple(parse_url(url, ("udp", "http", "https"), "--tracker") for url in parse_list(tracker))
 
     from ptmtorrent.workflows.seed import seed as run
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ptmtorrent.cli._completion import complete_packages
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
 from ptmtorrent.cli._session import Session
 from ptmtorrent.cli._values import Size
@@ -14,11 +15,13 @@ app = typer.Typer()
 @app.command(epilog="Example: ptmtorrent show hf:org/name")
 def show(
     ctx: typer.Context,
-    package: Annotated[str, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.")],
+    package: Annotated[
+        str, typer.Argument(metavar="PACKAGE", help="Such as hf:org/name.", autocompletion=complete_packages)
+    ],
     channel: ChannelOption = None,
     release: ReleaseOption = None,
 ) -> None:
-    """Show a package of a release: what it is, then each file with its size, kind and SHA-256."""
+    """Show a package of a release and its files with size, kind and SHA-256."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_package_name

@@ -1,4 +1,4 @@
-"""`status`: what this home holds."""
+"""`status`: the state of this home."""
 
 import typer
 
@@ -10,7 +10,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: ptmtorrent status")
 def status(ctx: typer.Context) -> None:
-    """Show what this home holds: packages and packs of the store, releases of its channel, free disk."""
+    """Show the state of this home: packages and packs in the store, releases of its channel, free disk space."""
     session: Session = ctx.obj
 
     from ptmtorrent.workflows.status import read_status

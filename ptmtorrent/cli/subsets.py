@@ -1,4 +1,4 @@
-"""`subsets`: the named parts of a release."""
+"""`subsets`: the named subsets of a release."""
 
 import typer
 
@@ -11,7 +11,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: ptmtorrent subsets --release 2026.11")
 def subsets(ctx: typer.Context, channel: ChannelOption = None, release: ReleaseOption = None) -> None:
-    """List the subsets of a release: packages, files, bytes, and how much is stored and read for them."""
+    """List the subsets of a release with packages, files, raw bytes, stored bytes and bytes of packs."""
     session: Session = ctx.obj
     opened = open_wanted(session, channel, release)
     rows = [

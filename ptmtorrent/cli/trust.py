@@ -1,4 +1,4 @@
-"""`trust`: which channels this home believes, and by which fingerprint."""
+"""`trust`: the channels that this home trusts, by fingerprint."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from ptmtorrent.cli._session import Session
 
 app = typer.Typer()
-verbs = typer.Typer(help="Trust channels, and show those that are trusted.", no_args_is_help=True)
+verbs = typer.Typer(help="Trust a channel, and show trusted channels.", no_args_is_help=True)
 app.add_typer(verbs, name="trust")
 
 
@@ -16,10 +16,11 @@ def add(
     ctx: typer.Context,
     location: Annotated[str, typer.Argument(metavar="LOC", help="URL or folder of a channel.")],
     fingerprint: Annotated[
-        str, typer.Option(metavar="b3:HASH", help="What its maintainer's `keys show --fingerprint` printed.")
+        str,
+        typer.Option(metavar="b3:HASH", help="Fingerprint, as printed by the maintainer's `keys show --fingerprint`."),
     ],
 ) -> None:
-    """Trust a channel from now on, if its first root is the one with this fingerprint."""
+    """Trust a channel if its first root has this fingerprint."""
     session: Session = ctx.obj
 
     from ptmtorrent.reading.collection import access_of
@@ -35,7 +36,7 @@ def add(
 
 @verbs.command("show", epilog="Example: ptmtorrent trust show")
 def show(ctx: typer.Context) -> None:
-    """Show the channels that are trusted, and their fingerprints."""
+    """Show the trusted channels and their fingerprints."""
     session: Session = ctx.obj
 
     from ptmtorrent.trust.pins import Pins

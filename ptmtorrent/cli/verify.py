@@ -1,4 +1,4 @@
-"""`verify`: does every byte that lies here still hash to what was verified."""
+"""`verify`: re-check files that were fetched, or the packs of the store."""
 
 from typing import Annotated
 
@@ -14,15 +14,16 @@ app = typer.Typer()
 def verify(
     ctx: typer.Context,
     target: Annotated[
-        str | None, typer.Argument(metavar="PACKAGE|PATH", help="What a fetch laid out; all of it without one.")
+        str | None, typer.Argument(metavar="PACKAGE|PATH", help="What to check (default: everything that was fetched).")
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Check the packs of the store instead.")] = False,
 ) -> None:
-    """Hash again what a fetch laid out, or the packs of the store; damage is named and ends with 50."""
+    """Re-check files that were fetched, or the packs of the store; exit with 50 if anything is damaged."""
     session: Session = ctx.obj
     if store and target is not None:
-        raise UsageError("`--store` checks all packs and takes no target", hint="give one or the other")
+        raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
 
+    from ptmtorrent.model.text import count
     from ptmtorrent.workflows.verify import verify_files, verify_store
 
     with stopping() as stop:
@@ -32,5 +33,5 @@ def verify(
             summary = verify_files(session.home, target, emit=session.emit, stop=stop)
     session.report(summary)
     if summary.failed:
-        hint = "mend them: ptmtorrent store repair --from CHANNEL" if store else "run the same fetch again"
-        raise IntegrityError(f"{summary.failed} of {summary.packages} are damaged; they are named above", hint=hint)
+        hint = "repair: `ptmtorrent store repair --from CHANNEL`" if store else "run the same fetch again to replace it"
+        raise IntegrityError(f"{count(summary.failed, summary.unit)} damaged (see above)", hint=hint)

@@ -81,6 +81,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     flagged: dict[str, int] = {}
 
 
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
+    """The error that ended the run: exit code, message and hint. Printed by the JSON sink; workflows raise instead."""
+
+    code: int
+    message: str
+    hint: str | None
+
+
 Event = PlanMade | Progress | Result | Note | Summary
 Emit = Callable[[Event], None]
 

@@ -80,7 +80,7 @@ def _our_errors(location: str, now: datetime) -> Iterator[None]:
     except ExpiredMetadataError as error:
         raise TrustError(
             f"channel `{location}` has expired: {error}",
-            hint=f"it is {spell(now)} by the clock here; if that is right, ask the maintainer for `timestamp renew`, "
+            hint=f"it is {spell(now)} by the clock here; if that is right, ask the maintainer for `ptmtorrent renew`, "
             "or name a release by its hash: `--release b3:HASH`",
         ) from error
     except RepositoryError as error:

@@ -1,4 +1,4 @@
-"""`timestamp renew`: keep a channel from expiring when there is nothing new to release."""
+"""`renew`: keep a channel from expiring when there is nothing new to release."""
 
 from datetime import datetime
 

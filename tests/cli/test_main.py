@@ -40,7 +40,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["fetch", "--bogus"], "--bogus"),
         (["fetch"], "nothing to fetch"),
         (["fetch", "--subset", "all", "--max-bytes", "much"], "`much`"),
-        (["fetch", "--subset", "all", "--peer", "nobody"], "`nobody`"),
+        (["fetch", "--subset", "all", "--peer", "nowhere"], "`nowhere`"),
         (["fetch", "--subset", "all", "--only", "tensors"], "`tensors`"),
         (["fetch", "name-without-hub"], "`name-without-hub`"),
         (["fetch", "--subset", "all", "--into", "zip"], "zip"),
@@ -76,7 +76,44 @@ def test_a_usage_error_says_what_to_type_next(capsys: pytest.CaptureFixture[str]
     assert "`ptmtorrent fetch --help`" in run(capsys, "fetch", "--bogus")[2]
     assert "`ptmtorrent --help`" in run(capsys, "fech")[2]
     assert "`ptmtorrent trust add --help`" in run(capsys, "trust", "add")[2]
-    assert "before the verb" in run(capsys, "fetch", "--home", "there")[2]
+    assert "`ptmtorrent fetch --help`" in run(capsys, "--format", "human", "fetch", "list", "--bogus")[2]
+    assert "`ptmtorrent subsets --help`" in run(capsys, "subsets", "--bogus", "fetch")[2]
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("verb", [[], ["fetch"], ["store"], ["store", "check"]])
+def test_help_has_a_short_flag_and_shows_no_type_of_flags(
+    capsys: pytest.CaptureFixture[str], verb: list[str], flag: str
+) -> None:
+    code, out, err = run(capsys, *verb, flag)
+    assert (code, err) == (0, "")
+    assert "Usage: ptmtorrent" in out
+    assert "<bool>" not in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--home", "HOME", "--format", "json", "config", "show"],
+        ["config", "--home", "HOME", "--format", "json", "show"],
+        ["config", "show", "--home", "HOME", "--format", "json"],
+        ["--home", "elsewhere", "--format", "quiet", "config", "show", "--home=HOME", "--format=json", "-v"],
+    ],
+)
+def test_global_options_stand_before_or_after_the_verb(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str]
+) -> None:
+    code, out, _ = run(capsys, *(argument.replace("HOME", str(tmp_path)) for argument in arguments))
+    rows = {row["setting"]: row["value"] for row in map(json.loads, out.splitlines())}
+    assert code == 0
+    assert (rows["home"], rows["format"]) == (str(tmp_path), "json")
+
+
+def test_verbose_after_the_verb_shows_where_an_error_came_from(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raising(monkeypatch, ValueError("seven"))
+    assert "Traceback" in run(capsys, "subsets", "-v")[2]
 
 
 def test_a_usage_error_is_json_when_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +140,7 @@ def test_every_error_ends_with_the_code_of_its_class(
         (ValueError("seven"), 1, "unexpected ValueError: seven"),
     ],
 )
-def test_what_nobody_foresaw_ends_with_a_sentence(
+def test_an_unexpected_error_ends_with_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
     raising(monkeypatch, error)

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.cli._human import HumanSink
-from ptmtorrent.cli._output import JsonSink, QuietSink, printable
+from ptmtorrent.cli._json import JsonSink
+from ptmtorrent.cli._quiet import QuietSink
 from ptmtorrent.cli._tables import aligned, tabbed
+from ptmtorrent.cli._text import printable
 from ptmtorrent.cli._values import Size
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
@@ -123,8 +125,8 @@ def test_stdout_has_places_only_and_a_reason_is_said_once() -> None:
     assert out.getvalue() == "hf:o/e\t/models/o/e\n"
     assert talk.getvalue().splitlines() == [
         "error: hf:o/a: no source",
-        "error: hf:o/b: the same",
-        "not needed: hf:o/c: over --max-bytes",
+        "error: hf:o/b: same reason",
+        "skipped (over --max-bytes): hf:o/c",
         "impossible: `hf:o/d` is gated",
     ]
 
@@ -175,15 +177,15 @@ def test_sizes_have_units_for_eyes_and_are_numbers_for_programs() -> None:
     rows = [{"package": "hf:org/name", "bytes": Size(1500)}, {"package": "hf:o/n", "bytes": Size(20)}]
     out = io.StringIO()
     JsonSink(out).rows("package", rows)
-    assert aligned(rows) == ["package       bytes", "hf:org/name  1.5 kB", "hf:o/n         20 B"]
+    assert aligned(rows).lines == ["package       bytes", "hf:org/name  1.5 kB", "hf:o/n         20 B"]
     assert tabbed(rows) == ["hf:org/name\t1500", "hf:o/n\t20"]
     assert json.loads(out.getvalue().splitlines()[0])["bytes"] == 1500
 
 
 def test_hashes_are_cut_where_the_table_is_wider_than_the_terminal() -> None:
     rows = [{"file": "a", "sha256": "0123456789abcdef" * 4}]
-    assert aligned(rows, 80)[1].endswith("0123456789abcdef" * 4)
-    assert aligned(rows, 60)[1].endswith(" 0123456789ab…")
+    assert aligned(rows, 80).lines[1].endswith("0123456789abcdef" * 4)
+    assert aligned(rows, 60).lines[1].endswith(" 0123456789ab…")
 
 
 def test_a_hostile_name_is_one_cell_and_moves_no_cursor() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmtorrent.cli._values import parse_address, parse_choices, spell_seconds, spell_size
+from ptmtorrent.cli._values import parse_address, parse_choices, parse_list, spell_seconds
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.sizes import parse_size
+from ptmtorrent.model.sizes import parse_size, spell_size
 
 SIZES = [
     ("0", 0),
@@ -71,6 +71,12 @@ def test_port_zero_is_for_listening_only() -> None:
 def test_choices_are_joined_by_commas() -> None:
     assert parse_choices("docs, config", ("docs", "config", "weights"), "--only") == ("docs", "config")
     assert parse_choices(None, ("docs",), "--only") == ()
+
+
+def test_a_list_takes_commas_and_repetition_alike() -> None:
+    assert parse_list(["a,b", "c"]) == parse_list(["a", "b", "c"]) == parse_list(["a, b,,c"]) == ("a", "b", "c")
+    assert parse_list(None) == ()
+    assert parse_choices(["docs", "config,docs"], ("docs", "config"), "--only") == ("docs", "config", "docs")
 
 
 def test_an_unknown_choice_names_those_there_are() -> None:

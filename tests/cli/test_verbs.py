@@ -84,7 +84,9 @@ def test_keys_are_never_overwritten(maintainer: Maintainer) -> None:
     assert run(maintainer.home, "keys", "init", "--no-passphrase", code=10)[-1]["code"] == 10
 
 
-def test_keys_without_anybody_to_ask_for_a_passphrase_are_10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_without_a_terminal_to_prompt_for_a_passphrase_are_10(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     error = run(tmp_path / "home", "keys", "init", code=10)[-1]
     assert "PTMTORRENT_KEY_PASSPHRASE" in error["hint"]

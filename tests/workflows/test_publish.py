@@ -197,7 +197,7 @@ def test_a_pointer_about_to_expire_is_said(made: tuple[Home, Keys], to: Path, da
 
     publish(FIRST, made[0], to, emit=heard, clock=lambda: START + timedelta(days=days))
 
-    warnings = [event.message for event in heard.of(Note) if "timestamp renew" in event.message]
+    warnings = [event.message for event in heard.of(Note) if "ptmtorrent renew" in event.message]
     assert len(warnings) == (said is not None)
     assert all(f"The channel {said} on" in message for message in warnings)
 

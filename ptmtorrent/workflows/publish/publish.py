@@ -185,7 +185,7 @@ def _warn_of_expiry(pointed: Pointed, now: datetime, emit: Emit) -> None:
         return
     verb = "expires" if now < pointed.expires else "expired"
     what = f"The channel {verb} on {spell(pointed.expires)}, and nobody can fetch from it after that"
-    emit(Note(message=f"{what}; type: ptmtorrent timestamp renew, then publish again", warning=True))
+    emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 
 
 def _summary(release: Release, moved: int, started: datetime, clock: Clock) -> Summary:

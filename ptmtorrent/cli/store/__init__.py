@@ -1,0 +1,11 @@
+"""`store init|info|check|repair|gc`: maintenance of the store, one file a verb."""
+
+import typer
+
+from ptmtorrent.cli.store import check, gc, info, init, repair
+
+app = typer.Typer()
+verbs = typer.Typer(help="Inspect, check and repair the store.", no_args_is_help=True)
+for verb in (init, info, check, repair, gc):
+    verbs.add_typer(verb.app)
+app.add_typer(verbs, name="store")
