@@ -123,7 +123,7 @@ def test_the_format_is_known_before_anything_is_parsed(
     assert format_asked(arguments, environment) == form
 
 
-def test_other_programs_are_told_of_the_way_to_the_network_and_no_more() -> None:
+def test_other_programs_get_the_search_path_and_network_settings_only() -> None:
     given = {"PATH": "/bin", "https_proxy": "http://p", "HF_TOKEN": "secret", "GIT_DIR": "/x", "HOME": "/home"}
 
     assert way_out(given) == {"PATH": "/bin", "https_proxy": "http://p"}

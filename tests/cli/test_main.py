@@ -57,7 +57,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["--format", "xml", "fetch"], "xml"),
     ],
 )
-def test_a_command_line_without_sense_is_2(
+def test_an_invalid_command_line_is_2(
     capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
     code, out, err = run(capsys, *arguments)
