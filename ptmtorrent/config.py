@@ -127,7 +127,7 @@ def load_settings(
     return Settings(origins=origins, **values)
 
 
-def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+def requested_format(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     """Return the output format that unparsed arguments ask for, so that usage errors are printed in it."""
     environment = os.environ if environment is None else environment
     asked = environment.get("PTMTORRENT_FORMAT", "auto")
@@ -138,7 +138,7 @@ def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None
     return asked if asked in FORMATS else "auto"
 
 
-def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
+def requested_kernel(environment: Mapping[str, str] | None = None) -> str:
     """Return the kernel the codecs should use, for tests and benchmarks: `numpy`, or anything else for the fastest."""
     environment = os.environ if environment is None else environment
     return environment.get("PTMTORRENT_KERNEL", "auto")
@@ -151,10 +151,10 @@ def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str
     return {prefix: token for prefix, name in _HUB_TOKENS.items() if (token := environment.get(variables[name]))}
 
 
-def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+def network_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return the environment of other programs: the search path, proxies and certificates."""
     environment = os.environ if environment is None else environment
-    return {name: environment[name] for name in _WAY_OUT if name in environment}
+    return {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
 
 
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
@@ -212,7 +212,7 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-_WAY_OUT = (
+_NETWORK_VARIABLES = (
     *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
