@@ -1,8 +1,9 @@
-"""The one way we speak HTTP: identity encoding, bounded waits, our errors.
+"""The HTTP client: identity encoding, bounded waits, our errors, and the one judgement of ranged replies.
 
-Retrying is not done here; a caller wraps what it calls (STYLE: nothing inside an adapter loops and sleeps).
+Nothing here retries; callers use `retry`.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,17 +12,21 @@ from email.utils import parsedate_to_datetime
 import httpx2
 
 from ptmtorrent import __version__
-from ptmtorrent.errors import TransportError
+from ptmtorrent.errors import NotFound, PtmError, TransportError
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
 UNREAD_BYTES = 64 << 10
 ASKED_AGAIN = frozenset({401, 403})
+OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
+MISSING = frozenset({404, 410})
+MAX_DIGITS = 19
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 USER_AGENT = f"ptmtorrent/{__version__}"
 
 
 def new_client(*, connections: int = 32, follow_redirects: bool = True) -> httpx2.Client:
-    """Return a client that asks for identity encoding, so that sizes, ranges and hashes mean the file's bytes."""
+    """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file."""
     return httpx2.Client(
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
@@ -32,7 +37,7 @@ def new_client(*, connections: int = 32, follow_redirects: bool = True) -> httpx
 
 
 class _Beginning(httpx2.SyncByteStream):
-    """The first bytes of a body; the rest is never asked for."""
+    """The first bytes of a body; the rest is not read."""
 
     def __init__(self, stream: httpx2.SyncByteStream) -> None:
         self._stream = stream
@@ -46,30 +51,99 @@ class _Beginning(httpx2.SyncByteStream):
                 return
 
     def close(self) -> None:
-        """Close the connection, as the body was not read to its end."""
+        """Close the connection, because the body was not read to its end."""
         self._stream.close()
 
 
 def _cut_short(response: httpx2.Response) -> None:
-    """End the body of an answer that the library itself reads whole before it asks again: it may never end."""
+    """Limit the body of a reply that the library reads whole before it repeats the request: it may be endless."""
     again = response.is_redirect or response.status_code in ASKED_AGAIN
     if again and isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = _Beginning(response.stream)
 
 
 @contextmanager
-def ours(what: str) -> Iterator[None]:
-    """Turn the library's exceptions into `TransportError`, saying `what` was being read."""
+def translate_errors(what: str) -> Iterator[None]:
+    """Translate the library's exceptions into `TransportError`; `what` names what was read."""
     try:
         yield
     except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, UnicodeError) as error:
-        # UnicodeError: a host name with an empty or an endless label, as a redirect may give it.
+        # UnicodeError: a redirect to a host name with an empty or too long label.
         reason = str(error) or type(error).__name__
         raise TransportError(f"{what} could not be read: {reason}") from error
 
 
+def spell_range(offset: int, length: int) -> str:
+    """Return the `Range` header for `length` bytes from `offset` on (RFC 9110 section 14.1.2)."""
+    return f"bytes={offset}-{offset + length - 1}"
+
+
+def check_answer(
+    response: httpx2.Response, what: str, accepted: set[int], refused: type[PtmError] = TransportError
+) -> None:
+    """Refuse a reply that is not the bytes of a file.
+
+    Raises:
+        NotFound: the server has no such file.
+        refused: any other status that is not `accepted`, or an encoded body.
+    """
+    if response.status_code in MISSING:
+        raise NotFound(f"there is no {what}")
+    if response.status_code not in accepted:
+        raise refused(f"{what} answered {response.status_code} {response.reason_phrase}".rstrip())
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise refused(f"{what} was sent with the encoding `{encoding}`, although identity was requested")
+
+
+def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
+    response: httpx2.Response,
+    what: str,
+    *,
+    first: int,
+    last: int | None = None,
+    size: int | None = None,
+    refused: type[PtmError] = TransportError,
+) -> int | None:
+    """Return how many bytes of the body precede byte `first` of the file; None when the server has no such byte (416).
+
+    `what` names the file in errors. `last` is the last byte that was requested, None for the rest of the file; the
+    `size` of the file is checked when it is known.
+
+    Raises:
+        NotFound: the server has no such file.
+        refused: another status, another range than was requested, or an encoded body.
+    """
+    if response.status_code == UNSATISFIABLE:
+        return None
+    check_answer(response, what, {OK, PARTIAL}, refused)
+    if response.status_code == OK:
+        return first
+    given = response.headers.get("content-range", "").strip()
+    match = _CONTENT_RANGE.fullmatch(given)
+    fits = match is not None and int(match[1]) == first and last in {None, int(match[2])}
+    if match is None or not fits or (size is not None and match[3] not in {"*", str(size)}):
+        through = "on" if last is None else f"to {last}"
+        raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent `{given}`")
+    return 0
+
+
+def stated_total(response: httpx2.Response) -> int:
+    """Return the size of the whole file that `Content-Range` states; -1 when it states none."""
+    return _count(response.headers.get("content-range", "").rpartition("/")[2].strip())
+
+
+def stated_length(response: httpx2.Response) -> int:
+    """Return the length of the body that the server states; -1 when it states none."""
+    return _count(response.headers.get("content-length", ""))
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else -1
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return how long the server asks us to wait: `Retry-After` in seconds or as a date; None when it does not say."""
+    """Return the wait that `Retry-After` asks for, in seconds or as a date; None when it is missing or malformed."""
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

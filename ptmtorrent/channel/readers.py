@@ -1,6 +1,6 @@
-"""Read a channel's small files, and ranges of its packs, from a folder or from any static web server.
+"""Readers of a channel's small files, and of ranges of its packs: from a folder, or from any static web server.
 
-Nothing read here is trusted; every answer is bounded by a number the caller has reason to believe.
+Nothing that is read here is trusted; every answer is bounded by a size that the caller has verified.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,30 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import httpx2
-import stamina
 
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
-from ptmtorrent.http import ours
+from ptmtorrent.http import (
+    OK,
+    check_answer,
+    judge_range,
+    spell_range,
+    stated_length,
+    stated_total,
+    translate_errors,
+)
 from ptmtorrent.model.names import check_path
+from ptmtorrent.retry import retry
 
-OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
-MISSING = frozenset({404, 410})
 CHUNK_BYTES = 256 << 10
-TRIES = 3
-MAX_DIGITS = 19
+ATTEMPTS = 3
+FIRST_WAIT_SECONDS = 0.1
 
 T = TypeVar("T")
 
 
 class LocalReader:
-    """Reads a channel that is a folder here."""
+    """Reads a channel that is a local folder."""
 
     def __init__(self, folder: Path) -> None:
         self.location = str(folder)
@@ -60,7 +66,7 @@ class LocalReader:
 
 
 class HttpReader:
-    """Reads a channel from a static web server. A server that ignores Range is read from the start of the file."""
+    """Reads a channel from a static web server. When it ignores Range, the file is read from its start."""
 
     def __init__(self, url: str, client: httpx2.Client) -> None:
         self.location = url.rstrip("/")
@@ -69,8 +75,8 @@ class HttpReader:
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
         url = url_of(self.location, path)
-        with ours(f"`{url}`"), self._client.stream("GET", url) as response:
-            check_answer(response, url, {OK})
+        with translate_errors(f"`{url}`"), self._client.stream("GET", url) as response:
+            check_answer(response, f"`{url}`", {OK})
             too_long = IntegrityError(f"`{url}` is longer than the {limit} bytes it should have")
             if stated_length(response) > limit:
                 raise too_long
@@ -85,20 +91,20 @@ class HttpReader:
             return b""
         url = url_of(self.location, path)
         headers = {"Range": spell_range(offset, length)}
-        with ours(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
-            if response.status_code == UNSATISFIABLE or 0 <= stated_total(response) < offset + length:
+        with translate_errors(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
+            skip = None
+            if not 0 <= stated_total(response) < offset + length:
+                skip = judge_range(response, f"`{url}`", first=offset, last=offset + length - 1)
+            if skip is None:
                 raise IntegrityError(f"`{url}` ends before byte {offset + length}")
-            check_answer(response, url, {OK, PARTIAL})
-            if response.status_code == PARTIAL:
-                check_content_range(response, url, offset, length)
-            data = _take(response, length, skip=offset if response.status_code == OK else 0)
+            data = _take(response, length, skip=skip)
         if len(data) < length:
             raise IntegrityError(f"`{url}` ends before byte {offset + length}")
         return data
 
 
-class PatientReader:
-    """Asks `reader` again, up to three times in all, when it could not be read; "no such file" is taken at once."""
+class RetryingReader:
+    """Retries reads of `reader` that failed, up to three times in all; a missing file is not retried."""
 
     def __init__(self, reader: ChannelReader) -> None:
         self.location = reader.location
@@ -106,11 +112,11 @@ class PatientReader:
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
-        return _patiently(lambda: self._reader.read(path, limit=limit))
+        return _retry(lambda: self._reader.read(path, limit=limit))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
-        return _patiently(lambda: self._reader.read_range(path, offset, length))
+        return _retry(lambda: self._reader.read_range(path, offset, length))
 
 
 def url_of(base: str, path: str) -> str:
@@ -119,54 +125,8 @@ def url_of(base: str, path: str) -> str:
     return f"{base.rstrip('/')}/{quote(path)}"
 
 
-def spell_range(offset: int, length: int) -> str:
-    """Spell `length` bytes from `offset` on as RFC 9110 section 14.1.2 does."""
-    return f"bytes={offset}-{offset + length - 1}"
-
-
-def check_answer(response: httpx2.Response, url: str, accepted: set[int]) -> None:
-    """Refuse an answer that is not the bytes of a file.
-
-    Raises:
-        NotFound: the server has no such file.
-        TransportError: any other status that is not `accepted`, or a body that is encoded although identity was asked.
-    """
-    if response.status_code in MISSING:
-        raise NotFound(f"there is no `{url}`")
-    if response.status_code not in accepted:
-        raise TransportError(f"`{url}` answered {response.status_code} {response.reason_phrase}".rstrip())
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise TransportError(f"`{url}` was sent with the encoding `{encoding}`, although none was asked for")
-
-
-def check_content_range(response: httpx2.Response, url: str, offset: int, length: int) -> None:
-    """Refuse a 206 whose `Content-Range` is not what was asked for.
-
-    Raises:
-        TransportError: naming the URL.
-    """
-    said = response.headers.get("content-range", "").strip()
-    if said.partition("/")[0] != f"bytes {offset}-{offset + length - 1}":
-        raise TransportError(f"`{url}` was asked for {spell_range(offset, length)} and answered `{said}`")
-
-
-def stated_total(response: httpx2.Response) -> int:
-    """Return the size of the whole file as a `Content-Range` states it; -1 where it does not."""
-    return _count(response.headers.get("content-range", "").rpartition("/")[2].strip())
-
-
-def stated_length(response: httpx2.Response) -> int:
-    """Return the length of the body as the server states it; -1 where it does not."""
-    return _count(response.headers.get("content-length", ""))
-
-
-def _count(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else -1
-
-
 def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
-    """Return at most `length` bytes of the body after the first `skip`, and read no further."""
+    """Return at most `length` bytes of the body after the first `skip`; read no further."""
     data = bytearray()
     for part in response.iter_raw(CHUNK_BYTES):
         data += part[skip:]
@@ -176,8 +136,5 @@ def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
     return bytes(data[:length])
 
 
-def _patiently(read: Callable[[], T]) -> T:
-    for attempt in stamina.retry_context(on=TransportError, attempts=TRIES, wait_initial=0.1, wait_max=2.0):
-        with attempt:
-            return read()
-    raise AssertionError("a retry ends with a value or an error")
+def _retry(read: Callable[[], T]) -> T:
+    return retry(read, on=TransportError, attempts=ATTEMPTS, first_wait=FIRST_WAIT_SECONDS)

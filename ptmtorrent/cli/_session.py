@@ -41,6 +41,10 @@ class Session:
         elif value is not None:
             self._flags[name] = value
 
+    def has_flag(self, name: str) -> bool:
+        """Return whether a global option was given."""
+        return name in self._flags
+
     @property
     def settings(self) -> Settings:
         """The settings in force.

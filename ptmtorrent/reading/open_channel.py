@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
+from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
 from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
@@ -69,7 +69,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     reader: ChannelReader
     if is_globus(location):
         collection = Collection(parse_location(location), globus or no_access(home))
-        place, folder, reader = collection.place.location, None, PatientReader(collection.reader())
+        place, folder, reader = collection.place.location, None, RetryingReader(collection.reader())
     else:
         collection = None
         place, folder, reader = _find(location, home)
@@ -84,7 +84,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
 def find_reader(location: str, globus: GlobusAccess | None = None) -> ChannelReader:
     """Return a reader of the files at `location`, a folder, a URL or a place in Globus; nothing is read yet."""
     if globus is not None and is_globus(location):
-        return PatientReader(Collection(parse_location(location), globus).reader())
+        return RetryingReader(Collection(parse_location(location), globus).reader())
     place = normalise(location)
     return _server_reader(place) if _is_server(place) else LocalReader(Path(place))
 
@@ -124,7 +124,7 @@ def _is_server(place: str) -> bool:
 
 def _server_reader(url: str) -> ChannelReader:
     client = new_client()
-    reader = PatientReader(HttpReader(url, client))
+    reader = RetryingReader(HttpReader(url, client))
     weakref.finalize(reader, client.close)
     return reader
 

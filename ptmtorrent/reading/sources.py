@@ -8,7 +8,7 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
@@ -135,7 +135,7 @@ def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], Non
     if channel.collection is not None:
         return channel.collection.server(stack, counted)
     client = stack.enter_context(new_client(connections=CONNECTIONS))
-    return Patient(HttpTransport(channel.location, client, counted=counted))
+    return Retrying(HttpTransport(channel.location, client, counted=counted))
 
 
 def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:

@@ -1,7 +1,7 @@
 """Failover by composition: transports made of transports.
 
-`Chain` asks one after the other, `Patient` asks the same one again, and `Together` lets a swarm and a web server share
-the work, as `--transport auto` does (DESIGN section 7).
+`Chain` asks one source after the other, and `Retrying` asks the same source again. `hybrid` lets a swarm and a web
+server share the work, as `--transport auto` does.
 """
 
 from collections import defaultdict
@@ -13,17 +13,18 @@ import msgspec
 from ptmtorrent.errors import AuthError, IntegrityError, NoSource, NotFound, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest, objects_in, widen
+from ptmtorrent.retry import rounds
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport
 
-TRIES = 3
+ATTEMPTS = 3
 FIRST_WAIT_SECONDS = 0.2
 
 Outcome = Delivered | Failed
 
 
 class Chain:
-    """Asks each of `stages` for what those before it could not deliver."""
+    """Requests from each of `stages` what those before it could not deliver."""
 
     name = "chain"
 
@@ -32,7 +33,7 @@ class Chain:
         self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Generator[Outcome, None, None]:
-        """Yield one outcome for every extent; a failure names every source that was tried."""
+        """Yield one outcome for every extent; a failure names every source that was asked."""
         pending = list(requests)
         tried: dict[PackId, list[Failed]] = defaultdict(list)
         for stage in self._stages:
@@ -53,41 +54,41 @@ class Chain:
                 yield Failed(request=request, extent=extent, source=self.name, error=error)
 
 
-class Patient:
-    """Asks `inner` again for extents that failed on the way, up to `tries` times in all, waiting in between.
+class Retrying:
+    """Requests extents again from `inner` when their transfer failed, up to `attempts` times, waiting in between.
 
-    What the source does not have, or has in another size, is not asked for again. The `moved` of an outcome is what all
-    its tries moved.
+    An extent that the source lacks, or has in another size, is not requested again. `moved` of an outcome counts all
+    its attempts.
     """
 
     def __init__(
         self,
         inner: PackTransport,
         *,
-        tries: int = TRIES,
+        attempts: int = ATTEMPTS,
         wait: Callable[[Stop, float], bool] = Stop.wait,
     ) -> None:
         self.name = inner.name
         self.whole_packs = inner.whole_packs
         self._inner = inner
-        self._tries = tries
+        self._attempts = attempts
         self._wait = wait
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         pending = list(requests)
         before: dict[tuple[PackId, Extent], int] = {}
-        for attempt in range(1, self._tries + 1):
+        for may_retry in rounds(self._attempts, first_wait=FIRST_WAIT_SECONDS, wait=lambda s: self._wait(stop, s)):
             again: list[Failed] = []
             for part in self._inner.deliver(pending, staging, stop):
                 key = (part.request.pack, part.extent)
                 outcome = msgspec.structs.replace(part, moved=part.moved + before.get(key, 0))
-                if attempt < self._tries and isinstance(outcome, Failed) and _may_pass(outcome.error):
+                if may_retry and isinstance(outcome, Failed) and _may_pass(outcome.error):
                     before[key] = outcome.moved
                     again.append(outcome)
                 else:
                     yield outcome
-            if not again or self._wait(stop, FIRST_WAIT_SECONDS * 2 ** (attempt - 1)):
+            if not again:
                 return
             pending = regroup(again)
 
@@ -107,17 +108,16 @@ def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
 
 
 def nothing_left(pack: PackId, tried: Sequence[Failed]) -> PtmError:
-    """Return the error that says that no source had `pack`, and what each answered.
+    """Return the error for a pack that no source delivered, with the answer of each.
 
-    It is an `AuthError` when all of them wanted a login, an
-    `IntegrityError` when one of them had it with other bytes than it should have.
+    It is an `AuthError` when all of them require a login, an `IntegrityError` when one of them had wrong bytes.
     """
     reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
     if tried and all(isinstance(failed.error, AuthError) for failed in tried):
         return tried[-1].error
     if any(isinstance(failed.error, IntegrityError) for failed in tried):
         return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")
-    message = f"no source has pack `{pack}`: {reasons}" if reasons else f"there is no source for pack `{pack}`"
+    message = f"no source has pack `{pack}`: {reasons}" if reasons else f"no source for pack `{pack}`"
     return NoSource(message, hint="name another source with --channel or --peer, or run the same command again later")
 
 

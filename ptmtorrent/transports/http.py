@@ -12,21 +12,10 @@ from threading import Condition, Thread
 
 import httpx2
 
-from ptmtorrent.channel.readers import (
-    CHUNK_BYTES,
-    OK,
-    PARTIAL,
-    UNSATISFIABLE,
-    check_answer,
-    check_content_range,
-    spell_range,
-    stated_length,
-    stated_total,
-    url_of,
-)
+from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
 from ptmtorrent.disk.partial import StagingFile, staging_path
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportError
-from ptmtorrent.http import ours
+from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
@@ -103,7 +92,7 @@ class HttpTransport:
         offset = extent.offset + file.position
         plain = offset == 0 and extent.length == request.size
         headers = {} if plain else {"Range": spell_range(offset, file.left)}
-        with ours(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
+        with translate_errors(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
             skip = _check(response, url, request, offset, file.left)
             for part in response.iter_raw(CHUNK_BYTES):
                 if halted():
@@ -119,22 +108,20 @@ class HttpTransport:
 
 
 def _check(response: httpx2.Response, url: str, request: PackRequest, offset: int, length: int) -> int:
-    """Refuse an answer that cannot hold the bytes asked for; return how many bytes of the body come before them."""
-    if response.status_code == UNSATISFIABLE:
+    """Refuse a reply that cannot hold the requested bytes; return how many bytes of the body precede them."""
+    total = stated_total(response)
+    if total not in {-1, request.size}:
+        raise IntegrityError(f"the pack `{url}` is {total} bytes, not {request.size}")
+    skip = judge_range(response, f"`{url}`", first=offset, last=offset + length - 1)
+    if skip is None:
         raise IntegrityError(f"the pack `{url}` is shorter than {request.size} bytes")
-    check_answer(response, url, {OK, PARTIAL})
     stated = stated_length(response)
     if response.status_code == OK:
         if stated not in {-1, request.size}:
             raise IntegrityError(f"the pack `{url}` is {stated} bytes, not {request.size}")
-        return offset
-    total = stated_total(response)
-    if total not in {-1, request.size}:
-        raise IntegrityError(f"the pack `{url}` is {total} bytes, not {request.size}")
-    check_content_range(response, url, offset, length)
-    if stated not in {-1, length}:
+    elif stated not in {-1, length}:
         raise TransportError(f"`{url}` was asked for {length} bytes and sends {stated}")
-    return 0
+    return skip
 
 
 class _Lanes:

@@ -1,7 +1,7 @@
 import httpx2
 import pytest
 
-from ptmtorrent.channel.readers import stated_length, stated_total
+from ptmtorrent.http import stated_length, stated_total
 
 
 @pytest.mark.parametrize(

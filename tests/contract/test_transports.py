@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import HttpReader, LocalReader, PatientReader
+from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import VolumePlan
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport
@@ -35,8 +35,8 @@ def over_http(folder: Path) -> Iterator[HttpReader]:
 
 
 @contextmanager
-def patiently(folder: Path) -> Iterator[PatientReader]:
-    yield PatientReader(LocalReader(folder))
+def patiently(folder: Path) -> Iterator[RetryingReader]:
+    yield RetryingReader(LocalReader(folder))
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def http(folder: Path) -> Iterator[PackTransport]:
 @contextmanager
 def chained(folder: Path) -> Iterator[PackTransport]:
     with http(folder) as server:
-        yield Chain([LocalTransport(folder / "nothing"), Patient(server)])
+        yield Chain([LocalTransport(folder / "nothing"), Retrying(server)])
 
 
 @contextmanager

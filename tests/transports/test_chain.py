@@ -8,7 +8,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Patient
+from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
@@ -109,7 +109,7 @@ def test_what_all_tries_moved_is_counted(requests: list[PackRequest], tmp_path: 
                 yield msgspec.structs.replace(outcome, moved=100) if isinstance(outcome, Failed) else outcome
 
     server = CutOff("server", packs, error=TransportError("it hung up"), fails_first=2)
-    outcomes = list(Patient(server, wait=lambda *_: False).deliver(requests, tmp_path, Stop()))
+    outcomes = list(Retrying(server, wait=lambda *_: False).deliver(requests, tmp_path, Stop()))
     assert [outcome.moved for outcome in outcomes] == [5200] * 3
 
 
@@ -174,7 +174,7 @@ def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], t
         waits.append(seconds)
         return False
 
-    outcomes = list(Patient(inner, wait=wait).deliver(requests, tmp_path, Stop()))
+    outcomes = list(Retrying(inner, wait=wait).deliver(requests, tmp_path, Stop()))
     assert sorted(sources_of(outcomes)) == sorted(packs)
     assert waits == [0.2, 0.4]
 
@@ -182,7 +182,7 @@ def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], t
 @pytest.mark.parametrize("error", [NotFound("no"), IntegrityError("short")])
 def test_what_is_not_there_is_not_asked_for_again(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
     inner = Scripted("a", error=error)
-    assert len(list(Patient(inner).deliver(requests, tmp_path, Stop()))) == 3
+    assert len(list(Retrying(inner).deliver(requests, tmp_path, Stop()))) == 3
     assert len(inner.asked) == 1
 
 

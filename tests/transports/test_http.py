@@ -4,7 +4,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from ptmtorrent.channel.readers import HttpReader, PatientReader
+from ptmtorrent.channel.readers import HttpReader, RetryingReader
 from ptmtorrent.disk.partial import STEP_BYTES, StagingFile, staged_extents, staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client
@@ -191,7 +191,7 @@ def test_a_reader_takes_no_more_than_its_limit(server: StaticServer, client: htt
 def test_a_patient_reader_asks_again_and_no_more_than_three_times(server: StaticServer, client: httpx2.Client) -> None:
     pack, _ = write_pack(server.folder, PIECE)
     server.lie, server.cut_after = "cut", 10
-    reader = PatientReader(HttpReader(server.url, client))
+    reader = RetryingReader(HttpReader(server.url, client))
     with pytest.raises(TransportError):
         reader.read_range(f"packs/{pack[:2]}/{pack}.pack", 0, 1000)
     assert len(server.asked) == 3

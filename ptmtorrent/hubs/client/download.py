@@ -7,7 +7,6 @@ the process or the power, and nothing needs to be written down: the next run goe
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, write_all
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound
-from ptmtorrent.hubs.client.retry import retry
-from ptmtorrent.hubs.client.session import Session, refuse_encoding
+from ptmtorrent.http import judge_range
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.kinds import file_kind
@@ -28,7 +27,6 @@ from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognis
 from ptmtorrent.stop import Stop
 
 SYNC_BYTES = 4 << 20
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")
 
 Count = Callable[[int, int], None]
 """Told of bytes as they come: `(held, moved)`, how many more the part holds (fewer when negative) and were received."""
@@ -80,7 +78,7 @@ class Download:
         failures: list[str] = []
         while True:
             try:
-                retry(lambda: self._attempt(descriptor), self.session, progress=lambda: _size(descriptor) // SYNC_BYTES)
+                self.session.retry(lambda: self._attempt(descriptor), progress=lambda: _size(descriptor) // SYNC_BYTES)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
@@ -153,14 +151,12 @@ class Download:
         own, budget = ({}, "") if self._turn else (located.headers, located.budget)
         headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
         with self.session.open(url, headers, budget=budget, what=self.what) as reply:
-            refuse_encoding(reply, self.what)
-            if reply.status_code == 416:
+            skip = judge_range(reply, self.what, first=start, size=self.file.size, refused=HubError)
+            if skip is None:
                 self._begin_again(descriptor, start)
-            elif reply.status_code == 200:
+            if skip:
                 self._empty(descriptor, start)
                 start = 0
-            else:
-                self._check_range(reply, start)
             end = self._receive(reply, descriptor, start)
         self._check_end(descriptor, end, said_so="content-length" in reply.headers)
 
@@ -214,15 +210,6 @@ class Download:
         self._refused = True
         self._empty(descriptor, held)
         raise Unreachable(f"{self.what}: the hub refused to go on at byte {held}")
-
-    def _check_range(self, reply: httpx2.Response, start: int) -> None:
-        given = reply.headers.get("content-range", "")
-        match = _CONTENT_RANGE.fullmatch(given)
-        fits = match is not None and int(match[1]) == start and match[3] in {"*", str(self.file.size)}
-        if reply.status_code != 206 or not fits:
-            raise HubError(
-                f"{self.what}: asked for the bytes from {start} on, the hub answered {reply.status_code} with `{given}`"
-            )
 
     def _receive(self, reply: httpx2.Response, descriptor: int, start: int) -> int:
         """Write what comes after `start`; return where it ended."""

@@ -1,45 +1,53 @@
-"""One hub's connections: requests that keep within its limits, follow its redirects and say our errors.
+"""One hub's connections: requests that keep within its limits, follow its redirects and raise our errors.
 
-The adapter reads documents through it and the engine downloads files through it, so that both spend from the same
-budgets. Redirects are followed here, by hand, because only the origin that was asked may see the credentials.
+The adapter reads documents through it and downloads run through it, so that both spend from the same budgets.
+Redirects are followed here, because only the origin of the first request may see the credentials.
 """
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from ptmtorrent.errors import HubError, TransportError
-from ptmtorrent.http import new_client, ours, retry_after_seconds
+from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
+from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
 from ptmtorrent.hubs.client.rate_limiter import Governor
 from ptmtorrent.hubs.client.ssrf import refuse_inner
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.retry import retry
 from ptmtorrent.state.rate_windows import Budget, credential_id
 from ptmtorrent.stop import Stop
 
+ATTEMPTS = 6
+FIRST_WAIT_SECONDS = 0.5
+"""Doubled each time: with six attempts a hub that is down gets 15 seconds to come back."""
+
 MAX_REDIRECTS = 5
 MAX_ANSWER_BYTES = 64 << 20
-"""No page of a listing and no description of a package is longer (64 MiB); what is longer is not read to its end."""
+"""Limit of a listing page or the description of a package (64 MiB); a longer one is not read to its end."""
 
 MAX_ANSWER_SECONDS = 600.0
 MAX_PARTS = 4_000_000
-"""Values of JSON, counted by the marks between them: each may take a hundred bytes of memory."""
+"""Limit of JSON values in a document, counted by their separators: each may take a hundred bytes of memory."""
 
 MAX_DRAINED_BYTES = 4096
 
 REPLY_POLL_SECONDS = 0.2
-"""Who waits for the reply to somebody else's request looks so often whether the session was stopped."""
+"""Interval at which a waiting thread polls the stop flag."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
 _HARMLESS = {"range", "accept"}
-"""What another origin than the one asked may see; any other header may be a credential."""
+"""Headers that are sent on to another origin; any other header may be a credential."""
 
 Pause = Callable[[float, Stop], None]
-"""Waits that many seconds. Raises `Interrupted` as soon as the event is set."""
+"""Waits that many seconds. Raises `Interrupted` as soon as the stop is set."""
+
+T = TypeVar("T")
 
 
 def pause(seconds: float, stop: Stop) -> None:
@@ -50,10 +58,10 @@ def pause(seconds: float, stop: Stop) -> None:
 
 @dataclass
 class Session:
-    """The client, the budgets, and what time is.
+    """The HTTP client, the request budgets and the clocks of one hub.
 
-    `stop` ends waits and downloads, and `on_wait` hears of the host and the seconds before a budget is waited for; a
-    workflow puts its own there. A `guarded` session asks no machine inside the network of this one.
+    `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
+    budget. A `guarded` session sends no request to machines inside the network of this one.
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
@@ -68,11 +76,30 @@ class Session:
         self.governor = Governor(self.monotonic)
 
     def is_stopped(self) -> bool:
-        """Tell whether the `stop` of now is set."""
+        """Return whether the stop is set."""
         return self.stop.is_set()
 
+    def retry(self, call: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
+        """Return what `call` returns, retrying `RateLimited` and `Unreachable` up to six times.
+
+        An attempt after which `progress` has grown does not count. When a hub states how long to wait, the rate limiter
+        waits before the next request is sent.
+
+        Raises:
+            Interrupted: the stop was set while waiting; anything else that `call` raises, at once.
+        """
+        return retry(
+            call,
+            on=(RateLimited, Unreachable),
+            attempts=ATTEMPTS,
+            first_wait=FIRST_WAIT_SECONDS,
+            wait=lambda seconds: self.pause(seconds, self.stop),
+            given_wait=_given_wait,
+            progress=progress,
+        )
+
     def check_place(self, url: str, what: str) -> None:
-        """Refuse an address that a guarded session may not ask.
+        """Refuse an address that a guarded session must not reach.
 
         Raises:
             HubError: naming it.
@@ -81,17 +108,17 @@ class Session:
             refuse_inner(url, what)
 
     def close(self) -> None:
-        """Close all connections; the session is of no use afterwards."""
+        """Close all connections."""
         self.client.close()
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> Iterator[httpx2.Response]:
-        """Send a GET and give the reply, its body unread, redirects followed. `what` names it in errors.
+        """Send a GET, follow redirects and yield the reply with its body unread. `what` names it in errors.
 
-        The budgets hold for the host of `url`; hosts it redirects to are counted apart.
+        The budget is that of the host of `url`; hosts it redirects to are counted separately.
 
         Raises:
-            AuthError, NotFound, RateLimited, HubError: what `error_for` makes of the reply.
+            AuthError, NotFound, RateLimited, HubError: by the status, see `error_for`.
             Unreachable: the connection failed, also while the body is read.
             Interrupted: `stop` was set while waiting for a budget.
         """
@@ -113,8 +140,8 @@ class Session:
         """Return a JSON document and the headers it came with.
 
         Raises:
-            HubError: it is not JSON (a login page, say), is encoded, or is longer, fuller or slower than any; else as
-                `open`.
+            HubError: it is not JSON (a login page, say), is encoded, or exceeds a limit of size, values or time; else
+                as `open`.
         """
         with self.open(url, headers, budget=budget, what=what) as reply:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -127,10 +154,10 @@ class Session:
             return refuse_crowded(self._whole(reply, what), what), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
-        """Send `body` and return the answer, whatever its type. Redirects are refused: no server may move a POST.
+        """Send `body` and return the answer, whatever its type. Redirects of a POST are refused.
 
         Raises:
-            HubError: a redirect, an encoded body or one longer, fuller or slower than any; else as `open`.
+            HubError: a redirect, an encoded body, or one that exceeds a limit of size, values or time; else as `open`.
         """
         with self._send(url, headers, budget, what, body) as reply:
             if error := error_for(reply.status_code, reply.headers, what, self.clock()):
@@ -175,7 +202,7 @@ class Session:
             yield reply
 
     def _wait_for(self, budget: Budget) -> None:
-        """Wait until the governor lets a request through."""
+        """Wait until the rate limiter admits a request."""
         while (seconds := self.governor.take(budget)) != 0.0:
             if seconds is not None:
                 self.on_wait(budget.host, seconds)
@@ -185,17 +212,21 @@ class Session:
             self.governor.await_reply(REPLY_POLL_SECONDS)
 
 
+def _given_wait(error: PtmError) -> float | None:
+    return 0.0 if isinstance(error, RateLimited) and error.retry_after is not None else None
+
+
 @contextmanager
 def _transient(what: str) -> Iterator[None]:
     try:
-        with ours(what):
+        with translate_errors(what):
             yield
     except TransportError as error:
         raise Unreachable(error.message) from error.__cause__
 
 
 def refuse_encoding(reply: httpx2.Response, what: str) -> None:
-    """Refuse a body that is not the bytes themselves: a few of them may unfold to more than there is memory for.
+    """Refuse an encoded body: a few bytes may decode to more than fits in memory.
 
     Raises:
         HubError: naming the encoding.
@@ -206,10 +237,10 @@ def refuse_encoding(reply: httpx2.Response, what: str) -> None:
 
 
 def refuse_crowded(body: bytes, what: str) -> bytes:
-    """Return a document, unless it has so many parts that reading it would take gigabytes.
+    """Return a document, unless decoding it would take gigabytes.
 
     Raises:
-        HubError: it has.
+        HubError: it has too many values.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_PARTS:
         raise HubError(f"{what} could not be read: the answer has more than {MAX_PARTS} parts")
@@ -217,7 +248,7 @@ def refuse_crowded(body: bytes, what: str) -> bytes:
 
 
 def _drain(reply: httpx2.Response) -> None:
-    """Read a short body that nobody wants, so that its connection can be used again."""
+    """Read a short unused body, so that its connection can be reused."""
     length = reply.headers.get("content-length", "")
     if length.isdigit() and int(length) <= MAX_DRAINED_BYTES:
         for _ in reply.iter_raw():
@@ -238,10 +269,10 @@ def _origin(url: str) -> tuple[str, str]:
 
 
 def next_url(url: str, location: str, what: str) -> str:
-    """Return where a redirect from `url` leads.
+    """Return the target of a redirect from `url`.
 
     Raises:
-        HubError: nowhere, to what is not HTTP, or from https down to http.
+        HubError: it is missing, is not HTTP, or leads from https to http.
     """
     try:
         target = urljoin(url, location)

@@ -9,7 +9,6 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, new_temporary, publish_file
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.moments import Clock, spell
@@ -49,7 +48,7 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
     for _ in range(MAX_PAGES):
         hub.session.stop.raise_if_set("the clone")
         try:
-            page = retry(lambda at=cursor: _one_page(hub, query, at), hub.session)  # type: ignore[misc]
+            page = hub.session.retry(lambda at=cursor: _one_page(hub, query, at))  # type: ignore[misc]
         except Unreachable as error:
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise

@@ -12,7 +12,6 @@ import msgspec
 
 from ptmtorrent.errors import HubError, PtmError
 from ptmtorrent.hubs.client.quota_estimates import file_limit
-from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
@@ -166,8 +165,8 @@ def one_package(name: str) -> Iterator[None]:
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
-    described = retry(lambda: hub.describe(listed), hub.session)
-    files, answers = retry(lambda: hub.files(described), hub.session)
+    described = hub.session.retry(lambda: hub.describe(listed))
+    files, answers = hub.session.retry(lambda: hub.files(described))
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(f"`{described.identity.package}`: the hub lists {plan.bytes} bytes, more than any package has")

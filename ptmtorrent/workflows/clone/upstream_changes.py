@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ptmtorrent.errors import HubError, NotFound
-from ptmtorrent.hubs.client.retry import retry
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Identity
@@ -64,7 +63,7 @@ class Flagging:
         chosen = (suspects[start:] + suspects[:start])[:MAX_ASKED]
         for name in chosen:
             with suppress(HubError, NotFound):
-                listed = retry(lambda name=name: self._ask(name), self.hub.session)  # type: ignore[misc]
+                listed = self.hub.session.retry(lambda name=name: self._ask(name))  # type: ignore[misc]
                 self.compare(listed)
         if len(chosen) < len(suspects):
             self._say(f"{len(suspects) - len(chosen)} captured packages that were not listed will be asked for later")

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NoSpace
 from ptmtorrent.hubs.client.download import SYNC_BYTES, Download, check_no_pointer, durable_bytes
-from ptmtorrent.hubs.client.retry import ATTEMPTS
-from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.client.session import ATTEMPTS, Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id

@@ -3,8 +3,7 @@ import gzip
 import pytest
 
 from ptmtorrent.errors import HubError, Interrupted, NotFound, RateLimited
-from ptmtorrent.hubs.client.retry import ATTEMPTS, retry
-from ptmtorrent.hubs.client.session import MAX_REDIRECTS, Session, next_url, pause
+from ptmtorrent.hubs.client.session import ATTEMPTS, MAX_REDIRECTS, Session, next_url, pause
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.stop import Stop
 from tests.hubs.conftest import Time
@@ -132,7 +131,7 @@ def test_spent_budget_is_waited_for_before_sending(session: Session, time: Time)
 def test_persist_waits_as_long_as_the_hub_asks_and_then_succeeds(session: Session, time: Time) -> None:
     replies = [Reply(429, headers={"Retry-After": "30"}), Reply(503), json_reply("[2]")]
     with serving(lambda _: replies.pop(0)) as peer:
-        body = retry(lambda: read(session, f"{peer.base}/x"), session)
+        body = session.retry(lambda: read(session, f"{peer.base}/x"))
 
     assert body == b"[2]"
     assert 31.0 in time.waits
@@ -140,7 +139,7 @@ def test_persist_waits_as_long_as_the_hub_asks_and_then_succeeds(session: Sessio
 
 def test_persist_gives_up_after_a_bounded_number_of_attempts(session: Session) -> None:
     with serving(lambda _: Reply(500)) as peer, pytest.raises(Unreachable):
-        retry(lambda: read(session, f"{peer.base}/x"), session)
+        session.retry(lambda: read(session, f"{peer.base}/x"))
 
     assert len(peer.asked) == ATTEMPTS
 
@@ -150,7 +149,7 @@ def test_persist_gives_up_on_a_hub_that_always_refuses(session: Session) -> None
         serving(lambda _: Reply(429, headers={"Retry-After": "1"})) as peer,
         pytest.raises(RateLimited) as caught,
     ):
-        retry(lambda: read(session, f"{peer.base}/x"), session)
+        session.retry(lambda: read(session, f"{peer.base}/x"))
 
     assert caught.value.retry_after == 1.0
     assert len(peer.asked) == ATTEMPTS
@@ -158,7 +157,7 @@ def test_persist_gives_up_on_a_hub_that_always_refuses(session: Session) -> None
 
 def test_persist_does_not_repeat_what_cannot_work(session: Session) -> None:
     with serving(lambda _: Reply(404)) as peer, pytest.raises(NotFound):
-        retry(lambda: read(session, f"{peer.base}/x"), session)
+        session.retry(lambda: read(session, f"{peer.base}/x"))
 
     assert len(peer.asked) == 1
 
