@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ptmtorrent.cli._session import Session
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:
@@ -51,16 +52,15 @@ def complete_packages(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _open(ctx: typer.Context) -> "OpenChannel":
-    from ptmtorrent.config import load_settings
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.records import ignore
-    from ptmtorrent.paths import Home
     from ptmtorrent.reading.open_channel import open_channel
 
-    home = ctx.params.get("home") or ctx.find_root().params.get("home")
-    settings = load_settings({"home": home, "channel": ctx.params.get("channel")})
-    release = ctx.params.get("release")
-    return open_channel(settings.channel, release, Home(settings.home), clock=read_clock, emit=ignore)
+    session: Session = ctx.obj
+    if not session.has_flag("home"):  # the callback of the program is not called when completing
+        session.take("home", ctx.find_root().params.get("home"))
+    settings = session.settings.with_flags(channel=ctx.params.get("channel"))
+    return open_channel(settings.channel, ctx.params.get("release"), session.home, clock=read_clock, emit=ignore)
 
 
 def _starting(incomplete: str, names: Iterable[str]) -> list[str]:

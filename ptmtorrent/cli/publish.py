@@ -24,7 +24,7 @@ def publish(
 
     from ptmtorrent.model.ids import parse_release_name
     from ptmtorrent.reading.collection import access_of
-    from ptmtorrent.transports.globus.locations import is_globus, parse_place
+    from ptmtorrent.transports.globus.locations import is_globus, parse_location
     from ptmtorrent.workflows.publish.globus import publish_to_globus
     from ptmtorrent.workflows.publish.publish import publish as run
 
@@ -34,7 +34,7 @@ def publish(
             summary = publish_to_globus(
                 name,
                 session.home,
-                parse_place(to),
+                parse_location(to),
                 access_of(session.settings, session.home),
                 emit=session.emit,
                 stop=stop,

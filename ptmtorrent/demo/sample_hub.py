@@ -21,7 +21,7 @@ from typing import Self
 from ptmtorrent.demo.bulk import bulk_packages
 from ptmtorrent.demo.hub import api, files
 from ptmtorrent.demo.hub.catalogue import Catalogue, Revision
-from ptmtorrent.demo.hub.exchange import Answer, Question, refusal
+from ptmtorrent.demo.hub.exchange import Request, Response, refusal
 from ptmtorrent.demo.hub.faults import Faults, Meter, Quota
 from ptmtorrent.demo.hub.listing import list_packages
 from ptmtorrent.demo.hub.log import RequestLog
@@ -88,50 +88,50 @@ class SampleHub:
     ) -> None:
         self._stack.close()
 
-    def _answer(self, question: Question) -> Answer:
+    def _answer(self, request: Request) -> Response:
         if self._busy.acquire(blocking=False):
             return refusal(503, "", "The hub is busy.")
-        kind = "api" if question.parts[0] == "api" else "resolvers"
-        headers, refused = self._meter.admit(kind, question.token)
-        answer = refused or (self._answer_api(question) if kind == "api" else self._answer_file(question))
-        return answer.with_headers(headers)
+        kind = "api" if request.parts[0] == "api" else "resolvers"
+        headers, refused = self._meter.admit(kind, request.token)
+        response = refused or (self._answer_api(request) if kind == "api" else self._answer_file(request))
+        return response.with_headers(headers)
 
-    def _answer_api(self, question: Question) -> Answer:
-        match question.parts[1:]:
+    def _answer_api(self, request: Request) -> Response:
+        match request.parts[1:]:
             case ("whoami-v2",):
-                return api.whoami(question, TOKEN)
+                return api.whoami(request, TOKEN)
             case ("models",):
-                return list_packages(self.catalogue, question, self._page)
+                return list_packages(self.catalogue, request, self._page)
             case ("models", *rest):
                 name, more = self._split(rest)
-                return self._answer_package(question, name, more)
+                return self._answer_package(request, name, more)
         return refusal(404, "", "No such endpoint.")
 
-    def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
-        found = self._find(question, name, rest[1] if len(rest) > 1 else "main")
-        if isinstance(found, Answer):
+    def _answer_package(self, request: Request, name: str, rest: Sequence[str]) -> Response:
+        found = self._find(request, name, rest[1] if len(rest) > 1 else "main")
+        if isinstance(found, Response):
             return found
         way, *more = rest or ("revision",)
-        routes: dict[str, Callable[[], Answer]] = {
-            "revision": lambda: api.package_info(found, question),
-            "tree": lambda: api.tree(found, question, "/".join(more[1:]), self._page),
-            "paths-info": lambda: api.paths_info(found, question),
+        routes: dict[str, Callable[[], Response]] = {
+            "revision": lambda: api.package_info(found, request),
+            "tree": lambda: api.tree(found, request, "/".join(more[1:]), self._page),
+            "paths-info": lambda: api.paths_info(found, request),
             "refs": lambda: api.refs(found),
             "commits": lambda: api.commits(found),
         }
         return routes[way]() if way in routes else refusal(404, "", "No such endpoint.")
 
-    def _answer_file(self, question: Question) -> Answer:
-        name, rest = self._split(question.parts)
+    def _answer_file(self, request: Request) -> Response:
+        name, rest = self._split(request.parts)
         match rest:
             case (("resolve" | "raw") as way, revision, *path) if path:
-                found = self._find(question, name, revision)
+                found = self._find(request, name, revision)
             case _:
                 return refusal(404, "", "No such page.")
-        if isinstance(found, Answer):
+        if isinstance(found, Response):
             return found
-        if found.package.access == "gated" and question.token != TOKEN:
-            status = 403 if question.token else 401
+        if found.package.access == "gated" and request.token != TOKEN:
+            status = 403 if request.token else 401
             return refusal(status, "GatedRepo", f"Access to model {found.package.name} is restricted.")
         row = found.rows.get("/".join(path))
         if row is None:
@@ -140,8 +140,8 @@ class SampleHub:
             return files.raw(found, row, self._faults)
         return files.resolve(found, row, self._lfs.base, self._faults)
 
-    def _answer_lfs(self, question: Question) -> Answer:
-        row = self.catalogue.find_lfs(question.parts[-1])
+    def _answer_lfs(self, request: Request) -> Response:
+        row = self.catalogue.find_lfs(request.parts[-1])
         return refusal(404, "", "No such object.") if row is None else files.lfs_object(row, self._faults)
 
     def _split(self, parts: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -149,9 +149,9 @@ class SampleHub:
         length = 1 if self.catalogue.find(parts[0]) else 2
         return "/".join(parts[:length]), parts[length:]
 
-    def _find(self, question: Question, name: str, revision: str) -> Revision | Answer:
+    def _find(self, request: Request, name: str, revision: str) -> Revision | Response:
         found = self.catalogue.find(name)
-        hidden = found is not None and found.package.access == "private" and question.token != TOKEN
+        hidden = found is not None and found.package.access == "private" and request.token != TOKEN
         if found is None or hidden or name in self._faults.vanished:
             return refusal(401 if hidden else 404, "RepoNotFound", "Repository not found")
         if revision not in {"main", "refs/heads/main", found.commit}:

@@ -1,7 +1,8 @@
-"""What a workflow says while it runs: one plan, some progress, a record per package, a summary.
+"""Records that a workflow emits while it runs: one plan, progress, a result per package, notes, and a summary.
 
-A workflow gets a function `emit` and calls it; who listens (a terminal, JSON lines, a test) is not its business.
-One bad package is a record, never an exception.
+A workflow calls the function `emit` that it was given and does not know what receives the records (a terminal, JSON
+lines, a test). A package that fails is a record, never an exception. As JSON they follow
+docs/formats/records.schema.json.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,9 @@ ResultKind = Literal["package", "pack", "part", "index", "release"]
 
 
 class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
-    """What is going to be done, in bytes, before it is. `disk` is the most it takes at once beyond what is there.
+    """The work of a run in counts and bytes, before it starts. `disk` is the peak of additional disk space in bytes.
 
-    `hours` is how long the requests take within the limit of who answers them; None when there is none that was told.
+    `hours` is the time that the requests take within the rate limit of the hub; None if no limit is known.
     """
 
     packages: int
@@ -29,7 +30,7 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):
-    """How far the run is. `bytes_per_second` and `eta_seconds` are None until they can be told."""
+    """How far the run is. `bytes_per_second` and `eta_seconds` are None until they can be estimated."""
 
     step: str
     bytes: int
@@ -55,18 +56,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="note"):
-    """A sentence worth reading that changes nothing; `warning` when it should not be missed."""
+    """A message that does not change the outcome; `warning` if it needs attention."""
 
     message: str
     warning: bool = False
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
-    """The last word of a run. `bytes_moved` crossed a transport; `bytes` were wanted; `failed` counts packages.
+    """The last record of a run. `bytes` is the size of the selection, `bytes_moved` what crossed a transport.
 
-    Where packs were worked, `unit` says so: `packages` and `failed` count those. `bytes_unread` are here and were not
-    looked at, by a check that does not read everything. `flagged` counts packages by what a clone found to have become
-    of them on their hub.
+    `packages` and `failed` count what `unit` names. `sources` has the bytes moved, by source. `bytes_unread` exist and
+    were not read, by a check that does not read everything. `flagged` counts packages by upstream change.
     """
 
     packages: int
@@ -82,7 +82,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
-    """The error that ended the run: exit code, message and hint. Printed by the JSON sink; workflows raise instead."""
+    """The error that ended a run: exit code, message and hint. The JSON sink prints it; workflows raise instead."""
 
     code: int
     message: str
@@ -94,4 +94,4 @@ Emit = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing."""
+    """Discard a record."""

@@ -16,7 +16,13 @@ from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
-from ptmtorrent.transports.globus.locations import GlobusAccess, GlobusHere, GlobusPlace, https_url, parse_here
+from ptmtorrent.transports.globus.locations import (
+    GlobusAccess,
+    GlobusLocation,
+    LocalCollection,
+    https_url,
+    parse_local_collection,
+)
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.port import PackTransport
 
@@ -26,7 +32,7 @@ JOBS = "jobs"
 class Collection:
     """The channel at `place`, reached with `access`."""
 
-    def __init__(self, place: GlobusPlace, access: GlobusAccess) -> None:
+    def __init__(self, place: GlobusLocation, access: GlobusAccess) -> None:
         self.place = place
         self.access = access
         self._host = place.host
@@ -66,18 +72,18 @@ class Collection:
         """
         from ptmtorrent.transports.globus.jobs import Jobs
         from ptmtorrent.transports.globus.login import open_service
-        from ptmtorrent.transports.globus.run_job import Desk
+        from ptmtorrent.transports.globus.run_job import JobContext
         from ptmtorrent.transports.globus.transport import GlobusTransport
-        from ptmtorrent.transports.globus.wait import Patience
+        from ptmtorrent.transports.globus.wait import WaitPolicy
 
-        desk = Desk(
+        context = JobContext(
             jobs=Jobs(self.access.folder / JOBS),
             service=stack.enter_context(open_service(self.access)),
-            patience=Patience(seconds=self.access.patience),
-            told=lambda message: emit(Note(message=message)),
-            counted=lambda _: None,
+            wait_policy=WaitPolicy(stall_seconds=self.access.patience),
+            on_message=lambda message: emit(Note(message=message)),
+            on_bytes=lambda _: None,
         )
-        return GlobusTransport(self.place, here_of(self.access), desk)
+        return GlobusTransport(self.place, here_of(self.access), context)
 
     def _ask_host(self) -> str:
         from ptmtorrent.transports.globus.login import open_service
@@ -92,7 +98,7 @@ class Collection:
         return facts.host
 
 
-def here_of(access: GlobusAccess) -> GlobusHere:
+def here_of(access: GlobusAccess) -> LocalCollection:
     """Return the collection that shows this machine's files.
 
     Raises:
@@ -116,7 +122,7 @@ def access_of(settings: Settings, home: Home) -> GlobusAccess:
         folder=home.globus,
         client_id=settings.globus_client_id,
         client_secret=settings.globus_client_secret,
-        here=parse_here(settings.globus_here) if settings.globus_here else None,
+        here=parse_local_collection(settings.globus_here) if settings.globus_here else None,
         patience=settings.globus_patience,
     )
 

@@ -21,7 +21,7 @@ from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
-from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_place
+from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_location
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import FIRST_ROOT
 from ptmtorrent.trust.pins import Pins, normalise
@@ -68,7 +68,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
         return _open_sample(release, emit)
     reader: ChannelReader
     if is_globus(location):
-        collection = Collection(parse_place(location), globus or no_access(home))
+        collection = Collection(parse_location(location), globus or no_access(home))
         place, folder, reader = collection.place.location, None, RetryingReader(collection.reader())
     else:
         collection = None
@@ -84,7 +84,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
 def find_reader(location: str, globus: GlobusAccess | None = None) -> ChannelReader:
     """Return a reader of the files at `location`, a folder, a URL or a place in Globus; nothing is read yet."""
     if globus is not None and is_globus(location):
-        return RetryingReader(Collection(parse_place(location), globus).reader())
+        return RetryingReader(Collection(parse_location(location), globus).reader())
     place = normalise(location)
     return _server_reader(place) if _is_server(place) else LocalReader(Path(place))
 

@@ -15,7 +15,7 @@ from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, Volume
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Offer, Seeder
-from ptmtorrent.transports.torrent.session import Address, TorrentSession, listen_on, profile_for
+from ptmtorrent.transports.torrent.session import Address, TorrentSession, profile_for, spell_address
 
 ATTEND_SECONDS = 0.2
 
@@ -54,7 +54,7 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
             f"`{channel}` has no release with volumes to seed",
             hint="make one with `ptmtorrent release NAME`, or name a channel folder with `--channel DIR`",
         )
-    with TorrentSession(profile_for([listen[0]]), listen_on(listen), seeding=True) as session:
+    with TorrentSession(profile_for([listen[0]]), spell_address(listen), seeding=True) as session:
         port = session.port()
         seeder = Seeder(session, channel)
         for volume in volumes:
@@ -67,7 +67,7 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
 def _attend(seeder: Seeder, emit: Emit, stop: Stop, ready: Callable[[], None], port: int) -> None:
     said_ready, sent = False, 0
     while not stop.is_set():
-        for sentence in seeder.attend(ATTEND_SECONDS):
+        for sentence in seeder.poll(ATTEND_SECONDS):
             emit(Note(message=sentence, warning=True))
         if not said_ready and not seeder.checking:
             said_ready = True

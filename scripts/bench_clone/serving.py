@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from ptmtorrent.demo.hub.exchange import Answer, Question
+from ptmtorrent.demo.hub.exchange import Request, Response
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.pointers import Pointer
@@ -31,10 +31,10 @@ class Hub(SampleHub):
 
     weights = ""
 
-    def _answer_file(self, question: Question) -> Answer:
-        answer = super()._answer_file(question)
-        place = answer.headers.get("Location", "")
-        return answer.with_headers({"Location": f"{self.weights}/{place.rpartition('/')[2]}"}) if place else answer
+    def _answer_file(self, request: Request) -> Response:
+        response = super()._answer_file(request)
+        place = response.headers.get("Location", "")
+        return response.with_headers({"Location": f"{self.weights}/{place.rpartition('/')[2]}"}) if place else response
 
 
 class Weights:

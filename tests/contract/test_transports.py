@@ -22,7 +22,7 @@ from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.packs import hash_pack
 from tests.simulators.static_server import serve
 from tests.simulators.swarm import Shared, seeder
-from tests.transports.globus_copies import copying_transport
+from tests.transports.globus.copies import copying_transport
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 
 PATIENCE_SECONDS = 20

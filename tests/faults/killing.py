@@ -103,7 +103,7 @@ def kill_over_torrent(
         target = sent + source.randrange(1, 16 * STEP_BYTES) if number < times else 1 << 62
 
         def reached(target: int = target) -> bool:
-            offering.attend(0.01)
+            offering.poll(0.01)
             return offering.payload().sent >= target
 
         hit = kill_when(start(home, *arguments), reached)
@@ -121,7 +121,7 @@ def settle(offering: Seeder) -> None:
     sent = -1
     while sent != (sent := offering.payload().sent):
         for _ in range(10):
-            offering.attend(0.05)
+            offering.poll(0.05)
 
 
 def kill_anywhere(home: Path, arguments: tuple[object, ...], times: int, source: random.Random) -> Kills:

@@ -363,7 +363,7 @@ class TestFaults:
 
         error = error_of(fetch(world, made, code=11))
 
-        assert "waits for you" in error["message"]
+        assert "waits for a login" in error["message"]
         assert states(world.user / "home") == ["paused"]
 
     def test_a_failed_task_is_made_good_over_https(self, world: World, made: Made) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.transports.globus.locations import parse_here
+from ptmtorrent.transports.globus.locations import parse_local_collection
 from tests.channels import RELEASE, Made, check_laid_out, make_channel
 from tests.program import environment, ptmtorrent
 
@@ -30,7 +30,7 @@ def variables() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def published(variables: dict[str, str]) -> tuple[Made, Path, str]:
-    folder = parse_here(variables["PTMTORRENT_GLOBUS_HERE"]).folder
+    folder = parse_local_collection(variables["PTMTORRENT_GLOBUS_HERE"]).folder
     made = make_channel(folder)
     place = variables["PTM_LIVE_PLACE"]
     ptmtorrent(made.home.root, "publish", RELEASE, "--to", place, env=environment(**variables))

@@ -21,14 +21,14 @@ import msgspec
 
 from ptmtorrent.demo.contents import Content, InMemory
 from ptmtorrent.demo.hub.catalogue import Revision
-from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
+from ptmtorrent.demo.hub.exchange import Request, Response, json_response, refusal
 from ptmtorrent.demo.hub.listing import paged
 from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.sample_hub import SampleHub
 from tests.simulators.xet import XetStore
 
-Bend = Callable[[Answer], Answer]
+Bend = Callable[[Response], Response]
 LOGIN = b"<!doctype html><title>Log in</title><form>Log in to go on</form>"
 DISCUSSIONS_PAGE = 2
 COMMITS_PAGE = 2
@@ -125,64 +125,64 @@ class OddHub(SampleHub):
         self._renamed[old] = new
         self.add(msgspec.structs.replace(found.package, name=new, registered_as=old))
 
-    def _answer(self, question: Question) -> Answer:
-        path = "/" + "/".join(question.parts)
-        moved = self._moved(question)
-        answer = super()._answer(question) if moved is None else moved
-        if self._xet and "/tree/" in path and answer.status == 200:
-            answer = _with_xet(answer)
-        return self._bent(path, answer)
+    def _answer(self, request: Request) -> Response:
+        path = "/" + "/".join(request.parts)
+        moved = self._moved(request)
+        response = super()._answer(request) if moved is None else moved
+        if self._xet and "/tree/" in path and response.status == 200:
+            response = _with_xet(response)
+        return self._bent(path, response)
 
     def _split(self, parts: Sequence[str]) -> tuple[str, Sequence[str]]:
         return (parts[0], parts[1:]) if parts[0] in self._renamed else super()._split(parts)
 
-    def _moved(self, question: Question) -> Answer | None:
+    def _moved(self, request: Request) -> Response | None:
         """Answer for a name of old: 307 to the same place under the new name."""
-        head = question.parts[:2] if question.parts[0] == "api" else ()
-        name, rest = self._split(question.parts[len(head) :] or ("",))
+        head = request.parts[:2] if request.parts[0] == "api" else ()
+        name, rest = self._split(request.parts[len(head) :] or ("",))
         if name not in self._renamed:
             return None
         path = "/".join(quote(part, safe="/") for part in (*head, self._renamed[name], *rest))
-        query = f"?{urlencode(question.query, doseq=True)}" if question.query else ""
-        return Answer(status=307, headers={"Location": f"/{path}{query}"})
+        query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
+        return Response(status=307, headers={"Location": f"/{path}{query}"})
 
-    def _answer_api(self, question: Question) -> Answer:
-        if self._records is None or question.parts[1:] != ("models",):
-            return super()._answer_api(question)
-        rows, headers = paged(self._records, question, min(self._length, int(question.first("limit") or self._length)))
-        return Answer(status=200, headers=headers, content=InMemory(b"[" + b",".join(rows) + b"]"))
+    def _answer_api(self, request: Request) -> Response:
+        if self._records is None or request.parts[1:] != ("models",):
+            return super()._answer_api(request)
+        rows, headers = paged(self._records, request, min(self._length, int(request.first("limit") or self._length)))
+        return Response(status=200, headers=headers, content=InMemory(b"[" + b",".join(rows) + b"]"))
 
-    def _answer_package(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
+    def _answer_package(self, request: Request, name: str, rest: Sequence[str]) -> Response:
         match rest:
             case ("xet-read-token", revision) if self._xet:
-                found = self._find(question, name, revision)
-                return found if isinstance(found, Answer) else self.store.token()
+                found = self._find(request, name, revision)
+                return found if isinstance(found, Response) else self.store.token()
             case ("discussions", *more):
-                found = self._find(question, name, "main")
-                return found if isinstance(found, Answer) else self._answer_discussions(question, name, more)
+                found = self._find(request, name, "main")
+                return found if isinstance(found, Response) else self._answer_discussions(request, name, more)
             case ("commits", _) if name in self.commits:
-                return _paged(self.commits[name], question)
-        return super()._answer_package(question, name, rest)
+                return _paged(self.commits[name], request)
+        return super()._answer_package(request, name, rest)
 
-    def _answer_discussions(self, question: Question, name: str, rest: Sequence[str]) -> Answer:
+    def _answer_discussions(self, request: Request, name: str, rest: Sequence[str]) -> Response:
         known = self.discussions.get(name, [])
         if rest:
             found = [each for each in known if str(each["num"]) == rest[0]]
-            return json_answer(found[0]) if found else refusal(404, "", "No such discussion.")
-        start = int(question.first("p") or 0) * DISCUSSIONS_PAGE
+            return json_response(found[0]) if found else refusal(404, "", "No such discussion.")
+        start = int(request.first("p") or 0) * DISCUSSIONS_PAGE
         brief = [{key: value for key, value in each.items() if key != "events"} for each in known]
         shown = brief[start : start + DISCUSSIONS_PAGE]
-        return json_answer({"discussions": shown, "count": len(known), "start": start, "numClosedDiscussions": 0})
+        return json_response({"discussions": shown, "count": len(known), "start": start, "numClosedDiscussions": 0})
 
-    def _answer_file(self, question: Question) -> Answer:
-        answer = super()._answer_file(question)
-        if answer.status != 302:
-            return answer
+    def _answer_file(self, request: Request) -> Response:
+        response = super()._answer_file(request)
+        if response.status != 302:
+            return response
         if self._xet:
-            oid = answer.headers["X-Linked-ETag"].strip('"')
-            name, rest = self._split(question.parts)
-            token = f'<{question.base}/api/models/{name}/xet-read-token/{rest[1]}>; rel="xet-auth"'
-            answer = answer.with_headers({"X-Xet-Hash": oid[::-1], "Link": token})
+            oid = response.headers["X-Linked-ETag"].strip('"')
+            name, rest = self._split(request.parts)
+            token = f'<{request.base}/api/models/{name}/xet-read-token/{rest[1]}>; rel="xet-auth"'
+            response = response.with_headers({"X-Xet-Hash": oid[::-1], "Link": token})
         if self._sign:
             with self._lock:
                 signature = str(next(self._numbers))
@@ -190,41 +190,41 @@ class OddHub(SampleHub):
                     self._stale -= 1
                 else:
                     self._signatures.add(signature)
-            answer = answer.with_headers({"Location": f"{answer.headers['Location']}?Signature={signature}"})
-        return answer
+            response = response.with_headers({"Location": f"{response.headers['Location']}?Signature={signature}"})
+        return response
 
-    def _answer_cas(self, question: Question) -> Answer:
-        return self._bent("/cas/" + "/".join(question.parts), self.store.answer(question))
+    def _answer_cas(self, request: Request) -> Response:
+        return self._bent("/cas/" + "/".join(request.parts), self.store.answer(request))
 
     def _find_xet(self, name: str) -> Content | None:
         row = self.catalogue.find_lfs(name[::-1])
         return None if row is None else row.content
 
-    def _answer_lfs(self, question: Question) -> Answer:
-        path = "/" + "/".join(question.parts)
-        if self._sign and not self._is_signed(question):
+    def _answer_lfs(self, request: Request) -> Response:
+        path = "/" + "/".join(request.parts)
+        if self._sign and not self._is_signed(request):
             return self._bent(path, refusal(403, "", "Request has expired"))
-        return self._bent(path, super()._answer_lfs(question))
+        return self._bent(path, super()._answer_lfs(request))
 
-    def _is_signed(self, question: Question) -> bool:
+    def _is_signed(self, request: Request) -> bool:
         with self._lock:
-            signature = question.first("Signature") or ""
+            signature = request.first("Signature") or ""
             signed = signature in self._signatures
             self._signatures.discard(signature)
         return signed
 
-    def _bent(self, path: str, answer: Answer) -> Answer:
+    def _bent(self, path: str, response: Response) -> Response:
         with self._lock:
             for order in self._orders:
                 if order.left != 0 and order.path.search(path):
                     order.left = None if order.left is None else order.left - 1
-                    return order.bend(answer)
-        return answer
+                    return order.bend(response)
+        return response
 
-    def _find(self, question: Question, name: str, revision: str) -> Revision | Answer:
-        found = super()._find(question, name, revision)
+    def _find(self, request: Request, name: str, revision: str) -> Revision | Response:
+        found = super()._find(request, name, revision)
         earlier = self._earlier.get((name, revision))
-        is_past = isinstance(found, Answer) and found.headers.get("X-Error-Code") == "RevisionNotFound"
+        is_past = isinstance(found, Response) and found.headers.get("X-Error-Code") == "RevisionNotFound"
         return earlier if is_past and earlier is not None else found
 
 
@@ -236,20 +236,20 @@ def refuse(status: int, code: str = "", message: str = "", **headers: str) -> Be
 
 def cut(at: int) -> Bend:
     """Close the connection after `at` bytes of the body."""
-    return lambda answer: msgspec.structs.replace(answer, content=Cut(answer.content, at))
+    return lambda response: msgspec.structs.replace(response, content=Cut(response.content, at))
 
 
-def whole(answer: Answer) -> Answer:
+def whole(response: Response) -> Response:
     """Send everything with 200, whatever range was asked for."""
-    return msgspec.structs.replace(answer, ranged=False)
+    return msgspec.structs.replace(response, ranged=False)
 
 
 def resized(change: int) -> Bend:
     """Send so many bytes more, or fewer, and say so in `Content-Length`."""
 
-    def bend(answer: Answer) -> Answer:
-        data = _all(answer)
-        return msgspec.structs.replace(answer, content=InMemory((data + bytes(max(0, change)))[: len(data) + change]))
+    def bend(response: Response) -> Response:
+        data = _all(response)
+        return msgspec.structs.replace(response, content=InMemory((data + bytes(max(0, change)))[: len(data) + change]))
 
     return bend
 
@@ -257,55 +257,55 @@ def resized(change: int) -> Bend:
 def promising(change: int) -> Bend:
     """Announce so many bytes more, or fewer, than are sent; then the connection is closed."""
 
-    def bend(answer: Answer) -> Answer:
-        size = answer.content.size
-        promised = msgspec.structs.replace(answer, content=Cut(answer.content, size), ranged=False)
+    def bend(response: Response) -> Response:
+        size = response.content.size
+        promised = msgspec.structs.replace(response, content=Cut(response.content, size), ranged=False)
         return promised.with_headers({"Content-Length": str(size + change)})
 
     return bend
 
 
-def gzipped(answer: Answer) -> Answer:
+def gzipped(response: Response) -> Response:
     """Compress the body on the way, though nobody asked for it."""
-    packed = msgspec.structs.replace(answer, content=InMemory(gzip.compress(_all(answer), mtime=0)), ranged=False)
+    packed = msgspec.structs.replace(response, content=InMemory(gzip.compress(_all(response), mtime=0)), ranged=False)
     return packed.with_headers({"Content-Encoding": "gzip"})
 
 
 def login_page(*, padded: bool = False) -> Bend:
     """Send a page that asks to log in, with 200; `padded` to the length of what belongs there."""
 
-    def bend(answer: Answer) -> Answer:
-        size = max(answer.content.size, len(LOGIN)) if padded else len(LOGIN)
-        return Answer(status=200, content=InMemory(LOGIN.ljust(size)), kind="text/html; charset=utf-8")
+    def bend(response: Response) -> Response:
+        size = max(response.content.size, len(LOGIN)) if padded else len(LOGIN)
+        return Response(status=200, content=InMemory(LOGIN.ljust(size)), kind="text/html; charset=utf-8")
 
     return bend
 
 
 def redirect(location: str) -> Bend:
     """Send elsewhere."""
-    return lambda _: Answer(status=302, headers={"Location": location})
+    return lambda _: Response(status=302, headers={"Location": location})
 
 
 def exchanged(data: bytes) -> Bend:
     """Send other bytes of the same kind."""
-    return lambda answer: msgspec.structs.replace(answer, content=InMemory(data))
+    return lambda response: msgspec.structs.replace(response, content=InMemory(data))
 
 
-def _all(answer: Answer) -> bytes:
-    return b"".join(answer.content.chunks(0, answer.content.size))
+def _all(response: Response) -> bytes:
+    return b"".join(response.content.chunks(0, response.content.size))
 
 
-def _with_xet(answer: Answer) -> Answer:
-    entries = json.loads(_all(answer))
+def _with_xet(response: Response) -> Response:
+    entries = json.loads(_all(response))
     for entry in entries:
         if "lfs" in entry:
             entry["xetHash"] = entry["lfs"]["oid"][::-1]
-    return json_answer(entries, {key: value for key, value in answer.headers.items() if key == "Link"})
+    return json_response(entries, {key: value for key, value in response.headers.items() if key == "Link"})
 
 
-def _paged(rows: Sequence[dict[str, Any]], question: Question) -> Answer:
-    start = int(question.first("p") or 0)
+def _paged(rows: Sequence[dict[str, Any]], request: Request) -> Response:
+    start = int(request.first("p") or 0)
     more = start + COMMITS_PAGE < len(rows)
-    query = urlencode({**question.query, "p": [str(start + COMMITS_PAGE)]}, doseq=True)
-    link = {"Link": f'<{question.base}{question.path}?{query}>; rel="next"'} if more else {}
-    return json_answer(rows[start : start + COMMITS_PAGE], link)
+    query = urlencode({**request.query, "p": [str(start + COMMITS_PAGE)]}, doseq=True)
+    link = {"Link": f'<{request.base}{request.path}?{query}>; rel="next"'} if more else {}
+    return json_response(rows[start : start + COMMITS_PAGE], link)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from ptmtorrent.demo.hub.exchange import Answer, Question, refusal
+from ptmtorrent.demo.hub.exchange import Request, Response, refusal
 from ptmtorrent.demo.hub.faults import Meter, Quota
 from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
@@ -63,20 +63,20 @@ class StormyHub(SampleHub):
         self._cutting.draw_from(self._seed, self._cuts)
         return self._cutting
 
-    def _answer(self, question: Question) -> Answer:
-        answer = super()._answer(question)
+    def _answer(self, request: Request) -> Response:
+        response = super()._answer(request)
         with self._draw_lock:
             storm, silence = self._draw.randrange(self._storm) == 0, self._draw.randrange(self._silence) == 0
             kind = self._draw.randrange(3)
-            self.refused += storm and answer.status != 429
+            self.refused += storm and response.status != 429
         if silence:
             raise ConnectionAbortedError
-        if not storm or answer.status == 429:
-            return answer
+        if not storm or response.status == 429:
+            return response
         # A date has whole seconds: one that is a second away may be over by now.
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
         wait = ({"Retry-After": "1"}, {"Retry-After": date}, {})[kind]
-        told = {name: value for name, value in answer.headers.items() if name.startswith("RateLimit")}
+        told = {name: value for name, value in response.headers.items() if name.startswith("RateLimit")}
         return refusal(429, "", "The hub is overloaded.", {**told, **wait})
 
 
@@ -86,7 +86,7 @@ class _CountingMeter(Meter):
         self.over = 0
         self.fullest = 0.0
 
-    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Answer | None]:
+    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Response | None]:
         headers, refused = super().admit(kind, token)
         allowed = (self._quota.api if kind == "api" else self._quota.resolvers) or 1
         with self._lock:

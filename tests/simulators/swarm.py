@@ -65,7 +65,7 @@ def seeder(shared: Shared, *, verified: bool = True, bytes_per_second: int = 0) 
         for _ in range(DEADLINE_LOOKS):
             if not offering.checking:
                 break
-            offering.attend(0.1)
+            offering.poll(0.1)
         yield ("127.0.0.1", port), offering
 
 
@@ -83,7 +83,7 @@ def dying_seeder(channel: Path, *, after: int, bytes_per_second: int = 40 << 20)
                 offer.handle.set_upload_limit(bytes_per_second)
             ready.set()
             while offering.payload().sent < after and not leave.is_set():
-                offering.attend(0.02)
+                offering.poll(0.02)
 
     thread = Thread(target=run)
     thread.start()

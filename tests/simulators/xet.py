@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from ptmtorrent.demo.contents import Content, InMemory
-from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
+from ptmtorrent.demo.hub.exchange import Request, Response, json_response, refusal
 
 CHUNK_BYTES = 1 << 16
 XORB_CHUNKS = 16
@@ -36,29 +36,29 @@ class XetStore:
         self.tokens: set[str | None] = set()
         self.flipped = False
 
-    def token(self) -> Answer:
+    def token(self) -> Response:
         """Answer the hub's `xet-read-token`."""
         until = int(time.time()) + self.seconds
         named = {"X-Xet-Cas-Url": self.base, "X-Xet-Access-Token": TOKEN, "X-Xet-Token-Expiration": str(until)}
-        return json_answer({"casUrl": self.base, "accessToken": TOKEN, "exp": until}, named)
+        return json_response({"casUrl": self.base, "accessToken": TOKEN, "exp": until}, named)
 
-    def answer(self, question: Question) -> Answer:
+    def answer(self, request: Request) -> Response:
         """Answer the storage's own address."""
-        match question.parts:
+        match request.parts:
             case ("v1", "reconstructions", name):
-                return self._reconstruct(question, name)
+                return self._reconstruct(request, name)
             case ("xorbs", name, number):
-                return Answer(status=200, content=InMemory(self._xorb(name, int(number))), ranged=True)
+                return Response(status=200, content=InMemory(self._xorb(name, int(number))), ranged=True)
         return refusal(404, "", "No such endpoint.")
 
-    def _reconstruct(self, question: Question, name: str) -> Answer:
-        self.tokens.add(question.token)
-        if question.token != TOKEN:
+    def _reconstruct(self, request: Request, name: str) -> Response:
+        self.tokens.add(request.token)
+        if request.token != TOKEN:
             return refusal(401, "", "Unauthorized")
         found = self._find(name)
         if found is None:
             return refusal(404, "", "No such file.")
-        start, stop = _asked(question.range or "", found.size)
+        start, stop = _asked(request.range or "", found.size)
         if start >= max(1, found.size):
             return refusal(416, "", "Nothing there.")
         first, last = start // CHUNK_BYTES, max(start, stop - 1) // CHUNK_BYTES
@@ -74,7 +74,7 @@ class XetStore:
             length = sum(_HEADER_BYTES + len(chunk) for chunk in data)
             where = {"start": before, "end": before + length - 1}
             places[key] = [{"range": chunks, "url": f"{self.base}/xorbs/{name}/{number}", "url_range": where}]
-        return json_answer(
+        return json_response(
             {"offset_into_first_range": start - first * CHUNK_BYTES, "terms": terms, "fetch_info": places}
         )
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ptmtorrent.demo.hub.exchange import Answer, Question
+from ptmtorrent.demo.hub.exchange import Request, Response
 from ptmtorrent.demo.hub.faults import Faults, Quota
 from ptmtorrent.demo.package import Package, data_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
@@ -95,10 +95,10 @@ class HeldHub(SampleHub):
         self.gate, self.waiting = Stop(), Stop()
         super().__init__(*arguments, **options)
 
-    def _answer_lfs(self, question: Question) -> Answer:
+    def _answer_lfs(self, request: Request) -> Response:
         self.waiting.set()
         assert self.gate.wait(DEADLINE_SECONDS)
-        return super()._answer_lfs(question)
+        return super()._answer_lfs(request)
 
     def __exit__(self, *reason: object) -> None:
         self.gate.set()

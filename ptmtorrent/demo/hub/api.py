@@ -5,61 +5,61 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ptmtorrent.demo.hub.catalogue import Revision, Row
-from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer, refusal
+from ptmtorrent.demo.hub.exchange import Request, Response, json_response, refusal
 from ptmtorrent.demo.hub.listing import describe, paged, trim, zulu
 
 TREE_PAGE = 1000
 TITLE = "Add the model"
 
 
-def whoami(question: Question, token: str) -> Answer:
-    """Answer `GET /api/whoami-v2`."""
-    if question.token != token:
-        return refusal(401, "", "Invalid user token." if question.token else "Log in to see who you are.")
-    return json_answer({"type": "user", "name": "sample-user", "auth": {"type": "access_token"}, "orgs": []})
+def whoami(request: Request, token: str) -> Response:
+    """Serve `GET /api/whoami-v2`."""
+    if request.token != token:
+        return refusal(401, "", "Invalid user token." if request.token else "Log in to see who you are.")
+    return json_response({"type": "user", "name": "sample-user", "auth": {"type": "access_token"}, "orgs": []})
 
 
-def package_info(revision: Revision, question: Question) -> Answer:
-    """Answer `GET /api/models/{id}[/revision/{revision}]`; `blobs` adds sizes and hashes to the files."""
+def package_info(revision: Revision, request: Request) -> Response:
+    """Serve `GET /api/models/{id}[/revision/{revision}]`; `blobs` adds sizes and hashes to the files."""
     record = describe(revision)
-    if question.says("blobs"):
+    if request.says("blobs"):
         record["siblings"] = [_sibling(row) for row in revision.rows.values()]
-    if question.says("securityStatus"):
+    if request.says("securityStatus"):
         record["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
-    return json_answer(trim(record, question))
+    return json_response(trim(record, request))
 
 
-def tree(revision: Revision, question: Question, folder: str, page: int = TREE_PAGE) -> Answer:
-    """Answer `GET /api/models/{id}/tree/{revision}[/{folder}]`, in pages."""
+def tree(revision: Revision, request: Request, folder: str, page: int = TREE_PAGE) -> Response:
+    """Serve `GET /api/models/{id}/tree/{revision}[/{folder}]`, in pages."""
     if folder and folder not in revision.folders:
         return entry_not_found(revision)
     prefix = f"{folder}/" if folder else ""
-    recursive = question.says("recursive")
+    recursive = request.says("recursive")
     paths = [*revision.folders, *revision.rows]
     inside = [
         path for path in sorted(paths) if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
     ]
-    chosen, headers = paged(inside, question, page)
-    return json_answer([_entry(revision, path, expand=question.says("expand")) for path in chosen], headers)
+    chosen, headers = paged(inside, request, page)
+    return json_response([_entry(revision, path, expand=request.says("expand")) for path in chosen], headers)
 
 
-def paths_info(revision: Revision, question: Question) -> Answer:
-    """Answer `POST /api/models/{id}/paths-info/{revision}`, whose body is a form or JSON."""
-    form: dict[str, Any] = json.loads(question.body) if question.body[:1] == b"{" else parse_qs(question.body.decode())
+def paths_info(revision: Revision, request: Request) -> Response:
+    """Serve `POST /api/models/{id}/paths-info/{revision}`, whose body is a form or JSON."""
+    form: dict[str, Any] = json.loads(request.body) if request.body[:1] == b"{" else parse_qs(request.body.decode())
     asked = form.get("paths", [])
     expand = form.get("expand") in (True, ["true"])
     known = [path for path in asked if path in revision.rows or path in revision.folders]
-    return json_answer([_entry(revision, path, expand=expand) for path in known])
+    return json_response([_entry(revision, path, expand=expand) for path in known])
 
 
-def refs(revision: Revision) -> Answer:
-    """Answer `GET /api/models/{id}/refs`: one branch."""
+def refs(revision: Revision) -> Response:
+    """Serve `GET /api/models/{id}/refs`: one branch."""
     branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": revision.commit}
-    return json_answer({"branches": [branch], "tags": [], "converts": []})
+    return json_response({"branches": [branch], "tags": [], "converts": []})
 
 
-def commits(revision: Revision) -> Answer:
-    """Answer `GET /api/models/{id}/commits/{revision}`: one commit."""
+def commits(revision: Revision) -> Response:
+    """Serve `GET /api/models/{id}/commits/{revision}`: one commit."""
     commit = {
         "id": revision.commit,
         "title": TITLE,
@@ -67,10 +67,10 @@ def commits(revision: Revision) -> Answer:
         "authors": [{"user": "sample-hub"}],
         "date": zulu(revision.package.created_seconds),
     }
-    return json_answer([commit])
+    return json_response([commit])
 
 
-def entry_not_found(revision: Revision) -> Answer:
+def entry_not_found(revision: Revision) -> Response:
     """Refuse a path that the commit does not have."""
     return refusal(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": revision.commit})
 

@@ -1,4 +1,4 @@
-"""One question and one answer, as values: routes are functions from the first to the second."""
+"""A request and its response as values; a route is a function from one to the other."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import msgspec
 from ptmtorrent.demo.contents import Content, InMemory
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
+class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A request, taken apart. `parts` are the decoded components of the path; `base` is this server's own address."""
 
     method: str
@@ -30,7 +30,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         return (self.first(name) or "").lower() in {"true", "1"}
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Response(msgspec.Struct, frozen=True, kw_only=True):
     """A response. `ranged` answers honour `Range`."""
 
     status: int
@@ -39,17 +39,17 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "application/json"
     ranged: bool = False
 
-    def with_headers(self, headers: Mapping[str, str]) -> "Answer":
-        """Return the answer with more headers."""
+    def with_headers(self, headers: Mapping[str, str]) -> "Response":
+        """Return the response with more headers."""
         return msgspec.structs.replace(self, headers={**self.headers, **headers})
 
 
-def json_answer(value: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Answer:  # noqa: ANN401  # JSON is any of its types
-    """Answer with JSON."""
-    return Answer(status=status, headers=headers or {}, content=InMemory(json.dumps(value).encode()))
+def json_response(value: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Response:  # noqa: ANN401  # JSON is any of its types
+    """Return JSON."""
+    return Response(status=status, headers=headers or {}, content=InMemory(json.dumps(value).encode()))
 
 
-def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
-    """Answer with an error in the hub's own way: two headers that clients read, and JSON."""
+def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return an error in the hub's own way: two headers that clients read, and JSON."""
     named = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
-    return json_answer({"error": message}, {**named, **(headers or {})}, status=status)
+    return json_response({"error": message}, {**named, **(headers or {})}, status=status)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from ptmtorrent.demo.hub.exchange import Answer, refusal
+from ptmtorrent.demo.hub.exchange import Response, refusal
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +16,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     serve_pointer: paths whose LFS pointer is served in place of the file.
     flip: paths of which the middle byte is served with its lowest bit flipped.
     vanished: packages that are listed, and gone when asked for.
-    unavailable: answer 503 to so many requests before serving the first.
+    unavailable: answer 503 to this many requests before serving the first.
     """
 
     drop_after: int | None = None
@@ -48,7 +48,7 @@ class Meter:
         self._counts: dict[tuple[str, str | None, int], int] = {}
         self._lock = threading.Lock()
 
-    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Answer | None]:
+    def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Response | None]:
         """Count a request of `kind` (`api`, `resolvers`); return its headers, and a refusal if it is too many."""
         allowed = self._quota.api if kind == "api" else self._quota.resolvers
         if allowed is None:

@@ -2,12 +2,12 @@
 
 from ptmtorrent.demo.contents import Content, InMemory
 from ptmtorrent.demo.hub.catalogue import Revision, Row
-from ptmtorrent.demo.hub.exchange import Answer
+from ptmtorrent.demo.hub.exchange import Response
 from ptmtorrent.demo.hub.faults import Faults
 
 
-def resolve(revision: Revision, row: Row, lfs_base: str, faults: Faults) -> Answer:
-    """Answer `GET /{id}/resolve/{revision}/{path}`.
+def resolve(revision: Revision, row: Row, lfs_base: str, faults: Faults) -> Response:
+    """Serve `GET /{id}/resolve/{revision}/{path}`.
 
     LFS files are a 302 to another origin, so that a client which sends its token along is found out.
     """
@@ -18,24 +18,24 @@ def resolve(revision: Revision, row: Row, lfs_base: str, faults: Faults) -> Answ
     if row.path in faults.serve_pointer:
         return _serve(InMemory(row.pointer), row, faults, headers)
     location = {"Location": f"{lfs_base}/lfs/{row.sha256}"}
-    return Answer(status=302, headers={**headers, **linked, **location}, kind="text/plain")
+    return Response(status=302, headers={**headers, **linked, **location}, kind="text/plain")
 
 
-def raw(revision: Revision, row: Row, faults: Faults) -> Answer:
-    """Answer `GET /{id}/raw/{revision}/{path}`: what git holds, which for LFS files is the pointer."""
+def raw(revision: Revision, row: Row, faults: Faults) -> Response:
+    """Serve `GET /{id}/raw/{revision}/{path}`: what git holds, which for LFS files is the pointer."""
     content = InMemory(row.pointer) if row.sha256 else row.content
     return _serve(content, row, faults, {"X-Repo-Commit": revision.commit})
 
 
-def lfs_object(row: Row, faults: Faults) -> Answer:
-    """Answer `GET /lfs/{oid}` on the second origin."""
+def lfs_object(row: Row, faults: Faults) -> Response:
+    """Serve `GET /lfs/{oid}` on the second origin."""
     return _serve(row.content, row, faults, {"Accept-Ranges": "bytes"})
 
 
-def _serve(content: Content, row: Row, faults: Faults, headers: dict[str, str]) -> Answer:
+def _serve(content: Content, row: Row, faults: Faults, headers: dict[str, str]) -> Response:
     if row.path in faults.flip:
         content = _flipped(content)
-    return Answer(
+    return Response(
         status=200,
         headers={**headers, "ETag": f'"{row.etag}"'},
         content=content,

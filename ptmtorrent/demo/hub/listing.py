@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ptmtorrent.demo.hub.catalogue import Revision
-from ptmtorrent.demo.hub.exchange import Answer, Question, json_answer
+from ptmtorrent.demo.hub.exchange import Request, Response, json_response
 from ptmtorrent.demo.hub.facts import count_parameters, read_config
 
 _BRIEF = frozenset(
@@ -16,25 +16,25 @@ _BRIEF = frozenset(
 )
 
 
-def list_packages(revisions: Iterable[Revision], question: Question, page: int) -> Answer:
-    """Answer `GET /api/models`: the parameters of `HfApi.list_models`, at most `page` records, `Link` to the next."""
+def list_packages(revisions: Iterable[Revision], request: Request, page: int) -> Response:
+    """Serve `GET /api/models`: the parameters of `HfApi.list_models`, at most `page` records, `Link` to the next."""
     records = [describe(revision) for revision in revisions if revision.package.access != "private"]
-    records = [record for record in records if _wanted(record, question)]
-    if key := question.first("sort"):
+    records = [record for record in records if _wanted(record, request)]
+    if key := request.first("sort"):
         records.sort(key=lambda record: (record.get(key) or 0, record["id"]), reverse=True)
-    limit = min(int(question.first("limit") or page), page)
-    chosen, headers = paged(records, question, limit)
-    return json_answer([trim(record, question, _BRIEF) for record in chosen], headers)
+    limit = min(int(request.first("limit") or page), page)
+    chosen, headers = paged(records, request, limit)
+    return json_response([trim(record, request, _BRIEF) for record in chosen], headers)
 
 
-def paged(rows: Sequence[Any], question: Question, page: int) -> tuple[Sequence[Any], dict[str, str]]:
-    """Return the page that the question's cursor points at, and the header that leads to the next."""
-    start = _read_cursor(question.first("cursor"))
+def paged(rows: Sequence[Any], request: Request, page: int) -> tuple[Sequence[Any], dict[str, str]]:
+    """Return the page that the request's cursor points at, and the header that leads to the next."""
+    start = _read_cursor(request.first("cursor"))
     if start + page >= len(rows):
         return rows[start:], {}
     cursor = base64.urlsafe_b64encode(str(start + page).encode()).decode()
-    query = urlencode({**question.query, "cursor": [cursor]}, doseq=True)
-    return rows[start : start + page], {"Link": f'<{question.base}{question.path}?{query}>; rel="next"'}
+    query = urlencode({**request.query, "cursor": [cursor]}, doseq=True)
+    return rows[start : start + page], {"Link": f'<{request.base}{request.path}?{query}>; rel="next"'}
 
 
 def describe(revision: Revision) -> dict[str, Any]:
@@ -70,11 +70,11 @@ def describe(revision: Revision) -> dict[str, Any]:
     return record
 
 
-def trim(record: dict[str, Any], question: Question, brief: frozenset[str] | None = None) -> dict[str, Any]:
+def trim(record: dict[str, Any], request: Request, brief: frozenset[str] | None = None) -> dict[str, Any]:
     """Keep the fields asked for: those of `expand`, all of them with `full`, else `brief` (None: all)."""
-    if expand := question.query.get("expand"):
+    if expand := request.query.get("expand"):
         return {key: value for key, value in record.items() if key in {"_id", "id", *expand}}
-    if brief is None or question.says("full"):
+    if brief is None or request.says("full"):
         return record
     return {key: value for key, value in record.items() if key in brief}
 
@@ -92,15 +92,15 @@ def _tags(revision: Revision) -> list[str]:
     return list(dict.fromkeys(tag for tag in found if tag))
 
 
-def _wanted(record: dict[str, Any], question: Question) -> bool:
+def _wanted(record: dict[str, Any], request: Request) -> bool:
     for key in ("author", "pipeline_tag", "library_name"):
-        if question.first(key) not in (None, record.get(key)):
+        if request.first(key) not in (None, record.get(key)):
             return False
-    if (search := question.first("search")) and search.lower() not in record["id"].lower():
+    if (search := request.first("search")) and search.lower() not in record["id"].lower():
         return False
-    if (gated := question.first("gated")) and (gated.lower() == "true") != bool(record["gated"]):
+    if (gated := request.first("gated")) and (gated.lower() == "true") != bool(record["gated"]):
         return False
-    return all(name in record["tags"] for name in question.query.get("filter", ()))
+    return all(name in record["tags"] for name in request.query.get("filter", ()))
 
 
 def _read_cursor(cursor: str | None) -> int:

@@ -13,10 +13,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ptmtorrent.demo.hub.exchange import Answer, Question
+from ptmtorrent.demo.hub.exchange import Request, Response
 from ptmtorrent.demo.hub.log import Exchange, OriginName, RequestLog
 
-Route = Callable[[Question], Answer]
+Route = Callable[[Request], Response]
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -104,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         try:
-            question = self._question()
-            self._send(question, self.server.origin.route(question))
+            request = self._read_request()
+            self._send(request, self.server.origin.route(request))
         except ConnectionError:
             self.close_connection = True
         except Exception as error:  # noqa: BLE001  # a fault of the simulator belongs to the test, not to stderr
@@ -117,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name http.server uses
         """Say nothing: the request log is for tests, not for stderr."""
 
-    def _question(self) -> Question:
+    def _read_request(self) -> Request:
         split = urlsplit(self.path)
         _, _, token = self.headers.get("Authorization", "").partition("Bearer ")
-        return Question(
+        return Request(
             method=self.command,
             path=split.path,
             parts=tuple(unquote(part) for part in split.path.strip("/").split("/")),
@@ -141,28 +141,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return body
 
-    def _send(self, question: Question, answer: Answer) -> None:
-        size = answer.content.size
-        start, stop, status, headers = 0, size, answer.status, dict(answer.headers)
-        asked = _RANGE.fullmatch(self.headers.get("Range", "")) if answer.ranged else None
+    def _send(self, request: Request, response: Response) -> None:
+        size = response.content.size
+        start, stop, status, headers = 0, size, response.status, dict(response.headers)
+        asked = _RANGE.fullmatch(self.headers.get("Range", "")) if response.ranged else None
         if asked:
             start, stop = int(asked[1]), min(int(asked[2] or size) + bool(asked[2]), size)
             status = 206 if start < stop else 416
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}" if status == 206 else f"bytes */{size}"
             start, stop = (start, stop) if status == 206 else (0, 0)
         self.send_response(status)
-        for name, value in {"Content-Type": answer.kind, "Content-Length": str(stop - start), **headers}.items():
+        for name, value in {"Content-Type": response.kind, "Content-Length": str(stop - start), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        exchange = self._note(question, status)
+        exchange = self._note(request, status)
         if self.command != "HEAD":
-            self._send_body(answer, start, stop, exchange)
+            self._send_body(response, start, stop, exchange)
 
-    def _note(self, question: Question, status: int) -> Exchange:
+    def _note(self, request: Request, status: int) -> Exchange:
         exchange = Exchange(
             origin=self.server.origin.name,
             method=self.command,
-            path=unquote(question.path),
+            path=unquote(request.path),
             range=self.headers.get("Range"),
             authorized="Authorization" in self.headers,
             status=status,
@@ -170,14 +170,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.origin.log.add(exchange)
         return exchange
 
-    def _send_body(self, answer: Answer, start: int, stop: int, exchange: Exchange) -> None:
+    def _send_body(self, response: Response, start: int, stop: int, exchange: Exchange) -> None:
         cut = (
-            self.server.origin.cut_at(answer.headers.get("ETag", ""), stop - start)
-            if "ETag" in answer.headers
+            self.server.origin.cut_at(response.headers.get("ETag", ""), stop - start)
+            if "ETag" in response.headers
             else None
         )
         end = stop if cut is None else start + cut
-        for data in answer.content.chunks(start, end):
+        for data in response.content.chunks(start, end):
             exchange.sent += len(data)
             self.wfile.write(data)
         if cut is not None:

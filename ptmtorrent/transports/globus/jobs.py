@@ -165,7 +165,7 @@ def _checked(job: Job, path: Path) -> Job:
     return job
 
 
-def moved_to(job: Job, state: JobState, **changes: Any) -> Job:
+def with_state(job: Job, state: JobState, **changes: Any) -> Job:
     """Return `job` in another state."""
     changed: Job = msgspec.structs.replace(job, state=state, **changes)
     return changed

@@ -38,7 +38,7 @@ _MAX_PORT = 65_535
 _EXAMPLE = "globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel"
 
 
-class GlobusPlace(msgspec.Struct, frozen=True, kw_only=True):
+class GlobusLocation(msgspec.Struct, frozen=True, kw_only=True):
     """A folder in a collection: `path` begins with a slash and does not end with one; `host` serves it by HTTPS."""
 
     collection: str
@@ -61,7 +61,7 @@ class GlobusPlace(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.path}/{path}"
 
 
-class GlobusHere(msgspec.Struct, frozen=True, kw_only=True):
+class LocalCollection(msgspec.Struct, frozen=True, kw_only=True):
     """The collection that shows this machine's files: its `/` is the folder `folder`."""
 
     collection: str
@@ -88,7 +88,7 @@ class GlobusAccess(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     client_id: str | None
     client_secret: str | None
-    here: GlobusHere | None
+    here: LocalCollection | None
     patience: int
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ def is_globus(location: str) -> bool:
     return location.lower().startswith(SCHEME)
 
 
-def parse_place(location: str) -> GlobusPlace:
+def parse_location(location: str) -> GlobusLocation:
     """Read `globus:COLLECTION[@HOST]/path`.
 
     Raises:
@@ -115,7 +115,7 @@ def parse_place(location: str) -> GlobusPlace:
     host = None if match["host"] is None else read_host(match["host"])
     if host is None and match["host"] is not None:
         raise UsageError(f"`{match['host']}` in `{location}` is not a server", hint=f"write it like `{_EXAMPLE}`")
-    return GlobusPlace(collection=match["id"].lower(), path=path, host=host)
+    return GlobusLocation(collection=match["id"].lower(), path=path, host=host)
 
 
 def read_host(text: str) -> str | None:
@@ -131,7 +131,7 @@ def read_host(text: str) -> str | None:
     return name if port == _HTTPS_PORT else f"{name}:{port}"
 
 
-def parse_here(text: str) -> GlobusHere:
+def parse_local_collection(text: str) -> LocalCollection:
     """Read `COLLECTION:/folder`.
 
     Raises:
@@ -144,9 +144,9 @@ def parse_here(text: str) -> GlobusHere:
             hint="set `globus_here` to `COLLECTION:/folder`, where that folder is the collection's `/`",
         )
     folder = Path(os.path.normpath(match["folder"]))
-    return GlobusHere(collection=match["id"].lower(), folder=folder)
+    return LocalCollection(collection=match["id"].lower(), folder=folder)
 
 
-def https_url(place: GlobusPlace, host: str) -> str:
+def https_url(place: GlobusLocation, host: str) -> str:
     """Return the URL of the channel at `place` on the collection's HTTPS server `host`."""
     return f"https://{host}{quote(place.path)}"

@@ -22,13 +22,13 @@ from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
-from ptmtorrent.transports.globus.service import TransferService, ours_of
+from ptmtorrent.transports.globus.service import TransferService, translate_error
 
 APP_NAME = "ptmtorrent"
 
 TRANSFER = "transfer.api.globus.org"
 
-FlowOf = Callable[[globus_sdk.AuthLoginClient], LoginFlowManager]
+FlowFactory = Callable[[globus_sdk.AuthLoginClient], LoginFlowManager]
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +47,7 @@ def tokens_path(access: GlobusAccess) -> Path:
 
 @contextmanager
 def open_app(
-    access: GlobusAccess, collections: Sequence[str] = (), *, flow: FlowOf | None = None
+    access: GlobusAccess, collections: Sequence[str] = (), *, flow: FlowFactory | None = None
 ) -> Iterator[GlobusApp]:
     """Yield the app of `access`, with the scopes of the Transfer service and of reading `collections` by HTTPS.
 
@@ -70,7 +70,7 @@ def open_app(
 
 
 def _app(
-    access: GlobusAccess, storage: JSONTokenStorage, scopes: dict[str, list[globus_sdk.Scope]], flow: FlowOf | None
+    access: GlobusAccess, storage: JSONTokenStorage, scopes: dict[str, list[globus_sdk.Scope]], flow: FlowFactory | None
 ) -> GlobusApp:
     if access.client_secret is not None:
         config = GlobusAppConfig(token_storage=storage)
@@ -102,7 +102,7 @@ def log_in(access: GlobusAccess, collections: Sequence[str], scopes: Sequence[st
         TransportError: Globus cannot be reached.
     """
     wanted = [str(TransferScopes.all), *scopes]
-    with open_app(access, collections, flow=_browser if browser else _terminal) as app, _ours("the login"):
+    with open_app(access, collections, flow=_browser if browser else _terminal) as app, _translate_errors("the login"):
         known = _logged_in(app)
         wanted += _data_access(app, collections) if known else []
         _run(app, wanted)
@@ -181,7 +181,7 @@ def https_header(access: GlobusAccess, collection: str, host: str, *, refused: b
             return None
         _check_host(app, collection, host)
         try:
-            with _ours(f"a token for collection `{collection}`"):
+            with _translate_errors(f"a token for collection `{collection}`"):
                 authorizer = app.get_authorizer(collection)
                 if refused and not authorizer.handle_missing_authorization():
                     return None
@@ -243,8 +243,8 @@ def _storage(access: GlobusAccess) -> JSONTokenStorage:
 
 
 @contextmanager
-def _ours(what: str) -> Iterator[None]:
+def _translate_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (globus_sdk.GlobusError, TokenValidationError) as error:
-        raise ours_of(error, what) from error
+        raise translate_error(error, what) from error

@@ -29,7 +29,7 @@ LAST_EVENTS = 10
 CHUNK_BYTES = 256 << 10
 MAX_REPLY_BYTES = 64 << 20
 """The longest answer is the list of a folder of 100,000 names."""
-FOR_GOOD = frozenset({400, 409, 422})
+PERMANENT_STATUSES = frozenset({400, 409, 422})
 """Statuses that say that the same request will never be accepted."""
 
 
@@ -82,7 +82,7 @@ class TransferService:
 
     def new_submission_id(self) -> str:
         """Return an id that makes one task of however many posts."""
-        with _ours("a submission id"):
+        with translate_errors("a submission id"):
             return _uuid(self._client.get_submission_id()["value"])
 
     def submit(self, document: dict[str, Any]) -> str:
@@ -91,29 +91,29 @@ class TransferService:
         Raises:
             NotFound, Rejected: it will never be accepted.
         """
-        with _ours(f"the transfer `{document.get('label')}`"):
+        with translate_errors(f"the transfer `{document.get('label')}`"):
             return _uuid(self._client.submit_transfer(document)["task_id"])
 
     def task(self, task: str) -> TaskStatus:
         """Return how a task is."""
-        with _ours(f"task `{task}`"):
+        with translate_errors(f"task `{task}`"):
             return _status(self._client.get_task(task).data)
 
     def last_fault(self, task: str) -> str:
         """Return what the newest error event of a task says; empty when there is none."""
-        with _ours(f"the events of task `{task}`"):
+        with translate_errors(f"the events of task `{task}`"):
             events = self._client.task_event_list(task, limit=LAST_EVENTS)
             errors = [event for event in events if event.get("is_error")]
         return f"{errors[0].get('code')}: {errors[0].get('details')}"[:400] if errors else ""
 
     def cancel(self, task: str) -> None:
         """Ask for the end of a task; one that has ended already stays as it is."""
-        with _ours(f"cancelling task `{task}`"):
+        with translate_errors(f"cancelling task `{task}`"):
             self._client.cancel_task(task)
 
     def describe(self, collection: str) -> CollectionFacts:
         """Return what is known of a collection."""
-        with _ours(f"the collection `{collection}`"):
+        with translate_errors(f"the collection `{collection}`"):
             data = self._client.get_endpoint(collection).data
         server = str(data.get("https_server") or "")
         host = read_host(server.removeprefix("https://").rstrip("/"))
@@ -128,7 +128,7 @@ class TransferService:
         Raises:
             NotFound: there is no such folder.
         """
-        with _ours(f"`{path}` in collection `{collection}`"):
+        with translate_errors(f"`{path}` in collection `{collection}`"):
             rows = self._client.operation_ls(collection, path=path)
             return {
                 str(row["name"]): Entry(name=str(row["name"]), folder=row["type"] == "dir", size=int(row["size"] or 0))
@@ -137,7 +137,7 @@ class TransferService:
 
     def make_folder(self, collection: str, path: str) -> None:
         """Make one folder; one that is there already is fine."""
-        with _ours(f"making `{path}` in collection `{collection}`"):
+        with translate_errors(f"making `{path}` in collection `{collection}`"):
             try:
                 self._client.operation_mkdir(collection, path=path)
             except globus_sdk.TransferAPIError as error:
@@ -146,12 +146,12 @@ class TransferService:
 
     def rename(self, collection: str, old: str, new: str) -> None:
         """Give a file or folder another name. What the service does when `new` is there is the collection's choice."""
-        with _ours(f"renaming `{old}` in collection `{collection}`"):
+        with translate_errors(f"renaming `{old}` in collection `{collection}`"):
             self._client.operation_rename(collection, oldpath=old, newpath=new)
 
     def delete_folders(self, collection: str, paths: Sequence[str]) -> None:
         """Ask for the end of folders and of what is in them; one that is gone already is fine. It is not waited for."""
-        with _ours(f"deleting `{paths[0]}` in collection `{collection}`"):
+        with translate_errors(f"deleting `{paths[0]}` in collection `{collection}`"):
             body = globus_sdk.DeleteData(
                 collection,
                 label="ptmtorrent tidying",
@@ -168,7 +168,7 @@ class TransferService:
 
     def allow_everyone(self, collection: str, path: str) -> bool:
         """Let anybody read below the folder `path`, without login; tell whether that was not so before."""
-        with _ours(f"the access rules of collection `{collection}`"):
+        with translate_errors(f"the access rules of collection `{collection}`"):
             rules = self._client.endpoint_acl_list(collection)
             if any(
                 rule["principal_type"] == "anonymous" and path.startswith(rule["path"].rstrip("/") + "/")
@@ -220,16 +220,17 @@ def _status(data: dict[str, Any]) -> TaskStatus:
 
 
 @contextmanager
-def _ours(what: str) -> Iterator[None]:
+def translate_errors(what: str) -> Iterator[None]:
+    """Translate errors of the SDK, and of malformed replies, into errors of this project; `what` was requested."""
     try:
         yield
     except (globus_sdk.GlobusError, TokenValidationError) as error:
-        raise ours_of(error, what) from error
+        raise translate_error(error, what) from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise TransportError(f"{what}: Globus answered something else than it promises: {error!r}") from error
 
 
-def ours_of(error: Exception, what: str) -> PtmError:
+def translate_error(error: Exception, what: str) -> PtmError:
     """Return what `error` is in our words; `what` was asked for."""
     if isinstance(error, globus_sdk.GlobusAPIError):
         return _of_answer(error, what)
@@ -257,6 +258,6 @@ def _of_status(error: globus_sdk.GlobusAPIError, what: str, said: str) -> PtmErr
         return AuthError(f"{what} is not permitted: {said}", hint=STATUS_HINT)
     if error.http_status == 404 or "NotFound" in str(error.code):
         return NotFound(f"{what}: there is none: {said}")
-    if error.http_status in FOR_GOOD:
+    if error.http_status in PERMANENT_STATUSES:
         return Rejected(f"{what}: Globus refused it: {said}")
     return TransportError(f"{what}: Globus answered {said}", hint="run the same command again later")

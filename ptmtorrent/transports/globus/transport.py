@@ -21,9 +21,9 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, moved_to
-from ptmtorrent.transports.globus.locations import INCOMING, GlobusHere, GlobusPlace
-from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
+from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
+from ptmtorrent.transports.globus.locations import INCOMING, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.port import Delivered, Failed
 
 HASH_BYTES = 1 << 20
@@ -36,12 +36,14 @@ class GlobusTransport:
 
     whole_packs = True
 
-    def __init__(self, place: GlobusPlace, here: GlobusHere, desk: Desk, *, most_items: int = MAX_ITEMS) -> None:
+    def __init__(
+        self, place: GlobusLocation, here: LocalCollection, context: JobContext, *, max_items: int = MAX_ITEMS
+    ) -> None:
         self.name = f"globus:{place.collection}"
         self._place = place
         self._here = here
-        self._desk = desk
-        self._most_items = most_items
+        self._context = context
+        self._most_items = max_items
         self._landing = f"globus:{here.collection}/{INCOMING}"
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
@@ -59,7 +61,7 @@ class GlobusTransport:
             if not stop.is_set() and _is_pack(staging_path(staging, request.pack, _whole(request)), request):
                 del waiting[request.pack]
                 yield from self._delivered(request, staging, 0)
-        for job in self._desk.jobs.open("fetch", self._place.folder, self._landing):
+        for job in self._context.jobs.open("fetch", self._place.folder, self._landing):
             if stop.is_set():
                 return
             if self._concerns(job, waiting):
@@ -67,7 +69,7 @@ class GlobusTransport:
         while waiting and not stop.is_set():
             batch = list(waiting.values())[: self._most_items]
             files = [self._file(request) for request in batch]
-            job = self._desk.jobs.plan(
+            job = self._context.jobs.plan(
                 "fetch", source=self._place.folder, destination=self._landing, files=files, landing=f"/{INCOMING}"
             )
             yield from self._bring(job, waiting, staging, stop)
@@ -83,13 +85,13 @@ class GlobusTransport:
         if job.state not in WAITING:
             return False
         try:
-            return self._desk.service.task(job.task_id).status in {"SUCCEEDED", "FAILED"}
+            return self._context.service.task(job.task_id).status in {"SUCCEEDED", "FAILED"}
         except NotFound:
             return True
 
     def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Carry `job`, and yield what came of its packs that are still waited for; they are no longer, then."""
-        job = carry(job, self._desk, stop)
+        job = run_job(job, self._context, stop)
         packs = {_pack_of(item): item for item in job.items}
         wanted = [waiting[pack] for pack in packs if pack in waiting]
         if job.state in {"failed", "cancelled"}:
@@ -106,7 +108,7 @@ class GlobusTransport:
             if stop.is_set():
                 return
             reasons[request.pack] = self._check(packs[request.pack], request)
-        job = self._desk.jobs.save(moved_to(job, "verified"))
+        job = self._context.jobs.save(with_state(job, "verified"))
         for request in wanted:
             del waiting[request.pack]
             error = reasons[request.pack]
@@ -116,7 +118,7 @@ class GlobusTransport:
             self._install(packs[request.pack], request, staging)
             yield from self._delivered(request, staging, request.size)
         self._clear(job)
-        self._desk.jobs.save(moved_to(job, "installed"))
+        self._context.jobs.save(with_state(job, "installed"))
 
     def _local(self, item: JobItem) -> Path:
         return self._here.folder / item.landing.lstrip("/")

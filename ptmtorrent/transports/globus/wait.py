@@ -1,19 +1,19 @@
-"""Wait for a task: until it has succeeded, and for nothing else.
+"""Wait for a transfer task until it has succeeded, failed, or needs attention.
 
-The SDK's own `task_wait` returns true for a task that failed and for one that waits for a person, and a task may stay
-ACTIVE for ever while it retries the same fault (docs/guides/globus.md names the reports). So the state is checked here,
-what keeps a task is told, and one that stands still for too long ends the wait. Only more files or bytes than ever
-before are progress: faults are none, nor is a file that begins again.
+The SDK's own `task_wait` returns true for a task that failed and for one that is inactive, and a task may stay ACTIVE
+without end while it retries the same fault (docs/guides/globus.md names the reports). Therefore the state is checked
+here, changes are reported, and a task without progress for too long ends the wait. Progress means more files or
+bytes than ever before: neither a fault nor a restarted file counts.
 """
 
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.globus.service import TaskStatus
+from ptmtorrent.transports.globus.service import TaskStatus, TransferService
 
 FIRST_SECONDS = 0.25
 GROWTH = 1.4
@@ -22,52 +22,46 @@ MAX_SECONDS = 30.0
 End = Literal["succeeded", "failed", "inactive", "stuck", "stopped"]
 
 
-class Clerk(Protocol):
-    """Who is asked about tasks: `TransferService`."""
+class WaitPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How to wait: at most `stall_seconds` without progress; `pause` sleeps, and returns whether to stop."""
 
-    def task(self, task: str) -> TaskStatus:
-        """Return how a task is."""
-        ...
-
-
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How to wait: `seconds` without any progress are too long; `pause` waits, and tells whether to stop."""
-
-    seconds: float
+    stall_seconds: float
     pause: Callable[[Stop, float], bool] = Stop.wait
     monotonic: Callable[[], float] = time.monotonic
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a wait ended, and how the task was then."""
+class WaitResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a wait ended, and the task's status at that moment."""
 
     end: End
     status: TaskStatus
 
 
-def wait_for(clerk: Clerk, task: str, stop: Stop, patience: Patience, told: Callable[[TaskStatus], None]) -> Ended:
-    """Wait for `task`; `told` hears of every change.
+def wait_for_task(
+    service: TransferService, task: str, stop: Stop, policy: WaitPolicy, on_change: Callable[[TaskStatus], None]
+) -> WaitResult:
+    """Return how the wait for `task` ended; `on_change` receives every new status.
 
     Raises:
-        AuthError, TransportError: the service could not be asked; the task goes on.
+        AuthError, TransportError: the service could not be queried; the task continues.
     """
     seconds = FIRST_SECONDS
     seen: TaskStatus | None = None
-    most = (0, 0)
-    since = patience.monotonic()
+    best = (0, 0)
+    since = policy.monotonic()
     while True:
-        status = clerk.task(task)
+        status = service.task(task)
         if status != seen:
-            told(status)
-        if seen is None or status.files > most[0] or status.bytes > most[1]:
-            since, seconds = patience.monotonic(), FIRST_SECONDS
-        seen, most = status, (max(most[0], status.files), max(most[1], status.bytes))
+            on_change(status)
+        if seen is None or status.files > best[0] or status.bytes > best[1]:
+            since, seconds = policy.monotonic(), FIRST_SECONDS
+        seen, best = status, (max(best[0], status.files), max(best[1], status.bytes))
         if (end := _end(status)) is not None:
-            return Ended(end=end, status=status)
-        if patience.monotonic() - since >= patience.seconds:
-            return Ended(end="stuck", status=status)
-        if patience.pause(stop, min(seconds, MAX_SECONDS, patience.seconds)) or stop.is_set():
-            return Ended(end="stopped", status=status)
+            return WaitResult(end=end, status=status)
+        if policy.monotonic() - since >= policy.stall_seconds:
+            return WaitResult(end="stuck", status=status)
+        if policy.pause(stop, min(seconds, MAX_SECONDS, policy.stall_seconds)) or stop.is_set():
+            return WaitResult(end="stopped", status=status)
         seconds *= GROWTH
 
 

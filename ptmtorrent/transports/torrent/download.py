@@ -22,7 +22,14 @@ from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
-from ptmtorrent.transports.torrent.session import CHECKING, Address, Part, TorrentSession, file_bytes, listen_on
+from ptmtorrent.transports.torrent.session import (
+    CHECKING,
+    Address,
+    TorrentSession,
+    TorrentSpec,
+    file_bytes,
+    spell_address,
+)
 
 STALL_SECONDS = 1.0
 """A window whose packs nobody seems to have is widened by another one for every such silence."""
@@ -107,7 +114,7 @@ class Download:
     ) -> None:
         """Join the swarm of `volume` for the packs of `requests`, asking for none of the others."""
         ensure_dir(self._staging)
-        part = Part(
+        part = TorrentSpec(
             torrent=volume.torrent,
             folder=self._staging,
             priorities=[0] * len(volume.packs),
@@ -122,11 +129,11 @@ class Download:
     def connect(self, peers: Sequence[Address]) -> None:
         """Dial `peers` for every volume; a name that does not resolve is remembered for the error."""
         for host, port in peers:
-            self._tried[listen_on((host, port))] = ""
+            self._tried[spell_address((host, port))] = ""
             try:
                 found = {item[4][:2] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
             except (OSError, UnicodeError) as error:  # the latter for a name no resolver may be asked for
-                self._tried[listen_on((host, port))] = getattr(error, "strerror", None) or str(error)
+                self._tried[spell_address((host, port))] = getattr(error, "strerror", None) or str(error)
                 continue
             for address in sorted(found):
                 for joined in self._joined:
@@ -241,7 +248,7 @@ class Download:
             elif isinstance(alert, lt.file_error_alert):
                 self._file_error(alert)
             elif isinstance(alert, (lt.peer_disconnected_alert, lt.peer_ban_alert)):
-                self._blame(listen_on(alert.endpoint), alert)
+                self._blame(spell_address(alert.endpoint), alert)
             elif isinstance(alert, lt.url_seed_alert):
                 self._tried[alert.server_url()] = alert.error_message() or alert.error.message()
         return flushed

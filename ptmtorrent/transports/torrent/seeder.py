@@ -14,7 +14,7 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import pack_path
-from ptmtorrent.transports.torrent.session import CHECKING, Part, Payload, TorrentSession, file_bytes
+from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Seeder:
         packs = packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._is_here(pack, size))
         have = [pack not in missing for pack, size in packs for _ in range(size // PIECE_BYTES)]
-        part = Part(
+        part = TorrentSpec(
             torrent=torrent,
             folder=self._folder,
             priorities=[int(pack not in missing) for pack, _ in packs],
@@ -57,7 +57,7 @@ class Seeder:
         self._unchecked.append(offer)
         return offer
 
-    def attend(self, seconds: float) -> list[str]:
+    def poll(self, seconds: float) -> list[str]:
         """Wait up to `seconds`; return sentences about packs that turned out damaged, gone or unreadable, each once."""
         sentences: list[str] = []
         for alert in self._session.alerts(seconds):

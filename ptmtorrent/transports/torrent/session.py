@@ -104,7 +104,7 @@ _PROFILES: dict[Profile, dict[str, Any]] = {
 }
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class TorrentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A volume as it takes part in a session: its torrent, and the folder that holds its root `packs`.
 
     `priorities` has one number for each file, 0 for one that is not wanted. Files that are there are hashed first,
@@ -146,7 +146,7 @@ def profile_for(hosts: Iterable[str]) -> Profile:
     return "loopback" if listed and all(_is_loopback(host) for host in listed) else "wan"
 
 
-def listen_on(address: Address) -> str:
+def spell_address(address: Address) -> str:
     """Spell an address the way libtorrent's `listen_interfaces` does: IPv6 in brackets."""
     host, port = address
     host = "127.0.0.1" if host == "localhost" else host
@@ -156,7 +156,7 @@ def listen_on(address: Address) -> str:
 class TorrentSession:
     """A running session; leaving the `with` block closes its connections and files.
 
-    `listen` is one or more addresses as `listen_on` spells them, separated by commas; port 0 lets the system pick.
+    `listen` is one or more addresses as `spell_address` spells them, separated by commas; port 0 lets the system pick.
     """
 
     def __init__(self, profile: Profile, listen: str, *, seeding: bool) -> None:
@@ -203,7 +203,7 @@ class TorrentSession:
                     waiting.discard(alert.handle)
         return not waiting
 
-    def add(self, part: Part) -> lt.torrent_handle:
+    def add(self, part: TorrentSpec) -> lt.torrent_handle:
         """Take part in a swarm; return its handle.
 
         Raises:

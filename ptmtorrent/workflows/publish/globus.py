@@ -23,12 +23,12 @@ from ptmtorrent.paths import Home
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
-from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, moved_to
-from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusHere, GlobusPlace
+from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, with_state
+from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusLocation, LocalCollection
 from ptmtorrent.transports.globus.login import open_service
-from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk, carry
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService
-from ptmtorrent.transports.globus.wait import Patience
+from ptmtorrent.transports.globus.wait import WaitPolicy
 from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.publish.metadata import FIRST_ROOT, POINTER, Pointed, read_pointed
@@ -46,14 +46,14 @@ class _Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a release goes, and what it is put there with."""
 
     source: Path
-    here: GlobusHere
+    here: LocalCollection
     collection: Collection
     service: TransferService
-    desk: Desk
+    context: JobContext
     emit: Emit
 
     @property
-    def place(self) -> GlobusPlace:
+    def place(self) -> GlobusLocation:
         """The channel in its collection."""
         return self.collection.place
 
@@ -66,7 +66,7 @@ class _Target(msgspec.Struct, frozen=True, kw_only=True):
 def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how it is watched
     name: ReleaseName,
     home: Home,
-    place: GlobusPlace,
+    place: GlobusLocation,
     access: GlobusAccess,
     *,
     emit: Emit,
@@ -92,19 +92,19 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     if pointed is None or name not in pointed.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
     with open_service(access) as service:
-        desk = Desk(
+        context = JobContext(
             jobs=Jobs(access.folder / JOBS),
             service=service,
-            patience=Patience(seconds=access.patience),
-            told=lambda message: emit(Note(message=message)),
-            counted=lambda _: None,
+            wait_policy=WaitPolicy(stall_seconds=access.patience),
+            on_message=lambda message: emit(Note(message=message)),
+            on_bytes=lambda _: None,
         )
         target = _Target(
             source=home.channel,
             here=here,
             collection=Collection(place, access),
             service=service,
-            desk=desk,
+            context=context,
             emit=emit,
         )
         moved = _publish(target, release, pointed, stop, home, anyone=anyone, dry_run=dry_run, clock=clock)
@@ -132,11 +132,11 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     moved = 0
     with WriteLock(home.globus):
         meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
-        for job in target.desk.jobs.open("publish", target.from_location, target.place.folder):
+        for job in target.context.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
             missing, _ = _missing(target, release, pointed)
         for at in range(0, len(missing), MAX_ITEMS):
-            job = target.desk.jobs.plan(
+            job = target.context.jobs.plan(
                 "publish",
                 source=target.from_location,
                 destination=target.place.folder,
@@ -236,7 +236,7 @@ def _list(target: _Target, folder: str) -> dict[str, Entry]:
 
 def _finish(target: _Target, job: Job, stop: Stop) -> int:
     """Bring `job` to `installed`; return the bytes it moved."""
-    job = carry(job, target.desk, stop)
+    job = run_job(job, target.context, stop)
     if job.state in {"failed", "cancelled"}:
         raise TransportError(
             f"{job.name} {job.state}: {job.reason}",
@@ -244,14 +244,14 @@ def _finish(target: _Target, job: Job, stop: Stop) -> int:
         )
     if job.state == "landed":
         _verify(target, job)
-        job = target.desk.jobs.save(moved_to(job, "verified"))
+        job = target.context.jobs.save(with_state(job, "verified"))
     if job.state != "verified":
         raise Interrupted(
             f"interrupted; {job.name} goes on" if job.task_id else "interrupted; nothing was submitted yet",
             hint=resume_hint(job.task_id) if job.task_id else "run the same command again",
         )
     _install(target, job)
-    target.desk.jobs.save(moved_to(job, "installed"))
+    target.context.jobs.save(with_state(job, "installed"))
     return job.bytes
 
 
@@ -278,7 +278,7 @@ def _verify(target: _Target, job: Job) -> None:
 
 
 def _fail(target: _Target, job: Job, why: str) -> None:
-    target.desk.jobs.save(moved_to(job, "failed", reason=why))
+    target.context.jobs.save(with_state(job, "failed", reason=why))
     raise IntegrityError(why, hint="nothing was published by it; run the same command again")
 
 
@@ -329,7 +329,7 @@ def _tidy(target: _Target) -> None:
     folder itself stays, as the service may come to it while the next job lands there.
     """
     try:
-        ended = {job.job for job in target.desk.jobs.all() if job.state in ENDED}
+        ended = {job.job for job in target.context.jobs.all() if job.state in ENDED}
         if left := sorted(ended & set(_list(target, STAGING))):
             staging = target.place.below(STAGING)
             target.service.delete_folders(target.place.collection, [f"{staging}/{job}" for job in left])

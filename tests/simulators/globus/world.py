@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.transports.globus.locations import GlobusAccess, GlobusHere
+from ptmtorrent.transports.globus.locations import GlobusAccess, LocalCollection
 from tests.program import environment
 from tests.simulators.globus.gridftp import GridFtp, missing_programs, program
 from tests.simulators.globus.gsi import Gsi, make_gsi
@@ -101,7 +101,7 @@ class World:
             folder=home.globus,
             client_id=client,
             client_secret=SECRET,
-            here=GlobusHere(collection=here, folder=folder),
+            here=LocalCollection(collection=here, folder=folder),
             patience=patience,
         )
 

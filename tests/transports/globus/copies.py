@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ptmtorrent.transports.globus.jobs import Jobs
-from ptmtorrent.transports.globus.locations import GlobusHere, GlobusPlace
-from ptmtorrent.transports.globus.run_job import MAX_ITEMS, Desk
+from ptmtorrent.transports.globus.locations import GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext
 from ptmtorrent.transports.globus.service import TaskStatus
 from ptmtorrent.transports.globus.transport import GlobusTransport
-from ptmtorrent.transports.globus.wait import Patience
+from ptmtorrent.transports.globus.wait import WaitPolicy
 
 THERE = "22222222-2222-4222-8222-222222222222"
 HERE = "33333333-3333-4333-8333-333333333333"
@@ -56,17 +56,19 @@ class Copies:
         self.cancelled.append(task)
 
 
-def copying_desk(service: Copies, folder: Path, told: Callable[[str], None] = lambda _: None) -> Desk:
-    """A desk that waits for nobody: a pause is over at once, and takes its whole time on the clock."""
+def copying_context(service: Copies, folder: Path, on_message: Callable[[str], None] = lambda _: None) -> JobContext:
+    """A context that waits for nobody: a pause is over at once, and takes its whole time on the clock."""
     moments = iter(range(1_000_000))
-    patience = Patience(seconds=10, pause=lambda stop, _: stop.is_set(), monotonic=lambda: float(next(moments)))
-    return Desk(jobs=Jobs(folder), service=service, patience=patience, told=told, counted=lambda _: None)
+    patience = WaitPolicy(stall_seconds=10, pause=lambda stop, _: stop.is_set(), monotonic=lambda: float(next(moments)))
+    return JobContext(
+        jobs=Jobs(folder), service=service, wait_policy=patience, on_message=on_message, on_bytes=lambda _: None
+    )
 
 
 def copying_transport(
-    source: Path, target: Path, service: Copies | None = None, *, most_items: int = MAX_ITEMS
+    source: Path, target: Path, service: Copies | None = None, *, max_items: int = MAX_ITEMS
 ) -> GlobusTransport:
     """A transport from the channel `source` into a collection whose `/` is `target`."""
-    desk = copying_desk(service or Copies(source, target), target / "jobs")
-    place, here = GlobusPlace(collection=THERE, path=""), GlobusHere(collection=HERE, folder=target)
-    return GlobusTransport(place, here, desk, most_items=most_items)
+    context = copying_context(service or Copies(source, target), target / "jobs")
+    place, here = GlobusLocation(collection=THERE, path=""), LocalCollection(collection=HERE, folder=target)
+    return GlobusTransport(place, here, context, max_items=max_items)

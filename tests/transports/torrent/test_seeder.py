@@ -24,7 +24,7 @@ def sentences_of(shared: Shared, *, verified: bool = False) -> tuple[list[str], 
         for _ in range(DEADLINE_LOOKS):
             if not seeder.checking:
                 break
-            said += seeder.attend(0.1)
+            said += seeder.poll(0.1)
         return said, [frozenset(map(str, offer.missing)) for offer in offers]
 
 

@@ -20,11 +20,11 @@ from ptmtorrent.errors import (
 )
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Job, Jobs
-from ptmtorrent.transports.globus.locations import GlobusHere, is_globus, parse_here, parse_place
-from ptmtorrent.transports.globus.run_job import DEADLINE, carry
+from ptmtorrent.transports.globus.locations import LocalCollection, is_globus, parse_local_collection, parse_location
+from ptmtorrent.transports.globus.run_job import DEADLINE, run_job
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus
 from ptmtorrent.transports.port import Delivered, Failed
-from tests.transports.globus_copies import HERE, THERE, Copies, copying_desk, copying_transport, status
+from tests.transports.globus.copies import HERE, THERE, Copies, copying_context, copying_transport, status
 from tests.transports.requests import PIECE, read_delivered, whole, write_pack
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -57,7 +57,7 @@ class TestPlaces:
     )
     def test_a_place_is_read_and_spelled_alike(self, text: str) -> None:
         assert is_globus(text)
-        assert parse_place(text).location == text
+        assert parse_location(text).location == text
 
     @pytest.mark.parametrize(
         "text",
@@ -78,17 +78,17 @@ class TestPlaces:
     )
     def test_what_is_no_place_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):
-            parse_place(text)
+            parse_location(text)
 
     def test_a_server_has_one_spelling(self) -> None:
-        assert parse_place(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
+        assert parse_location(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
 
     def test_what_the_collection_does_not_show_is_refused(self) -> None:
-        here = parse_here(f"{HERE}:/data")
+        here = parse_local_collection(f"{HERE}:/data")
         assert here.path_of(Path("/data/home/x")) == "/home/x"
         with pytest.raises(ConfigError, match="does not show"):
             here.path_of(Path("/data/../etc"))
-        assert isinstance(here, GlobusHere)
+        assert isinstance(here, LocalCollection)
 
 
 class TestJournal:
@@ -137,7 +137,7 @@ class TestJournal:
             jobs.all()
 
     def test_a_job_is_found_however_the_channel_is_named(self) -> None:
-        assert parse_place(f"globus:{THERE}@a.b/c").folder == parse_place(f"globus:{THERE}/c").folder
+        assert parse_location(f"globus:{THERE}@a.b/c").folder == parse_location(f"globus:{THERE}/c").folder
 
     def test_two_homes_do_not_land_in_one_folder(self, tmp_path: Path) -> None:
         assert plan(Jobs(tmp_path / "a")).items != plan(Jobs(tmp_path / "b")).items
@@ -152,7 +152,7 @@ class TestJournal:
                 return super().submit(document)
 
         service = Looking(tmp_path / "a", tmp_path / "b")
-        carry(plan(jobs), copying_desk(service, tmp_path / "jobs"), Stop())
+        run_job(plan(jobs), copying_context(service, tmp_path / "jobs"), Stop())
 
         assert [(job.state, job.document) for job in kept] == [("prepared", service.posted[0])]
 
@@ -176,14 +176,14 @@ class TestJournal:
         before: list[list[int]] = []
         job = plan(Jobs(jobs))
         monkeypatch.setattr(os, "fsync", record)
-        carry(job, copying_desk(Asking(tmp_path / "a", tmp_path / "b"), jobs), Stop())
+        run_job(job, copying_context(Asking(tmp_path / "a", tmp_path / "b"), jobs), Stop())
 
         [last_synced, journal_and_folder] = before
         assert last_synced == journal_and_folder
 
     def test_what_is_posted_has_checksums_and_mails_nobody(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
-        carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop())
+        run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop())
         [document] = service.posted
         assert document["verify_checksum"] is True
         assert document["sync_level"] == 3
@@ -193,7 +193,7 @@ class TestJournal:
 class TestWaiting:
     def carried(self, tmp_path: Path, *answers: object) -> tuple[Job, Copies]:
         service = Copies(tmp_path / "a", tmp_path / "b", answers)  # type: ignore[arg-type]  # of the test
-        return carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop()), service
+        return run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop()), service
 
     def test_success_alone_is_landed(self, tmp_path: Path) -> None:
         assert self.carried(tmp_path, status())[0].state == "landed"
@@ -203,7 +203,7 @@ class TestWaiting:
         assert (job.state, job.reason) == ("failed", "QUOTA: full; of task-1")
 
     def test_an_inactive_task_asks_for_a_login_and_is_kept(self, tmp_path: Path) -> None:
-        with pytest.raises(AuthError, match="waits for you"):
+        with pytest.raises(AuthError, match="waits for a login"):
             self.carried(tmp_path, status("INACTIVE"))
         assert [job.state for job in Jobs(tmp_path).all()] == ["paused"]
 
@@ -223,7 +223,7 @@ class TestWaiting:
         stop = Stop()
         stop.set()
 
-        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path, said.append), stop)
+        job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path, said.append), stop)
 
         assert (job.state, service.cancelled) == ("active", [])
         assert "globus task cancel task-1" in said[0]
@@ -242,7 +242,7 @@ class TestWaiting:
                 raise NotFound(f"there is no {task}")
 
         service = Forgetful(tmp_path / "a", tmp_path / "b")
-        assert carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop()).state == "failed"
+        assert run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop()).state == "failed"
 
     @pytest.mark.parametrize("error", [Rejected("no"), NotFound("no such collection")])
     def test_what_will_never_be_accepted_is_not_posted_for_ever(self, tmp_path: Path, error: PtmError) -> None:
@@ -251,14 +251,14 @@ class TestWaiting:
                 raise error
 
         service = Refusing(tmp_path / "a", tmp_path / "b")
-        job = carry(plan(Jobs(tmp_path)), copying_desk(service, tmp_path), Stop())
+        job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop())
         assert (job.state, job.reason) == ("failed", error.message)
 
     def test_a_submission_whose_deadline_has_passed_is_not_posted(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
-        desk = copying_desk(service, tmp_path)
+        context = copying_context(service, tmp_path)
         moments = iter((NOW, NOW + DEADLINE + timedelta(seconds=1)))
-        job = carry(plan(Jobs(tmp_path)), msgspec.structs.replace(desk, clock=lambda: next(moments)), Stop())
+        job = run_job(plan(Jobs(tmp_path)), msgspec.structs.replace(context, clock=lambda: next(moments)), Stop())
         assert (job.state, service.posted) == ("failed", [])
 
     def test_a_paused_task_is_not_cancelled(self, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ class TestPacks:
     def test_batches_are_no_longer_than_they_may_be(self, tmp_path: Path) -> None:
         packs = [write_pack(tmp_path / "a", PIECE, seed) for seed in range(5)]
         service = Copies(tmp_path / "a", tmp_path / "b")
-        transport = copying_transport(tmp_path / "a", tmp_path / "b", service, most_items=2)
+        transport = copying_transport(tmp_path / "a", tmp_path / "b", service, max_items=2)
         outcomes = list(transport.deliver([whole(*pack) for pack in packs], tmp_path / "staging", Stop()))
         assert [len(document["DATA"]) for document in service.posted] == [2, 2, 1]
         assert all(isinstance(outcome, Delivered) for outcome in outcomes)

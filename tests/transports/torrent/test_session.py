@@ -1,7 +1,7 @@
 import pytest
 
 from ptmtorrent.errors import TransportError
-from ptmtorrent.transports.torrent.session import Profile, TorrentSession, listen_on, profile_for
+from ptmtorrent.transports.torrent.session import Profile, TorrentSession, profile_for, spell_address
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_loopback_is_chosen_when_all_hosts_are_this_machine(hosts: list[str], pr
     [(("127.0.0.1", 0), "127.0.0.1:0"), (("::1", 6881), "[::1]:6881"), (("localhost", 1), "127.0.0.1:1")],
 )
 def test_addresses_are_spelled_as_libtorrent_reads_them(address: tuple[str, int], spelled: str) -> None:
-    assert listen_on(address) == spelled
+    assert spell_address(address) == spelled
 
 
 def test_the_system_picks_a_port() -> None:

@@ -40,7 +40,7 @@ def test_fetch_resumes_after_kill_and_moves_little_twice(tmp_path: Path) -> None
         arguments = [*map(str, command), str(address[1])]
         first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
         while offering.payload().sent < 24 * PIECE_BYTES and first.poll() is None:
-            offering.attend(0.02)
+            offering.poll(0.02)
         first.kill()
         killed = first.wait()
         second = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
