@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
@@ -27,7 +28,6 @@ from ptmtorrent.model.release import (
 )
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import codecs
-from ptmtorrent.trust.client import read_listed
 
 GROUP = 64
 """Manifests and placements are read for this many members at a time."""

@@ -34,7 +34,7 @@ def show(
     """Show the fingerprint of this home's channel and the folder of its keys."""
     session: Session = ctx.obj
 
-    from ptmtorrent.trust.publisher import fingerprint as fingerprint_of
+    from ptmtorrent.trust.fingerprints import fingerprint as fingerprint_of
 
     row = {"fingerprint": fingerprint_of(session.home.channel)}
     session.sink.rows("key", [row if fingerprint else {**row, "folder": str(session.home.keys)}])

@@ -23,9 +23,10 @@ def add(
     """Trust a channel if its first root has this fingerprint."""
     session: Session = ctx.obj
 
+    from ptmtorrent.channel.paths import FIRST_ROOT
     from ptmtorrent.reading.collection import access_of
     from ptmtorrent.reading.open_channel import find_reader
-    from ptmtorrent.trust.fingerprints import FIRST_ROOT, MAX_ROOT_BYTES, parse_fingerprint
+    from ptmtorrent.trust.fingerprints import MAX_ROOT_BYTES, parse_fingerprint
     from ptmtorrent.trust.pins import Pins
 
     parse_fingerprint(fingerprint)

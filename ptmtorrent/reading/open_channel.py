@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.paths import FIRST_ROOT
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
 from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
@@ -23,7 +24,6 @@ from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_location
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
-from ptmtorrent.trust.fingerprints import FIRST_ROOT
 from ptmtorrent.trust.pins import Pins, normalise
 
 PIN_PREFIX = "b3:"

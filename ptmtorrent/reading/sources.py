@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Literal
 
+from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore
@@ -13,7 +14,6 @@ from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import Together
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import PackTransport, Swarm
-from ptmtorrent.trust.client import read_listed
 
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 Address = tuple[str, int]

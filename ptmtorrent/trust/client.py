@@ -9,23 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from blake3 import blake3
-from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Snapshot, TargetFile, Targets, Timestamp
-from tuf.ngclient.config import UpdaterConfig
 
+from ptmtorrent.channel.paths import METADATA, release_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
-from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, decode_release
+from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.listings import ListedRelease, listed_releases, release_path, unknown_release
+from ptmtorrent.trust.listings import ListedRelease, listed_releases, unknown_release
 from ptmtorrent.trust.memory import alone, highest_seen, remember
-from ptmtorrent.trust.refresh import METADATA, check_target, distrust, refresh
-
-MAX_LISTED_BYTES = 1 << 30
-"""No file a release lists is read whole when it is longer (1 GiB): in an archived release nobody signed the sizes of
-placements."""
+from ptmtorrent.trust.metadata import read_listing
+from ptmtorrent.trust.refresh import check_target, distrust, refresh
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,32 +79,6 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def listed_path(release: Release, ref: FileRef) -> str:
-    """Return where below the channel's root `ref` of `release` lies: torrents are shared, all else is the release's."""
-    shared = {torrent.path for volume in release.volumes for torrent in (volume.torrent_v1, volume.torrent_v2)}
-    return ref.path if ref.path in shared else f"releases/{release.name}/{ref.path}"
-
-
-def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
-    """Return the bytes of a file that `release` lists; no more than its size is read.
-
-    Raises:
-        IntegrityError: longer, shorter or other bytes, naming the file and the channel.
-        NotFound: this channel does not have it; a mirror may hold any part.
-        TransportError: the reader's own error.
-    """
-    path = listed_path(release, ref)
-    if ref.size > MAX_LISTED_BYTES:
-        raise IntegrityError(f"release `{release.name}` says `{path}` is {ref.size} bytes, more than is read whole")
-    data = reader.read(path, limit=ref.size)
-    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
-        raise IntegrityError(
-            f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
-            hint="try another mirror; this one is damaged",
-        )
-    return data
-
-
 def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
     newest = max((item.sequence for item in listed.values()), default=0)
     seen = highest_seen(folder)
@@ -148,22 +116,12 @@ def _read_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
 
 
 def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
-    """Look through the newest listing, unverified: what is found must hash to the pin anyway."""
+    """Search the newest listing, unverified: the release found must hash to the pin."""
     try:
-        for item in listed_releases(_unverified_targets(reader)).values():
-            if item.content_root == content_root:
-                return item.name
-    except (RepositoryError, KeyError, AttributeError) as error:
-        # AttributeError: one document in the place of another, which python-tuf reads as what it is.
-        raise distrust(reader.location, f"its listing cannot be read ({error})") from error
+        listing = read_listing(reader)
+    except IntegrityError as error:
+        raise distrust(reader.location, f"its listing cannot be read: {error.message}") from error
+    for item in listed_releases(listing.targets).values():
+        if item.content_root == content_root:
+            return item.name
     raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
-
-
-def _unverified_targets(reader: ChannelReader) -> dict[str, TargetFile]:
-    bounds = UpdaterConfig()
-    data = reader.read(f"{METADATA}/timestamp.json", limit=bounds.timestamp_max_length)
-    version = Metadata[Timestamp].from_bytes(data).signed.snapshot_meta.version
-    data = reader.read(f"{METADATA}/{version}.snapshot.json", limit=bounds.snapshot_max_length)
-    version = Metadata[Snapshot].from_bytes(data).signed.meta["targets.json"].version
-    data = reader.read(f"{METADATA}/{version}.targets.json", limit=bounds.targets_max_length)
-    return Metadata[Targets].from_bytes(data).signed.targets

@@ -8,14 +8,12 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import FIRST_ROOT
 from ptmtorrent.disk.durable import disk_error
 from ptmtorrent.errors import NotFound, UsageError
 from ptmtorrent.model.ids import is_hex64
 
 PREFIX = "b3:"
-FIRST_ROOT = "metadata/1.root.json"
-"""Where a channel keeps its first root."""
-
 MAX_ROOT_BYTES = 512_000
 """No root is longer; the same bound a stock TUF client has."""
 

@@ -6,17 +6,15 @@
                                       "hashes": {"sha256": "…"}, "length": 3512}
 """
 
-import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
 import msgspec
 from tuf.api.metadata import TargetFile
 
+from ptmtorrent.channel.paths import parse_release_path
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64
-
-_RELEASE_TARGET = re.compile(r"releases/([A-Za-z0-9][A-Za-z0-9._-]{0,63})/release\.json")
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,16 +24,6 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     content_root: ContentRoot
     target: TargetFile
-
-
-def release_path(name: ReleaseName) -> str:
-    """Return where a channel keeps `release.json` of the release `name`."""
-    return f"releases/{name}/release.json"
-
-
-def signature_path(name: ReleaseName) -> str:
-    """Return where a channel keeps the minisign signature of that `release.json`."""
-    return f"{release_path(name)}.minisig"
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
@@ -52,11 +40,11 @@ def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], locat
 
 
 def _listed(path: str, target: TargetFile) -> ListedRelease | None:
-    match = _RELEASE_TARGET.fullmatch(path)
+    name = parse_release_path(path)
     custom = target.custom
-    if match is None or not isinstance(custom, dict):
+    if name is None or not isinstance(custom, dict):
         return None
     sequence, root = custom.get("sequence"), custom.get("content_root")
     if type(sequence) is not int or sequence < 1 or not isinstance(root, str) or not is_hex64(root):
         return None
-    return ListedRelease(name=ReleaseName(match[1]), sequence=sequence, content_root=ContentRoot(root), target=target)
+    return ListedRelease(name=name, sequence=sequence, content_root=ContentRoot(root), target=target)

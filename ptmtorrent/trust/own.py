@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from ptmtorrent.disk.durable import disk_errors_but_missing
-from ptmtorrent.errors import ConfigError, TrustError
-from ptmtorrent.trust.fingerprints import FIRST_ROOT
+from ptmtorrent.channel.folder import read_optional
+from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
+from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
 from ptmtorrent.trust.keys import ROLES, Keys
+from ptmtorrent.trust.metadata import parse_metadata
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
 
@@ -33,12 +34,12 @@ def read_published(channel: Path, keys: Keys) -> Published:
         TrustError: a document is damaged, missing or not signed by these keys.
         StoreError: the folder cannot be read.
     """
-    root_data = _read(channel / FIRST_ROOT)
+    root_data = read_optional(channel / FIRST_ROOT)
     if root_data is None:
         return Published(has_root=False, timestamp_version=0, targets={})
     try:
         return _verify(channel, _check_root(channel, root_data, keys))
-    except (RepositoryError, ValueError) as error:
+    except (RepositoryError, IntegrityError, ValueError) as error:
         raise TrustError(
             f"the metadata of your channel `{channel}` does not hold: {error}",
             hint="restore `metadata/` from a mirror; nothing was signed",
@@ -46,7 +47,7 @@ def read_published(channel: Path, keys: Keys) -> Published:
 
 
 def _check_root(channel: Path, data: bytes, keys: Keys) -> Root:
-    root = Metadata[Root].from_bytes(data)
+    root = parse_metadata(data, Root)
     for role in ROLES:
         if keys.signers[role].public_key.keyid not in root.signed.roles[role].keyids:
             raise ConfigError(
@@ -58,16 +59,15 @@ def _check_root(channel: Path, data: bytes, keys: Keys) -> Root:
 
 
 def _verify(channel: Path, root: Root) -> Published:
-    folder = channel / "metadata"
-    timestamp_data = _read(folder / "timestamp.json")
+    timestamp_data = read_optional(channel / TIMESTAMP)
     if timestamp_data is None:
         return Published(has_root=True, timestamp_version=0, targets={})
     timestamp = _open(root, Timestamp, timestamp_data)
     about = timestamp.snapshot_meta
-    snapshot_data = _read_listed(folder / f"{about.version}.snapshot.json")
+    snapshot_data = _read_listed(channel / metadata_path("snapshot", about.version))
     about.verify_length_and_hashes(snapshot_data)
     about = _open(root, Snapshot, snapshot_data).meta["targets.json"]
-    targets_data = _read_listed(folder / f"{about.version}.targets.json")
+    targets_data = _read_listed(channel / metadata_path("targets", about.version))
     about.verify_length_and_hashes(targets_data)
     targets = _open(root, Targets, targets_data)
     return Published(
@@ -79,23 +79,13 @@ def _verify(channel: Path, root: Root) -> Published:
 
 
 def _open(root: Root, kind: type[Signed], data: bytes) -> Signed:
-    metadata = Metadata[Signed].from_bytes(data)
-    if not isinstance(metadata.signed, kind):
-        raise RepositoryError(f"a document is {metadata.signed.type}, not {kind.type}")
+    metadata = parse_metadata(data, kind)
     root.verify_delegate(kind.type, metadata.signed_bytes, metadata.signatures)
     return metadata.signed
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        with disk_errors_but_missing(path):
-            return path.read_bytes()
-    except FileNotFoundError:
-        return None
-
-
 def _read_listed(path: Path) -> bytes:
-    data = _read(path)
+    data = read_optional(path)
     if data is None:
-        raise RepositoryError(f"`{path.name}` is missing")
+        raise IntegrityError(f"`{path.name}` is missing")
     return data

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from ptmtorrent.channel.paths import FIRST_ROOT_NAME
 from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
@@ -114,7 +115,7 @@ class Pins:
         return self._folder / "pins.json"
 
     def _root_path(self, fingerprint: str) -> Path:
-        return self._folder / folder_of(fingerprint) / "1.root.json"
+        return self._folder / folder_of(fingerprint) / FIRST_ROOT_NAME
 
     def _read(self) -> dict[str, str]:
         try:

@@ -5,26 +5,30 @@ last, by rename. Until that rename nobody is told of the rest; a run after a cra
 What the folder already says is verified before it is signed again: a maintainer never vouches for a stranger's lines.
 """
 
-import re
 from datetime import datetime
 from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
+from ptmtorrent.channel.paths import (
+    FIRST_ROOT,
+    METADATA,
+    MINISIGN_PUBLIC,
+    TIMESTAMP,
+    VersionedRole,
+    metadata_path,
+    metadata_version,
+    release_path,
+    signature_path,
+)
 from ptmtorrent.disk.durable import disk_errors, write_file, write_once
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
 from ptmtorrent.trust import roles
-from ptmtorrent.trust.fingerprints import FIRST_ROOT, fingerprint
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.listings import listed_releases, release_path, signature_path
+from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import Published, read_published
-
-__all__ = ["MINISIGN_TARGET", "fingerprint", "publish_release_metadata", "renew_timestamp"]
-
-MINISIGN_TARGET = "keys/minisign.pub"
-"""Where a channel keeps the public half of its minisign key."""
 
 
 def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none derivable
@@ -53,12 +57,12 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none deriv
         return
     _check_new(published, path, sequence)
     signature = sign_minisign(keys, data, f"ptmtorrent release {name} sequence {sequence}")
-    write_once(release_json.with_name(f"{release_json.name}.minisig"), signature)
-    write_once(channel / MINISIGN_TARGET, keys.minisign_public)
+    write_once(channel / signature_path(name), signature)
+    write_once(channel / MINISIGN_PUBLIC, keys.minisign_public)
     added = {
         path: entry,
         signature_path(name): roles.target(signature_path(name), signature),
-        MINISIGN_TARGET: roles.target(MINISIGN_TARGET, keys.minisign_public),
+        MINISIGN_PUBLIC: roles.target(MINISIGN_PUBLIC, keys.minisign_public),
     }
     _write_metadata(channel, keys, published, {**published.targets, **added}, now)
 
@@ -76,7 +80,7 @@ def renew_timestamp(channel: Path, keys: Keys, now: datetime) -> datetime:
     if published.snapshot is None:
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, published.snapshot, now)
-    write_file(channel / "metadata" / "timestamp.json", timestamp)
+    write_file(channel / TIMESTAMP, timestamp)
     return now + roles.TIMESTAMP_LIFE
 
 
@@ -109,24 +113,23 @@ def _check_new(published: Published, path: str, sequence: int) -> None:
 def _write_metadata(
     channel: Path, keys: Keys, published: Published, targets: dict[str, TargetFile], now: datetime
 ) -> None:
-    folder = channel / "metadata"
     if not published.has_root:
         write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
-    version = _next_version(folder, "targets")
+    version = _next_version(channel, "targets")
     signed = roles.sign_targets(keys, version, targets, now)
-    write_file(folder / f"{version}.targets.json", signed)
+    write_file(channel / metadata_path("targets", version), signed)
     about_targets = roles.describe(version, signed)
-    version = _next_version(folder, "snapshot")
+    version = _next_version(channel, "snapshot")
     signed = roles.sign_snapshot(keys, version, about_targets, now)
-    write_file(folder / f"{version}.snapshot.json", signed)
+    write_file(channel / metadata_path("snapshot", version), signed)
     about_snapshot = roles.describe(version, signed)
     timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, about_snapshot, now)
-    write_file(folder / "timestamp.json", timestamp)
+    write_file(channel / TIMESTAMP, timestamp)
 
 
-def _next_version(folder: Path, role: str) -> int:
-    """Return the version after the highest one in the folder, left-overs of a crash included: no file is rewritten."""
-    names = re.compile(rf"([1-9][0-9]*)\.{role}\.json")
+def _next_version(channel: Path, role: VersionedRole) -> int:
+    """Return the version after the highest one in the folder, unused files of a crash included: none is rewritten."""
+    folder = channel / METADATA
     with disk_errors(folder):
-        found = [match for file in folder.iterdir() if (match := names.fullmatch(file.name))]
-    return 1 + max((int(match[1]) for match in found), default=0)
+        found = [metadata_version(role, file.name) or 0 for file in folder.iterdir()]
+    return 1 + max(found, default=0)

@@ -6,13 +6,13 @@ from pathlib import Path
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.catalogue.query import PackageFacts, list_packages
 from ptmtorrent.catalogue.tables import PACKAGES
+from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.state.upstream_flags import read_flags
-from ptmtorrent.trust.client import read_listed
 
 
 def list_members(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:

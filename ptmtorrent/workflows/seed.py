@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.channel.folder import OwnReader, read_release, release_names
+from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.errors import NotFound, PtmError
 from ptmtorrent.model.records import Emit, Note, Progress
-from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
+from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Offer, Seeder
@@ -89,43 +90,26 @@ def _tell(listed: VolumeRef, offer: Offer, emit: Emit) -> None:
 
 
 def _volumes(channel: Path, emit: Emit) -> Iterator[_Volume]:
-    """Yield each volume once, however many releases list it; say which cannot be offered, and why."""
+    """Yield each volume once, however many releases list it; report those that cannot be offered."""
     seen: set[str] = set()
-    for path in sorted(channel.glob("releases/*/release.json")):
+    for name in release_names(channel):
         try:
-            volumes = _read_release(path).volumes
+            _, release = read_release(channel, name)
         except PtmError as error:
-            emit(Note(message=f"`{path}` is passed over: {error.message}", warning=True))
+            emit(Note(message=f"release `{name}` is skipped: {error.message}", warning=True))
             continue
-        for listed in volumes:
+        for listed in release.volumes:
             if listed.v1 in seen:
                 continue
             seen.add(listed.v1)
             try:
-                v1, v2 = (_read_torrent(channel, torrent) for torrent in (listed.torrent_v1, listed.torrent_v2))
+                v1, v2 = (_read_torrent(channel, release, ref) for ref in (listed.torrent_v1, listed.torrent_v2))
                 yield _Volume(listed=listed, v1=v1, v2=v2)
             except PtmError as error:
                 emit(Note(message=f"volume `{listed.v1}` is not seeded: {error.message}", warning=True))
 
 
-def _read_release(path: Path) -> Release:
-    return decode_release(_read(path, MAX_RELEASE_BYTES))
-
-
-def _read_torrent(channel: Path, listed: FileRef) -> bytes:
-    data = _read(channel / listed.path, listed.size)
-    if len(data) != listed.size or blake3(data).hexdigest() != listed.blake3:
-        raise IntegrityError(f"`{listed.path}` is not the torrent that the release lists")
-    packs_in(data, name=listed.path)
-    return data
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise NotFound(f"`{path}` cannot be read: {error.strerror}") from error
-    if len(data) > limit:
-        raise IntegrityError(f"`{path}` is longer than {limit} bytes")
+def _read_torrent(channel: Path, release: Release, ref: FileRef) -> bytes:
+    data = read_listed(OwnReader(channel), release, ref)
+    packs_in(data, name=ref.path)
     return data

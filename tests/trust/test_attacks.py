@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tuf.api.metadata import Metadata, Root
 
+from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
@@ -18,7 +19,6 @@ from ptmtorrent.trust import roles
 from ptmtorrent.trust.client import open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.listings import release_path
 from tests.trust.channels import NOW, FolderReader, new_keys, new_release, open_newest, publish
 
 SIGNED = ("timestamp.json", "2.snapshot.json", "2.targets.json")

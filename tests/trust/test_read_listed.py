@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.channel.listed import MAX_LISTED_BYTES, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import InfoHash
 from ptmtorrent.model.release import FileRef, VolumeRef
-from ptmtorrent.trust.client import MAX_LISTED_BYTES, read_listed
 from ptmtorrent.trust.keys import Keys
 from tests.trust.channels import FolderReader, new_release, publish, shard
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, UsageError
 from ptmtorrent.model.ids import ReleaseName
@@ -15,7 +16,6 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.publish.publish import publish
 from ptmtorrent.workflows.release import release as release_workflow
 from ptmtorrent.workflows.release.release import release
-from ptmtorrent.workflows.release.volumes import read_volume_packs
 from tests.workflows.captured import START, Listener, TickingClock, capture, capture_three, new_home, writing
 
 FIRST = ReleaseName("2026.11")
@@ -174,7 +174,7 @@ def test_only_the_packs_of_the_release_are_published(made: tuple[Home, Keys], to
     run(home, to, FIRST)
 
     packs = {path.stem for path in to.rglob("*.pack")}
-    of_second = {pack for volume in second.volumes for pack, _ in read_volume_packs(home.channel, volume)}
+    of_second = {pack for volume in second.volumes for pack, _ in read_volume_packs(home.channel, second, volume)}
     assert packs < of_second
     assert not (to / "releases" / SECOND).exists()
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import msgspec
-from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, files_in
+from ptmtorrent.channel.folder import OwnReader, read_release, read_volume_packs
+from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.paths import METADATA, RELEASES, TORRENTS, is_unfinished, release_folder
+from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId, ReleaseName
-from ptmtorrent.model.release import FileRef, PlacementShard, Release
-from ptmtorrent.workflows.publish.metadata import read_pointed
-from ptmtorrent.workflows.release.history import RELEASES, read_release
-from ptmtorrent.workflows.release.volumes import read_volume_packs
+from ptmtorrent.model.release import PlacementShard
+from ptmtorrent.trust.channel_state import read_channel_state
 
 
 class Released(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ def read_released(channel: Path) -> Released:
         except PtmError as error:
             raise StoreError(
                 f"the release `{name}` in `{channel}` cannot be read: {error.message}",
-                hint=f"restore `{channel / RELEASES / name}` and `{channel / 'torrents'}` from a mirror",
+                hint=f"restore `{channel / release_folder(name)}` and `{channel / TORRENTS}` from a mirror",
             ) from error
         for pack, size in packs.items():
             released.sizes[pack] = size
@@ -47,46 +47,38 @@ def _names(channel: Path) -> list[ReleaseName]:
     """Return the releases that are listed or whose folder is there, finished or not as it may be."""
     folder = channel / RELEASES
     try:
-        pointed = read_pointed(channel)
+        state = read_channel_state(channel)
     except IntegrityError as error:
         raise StoreError(
-            f"nobody can tell which releases `{channel}` has: {error.message}",
-            hint=f"restore `{channel / 'metadata'}` from a mirror",
+            f"it is unknown which releases `{channel}` has: {error.message}",
+            hint=f"restore `{channel / METADATA}` from a mirror",
         ) from error
-    listed = set() if pointed is None else set(pointed.releases)
+    listed = set() if state is None else set(state.releases)
     here = {ReleaseName(path.name) for path in files_in(folder)}
     if not (listed or here):
         _refuse_remains(channel)
-    return sorted(listed | {name for name in here if not name.startswith(".")})
+    return sorted(listed | {name for name in here if not is_unfinished(name)})
 
 
 def _refuse_remains(channel: Path) -> None:
     """Refuse a channel that shows no release, where there must have been some: its disk may not be mounted."""
-    links = [path for path in (channel, channel / RELEASES, channel / "metadata") if path.is_symlink()]
+    links = [path for path in (channel, channel / RELEASES, channel / METADATA) if path.is_symlink()]
     gone = [path for path in links if not path.exists()]
-    if gone or files_in(channel / "torrents", "*.torrent"):
+    if gone or files_in(channel / TORRENTS, "*.torrent"):
         raise StoreError(
-            f"nobody can tell which releases `{channel}` has: `{gone[0] if gone else channel / RELEASES}` is not there",
+            f"it is unknown which releases `{channel}` has: `{gone[0] if gone else channel / RELEASES}` is missing",
             hint="mount its disk, or restore it from a mirror",
         )
 
 
 def _packs_of(channel: Path, name: ReleaseName) -> dict[PackId, int]:
     _, release = read_release(channel, name)
-    packs = {pack: size for volume in release.volumes for pack, size in read_volume_packs(channel, volume)}
+    reader = OwnReader(channel)
+    packs = {pack: size for volume in release.volumes for pack, size in read_volume_packs(channel, release, volume)}
     for ref in release.content:
-        _read_listed(channel, release, ref)
+        read_listed(reader, release, ref)
     for ref in dict.fromkeys((*release.placement, *(ref for subset in release.subsets for ref in subset.placement))):
-        shard = canonical.decode(_read_listed(channel, release, ref), PlacementShard, name=ref.path)
+        shard = canonical.decode(read_listed(reader, release, ref), PlacementShard, name=ref.path)
         for row in shard.rows:
             packs |= {place.pack: place.pack_size for place in (row.manifest, row.placement_at)}
     return packs
-
-
-def _read_listed(channel: Path, release: Release, ref: FileRef) -> bytes:
-    path = channel / RELEASES / release.name / ref.path
-    with disk_errors(path):
-        data = path.read_bytes()
-    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
-        raise IntegrityError(f"`{ref.path}` is not the file that it lists")
-    return data

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.catalogue.index import Described, describe_members, find_members
+from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.errors import IntegrityError, PtmError
@@ -22,7 +23,6 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.classes import ObjectKind, PackClass
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.trust.client import read_listed
 
 HEADER_BYTES = 512
 """No header of this version is longer."""

@@ -12,6 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from ptmtorrent.channel.folder import read_release
+from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
@@ -29,11 +31,11 @@ from ptmtorrent.transports.globus.login import open_service
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService
 from ptmtorrent.transports.globus.wait import WaitPolicy
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.metadata import timestamp_version
 from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
-from ptmtorrent.workflows.publish.metadata import FIRST_ROOT, POINTER, Pointed, read_pointed
 from ptmtorrent.workflows.publish.publish import list_files
-from ptmtorrent.workflows.release.history import read_release
 
 SAMPLES = 32
 SMALL_BYTES = 4 << 20
@@ -88,8 +90,8 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     started = clock()
     here = here_of(access)
     _, release = read_release(home.channel, name)
-    pointed = read_pointed(home.channel)
-    if pointed is None or name not in pointed.releases:
+    state = read_channel_state(home.channel)
+    if state is None or name not in state.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
     with open_service(access) as service:
         context = JobContext(
@@ -107,7 +109,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
             context=context,
             emit=emit,
         )
-        moved = _publish(target, release, pointed, stop, home, anyone=anyone, dry_run=dry_run, clock=clock)
+        moved = _publish(target, release, state, stop, home, anyone=anyone, dry_run=dry_run, clock=clock)
     totals = release.totals
     seconds = (clock() - started).total_seconds()
     return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)
@@ -116,7 +118,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
 def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     target: _Target,
     release: Release,
-    pointed: Pointed,
+    state: ChannelState,
     stop: Stop,
     home: Home,
     *,
@@ -124,8 +126,8 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     dry_run: bool,
     clock: Clock,
 ) -> int:
-    _check_target(target, pointed)
-    missing, total = _missing(target, release, pointed)
+    _check_target(target, state)
+    missing, total = _missing(target, release, state)
     target.emit(_plan(release, missing, total))
     if dry_run:
         return 0
@@ -134,7 +136,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
         meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
         for job in target.context.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
-            missing, _ = _missing(target, release, pointed)
+            missing, _ = _missing(target, release, state)
         for at in range(0, len(missing), MAX_ITEMS):
             job = target.context.jobs.plan(
                 "publish",
@@ -161,7 +163,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     return moved
 
 
-def _check_target(target: _Target, pointed: Pointed) -> None:
+def _check_target(target: _Target, state: ChannelState) -> None:
     """Refuse to publish over another channel, or over a newer state of this one; what cannot be read is new."""
     entries = _list(target, "metadata")
     if Path(FIRST_ROOT).name not in entries:
@@ -170,34 +172,27 @@ def _check_target(target: _Target, pointed: Pointed) -> None:
     root = (target.source / FIRST_ROOT).read_bytes()
     if _read(reader, FIRST_ROOT) != root:
         raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
-    pointer = _read(reader, POINTER) if Path(POINTER).name in entries else None
-    version = _version(pointer) if pointer is not None else 0
-    if version > pointed.version or (version == pointed.version and pointer != pointed.pointer):
+    pointer = _read(reader, TIMESTAMP) if Path(TIMESTAMP).name in entries else None
+    version = timestamp_version(pointer) if pointer is not None else 0
+    if version > state.version or (version == state.version and pointer != state.timestamp):
         raise ConfigError(
             f"`{target.place.location}` was published from a newer state of this channel, or from another copy of it",
             hint="publish from the home that made it",
         )
 
 
-def _version(pointer: bytes) -> int:
-    try:
-        return int(msgspec.json.decode(pointer)["signed"]["version"])
-    except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
-        raise IntegrityError(f"the metadata of the published channel is damaged: {error!r}") from error
-
-
 def _read(reader: ChannelReader, path: str) -> bytes:
     return reader.read(path, limit=SMALL_BYTES)
 
 
-def _missing(target: _Target, release: Release, pointed: Pointed) -> tuple[list[File], int]:
+def _missing(target: _Target, release: Release, state: ChannelState) -> tuple[list[File], int]:
     """Return the files that are not in place, the pointer last, and the bytes of all."""
     seen: dict[str, dict[str, Entry]] = {}
     missing: list[File] = []
     total = 0
-    seed = f"{release.name} {pointed.version}"
+    seed = f"{release.name} {state.version}"
     same = Comparison(target.source, target.collection, target.emit, seed=seed).same
-    for path, size in list_files(target.source, release, pointed):
+    for path, size in list_files(target.source, release, state):
         have = _size_here(target.source, path, size)
         total += have
         folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
@@ -206,8 +201,8 @@ def _missing(target: _Target, release: Release, pointed: Pointed) -> tuple[list[
         there = seen[folder].get(name)
         if there is None or there.size != have or not same(path, have):
             missing.append((path, have, target.here.path_of(target.source / path)))
-    if not _pointer_is_there(target, seen.get("metadata", {}), pointed):
-        missing.append((POINTER, len(pointed.pointer), target.here.path_of(target.source / POINTER)))
+    if not _pointer_is_there(target, seen.get("metadata", {}), state):
+        missing.append((TIMESTAMP, len(state.timestamp), target.here.path_of(target.source / TIMESTAMP)))
     return missing, total
 
 
@@ -221,10 +216,10 @@ def _size_here(source: Path, path: str, size: int | None) -> int:
     return have
 
 
-def _pointer_is_there(target: _Target, metadata: dict[str, Entry], pointed: Pointed) -> bool:
-    if PurePosixPath(POINTER).name not in metadata:
+def _pointer_is_there(target: _Target, metadata: dict[str, Entry], state: ChannelState) -> bool:
+    if PurePosixPath(TIMESTAMP).name not in metadata:
         return False
-    return _read(target.collection.reader(), POINTER) == pointed.pointer
+    return _read(target.collection.reader(), TIMESTAMP) == state.timestamp
 
 
 def _list(target: _Target, folder: str) -> dict[str, Entry]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.folder import read_optional, read_release, read_volume_packs
+from ptmtorrent.channel.paths import MINISIGN_PUBLIC, TIMESTAMP, release_path, signature_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
 from ptmtorrent.model.ids import ReleaseName
@@ -20,13 +22,10 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
-from ptmtorrent.trust.listings import release_path, signature_path
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
 from ptmtorrent.workflows.meter import new_meter
-from ptmtorrent.workflows.publish.metadata import POINTER, Pointed, check_same_channel, read_optional, read_pointed
-from ptmtorrent.workflows.release.history import read_release
-from ptmtorrent.workflows.release.volumes import read_volume_packs
+from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
-MINISIGN_KEY = "keys/minisign.pub"
 EXPIRES_SOON = timedelta(days=7)
 
 
@@ -62,39 +61,39 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     started = clock()
     source = home.channel
     _, release = read_release(source, name)
-    pointed = _check(source, to, name)
-    items = [_inspect(source, to, path, size) for path, size in list_files(source, release, pointed)]
+    state = _check(source, to, name)
+    items = [_inspect(source, to, path, size) for path, size in list_files(source, release, state)]
     emit(_plan(source, to, release, items))
     if dry_run:
         return _summary(release, 0, started, clock)
     total = sum(item.size for item in items)
     meter = new_meter("publish", emit, lambda: clock().timestamp(), bytes_total=total)
     moved = _put(source, to, items, meter)
-    turned = read_optional(to / POINTER) != pointed.pointer
+    turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
-        durable.write_file(to / POINTER, pointed.pointer)
-        moved += len(pointed.pointer)
+        durable.write_file(to / TIMESTAMP, state.timestamp)
+        moved += len(state.timestamp)
     changed = turned or not all(item.there for item in items)
     emit(Result(kind="release", id=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
-    _warn_of_missing(to, pointed, emit)
-    _warn_of_expiry(pointed, clock(), emit)
+    _warn_of_missing(to, state, emit)
+    _warn_of_expiry(state, clock(), emit)
     return _summary(release, moved, started, clock)
 
 
-def _check(source: Path, to: Path, name: ReleaseName) -> Pointed:
+def _check(source: Path, to: Path, name: ReleaseName) -> ChannelState:
     if to.resolve() == source.resolve():
         raise UsageError(f"`{to}` is the channel to publish from", hint="name another directory, or serve this one")
-    pointed = read_pointed(source)
-    if pointed is None or name not in pointed.releases:
+    state = read_channel_state(source)
+    if state is None or name not in state.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
-    check_same_channel(source, to, pointed)
-    return pointed
+    check_same_channel(source, to, state)
+    return state
 
 
-def list_files(source: Path, release: Release, pointed: Pointed) -> Iterator[tuple[str, int | None]]:
+def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[tuple[str, int | None]]:
     """Yield every file in the order in which it may appear, with its size where the release says it."""
     for volume in release.volumes:
-        for pack, size in read_volume_packs(source, volume):
+        for pack, size in read_volume_packs(source, release, volume):
             yield pack_path(pack), size
         for torrent in (volume.torrent_v1, volume.torrent_v2):
             yield torrent.path, torrent.size
@@ -105,8 +104,8 @@ def list_files(source: Path, release: Release, pointed: Pointed) -> Iterator[tup
         yield f"releases/{release.name}/{ref.path}", ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None
-    yield MINISIGN_KEY, None
-    for path in pointed.files:
+    yield MINISIGN_PUBLIC, None
+    for path in state.files:
         yield path, None
 
 
@@ -169,8 +168,8 @@ def _plan(source: Path, to: Path, release: Release, items: list[_Item]) -> PlanM
     )
 
 
-def _warn_of_missing(to: Path, pointed: Pointed, emit: Emit) -> None:
-    newest = pointed.releases[-1]
+def _warn_of_missing(to: Path, state: ChannelState, emit: Emit) -> None:
+    newest = state.releases[-1]
     if not (to / release_path(newest)).is_file():
         emit(
             Note(
@@ -180,11 +179,11 @@ def _warn_of_missing(to: Path, pointed: Pointed, emit: Emit) -> None:
         )
 
 
-def _warn_of_expiry(pointed: Pointed, now: datetime, emit: Emit) -> None:
-    if now < pointed.expires - EXPIRES_SOON:
+def _warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
+    if now < state.expires - EXPIRES_SOON:
         return
-    verb = "expires" if now < pointed.expires else "expired"
-    what = f"The channel {verb} on {spell(pointed.expires)}, and nobody can fetch from it after that"
+    verb = "expires" if now < state.expires else "expired"
+    what = f"The channel {verb} on {spell(state.expires)}, and nobody can fetch from it after that"
     emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 
 

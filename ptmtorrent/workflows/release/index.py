@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import index_paths, subset_paths
 from ptmtorrent.disk import durable
 from ptmtorrent.model import canonical
 from ptmtorrent.model.release import (
@@ -45,7 +46,7 @@ def write_index(folder: Path, rows: Rows) -> tuple[int, Pages]:
     shards: list[list[tuple[ContentRow, PlacementRow]]] = [[] for _ in range(1 << bits)]
     for row in rows:
         shards[shard_of(row[0].package, bits)].append(row)
-    names = [(f"index/content/{number:03x}.json", f"index/placement/{number:03x}.json") for number in range(1 << bits)]
+    names = [index_paths(number) for number in range(1 << bits)]
     return bits, _write_pages(folder, names, shards)
 
 
@@ -53,7 +54,7 @@ def write_subset(folder: Path, name: str, rows: Rows) -> Pages:
     """Write the rows of the subset `name` below `folder`."""
     parts = [rows[at : at + SUBSET_FILE_ROWS] for at in range(0, max(1, len(rows)), SUBSET_FILE_ROWS)]
     stems = [name, *(f"{name}.{number:03x}" for number in range(1, len(parts)))]
-    names = [(f"subsets/{stem}.content.json", f"subsets/{stem}.placement.json") for stem in stems]
+    names = [subset_paths(stem) for stem in stems]
     return _write_pages(folder, names, parts)
 
 

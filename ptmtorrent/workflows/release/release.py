@@ -7,6 +7,8 @@ finished folder that the same command signs. The same store gives the same relea
 
 from collections.abc import Sequence
 
+from ptmtorrent.channel.folder import read_release
+from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import ConfigError, NotFound, UsageError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
@@ -16,10 +18,9 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.listings import release_path
 from ptmtorrent.trust.publisher import publish_release_metadata
-from ptmtorrent.workflows.release.history import History, read_history, read_release
 from ptmtorrent.workflows.release.write import Draft, write_folder
 
 

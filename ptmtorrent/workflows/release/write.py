@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent import __version__
 from ptmtorrent.catalogue.tables import TableWriter
+from ptmtorrent.channel.paths import RELEASE_FILE, release_folder, unfinished_folder
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.facts.licences import RightsClass
@@ -30,8 +31,8 @@ from ptmtorrent.model.release import (
 )
 from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.history import History
 from ptmtorrent.workflows.meter import new_meter
-from ptmtorrent.workflows.release.history import RELEASES, UNFINISHED_PREFIX, History, release_folder
 from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
 from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose
@@ -56,7 +57,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unfinished(self) -> Path:
         """The folder it is written in."""
-        return self.channel / RELEASES / f"{UNFINISHED_PREFIX}{self.name}"
+        return self.channel / unfinished_folder(self.name)
 
 
 def write_folder(store: Store, draft: Draft) -> int:
@@ -180,8 +181,8 @@ def _finish(draft: Draft, release: Release) -> None:
     decode_release(data)
     if len(data) > MAX_RELEASE_BYTES:
         raise StoreError(f"release.json of `{draft.name}` would be {len(data)} bytes, more than readers accept")
-    durable.write_file(draft.unfinished / "release.json", data)
-    target = release_folder(draft.channel, draft.name)
+    durable.write_file(draft.unfinished / RELEASE_FILE, data)
+    target = draft.channel / release_folder(draft.name)
     with durable.disk_errors(target):
         draft.unfinished.rename(target)
     durable.sync_dir(target.parent)

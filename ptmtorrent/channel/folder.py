@@ -1,0 +1,112 @@
+"""The home's own channel, as a folder: the releases in it, their volumes, and what a crash left unfinished.
+
+No signature is involved. Files are proven by the hashes in `release.json`; `trust` proves `release.json`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from ptmtorrent.channel import paths
+from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
+from ptmtorrent.model.ids import PackId, ReleaseName
+from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, VolumeRef, decode_release
+from ptmtorrent.model.torrents import packs_in
+
+
+class OwnReader:
+    """Reads the home's own channel. A file that cannot be read is a `StoreError`: no transport is involved."""
+
+    def __init__(self, channel: Path) -> None:
+        self.location = str(channel)
+        self._reader = LocalReader(channel)
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """Return the whole file; see `ChannelReader.read`."""
+        with _store_errors():
+            return self._reader.read(path, limit=limit)
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
+        with _store_errors():
+            return self._reader.read_range(path, offset, length)
+
+
+def release_names(channel: Path) -> tuple[ReleaseName, ...]:
+    """Return the names of the finished releases in the folder, signed or not, sorted.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    folder = channel / paths.RELEASES
+    with disk_errors(folder):
+        found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = (ReleaseName(name) for name in found if not paths.is_unfinished(name))
+    return tuple(sorted(name for name in names if (channel / paths.release_path(name)).is_file()))
+
+
+def read_release(channel: Path, name: ReleaseName) -> tuple[bytes, Release]:
+    """Return the bytes of `release.json` of the release `name`, and the release they describe.
+
+    Raises:
+        NotFound: the channel has no such release; names near matches.
+        IntegrityError: it contradicts itself, or describes another release.
+        StoreError: it cannot be read.
+    """
+    path = paths.release_path(name)
+    try:
+        data = OwnReader(channel).read(path, limit=MAX_RELEASE_BYTES)
+    except NotFound as error:
+        raise _unknown_release(channel, name) from error
+    release = decode_release(data)
+    if release.name != name:
+        raise IntegrityError(f"`{channel / path}` describes the release `{release.name}`")
+    return data, release
+
+
+def read_volume_packs(channel: Path, release: Release, volume: VolumeRef) -> tuple[tuple[PackId, int], ...]:
+    """Return the packs of `volume` and their sizes in bytes, as its v1 torrent in `channel` lists them.
+
+    Raises:
+        IntegrityError: the torrent is missing, or is not the one that `release` lists.
+        StoreError: it cannot be read.
+    """
+    ref = volume.torrent_v1
+    try:
+        data = read_listed(OwnReader(channel), release, ref)
+    except NotFound as error:
+        raise IntegrityError(f"the torrent `{ref.path}` of your channel is missing") from error
+    return packs_in(data, name=ref.path)
+
+
+def read_optional(path: Path) -> bytes | None:
+    """Return the bytes of a file, or None when it does not exist.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with disk_errors_but_missing(path):
+            return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _unknown_release(channel: Path, name: ReleaseName) -> NotFound:
+    known = release_names(channel)
+    near = get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
+    names = ", ".join(f"`{item}`" for item in near)
+    hint = f"did you mean {names}?" if near else f"make it: ptmtorrent release {name}"
+    return NotFound(f"the channel `{channel}` has no release `{name}`", hint=hint)
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    try:
+        yield
+    except TransportError as error:
+        raise StoreError(error.message, hint=error.hint) from error

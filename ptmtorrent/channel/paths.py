@@ -1,0 +1,131 @@
+"""Every path below the root of a channel, in one place.
+
+::
+
+    metadata/1.root.json                         the first root: its hash is the channel's fingerprint
+    metadata/<n>.{root,targets,snapshot}.json    TUF metadata, by version
+    metadata/timestamp.json                      the signed pointer to all of it
+    keys/minisign.pub                            the public minisign key
+    releases/<name>/release.json                 a release; `release.json.minisig` beside it
+    releases/<name>/{index,subsets,tables}/...   the files that `release.json` lists
+    torrents/<infohash>.torrent                  shared by all releases
+    packs/<2 hex>/<64 hex>.pack                  shared by all releases; the path is part of every infohash
+"""
+
+import re
+from typing import Literal
+
+from ptmtorrent.model.ids import InfoHash, ReleaseName
+from ptmtorrent.model.release import FileRef, Release
+from ptmtorrent.model.volume import ROOT_NAME, pack_path
+
+__all__ = [
+    "FIRST_ROOT",
+    "FIRST_ROOT_NAME",
+    "METADATA",
+    "MINISIGN_PUBLIC",
+    "PACKS",
+    "RELEASES",
+    "RELEASE_FILE",
+    "TABLES",
+    "TIMESTAMP",
+    "TIMESTAMP_NAME",
+    "TORRENTS",
+    "index_paths",
+    "is_unfinished",
+    "listed_path",
+    "metadata_path",
+    "metadata_version",
+    "pack_path",
+    "parse_release_path",
+    "release_folder",
+    "release_path",
+    "signature_path",
+    "subset_paths",
+    "torrent_path",
+    "unfinished_folder",
+]
+
+METADATA = "metadata"
+RELEASES = "releases"
+TORRENTS = "torrents"
+PACKS = ROOT_NAME
+TABLES = "tables"
+"""The folder of the Parquet tables, below the folder of a release."""
+
+FIRST_ROOT_NAME = "1.root.json"
+FIRST_ROOT = f"{METADATA}/{FIRST_ROOT_NAME}"
+TIMESTAMP_NAME = "timestamp.json"
+TIMESTAMP = f"{METADATA}/{TIMESTAMP_NAME}"
+MINISIGN_PUBLIC = "keys/minisign.pub"
+RELEASE_FILE = "release.json"
+
+VersionedRole = Literal["root", "targets", "snapshot"]
+
+_RELEASE_PATH = re.compile(rf"{RELEASES}/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/release\.json")
+_VERSIONED = re.compile(r"([1-9][0-9]*)\.(root|targets|snapshot)\.json")
+_UNFINISHED_PREFIX = ".partial-"
+"""The name of a release never starts with a dot, so an unfinished folder cannot be taken for a release."""
+
+
+def metadata_path(role: VersionedRole, version: int) -> str:
+    """Return the path of one version of a TUF document."""
+    return f"{METADATA}/{version}.{role}.json"
+
+
+def metadata_version(role: VersionedRole, name: str) -> int | None:
+    """Return the version in the file name of a TUF document of `role`; None for any other file."""
+    match = _VERSIONED.fullmatch(name)
+    return int(match[1]) if match and match[2] == role else None
+
+
+def release_folder(name: ReleaseName) -> str:
+    """Return the path of the folder of the release `name`."""
+    return f"{RELEASES}/{name}"
+
+
+def unfinished_folder(name: ReleaseName) -> str:
+    """Return the path of the folder in which the release `name` is written before it is renamed."""
+    return f"{RELEASES}/{_UNFINISHED_PREFIX}{name}"
+
+
+def release_path(name: ReleaseName) -> str:
+    """Return the path of `release.json` of the release `name`."""
+    return f"{release_folder(name)}/{RELEASE_FILE}"
+
+
+def signature_path(name: ReleaseName) -> str:
+    """Return the path of the minisign signature of that `release.json`."""
+    return f"{release_path(name)}.minisig"
+
+
+def parse_release_path(path: str) -> ReleaseName | None:
+    """Return the name of the release whose `release.json` is at `path`; None for any other path."""
+    match = _RELEASE_PATH.fullmatch(path)
+    return ReleaseName(match[1]) if match else None
+
+
+def listed_path(release: Release, ref: FileRef) -> str:
+    """Return the path of a file that `release` lists: torrents are shared, all others are in the release's folder."""
+    shared = {torrent.path for volume in release.volumes for torrent in (volume.torrent_v1, volume.torrent_v2)}
+    return ref.path if ref.path in shared else f"{release_folder(release.name)}/{ref.path}"
+
+
+def torrent_path(infohash: InfoHash) -> str:
+    """Return the path of a torrent; it is also the path by which `release.json` lists it."""
+    return f"{TORRENTS}/{infohash}.torrent"
+
+
+def index_paths(shard: int) -> tuple[str, str]:
+    """Return the paths of a shard's content and placement, below the folder of a release."""
+    return f"index/content/{shard:03x}.json", f"index/placement/{shard:03x}.json"
+
+
+def subset_paths(stem: str) -> tuple[str, str]:
+    """Return the paths of a subset's content and placement, below the folder of a release."""
+    return f"subsets/{stem}.content.json", f"subsets/{stem}.placement.json"
+
+
+def is_unfinished(name: str) -> bool:
+    """Tell whether a folder below `releases/` with this name is not a finished release."""
+    return name.startswith(".")

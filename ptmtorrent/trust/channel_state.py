@@ -1,0 +1,66 @@
+"""What the metadata in a channel folder leads to, unverified: which files to copy, and which releases are listed.
+
+Publishing and maintenance use it on the home's own channel. Every client verifies the signatures when it fetches.
+"""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from ptmtorrent.channel.folder import OwnReader, read_optional
+from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.errors import IntegrityError, NotFound
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.trust.listings import listed_releases
+from ptmtorrent.trust.metadata import Listing, read_listing
+
+
+class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes, version and expiry of `timestamp.json`, the files it leads to, and the releases, oldest first."""
+
+    timestamp: bytes
+    version: int
+    expires: datetime
+    files: tuple[str, ...]
+    releases: tuple[ReleaseName, ...]
+
+
+def read_channel_state(channel: Path) -> ChannelState | None:
+    """Return the current state of the folder `channel`, or None when it has no timestamp yet.
+
+    Raises:
+        IntegrityError: a document is missing or is not TUF metadata.
+        StoreError: the folder cannot be read.
+    """
+    if read_optional(channel / TIMESTAMP) is None:
+        return None
+    try:
+        listing = read_listing(OwnReader(channel))
+    except (IntegrityError, NotFound) as error:
+        raise IntegrityError(f"the metadata of the channel `{channel}` is damaged: {error.message}") from error
+    return ChannelState(
+        timestamp=listing.timestamp,
+        version=listing.version,
+        expires=listing.expires,
+        files=(*_root_files(channel), *listing.files),
+        releases=_releases(channel, listing),
+    )
+
+
+def _root_files(channel: Path) -> list[str]:
+    with disk_errors(channel / METADATA):
+        names = sorted(path.name for path in (channel / METADATA).iterdir())
+    return [f"{METADATA}/{name}" for name in names if metadata_version("root", name) is not None]
+
+
+def _releases(channel: Path, listing: Listing) -> tuple[ReleaseName, ...]:
+    """Return the listed releases. A malformed entry is an error: maintenance must not take its packs for unused."""
+    listed = listed_releases(listing.targets)
+    for path in listing.targets:
+        folder, _, name = path.partition("/")
+        name, _, file = name.partition("/")
+        if (folder, file) == (RELEASES, RELEASE_FILE) and name not in listed:
+            raise IntegrityError(f"the metadata of the channel `{channel}` is damaged: its entry `{path}` is malformed")
+    return tuple(listed)

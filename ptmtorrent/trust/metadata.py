@@ -1,0 +1,82 @@
+"""The one parser of TUF documents, and the walk from a channel's timestamp down to its list of targets.
+
+Nothing here checks a signature: `refresh` (any channel) and `own` (the maintainer's) do. What is read unverified serves
+only where a hash or the maintainer's own keys decide afterwards.
+"""
+
+from datetime import datetime
+from typing import TypeVar
+
+import msgspec
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.ngclient.config import UpdaterConfig
+
+from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
+from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.errors import IntegrityError
+
+Signed = TypeVar("Signed", Root, Timestamp, Snapshot, Targets)
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel's metadata, unverified: the bytes, version and expiry of the timestamp, and what it leads to.
+
+    `files` are the paths of the targets and of the snapshot document.
+    """
+
+    timestamp: bytes
+    version: int
+    expires: datetime
+    files: tuple[str, str]
+    targets: dict[str, TargetFile]
+
+
+def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
+    """Return the TUF document of type `kind` in `data`; its signatures are not checked.
+
+    Raises:
+        IntegrityError: the bytes are not TUF metadata, or a document of another type.
+    """
+    try:
+        metadata = Metadata[Signed].from_bytes(data)
+    except (RepositoryError, RecursionError) as error:
+        raise IntegrityError(f"a {kind.type} document is not TUF metadata ({error})") from error
+    if not isinstance(metadata.signed, kind):
+        raise IntegrityError(f"a document is {metadata.signed.type}, not {kind.type}")
+    return metadata
+
+
+def timestamp_version(data: bytes) -> int:
+    """Return the version of a timestamp document.
+
+    Raises:
+        IntegrityError: the bytes are not such a document.
+    """
+    return parse_metadata(data, Timestamp).signed.version
+
+
+def read_listing(reader: ChannelReader) -> Listing:
+    """Return what the newest metadata of a channel says, unverified.
+
+    Raises:
+        NotFound: a document is missing.
+        IntegrityError: a document is too long or is not TUF metadata.
+        TransportError, StoreError: the reader's own error.
+    """
+    bounds = UpdaterConfig()
+    timestamp_data = reader.read(TIMESTAMP, limit=bounds.timestamp_max_length)
+    timestamp = parse_metadata(timestamp_data, Timestamp).signed
+    snapshot_file = metadata_path("snapshot", timestamp.snapshot_meta.version)
+    snapshot = parse_metadata(reader.read(snapshot_file, limit=bounds.snapshot_max_length), Snapshot).signed
+    if "targets.json" not in snapshot.meta:
+        raise IntegrityError(f"`{snapshot_file}` names no targets document")
+    targets_file = metadata_path("targets", snapshot.meta["targets.json"].version)
+    targets = parse_metadata(reader.read(targets_file, limit=bounds.targets_max_length), Targets).signed
+    return Listing(
+        timestamp=timestamp_data,
+        version=timestamp.version,
+        expires=timestamp.expires,
+        files=(targets_file, snapshot_file),
+        targets=targets.targets,
+    )
