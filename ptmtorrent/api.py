@@ -1,4 +1,4 @@
-"""The public Python face, thin over the workflows.
+"""The public Python API, a thin layer over the workflows.
 
 ::
 
@@ -31,7 +31,7 @@ __all__ = ["Channel", "FetchRequest", "PlanMade", "PtmError", "Result", "Summary
 
 
 class Channel:
-    """A channel opened at one verified release; `open` makes one."""
+    """A channel opened at one verified release; returned by `open`."""
 
     def __init__(self, opened: OpenChannel, home: Home) -> None:
         self._opened = opened
@@ -47,29 +47,29 @@ class Channel:
         return self.release.subsets
 
     def plan(self, request: FetchRequest) -> PlanMade:
-        """Return what fetching would take, in files, bytes, requests and disk; nothing is moved.
+        """Return the plan of a fetch in files, bytes, requests and disk space, without moving data.
 
         Raises:
-            PtmError: as `fetch` of the command line does.
+            PtmError: as the verb `fetch`.
         """
-        heard: list[Event] = []
-        self._fetch(msgspec.structs.replace(request, dry_run=True), heard.append, None)
-        return next(record for record in heard if isinstance(record, PlanMade))
+        records: list[Event] = []
+        self._fetch(msgspec.structs.replace(request, dry_run=True), records.append, None)
+        return next(record for record in records if isinstance(record, PlanMade))
 
     def fetch(self, request: FetchRequest, *, emit: Emit = ignore, stop: Stop | None = None) -> list[Result]:
-        """Lay packages out and return a record for each; `emit` hears of progress meanwhile, `stop` ends it early.
+        """Fetch packages and return a result for each; `emit` gets every record, `stop` interrupts the run.
 
         Raises:
-            PtmError: as `fetch` of the command line does; packages that fail alone are records.
+            PtmError: as the verb `fetch`; packages that fail are results.
         """
-        heard: list[Event] = []
+        records: list[Event] = []
 
         def listen(record: Event) -> None:
-            heard.append(record)
+            records.append(record)
             emit(record)
 
         self._fetch(request, listen, stop)
-        return [record for record in heard if isinstance(record, Result)]
+        return [record for record in records if isinstance(record, Result)]
 
     def _fetch(self, request: FetchRequest, emit: Emit, stop: Stop | None) -> Summary:
         return fetch(request, self._opened, self._home, clock=read_clock, emit=emit, stop=stop or Stop())
@@ -78,13 +78,13 @@ class Channel:
 def open(  # noqa: A001  # the word of the docs; used as `ptm.open`
     location: str | None = None, *, release: str | None = None, home: Path | None = None, emit: Emit = ignore
 ) -> Channel:
-    """Open the channel at `location`, a URL or a folder; without one, the sample channel that ships with the program.
+    """Open the channel at `location`, a URL or a folder (default: the sample channel that ships with the program).
 
-    `release` is a name or `b3:` and a content root; `home` is the folder of the user's state, the platform's where not
-    given.
+    `release` is a name, or `b3:` and a content root (default: the newest). `home` is the folder of the user's state
+    (default: the platform's folder for application data).
 
     Raises:
-        NotFound, TrustError, TransportError: there is none, it is not trusted, or it cannot be read.
+        NotFound, TrustError, TransportError: the channel does not exist, is not trusted, or cannot be read.
     """
     place = Home(home or user_data_path("ptmtorrent"))
     return Channel(open_channel(location, release, place, clock=read_clock, emit=emit), place)

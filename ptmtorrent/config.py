@@ -1,4 +1,4 @@
-"""Settings and where each came from: flag, environment, project file, user file, default, in that order.
+"""Settings and their origins: flag, environment, project file, user file, default, in this order of precedence.
 
 A project file is `ptmtorrent.toml` in the folder the program is started in; the user file is `config.toml` in the
 platform's folder for such files. Both look like this::
@@ -13,7 +13,7 @@ platform's folder for such files. Both look like this::
     globus_here = "11111111-1111-4111-8111-111111111111:/data"
     globus_patience = 1800
 
-This is the only module that reads the environment. It imports nothing heavy: every verb goes through it.
+This is the only module that reads the environment. It imports nothing heavy, because every verb imports it.
 """
 
 import os
@@ -33,7 +33,7 @@ MAX_JOBS = 64
 MAX_PATIENCE_SECONDS = 30 * 24 * 3600
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 MIN_MEMORY = "256MiB"
-"""Below this nothing that stores weights can work."""
+"""The least memory that a store needs to work."""
 
 SECRETS = (
     ("hf_token", "HF_TOKEN"),
@@ -50,10 +50,10 @@ PROJECT_FILE = "ptmtorrent.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of a run; `origins` says, by name, where each came from. `max_memory` is in bytes.
+    """Every setting of a run; `origins` has the origin of each, by name. `max_memory` is in bytes.
 
     `globus_here` is the collection that shows this machine's files, and the folder that is its `/`; `globus_patience`
-    how many seconds a task may stand still. Secrets (`SECRETS`) come from the environment only.
+    the seconds that a task may make no progress. Secrets (`SECRETS`) come from the environment only.
     """
 
     home: Path
@@ -73,10 +73,10 @@ class Settings:
     origins: Mapping[str, str]
 
     def with_flags(self, **flags: str | int | None) -> "Settings":
-        """Return these settings with the flags that were given (are not None) above everything else.
+        """Return these settings with the flags that are not None taking precedence.
 
         Raises:
-            UsageError: a value that the setting cannot have.
+            UsageError: an invalid value.
         """
         given = {name: value for name, value in flags.items() if value is not None}
         values: dict[str, Any] = {name: _check(name, value, _flag(name), Path.cwd()) for name, value in given.items()}
@@ -85,7 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Layer:
-    """The settings of one origin: how it is called in errors, where relative paths start, and the raw values."""
+    """The settings of one origin: its name in errors, the base of relative paths, and the raw values."""
 
     origin: Callable[[str], str]
     folder: Path
@@ -99,11 +99,11 @@ def load_settings(
     folder: Path | None = None,
     user_file: Path | None = None,
 ) -> Settings:
-    """Return the settings in force. Environment, folder and user file are the process's own where they are not given.
+    """Return the effective settings. Environment, folder and user file default to those of the process.
 
     Raises:
-        ConfigError: a malformed file, an unknown key or a value that the setting cannot have; names file and key.
-        UsageError: a flag with such a value.
+        ConfigError: a malformed file, an unknown key or an invalid value; names file and key.
+        UsageError: a flag with an invalid value.
     """
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
@@ -127,8 +127,8 @@ def load_settings(
     return Settings(origins=origins, **values)
 
 
-def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-    """Guess the output format before anything is parsed, so that even a usage error comes out in it."""
+def requested_format(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Return the output format that unparsed arguments ask for, so that usage errors are printed in it."""
     environment = os.environ if environment is None else environment
     asked = environment.get("PTMTORRENT_FORMAT", "auto")
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -138,34 +138,34 @@ def format_asked(arguments: Sequence[str], environment: Mapping[str, str] | None
     return asked if asked in FORMATS else "auto"
 
 
-def kernel_asked(environment: Mapping[str, str] | None = None) -> str:
-    """Return which kernel the codecs are to use, for tests and benchmarks: `numpy`, or anything else for the best."""
+def requested_kernel(environment: Mapping[str, str] | None = None) -> str:
+    """Return the kernel the codecs should use, for tests and benchmarks: `numpy`, or anything else for the fastest."""
     environment = os.environ if environment is None else environment
     return environment.get("PTMTORRENT_KERNEL", "auto")
 
 
 def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the tokens that are there, by prefix of the hub they are for."""
+    """Return the tokens that are set, by prefix of the hub they are for."""
     environment = os.environ if environment is None else environment
     variables = dict(SECRETS)
     return {prefix: token for prefix, name in _HUB_TOKENS.items() if (token := environment.get(variables[name]))}
 
 
-def way_out(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return what other programs are told of this machine: where programs are, and its way to the network."""
+def network_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the environment of other programs: the search path, proxies and certificates."""
     environment = os.environ if environment is None else environment
-    return {name: environment[name] for name in _WAY_OUT if name in environment}
+    return {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
 
 
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
     check = _CHECKS.get(name)
     if check is None:
-        raise ConfigError(f"{origin}: there is no setting `{name}`", hint=f"the settings are {_listed(_CHECKS)}")
+        raise ConfigError(f"{origin}: unknown setting `{name}`", hint=f"the settings are {_listed(_CHECKS)}")
     checked = check(value, folder)
     if checked is None and value is not None:
         if origin == _flag(name):
-            raise UsageError(f"`{_option(name)}` cannot be `{value}`", hint=f"it is {_EXPECTED[name]}")
-        raise ConfigError(f"{origin}: `{value}` is not a value of `{name}`", hint=f"`{name}` is {_EXPECTED[name]}")
+            raise UsageError(f"`{_option(name)}` cannot be `{value}`", hint=f"expected {_EXPECTED[name]}")
+        raise ConfigError(f"{origin}: `{name}` cannot be `{value}`", hint=f"expected {_EXPECTED[name]}")
     return checked
 
 
@@ -212,7 +212,7 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-_WAY_OUT = (
+_NETWORK_VARIABLES = (
     *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
 )
@@ -268,7 +268,7 @@ def _read_toml(file: Path) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`{file}` is not valid TOML: {error}", hint=f"mend or remove `{file}`") from error
+        raise ConfigError(f"`{file}` is not valid TOML: {error}", hint=f"correct or remove `{file}`") from error
     except OSError as error:
         raise ConfigError(f"`{file}` cannot be read: {error.strerror}") from error
 

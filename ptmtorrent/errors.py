@@ -1,15 +1,15 @@
-"""Every error ptmtorrent raises on purpose, and the exit code it ends the program with.
+"""The errors of ptmtorrent, and the exit code of each.
 
 The classes form one tree; adapters raise nothing else::
 
     PtmError                     1
-    ├── UsageError               2   the command line does not make sense
+    ├── UsageError               2   invalid command line
     ├── PartialFailure           3   finished, some packages failed
     ├── ConfigError             10
     ├── AuthError               11   login, consent or a gated package
     ├── NotFound                12   no such package, subset, release or channel
     ├── StoreError              20
-    │   ├── PackMissing         20   all of it is lost
+    │   ├── PackMissing         20   the whole file is lost
     │   ├── StoreLocked         21
     │   └── NoSpace             22
     ├── UnsupportedFormat       23   written by a newer version
@@ -17,7 +17,7 @@ The classes form one tree; adapters raise nothing else::
     │   └── RateLimited         31
     ├── TransportError          40
     │   └── NoSource            41   every source was tried
-    ├── IntegrityError          50   bytes are not what was promised
+    ├── IntegrityError          50   bytes do not match a hash, size or format
     ├── TrustError              60   a signature, expiry or pin does not hold
     └── Interrupted            130   resumable: run the same command again
 
@@ -28,7 +28,7 @@ from typing import ClassVar
 
 
 class PtmError(Exception):
-    """Something ptmtorrent can name. `message` says what happened to which thing, `hint` what to type next."""
+    """Base of all errors. `message` says what happened to which thing, `hint` what to type next."""
 
     code: ClassVar[int] = 1
 
@@ -39,13 +39,13 @@ class PtmError(Exception):
 
 
 class UsageError(PtmError):
-    """The command line does not make sense."""
+    """The command line is invalid."""
 
     code = 2
 
 
 class PartialFailure(PtmError):
-    """The run finished, and some packages failed; their records say why."""
+    """The run finished and some packages failed; their results say why."""
 
     code = 3
 
@@ -75,7 +75,7 @@ class StoreError(PtmError):
 
 
 class PackMissing(StoreError):
-    """A pack or part that should be in the store is not: all of it is lost, as by damage."""
+    """A pack or part is missing from the store; all of its objects are lost."""
 
 
 class StoreLocked(StoreError):
@@ -85,25 +85,25 @@ class StoreLocked(StoreError):
 
 
 class NoSpace(StoreError):
-    """The disk is full, or would be; the message names the bytes needed."""
+    """The disk is full, or would be; the message names the space needed."""
 
     code = 22
 
 
 class UnsupportedFormat(PtmError):
-    """A file asks for features this version does not know."""
+    """A file requires features that this version does not support."""
 
     code = 23
 
 
 class HubError(PtmError):
-    """A hub answered with something that cannot be used."""
+    """A hub returned a response that cannot be used."""
 
     code = 30
 
 
 class RateLimited(HubError):
-    """A hub asked us to wait; `retry_after` is in seconds, None when it did not say."""
+    """A hub asked the client to wait; `retry_after` is in seconds, None if the hub gave no time."""
 
     code = 31
 
@@ -119,13 +119,13 @@ class TransportError(PtmError):
 
 
 class NoSource(TransportError):
-    """No source had what was asked for; the message names those that were tried."""
+    """No source had the requested data; the message names the sources tried."""
 
     code = 41
 
 
 class IntegrityError(PtmError):
-    """Bytes are not what a hash, a size or a format promised."""
+    """Bytes do not match a hash, a size or a format."""
 
     code = 50
 
@@ -137,6 +137,6 @@ class TrustError(PtmError):
 
 
 class Interrupted(PtmError):
-    """The user asked to stop; everything done so far is kept."""
+    """The user interrupted the run; everything done so far is kept."""
 
     code = 130

@@ -1,4 +1,4 @@
-"""Where things lie: the home of one user or mirror, and the sample channel that ships with the program.
+"""Paths of the home of one user or mirror, and of the sample channel that ships with the program.
 
 ::
 
@@ -7,17 +7,17 @@
       channel/        our own channel: metadata/, releases/, packs/ (hard links into the store), torrents/
       keys/           private keys, 0600
       listings/       frozen hub listings
-      hubs/           what adapters keep for themselves
-      spool/          half-downloaded files of a clone
-      incoming/       half-downloaded packs of a fetch
-      trust/          channels we trust, and the newest metadata seen of each
-      journal.sqlite  what a clone has done and has yet to do
-      limits.sqlite   what is known of the request limits of hubs
-      flags.sqlite    what became of captured packages on their hubs
-      ledger.sqlite   what a fetch laid out where
+      hubs/           state of hub adapters
+      spool/          partially downloaded files of a clone
+      incoming/       partially downloaded packs of a fetch
+      trust/          trusted channels, and the newest metadata seen of each
+      journal.sqlite  the clone journal: work done and to do
+      limits.sqlite   request limits of hubs
+      flags.sqlite    upstream changes of captured packages
+      ledger.sqlite   files that fetches wrote
       globus/         tokens (0600) and jobs of Globus transfers
       cluster/        keys and logs of the workers of a clone, while it runs
-      hf-cache/       packages laid out as a Hugging Face cache
+      hf-cache/       packages in the layout of a Hugging Face cache
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """The folders of one home. Nothing is created here; whoever writes first makes its own folder."""
+    """The folders of one home. Nothing is created here: each component creates its folder when it first writes."""
 
     root: Path
 
@@ -37,7 +37,7 @@ class Home:
 
     @property
     def channel(self) -> Path:
-        """Our own channel, ready to be served as it lies."""
+        """Our own channel, ready to be served as it is."""
         return self.root / "channel"
 
     @property
@@ -52,17 +52,17 @@ class Home:
 
     @property
     def hubs(self) -> Path:
-        """What adapters keep for themselves, a folder each."""
+        """State of hub adapters, one folder each."""
         return self.root / "hubs"
 
     @property
     def spool(self) -> Path:
-        """Half-downloaded files of a clone."""
+        """Partially downloaded files of a clone."""
         return self.root / "spool"
 
     @property
     def incoming(self) -> Path:
-        """Half-downloaded packs of a fetch."""
+        """Partially downloaded packs of a fetch."""
         return self.root / "incoming"
 
     @property
@@ -77,17 +77,17 @@ class Home:
 
     @property
     def limits(self) -> Path:
-        """What is known of the request limits of hubs."""
+        """Request limits of hubs."""
         return self.root / "limits.sqlite"
 
     @property
     def flags(self) -> Path:
-        """What became of captured packages on their hubs."""
+        """Upstream changes of captured packages."""
         return self.root / "flags.sqlite"
 
     @property
     def ledger(self) -> Path:
-        """What was laid out where."""
+        """Files that fetches wrote."""
         return self.root / "ledger.sqlite"
 
     @property
@@ -102,7 +102,7 @@ class Home:
 
     @property
     def hf_cache(self) -> Path:
-        """The default place for `--into hf-cache`."""
+        """The default destination of `--into hf-cache`."""
         return self.root / "hf-cache"
 
 

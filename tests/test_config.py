@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.config import MIN_MEMORY, Settings, format_asked, load_settings, way_out
+from ptmtorrent.config import MIN_MEMORY, Settings, load_settings, network_environment, requested_format
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.store.ingest.encode_pool import MIN_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
@@ -120,10 +120,10 @@ def test_secrets_are_read_from_the_environment_and_not_shown(tmp_path: Path) -> 
 def test_the_format_is_known_before_anything_is_parsed(
     arguments: list[str], environment: dict[str, str], form: str
 ) -> None:
-    assert format_asked(arguments, environment) == form
+    assert requested_format(arguments, environment) == form
 
 
-def test_other_programs_are_told_of_the_way_to_the_network_and_no_more() -> None:
+def test_other_programs_get_the_search_path_and_network_settings_only() -> None:
     given = {"PATH": "/bin", "https_proxy": "http://p", "HF_TOKEN": "secret", "GIT_DIR": "/x", "HOME": "/home"}
 
-    assert way_out(given) == {"PATH": "/bin", "https_proxy": "http://p"}
+    assert network_environment(given) == {"PATH": "/bin", "https_proxy": "http://p"}

@@ -24,7 +24,7 @@ SubsetOption = Annotated[
 ]
 
 
-def open_wanted(session: Session, channel: str | None, release: str | None) -> "OpenChannel":
+def open_requested(session: Session, channel: str | None, release: str | None) -> "OpenChannel":
     """Return the channel that the options name, else the configured one, else the sample.
 
     Raises:

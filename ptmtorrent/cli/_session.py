@@ -141,13 +141,13 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def ask_passphrase(settings: Settings, *, confirm: bool, none_wanted: bool) -> bytes | None:
-    """Return the passphrase of the private keys, from the environment or a prompt; None if `none_wanted`.
+def ask_passphrase(settings: Settings, *, confirm: bool, declined: bool) -> bytes | None:
+    """Return the passphrase of the private keys, from the environment or a prompt; None if `declined`.
 
     Raises:
         ConfigError: none given, and there is no terminal to prompt on.
     """
-    if none_wanted:
+    if declined:
         return None
     if settings.key_passphrase is not None:
         return settings.key_passphrase.encode()

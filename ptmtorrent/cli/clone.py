@@ -74,7 +74,7 @@ def clone(
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
     from ptmtorrent.clusters.description import read_cluster
-    from ptmtorrent.config import hub_tokens, way_out
+    from ptmtorrent.config import hub_tokens, network_environment
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone.clone import CloneRequest
@@ -100,7 +100,7 @@ def clone(
         mirror=copies,
         also=wanted,
         xet=xet,
-        environment=way_out(),
+        environment=network_environment(),
         tokens=hub_tokens(),
     )
     described = read_cluster(cluster) if cluster is not None else None

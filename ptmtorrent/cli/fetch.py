@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._completion import complete_kinds, complete_packages
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_wanted
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_requested
 from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.cli._values import parse_address, parse_choices, parse_list
 from ptmtorrent.errors import UsageError
@@ -95,6 +95,6 @@ def fetch(
         dry_run=dry_run,
     )
     with stopping() as stop:
-        source = open_wanted(session, channel, release)
+        source = open_requested(session, channel, release)
         summary = run(request, source, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

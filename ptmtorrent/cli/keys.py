@@ -21,7 +21,7 @@ def init(
 
     from ptmtorrent.trust.keys import ROLES, init_keys
 
-    passphrase = ask_passphrase(session.settings, confirm=True, none_wanted=no_passphrase)
+    passphrase = ask_passphrase(session.settings, confirm=True, declined=no_passphrase)
     init_keys(session.home.keys, passphrase)
     session.sink.rows("key", [{"role": role, "folder": str(session.home.keys)} for role in (*ROLES, "minisign")])
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_wanted
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_requested
 from ptmtorrent.cli._session import Session
 from ptmtorrent.cli._values import Size
 
@@ -18,7 +18,7 @@ def list_(
 ) -> None:
     """List the packages of a release with files, bytes, licence, downloads, task and flags."""
     session: Session = ctx.obj
-    opened = open_wanted(session, channel, release)
+    opened = open_requested(session, channel, release)
 
     from ptmtorrent.workflows.list import list_members, read_marks
 

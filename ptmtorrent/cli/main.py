@@ -39,7 +39,7 @@ from ptmtorrent.cli import (
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._globals import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
-from ptmtorrent.config import format_asked
+from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
 
 VERBS = (
@@ -122,7 +122,7 @@ def main() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the program on `arguments`; return the exit code (DESIGN section 7). Nothing escapes but `SystemExit`."""
-    session = Session(format_asked(arguments))
+    session = Session(requested_format(arguments))
     session.verbose = "-v" in arguments or "--verbose" in arguments
     try:
         code = _invoke(arguments, session)

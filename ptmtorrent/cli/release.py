@@ -46,7 +46,7 @@ def release(
         each.value for each in parse_choices(include, tuple(Redistributed), "--include")
     )
     release_name = parse_release_name(name)
-    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
+    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
     made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes)
     row = {
         "name": made.name,

@@ -16,6 +16,6 @@ def renew(ctx: typer.Context) -> None:
     from ptmtorrent.trust.keys import load_keys
     from ptmtorrent.workflows.renew import renew as run
 
-    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, none_wanted=False))
+    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
     expires = run(session.home, keys, clock=read_clock)
     session.sink.rows("timestamp", [{"channel": str(session.home.channel), "expires": spell(expires)}])

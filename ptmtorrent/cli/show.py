@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._completion import complete_packages
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
 from ptmtorrent.cli._session import Session
 from ptmtorrent.cli._values import Size
 
@@ -29,7 +29,7 @@ def show(
     from ptmtorrent.workflows.list import read_package
 
     name = parse_package_name(package)
-    snapshot, manifest = read_package(open_wanted(session, channel, release), name)
+    snapshot, manifest = read_package(open_requested(session, channel, release), name)
     identity = manifest.package
     row = {
         "package": identity.package,

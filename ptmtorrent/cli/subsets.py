@@ -2,7 +2,7 @@
 
 import typer
 
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_wanted
+from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
 from ptmtorrent.cli._session import Session
 from ptmtorrent.cli._values import Size
 
@@ -13,7 +13,7 @@ app = typer.Typer()
 def subsets(ctx: typer.Context, channel: ChannelOption = None, release: ReleaseOption = None) -> None:
     """List the subsets of a release with packages, files, raw bytes, stored bytes and bytes of packs."""
     session: Session = ctx.obj
-    opened = open_wanted(session, channel, release)
+    opened = open_requested(session, channel, release)
     rows = [
         {
             "subset": subset.name,

@@ -30,7 +30,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(subsets, "open_wanted", fail)
+    monkeypatch.setattr(subsets, "open_requested", fail)
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (["--format", "xml", "fetch"], "xml"),
     ],
 )
-def test_a_command_line_without_sense_is_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
-) -> None:
+def test_an_invalid_command_line_is_2(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
     assert words in err

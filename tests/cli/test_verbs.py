@@ -175,7 +175,9 @@ def test_a_dry_run_prints_a_plan_and_writes_nothing(maintainer: Maintainer, read
     assert not out.exists() or not any(out.iterdir())
 
 
-def test_verify_names_the_damaged_file_and_fetch_mends_it(maintainer: Maintainer, reader: Path, tmp_path: Path) -> None:
+def test_verify_names_the_damaged_file_and_fetch_replaces_it(
+    maintainer: Maintainer, reader: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     wanted = ("fetch", "hf:world/names", "--channel", maintainer.channel, "--to", out)
     run(reader, *wanted)

@@ -1,4 +1,7 @@
-"""`store init|info|check|repair|gc`: maintenance of the store, one file a verb."""
+"""`store init`, `info`, `check`, `repair` and `gc`: maintenance of the store, one file a verb.
+
+The workflows are in `workflows/maintain`, in files of the same names.
+"""
 
 import typer
 

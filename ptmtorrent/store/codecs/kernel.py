@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ptmtorrent.config import kernel_asked
+from ptmtorrent.config import requested_kernel
 from ptmtorrent.store.codecs import differences, native, words
 from ptmtorrent.store.codecs.differences import Numbers
 from ptmtorrent.store.codecs.scratch import Bytes, hold_freed_memory
@@ -45,7 +45,7 @@ _PROBE_WORDS = 257
 def chosen() -> Kernel:
     """Return the kernel in use: the native one, unless `PTMTORRENT_KERNEL=numpy` or it cannot be trusted here."""
     hold_freed_memory()
-    if kernel_asked() == NUMPY.name:
+    if requested_kernel() == NUMPY.name:
         return NUMPY
     return load_native() or NUMPY
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.config import hub_tokens, way_out
+from ptmtorrent.config import hub_tokens, network_environment
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import WriteLock, is_locked
 from ptmtorrent.errors import PtmError, StoreError
@@ -165,7 +165,7 @@ class _Heard(Outcomes):
 
 
 def _make_hub(unit: Unit, folder: Path) -> Hub:
-    options = replace(unit.options, work=folder, environment=way_out(), tokens=hub_tokens())
+    options = replace(unit.options, work=folder, environment=network_environment(), tokens=hub_tokens())
     return find_kind(unit.hub).make(options)
 
 
