@@ -156,7 +156,7 @@ def spell_address(address: Address) -> str:
 class TorrentSession:
     """A running session; leaving the `with` block closes its connections and files.
 
-    `listen` is one or more addresses as returned by `spell_address`, separated by commas; port 0 lets the system choose.
+    `listen` is one or more addresses as returned by `spell_address`, separated by commas; port 0 selects a free one.
     """
 
     def __init__(self, profile: Profile, listen: str, *, seeding: bool) -> None:
