@@ -35,6 +35,7 @@ from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs, cutters
+from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
@@ -78,7 +79,7 @@ class Store:
         delta: bool = True,
     ) -> None:
         self.root = root
-        self.index = index
+        self._index = index
         self._writer = writer
         self._held = held
         self._pool = pool
@@ -114,7 +115,7 @@ class Store:
         """
         if not (write or alone):
             check_version(root)
-            return cls(root, open_index(root / "index.sqlite", write=False), ExitStack())
+            return cls(root, open_index(root / INDEX_NAME, write=False), ExitStack())
         in_flight = pieces_in_flight(memory)
         with ExitStack() as stack:
             lock = stack.enter_context(SharedLock(root))
@@ -123,7 +124,7 @@ class Store:
                 _refuse_company(root, lock)
             stamp_version(root)
             check_version(root)
-            index = open_index(root / "index.sqlite", write=True)
+            index = open_index(root / INDEX_NAME, write=True)
             stack.callback(index.close)
             pool = ThreadPoolExecutor(_workers(in_flight), thread_name_prefix="store")
             stack.callback(pool.shutdown)
@@ -162,7 +163,7 @@ class Store:
             self._pool.shutdown()  # without the lock, which its workers may wait for
         with self._lock:
             with suppress(StoreError):
-                self.index.close()
+                self._index.close()
             self._held.close()
 
     def has(self, id: ObjectId) -> bool:  # noqa: A002  # the word of the formats
@@ -278,7 +279,7 @@ class Store:
             if file is not None:
                 places = [self._look(identifier) for identifier, _ in file.objects]
                 strictest = max((RIGHTS.index(place.rights) for place in places if place is not None), default=0)
-            elif (found := self.index.file(oid)) is not None:
+            elif (found := self._index.file(oid)) is not None:
                 file, strictest = found[0], RIGHTS.index(found[1])
         if file is None or (rights is not None and strictest > RIGHTS.index(rights)):
             return None
@@ -304,7 +305,7 @@ class Store:
     def captures(self) -> list[Capture]:
         """Return the newest capture of every package, sorted by package."""
         with self._lock:
-            rows = self.index.captures()
+            rows = self._index.captures()
             if self._writer is not None:
                 return self._writer.pending.newest(rows)
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
@@ -333,7 +334,7 @@ class Store:
     def is_own(self, pack: PackId) -> bool:
         """Tell by the index alone whether what the pack says about hubs is to be believed: its hashes were lost."""
         with self._lock:
-            return pack in self.index.packs() and self.index.says_own(pack)
+            return pack in self._index.packs() and self._index.says_own(pack)
 
     def pack_file(self, pack: PackId) -> Path:
         """Return the file of a sealed pack.
@@ -346,10 +347,15 @@ class Store:
             raise NotFound(f"the store `{self.root}` has no pack `{pack}`")
         return path
 
+    @property
+    def contents(self) -> Contents:
+        """The packs, parts and objects that the index lists; for maintenance."""
+        return Contents(self._index, self._lock)
+
     def packs(self) -> list[PackId]:
         """Return the sealed packs, sorted."""
         with self._lock:
-            return list(self.index.packs())
+            return list(self._index.packs())
 
     def adopt_pack(self, path: Path, pack: PackId) -> None:
         """Move a pack that came from elsewhere in, from the same filesystem, and index it.
@@ -366,17 +372,17 @@ class Store:
         checked = import_pack.check(path, pack, self._read_plain)
         with self._writing() as writer:
             writer.commit()
-            import_pack.adopt(self.root, self.index, path, checked)
+            import_pack.adopt(self.root, self._index, path, checked)
 
     def rebuild_index(self) -> None:
         """Make the index again by a forward scan of all packs. The store must be open alone."""
         with self._writing() as writer:
             writer.commit()
-            recover.rebuild(self.root, self.index, writer.parts)
+            recover.rebuild(self.root, self._index, writer.parts)
 
     def _look(self, identifier: ObjectId) -> Found | None:
         with self._lock:
-            return self.index.find(identifier) if self._writer is None else self._writer.find(identifier)
+            return self._index.find(identifier) if self._writer is None else self._writer.find(identifier)
 
     def _find(self, identifier: ObjectId) -> Found:
         found = self._look(identifier)
@@ -443,7 +449,7 @@ class Store:
     def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
             fresh = self._writer.pending.lookalikes(keys, most) if self._writer is not None else []
-            return [*fresh, *self.index.lookalikes(keys, most)]
+            return [*fresh, *self._index.lookalikes(keys, most)]
 
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
         """Store an object that is encoded already, unless it is here; the base of a delta must be here."""

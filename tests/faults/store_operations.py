@@ -144,9 +144,9 @@ def _sealed(home: Home, world: World) -> None:
 def _crashed(home: Home, world: World) -> None:
     """A sealed pack is not indexed, a part is torn, a temporary file and a part of another writer were left."""
     _sealed(home, world)
-    with Store.open(home.store, write=True) as store, store.index.transaction():
+    with Store.open(home.store, write=True) as store, store._index.transaction():
         pack = store.packs()[0]
-        store.index.drop(pack)
+        store._index.drop(pack)
         (home.store / pack_path(pack)).with_name(".tmp-left").write_bytes(b"half")
     part = min((home.store / "open").glob("weights*.part"))
     shutil.copy(part, part.with_name("weights-hot-open.0a0b0c0d.part"))
@@ -184,7 +184,7 @@ def _bad_part(home: Home, world: World) -> None:
     _ingested(home, world)
     (lost,) = (data for data in world.steps[LOOSE_STEP].files.values())
     with Store.open(home.store) as store:
-        found = store.index.find(name_of(lost))
+        found = store._index.find(name_of(lost))
     if found is not None:
         _flip(home.store / "open" / str(found.part), found.entry.offset + 100)
 

@@ -158,8 +158,8 @@ def check_clean(home: Home) -> list[str]:
 
 
 def _entries(store: Store) -> list[ObjectId]:
-    containers = (*store.packs(), *store.index.parts())
-    return sorted({entry.id for container in containers for entry in store.index.entries(container)})
+    containers = (*store.packs(), *store._index.parts())
+    return sorted({entry.id for container in containers for entry in store._index.entries(container)})
 
 
 def _check_file(store: Store, name: str, data: bytes) -> list[str]:

@@ -99,7 +99,7 @@ def test_a_part_whose_sync_failed_for_want_of_space_is_not_synced_again(
             store.commit()
         with pytest.raises(StoreError, match="failed to write before"):
             store.commit()
-        assert store.index.find(identifier) is None
+        assert store._index.find(identifier) is None
 
 
 def changed(data: bytes, seed: int) -> bytes:

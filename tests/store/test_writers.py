@@ -104,7 +104,7 @@ def test_one_writer_that_is_killed_harms_nobody(root: Path, tmp_path: Path) -> N
     with writing(root) as store:
         assert all(store.read(name_of(data)) == data for data in files.values())
         store.seal()
-        stored = [entry.id for pack in store.packs() for entry in store.index.entries(pack)]
+        stored = [entry.id for pack in store.packs() for entry in store._index.entries(pack)]
         assert sorted(stored) == sorted({name_of(data) for data in files.values()})
 
 
@@ -153,14 +153,14 @@ def test_a_pack_that_another_process_indexed_in_between_keeps_its_objects(root: 
         store.commit()
         writer = store._writer
         assert writer is not None
-        seal_part = store.index.seal_part
+        seal_part = store._index.seal_part
 
         def indexed_already(part: str, pack: str, size: int) -> None:
-            entries = store.index.entries(part)
-            store.index.add_objects(store.index.row_of_pack(pack, size, "open"), entries)  # type: ignore[arg-type]
+            entries = store._index.entries(part)
+            store._index.add_objects(store._index.row_of_pack(pack, size, "open"), entries)  # type: ignore[arg-type]
             seal_part(part, pack, size)  # type: ignore[arg-type]
 
-        store.index.seal_part = indexed_already  # type: ignore[method-assign, assignment]
+        store._index.seal_part = indexed_already  # type: ignore[method-assign, assignment]
         (pack,) = store.seal()
         assert store.location(file.objects[0][0]).pack == pack
 

@@ -188,8 +188,8 @@ def stored_bytes(home: Home) -> Counter[str]:
     """Bytes of all records by kind, heads included."""
     totals: Counter[str] = Counter()
     with Store.open(home.store) as store:
-        for container in (*store.packs(), *store.index.parts()):
-            for entry in store.index.entries(container):
+        for container in (*store.packs(), *store._index.parts()):
+            for entry in store._index.entries(container):
                 totals[entry.kind] += entry.stored + HEAD_BYTES + (32 if entry.base else 0)
     return totals
 

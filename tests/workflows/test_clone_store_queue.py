@@ -134,7 +134,7 @@ def test_file_is_got_and_stored_again_for_whoever_needs_it_in_freer_packs(
     assert stored.count("shared.bin") == 2
     with Store.open(run.home.store) as store:
         [(identifier, _)] = [each for each in run.manifests()["hf:a/second"].objects if each[1] == len(WEIGHTS)]
-        found = store.index.find(identifier)
+        found = store._index.find(identifier)
     assert found is not None
     assert found.rights == "open"
 

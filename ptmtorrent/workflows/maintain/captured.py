@@ -10,9 +10,8 @@ from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.paths import Home
-from ptmtorrent.store.index import Index
+from ptmtorrent.store.contents import Contents
 from ptmtorrent.store.maintenance.references import Uses
-from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import check_version
 
@@ -59,39 +58,33 @@ def require_store(home: Home) -> None:
     check_version(home.store)
 
 
-def all_entries(index: Index) -> Iterator[Entry]:
-    """Yield every object that the index has, pack by pack, then part by part."""
-    for container in (*index.packs(), *index.parts()):
-        yield from index.entries(container)
-
-
-def add_bases(index: Index, uses: Uses, owner: int) -> None:
+def add_bases(contents: Contents, uses: Uses, owner: int) -> None:
     """Say that `owner` uses what used deltas were taken against, and nobody else uses."""
     fresh = True
     while fresh:
         fresh = False
-        for entry in all_entries(index):
+        for entry in contents.all_entries():
             if entry.base is not None and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
                 uses.add(owner, [entry.base])
                 fresh = True
 
 
-def with_deltas(index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
+def with_deltas(contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
     """Return, for each of `lost` and every object that is a delta against one of them, which of `lost` it needs."""
     needs = {identifier: identifier for identifier in lost}
     known = 0
     while known != len(needs):
         known = len(needs)
-        for entry in all_entries(index):
+        for entry in contents.all_entries():
             if entry.base is not None and entry.base in needs:
                 needs.setdefault(entry.id, needs[entry.base])
     return needs
 
 
-def packages_with(store: Store, index: Index, lost: AbstractSet[ObjectId]) -> dict[ObjectId, list[PackageName]]:
+def packages_with(store: Store, contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectId, list[PackageName]]:
     """Return which packages cannot be read without each of the objects `lost`, by themselves or as bases of deltas."""
     found: dict[ObjectId, set[PackageName]] = {}
-    needs = with_deltas(index, lost)
+    needs = with_deltas(contents, lost)
     for captured in read_captured(store) if lost else ():
         capture, manifest = captured.capture, captured.manifest
         wanted = {ObjectId(capture.snapshot)} | ({item for item, _ in manifest.objects} if manifest else set())

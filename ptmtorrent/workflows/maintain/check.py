@@ -19,7 +19,7 @@ from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.contents import INDEX_NAME, Contents, open_contents
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation
 from ptmtorrent.store.pack.hashes import read_sidecar
@@ -32,11 +32,9 @@ from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove
 from ptmtorrent.workflows.maintain.released import read_released
 from ptmtorrent.workflows.meter import new_meter
 
-INDEX = "index.sqlite"
-
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One damaged thing: `what` is index, pack, header, record, object, footer, padding, bytes, or package.
+    """One damaged thing: `what` is contents, pack, header, record, object, footer, padding, bytes, or package.
 
     `offset` and `bytes` say where in the pack, where that is known; `packages` are those that need the object.
     """
@@ -66,18 +64,16 @@ def check_store(home: Home, level: Level, *, emit: Emit, stop: Stop) -> Checked:
     """
     require_store(home)
     run = _Run(home, level, emit, stop)
-    problems = check_index(home.store / INDEX, thorough=level != "quick")
+    problems = check_index(home.store / INDEX_NAME, thorough=level != "quick")
     if problems:
         return run.without_index(problems)
     with ExitStack() as held:
         store = held.enter_context(Store.open(home.store))
-        index = open_index(home.store / INDEX, write=False)
-        held.callback(index.close)
-        return run.check(store, index)
+        return run.check(store, held.enter_context(open_contents(home.store)))
 
 
 class _Run:
-    """One check. The store reads for the workers; `index` is this thread's own connection."""
+    """One check. The store reads for the workers; `contents` is this thread's own connection."""
 
     def __init__(self, home: Home, level: Level, emit: Emit, stop: Stop) -> None:
         self._home, self._level, self._emit, self._stop = home, level, emit, stop
@@ -94,27 +90,27 @@ class _Run:
         self._emit(Note(message=again, warning=True))
         return self._checked()
 
-    def check(self, store: Store, index: Index) -> Checked:
+    def check(self, store: Store, contents: Contents) -> Checked:
         """Look at everything there is."""
-        sizes = index.packs()
+        sizes = contents.packs()
         strays = {pack: size for pack, size in packs_on_disk(store.root).items() if pack not in sizes}
         meter = new_meter(
             "check", self._emit, time.monotonic, bytes_total=sum(sizes.values()), packages_total=len(sizes)
         )
         glass = Glass(self._level, store.has, lambda identifier: read_or_none(store, identifier), self._counter(meter))
-        for looked in look_at_packs(store.root, self._expect(store, index, sizes), glass):
-            self._take(looked, index)
+        for looked in look_at_packs(store.root, self._expect(store, contents, sizes), glass):
+            self._take(looked, contents)
             meter.add(packages=1)
         unindexed = msgspec.structs.replace(glass, is_here=lambda _: True)
-        for looked in look_at_packs(store.root, self._expect(store, index, strays), unindexed):
-            self._take(looked, index, is_stray=True)
-        self._take_parts(store, index, glass)
+        for looked in look_at_packs(store.root, self._expect(store, contents, strays), unindexed):
+            self._take(looked, contents, is_stray=True)
+        self._take_parts(store, contents, glass)
         meter.finish()
         if self._level != "quick":
             self._check_released(sizes | strays)
-        self._report_damaged(packages_with(store, index, {lost for looked in self._damaged for lost in looked.lost}))
+        self._report_damaged(packages_with(store, contents, {lost for looked in self._damaged for lost in looked.lost}))
         if self._level != "quick":
-            self._check_captures(store, index)
+            self._check_captures(store, contents)
         self._say_unread()
         self._say_aside(store.root / DAMAGED)
         if strays:
@@ -122,15 +118,15 @@ class _Run:
             self._emit(Note(message=f"{unknown}: check again after it"))
         return self._checked()
 
-    def _expect(self, store: Store, index: Index, sizes: dict[PackId, int]) -> Iterator[Expectation]:
+    def _expect(self, store: Store, contents: Contents, sizes: dict[PackId, int]) -> Iterator[Expectation]:
         for pack, size in sizes.items():
             known = read_sidecar(store.root, pack)
-            entries = () if self._level == "quick" else tuple(index.entries(pack))
+            entries = () if self._level == "quick" else tuple(contents.entries(pack))
             yield Expectation(pack=pack, size=size, entries=entries, hashes=known[0] if known else None)
 
-    def _take(self, looked: Looked, index: Index, *, is_stray: bool = False) -> None:
+    def _take(self, looked: Looked, contents: Contents, *, is_stray: bool = False) -> None:
         bad = looked.problems or looked.damages or looked.lost
-        if bad and is_hex64(looked.name) and not is_stray and looked.name not in index.packs():
+        if bad and is_hex64(looked.name) and not is_stray and looked.name not in contents.packs():
             return  # let go by another process meanwhile
         self._names.add(looked.name)
         self._packs += 1
@@ -139,7 +135,7 @@ class _Run:
         self._unread += looked.size - looked.read
         if bad:
             if MISSING in looked.problems:  # the quickest look does not ask what was in it
-                looked = msgspec.structs.replace(looked, lost=tuple(e.id for e in index.entries(looked.name)))
+                looked = msgspec.structs.replace(looked, lost=tuple(e.id for e in contents.entries(looked.name)))
             self._damaged.append(looked)
             return
         sound = _SOUND if is_hex64(looked.name) else _SOUND_PART
@@ -147,14 +143,14 @@ class _Run:
             Result(kind=_kind(looked.name), id=looked.name, status="ok", reason=sound[self._level], bytes=looked.size)
         )
 
-    def _take_parts(self, store: Store, index: Index, glass: Glass) -> None:
+    def _take_parts(self, store: Store, contents: Contents, glass: Glass) -> None:
         for path in files_in(store.root / "open", "*.part"):
             self._stop.raise_if_set("the check")
-            if (looked := _look_at_part(path, index, glass)) is not None:
-                self._take(looked, index)
-        for part in set(index.parts()) - self._names:
-            if not (store.root / "open" / part).exists() and index.entries(part):
-                self._take(Looked(name=part, size=0, problems=(MISSING,)), index)
+            if (looked := _look_at_part(path, contents, glass)) is not None:
+                self._take(looked, contents)
+        for part in set(contents.parts()) - self._names:
+            if not (store.root / "open" / part).exists() and contents.entries(part):
+                self._take(Looked(name=part, size=0, problems=(MISSING,)), contents)
 
     def _check_released(self, sizes: dict[PackId, int]) -> None:
         """Name packs that our own releases refer to and the store lacks."""
@@ -179,7 +175,7 @@ class _Run:
             )
             self._findings += _findings(looked, needed)
 
-    def _check_captures(self, store: Store, index: Index) -> None:
+    def _check_captures(self, store: Store, contents: Contents) -> None:
         """Say of every package whether its manifest can be read and everything it needs is located."""
         for captured in read_captured(store):
             self._stop.raise_if_set("the check")
@@ -189,7 +185,7 @@ class _Run:
                 snapshot = ObjectId(captured.capture.snapshot)
                 self._fail(package, "package", f"its manifest cannot be read: {reason}", snapshot)
                 continue
-            missing = [identifier for identifier, _ in manifest.objects if not _is_located(index, identifier)]
+            missing = [identifier for identifier, _ in manifest.objects if not contents.is_located(identifier)]
             if missing:
                 named = ", ".join(f"`{identifier}`" for identifier in missing[:8])
                 self._fail(package, "package", f"the store lacks {len(missing)} of its objects: {named}", missing[0])
@@ -263,10 +259,10 @@ _SOUND: dict[Level, str] = {
 _SOUND_PART: dict[Level, str] = {**_SOUND, "normal": "it is there, not sealed yet; header and records are right"}
 
 
-def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:
+def _look_at_part(path: Path, contents: Contents, glass: Glass) -> Looked | None:
     """Look at a part that somebody may be writing, or seal meanwhile: then there is nothing to say of it."""
     while True:
-        known = index.entries(path.name)
+        known = contents.entries(path.name)
         try:
             looked = look_at_part(path, known, glass)
         except StoreError as error:
@@ -274,15 +270,8 @@ def _look_at_part(path: Path, index: Index, glass: Glass) -> Looked | None:
                 return None
             looked = Looked(name=path.name, size=0, problems=(error.message,))
         # Sealed, and a new part begun under the name, while it was read: the index has other rows by now.
-        if not (looked.lost or looked.problems) or index.entries(path.name) == known:
+        if not (looked.lost or looked.problems) or contents.entries(path.name) == known:
             return looked
-
-
-def _is_located(index: Index, identifier: ObjectId) -> bool:
-    found = index.find(identifier)
-    if found is None:
-        return False
-    return found.entry.base is None or index.find(found.entry.base) is not None
 
 
 def _findings(looked: Looked, needed: dict[ObjectId, list[PackageName]]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import PackageName, PackId, is_hex64
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.paths import Home
-from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.contents import Contents, open_contents
 from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.hashes import read_sidecar
@@ -46,8 +46,8 @@ def look_before(home: Home) -> Before:
     """
     here = packs_on_disk(home.store)
     with Store.open(home.store) as store:
-        sizes = store.index.packs()
-        gone = {pack: tuple(store.index.entries(pack)) for pack, size in sizes.items() if here.get(pack) != size}
+        sizes = store.contents.packs()
+        gone = {pack: tuple(store.contents.entries(pack)) for pack, size in sizes.items() if here.get(pack) != size}
         packages = frozenset(capture.package for capture in store.captures())
         own = frozenset(pack for pack in sizes if read_sidecar(home.store, pack) is None and store.is_own(pack))
     return Before(sizes=sizes, entries=gone, packages=packages, own=own)
@@ -61,11 +61,8 @@ def find_patients(
     Raises:
         StoreError: the index cannot be read.
     """
-    index = open_index(root / "index.sqlite", write=False)
-    try:
-        expected = {each.pack: each for each in _expected(root, index, before, released)}
-    finally:
-        index.close()
+    with open_contents(root) as contents:
+        expected = {each.pack: each for each in _expected(root, contents, before, released)}
     here = {pack: each for pack, each in expected.items() if pack_in(root, pack).is_file()}
     for found in look_at_packs(root, here.values(), glass):
         looked(found)
@@ -78,8 +75,8 @@ def find_patients(
             yield Patient(expected=each, checked=None)
 
 
-def _expected(root: Path, index: Index, before: Before, released: Released) -> Iterable[Expectation]:
-    indexed, here = index.packs(), packs_on_disk(root)
+def _expected(root: Path, contents: Contents, before: Before, released: Released) -> Iterable[Expectation]:
+    indexed, here = contents.packs(), packs_on_disk(root)
     kept = {
         PackId(path.stem)
         for folder in files_in(root / "hashes")
@@ -96,7 +93,7 @@ def _expected(root: Path, index: Index, before: Before, released: Released) -> I
             or -(-here.get(pack, 0) // PIECE_BYTES) * PIECE_BYTES
         )
         if size:
-            entries = tuple(index.entries(pack)) or before.entries.get(pack, ())
+            entries = tuple(contents.entries(pack)) or before.entries.get(pack, ())
             yield Expectation(pack=pack, size=size, entries=entries, hashes=known[0] if known else None)
 
 

@@ -24,7 +24,7 @@ from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.store.index import Index
+from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.maintenance.gc_marks import read_marks, write_marks
 from ptmtorrent.store.maintenance.references import Uses
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
@@ -32,7 +32,6 @@ from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
-from ptmtorrent.workflows.maintain.check import INDEX
 from ptmtorrent.workflows.maintain.damaged_packs import look_before
 from ptmtorrent.workflows.maintain.released import read_released
 
@@ -77,12 +76,12 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
     _refuse_gaps(home)
     with Store.open(home.store, alone=True) as store, Uses() as uses:
         _refuse_strays(store)
-        sizes = store.index.packs()
+        sizes = store.contents.packs()
         adopted = set() if kept else _adopted(store, sizes)
         spared = adopted | (sizes.keys() & read_released(home.channel).sizes.keys())
         _note_described(store, adopted, uses)
         _note_alive(store, spared, uses)
-        dead, bytes_dead = _find_dead(store.index, uses, sizes.keys() - spared)
+        dead, bytes_dead = _find_dead(store.contents, uses, sizes.keys() - spared)
         now = clock()
         marks = {pack: since for pack, since in read_marks(home.store).items() if pack in dead}
         due = {pack for pack in dead if _is_due(marks.get(pack), now, grace)}
@@ -114,7 +113,7 @@ def _refuse_gaps(home: Home) -> None:
     Raises:
         StoreError: the index, a pack or a manifest is missing or cannot be read.
     """
-    if not (home.store / INDEX).is_file():
+    if not (home.store / INDEX_NAME).is_file():
         raise StoreError(
             f"the index of `{home.store}` is missing, so nobody can tell what is needed",
             hint="make it again first: ptmtorrent store repair --index",
@@ -133,7 +132,7 @@ def _refuse_gaps(home: Home) -> None:
 
 def _refuse_strays(store: Store) -> None:
     """Refuse packs that are there and not in the index even now: damaged, or of a newer version."""
-    strays = sorted(packs_on_disk(store.root).keys() - store.index.packs().keys())
+    strays = sorted(packs_on_disk(store.root).keys() - store.contents.packs().keys())
     if strays:
         raise StoreError(
             f"the pack `{strays[0]}` cannot be read, so nobody can tell what its manifests need",
@@ -167,26 +166,26 @@ def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
     for capture, manifest in _read_manifests(store):
         uses.add(_OURS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
         uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
-    uses.add(_OURS, (entry.base for pack in spared for entry in store.index.entries(pack) if entry.base))
-    add_bases(store.index, uses, _OURS)
+    uses.add(_OURS, (entry.base for pack in spared for entry in store.contents.entries(pack) if entry.base))
+    add_bases(store.contents, uses, _OURS)
 
 
 def _note_described(store: Store, packs: Iterable[PackId], uses: Uses) -> None:
     """Note what the manifests in adopted `packs` need, as far as they can be read: they may have been our own."""
     for pack in packs:
-        for entry in store.index.entries(pack):
+        for entry in store.contents.entries(pack):
             if entry.kind == "manifest":
                 with suppress(PtmError):
                     manifest = decode_manifest(store.read(entry.id), SnapshotId(entry.id))
                     uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
 
 
-def _find_dead(index: Index, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
+def _find_dead(contents: Contents, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
     """Return the packs with nothing alive in them, and the stored bytes of dead objects in the others."""
     dead: set[PackId] = set()
     bytes_dead = 0
     for pack in packs:
-        entries = index.entries(pack)
+        entries = contents.entries(pack)
         unused = [entry.stored for entry in entries if uses.owner(entry.id) is None]
         if len(unused) == len(entries):
             dead.add(pack)
@@ -214,10 +213,7 @@ def _let_go(store: Store, root: Path, packs: set[PackId]) -> None:
     """Forget the packs and what needs them, durably, before the first file goes."""
     if not packs:
         return
-    with store.index.transaction():
-        dropped = {identifier for pack in packs for identifier in store.index.drop(pack)}
-        store.index.forget_users_of(dropped)
-        store.index.forget_sketches()
+    store.contents.drop_with_users(packs)
     here = packs_on_disk(root)
     for pack in sorted(packs):
         if pack in here:

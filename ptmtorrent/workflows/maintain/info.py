@@ -14,12 +14,12 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, object_id
 from ptmtorrent.paths import Home
 from ptmtorrent.store.codecs import DELTA_CODECS
-from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.contents import Contents, open_contents
 from ptmtorrent.store.maintenance.references import Uses
 from ptmtorrent.store.maintenance.verify_pack import record_start
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.captured import add_bases, all_entries, read_captured, require_store
+from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
 
 CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
 """How docs/formats/codecs.md calls codecs, by their numbers."""
@@ -97,17 +97,14 @@ def read_info(home: Home, top: int) -> StoreInfo:
     info = StoreInfo()
     with Store.open(home.store) as store, Uses() as uses:
         names = _count_captured(store, uses, info)
-        index = open_index(home.store / "index.sqlite", write=False)
-        try:
-            for size in index.packs().values():
+        with open_contents(home.store) as contents:
+            for size in contents.packs().values():
                 info.packs += 1
                 info.stored += size
             info.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
             info.stored += info.unsealed
-            add_bases(index, uses, BASES)
-            alone = _count_objects(index, uses, info)
-        finally:
-            index.close()
+            add_bases(contents, uses, BASES)
+            alone = _count_objects(contents, uses, info)
     ranked = sorted(alone.items(), key=lambda item: (-item[1], item[0]))[:top]
     info.top = [(names[owner], size) for owner, size in ranked]
     return info
@@ -145,10 +142,10 @@ def _count_captured(store: Store, uses: Uses, info: StoreInfo) -> list[PackageNa
     return names
 
 
-def _count_objects(index: Index, uses: Uses, info: StoreInfo) -> dict[int, int]:
+def _count_objects(contents: Contents, uses: Uses, info: StoreInfo) -> dict[int, int]:
     """Count every object once, by what it is; return the stored bytes that one package alone uses, by its number."""
     alone: dict[int, int] = defaultdict(int)
-    for entry in all_entries(index):
+    for entry in contents.all_entries():
         owner = uses.owner(entry.id)
         info.heads += entry.offset - record_start(entry)
         info.codecs.setdefault(entry.codec, CodecShare()).add(entry)

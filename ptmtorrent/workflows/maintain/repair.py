@@ -20,16 +20,15 @@ from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
+from ptmtorrent.store.contents import INDEX_NAME
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack, local_bases
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
 from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
-from ptmtorrent.store.recovery import recover
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import read_or_none, require_store
 from ptmtorrent.workflows.maintain.channel_links import mend_links, other_links
-from ptmtorrent.workflows.maintain.check import INDEX
 from ptmtorrent.workflows.maintain.damaged_packs import NOTHING, Before, find_patients, look_before, released_or_nothing
 from ptmtorrent.workflows.maintain.inspect import Glass, Level, Looked
 from ptmtorrent.workflows.maintain.released import read_released
@@ -96,7 +95,7 @@ class _Run:
 
     def repair(self, *, rebuild: bool, dry_run: bool) -> Repaired:
         """Do it."""
-        problems = check_index(self._root / INDEX)
+        problems = check_index(self._root / INDEX_NAME)
         self._before = NOTHING if problems else look_before(self._home)
         if dry_run:
             self._plan(problems)
@@ -198,10 +197,7 @@ class _Run:
             entries = reader.footer()
             bases = local_bases(reader, entries, lambda item: read_or_none(store, item))
             deltas = [entry for entry in entries if entry.base and reader.holds(entry, bases(entry.base))]
-        with store.index.transaction():
-            store.index.drop(pack)
-            recover.add_pack(store.index, hashes, [entry for entry in entries if entry.base is None])
-            recover.add_pack(store.index, hashes, deltas)
+        store.contents.replace(hashes, [*(entry for entry in entries if entry.base is None), *deltas])
         self._mended.append(pack)
         self._emit(Result(kind="pack", id=pack, status="ok", reason="what is kept of it was put right; it was whole"))
 
@@ -218,7 +214,7 @@ class _Run:
             if pack_in(self._root, pack).is_file():
                 size = known[0].size if known else self._before.sizes.get(pack, self._released.sizes.get(pack, 0))
                 size = size or pack_in(self._root, pack).stat().st_size
-                expected = Expectation(pack=pack, size=size, entries=tuple(store.index.entries(pack)))
+                expected = Expectation(pack=pack, size=size, entries=tuple(store.contents.entries(pack)))
                 found = check_pack(
                     pack_in(self._root, pack), expected, lambda item: read_or_none(store, item), lambda _: None
                 )
@@ -301,7 +297,7 @@ def _set_index_aside(root: Path) -> None:
         ensure_dir(folder)
         number = next(number for number in range(1 << 16) if not (folder / f"index-{number}.sqlite").exists())
         for suffix in ("-wal", "-shm", ""):
-            path = root / f"{INDEX}{suffix}"
+            path = root / f"{INDEX_NAME}{suffix}"
             if path.exists():
                 with disk_errors(path):
                     path.replace(folder / f"index-{number}.sqlite{suffix}")

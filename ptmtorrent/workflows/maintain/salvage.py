@@ -46,8 +46,7 @@ def salvage(store: Store, pack: PackId, checked: CheckedPack) -> set[ObjectId]:
     path = pack_in(store.root, pack)
     with open_pack(path) as reader:
         pack_class = _class_of(store, pack, reader, checked.entries)
-        with store.index.transaction():
-            store.index.drop(pack)
+        store.contents.drop([pack])
         bases = local_bases(reader, checked.entries, lambda identifier: read_or_none(store, identifier))
         # Plain objects first: a delta is put only where its base is.
         for entry in sorted(checked.entries, key=lambda entry: (entry.base is not None, entry.offset)):
@@ -93,18 +92,17 @@ def fetch_lost(
 
 def forget_incomplete(store: Store) -> list[PackageName]:
     """Let the index forget what is no longer all here, so that a clone captures it again; return those packages."""
-    with store.index.transaction():
-        gone: set[ObjectId] = set()
-        incomplete: list[PackageName] = []
-        for captured in read_captured(store):
-            capture, manifest = captured.capture, captured.manifest
-            if isinstance(captured.error, StoreError) and not isinstance(captured.error, PackMissing):
-                raise captured.error
-            missing = set() if manifest is None else {item for item, _ in manifest.objects if not store.has(item)}
-            if manifest is None or missing:
-                incomplete.append(capture.package)
-                gone |= {ObjectId(capture.snapshot), *missing}
-        store.index.forget_users_of(gone)
+    gone: set[ObjectId] = set()
+    incomplete: list[PackageName] = []
+    for captured in read_captured(store):
+        capture, manifest = captured.capture, captured.manifest
+        if isinstance(captured.error, StoreError) and not isinstance(captured.error, PackMissing):
+            raise captured.error
+        missing = set() if manifest is None else {item for item, _ in manifest.objects if not store.has(item)}
+        if manifest is None or missing:
+            incomplete.append(capture.package)
+            gone |= {ObjectId(capture.snapshot), *missing}
+    store.contents.drop_users(gone)
     return incomplete
 
 
@@ -148,8 +146,7 @@ def _append(store: Store, entry: Entry, payload: bytes, data: bytes, pack_class:
 
 def _bases_here(store: Store) -> set[ObjectId]:
     """Return what the deltas of the store were taken against, whether it is here or not."""
-    containers = (*store.index.packs(), *store.index.parts())
-    return {entry.base for container in containers for entry in store.index.entries(container) if entry.base}
+    return {entry.base for entry in store.contents.all_entries() if entry.base}
 
 
 def _class_of(store: Store, pack: PackId, reader: PackReader, entries: Sequence[Entry]) -> PackClass | None:
@@ -157,6 +154,7 @@ def _class_of(store: Store, pack: PackId, reader: PackReader, entries: Sequence[
     with suppress(*_BAD):
         return reader.header()[0]
     known = read_sidecar(store.root, pack)
-    found = None if known is not None or not entries else store.index.find(entries[0].id)
-    rights = known[0].rights if known is not None else found.rights if found is not None else None
-    return None if rights is None or not entries else class_by_kind(entries[0], rights)
+    if not entries:
+        return None
+    rights = known[0].rights if known is not None else store.contents.rights_of(entries[0].id)
+    return None if rights is None else class_by_kind(entries[0], rights)

@@ -134,7 +134,7 @@ def test_tensors_of_a_gguf_file_are_stored_by_their_fields_and_read_back(tmp_pat
     with writing(tmp_path / "store") as store:
         file = add_bytes(store, tmp_path, "model.gguf", data)
     with reading(tmp_path / "store") as store:
-        found = [store.index.find(identifier) for identifier, _ in file.objects]
+        found = [store._index.find(identifier) for identifier, _ in file.objects]
         assert [one.entry.codec for one in found if one is not None].count(codecs.FIELDS) == 2
         assert store.source(file).read(0, len(data)) == data
 

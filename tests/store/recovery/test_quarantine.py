@@ -32,7 +32,7 @@ def fill(root: Path, folder: Path) -> list[Found]:
         for content in DATA:
             add_bytes(store, folder, "a.bin", content, META)
         store.commit()
-        places = [store.index.find(name_of(content)) for content in DATA]
+        places = [store._index.find(name_of(content)) for content in DATA]
     return [place for place in places if place is not None]
 
 
@@ -138,7 +138,7 @@ def test_a_delta_is_saved_with_its_base_and_waits_for_a_damaged_one(root: Path) 
     with writing(root) as store:
         assert [store.read(name_of(each)) for each in data] == data
         assert store.base_of(name_of(data[1])) == name_of(data[0])
-        found = store.index.find(name_of(data[0]))
+        found = store._index.find(name_of(data[0]))
     assert found is not None
     (part,) = (root / "open").iterdir()
     flip(part, found.entry.offset + 50)

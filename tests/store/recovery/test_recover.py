@@ -70,7 +70,7 @@ def fill(store: Store, folder: Path) -> dict[str, ObjectId]:
 def contents(store: Store) -> dict[str, object]:
     """Everything an index says, for comparing."""
     store.commit()
-    index = store.index
+    index = store._index
     rows = index._run(
         "SELECT hex(o.id), at, stored, raw, codec, kind, p.id, p.part FROM objects o"
         " JOIN packs p ON p.row = o.pack ORDER BY o.id"
@@ -135,7 +135,7 @@ def test_a_torn_part_forgets_what_it_lost_and_nothing_else(root: Path, tmp_path:
         for index, content in enumerate(data):
             add_bytes(store, tmp_path, f"{index}.bin", content, META)
         store.commit()
-        ends = [store.index.find(name_of(content)) for content in data]
+        ends = [store._index.find(name_of(content)) for content in data]
     keep = int(part(root).stat().st_size * share)
     with part(root).open("r+b") as torn:
         torn.truncate(keep)
@@ -344,7 +344,7 @@ def test_a_wrong_row_in_the_index_gives_no_wrong_bytes(root: Path) -> None:
         first = store.put(random_bytes(500, seed=1), pack_class=META)
         store.put(random_bytes(500, seed=2), pack_class=META)
         store.commit()
-        store.index._write("UPDATE objects SET at = (SELECT max(at) FROM objects)")
+        store._index._write("UPDATE objects SET at = (SELECT max(at) FROM objects)")
         with pytest.raises(IntegrityError, match="is damaged"):
             store.read(first)
 

@@ -31,7 +31,7 @@ def packs_of(home: Home) -> dict[PackId, int]:
 
 def find(home: Home, identifier: ObjectId) -> Found:
     with Store.open(home.store) as store:
-        found = store.index.find(identifier)
+        found = store._index.find(identifier)
     assert found is not None
     return found
 
@@ -56,5 +56,5 @@ def change(path: Path, offset: int, to: Callable[[int], int]) -> None:
 def largest_object(home: Home) -> Found:
     """The longest stored object of all sealed packs."""
     with Store.open(home.store) as store:
-        found = [store.index.find(entry.id) for pack in store.packs() for entry in store.index.entries(pack)]
+        found = [store._index.find(entry.id) for pack in store.packs() for entry in store._index.entries(pack)]
     return max((place for place in found if place is not None), key=lambda place: place.entry.stored)

@@ -88,9 +88,9 @@ def test_lost_and_damaged_hashes_are_found(made: Made, level: Level) -> None:
 
 def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
     pack = next(iter(packs_of(made.home)))
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        dropped = store.index.drop(pack)
-        store.index.row_of_pack(pack, 4 << 20, "open")
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        dropped = store._index.drop(pack)
+        store._index.row_of_pack(pack, 4 << 20, "open")
     reason = check(made.home)[1].results[pack].reason
     assert "the index lacks its object" in reason
     assert any(identifier in reason for identifier in dropped)
@@ -99,8 +99,8 @@ def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
 def test_a_package_whose_object_nobody_has_is_named(made: Made) -> None:
     place = largest_object(made.home)
     assert place.pack is not None
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        store.index.drop(place.pack)
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        store._index.drop(place.pack)
     results = check(made.home)[1].results
     assert any(result.id.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
 
@@ -137,8 +137,8 @@ def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
 def test_a_pack_that_the_index_does_not_know_yet_is_no_damage(made: Made) -> None:
     place = largest_object(made.home)
     assert place.pack is not None
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        store.index.drop(place.pack)
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        store._index.drop(place.pack)
     _, heard = check(made.home)
     assert heard.results[place.pack].status == "ok"
     assert any("not in the index yet" in record.message for record in heard.records if isinstance(record, Note))

@@ -93,8 +93,8 @@ def test_the_packs_of_every_release_stay(made: Made) -> None:
 
 
 def forget_captures(made: Made) -> None:
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        store.index.forget_users_of({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        store._index.forget_users_of({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
 
 
 @pytest.mark.parametrize("what", ["release.json", "index/placement/000.json", "torrent", "folder", "metadata"])
@@ -134,7 +134,7 @@ def test_a_channel_that_lost_all_releases_is_none_that_has_none(made: Made, tmp_
 def test_a_manifest_that_cannot_be_read_stops_it(home: Home, tmp_path: Path) -> None:
     recapture(home, tmp_path)
     with Store.open(home.store) as store:
-        found = store.index.find(store.captures()[0].snapshot)  # type: ignore[arg-type]  # a snapshot is an object
+        found = store._index.find(store.captures()[0].snapshot)  # type: ignore[arg-type]  # a snapshot is an object
     assert found is not None
     assert found.pack is not None
     flip(pack_file(home, found.pack), found.entry.offset + 3)
@@ -150,7 +150,7 @@ def test_a_manifest_that_a_damaged_part_takes_along_stops_it_too(home: Home, tmp
         if where == "pack":
             store.seal()
     with Store.open(home.store) as store:
-        found = store.index.find(store.captures()[0].snapshot)  # type: ignore[arg-type]  # a snapshot is an object
+        found = store._index.find(store.captures()[0].snapshot)  # type: ignore[arg-type]  # a snapshot is an object
     assert found is not None
     path = home.store / "open" / found.part if found.part else pack_file(home, found.pack)  # type: ignore[arg-type]
     flip(path, found.entry.offset + 3)

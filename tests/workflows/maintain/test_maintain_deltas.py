@@ -154,7 +154,7 @@ def test_whole_bases_of_a_damaged_pack_still_serve_their_deltas(family: Family) 
     repair(family.home, None, emit=Heard(), stop=Stop())
     with Store.open(family.home.store) as store:
         assert store.read(second)
-        assert store.index.find(family.deltas[second]).entry.base is None  # type: ignore[union-attr]  # it was read
+        assert store._index.find(family.deltas[second]).entry.base is None  # type: ignore[union-attr]  # it was read
 
 
 def test_ratios_come_from_what_was_counted(family: Family) -> None:

@@ -57,4 +57,4 @@ def test_whoever_meets_such_a_row_gets_an_error_of_ours(made: Made, column: str,
     try:
         read_info(made.home, 3)
     except PtmError as error:
-        assert error.hint == "make it again from the packs: ptmtorrent store repair --index"  # noqa: PT017  # if at all
+        assert error.hint == "rebuild it from the packs: ptmtorrent store repair --index"  # noqa: PT017  # if at all

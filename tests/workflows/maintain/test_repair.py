@@ -313,19 +313,19 @@ def test_the_index_is_made_again_from_the_packs(made: Made, state: str) -> None:
 
 
 def test_the_index_is_made_again_when_asked(made: Made) -> None:
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        store.index.clear()
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        store._index.clear()
         for pack, size in packs_of(made.home).items():
-            store.index.row_of_pack(pack, size, "open")
+            store._index.row_of_pack(pack, size, "open")
     mend(made, rebuild=True, level="normal")
     assert is_whole(made)
 
 
 def test_rows_that_the_index_lost_are_found_in_the_footer(made: Made) -> None:
     pack, size = next(iter(packs_of(made.home).items()))
-    with Store.open(made.home.store, alone=True) as store, store.index.transaction():
-        store.index.drop(pack)
-        store.index.row_of_pack(pack, size, "open")
+    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+        store._index.drop(pack)
+        store._index.row_of_pack(pack, size, "open")
     assert check(made.home)[0].summary.failed
     mend(made)
     assert is_whole(made)

@@ -90,8 +90,8 @@ def test_a_base_that_the_channel_has_as_a_delta_comes_plain(store: Store) -> Non
     store.put(SECOND, dtype="BF16", pack_class=WEIGHTS)
     (pack,) = store.seal()
     put_delta(store, THIRD, SECOND)
-    with store.index.transaction():
-        store.index.drop(pack)
+    with store._index.transaction():
+        store._index.drop(pack)
     store.put(FIRST, dtype="BF16", pack_class=WEIGHTS)
     fetch(store, SECOND, FIRST)
     assert store.base_of(name_of(SECOND)) is None

@@ -1,0 +1,100 @@
+"""What a store holds, as its index says: packs, unsealed parts, and the objects in them. For maintenance.
+
+The index is private to the store. Maintenance reads it here, through a connection of its own (`open_contents`) or under
+the store's lock (`Store.contents`), and changes it by the three operations of `Contents`.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.recovery import recover
+
+INDEX_NAME = "index.sqlite"
+
+
+class Contents:
+    """The contents that `index` lists. `lock` is held during each call."""
+
+    def __init__(self, index: Index, lock: AbstractContextManager[object]) -> None:
+        self._index = index
+        self._lock = lock
+
+    def packs(self) -> dict[PackId, int]:
+        """Return the size of every sealed pack, sorted by id."""
+        with self._lock:
+            return self._index.packs()
+
+    def parts(self) -> list[str]:
+        """Return the file names of the unsealed parts."""
+        with self._lock:
+            return self._index.parts()
+
+    def entries(self, container: str | PackId) -> list[Entry]:
+        """Return the objects of a pack, or of the part of that name, by offset."""
+        with self._lock:
+            return self._index.entries(container)
+
+    def all_entries(self) -> Iterator[Entry]:
+        """Yield every object, pack by pack, then part by part."""
+        for container in (*self.packs(), *self.parts()):
+            yield from self.entries(container)
+
+    def is_located(self, identifier: ObjectId) -> bool:
+        """Return whether the object, and the base of a delta, have a place in a pack or part."""
+        with self._lock:
+            found = self._index.find(identifier)
+            if found is None:
+                return False
+            return found.entry.base is None or self._index.find(found.entry.base) is not None
+
+    def rights_of(self, identifier: ObjectId) -> Rights | None:
+        """Return the rights of the pack that holds an object; None when it has no place."""
+        with self._lock:
+            found = self._index.find(identifier)
+        return None if found is None else found.rights
+
+    def drop(self, packs: Iterable[PackId]) -> set[ObjectId]:
+        """Drop the rows of packs durably; return the objects that have no place any more."""
+        with self._lock, self._index.transaction():
+            return {identifier for pack in packs for identifier in self._index.drop(pack)}
+
+    def drop_with_users(self, packs: Iterable[PackId]) -> None:
+        """Drop packs, and the files, captures and sketches that need their objects, durably and as one."""
+        with self._lock, self._index.transaction():
+            dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
+            self._index.forget_users_of(dropped)
+            self._index.forget_sketches()
+
+    def drop_users(self, lost: set[ObjectId]) -> None:
+        """Drop the files and captures that need one of the objects `lost`, durably."""
+        with self._lock, self._index.transaction():
+            self._index.forget_users_of(lost)
+
+    def replace(self, hashes: PackHashes, entries: Sequence[Entry]) -> None:
+        """Replace the rows of a pack by `entries`, durably; bases before the deltas that need them."""
+        with self._lock, self._index.transaction():
+            self._index.drop(hashes.pack)
+            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
+            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is not None])
+
+
+@contextmanager
+def open_contents(root: Path) -> Iterator[Contents]:
+    """Open the contents of the store at `root` for reading, with a connection for this thread alone.
+
+    Raises:
+        StoreError: the index is missing, damaged or not readable.
+        UnsupportedFormat: a newer version wrote it.
+    """
+    index = open_index(root / INDEX_NAME, write=False)
+    try:
+        yield Contents(index, threading.Lock())
+    finally:
+        index.close()
