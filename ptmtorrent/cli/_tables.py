@@ -76,7 +76,7 @@ def aligned(rows: Sequence[Row], width: int | None = None) -> Table:
     if _total(columns) > width:
         columns = [column.map(_shorten_hash) for column in columns]
     while _total(columns) > width:
-        shorter = _shrink(columns, _total(columns) - width)
+        shorter = _shrink(columns, _total(columns) - width, first_too=not _droppable(columns))
         if _total(shorter) <= width:
             columns = shorter
         elif len(columns) > 1:
@@ -86,10 +86,11 @@ def aligned(rows: Sequence[Row], width: int | None = None) -> Table:
     return Table(_lines(columns))
 
 
-def _shrink(columns: Sequence[_Column], excess: int) -> list[_Column]:
+def _shrink(columns: Sequence[_Column], excess: int, *, first_too: bool) -> list[_Column]:
     """Shorten text columns, the widest first, by at most `excess` columns of the terminal in all."""
     shrunk = {column.name: column for column in columns}
-    for column in sorted((each for each in columns if each.name in _TEXT), key=lambda each: -each.width):
+    texts = (column for column in columns[not first_too :] if column.name in _TEXT)
+    for column in sorted(texts, key=lambda each: -each.width):
         width = max(column.width - excess, MIN_TEXT, _columns(column.lines[0]))
         if excess > 0 and width < column.width:
             shrunk[column.name] = column.map(lambda cell, width=width: _cut(cell, width))  # type: ignore[misc]
@@ -99,10 +100,12 @@ def _shrink(columns: Sequence[_Column], excess: int) -> list[_Column]:
 
 def _least_important(columns: Sequence[_Column]) -> _Column:
     """Return the column to drop next: one without values, then by the list, then the last; never the first."""
-    others = columns[1:]
-    empty = [column for column in others if set(column.cells) <= {"-"}]
-    named = [column for name in _DROPPED_FIRST for column in others if column.name == name]
-    return next(iter([*empty, *named, others[-1]]))
+    return next(iter([*_droppable(columns), columns[-1]]))
+
+
+def _droppable(columns: Sequence[_Column]) -> list[_Column]:
+    empty = [column for column in columns[1:] if set(column.cells) <= {"-"}]
+    return [*empty, *(column for name in _DROPPED_FIRST for column in columns[1:] if column.name == name)]
 
 
 def _without_wide_rows(column: _Column, width: int) -> Table:

@@ -30,7 +30,7 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """One package. `downloads` is None when the hub does not count them, `licence` when nobody chose one.
+    """One package. `downloads` is None when the hub does not count them, `licence` when none was chosen.
 
     Another `registration` makes it another package of the same name. One that was renamed says what it was
     `registered_as`.

@@ -1,6 +1,6 @@
 """Runs the program as its users do: processes of their own, each with a home of its own.
 
-Settings of whoever runs the demo stay outside: nothing of theirs is read, and no token of theirs reaches a process.
+The processes ignore the settings of the calling user, and receive none of the user's tokens.
 """
 
 import json

@@ -5,7 +5,7 @@
     workdir/
       maintainer/   home of who clones, releases and publishes
       channel/      what was published
-      mirror/       home of the seeder, which trusts nobody and is trusted by nobody
+      mirror/       home of the seeder; no trust in either direction
       researcher/   home of who fetches
       models/       what was fetched
 """

@@ -1,6 +1,6 @@
 """Makes the sample channel that ships with the program: a release of everything the sample hub has.
 
-Captured at a fixed moment, one file after another, so that whoever makes it again gets the same content root. The keys
+Captured at a fixed moment, one file after another, so that a rebuild has the same content root. The keys
 that sign it are thrown away with the working folder: its content root, pinned in code, is what it is trusted by.
 """
 

@@ -97,6 +97,13 @@ def test_ids_stay_whole_and_the_least_important_columns_go_first(width: int) -> 
     assert ("snapshot" in table.lines[0]) <= ("task" in table.lines[0]) <= ("downloads" in table.lines[0] or width < 60)
 
 
+def test_hashes_and_kinds_are_dropped_before_a_file_name_is_cut() -> None:
+    rows = [{"file": f"{'a/' * 20}weights.bin", "bytes": 10**9, "kind": "weights", "sha256": "0123456789abcdef" * 4}]
+    assert aligned(rows, 80).lines[1].split()[0] == rows[0]["file"]
+    assert aligned(rows, 40).lines[1].split()[0].endswith("…")
+    assert [len(line) <= 40 for line in aligned(rows, 40).lines] == [True, True]
+
+
 def test_a_row_whose_id_does_not_fit_is_left_out_and_counted() -> None:
     rows = [{"package": "hf:a/b"}, {"package": f"hf:a/{'b' * 90}"}]
     table = aligned(rows, 80)

@@ -1,4 +1,4 @@
-"""The routes below `/api`: listing, package, tree, paths, refs, commits, and who one is."""
+"""The routes below `/api`: listing, package, tree, paths, refs, commits, and the identity of the caller."""
 
 import json
 from typing import Any

@@ -36,7 +36,7 @@ def _read_tensors(content: Content) -> list[dict[str, Any]]:
 
 
 def _read_object(content: Content, start: int, stop: int) -> dict[str, Any]:
-    """Return a JSON object, empty for what is none: people upload all sorts of files."""
+    """Return a JSON object, empty for anything else: packages may contain invalid files."""
     try:
         value = json.loads(_read(content, start, stop))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can go wrong on order, and how much may be asked: for tests of clients."""
+"""Injected faults and request quotas, for tests of clients."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quota(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests allowed in each fixed window, a token (or everybody without one) at a time; None is no limit."""
+    """Requests allowed in each fixed window, per token (one quota for all anonymous requests); None is no limit."""
 
     api: int | None = None
     resolvers: int | None = None

@@ -1,4 +1,4 @@
-"""What was asked of the sample hub, for tests that count requests and bytes."""
+"""The requests received by the sample hub, for tests that count requests and bytes."""
 
 import threading
 from dataclasses import dataclass, field
@@ -43,6 +43,6 @@ class RequestLog:
         return sum(each.sent for each in self.exchanges(path=path))
 
     def clear(self) -> None:
-        """Forget what was asked so far."""
+        """Clear the log."""
         with self._lock:
             self._exchanges.clear()

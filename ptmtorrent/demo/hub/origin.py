@@ -1,4 +1,4 @@
-"""An HTTP/1.1 origin on one socket: turns requests into questions, and answers into bytes.
+"""An HTTP/1.1 origin on one socket: parses requests, and writes responses.
 
 Connections are kept alive, request bodies are always read, and stopping closes every connection and joins every thread,
 so that nothing is left behind in the process of a test.
@@ -54,7 +54,7 @@ class Origin:
         self._server.server_close()
 
     def cut_at(self, etag: str, size: int) -> int | None:
-        """Return after how many bytes this body is to be cut off: once a file, and only if it is longer."""
+        """Return the number of bytes after which to cut this body off: once per file, only for longer ones."""
         if self.drop_after is None or size <= self.drop_after:
             return None
         with self._lock:
@@ -108,14 +108,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(request, self.server.origin.route(request))
         except ConnectionError:
             self.close_connection = True
-        except Exception as error:  # noqa: BLE001  # a fault of the simulator belongs to the test, not to stderr
+        except Exception as error:  # noqa: BLE001  # errors of the simulator are reported to the test
             self.server.origin.log.failures.append(error)
             self.close_connection = True
 
     do_GET = do_HEAD = do_POST = handle_any  # noqa: N815  # the names http.server calls
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name http.server uses
-        """Say nothing: the request log is for tests, not for stderr."""
+        """Write nothing to stderr: tests use the request log."""
 
     def _read_request(self) -> Request:
         split = urlsplit(self.path)

@@ -1,8 +1,8 @@
 """A channel in a collection over the collection's own HTTPS server: ordinary HTTP, and a bearer token where needed.
 
-No Globus software takes part while the server answers anybody. The token of a login, where there is one, goes to a
-server that refused us without, when the Transfer service says that it is the collection's, and nowhere else: a location
-that somebody else wrote must not name where tokens go. What is refused all the same is an `AuthError` naming the login.
+Anonymous reads need no Globus software. A stored token is sent only to a server that refused an anonymous request, and
+only if the Transfer service confirms that the server belongs to the collection: an untrusted location must
+not decide where tokens are sent. A request that is still refused raises an `AuthError` naming the login command.
 """
 
 from collections.abc import Callable, Generator
@@ -17,15 +17,15 @@ from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
 MAX_TOKENS = 2
-"""For one request: the one that is kept, and a new one when that has expired."""
+"""Per request: the stored token, and a new one if that has expired."""
 LOGIN_PAGE = "/oauth2/authorize"
 
 TokenSource = Callable[[bool], str | None]
-"""Gives the `Authorization` header, or None; the argument says that the last one was refused."""
+"""Returns the `Authorization` header, or None; the argument is True when the last header was refused."""
 
 
 class BearerToken(httpx2.Auth):
-    """Adds the header of `source` to requests for `host` once that refused to answer without, and to no other."""
+    """Adds the header of `source` to requests for `host` after an anonymous request was refused; to no other host."""
 
     def __init__(self, collection: str, host: str, source: TokenSource) -> None:
         self._collection = collection
@@ -35,11 +35,11 @@ class BearerToken(httpx2.Auth):
         self._header: str | None = None
 
     def auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        """Send the request as we are known so far; with the token, then with a new one, when that is refused.
+        """Send the request with the current header; when refused, with the stored token, then with a new one.
 
         Raises:
-            AuthError: naming the login; it still refuses.
-            TrustError: the server is not the collection's.
+            AuthError: still refused; the hint names the login command.
+            TrustError: the server does not belong to the collection.
         """
         if request.url.origin != self._origin:
             yield request
@@ -59,8 +59,8 @@ class BearerToken(httpx2.Auth):
         if self._refused(response):
             raise _needs_login(response, self._collection)
 
-    def judge(self, response: httpx2.Response) -> None:
-        """Take a redirect of the server to the login page of Globus Auth for what it means."""
+    def translate_redirect(self, response: httpx2.Response) -> None:
+        """Turn a redirect to the login page of Globus Auth into 401."""
         if response.is_redirect and response.request.url.origin == self._origin and LOGIN_PAGE in _target(response):
             response.status_code = UNAUTHORIZED
 
@@ -68,7 +68,7 @@ class BearerToken(httpx2.Auth):
         return response.status_code in {UNAUTHORIZED, FORBIDDEN} and response.request.url.origin == self._origin
 
     def _other_than(self, refused: str | None) -> str | None:
-        """Return a header other than `refused`; another thread may have made it already."""
+        """Return a header other than `refused`; another thread may have replaced it already."""
         with self._lock:
             if self._header == refused:
                 self._header = self._source(refused is not None)
@@ -76,11 +76,11 @@ class BearerToken(httpx2.Auth):
 
 
 def collection_client(collection: str, host: str, source: TokenSource, *, connections: int = 32) -> httpx2.Client:
-    """Return a client for the HTTPS server `host` of `collection`; whoever gets it closes it."""
+    """Return a client for the HTTPS server `host` of `collection`; the caller closes it."""
     client = new_client(connections=connections)
     auth = BearerToken(collection, host, source)
     client.auth = auth
-    client.event_hooks = {"response": [auth.judge, *client.event_hooks["response"]]}
+    client.event_hooks = {"response": [auth.translate_redirect, *client.event_hooks["response"]]}
     return client
 
 
@@ -90,15 +90,15 @@ def _target(response: httpx2.Response) -> str:
 
 def _needs_login(response: httpx2.Response, collection: str) -> AuthError:
     return AuthError(
-        f"`{response.request.url}` needs a login: collection `{collection}` answered {response.status_code}",
+        f"`{response.request.url}` needs a login: collection `{collection}` returned status {response.status_code}",
         hint=collection_hint(collection),
     )
 
 
 def token_source(access: GlobusAccess, collection: str, host: str) -> TokenSource:
-    """Return where the token for `collection` comes from: nowhere, and Globus's library stays unread, without one."""
+    """Return the source of tokens for `collection`; without a login it returns None and imports no SDK."""
     if access.client_id is None or (access.client_secret is None and not (access.folder / TOKENS).exists()):
-        return lambda refused: None  # noqa: ARG005  # there is none, whoever refused it
+        return lambda refused: None  # noqa: ARG005  # the signature of a TokenSource
     from ptmtorrent.transports.globus.login import https_header
 
     return lambda refused: https_header(access, collection, host, refused=refused)

@@ -1,4 +1,4 @@
-"""The journal of Globus jobs: one document a job (docs/formats/globus-jobs.md), always on the disk first.
+"""The journal of Globus jobs: one document per job (docs/formats/globus-jobs.md), durable before each step.
 
 ::
 
@@ -6,7 +6,7 @@
                                              └─► failed | cancelled
 
 `prepared` holds the document of the task with its `submission_id`. It is durable before the document is posted, so
-that whoever posts it again after a kill posts the same one, and the service answers with the task it has already.
+that a run after a kill posts the same document, and the service returns the existing task.
 """
 
 import re
@@ -42,9 +42,9 @@ ID_BYTES = 8
 
 
 class JobItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One file: its path in the channel, its size in bytes, where it comes from and where it lands, as collections say.
+    """One file: its path in the channel, size in bytes, and source and landing paths within the collections.
 
-    `landing` is not where it will be read: it is renamed from there once it is known to be right.
+    `landing` is temporary: the file is renamed once it has been verified.
     """
 
     path: str
@@ -54,7 +54,7 @@ class JobItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """One job. `source` and `destination` are locations; `document` is the body that is or was posted, as it is."""
+    """One job. `source` and `destination` are locations; `document` is the request body, verbatim."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/globus-job"
 
@@ -71,19 +71,19 @@ class Job(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def name(self) -> str:
-        """What it is called in messages: its task, where it has one."""
+        """Its name in messages: the task id, if any."""
         return f"task `{self.task_id}`" if self.task_id else f"the transfer `{self.job}`"
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files."""
+        """Total bytes of all files."""
         return sum(item.size for item in self.items)
 
 
 class Jobs:
-    """The jobs kept in `folder`. One process at a time works on those of a kind: its workflow holds a lock.
+    """The jobs in `folder`. Each workflow holds a lock, so one process at a time works on the jobs of a kind.
 
-    `draw` gives the ids: two homes may land in one collection, and must not land in one folder of it.
+    `draw` generates ids: two homes may use the same collection, and need separate folders in it.
     """
 
     def __init__(self, folder: Path, *, draw: Callable[[int], str] = secrets.token_hex) -> None:
@@ -93,10 +93,10 @@ class Jobs:
     def plan(
         self, kind: JobKind, *, source: str, destination: str, files: Sequence[tuple[str, int, str]], landing: str
     ) -> Job:
-        """Plan and keep a job of `files` (path, size, source); each lands at `landing`/`<job>`/`<path>`.
+        """Create and save a job for `files` (path, size, source); each lands at `landing`/`<job>`/`<path>`.
 
         Raises:
-            NoSpace, StoreError: it cannot be written.
+            NoSpace, StoreError: the job cannot be written.
         """
         number = self._draw(ID_BYTES)
         items = tuple(
@@ -118,19 +118,19 @@ class Jobs:
         )
 
     def save(self, job: Job) -> Job:
-        """Keep `job` as it is now; it is durable when this returns.
+        """Save `job` durably, and return it.
 
         Raises:
-            NoSpace, StoreError: it cannot be written.
+            NoSpace, StoreError: the job cannot be written.
         """
         durable.write_file(self._folder / f"{job.job}.json", canonical.encode(job))
         return job
 
     def open(self, kind: JobKind, source: str, destination: str) -> list[Job]:
-        """Return the jobs between these two places that have not ended, in the order of their ids.
+        """Return the unfinished jobs between these two locations, ordered by id.
 
         Raises:
-            StoreError: one of them is damaged, and nobody knows what it asked for.
+            StoreError: a job is damaged, so its task is unknown.
         """
         return [
             job
@@ -139,7 +139,7 @@ class Jobs:
         ]
 
     def all(self) -> list[Job]:
-        """Return every job, ended ones too."""
+        """Return every job, including finished ones."""
         return [self._read(path) for path in durable.files_in(self._folder, "*.json")]
 
     def _read(self, path: Path) -> Job:
@@ -150,22 +150,22 @@ class Jobs:
         except IntegrityError as error:
             raise StoreError(
                 f"the Globus job `{path}` is damaged: {error.message}",
-                hint=f"look for its task at https://app.globus.org/activity, then remove `{path}`",
+                hint=f"check its task at https://app.globus.org/activity, then remove `{path}`",
             ) from error
 
 
 def _checked(job: Job, path: Path) -> Job:
-    """Refuse a document that is not the one of its name, or that would land outside its own folder."""
+    """Return `job`, refusing one whose id differs from its file name or that lands outside its own folder."""
     if job.job != path.stem or not _ID.fullmatch(job.job):
-        raise IntegrityError(f"it says that it is the job `{job.job}`")
+        raise IntegrityError(f"it has the id `{job.job}`")
     for item in job.items:
         check_path(item.path)
         if not item.landing.endswith(f"/{job.job}/{item.path}") or "/../" in item.landing:
-            raise IntegrityError(f"`{item.landing}` is not where a file of it lands")
+            raise IntegrityError(f"`{item.landing}` is not a landing path of this job")
     return job
 
 
 def with_state(job: Job, state: JobState, **changes: Any) -> Job:
-    """Return `job` in another state."""
+    """Return `job` in `state`, with `changes`."""
     changed: Job = msgspec.structs.replace(job, state=state, **changes)
     return changed

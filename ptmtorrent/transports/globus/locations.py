@@ -1,12 +1,12 @@
-"""Where things lie in Globus: a channel in a collection, and the collection that shows this machine's own files.
+"""Locations in Globus: a channel in a collection, and the collection that exposes this machine's files.
 
 ::
 
     globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel
     globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f@g-1a2b3.fd635.8443.data.globus.org/ptm/channel
 
-The second names the collection's HTTPS server too. Where it allows anonymous reading, that needs no login and no
-Globus software; the first has to ask the Transfer service, which wants to know who asks.
+The second also names the collection's HTTPS server. If that allows anonymous reads, neither a login nor Globus software
+is needed; for the first, the server is looked up at the Transfer service, which requires a login.
 """
 
 import os
@@ -21,12 +21,12 @@ from ptmtorrent.model.names import check_path
 
 SCHEME = "globus:"
 TOKENS = "tokens.json"
-"""The file of tokens in the folder of a home's Globus things, readable by its owner alone."""
+"""The token file in the home's Globus folder, readable by its owner only."""
 INCOMING = ".ptm-incoming"
-"""Where transfers land below the root of this machine's collection; `/<job>/<path in the channel>` follows."""
+"""Landing folder below the root of this machine's collection; `/<job>/<path in the channel>` follows."""
 
 STAGING = ".ptm-staging"
-"""Where a release that is being published waits, below the channel in its collection."""
+"""Staging folder of a release being published, below the channel in its collection."""
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -39,7 +39,7 @@ _EXAMPLE = "globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel"
 
 
 class GlobusLocation(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder in a collection: `path` begins with a slash and does not end with one; `host` serves it by HTTPS."""
+    """A folder in a collection: `path` begins with a slash and does not end with one; `host` serves it over HTTPS."""
 
     collection: str
     path: str
@@ -47,43 +47,43 @@ class GlobusLocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def location(self) -> str:
-        """The one spelling of this place."""
+        """The canonical spelling of this location."""
         return f"{SCHEME}{self.collection}{f'@{self.host}' if self.host else ''}{self.path}"
 
     @property
     def folder(self) -> str:
-        """The place as a location that names no server: the same folder, however it is read."""
+        """The location without the server: identifies the folder however it is read."""
         return f"{SCHEME}{self.collection}{self.path}"
 
     def below(self, path: str) -> str:
-        """Return the collection's path of the channel file `path`."""
+        """Return the path of the channel file `path` in the collection."""
         check_path(path)
         return f"{self.path}/{path}"
 
 
 class LocalCollection(msgspec.Struct, frozen=True, kw_only=True):
-    """The collection that shows this machine's files: its `/` is the folder `folder`."""
+    """The collection that exposes this machine's files: its `/` is the local folder `folder`."""
 
     collection: str
     folder: Path
 
     def path_of(self, local: Path) -> str:
-        """Return the collection's path of a file or folder here.
+        """Return the path of a local file or folder in the collection.
 
         Raises:
-            ConfigError: it lies outside what the collection shows.
+            ConfigError: the path is outside the collection's folder.
         """
-        place = Path(os.path.abspath(local))  # noqa: PTH100  # links stay as they are
+        place = Path(os.path.abspath(local))  # noqa: PTH100  # does not resolve links
         if not place.is_relative_to(self.folder):
             raise ConfigError(
-                f"`{place}` is not below `{self.folder}`, so that your collection `{self.collection}` does not show it",
-                hint="put the home below that folder, or set `globus_here` to a collection that shows it",
+                f"`{place}` is not below `{self.folder}`, so your collection `{self.collection}` does not show it",
+                hint="move the home below that folder, or set `globus_here` to a collection that shows it",
             )
         return f"/{place.relative_to(self.folder).as_posix()}"
 
 
 class GlobusAccess(msgspec.Struct, frozen=True, kw_only=True):
-    """What the settings say about Globus. `folder` keeps tokens and jobs; `patience` is in seconds."""
+    """The settings for Globus. `folder` holds tokens and jobs; `patience` is in seconds."""
 
     folder: Path
     client_id: str | None
@@ -96,32 +96,35 @@ class GlobusAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_globus(location: str) -> bool:
-    """Does `location` name a place in a collection?"""
+    """Whether `location` is in a Globus collection."""
     return location.lower().startswith(SCHEME)
 
 
 def parse_location(location: str) -> GlobusLocation:
-    """Read `globus:COLLECTION[@HOST]/path`.
+    """Parse `globus:COLLECTION[@HOST]/path`.
 
     Raises:
-        UsageError: it is something else, or its path leads outside.
+        UsageError: the text has another form, or its path is not plain.
     """
     match = _PLACE.fullmatch(location)
     if match is None:
-        raise UsageError(f"`{location}` is not a place in a Globus collection", hint=f"write it like `{_EXAMPLE}`")
+        raise UsageError(f"`{location}` is not a location in a Globus collection", hint=f"write it like `{_EXAMPLE}`")
     path = (match["path"] or "").rstrip("/")
     if any(part in {"", ".", ".."} for part in path.split("/")[1:]) or not path.isprintable():
-        raise UsageError(f"the path in `{location}` is not a plain one", hint=f"write it like `{_EXAMPLE}`")
+        raise UsageError(
+            f"the path in `{location}` contains `.`, `..`, an empty part or an unprintable character",
+            hint=f"write it like `{_EXAMPLE}`",
+        )
     host = None if match["host"] is None else read_host(match["host"])
     if host is None and match["host"] is not None:
-        raise UsageError(f"`{match['host']}` in `{location}` is not a server", hint=f"write it like `{_EXAMPLE}`")
+        raise UsageError(f"`{match['host']}` in `{location}` is not a server name", hint=f"write it like `{_EXAMPLE}`")
     return GlobusLocation(collection=match["id"].lower(), path=path, host=host)
 
 
 def read_host(text: str) -> str | None:
-    """Return the one spelling of `HOST` or `HOST:PORT`; None when it is neither.
+    """Return the canonical spelling of `HOST` or `HOST:PORT`; None for anything else.
 
-    Source: RFC 1123 section 2.1, RFC 3986 section 6.2.3 (the port of the scheme is left out).
+    Source: RFC 1123 section 2.1, RFC 3986 section 6.2.3 (the default port is omitted).
     """
     match = _HOST.fullmatch(text)
     port = int(match["port"] or _HTTPS_PORT) if match else 0
@@ -132,15 +135,15 @@ def read_host(text: str) -> str | None:
 
 
 def parse_local_collection(text: str) -> LocalCollection:
-    """Read `COLLECTION:/folder`.
+    """Parse `COLLECTION:/folder`.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the text has another form.
     """
     match = _HERE.fullmatch(text)
     if match is None:
         raise ConfigError(
-            f"`{text}` does not say which collection shows which folder here",
+            f"`{text}` is not of the form `COLLECTION:/folder`",
             hint="set `globus_here` to `COLLECTION:/folder`, where that folder is the collection's `/`",
         )
     folder = Path(os.path.normpath(match["folder"]))

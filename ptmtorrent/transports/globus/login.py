@@ -1,7 +1,7 @@
-"""Who we are to Globus: a person who logged in once, or the client of a CI job, and their tokens, 0600 in the home.
+"""Globus identity: an interactive user or the client of a CI job, with tokens stored in the home (mode 0600).
 
-A person's app is registered once with Globus by whoever runs a channel or a site, and named by `globus_client_id`; a
-client also has a secret, from the environment alone. Nothing but `log_in` ever asks a person anything.
+The operator of a channel or site registers a native app with Globus once; `globus_client_id` names it. A client also
+has a secret, read only from the environment. Only `log_in` is interactive.
 """
 
 import stat
@@ -32,7 +32,7 @@ FlowFactory = Callable[[globus_sdk.AuthLoginClient], LoginFlowManager]
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """One token that is kept: for what, until when (RFC 3339), and whether it renews itself."""
+    """A stored token: its server and scopes, expiry (RFC 3339), and whether it can be refreshed."""
 
     server: str
     scopes: str
@@ -41,7 +41,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tokens_path(access: GlobusAccess) -> Path:
-    """Return where tokens are kept."""
+    """Return the path of the token file."""
     return access.folder / TOKENS
 
 
@@ -49,15 +49,15 @@ def tokens_path(access: GlobusAccess) -> Path:
 def open_app(
     access: GlobusAccess, collections: Sequence[str] = (), *, flow: FlowFactory | None = None
 ) -> Iterator[GlobusApp]:
-    """Yield the app of `access`, with the scopes of the Transfer service and of reading `collections` by HTTPS.
+    """Yield the app of `access`, with the scopes of the Transfer service and of reading `collections` over HTTPS.
 
     Raises:
         ConfigError: no client is set.
     """
     if access.client_id is None:
         raise ConfigError(
-            "no Globus client is set, and nobody can log in without one",
-            hint="set `globus_client_id` (docs/guides/globus.md says how to get one)",
+            "no Globus client is configured, and a login requires one",
+            hint="set `globus_client_id` (docs/guides/globus.md explains how to get one)",
         )
     storage = _storage(access)
     scopes = {TRANSFER: [TransferScopes.all], **{one: [GCSCollectionScopes(one).https] for one in collections}}
@@ -85,20 +85,20 @@ def _app(
     config = GlobusAppConfig(
         token_storage=storage,
         request_refresh_tokens=True,
-        token_validation_error_handler=None,  # a verb that moves data never asks a person
+        token_validation_error_handler=None,  # verbs that move data are not interactive
         login_flow_manager=flow(client) if flow else None,
     )
     return globus_sdk.UserApp(APP_NAME, login_client=client, scope_requirements=scopes, config=config)
 
 
 def log_in(access: GlobusAccess, collections: Sequence[str], scopes: Sequence[str], *, browser: bool) -> list[str]:
-    """Log in for transfers, for reading `collections` by HTTPS, and for `scopes`; return what was asked for.
+    """Log in for transfers, for reading `collections` over HTTPS, and for `scopes`; return the requested scopes.
 
-    All is asked for at once. A collection of which only a login can tell that it needs `data_access` is asked about
-    after a first login, and what those need is asked for together.
+    All scopes are requested at once. Whether a collection needs `data_access` is only known after a login; those scopes
+    are requested together in a second login.
 
     Raises:
-        AuthError: the login was refused or not finished.
+        AuthError: the login was refused or not completed.
         TransportError: Globus cannot be reached.
     """
     wanted = [str(TransferScopes.all), *scopes]
@@ -125,7 +125,7 @@ def _logged_in(app: GlobusApp) -> bool:
 
 
 def _data_access(app: GlobusApp, collections: Sequence[str]) -> list[str]:
-    """Return the scopes for those `collections` that need it: asked for any other, Globus refuses the whole login."""
+    """Return the `data_access` scopes of `collections` that need one; for any other, Globus refuses the whole login."""
     service = TransferService(app)
     try:
         mapped = [one for one in collections if service.describe(one).needs_data_access]
@@ -144,7 +144,7 @@ def _browser(client: globus_sdk.AuthLoginClient) -> LoginFlowManager:
 
 
 def held(access: GlobusAccess) -> list[Held]:
-    """Return the tokens that are kept; nobody is asked whether they still hold.
+    """Return the stored tokens, without checking at the service that they are valid.
 
     Raises:
         StoreError: the file is damaged.
@@ -168,13 +168,13 @@ def held(access: GlobusAccess) -> list[Held]:
 
 
 def https_header(access: GlobusAccess, collection: str, host: str, *, refused: bool = False) -> str | None:
-    """Return the `Authorization` header for reading `collection` by HTTPS at `host`; None when nobody logged in for it.
+    """Return the `Authorization` header for reading `collection` over HTTPS at `host`; None without a login for it.
 
-    `refused` says that the header of a moment ago was; then a new one is made where that is possible.
+    `refused` means that the previous header was refused; then the token is refreshed if possible.
 
     Raises:
-        TrustError: the collection's HTTPS server is another one.
-        AuthError, TransportError: a token could not be renewed, or the Transfer service could not be asked.
+        TrustError: `host` is not the HTTPS server of the collection.
+        AuthError, TransportError: the token could not be refreshed, or the Transfer service not be queried.
     """
     with open_app(access, [collection]) as app:
         if not _logged_in(app):
@@ -201,17 +201,17 @@ def _check_host(app: GlobusApp, collection: str, host: str) -> None:
         service.close()
     if known != host:
         raise TrustError(
-            f"`{host}` wants a login, but is not the HTTPS server of collection `{collection}`: no token was sent",
+            f"`{host}` asks for a login, but is not the HTTPS server of collection `{collection}`: no token was sent",
             hint=f"leave the server out of the location: globus:{collection}/path",
         )
 
 
 @contextmanager
 def open_service(access: GlobusAccess) -> Iterator[TransferService]:
-    """Yield the Transfer service for whoever is logged in.
+    """Yield the Transfer service for the stored login.
 
     Raises:
-        ConfigError: no client is set. What is missing of the login is said by the calls.
+        ConfigError: no client is set. A missing login is reported by the service's calls.
     """
     with open_app(access) as app:
         service = TransferService(app)
@@ -222,10 +222,10 @@ def open_service(access: GlobusAccess) -> Iterator[TransferService]:
 
 
 def _storage(access: GlobusAccess) -> JSONTokenStorage:
-    """Return the file of tokens, for its owner's eyes alone.
+    """Return the token storage, readable by its owner only.
 
     Raises:
-        StoreError: it is damaged, or another's.
+        StoreError: the file is damaged, or belongs to another user.
     """
     path = tokens_path(access)
     ensure_dir(path.parent)

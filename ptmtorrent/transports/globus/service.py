@@ -1,7 +1,7 @@
-"""The Transfer service, with our errors and only what we need of it.
+"""The part of the Transfer API that this project uses, with its errors translated.
 
-Retrying what may pass (429 and 503 with `Retry-After`, lost connections) is the SDK's own, bounded at six tries; what
-it gives up is ours to name. Consent, login and permission all become `AuthError`, in one place.
+The SDK retries transient failures (429 and 503 with `Retry-After`, lost connections), at most six times; the last error
+is translated here. Missing consents, logins and permissions all become `AuthError`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,24 +21,24 @@ from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_
 from ptmtorrent.transports.globus.locations import read_host
 
 HTTP_SECONDS = 20.0
-"""The SDK would wait a minute for a reply that was lost; the same submission asked again is answered at once."""
+"""Shorter than the SDK's minute: after a lost reply, posting the same submission again is answered at once."""
 
 GUEST = "GCSv5_guest_collection"
 MAPPED = "GCSv5_mapped_collection"
 LAST_EVENTS = 10
 CHUNK_BYTES = 256 << 10
 MAX_REPLY_BYTES = 64 << 20
-"""The longest answer is the list of a folder of 100,000 names."""
+"""The longest reply lists a folder of 100,000 names."""
 PERMANENT_STATUSES = frozenset({400, 409, 422})
-"""Statuses that say that the same request will never be accepted."""
+"""Statuses of requests that will never be accepted."""
 
 
 class Rejected(TransportError):
-    """The service will never accept this, however often it is asked."""
+    """The service rejected the request permanently."""
 
 
 class TaskStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the service says of a task now. `nice` is its word for what keeps it, `fatal` for what ended it."""
+    """The status of a task. `nice` describes what delays it, `fatal` what ended it."""
 
     status: str
     paused: bool
@@ -58,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A collection: its HTTPS server, where it has one, and whether transfers need the `data_access` consent."""
+    """A collection: its HTTPS server, if any, and whether transfers need the `data_access` consent."""
 
     name: str
     host: str | None
@@ -66,7 +66,7 @@ class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferService:
-    """One login's view of the Transfer service."""
+    """The Transfer service, as seen by one login."""
 
     def __init__(self, app: globus_sdk.GlobusApp) -> None:
         self._app = app
@@ -76,57 +76,57 @@ class TransferService:
         self._client = globus_sdk.TransferClient(app=app, transport=self._transport)
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Close the connections."""
         self._client.close()
         self._transport.close()
 
     def new_submission_id(self) -> str:
-        """Return an id that makes one task of however many posts."""
+        """Return a submission id; posting it repeatedly creates one task."""
         with translate_errors("a submission id"):
             return _uuid(self._client.get_submission_id()["value"])
 
     def submit(self, document: dict[str, Any]) -> str:
-        """Post the document of a task, and return the task's id: a new one, or the one it made before.
+        """Post the document of a task; return the id of the new or already existing task.
 
         Raises:
-            NotFound, Rejected: it will never be accepted.
+            NotFound, Rejected: the document will never be accepted.
         """
         with translate_errors(f"the transfer `{document.get('label')}`"):
             return _uuid(self._client.submit_transfer(document)["task_id"])
 
     def task(self, task: str) -> TaskStatus:
-        """Return how a task is."""
+        """Return the status of a task."""
         with translate_errors(f"task `{task}`"):
             return _status(self._client.get_task(task).data)
 
     def last_fault(self, task: str) -> str:
-        """Return what the newest error event of a task says; empty when there is none."""
+        """Return the newest error event of a task; empty without one."""
         with translate_errors(f"the events of task `{task}`"):
             events = self._client.task_event_list(task, limit=LAST_EVENTS)
             errors = [event for event in events if event.get("is_error")]
         return f"{errors[0].get('code')}: {errors[0].get('details')}"[:400] if errors else ""
 
     def cancel(self, task: str) -> None:
-        """Ask for the end of a task; one that has ended already stays as it is."""
+        """Cancel a task; a finished task is not changed."""
         with translate_errors(f"cancelling task `{task}`"):
             self._client.cancel_task(task)
 
     def describe(self, collection: str) -> CollectionFacts:
-        """Return what is known of a collection."""
+        """Return the facts about a collection."""
         with translate_errors(f"the collection `{collection}`"):
             data = self._client.get_endpoint(collection).data
         server = str(data.get("https_server") or "")
         host = read_host(server.removeprefix("https://").rstrip("/"))
         if server and host is None:
-            raise TransportError(f"the collection `{collection}` says that its HTTPS server is {server!r}")
+            raise TransportError(f"the collection `{collection}` reports an invalid HTTPS server: {server!r}")
         mapped = data.get("entity_type") == MAPPED and not data.get("high_assurance")
         return CollectionFacts(name=str(data.get("display_name") or collection), host=host, needs_data_access=mapped)
 
     def list(self, collection: str, path: str) -> dict[str, Entry]:
-        """Return what lies in a folder, by name.
+        """Return the entries of a folder by name.
 
         Raises:
-            NotFound: there is no such folder.
+            NotFound: the folder does not exist.
         """
         with translate_errors(f"`{path}` in collection `{collection}`"):
             rows = self._client.operation_ls(collection, path=path)
@@ -136,8 +136,8 @@ class TransferService:
             }
 
     def make_folder(self, collection: str, path: str) -> None:
-        """Make one folder; one that is there already is fine."""
-        with translate_errors(f"making `{path}` in collection `{collection}`"):
+        """Create a folder; it may exist already."""
+        with translate_errors(f"creating `{path}` in collection `{collection}`"):
             try:
                 self._client.operation_mkdir(collection, path=path)
             except globus_sdk.TransferAPIError as error:
@@ -145,16 +145,16 @@ class TransferService:
                     raise
 
     def rename(self, collection: str, old: str, new: str) -> None:
-        """Give a file or folder another name. What the service does when `new` is there is the collection's choice."""
+        """Rename a file or folder. Whether an existing `new` is replaced depends on the collection."""
         with translate_errors(f"renaming `{old}` in collection `{collection}`"):
             self._client.operation_rename(collection, oldpath=old, newpath=new)
 
     def delete_folders(self, collection: str, paths: Sequence[str]) -> None:
-        """Ask for the end of folders and of what is in them; one that is gone already is fine. It is not waited for."""
+        """Request recursive deletion of folders, which may be missing; returns before it is done."""
         with translate_errors(f"deleting `{paths[0]}` in collection `{collection}`"):
             body = globus_sdk.DeleteData(
                 collection,
-                label="ptmtorrent tidying",
+                label="ptmtorrent cleanup",
                 recursive=True,
                 ignore_missing=True,
                 interpret_globs=False,
@@ -167,7 +167,7 @@ class TransferService:
             self._client.submit_delete(body)
 
     def allow_everyone(self, collection: str, path: str) -> bool:
-        """Let anybody read below the folder `path`, without login; tell whether that was not so before."""
+        """Allow anonymous reads below the folder `path`; return whether a rule was added."""
         with translate_errors(f"the access rules of collection `{collection}`"):
             rules = self._client.endpoint_acl_list(collection)
             if any(
@@ -185,8 +185,8 @@ class TransferService:
         return True
 
 
-class _Bounded(HTTPAdapter):  # type: ignore[misc]  # its types are not read here
-    """Reads answers itself, and none that is longer than any of this service can be."""
+class _Bounded(HTTPAdapter):  # type: ignore[misc]  # requests is untyped here
+    """Reads replies with a bound on their length."""
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
         """Send one request; see `HTTPAdapter.send`."""
@@ -196,13 +196,13 @@ class _Bounded(HTTPAdapter):  # type: ignore[misc]  # its types are not read her
             data += part
             if len(data) > MAX_REPLY_BYTES:
                 response.close()
-                raise requests.exceptions.ContentDecodingError(f"an answer of more than {MAX_REPLY_BYTES} bytes")
+                raise requests.exceptions.ContentDecodingError(f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
         response._content = bytes(data)  # noqa: SLF001  # where `requests` keeps a body that was read
         return response
 
 
 def _uuid(given: str) -> str:
-    """Return an id as the service spells ids; it becomes part of addresses, and of commands that messages name."""
+    """Return a validated id; it becomes part of URLs, and of commands in messages."""
     return str(UUID(given))
 
 
@@ -227,37 +227,37 @@ def translate_errors(what: str) -> Iterator[None]:
     except (globus_sdk.GlobusError, TokenValidationError) as error:
         raise translate_error(error, what) from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise TransportError(f"{what}: Globus answered something else than it promises: {error!r}") from error
+        raise TransportError(f"{what}: Globus sent an unexpected reply: {error!r}") from error
 
 
 def translate_error(error: Exception, what: str) -> PtmError:
-    """Return what `error` is in our words; `what` was asked for."""
+    """Return the error of this project for `error`; `what` was requested."""
     if isinstance(error, globus_sdk.GlobusAPIError):
-        return _of_answer(error, what)
+        return _from_reply(error, what)
     if isinstance(error, TokenValidationError):
-        return AuthError(f"{what}: you are not logged in to Globus, or not for this", hint=LOGIN_HINT)
+        return AuthError(f"{what}: you are not logged in to Globus, or the login does not cover this", hint=LOGIN_HINT)
     if isinstance(error, globus_sdk.NetworkError):
         return TransportError(f"{what}: Globus cannot be reached: {error}", hint="run the same command again later")
     return TransportError(f"{what}: {type(error).__name__}: {error}")
 
 
-def _of_answer(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
-    said = f"{error.code or error.http_status}: {error.message or error.http_reason}"
+def _from_reply(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
+    reply = f"{error.code or error.http_status}: {error.message or error.http_reason}"
     if isinstance(error, globus_sdk.AuthAPIError):
-        return AuthError(f"{what}: Globus Auth refused the login: {said}", hint=LOGIN_HINT)
+        return AuthError(f"{what}: Globus Auth refused the login: {reply}", hint=LOGIN_HINT)
     consent = error.info.consent_required
     if consent:
-        return AuthError(f"{what}: a consent is missing: {said}", hint=consent_hint(consent.required_scopes))
+        return AuthError(f"{what}: a consent is missing: {reply}", hint=consent_hint(consent.required_scopes))
     if error.http_status == 401 or error.info.authorization_parameters:
-        return AuthError(f"{what}: the login does not hold any more: {said}", hint=LOGIN_HINT)
-    return _of_status(error, what, said)
+        return AuthError(f"{what}: the login is no longer valid: {reply}", hint=LOGIN_HINT)
+    return _from_status(error, what, reply)
 
 
-def _of_status(error: globus_sdk.GlobusAPIError, what: str, said: str) -> PtmError:
+def _from_status(error: globus_sdk.GlobusAPIError, what: str, reply: str) -> PtmError:
     if error.http_status == 403:
-        return AuthError(f"{what} is not permitted: {said}", hint=STATUS_HINT)
+        return AuthError(f"{what} is not permitted: {reply}", hint=STATUS_HINT)
     if error.http_status == 404 or "NotFound" in str(error.code):
-        return NotFound(f"{what}: there is none: {said}")
+        return NotFound(f"{what}: not found: {reply}")
     if error.http_status in PERMANENT_STATUSES:
-        return Rejected(f"{what}: Globus refused it: {said}")
-    return TransportError(f"{what}: Globus answered {said}", hint="run the same command again later")
+        return Rejected(f"{what}: Globus rejected the request: {reply}")
+    return TransportError(f"{what}: Globus returned {reply}", hint="run the same command again later")

@@ -1,8 +1,8 @@
-"""Packs by Globus Transfer, from a channel in a collection into a folder here that another collection shows.
+"""Packs by Globus Transfer, from a channel in a collection into a local folder that another collection exposes.
 
-A pack lands in `.ptm-incoming/<job>`, is hashed there, and takes its name in the staging folder only when it is the
-pack it says it is: a partial file of an interrupted GridFTP transfer may have its full size and wrong bytes inside.
-What is wrong, or did not come, is `Failed`: who composes transports asks another for just that.
+A pack lands in `.ptm-incoming/<job>` and is hashed there; only a correct pack is renamed into the staging folder,
+because a partial file of an interrupted GridFTP transfer may have its full size and wrong bytes inside. Wrong and
+missing packs are `Failed`, so that the chain of transports requests them elsewhere.
 """
 
 import os
@@ -32,7 +32,7 @@ Outcome = Delivered | Failed
 
 
 class GlobusTransport:
-    """Delivers whole packs of the channel at `place` through tasks of the Transfer service."""
+    """Delivers whole packs of the channel at `place` with tasks of the Transfer service."""
 
     whole_packs = True
 
@@ -49,11 +49,11 @@ class GlobusTransport:
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`.
 
-        Jobs of earlier runs that move one of these packs are finished first: it is not asked for again.
+        Unfinished jobs of earlier runs that contain a requested pack are completed first.
 
         Raises:
-            StoreError: a link is where packs would land.
-            AuthError, TransportError: nothing can be moved until a person does something; jobs are kept.
+            StoreError: the landing path contains a link.
+            AuthError, TransportError: user action is needed before packs can move; jobs are kept.
         """
         self._refuse_links(self._here.folder / INCOMING)
         waiting = {request.pack: request for request in requests}
@@ -65,21 +65,21 @@ class GlobusTransport:
             if stop.is_set():
                 return
             if self._concerns(job, waiting):
-                yield from self._bring(job, waiting, staging, stop)
+                yield from self._run(job, waiting, staging, stop)
         while waiting and not stop.is_set():
             batch = list(waiting.values())[: self._most_items]
             files = [self._file(request) for request in batch]
             job = self._context.jobs.plan(
                 "fetch", source=self._place.folder, destination=self._landing, files=files, landing=f"/{INCOMING}"
             )
-            yield from self._bring(job, waiting, staging, stop)
+            yield from self._run(job, waiting, staging, stop)
 
     def _file(self, request: PackRequest) -> tuple[str, int, str]:
         path = pack_path(request.pack)
         return path, request.size, self._place.below(path)
 
     def _concerns(self, job: Job, waiting: dict[PackId, PackRequest]) -> bool:
-        """Must `job` be gone on with? One that nobody waits for is only tidied up after, once its task has ended."""
+        """Whether `job` must be run: it has a requested pack, or its task has ended and needs cleanup."""
         if any(_pack_of(item) in waiting for item in job.items) or job.state in {"landed", "verified"}:
             return True
         if job.state not in WAITING:
@@ -89,8 +89,8 @@ class GlobusTransport:
         except NotFound:
             return True
 
-    def _bring(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
-        """Carry `job`, and yield what came of its packs that are still waited for; they are no longer, then."""
+    def _run(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
+        """Run `job`; yield an outcome for each of its packs in `waiting`, removing them from it."""
         job = run_job(job, self._context, stop)
         packs = {_pack_of(item): item for item in job.items}
         wanted = [waiting[pack] for pack in packs if pack in waiting]
@@ -124,16 +124,16 @@ class GlobusTransport:
         return self._here.folder / item.landing.lstrip("/")
 
     def _refuse_links(self, folder: Path) -> None:
-        """Refuse to land where a link leads: it may be another's, and lead to another's files.
+        """Refuse landing paths with links, which could lead to files of other users.
 
         Raises:
-            StoreError: `folder`, or one above it in our collection's, is a link.
+            StoreError: `folder`, or a parent within the collection's folder, is a link.
         """
         for one in (folder, *folder.parents):
             if one == self._here.folder:
                 return
             if one.is_symlink():
-                raise StoreError(f"`{one}` is a link, and packs may not land there", hint=f"remove it: rm {one}")
+                raise StoreError(f"`{one}` is a link; packs are not written through links", hint=f"remove it: rm {one}")
 
     def _check(self, item: JobItem, request: PackRequest) -> PtmError | None:
         landed = self._local(item)
@@ -141,11 +141,11 @@ class GlobusTransport:
         if _is_pack(landed, request):
             return None
         if not landed.is_file():
-            return TransportError(f"`{landed}` is not where the task put it")
-        return IntegrityError(f"`{landed}` landed with other bytes than the pack `{request.pack}` has")
+            return TransportError(f"`{landed}` is missing although its task succeeded")
+        return IntegrityError(f"`{landed}` does not have the hash of the pack `{request.pack}`")
 
     def _install(self, item: JobItem, request: PackRequest, staging: Path) -> None:
-        """Give a pack that was hashed its name among staged packs, durably."""
+        """Move a verified pack into staging, durably."""
         landed = self._local(item)
         target = staging_path(staging, request.pack, _whole(request))
         durable.ensure_dir(staging)
@@ -160,7 +160,7 @@ class GlobusTransport:
             landed.unlink()
 
     def _clear(self, job: Job) -> None:
-        """Remove the landing folder of a job that has ended, and the folder of all of them when it was the last."""
+        """Remove the landing folder of a finished job, and its parent when empty."""
         self._refuse_links(self._here.folder / INCOMING / job.job)
         shutil.rmtree(self._here.folder / INCOMING / job.job, ignore_errors=True)
         with suppress(OSError):
@@ -193,7 +193,7 @@ def _whole(request: PackRequest) -> Extent:
 
 
 def _is_pack(path: Path, request: PackRequest) -> bool:
-    """Are the bytes at `path` the pack? Its name is the hash of them; neither a link nor a pipe is."""
+    """Whether `path` is a regular file with the size and hash of the pack."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

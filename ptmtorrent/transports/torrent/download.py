@@ -1,7 +1,7 @@
-"""The life of one download: which packs are still out, which came, who sent wrong bytes, and when to give up.
+"""One download from a swarm: tracks outstanding and received packs, sources of wrong bytes, and when to give up.
 
-A pack has come when every piece of its file was hashed *and* libtorrent said that its writes are done: it calls a
-torrent finished before that.
+A pack is complete when every piece of its file was hashed *and* libtorrent has reported that its writes are flushed:
+libtorrent calls a torrent finished before that.
 """
 
 import errno
@@ -19,6 +19,7 @@ from ptmtorrent.disk.durable import disk_error, ensure_dir
 from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.text import count
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
@@ -32,16 +33,16 @@ from ptmtorrent.transports.torrent.session import (
 )
 
 STALL_SECONDS = 1.0
-"""A window whose packs nobody seems to have is widened by another one for every such silence."""
+"""The request window grows by one window for every such interval without payload."""
 
 MAX_WRONG_PIECES = 64
-"""More wrong pieces than this and the swarm is given up: it is hostile, or what it seeds is damaged."""
+"""The swarm is abandoned after more wrong pieces than this: it is hostile, or its seeds are damaged."""
 
 POLL_SECONDS = 0.1
 FLUSH_SECONDS = 60.0
 
-DESERTED_SECONDS = 1.0
-"""How long to listen on once every source is banned: what they sent is still being hashed."""
+BANNED_GRACE_SECONDS = 1.0
+"""Time to wait after every source is banned: received pieces are still being hashed."""
 
 _BANNED = "banned"
 _WANTED = 4
@@ -55,7 +56,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Joined:
-    """A volume in the session: its handle, and the requests that are still out, by file."""
+    """A volume in the session: its handle, and the outstanding requests by file."""
 
     def __init__(self, volume: Volume, handle: lt.torrent_handle, requests: Sequence[PackRequest]) -> None:
         row = {pack: number for number, (pack, _) in enumerate(volume.packs)}
@@ -71,7 +72,7 @@ class _Joined:
         return self.volume.packs[bisect_right(self._ends, piece)][0]
 
     def runs(self, row: int, have: Sequence[bool]) -> Iterator[Extent]:
-        """Yield the runs of pieces that are here of the pack in `row`."""
+        """Yield the runs of verified pieces of the pack in `row`."""
         first = self._ends[row - 1] if row else 0
         start = first
         for is_here, pieces in groupby(have[first : self._ends[row]]):
@@ -82,7 +83,7 @@ class _Joined:
 
 
 class Download:
-    """Joins volumes, connects peers, and runs until every wanted pack came or was given up."""
+    """Joins volumes, connects peers, and runs until every requested pack was received or abandoned."""
 
     def __init__(self, session: TorrentSession, staging: Path, monotonic: Callable[[], float]) -> None:
         self._session = session
@@ -91,28 +92,28 @@ class Download:
         self._joined: list[_Joined] = []
         self._received = 0
         self._attributed = 0
-        self._heard = monotonic()
+        self._last_payload = monotonic()
         self._wrong: Counter[PackId] = Counter()
         self._tried: dict[str, str] = {}
 
     @property
     def quiet_seconds(self) -> float:
-        """Seconds since payload last came, or since it was first asked for; any thread may ask.
+        """Seconds since payload was last received or first requested; safe to read from any thread.
 
-        Hashing what was there already, and waiting for the caller to take what came, are not silence.
+        Hashing existing files, and waiting for the caller to consume outcomes, do not count.
         """
-        self._listen()
-        return max(0.0, self._monotonic() - self._heard)
+        self._update_quiet()
+        return max(0.0, self._monotonic() - self._last_payload)
 
     @property
     def polluted(self) -> bool:
-        """Tell whether someone sent wrong bytes."""
+        """Whether any source sent wrong bytes."""
         return self._wrong.total() > 0
 
     def join(
         self, volume: Volume, requests: Sequence[PackRequest], *, trackers: Sequence[str], web_seeds: Sequence[str]
     ) -> None:
-        """Join the swarm of `volume` for the packs of `requests`, asking for none of the others."""
+        """Join the swarm of `volume`, requesting only the packs of `requests`."""
         ensure_dir(self._staging)
         part = TorrentSpec(
             torrent=volume.torrent,
@@ -124,15 +125,15 @@ class Download:
         handle = self._session.add(part)
         self._joined.append(_Joined(volume, handle, requests))
         self._tried.update(dict.fromkeys(web_seeds, ""))
-        self._ask()
+        self._request_packs()
 
     def connect(self, peers: Sequence[Address]) -> None:
-        """Dial `peers` for every volume; a name that does not resolve is remembered for the error."""
+        """Connect to `peers` for every volume; a name that does not resolve is reported in the error."""
         for host, port in peers:
             self._tried[spell_address((host, port))] = ""
             try:
                 found = {item[4][:2] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
-            except (OSError, UnicodeError) as error:  # the latter for a name no resolver may be asked for
+            except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be encoded for a resolver
                 self._tried[spell_address((host, port))] = getattr(error, "strerror", None) or str(error)
                 continue
             for address in sorted(found):
@@ -140,26 +141,30 @@ class Download:
                     joined.handle.connect_peer((str(address[0]), port))
 
     def run(self, stop: Stop, patience_seconds: float) -> Iterator[Delivered | Failed]:
-        """Yield one outcome for each request; return early, without a word, when `stop` is set.
+        """Yield one outcome for each request; return early, without further outcomes, when `stop` is set.
 
         Raises:
             StoreError: staging cannot be written; `NoSpace` when its disk is full.
         """
-        self._heard = self._monotonic()
+        self._last_payload = self._monotonic()
         while any(joined.out for joined in self._joined) and not stop.is_set():
-            self._hear(POLL_SECONDS)
+            self._poll_alerts(POLL_SECONDS)
             for joined in self._joined:
                 yield from self._finished(joined, stop)
             if self.quiet_seconds > STALL_SECONDS:
-                self._ask()
-            if self.quiet_seconds > patience_seconds or self._wrong.total() > MAX_WRONG_PIECES or self._deserted():
+                self._request_packs()
+            if (
+                self.quiet_seconds > patience_seconds
+                or self._wrong.total() > MAX_WRONG_PIECES
+                or self._all_sources_banned()
+            ):
                 yield from self._give_up()
 
     def partial(self) -> list[Delivered]:
-        """Return what is here of packs that did not come whole, by runs of pieces, each hashed and in its file.
+        """Return the verified and flushed runs of pieces of incomplete packs.
 
         Raises:
-            TransportError: staging takes no writes.
+            TransportError: writes to staging did not finish in time.
         """
         found: list[Delivered] = []
         for joined in self._joined:
@@ -204,29 +209,29 @@ class Download:
                 source="torrent",
                 temporary=True,
             )
-            self._heard = self._monotonic()
-        self._ask()
+            self._last_payload = self._monotonic()
+        self._request_packs()
 
     def _flush(self, joined: _Joined, stop: Stop) -> bool:
-        """Wait until everything hashed so far is in its file; tell whether it is."""
+        """Return whether all hashed pieces were flushed to their files; False when `stop` is set first."""
         joined.handle.flush_cache()
         deadline = self._monotonic() + FLUSH_SECONDS
         while self._monotonic() < deadline:
-            if joined.handle in self._hear(POLL_SECONDS):
+            if joined.handle in self._poll_alerts(POLL_SECONDS):
                 return True
             if stop.is_set():
                 return False
-        raise TransportError(f"`{self._staging}` took no writes for {FLUSH_SECONDS:.0f} seconds")
+        raise TransportError(f"`{self._staging}` accepted no writes for {FLUSH_SECONDS:.0f} seconds")
 
-    def _moved(self, most: int) -> int:
-        """Take a pack's share of the payload: at most what it lacked, but the last one takes what is left."""
+    def _moved(self, limit: int) -> int:
+        """Attribute payload to a pack: at most what it lacked; the last pack takes the remainder."""
         left = self._session.payload().received - self._attributed
-        share = left if not any(joined.out for joined in self._joined) else min(left, most)
+        share = left if not any(joined.out for joined in self._joined) else min(left, limit)
         self._attributed += share
         return share
 
-    def _ask(self) -> None:
-        """Ask for the first packs still out, up to the window."""
+    def _request_packs(self) -> None:
+        """Request outstanding packs in order, up to the window."""
         window = WINDOW_BYTES * (1 + int(self.quiet_seconds / STALL_SECONDS))
         open_bytes = sum(
             request.size for joined in self._joined for row, request in joined.out.items() if row not in joined.later
@@ -237,8 +242,8 @@ class Download:
                 joined.handle.file_priority(row, _WANTED)
                 open_bytes += joined.out[row].size if row in joined.out else 0
 
-    def _hear(self, seconds: float) -> list[lt.torrent_handle]:
-        """Take in what happened; return the handles whose writes are done."""
+    def _poll_alerts(self, seconds: float) -> list[lt.torrent_handle]:
+        """Process pending alerts; return the handles whose writes are flushed."""
         flushed: list[lt.torrent_handle] = []
         for alert in self._session.alerts(seconds):
             if isinstance(alert, lt.cache_flushed_alert):
@@ -248,38 +253,38 @@ class Download:
             elif isinstance(alert, lt.file_error_alert):
                 self._file_error(alert)
             elif isinstance(alert, (lt.peer_disconnected_alert, lt.peer_ban_alert)):
-                self._blame(spell_address(alert.endpoint), alert)
+                self._record_failure(spell_address(alert.endpoint), alert)
             elif isinstance(alert, lt.url_seed_alert):
                 self._tried[alert.server_url()] = alert.error_message() or alert.error.message()
         return flushed
 
-    def _listen(self) -> None:
-        """Note when something came, or when nothing can come because nothing is asked for."""
+    def _update_quiet(self) -> None:
+        """Reset the silence timer when payload was received, or when nothing is being requested."""
         received = self._session.payload().received
         states = [joined.handle.status(0) for joined in self._joined if joined.out]
         asking = [state for state in states if state.state not in CHECKING and not state.is_finished]
         if received != self._received or not asking:
-            self._received, self._heard = received, self._monotonic()
+            self._received, self._last_payload = received, self._monotonic()
 
-    def _deserted(self) -> bool:
-        """Tell whether every source that was named is banned, and none can be found in other ways."""
+    def _all_sources_banned(self) -> bool:
+        """Whether every given source is banned, and no tracker or DHT can find others."""
         banned = [what.startswith(_BANNED) for what in self._tried.values()]
-        nobody = bool(banned) and all(banned) and not self._session.finds_peers
-        return nobody and self.quiet_seconds > DESERTED_SECONDS
+        exhausted = bool(banned) and all(banned) and not self._session.finds_peers
+        return exhausted and self.quiet_seconds > BANNED_GRACE_SECONDS
 
     def _find(self, handle: lt.torrent_handle) -> _Joined:
         return next(joined for joined in self._joined if joined.handle == handle)
 
-    def _blame(self, peer: str, alert: lt.peer_disconnected_alert | lt.peer_ban_alert) -> None:
+    def _record_failure(self, peer: str, alert: lt.peer_disconnected_alert | lt.peer_ban_alert) -> None:
         if isinstance(alert, lt.peer_ban_alert):
-            self._tried[peer] = f"{_BANNED}, it sent wrong bytes"
+            self._tried[peer] = f"{_BANNED}: sent wrong bytes"
         elif peer in self._tried and not self._tried[peer].startswith(_BANNED):
             self._tried[peer] = alert.error.message()
 
     def _file_error(self, alert: lt.file_error_alert) -> None:
         joined, number = self._find(alert.handle), int(alert.error.value())
         if number == errno.ENOENT:
-            # A peer asked for a pack that was decoded and dropped; the others are still wanted and still offered.
+            # A peer requested a pack that was already decoded and deleted; the other packs continue.
             joined.handle.clear_error()
             joined.handle.resume()
             return
@@ -290,21 +295,23 @@ class Download:
     def _give_up(self) -> Iterator[Failed]:
         for joined in self._joined:
             for request in joined.out.values():
-                yield Failed(request=request, extent=_whole(request), source="torrent", error=self._why(request.pack))
+                yield Failed(
+                    request=request, extent=_whole(request), source="torrent", error=self._failure(request.pack)
+                )
             joined.given_up.update(joined.out)
             joined.out.clear()
 
-    def _why(self, pack: PackId) -> PtmError:
+    def _failure(self, pack: PackId) -> PtmError:
         tried = ", ".join(f"`{source}`" + (f" ({what})" if what else "") for source, what in self._tried.items())
-        tried = tried or "no peer was named and none was found"
+        tried = tried or "no peers: none given with --peer, none found"
         if wrong := self._wrong[pack]:
             return IntegrityError(
-                f"the pack `{pack}` did not come whole: {wrong} of the pieces sent had another hash; tried {tried}",
-                hint="name another peer with `--peer HOST:PORT`, or add `--transport auto`",
+                f"the pack `{pack}` is incomplete: {count(wrong, 'received piece')} had a wrong hash; tried {tried}",
+                hint="add another peer with `--peer HOST:PORT`, or use `--transport auto`",
             )
         return NoSource(
-            f"the pack `{pack}` did not come: nothing was sent for {self.quiet_seconds:.0f} seconds; tried {tried}",
-            hint="name another peer with `--peer HOST:PORT`, or add `--transport auto`",
+            f"the pack `{pack}` was not received: no payload for {self.quiet_seconds:.0f} seconds; tried {tried}",
+            hint="add another peer with `--peer HOST:PORT`, or use `--transport auto`",
         )
 
 

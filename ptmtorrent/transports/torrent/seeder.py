@@ -1,7 +1,7 @@
-"""Offers volumes of a channel folder to whoever asks, and asks nobody for anything.
+"""Seeds the volumes of a channel folder, upload only.
 
-A pack that is missing, or whose pieces do not hash to what its torrent says, is not offered; the rest of its volume is.
-A seeder never writes into the channel.
+A pack that is missing, or whose pieces do not match the hashes of its torrent, is not offered; the other packs of its
+volume are. A seeder never writes into the channel.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSess
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """One torrent being offered: its packs as `(pack, bytes)`, and those of them that are not in the folder."""
+    """A seeded torrent: its packs as `(pack, bytes)`, and the packs missing from the folder."""
 
     handle: lt.torrent_handle
     packs: tuple[tuple[PackId, int], ...]
@@ -26,7 +26,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seeder:
-    """Offers torrents over the packs of `folder` through `session`."""
+    """Seeds torrents over the packs of `folder` through `session`."""
 
     def __init__(self, session: TorrentSession, folder: Path) -> None:
         self._session = session
@@ -35,15 +35,13 @@ class Seeder:
         self._warned: set[str] = set()
 
     def offer(self, torrent: bytes, *, name: str, trackers: Sequence[str] = (), verified: bool = False) -> Offer:
-        """Offer the packs of `torrent` that are there; `verified` says that whoever wrote them checked them.
-
-        Packs that are not `verified` are hashed before they are offered.
+        """Seed the packs of `torrent` that exist in the folder; `verified` skips hashing them first.
 
         Raises:
-            IntegrityError: `torrent`, called `name`, is not that of a volume.
+            IntegrityError: `torrent`, called `name` in messages, does not describe a volume.
         """
         packs = packs_in(torrent, name=name)
-        missing = frozenset(pack for pack, size in packs if not self._is_here(pack, size))
+        missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
         have = [pack not in missing for pack, size in packs for _ in range(size // PIECE_BYTES)]
         part = TorrentSpec(
             torrent=torrent,
@@ -58,16 +56,16 @@ class Seeder:
         return offer
 
     def poll(self, seconds: float) -> list[str]:
-        """Wait up to `seconds`; return sentences about packs that turned out damaged, gone or unreadable, each once."""
+        """Return new warnings about damaged, missing or unreadable packs and trackers, waiting up to `seconds`."""
         sentences: list[str] = []
         for alert in self._session.alerts(seconds):
             if isinstance(alert, lt.file_error_alert):
-                # One unreadable pack must not silence the others of its volume.
+                # An unreadable pack must not stop the other packs of its volume.
                 alert.handle.clear_error()
                 alert.handle.resume()
                 sentences.append(f"`{alert.filename()}` cannot be read: {alert.error.message()}")
             elif isinstance(alert, lt.tracker_error_alert):
-                sentences.append(f"the tracker `{alert.tracker_url()}` does not answer: {alert.error_message()}")
+                sentences.append(f"the tracker `{alert.tracker_url()}` does not respond: {alert.error_message()}")
         for offer in [offer for offer in self._unchecked if offer.handle.status(0).state not in CHECKING]:
             self._unchecked.remove(offer)
             sentences += [
@@ -79,14 +77,14 @@ class Seeder:
 
     @property
     def checking(self) -> bool:
-        """Are packs still being hashed?"""
+        """Whether packs are still being hashed."""
         return bool(self._unchecked)
 
     def payload(self) -> Payload:
-        """Return what was sent so far."""
+        """Return the payload counters."""
         return self._session.payload()
 
-    def _is_here(self, pack: PackId, size: int) -> bool:
+    def _exists(self, pack: PackId, size: int) -> bool:
         try:
             return (self._folder / pack_path(pack)).stat().st_size == size
         except OSError:

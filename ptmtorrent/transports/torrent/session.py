@@ -1,7 +1,7 @@
 """One libtorrent session, as seeder or as leecher, under one of two profiles.
 
-`loopback` speaks plain TCP and tells nobody it exists: no uTP (which is slow on loopback), no DHT, no local discovery,
-no port mapping. `wan` adds uTP, whose congestion control yields to other traffic, and DHT. Neither uses
+`loopback` uses plain TCP and does not announce itself: no uTP (which is slow on loopback), no DHT, no local
+discovery, no port mapping. `wan` adds uTP, whose congestion control yields to other traffic, and DHT. Neither uses
 local discovery, port mapping or WebTorrent's STUN server. The numbers were measured on libtorrent 2.1.1.
 """
 
@@ -26,7 +26,7 @@ Address = tuple[str, int]
 LISTEN_SECONDS = 5.0
 
 ENDING_SECONDS = 5.0
-"""How long the writes of a session may take to end, once nothing more is asked for."""
+"""Time allowed for pending writes when a session is closed."""
 
 _MIB = 1 << 20
 _LIMITS: Any = {
@@ -74,8 +74,8 @@ _SEEDER: dict[str, Any] = {
     "active_dht_limit": -1,
 }
 _LEECHER: dict[str, Any] = {
-    # What a kill wastes is pieces begun and not finished, so few are open at a time: few peers, short queues, and
-    # every peer helps to finish what others began.
+    # A kill wastes unfinished pieces, so few are open at a time: few peers, short queues, and peers that complete
+    # the pieces others started.
     "connections_limit": 12,
     "max_out_request_queue": 128,
     "request_queue_time": 1,
@@ -85,7 +85,7 @@ _LEECHER: dict[str, Any] = {
     "urlseed_max_request_bytes": 4 * _MIB,
     "max_web_seed_connections": 2,
     "ban_web_seeds": True,
-    # A full window is not the end: whoever has the rest is needed again as soon as the caller took some of it.
+    # A full window is temporary: peers with the remaining pieces are needed as soon as the caller consumes outcomes.
     "close_redundant_connections": False,
     "min_reconnect_time": 2,
     "max_failcount": 10,
@@ -105,10 +105,10 @@ _PROFILES: dict[Profile, dict[str, Any]] = {
 
 
 class TorrentSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A volume as it takes part in a session: its torrent, and the folder that holds its root `packs`.
+    """Parameters of a torrent in a session; `folder` contains its root `packs`.
 
-    `priorities` has one number for each file, 0 for one that is not wanted. Files that are there are hashed first,
-    unless `have` says for each piece whether it is there and known to be right. `upload_only` asks peers for nothing.
+    `priorities` has one number per file, 0 for files not requested. Existing files are hashed first, unless `have`
+    states for each piece whether it is present and verified. `upload_only` never requests pieces.
     """
 
     torrent: bytes
@@ -121,7 +121,7 @@ class TorrentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload bytes of a session since it began: what came (wasted bytes included), and what went."""
+    """Payload bytes since the session started; `received` includes wasted bytes."""
 
     received: int
     sent: int
@@ -132,22 +132,22 @@ CHECKING = {
     lt.torrent_status.checking_resume_data,
     lt.torrent_status.queued_for_checking,
 }
-"""States in which files that were there are still being hashed."""
+"""States in which existing files are still being hashed."""
 
 
 def file_bytes(handle: lt.torrent_handle) -> list[int]:
-    """Return, for each file, the bytes of those of its pieces that were hashed and are right."""
+    """Return the verified bytes of each file."""
     return handle.file_progress(lt.file_progress_flags_t.piece_granularity)
 
 
 def profile_for(hosts: Iterable[str]) -> Profile:
-    """Return `loopback` when there are hosts and all of them are this machine's loopback, `wan` otherwise."""
+    """Return `loopback` when `hosts` is not empty and all are loopback addresses, else `wan`."""
     listed = list(hosts)
     return "loopback" if listed and all(_is_loopback(host) for host in listed) else "wan"
 
 
 def spell_address(address: Address) -> str:
-    """Spell an address the way libtorrent's `listen_interfaces` does: IPv6 in brackets."""
+    """Return an address as libtorrent's `listen_interfaces` spells it: IPv6 in brackets."""
     host, port = address
     host = "127.0.0.1" if host == "localhost" else host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -156,7 +156,7 @@ def spell_address(address: Address) -> str:
 class TorrentSession:
     """A running session; leaving the `with` block closes its connections and files.
 
-    `listen` is one or more addresses as `spell_address` spells them, separated by commas; port 0 lets the system pick.
+    `listen` is one or more addresses as returned by `spell_address`, separated by commas; port 0 selects a free one.
     """
 
     def __init__(self, profile: Profile, listen: str, *, seeding: bool) -> None:
@@ -173,7 +173,7 @@ class TorrentSession:
 
     @property
     def finds_peers(self) -> bool:
-        """Tell whether peers may come that nobody named: from a tracker or the DHT."""
+        """Whether peers can be found through a tracker or the DHT."""
         return self._wan or any(handle.trackers() for handle in self._handles)
 
     def __enter__(self) -> Self:
@@ -183,13 +183,13 @@ class TorrentSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.pause()
-        if isinstance(error, StoreError) or not self._writes_ended():
-            _keep_for_ever(self._session)
+        if isinstance(error, StoreError) or not self._flush_writes():
+            _leak(self._session)
         self._handles.clear()
         del self._session
 
-    def _writes_ended(self) -> bool:
-        """Tell whether everything that was to be written is, and none of it failed."""
+    def _flush_writes(self) -> bool:
+        """Return whether all pending writes succeeded."""
         waiting = {handle for handle in self._handles if handle.is_valid()}
         for handle in waiting:
             handle.flush_cache()
@@ -204,39 +204,39 @@ class TorrentSession:
         return not waiting
 
     def add(self, part: TorrentSpec) -> lt.torrent_handle:
-        """Take part in a swarm; return its handle.
+        """Add a torrent to the session; return its handle.
 
         Raises:
             IntegrityError: libtorrent cannot read the torrent.
         """
         try:
-            wish = lt.load_torrent_buffer(part.torrent, _LIMITS)
-            wish.save_path = os.fspath(part.folder)
-            wish.file_priorities = list(part.priorities)
-            wish.trackers = list(part.trackers)
-            wish.url_seeds = list(part.web_seeds)
-            wish.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+            parameters = lt.load_torrent_buffer(part.torrent, _LIMITS)
+            parameters.save_path = os.fspath(part.folder)
+            parameters.file_priorities = list(part.priorities)
+            parameters.trackers = list(part.trackers)
+            parameters.url_seeds = list(part.web_seeds)
+            parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
             if part.have is not None:
-                wish.have_pieces = wish.verified_pieces = list(part.have)
-                wish.flags |= lt.torrent_flags.no_verify_files
+                parameters.have_pieces = parameters.verified_pieces = list(part.have)
+                parameters.flags |= lt.torrent_flags.no_verify_files
             if part.upload_only:
-                wish.flags |= lt.torrent_flags.upload_mode
-            handle = self._session.add_torrent(wish)
+                parameters.flags |= lt.torrent_flags.upload_mode
+            handle = self._session.add_torrent(parameters)
         except RuntimeError as error:
             raise IntegrityError(f"a torrent could not be loaded: {error}") from error
         self._handles.append(handle)
         return handle
 
     def alerts(self, seconds: float) -> list[lt.alert]:
-        """Return what happened, waiting up to `seconds` for something to. They are valid until the next call."""
+        """Return pending alerts, waiting up to `seconds`; they are valid until the next call."""
         self._session.wait_for_alert(int(seconds * 1000))
         return self._session.pop_alerts()
 
     def port(self) -> int:
-        """Return the port peers reach us at, once the system gave it.
+        """Return the port the session listens on.
 
         Raises:
-            TransportError: the address is taken, or not ours to listen on.
+            TransportError: the address is in use, or not available on this machine.
         """
         deadline = int(LISTEN_SECONDS * 10)
         reasons: list[str] = []
@@ -248,10 +248,10 @@ class TorrentSession:
                     reasons.append(alert.error.message())
             if reasons:
                 break
-        why = reasons[0] if reasons else "nothing was heard of it"
+        why = reasons[0] if reasons else "no reply from the system"
         raise TransportError(
             f"cannot listen on `{self._listen}`: {why}",
-            hint="choose another port with `--listen HOST:PORT`; port 0 lets the system pick",
+            hint="choose another port with `--listen HOST:PORT`; with port 0 the system chooses",
         )
 
     def payload(self) -> Payload:
@@ -263,11 +263,11 @@ class TorrentSession:
         )
 
 
-def _keep_for_ever(session: lt.session) -> None:
-    """Never end a session whose disk failed; the process does.
+def _leak(session: lt.session) -> None:
+    """Keep a session whose disk failed alive until the process exits.
 
-    After a full disk libtorrent 2.1.1 was seen to wait in the session's destructor for a write that never ends, and
-    it holds the interpreter's lock meanwhile, so that not even another thread could give up.
+    After a full disk, the session's destructor in libtorrent 2.1.1 can wait for a write that never finishes. It holds
+    the GIL meanwhile, so no other thread can interrupt it.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
 

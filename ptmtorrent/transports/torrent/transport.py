@@ -1,7 +1,7 @@
-"""Packs from a swarm: joins the v1 torrents of the volumes that hold wanted packs, and moves only those packs.
+"""Packs from a swarm: joins the v1 torrents of the volumes with requested packs, and downloads only those packs.
 
-libtorrent writes below `staging`, where each pack lands at its channel path. What is there already (after a kill,
-say) is hashed before anything is asked for. Because a pack is whole pieces, no byte of an unwanted pack is moved.
+libtorrent writes below `staging`, each pack at its channel path. Existing files (after a kill, for instance) are hashed
+before anything is requested. A pack consists of whole pieces, so no byte of an unrequested pack is transferred.
 """
 
 import time
@@ -19,7 +19,7 @@ from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, Profile, TorrentSession, profile_for
 
 PATIENCE_SECONDS = 30.0
-"""How long a swarm may be silent before what is missing is given up."""
+"""Time without payload after which missing packs are given up."""
 
 _Share = tuple[Volume, list[PackRequest]]
 
@@ -33,19 +33,19 @@ class _Sources(NamedTuple):
 
 
 class TorrentTransport:
-    """Delivers whole packs, one outcome for each request, as soon as a pack's every piece was hashed and written.
+    """Delivers whole packs, one outcome per request, once every piece of a pack was hashed and written.
 
-    `torrents` are those of the volumes, their bytes already verified by the caller. `web_seeds` are channel URLs.
-    The profile follows from the peers unless it is given. A transport serves one `deliver` at a time.
+    `torrents` are the torrents of the volumes, already verified by the caller. `web_seeds` are channel URLs.
+    By default the profile is derived from the peers. A transport serves one `deliver` at a time.
 
     Raises:
-        IntegrityError: one of `torrents` is not that of a volume.
+        IntegrityError: one of `torrents` does not describe a volume.
     """
 
     name = "torrent"
     whole_packs = True
 
-    def __init__(  # noqa: PLR0913  # each is one fact about the swarm, given by name
+    def __init__(  # noqa: PLR0913  # keyword-only facts about the swarm
         self,
         torrents: Sequence[bytes],
         peers: Sequence[Address] = (),
@@ -71,29 +71,29 @@ class TorrentTransport:
 
     @property
     def partial(self) -> Sequence[Delivered]:
-        """What came of packs that the last `deliver` could not bring whole; see `Swarm.partial`."""
+        """Received parts of packs that the last `deliver` did not complete; see `Swarm.partial`."""
         return self._partial
 
     @property
     def quiet_seconds(self) -> float:
-        """Seconds since payload last came, or since it was first asked for; 0 while nothing is."""
+        """Seconds since payload was last received or first requested; 0 while nothing is requested."""
         download = self._download
         try:
             return download.quiet_seconds if download else 0.0
-        except RuntimeError:  # libtorrent's, when the session was closed meanwhile
+        except RuntimeError:  # from libtorrent, when the session was closed concurrently
             return 0.0
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
-        """Yield one outcome for each request: the whole pack, or why it did not come.
+        """Yield one outcome for each request: the whole pack, or the reason for its absence.
 
-        The sum of `moved` over a run in which nothing failed is every payload byte received, wasted ones included.
-        Packs that failed while someone sent wrong bytes are asked of each source alone.
+        When nothing fails, the sum of `moved` is all payload received, wasted bytes included.
+        Packs that failed while a source sent wrong bytes are requested again from one source at a time.
         When `stop` is set the session is closed and no further outcome is yielded.
 
         Raises:
             StoreError: `staging` cannot be written; `NoSpace` when its disk is full.
         """
-        wanted, unlisted = self._share_out(requests)
+        wanted, unlisted = self._assign(requests)
         self._partial = []
         yield from unlisted
         failures: list[Failed] = []
@@ -107,15 +107,15 @@ class TorrentTransport:
         yield from self._isolate(failures, staging, stop) if polluted else failures
 
     def _isolate(self, failures: Sequence[Failed], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
-        """Ask each source alone for what failed while someone sent wrong bytes.
+        """Request failed packs from one source at a time, after a source sent wrong bytes.
 
-        A wrong piece of which several peers sent parts puts all of them under suspicion, and libtorrent was seen to
-        ban the innocent with the guilty; from one source alone there is no doubt.
+        When several peers sent parts of a wrong piece, libtorrent may ban correct peers as well; with a single
+        source the origin of a wrong piece is certain.
         """
-        alone = [_Sources(peers=(peer,)) for peer in self._peers] + [_Sources(seeds=(url,)) for url in self._web_seeds]
+        single = [_Sources(peers=(peer,)) for peer in self._peers] + [_Sources(seeds=(url,)) for url in self._web_seeds]
         pending = {failed.request.pack: failed for failed in failures}
-        for sources in alone if len(alone) > 1 else ():
-            wanted, _ = self._share_out([failed.request for failed in pending.values()])
+        for sources in single if len(single) > 1 else ():
+            wanted, _ = self._assign([failed.request for failed in pending.values()])
             for outcome in self._join(wanted, staging, stop, sources):
                 if isinstance(outcome, Delivered):
                     del pending[outcome.request.pack]
@@ -142,7 +142,7 @@ class TorrentTransport:
     def _polluted(self) -> bool:
         return self._download is not None and self._download.polluted
 
-    def _share_out(self, requests: Sequence[PackRequest]) -> tuple[list[_Share], list[Failed]]:
+    def _assign(self, requests: Sequence[PackRequest]) -> tuple[list[_Share], list[Failed]]:
         home: dict[PackId, Volume] = {pack: volume for volume in self._volumes for pack, _ in volume.packs}
         shares: dict[int, _Share] = {}
         unlisted: list[Failed] = []
@@ -157,7 +157,7 @@ class TorrentTransport:
 
 def _unlisted(request: PackRequest) -> Failed:
     error = NoSource(
-        f"no torrent of this release lists the pack `{request.pack}` of {request.size} bytes",
+        f"no torrent of this release lists the pack `{request.pack}` with {request.size} bytes",
         hint="fetch it with `--transport http` from a mirror of the channel",
     )
     return Failed(request=request, extent=Extent(offset=0, length=request.size), source="torrent", error=error)

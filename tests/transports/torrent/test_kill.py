@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.model.plan import PackRequest
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 
 torrent, requests, staging, *ports = sys.argv[1:]
