@@ -122,7 +122,9 @@ def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     given = response.headers.get("content-range", "").strip()
     match = _CONTENT_RANGE.fullmatch(given)
     fits = match is not None and int(match[1]) == first and last in {None, int(match[2])}
-    if match is None or not fits or (size is not None and match[3] not in {"*", str(size)}):
+    # Without a known size only a range that reaches the stated end of the file can be the rest of it.
+    ends = last is not None or size is not None or match is None or match[3] in {"*", str(int(match[2]) + 1)}
+    if match is None or not fits or not ends or (size is not None and match[3] not in {"*", str(size)}):
         through = "on" if last is None else f"to {last}"
         raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent `{given}`")
     return 0

@@ -28,10 +28,9 @@ from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
-from ptmtorrent.trust.fingerprints import read_first_root
+from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.trust.pins import Pins
-from ptmtorrent.trust.publisher import fingerprint
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.release.release import release
 

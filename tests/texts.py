@@ -4,8 +4,10 @@
 """
 
 import ast
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -16,6 +18,7 @@ from typing import Any
 import msgspec
 import typer.main
 
+import ptmtorrent
 from ptmtorrent.cli import main as program
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model import records
@@ -36,7 +39,11 @@ def render_help() -> str:
 
 def collect_messages() -> str:
     """Return every message template of the errors and notes in the code, with its hint, by class and text."""
-    codes = {kind.__name__: f"{kind.__name__} ({kind.code})" for kind in _all_errors()}
+    for info in pkgutil.walk_packages(ptmtorrent.__path__, "ptmtorrent."):
+        if not info.name.endswith("__main__"):
+            importlib.import_module(info.name)  # an error class may stand beside what raises it
+    own = (kind for kind in _all_errors() if kind.__module__.startswith("ptmtorrent."))
+    codes = {kind.__name__: f"{kind.__name__} ({kind.code})" for kind in own}
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted((TOP / "ptmtorrent").rglob("*.py")):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

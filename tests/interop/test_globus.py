@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ptmtorrent.paths import Home
-from ptmtorrent.trust.publisher import fingerprint
+from ptmtorrent.trust.fingerprints import fingerprint
 from tests.channels import RELEASE, Made, check_laid_out, make_channel
 from tests.program import ptmtorrent
 from tests.simulators.globus.state import GUEST, MAPPED, Fault, TaskFault

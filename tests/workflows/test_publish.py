@@ -287,7 +287,7 @@ def test_a_forked_copy_of_the_home_cannot_publish_over_the_other(
         release(ReleaseName(name), fork, keys, clock=TickingClock(), emit=ignore)
     before = tree(to)
 
-    with pytest.raises(ConfigError, match="went its own way"):
+    with pytest.raises(ConfigError, match="has diverged"):
         run(fork, to, ReleaseName("fork.2"))
 
     assert tree(to) == before

@@ -1,0 +1,82 @@
+"""The one retry: counts attempts, waits twice as long each time, resets on progress, and hears a stop."""
+
+import pytest
+
+from ptmtorrent.errors import Interrupted, NotFound, RateLimited, TransportError
+from ptmtorrent.retry import retry, rounds
+from ptmtorrent.stop import Stop
+
+
+class Failing:
+    """Fails `times` times, then returns how often it was called."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.calls = 0
+
+    def __call__(self) -> int:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise TransportError("the server is away")
+        return self.calls
+
+
+def test_retry_waits_twice_as_long_each_time() -> None:
+    waits: list[float] = []
+    assert retry(Failing(3), on=TransportError, attempts=4, first_wait=0.5, wait=waits.append) == 4
+    assert waits == [0.5, 1.0, 2.0]
+
+
+def test_retry_ends_with_the_last_error() -> None:
+    call, waits = Failing(9), []
+    with pytest.raises(TransportError, match="away"):
+        retry(call, on=TransportError, attempts=3, first_wait=0.5, wait=waits.append)
+    assert (call.calls, waits) == (3, [0.5, 1.0])
+
+
+def test_other_errors_are_raised_at_once() -> None:
+    call = Failing(1)
+    with pytest.raises(TransportError):
+        retry(call, on=NotFound, attempts=3, first_wait=0.5, wait=lambda _: pytest.fail("it waited"))
+    assert call.calls == 1
+
+
+def test_attempts_that_advance_do_not_count() -> None:
+    call, waits = Failing(6), []
+    reached = retry(call, on=TransportError, attempts=2, first_wait=1.0, wait=waits.append, progress=lambda: call.calls)
+    assert (reached, waits) == (7, [1.0] * 6)
+
+
+def test_error_that_states_a_wait_is_waited_for_as_long() -> None:
+    calls, waits = [0], []
+
+    def call() -> int:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise RateLimited("too many", retry_after=7.0)
+        return calls[0]
+
+    def given(error: object) -> float | None:
+        return error.retry_after if isinstance(error, RateLimited) else None
+
+    assert retry(call, on=RateLimited, attempts=2, first_wait=0.5, wait=waits.append, given_wait=given) == 2
+    assert waits == [7.0]
+
+
+def test_stop_while_waiting_ends_the_retry() -> None:
+    stop, call = Stop(), Failing(9)
+
+    def wait(_: float) -> None:
+        stop.set()
+        stop.raise_if_set("waiting")
+
+    with pytest.raises(Interrupted, match="waiting was interrupted"):
+        retry(call, on=TransportError, attempts=9, first_wait=0.5, wait=wait)
+    assert call.calls == 1
+
+
+def test_rounds_say_which_is_the_last_and_end_when_told() -> None:
+    waits: list[float] = []
+    assert list(rounds(3, first_wait=0.2, wait=waits.append)) == [True, True, False]
+    assert waits == [0.2, 0.4]
+    assert list(rounds(3, first_wait=0.2, wait=lambda _: True)) == [True]
