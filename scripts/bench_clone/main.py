@@ -21,7 +21,7 @@ from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
 
 MB = 1e6
 JOBS = 4
-"""Downloads at a time, where nobody says otherwise; so many files may wait in the spool."""
+"""Downloads at a time by default, and the number of files that may wait in the spool."""
 
 
 def main(about: str) -> int:
