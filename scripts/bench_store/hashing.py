@@ -88,7 +88,7 @@ def measure(order: dict[str, Any]) -> list[dict[str, Any]]:
             rows.append({"set": name, "variant": variant} | _ingest(order, asked))
     unasked = [name for name, switch in switches.items() if not switch.asked]
     if unasked:
-        raise SystemExit(f"{', '.join(unasked)} was never called: the store takes its hashes elsewhere now")
+        raise SystemExit(f"never requested: {', '.join(unasked)}: the store takes its hashes elsewhere now")
     return rows
 
 
