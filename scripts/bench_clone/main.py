@@ -21,11 +21,7 @@ from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
 
 MB = 1e6
 JOBS = 4
-<<<<<<< HEAD
-"""Downloads at a time by default, and the number of files that may wait in the spool."""
-=======
 """Default number of concurrent downloads; the same number of files may wait in the spool."""
->>>>>>> main
 
 
 def main(about: str) -> int:
