@@ -66,5 +66,5 @@ def rounds(attempts: int, *, first_wait: float, wait: Wait) -> Iterator[bool]:
 
 
 def _wait_before(failures: int, first_wait: float) -> float:
-    """Return the seconds to wait after so many failures in a row: `first_wait`, then twice the one before."""
+    """Return the seconds to wait after a number of failures in a row: `first_wait`, doubled each time."""
     return first_wait * 2.0 ** (failures - 1)

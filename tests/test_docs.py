@@ -84,3 +84,10 @@ def scripts() -> list[Path]:
 def test_every_script_starts_from_nothing(script: Path) -> None:
     text = script.read_text()
     assert "own_environment.enter(" in text or "source scripts/setup" in text or 'scripts/setup"' in text
+
+
+def test_files_named_in_the_architecture_exist() -> None:
+    named = re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.py)?)`", (TOP / "docs" / "ARCHITECTURE.md").read_text())
+    assert len(named) > 60
+    places = (TOP / "ptmtorrent", TOP)
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []

@@ -9,6 +9,11 @@ import pytest
 from tests.texts import verbs
 
 VERBS = [name for name, command in verbs() if name and not hasattr(command, "commands")]
+WITHOUT_WORKFLOW = {
+    *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
+    *("trust add", "trust show"),
+}
+"""Verbs whose work is one call into a room below the workflows, or the demo."""
 
 
 def function_of(verb: str) -> str:
@@ -24,6 +29,25 @@ def cli_module(verb: str) -> str:
     return folder
 
 
+def workflow_module(verb: str) -> str:
+    group, _, name = verb.rpartition(" ")
+    if group == "store":
+        return f"ptmtorrent.workflows.maintain.{name}"
+    alone, inside = f"ptmtorrent.workflows.{name}", f"ptmtorrent.workflows.{name}.{name}"
+    spec = find_spec(alone)
+    assert spec is not None, f"`{verb}` has no workflow"
+    return inside if spec.submodule_search_locations else alone
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_a_function_in_a_file_of_its_name(verb: str) -> None:
     assert callable(getattr(import_module(cli_module(verb)), function_of(verb)))
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb not in WITHOUT_WORKFLOW])
+def test_every_verb_has_a_workflow_of_its_name(verb: str) -> None:
+    assert callable(getattr(import_module(workflow_module(verb)), function_of(verb)))
+
+
+def test_verbs_without_a_workflow_exist() -> None:
+    assert set(VERBS) >= WITHOUT_WORKFLOW

@@ -1,4 +1,4 @@
-"""Reads the tables of a release. Whoever calls has checked the file's hash; DuckDB may read that file and no other."""
+"""Reads the tables of a release. The caller has checked the file's hash; DuckDB may read that file and no other."""
 
 from pathlib import Path
 

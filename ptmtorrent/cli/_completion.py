@@ -44,7 +44,7 @@ def complete_subsets(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_packages(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return the packages of the release that start like what was typed, at most 200."""
     with suppress(PtmError):
-        from ptmtorrent.workflows.list import list_members
+        from ptmtorrent.workflows.list import list_ as list_members
 
         names = (str(row.package) for row in list_members(_open(ctx), None))
         return _starting(incomplete, names)[:MAX_NAMES]

@@ -13,7 +13,7 @@ def doctor(ctx: typer.Context) -> None:
     """Check Python, the libraries, the sample channel and the disk; exit with 10 if something required is missing."""
     session: Session = ctx.obj
 
-    from ptmtorrent.workflows.status import check_installation
+    from ptmtorrent.workflows.doctor import doctor as check_installation
 
     checks = check_installation(session.home)
     session.sink.rows("check", [{"check": check.name, "ok": check.ok, "found": check.found} for check in checks])

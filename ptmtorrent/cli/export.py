@@ -26,8 +26,8 @@ def export(
     """Write the metadata of captured packages as JSON: one uniform list, and one list per hub."""
     session: Session = ctx.obj
 
-    from ptmtorrent.workflows.export import export_ptmtorrent
+    from ptmtorrent.workflows.export import export as export_captured
 
-    packages, failed = export_ptmtorrent(session.home, to, emit=session.emit)
+    packages, failed = export_captured(session.home, to, emit=session.emit)
     session.sink.rows("export", [{"folder": str(to), "packages": packages, "failed": failed}])
     session.finish()

@@ -20,7 +20,8 @@ def list_(
     session: Session = ctx.obj
     opened = open_requested(session, channel, release)
 
-    from ptmtorrent.workflows.list import list_members, read_marks
+    from ptmtorrent.workflows.list import list_ as list_members
+    from ptmtorrent.workflows.list import read_marks
 
     marks = read_marks(session.home)
     rows = [

@@ -26,7 +26,7 @@ def show(
 
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import file_kind
-    from ptmtorrent.workflows.list import read_package
+    from ptmtorrent.workflows.show import show as read_package
 
     name = parse_package_name(package)
     snapshot, manifest = read_package(open_requested(session, channel, release), name)

@@ -13,7 +13,7 @@ def status(ctx: typer.Context) -> None:
     """Show the state of this home: packages and packs in the store, releases of its channel, free disk space."""
     session: Session = ctx.obj
 
-    from ptmtorrent.workflows.status import read_status
+    from ptmtorrent.workflows.status import status as read_status
 
     found = read_status(session.home)
     session.sink.rows("status", [{"what": name, "value": _measure(name, value)} for name, value in found])

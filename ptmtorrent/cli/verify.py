@@ -24,11 +24,12 @@ def verify(
         raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
 
     from ptmtorrent.model.text import count
-    from ptmtorrent.workflows.verify import verify_files, verify_store
+    from ptmtorrent.workflows.maintain.check import check as check_store
+    from ptmtorrent.workflows.verify import verify as verify_files
 
     with stopping() as stop:
         if store:
-            summary = verify_store(session.home, emit=session.emit, stop=stop)
+            summary = check_store(session.home, "data", emit=session.emit, stop=stop).summary
         else:
             summary = verify_files(session.home, target, emit=session.emit, stop=stop)
     session.report(summary)

@@ -44,7 +44,7 @@ class Slurm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many workers in all, and who runs them. They reach this machine at `address`; None: at whichever works."""
+    """The number of workers and their executor. They reach this machine at `address`, None: at any that works."""
 
     executor: Literal["threads", "processes", "slurm"]
     workers: _Workers

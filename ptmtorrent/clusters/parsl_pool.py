@@ -1,6 +1,6 @@
 """Workers by Parsl: threads, processes of this machine, or jobs of Slurm. The only module that imports Parsl.
 
-Nothing it logs or is told leaves the machines of the cluster; what these say to each other is encrypted.
+Logs and messages stay on the machines of the cluster; traffic between them is encrypted.
 Source: Parsl documentation, "Configuration" and `parsl.executors.HighThroughputExecutor`.
 """
 
@@ -75,7 +75,7 @@ class ParslPool:
         return self._apps[function](argument)
 
     def check(self) -> None:
-        """See that there is still somebody who passes calls on.
+        """Check that Parsl's interchange is still running.
 
         Raises:
             ConfigError: the process that does has ended, and no call would ever come back.
@@ -102,7 +102,7 @@ class ParslPool:
 
         Raises:
             ConfigError: the cluster has no workers.
-            PtmError: the call failed in a way that nobody foresaw.
+            PtmError: the call failed unexpectedly.
         """
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
@@ -155,7 +155,7 @@ def _executor(cluster: Cluster) -> Any:  # noqa: ANN401  # Parsl has no types
         provider=_local(programs) if here else _slurm(cluster, programs),
         address="127.0.0.1" if here else cluster.address,
         max_workers_per_node=cluster.workers if here else cluster.slurm.workers_per_node,
-        cores_per_worker=1e-3,  # so many workers as were asked for, whatever the cores
+        cores_per_worker=1e-3,  # as many workers as requested, whatever the cores
         block_error_handler=partial(windowed_error_handler, threshold=cluster.nodes + 2),
         interchange_launch_cmd=[*follow, sys.executable, str(programs / "interchange.py")],
         heartbeat_period=HEARTBEAT_SECONDS,

@@ -43,7 +43,7 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreEr
 
 
 def _hint(error: OSError, path: Path) -> str | None:
-    """Say what to do about an error that nobody but the user can mend; None for others."""
+    """Return a hint for an error that the user can resolve; None for others."""
     if error.errno in _NOT_ALLOWED:
         return f"look at who may use `{path.parent}` and how its disk is mounted, then run the same command again"
     if error.errno in _NO_FOLDER:
@@ -136,7 +136,7 @@ def sync_dir(path: Path) -> None:
 def ensure_dir(path: Path, *, sure: bool = False) -> None:
     """Make the folder `path` and the missing ones above it, durably.
 
-    Whoever made a folder that is there may have been killed before that was durable: to be `sure`, that is made up for.
+    An existing folder may not be durable yet, because its creator was killed: `sure` syncs it too.
 
     Raises:
         StoreError: it cannot be made, or a file is in its place.
@@ -254,6 +254,12 @@ def disk_errors_but_missing(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise disk_error(error, path) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes free on the disk of `folder`, or of its nearest parent that exists."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(there).free
 
 
 def new_temporary(path: Path) -> Path:

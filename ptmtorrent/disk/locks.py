@@ -54,7 +54,7 @@ class WriteLock:
 class SharedLock(WriteLock):
     """The right to write below `folder` beside others who hold it shared.
 
-    Whoever finds nobody else there has it `alone` at first, so as to tidy up, and lets the others in with `share` or
+    A process without company has it `alone` at first, to clean up, and then admits others with `share` or
     shuts them out with `keep`.
 
     Raises:
@@ -76,7 +76,7 @@ class SharedLock(WriteLock):
         return self
 
     def keep(self) -> None:
-        """Stay alone: whoever comes is refused, and not kept waiting."""
+        """Stay alone: other processes are refused at once."""
         if self._descriptor is not None:
             _sign(self._descriptor, self._folder / LOCK_NAME)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 MAX_BASES = 8
-"""So many bases are looked at: a merge may name dozens."""
+"""Limit of bases read from one card: a merge may name dozens."""
 
 _TAG = "base_model:"
 _SHARES_NUMBERS = ("finetune", "", "merge")

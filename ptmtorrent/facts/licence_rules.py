@@ -93,4 +93,4 @@ unknown|-
 custom|-
 ???|-
 """
-"""A name that says that there is a licence, or that nobody knows; what is in no table is `unknown` too."""
+"""Names for some licence or an unknown one; a name in no table is `unknown` too."""

@@ -130,7 +130,7 @@ class Folders:
             check_path(name)
             here = self._folder(name).is_dir()
         except IntegrityError:
-            here = True  # a folder nobody can name is said to be one when it is described
+            here = True  # a folder that cannot be read is reported when it is described
         return Listed(
             name=name, access="public" if here else "gone", raw=msgspec.json.encode({"folder": name}).decode()
         )

@@ -112,7 +112,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
     `ranged` gives them from any on by another protocol; where it fails, or gave wrong ones, `url` is asked.
     `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
-    better place than `url` is given, for whoever fails there too.
+    better place than `url` is given, in case that fails too.
     """
 
     url: str = ""

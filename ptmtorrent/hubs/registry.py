@@ -49,7 +49,7 @@ class HubKind:
     xet: bool = False
 
     def make(self, options: HubOptions) -> "Hub":
-        """Return the adapter; unless endpoint or mirror is inside the network of this machine, it asks nobody who is.
+        """Return the adapter. It sends no request inside this network unless the endpoint or mirror is there.
 
         Raises:
             ConfigError: as the adapter says of its options.

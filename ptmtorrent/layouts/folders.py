@@ -5,6 +5,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from blake3 import blake3
+
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
 
@@ -47,7 +49,7 @@ def refuse_strange(place: Path) -> None:
     """Refuse a place where something is that is not a plain file: it would be followed, waited for or lost.
 
     Raises:
-        StoreError: naming it; or nobody can look there.
+        StoreError: it is a link or a file, or it cannot be read.
     """
     with suppress(FileNotFoundError), disk_errors_but_missing(place):
         mode = os.lstat(place).st_mode
@@ -61,7 +63,7 @@ def read_link(place: Path) -> str | None:
     """Return the text of the link at `place`; None when nothing or something else is there.
 
     Raises:
-        StoreError: nobody can look there.
+        StoreError: it cannot be read.
     """
     with suppress(FileNotFoundError), disk_errors_but_missing(place):
         return os.readlink(place) if place.is_symlink() else None  # noqa: PTH115  # the text, not a path
@@ -102,3 +104,18 @@ def ignores_case(folder: Path) -> bool:
             return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()
+
+
+def same_file(path: Path, size: int, digest: str) -> bool:
+    """Return whether the file at `path` has these bytes, by hashing it.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with disk_errors_but_missing(path):
+            if path.stat().st_size != size:
+                return False
+            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+    except FileNotFoundError:
+        return False

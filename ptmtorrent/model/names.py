@@ -16,7 +16,7 @@ _DRIVE = re.compile(r".:", re.DOTALL)
 
 
 _OF_GIT = {b".git", b"git~1"}
-"""Whoever runs git in a folder runs what the settings in its `.git` say."""
+"""Git runs programs that the settings in a folder's `.git` name."""
 
 
 def check_path(path: str) -> None:

@@ -1,6 +1,6 @@
 """Subsets: named queries that a release freezes to its members.
 
-A rule is words for people, SQL for whoever wants to run it again over `tables/packages.parquet`, and a pure predicate
+A rule is a sentence, SQL that can be run again over `tables/packages.parquet`, and a pure predicate
 that both describe. The three subsets of every release::
 
     all        every package

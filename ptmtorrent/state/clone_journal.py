@@ -20,6 +20,8 @@ from ptmtorrent.disk.database import Database
 
 VERSION = 1
 LEASE_SECONDS = 600
+COMMIT_BYTES = 64 << 20
+"""Stored bytes after which a clone commits the store and settles its packages."""
 RunState = Literal["listing", "planning", "working", "finished"]
 WorkState = Literal["listed", "todo", "leased", "done", "notneeded", "error", "impossible", "left"]
 

@@ -114,7 +114,7 @@ class Index:
             self._run("COMMIT")
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is forgotten."""
+        """Close the file; uncommitted changes are lost."""
         with index_errors(self._path):
             self._connection.close()
 
@@ -145,7 +145,7 @@ class Index:
         return self._row("SELECT row FROM packs WHERE id = ?", identifier)
 
     def seal_part(self, part: str, pack: PackId, size: int) -> None:
-        """Say that the part is now the sealed `pack`, which somebody else may have found and indexed already."""
+        """Turn the part into the sealed `pack`, which another process may have indexed already."""
         identifier = bytes.fromhex(pack)
         self._write(
             "UPDATE objects SET pack = (SELECT row FROM packs WHERE part = ?)"
@@ -272,7 +272,7 @@ class Index:
     def lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         """Return up to `most` objects here that share one of the few `keys`, those that share more first.
 
-        Of each key a few objects are looked at: somebody may have made millions that look alike.
+        Only a few objects of each key are examined: an attacker may have made millions that look alike.
         """
         rows = self._run(
             f"SELECT object FROM ({' UNION ALL '.join([_OF_ONE_KEY] * len(keys))})"  # noqa: S608  # constants alone

@@ -153,7 +153,7 @@ class Store:
             self.close()
 
     def close(self) -> None:
-        """Let go of the store without committing."""
+        """Close the store without committing."""
         with self._lock:
             self._closed = True
             if self._writer is not None:

@@ -34,7 +34,7 @@ def check_version(root: Path) -> None:
 
     Raises:
         NotFound: there is no store.
-        StoreError: there is one, and nobody can tell which version.
+        StoreError: its version cannot be read.
         UnsupportedFormat: a newer version wrote it.
     """
     path = root / VERSION_NAME

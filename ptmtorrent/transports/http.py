@@ -125,7 +125,7 @@ def _check(response: httpx2.Response, url: str, request: PackRequest, offset: in
 
 
 class _Lanes:
-    """A few threads that work through jobs, and a bound on the bytes they have staged that nobody has taken yet."""
+    """A few threads that work through jobs, with a bound on staged bytes that are not consumed yet."""
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ def open_fresh(
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
     """Return the release that has this content root: no keys, no clock, the hash is the trust.
 
-    Without `name` the channel's own listing, which nobody vouches for, says where to look.
+    Without `name` the channel's own listing, which is not verified, says where to look.
 
     Raises:
         UsageError: `content_root` or `name` is malformed.

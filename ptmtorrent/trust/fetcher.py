@@ -17,7 +17,7 @@ class ReaderFetcher(FetcherInterface):
     """Fetches the files of one channel; the addresses it is given are paths below the channel's root.
 
     The bound the client sets on a file is the bound of the read, so no more than that crosses the transport.
-    A failure of the reader is the cause of the `DownloadError` it becomes, for whoever catches that.
+    A failure of the reader is kept as the cause of the `DownloadError` that it becomes.
     """
 
     def __init__(self, reader: ChannelReader) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of a channel between runs: the highest sequence seen, below which nobody may take us again.
+"""State kept per channel between runs: the highest sequence seen, below which no release is accepted.
 
 TUF keeps its own versions beside it, but forgets them when a role's key is replaced or a file is damaged. This number
 is written durably, and a damaged one is an error, because a guess would be a way back to an old release.

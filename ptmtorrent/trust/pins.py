@@ -3,7 +3,7 @@
 ::
 
     trust/pins.json              {"format":"ptmtorrent/pins","pins":{"https://models.example.org/ptm":"b3:…"},…}
-    trust/<64 hex>/1.root.json   the root itself, so that opening the channel asks nobody for it
+    trust/<64 hex>/1.root.json   the root itself, so that opening the channel needs no download of it
 
 Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person
 (docs/adr/0003-pins-not-first-use.md).

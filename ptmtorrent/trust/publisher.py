@@ -1,7 +1,7 @@
 """Signs a release into a channel folder, so that a crash leaves the old channel or the new one.
 
 Order of writes: minisign signature, root (the first time), `N.targets.json`, `N.snapshot.json`, and `timestamp.json`
-last, by rename. Until that rename nobody is told of the rest; a run after a crash takes the next free version numbers.
+last, by rename. Until that rename no reader sees the rest; a run after a crash takes the next free version numbers.
 What the folder already says is verified before it is signed again: a maintainer never vouches for a stranger's lines.
 """
 

@@ -20,7 +20,7 @@ from ptmtorrent.store.store import Store
 UNIFORM = "ptmtorrent.json"
 
 
-def export_ptmtorrent(home: Home, folder: Path, *, emit: Emit) -> tuple[int, int]:
+def export(home: Home, folder: Path, *, emit: Emit) -> tuple[int, int]:
     """Write `ptmtorrent.json` and `metadata/<hub>.json` into `folder`; return how many packages are in it and failed.
 
     Raises:

@@ -1,26 +1,23 @@
-"""`list` and `show`: what a release says of its packages, read from its verified tables, shards and manifests."""
+"""`list`: the packages of a release, read from its verified tables and shards."""
 
 import tempfile
 from pathlib import Path
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.catalogue.query import PackageFacts, list_packages
 from ptmtorrent.catalogue.tables import PACKAGES
 from ptmtorrent.channel.listed import read_listed
-from ptmtorrent.errors import NotFound
-from ptmtorrent.model.ids import PackageName, SnapshotId
-from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.state.upstream_flags import read_flags
 
 
-def list_members(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
+def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
     """Return the packages of the release, or of `subset`, by name.
 
     Raises:
         NotFound: no such subset.
-        IntegrityError, TransportError: a table or a shard could not be had.
+        IntegrityError, TransportError: a table or a shard cannot be read.
     """
     facts = _read_packages(channel)
     if subset is None:
@@ -31,7 +28,7 @@ def list_members(channel: OpenChannel, subset: str | None) -> list[PackageFacts]
 
 
 def read_marks(home: Home) -> dict[str, str]:
-    """Return what clones of this home found to have become of packages on their hubs, by package.
+    """Return the changes upstream that clones of this home found, by package.
 
     Raises:
         StoreError: it cannot be read.
@@ -42,24 +39,8 @@ def read_marks(home: Home) -> dict[str, str]:
     return marks
 
 
-def read_package(channel: OpenChannel, package: PackageName) -> tuple[SnapshotId, Manifest]:
-    """Return one package of the release: its snapshot and the manifest that hashes to it.
-
-    Raises:
-        NotFound: no such package, naming near matches.
-        IntegrityError, TransportError: shard or manifest could not be had.
-    """
-    members = find_members(channel.release, channel.reader, (package,), None, ())
-    described = next(describe_members(members, channel.reader))
-    if described.error is not None:
-        raise described.error
-    if described.manifest is None:
-        raise NotFound(f"release `{channel.release.name}` has no manifest of `{package}`")
-    return described.member.content.snapshot, described.manifest
-
-
 def _read_packages(channel: OpenChannel) -> list[PackageFacts]:
-    """Read `packages.parquet` from a copy that nobody else can change after its hash was checked."""
+    """Read `packages.parquet` from a private copy, which cannot change after its hash was checked."""
     facts: list[PackageFacts] = []
     with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
         for ref in channel.release.tables:

@@ -1,48 +1,24 @@
-"""`status` and `doctor`: what a home holds, and whether this installation can do its work."""
+"""`status`: the state of a home."""
 
-import importlib
-import importlib.metadata
-import platform
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import msgspec
-
-from ptmtorrent import __version__
-from ptmtorrent.disk.database import SQLITE_VERSION
+from ptmtorrent.disk.durable import free_bytes
 from ptmtorrent.hubs.client.quota_estimates import file_limit
-from ptmtorrent.paths import Home, sample_channel
-from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.paths import Home
+from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
 from ptmtorrent.state.rate_windows import KeptWindows
 from ptmtorrent.state.upstream_flags import read_flags
-from ptmtorrent.store.codecs import kernel_in_use
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.plan import COMMIT_BYTES
-
-LIBRARIES = (
-    *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
-    *("platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib", "stamina", "tuf"),
-    *("typer", "zstandard"),
-)
-
 
 MAX_FLAGS = 50
-"""So many flagged packages are named by `status`; `list` marks all those of a release."""
+"""Limit of flagged packages that `status` names; `list` marks all those of a release."""
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing `doctor` looked at."""
-
-    name: str
-    ok: bool
-    found: str
-
-
-def read_status(home: Home) -> list[tuple[str, str | int]]:
+def status(home: Home) -> list[tuple[str, str | int]]:
     """Return what `home` holds, as names and values; sizes are in bytes.
 
     Raises:
@@ -55,21 +31,8 @@ def read_status(home: Home) -> list[tuple[str, str | int]]:
         *_flags_status(home.flags),
         ("releases", ", ".join(_releases(home.channel)) or "none"),
         ("keys", "yes" if home.keys.is_dir() else "none"),
-        ("free_bytes", _free_bytes(home.root)),
+        ("free_bytes", free_bytes(home.root)),
     ]
-
-
-def check_installation(home: Home) -> list[Check]:
-    """Look at Python, every library, the sample channel and the disk of `home`; nothing is changed."""
-    checks = [Check(name="ptmtorrent", ok=True, found=__version__)]
-    checks.append(Check(name="python", ok=True, found=f"{platform.python_version()} on {platform.platform()}"))
-    checks.append(Check(name="sqlite", ok=True, found=SQLITE_VERSION))
-    checks += [_check_library(name) for name in LIBRARIES]
-    checks.append(Check(name="kernel", ok=True, found=_kernel()))
-    sample = sample_channel()
-    checks.append(Check(name="sample channel", ok=(sample / "releases").is_dir(), found=str(sample)))
-    checks.append(Check(name="disk", ok=True, found=f"{_free_bytes(home.root):,} bytes free at {home.root}"))
-    return checks
 
 
 def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
@@ -124,25 +87,3 @@ def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:
 
 def _releases(channel: Path) -> list[str]:
     return sorted(file.parent.name for file in channel.glob("releases/*/release.json"))
-
-
-def _free_bytes(folder: Path) -> int:
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
-    return shutil.disk_usage(there).free
-
-
-def _kernel() -> str:
-    """Return which code splits and joins numbers; numpy is slower, and writes the same bytes."""
-    used = kernel_in_use()
-    return used if used == "native" else f"{used} (the native one was not built, does not fit, or was not wanted)"
-
-
-def _check_library(name: str) -> Check:
-    try:
-        version = importlib.metadata.version(name)
-        importlib.import_module(
-            {"globus-sdk": "globus_sdk", "py-minisign": "minisign", "pyyaml": "yaml"}.get(name, name)
-        )
-    except (ImportError, OSError) as error:
-        return Check(name=name, ok=False, found=f"{type(error).__name__}: {error}")
-    return Check(name=name, ok=True, found=version)

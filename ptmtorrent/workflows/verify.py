@@ -13,19 +13,17 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.errors import NotFound, StoreError
-from ptmtorrent.layouts.folders import read_link
+from ptmtorrent.layouts.folders import read_link, same_file
 from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch.assemble import same_file
-from ptmtorrent.workflows.maintain.check import check_store
 from ptmtorrent.workflows.meter import new_meter
 
 
-def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary:
+def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary:
     """Hash the files laid out below the path `target`, of the package `target`, or all of them; a record a package.
 
     Raises:
@@ -54,17 +52,6 @@ def verify_files(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> S
         emit(_record(package, damaged))
     meter.finish()
     return _summary(meter, began, files=len(files), failed=failed)
-
-
-def verify_store(home: Home, *, emit: Emit, stop: Stop) -> Summary:
-    """Read every byte of the store, as `store check --data` does. A record a pack.
-
-    Raises:
-        NotFound: there is no store.
-        StoreError: it cannot be read.
-        Interrupted: `stop` was set.
-    """
-    return check_store(home, "data", emit=emit, stop=stop).summary
 
 
 def _is_meant(file: LaidOut, target: str) -> bool:

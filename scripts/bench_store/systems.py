@@ -166,7 +166,7 @@ def check_restored(files: FileSet, out: Path) -> None:
 
 
 def describe(file: File) -> dict[str, Any]:
-    """Return a file as our children are told of it."""
+    """Return a file in the form that child processes get."""
     return {"path": str(file.path), "name": file.name, "size": file.size, "sha256": file.sha256}
 
 

@@ -25,8 +25,8 @@ from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.maintain import repair as mending
-from ptmtorrent.workflows.maintain.check import check_store
-from ptmtorrent.workflows.maintain.gc import collect
+from ptmtorrent.workflows.maintain.check import check as check_store
+from ptmtorrent.workflows.maintain.gc import gc as collect
 from ptmtorrent.workflows.maintain.salvage import DAMAGED
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
 from tests.store.samples import name_of

@@ -16,7 +16,7 @@ from ptmtorrent.store.pack.hashes import read_sidecar
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Expected, Store, StoredFile
-from ptmtorrent.workflows.maintain.check import check_store
+from ptmtorrent.workflows.maintain.check import check as check_store
 from tests.store.samples import META, WEIGHTS, add_package, bf16, name_of, random_bytes, safetensors, sha256_oid
 
 COLD = PackClass("weights-cold", "open")

@@ -8,7 +8,7 @@ from ptmtorrent.errors import Interrupted
 from ptmtorrent.model.records import Event, Result
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from ptmtorrent.workflows.status import read_status
+from ptmtorrent.workflows.status import status as read_status
 from tests.workflows.cloning import Run, package
 
 QUOTA = Quota(api=5, resolvers=3, window_seconds=60)

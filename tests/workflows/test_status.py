@@ -7,7 +7,8 @@ import pytest
 
 from ptmtorrent.paths import Home
 from ptmtorrent.store.codecs import kernel
-from ptmtorrent.workflows.status import LIBRARIES, check_installation
+from ptmtorrent.workflows.doctor import LIBRARIES
+from ptmtorrent.workflows.doctor import doctor as check_installation
 
 
 def test_doctor_says_which_kernel_is_in_use(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def check(
     if quick and data:
         raise UsageError("`--quick` and `--data` exclude each other", hint="pass only one of them")
 
-    from ptmtorrent.workflows.maintain.check import check_store
+    from ptmtorrent.workflows.maintain.check import check as check_store
 
     level: Level = "quick" if quick else "data" if data else "normal"
     with stopping() as stop:

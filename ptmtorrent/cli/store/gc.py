@@ -29,7 +29,7 @@ def gc(
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.workflows.maintain.gc import collect
+    from ptmtorrent.workflows.maintain.gc import gc as collect
 
     done = collect(
         session.home, grace=timedelta(hours=grace), kept=kept, dry_run=dry_run, clock=read_clock, emit=session.emit

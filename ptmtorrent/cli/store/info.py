@@ -24,7 +24,8 @@ def info(
     session: Session = ctx.obj
 
     from ptmtorrent.model.records import Note
-    from ptmtorrent.workflows.maintain.info import codec_name, read_info
+    from ptmtorrent.workflows.maintain.info import codec_name
+    from ptmtorrent.workflows.maintain.info import info as read_info
 
     found = read_info(session.home, top)
     session.sink.rows("store", [{"what": name, "value": value} for name, value in _measures(found)])

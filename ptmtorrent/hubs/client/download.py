@@ -39,9 +39,9 @@ def durable_bytes(size: int) -> int:
 
 @dataclass
 class Download:
-    """One file on its way into `part`. `locate` is asked where it is; `count` is told of bytes from this thread.
+    """One file being downloaded into `part`. `locate` returns its address; `count` is called from this thread.
 
-    The address to begin with is `first`: 0 is the hub's own, then come the alternates, if there are so many.
+    The first address is number `first`: 0 is the hub's own, then the alternates follow, as far as there are any.
     """
 
     session: Session
@@ -58,7 +58,7 @@ class Download:
     _refused: bool = False
 
     def run(self) -> None:
-        """Complete the part. Its hash is not checked here: whoever stores the file does that.
+        """Complete the part. Its hash is checked when the file is stored.
 
         Raises:
             IntegrityError: the hub gives more or fewer bytes than it listed, or a pointer in place of the file.

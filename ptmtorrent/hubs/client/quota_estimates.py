@@ -25,18 +25,18 @@ _WINDOW_SECONDS = 300
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
-    """So many `requests` in every window of `seconds`."""
+    """`requests` per window of `seconds`."""
 
     requests: int
     seconds: int
 
     def hours(self, requests: int) -> float:
-        """Return how many hours so many requests take at this limit."""
+        """Return the hours that a number of requests takes at this limit."""
         return requests * self.seconds / max(1, self.requests) / 3600
 
 
 def file_limit(hub: str, quotas: Mapping[str, tuple[int, int]]) -> Limit | None:
-    """Return the limit of file requests to the hub named `hub`; None when nobody told.
+    """Return the limit of file requests to the hub named `hub`; None when it is unknown.
 
     `quotas` are what its replies told, `(requests, seconds)` by class. Of Hugging Face the account's tier is known as
     soon as it answered a call of the API, before a file was asked for.

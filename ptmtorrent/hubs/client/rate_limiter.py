@@ -30,7 +30,7 @@ MAX_WAIT_SECONDS = 3600.0
 """No window of any hub is longer; who says so is not believed, but asked again after an hour."""
 
 MAX_LOST = 1024
-"""So many lost replies are remembered; a hub that loses more in the time of one reply is down."""
+"""Limit of lost replies that are remembered; a hub that loses more in the time of one reply is down."""
 
 _ITEM = re.compile(r'"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*[0-9]+)*)')
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9]{1,18})")
@@ -101,7 +101,7 @@ class Governor:
             return 0.0
 
     def quotas(self, host: str) -> dict[str, tuple[int, int]]:
-        """Return how many requests, in how many seconds, each class of requests to `host` allows, if it was told."""
+        """Return the quota and its seconds for each class of requests to `host` whose limit is known."""
         with self._replied:
             found = {budget.kind: account.window for budget, account in self._accounts.items() if budget.host == host}
         return {
@@ -111,7 +111,7 @@ class Governor:
         }
 
     def await_reply(self, seconds: float) -> None:
-        """Wait until a reply was noted, for so many seconds at most."""
+        """Wait until a reply is recorded, at most that many seconds."""
         with self._replied:
             self._replied.wait(seconds)
 
@@ -162,7 +162,7 @@ def _next_window(account: _Account, now: float, share: int) -> Window:
     """Begin a window: the quota of the last one, ending somewhere within its length from now; one reply will tell.
 
     A quota of nothing would never let another request through to say that it has changed. What no hub told of before
-    has no window: it is told by its first reply.
+    has no window: its first reply states one.
     """
     window, account.seen = account.window, None
     if window.quota is None or window.seconds is None:

@@ -1,4 +1,4 @@
-"""Drops e-mail addresses from what hubs say: they are of persons, and nobody needs them to use a model. Pure.
+"""Redacts e-mail addresses (personal data) in the answers of hubs. Pure.
 
 Git commits and trees are kept with theirs: without them they would not hash to the upstream commit any more.
 """

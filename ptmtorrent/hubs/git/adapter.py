@@ -143,7 +143,7 @@ class GitRemotes:
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
 
     def _let_in(self, url: str) -> None:
-        """Whoever names a remote inside the network means it."""
+        """A remote inside the network that is named explicitly is allowed."""
         if self._named and self.session.guarded and is_inner(url):
             self.session.guarded = False
 

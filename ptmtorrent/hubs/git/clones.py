@@ -35,10 +35,10 @@ KEPT_BYTES = 1 << 30
 """So much of what packages that wait for their turn have in git is kept at most (1 GiB)."""
 
 KEPT_OPEN = 8
-"""So many folders have a git running that reads them."""
+"""Limit of folders with a running git process that reads them."""
 
 BUSY_SECONDS = 1.0
-"""Whoever only finishes reading takes no longer; whoever fetches may take hours, and nobody waits for that."""
+"""Wait for a reader to finish. A fetch may take hours and is not waited for."""
 
 _DONE = "complete"
 
@@ -53,7 +53,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class _Bare:
-    """One folder; whoever reads it holds `lock`. `turn` grows with every use."""
+    """One folder. Readers hold `lock`; `turn` grows with every use."""
 
     folder: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -185,7 +185,7 @@ class Clones:
         bare.bytes = bare.bytes or _bytes_in(bare.folder)
 
     def _trim(self, used: _Bare) -> None:
-        """Keep within the bounds, but never wait for, nor take away, what somebody reads."""
+        """Keep within the bounds, without waiting for or removing folders that are being read."""
         others = [bare for bare in sorted(self._all(), key=lambda bare: -bare.turn) if bare is not used]
         self._give_up([bare for bare in others if bare.objects is not None][KEPT_OPEN - 1 :], _Bare.end)
         total, too_much = used.bytes, []

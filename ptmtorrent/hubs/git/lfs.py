@@ -140,7 +140,7 @@ def _is_address(href: str, remote: str) -> bool:
 class LfsAddresses:
     """The addresses of one package's objects, asked for a hundred at a time and each handed out once.
 
-    What is handed out is forgotten: whoever comes again does so because the address did not work.
+    An address is returned once: a second request means that it did not work.
     """
 
     session: Session

@@ -2,7 +2,7 @@
 
 A remote is hostile: it gets no hooks, no settings, no submodules, no credentials and no address but the one asked for.
 What is fetched lies in a bare folder of ours and is read by object id alone; git never checks anything out.
-Objects are not run through `fsck`: old histories break its rules, and whoever reads an object here checks its hash.
+Objects are not run through `fsck`: old histories break its rules, and every object is hashed when it is read.
 """
 
 import os

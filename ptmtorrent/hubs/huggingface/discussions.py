@@ -27,7 +27,7 @@ class _Page(msgspec.Struct):
 def read_discussions(read: Callable[[str, str], bytes], address: str, what: str) -> Iterator[bytes]:
     """Yield the pages of the list at `address`, then each discussion with all that was said in it.
 
-    `read` asks for an address and is told what that is. What was deleted between its page and its turn is left out.
+    `read` takes an address and a name for errors. Discussions deleted meanwhile are left out.
 
     Raises:
         HubError: an answer that is no list of discussions, or a list without an end.

@@ -1,4 +1,4 @@
-"""Modelhub.ai: a registry of git remotes in one JSON file; weights in git, in release assets, or in somebody's fork.
+"""Modelhub.ai: a registry of git remotes in one JSON file; weights in git, in release assets, or in a fork.
 
 What is outside git is named by `init/init.json`, without a size or a hash: what came first is what is kept.
 """

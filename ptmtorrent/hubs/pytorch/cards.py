@@ -25,7 +25,7 @@ MAX_CARD_BYTES = 1 << 20
 MAX_FRONT_CHARACTERS = 1 << 16
 MAX_WEIGHTS = 1000
 MAX_EVENTS = 4096
-"""So many marks a front matter may have; a real one has about 60."""
+"""Limit of YAML events in a front matter; a real one has about 60."""
 
 FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _LOAD = re.compile(

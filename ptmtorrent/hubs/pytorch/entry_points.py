@@ -44,7 +44,7 @@ class Source:
 
 
 class Repository:
-    """The modules of a repository, parsed when asked for, so many at most. `read` gives a file of it, or None."""
+    """The modules of a repository, parsed on demand up to a limit. `read` returns a file of it, or None."""
 
     def __init__(self, read: Callable[[str], bytes | None]) -> None:
         self._read = read

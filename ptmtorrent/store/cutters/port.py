@@ -87,7 +87,7 @@ class MemorySource:
 
 
 class FileSource:
-    """A `ByteSource` over an open file; whoever opened the descriptor closes it."""
+    """A `ByteSource` over an open file; the opener of the descriptor closes it."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor

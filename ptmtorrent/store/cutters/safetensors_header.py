@@ -52,7 +52,7 @@ class _Walk:
         self._at = 0
 
     def members(self) -> Iterator[str]:
-        """Yield the names in the object that starts here; whoever asks for the next has gone past the value."""
+        """Yield the names in the object that starts here; the caller reads past the value before the next."""
         seen: set[bytes] = set()
         self._expect(b"{")
         if self._next() == b"}":

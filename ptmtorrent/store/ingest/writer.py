@@ -20,14 +20,14 @@ from ptmtorrent.store.pack.writer import Part, new_part
 from ptmtorrent.store.recovery.recover import part_in
 
 COMMIT_OBJECTS = 50_000
-"""So many objects are committed without being asked: their rows are in memory until then."""
+"""Objects after which a commit is made unasked: their rows are in memory until then."""
 
 
 class Writer:
-    """What one process writes into the store at `root`: parts of its own, that nobody else continues."""
+    """What one process writes into the store at `root`: its own parts, which no other process continues."""
 
     def __init__(self, root: Path, index: Index, parts: list[Part], pool: Executor, *, first: bool) -> None:
-        """Continue `parts`; `first` when nobody else had the store open for writing, so that plain names are free."""
+        """Continue `parts`; `first` when no other process had the store open to write, so that plain names are free."""
         self.pending = Pending()
         self.parts = parts
         self._root = root
@@ -95,7 +95,7 @@ class Writer:
         return self.seal(sorted((part for part in self.parts if part.entries), key=lambda part: part.pack_class))
 
     def close(self) -> None:
-        """Let go of the parts, without committing."""
+        """Close the parts without committing."""
         for part in self.parts:
             part.close()
         self.parts = []

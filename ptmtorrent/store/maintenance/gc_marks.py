@@ -1,4 +1,4 @@
-"""`gc.json`: packs that were found dead, and since when; what is still dead after a grace is let go.
+"""`gc.json`: unneeded packs and the time they were found; they are deleted after a grace period.
 
 ::
 

@@ -42,7 +42,7 @@ class Uses:
             )
 
     def owner(self, identifier: ObjectId) -> int | None:
-        """Return who uses an object: the owner, `SHARED`, or None for nobody."""
+        """Return the owner of an object, `SHARED` for several, None for none."""
         with _errors():
             found = self._connection.execute(
                 "SELECT owner FROM uses WHERE id = ?", (bytes.fromhex(identifier),)

@@ -1,7 +1,7 @@
 """Putting a damaged pack right in a copy, which takes the pack's place only once it hashes to the pack's name.
 
 Much of a pack follows from the rest: what stands before an object from the footer or the index, the padding always,
-header and footer from few possibilities. Those cost nothing to put right; stored bytes must come from somebody.
+header and footer from few possibilities. Those are rebuilt locally; stored bytes must come from a source.
 """
 
 import os
@@ -37,13 +37,13 @@ _BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 
 
 class Draft:
-    """A copy of a pack, being put right beside its place. Nobody sees it before `publish`."""
+    """A copy of a pack that is being repaired beside its place. It is not visible before `publish`."""
 
     def __init__(self, path: Path, target: Path, size: int) -> None:
         self.path = path
         self.size = size
         self.is_broken = False
-        """Did writing it fail? Then nobody's bytes can help."""
+        """Whether writing it failed; then no source can help."""
         self._target = target
 
     def write(self, patches: Iterable[Patch]) -> None:
@@ -135,7 +135,7 @@ def possible_patches(path: Path, checked: CheckedPack, size: int, infos: Sequenc
 
 
 def missing_extents(checked: CheckedPack, size: int) -> list[Extent]:
-    """Return the stretches that somebody has to send: disjoint, in order, none of them beyond `size`."""
+    """Return the extents that a source has to send: disjoint, in order, none of them beyond `size`."""
     wanted = [damage.extent for damage in checked.damages if damage.what in {"object", "header", "footer", "bytes"}]
     extents: list[Extent] = []
     at = 0

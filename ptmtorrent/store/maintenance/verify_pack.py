@@ -4,7 +4,7 @@
 
     header | record head, stored bytes | record head, stored bytes | ... | footer and trailer | padding
 
-Where things lie is taken from the footer where it holds, else from the index and a forward scan together. What nobody
+Places are taken from the footer where it is valid, else from the index and a forward scan together. What none of them
 can name (a lost record; stored bytes that differ and still decode to the same object) is `bytes`.
 """
 
@@ -56,7 +56,7 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
     """What a pack was found to be. `entries` are its objects, `hashes` those of the bytes that are there.
 
-    `unproven` are deltas that could not be decoded, because their base is not to be had: nobody knows how they are.
+    `unproven` are deltas that could not be decoded, because their base is not available: their state is unknown.
     """
 
     hashes: PackHashes
@@ -73,7 +73,7 @@ class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
 def check_pack(path: Path, expected: Expectation, read_base: ReadBase, count: Callable[[int], None]) -> CheckedPack:
     """Read the pack at `path` twice: all its hashes, then every object decoded and hashed. Memory: one object.
 
-    `count` is told of bytes as they are dealt with, in all twice the size of the pack; it may raise to stop.
+    `count` is called with bytes as they are processed, in all twice the size of the pack; it may raise to stop.
 
     Raises:
         StoreError: the file cannot be opened.

@@ -179,7 +179,7 @@ def decode_footer(footer: bytes, checksum: int, offset: int, name: str) -> tuple
 
 
 def _may_be(codec: int, *, has_base: bool) -> bool:
-    """Tell whether an object of `codec` may have a base, or none; of codecs of newer versions nobody knows."""
+    """Return whether an object of `codec` may have a base, or none; unknown for codecs of newer versions."""
     return codec not in (PLAIN_CODECS if has_base else DELTA_CODECS)
 
 

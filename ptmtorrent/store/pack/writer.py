@@ -102,7 +102,7 @@ class Part:
         return self._hasher.finish(self.pack_class.rights)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if not self.closed:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -18,7 +18,7 @@ from ptmtorrent.store.pack.reader import PackReader, hash_pack, open_pack, pack_
 from ptmtorrent.store.recovery import recover
 
 MAX_RAW_PER_BYTE = 64
-"""All objects of an adopted pack may be so many times as long as the pack: zeros are stored 30,000 times smaller."""
+"""Limit of raw bytes per byte of an adopted pack: zeros are stored 30,000 times smaller."""
 
 SPARE_RAW_BYTES = 1 << 30
 """What they may be longer (1 GiB), since small packs are mostly padding."""

@@ -42,7 +42,7 @@ def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
 def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
     """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
 
-    Nobody else writes the store meanwhile. Nothing unsealed is trusted: every object of a part is decoded and hashed,
+    No other process writes the store meanwhile. Nothing unsealed is trusted: objects of a part are decoded and hashed,
     and a torn end is cut off; a part damaged before what was committed is saved to a fresh one. Only a delta that
     was committed may wait in its part for a base that went away.
     """

@@ -3,7 +3,7 @@
 Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. The order is
 what a crash is survived by: objects, manifest, capture, commit of the store, then the journal's rows, then the spool's
 parts go. Packages are claimed, committed and recorded a batch at a time, so that a million small ones do not wait for
-the disk a million times; whoever is idle does not wait for the batch to fill.
+the disk a million times; an idle worker does not wait for a full batch.
 """
 
 import os
@@ -22,7 +22,7 @@ from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
-from ptmtorrent.state.clone_journal import Run, Work
+from ptmtorrent.state.clone_journal import COMMIT_BYTES, Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.classes import TEMPERS, PackClass
@@ -36,7 +36,6 @@ from ptmtorrent.workflows.clone.manifest import class_of, is_weights
 from ptmtorrent.workflows.clone.open_package import Open, open_package, rights_in
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.plan import (
-    COMMIT_BYTES,
     POLL_SECONDS,
     PackagePlan,
     decode_plan,

@@ -84,13 +84,13 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     Raises:
         HubError, RateLimited: the hub cannot be listed, or is down.
         Interrupted: `stop` was set; run again to go on.
-        StoreLocked: another clone works in `home`, or somebody needs its store alone.
+        StoreLocked: another clone runs in `home`, or another process holds its store alone.
         NoSpace, StoreError: the store cannot be written.
         ConfigError: the cluster of the crew cannot be started.
         UsageError: `jobs` is below 1, or `max_memory` too little.
     """
     if request.jobs < 1:
-        raise UsageError(f"`--jobs {request.jobs}` leaves nobody to work", hint="give 1 or more")
+        raise UsageError(f"`--jobs` must be at least 1, not {request.jobs}", hint="give 1 or more")
     if crew is not None:
         crew.check()
     said = _one_at_a_time(emit)
@@ -121,7 +121,7 @@ def _keep_limits(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stac
 
 
 def _one_at_a_time(emit: Emit) -> Emit:
-    """Progress comes from many threads; whoever listens need not care."""
+    """Serialise progress, which comes from many threads."""
     lock = threading.Lock()
 
     def say(event: Event) -> None:

@@ -80,7 +80,7 @@ class Spool:
         return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
-        """Queue a file, unless it is under way already for somebody who gave up."""
+        """Queue a file, unless it is being downloaded already for a package that has failed."""
         if any(transfer.key == key for transfer in self._here()):
             return
         what = f"`{plan.described.identity.package}` file `{show_path(file.path)}`"
@@ -103,7 +103,7 @@ class Spool:
         transfer.held = 0
 
     def forget(self, is_wanted: Callable[[str], bool]) -> None:
-        """Take what nobody wants any more from the queue."""
+        """Remove files that no package wants any more from the queue."""
         lines = {
             package: deque(transfer for transfer in line if is_wanted(transfer.key))
             for package, line in self._waiting.items()

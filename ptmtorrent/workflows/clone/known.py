@@ -1,4 +1,4 @@
-"""What the store holds of each package: read once, and kept up to date by whoever captures more."""
+"""What the store holds of each package: read once, and updated with each capture."""
 
 from collections.abc import Callable
 from contextlib import suppress

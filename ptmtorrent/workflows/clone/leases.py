@@ -7,12 +7,12 @@ from ptmtorrent.model.moments import Clock
 from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Work
 
 BATCH = 64
-"""So many packages are leased, and settled, at once: beyond that the disk is no longer what takes time."""
+"""Packages leased, and settled, at once: beyond that the disk is no longer the limit."""
 
 
 @dataclass
 class Claims:
-    """The leases of `owner` in one run. Who holds them renews them; what is not renewed is somebody else's to claim."""
+    """The leases of `owner` in one run. The holder renews them; an expired lease can be claimed by another owner."""
 
     journal: Journal
     run: int

@@ -12,7 +12,7 @@ from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.workflows.clone.known import Weights
 
 MAX_FILES = 48
-"""So many files are looked at for bases of one; each costs the reading of its header."""
+"""Limit of files examined as bases of one; each costs reading its header."""
 
 
 def declared_bases(listed: Listed) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ..
 def put_bases_first(journal: Journal, run: int) -> None:
     """Let packages that others of the run name as their base be claimed before those.
 
-    A base moves up to just before the first that names it; nothing else changes order, and nobody waits for anybody.
+    A base moves to just before the first package that names it; the rest keeps its order, and nothing waits.
     """
     works = [
         (work.name, work.rank or 0, declared_bases(msgspec.json.decode(work.listed, type=Listed)))

@@ -17,7 +17,7 @@ from ptmtorrent.state.clone_journal import Journal, Work, WorkState
 from ptmtorrent.workflows.clone.leases import BATCH
 
 OUTAGE_FAILURES = 12
-"""So many packages in a row that could not be reached are an outage, not packages."""
+"""Packages in a row that could not be reached before it counts as an outage of the hub."""
 
 _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
 

@@ -1,4 +1,4 @@
-"""Half-downloaded files between runs: taken back from workers that are no more, and let go when they are old."""
+"""Half-downloaded files between runs: collected from workers that have ended, and deleted when they are old."""
 
 import shutil
 from contextlib import suppress
@@ -13,7 +13,7 @@ WORKERS = "workers"
 """The folder of the spool that has one for each worker."""
 
 OLD_SECONDS = 14 * 24 * 3600
-"""Whoever comes back later for a file that could not be had begins it anew."""
+"""Age at which a half-downloaded file is deleted; a later download starts again."""
 
 
 def gather_parts(spool: Path) -> None:
@@ -34,7 +34,7 @@ def gather_parts(spool: Path) -> None:
 
 
 def forget_old_parts(spool: Path, clock: Clock) -> None:
-    """Remove parts that nobody has added to for two weeks."""
+    """Remove parts that were not written to for two weeks."""
     limit = clock().timestamp() - OLD_SECONDS
     for part in spool.glob("*.part"):
         with disk_errors(part):

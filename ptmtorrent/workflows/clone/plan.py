@@ -17,12 +17,11 @@ from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
-from ptmtorrent.state.clone_journal import Journal, Run, Work
+from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
-COMMIT_BYTES = 64 << 20
 """Spool files of this many bytes may wait for one commit of the store."""
 
 IsCaptured = Callable[[Listed, str, str | None], bool]
@@ -155,7 +154,7 @@ def _ask(hub: Hub, listed: Listed) -> PackagePlan:
 
 @contextmanager
 def one_package(name: str) -> Iterator[None]:
-    """Make of an exception that nobody foresaw an error of the package: it must not end a run of 300,000."""
+    """Turn an unexpected exception into an error of the package: it must not end a run of 300,000."""
     try:
         yield
     except PtmError:

@@ -18,7 +18,7 @@ from ptmtorrent.state.upstream_flags import Flag, FlagName, Flags
 from ptmtorrent.workflows.clone.known import Captured
 
 MAX_ASKED = 1000
-"""So many suspects are asked for in one run: one request each, out of the hub's budget."""
+"""Limit of packages that one run asks the hub about, one request each."""
 
 MAX_TOLD = 20
 _AWAY = {

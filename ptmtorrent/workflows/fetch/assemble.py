@@ -27,7 +27,7 @@ from ptmtorrent.disk.durable import (
     sync_dir,
 )
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
-from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange
+from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange, same_file
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.state.laid_out import Ledger
@@ -277,21 +277,6 @@ def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:
         raise
     except PtmError as error:
         assembly.error = error
-
-
-def same_file(path: Path, size: int, digest: str) -> bool:
-    """Return whether the file at `path` has these bytes, by hashing it.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        with disk_errors_but_missing(path):
-            if path.stat().st_size != size:
-                return False
-            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
-    except FileNotFoundError:
-        return False
 
 
 def _fault(assembly: Assembly) -> str | None:

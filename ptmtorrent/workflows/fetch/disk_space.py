@@ -86,7 +86,7 @@ def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
 def clear_abandoned(staging: Path, wanted: Collection[PackId], before: float) -> None:
     """Remove packs that nothing was written to since `before`, in seconds since the epoch, unless they are `wanted`.
 
-    They are what is left of fetches that nobody ran again.
+    They are left over from fetches that were never resumed.
     """
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     for path in (*parts, *staging.glob("packs/*/*.pack")):

@@ -124,7 +124,7 @@ def choose_layout(request: FetchRequest, home: Home) -> Layout:
 
 
 def _occupy(layout: Layout, stack: ExitStack) -> None:
-    """Let nobody else put files together in the layout, until `stack` is closed.
+    """Lock the layout's folder of unfinished files until `stack` is closed.
 
     Raises:
         StoreError: another process does (`StoreLocked`), or a link is in the way.

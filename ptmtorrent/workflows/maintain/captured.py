@@ -59,7 +59,7 @@ def require_store(home: Home) -> None:
 
 
 def add_bases(contents: Contents, uses: Uses, owner: int) -> None:
-    """Say that `owner` uses what used deltas were taken against, and nobody else uses."""
+    """Record `owner` as the user of bases that used deltas need and that have no other user."""
     fresh = True
     while fresh:
         fresh = False

@@ -54,7 +54,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def check_store(home: Home, level: Level, *, emit: Emit, stop: Stop) -> Checked:
+def check(home: Home, level: Level, *, emit: Emit, stop: Stop) -> Checked:
     """Check the store of `home`; a record a pack and part, and one for the index and for each incomplete package.
 
     Raises:
@@ -127,7 +127,7 @@ class _Run:
     def _take(self, looked: Looked, contents: Contents, *, is_stray: bool = False) -> None:
         bad = looked.problems or looked.damages or looked.lost
         if bad and is_hex64(looked.name) and not is_stray and looked.name not in contents.packs():
-            return  # let go by another process meanwhile
+            return  # deleted by another process meanwhile
         self._names.add(looked.name)
         self._packs += 1
         self._files += 1
@@ -260,7 +260,7 @@ _SOUND_PART: dict[Level, str] = {**_SOUND, "normal": "it is there, not sealed ye
 
 
 def _look_at_part(path: Path, contents: Contents, glass: Glass) -> Looked | None:
-    """Look at a part that somebody may be writing, or seal meanwhile: then there is nothing to say of it."""
+    """Inspect a part that a writer may extend or seal meanwhile; None when it was sealed."""
     while True:
         known = contents.entries(path.name)
         try:

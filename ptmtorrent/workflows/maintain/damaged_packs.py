@@ -56,7 +56,7 @@ def look_before(home: Home) -> Before:
 def find_patients(
     root: Path, before: Before, released: Released, glass: Glass, looked: Callable[[Looked], None]
 ) -> Iterator[Patient]:
-    """Look at every pack there is or should be; yield those that need care. `looked` is told of each look.
+    """Inspect every pack there is or should be; yield the damaged ones. `looked` is called with each result.
 
     Raises:
         StoreError: the index cannot be read.

@@ -1,4 +1,4 @@
-"""`store gc`: let go of packs that nobody needs any more, in two steps.
+"""`store gc`: delete packs that are not needed any more, in two steps.
 
 Alive is what the newest capture of a package needs (manifest, capture, answers, data, and the bases of deltas), every
 pack that a release of our own channel refers to, and packs that were adopted with all that their manifests need: a pack
@@ -36,13 +36,13 @@ from ptmtorrent.workflows.maintain.damaged_packs import look_before
 from ptmtorrent.workflows.maintain.released import read_released
 
 GRACE = timedelta(hours=24)
-"""So long a pack is dead before it is let go, unless told otherwise."""
+"""Default grace period before an unreferenced pack is deleted."""
 
 _OURS = 0
 
 
 class Collected(msgspec.Struct, frozen=True, kw_only=True):
-    """What was let go, what is marked and will be, and what is dead inside packs that are alive; all in bytes."""
+    """Packs that were deleted, that are marked for deletion, and unneeded bytes inside packs that stay."""
 
     summary: Summary
     packs_freed: int
@@ -52,7 +52,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     bytes_dead: int
 
 
-def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, and who watches
+def gc(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, and who watches
     home: Home,
     *,
     grace: timedelta = GRACE,
@@ -69,7 +69,7 @@ def collect(  # noqa: PLR0913  # where, how long to wait, what to spare, whether
         NotFound: there is no store.
         StoreLocked: another process writes it.
         StoreError: the index is missing, a release or a manifest cannot be read, or a pack that may hold manifests is
-            missing or damaged, so that nobody can tell what is alive; nothing was marked or let go.
+            missing or damaged, so that it is unknown what is needed; nothing was marked or deleted.
     """
     began = time.monotonic()
     require_store(home)
@@ -115,14 +115,14 @@ def _refuse_gaps(home: Home) -> None:
     """
     if not (home.store / INDEX_NAME).is_file():
         raise StoreError(
-            f"the index of `{home.store}` is missing, so nobody can tell what is needed",
+            f"the index of `{home.store}` is missing, so it is unknown what is needed",
             hint="make it again first: ptmtorrent store repair --index",
         )
     gone = sorted(look_before(home).entries)
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
         raise StoreError(
-            f"the pack `{gone[0]}`{more} is missing or cut short, so nobody can tell what its manifests need",
+            f"the pack `{gone[0]}`{more} is missing or cut short, so it is unknown what its manifests need",
             hint="put it back, or mend the store first: ptmtorrent store repair",
         )
     with Store.open(home.store) as store:
@@ -135,7 +135,7 @@ def _refuse_strays(store: Store) -> None:
     strays = sorted(packs_on_disk(store.root).keys() - store.contents.packs().keys())
     if strays:
         raise StoreError(
-            f"the pack `{strays[0]}` cannot be read, so nobody can tell what its manifests need",
+            f"the pack `{strays[0]}` cannot be read, so it is unknown what its manifests need",
             hint="mend it first: ptmtorrent store repair",
         )
 
@@ -151,7 +151,7 @@ def _read_manifests(store: Store) -> Iterator[tuple[Capture, Manifest]]:
         if manifest is None:
             why = "" if captured.error is None else f": {captured.error.message}"
             raise StoreError(
-                f"the manifest of `{capture.package}` cannot be read, so nobody can tell what it needs{why}",
+                f"the manifest of `{capture.package}` cannot be read, so it is unknown what it needs{why}",
                 hint="mend it first: ptmtorrent store repair",
             )
         yield capture, manifest
@@ -239,7 +239,7 @@ def _report(  # noqa: PLR0913  # what there is to say
 ) -> None:
     for pack in sorted(dead):
         since = f"nothing needs it since {marks[pack]}"
-        gone = "it would be let go" if dry_run else "it was let go"
+        gone = "it would be deleted" if dry_run else "it was deleted"
         reason = f"{since}; {gone}" if pack in due else f"{since}; it goes when the grace is over"
         emit(
             Result(

@@ -30,7 +30,7 @@ DOCUMENTS = -2
 """The owner of manifests, captures and answers of hubs: what describes packages."""
 
 BASES = -3
-"""The owner of what nobody uses but deltas."""
+"""The owner of objects that only deltas use."""
 
 
 class CodecShare(msgspec.Struct, kw_only=True):
@@ -86,7 +86,7 @@ class StoreInfo(msgspec.Struct, kw_only=True):
         return sum(share.objects for share in self.codecs.values())
 
 
-def read_info(home: Home, top: int) -> StoreInfo:
+def info(home: Home, top: int) -> StoreInfo:
     """Count what the store of `home` holds; name the `top` packages by the stored bytes that they alone use.
 
     Raises:
@@ -94,20 +94,20 @@ def read_info(home: Home, top: int) -> StoreInfo:
         StoreError: it cannot be read.
     """
     require_store(home)
-    info = StoreInfo()
+    found = StoreInfo()
     with Store.open(home.store) as store, Uses() as uses:
-        names = _count_captured(store, uses, info)
+        names = _count_captured(store, uses, found)
         with open_contents(home.store) as contents:
             for size in contents.packs().values():
-                info.packs += 1
-                info.stored += size
-            info.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
-            info.stored += info.unsealed
+                found.packs += 1
+                found.stored += size
+            found.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
+            found.stored += found.unsealed
             add_bases(contents, uses, BASES)
-            alone = _count_objects(contents, uses, info)
+            alone = _count_objects(contents, uses, found)
     ranked = sorted(alone.items(), key=lambda item: (-item[1], item[0]))[:top]
-    info.top = [(names[owner], size) for owner, size in ranked]
-    return info
+    found.top = [(names[owner], size) for owner, size in ranked]
+    return found
 
 
 def codec_name(codec: int) -> str:

@@ -29,7 +29,7 @@ Level = Literal["quick", "normal", "data"]
 
 MISSING = "its file is missing"
 WORKERS = 2
-"""Packs that are looked at side by side; hashes and codecs let go of the GIL."""
+"""Packs that are inspected in parallel; hashes and codecs release the GIL."""
 
 AHEAD = 2
 

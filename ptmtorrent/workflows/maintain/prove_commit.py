@@ -1,6 +1,6 @@
 """Does what the store holds of a git-hosted package hash up to its upstream commit?
 
-The commit and its trees were kept with the package. Whoever has them and the bytes needs to believe nobody: a file's
+The commit and its trees were kept with the package. With them and the bytes the proof needs no other source: a file's
 git id follows from its bytes, an LFS pointer's from SHA-256 and size, a tree's from its entries, a commit's from its
 tree.
 """

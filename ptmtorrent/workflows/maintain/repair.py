@@ -1,6 +1,6 @@
 """`store repair`: find what is bad and make it what it was, alone.
 
-First every pack that can be had is mended in its place. Then, for packs that nobody can mend, what is whole in them
+First every pack that can be repaired is repaired in place. Then, for packs that cannot, what is whole in them
 moves to new packs, lost objects are asked for wherever a channel has them, and what needs lost ones is forgotten, so
 that a clone captures it again. Nothing half-written is ever visible; running it again goes on where it stopped.
 """
@@ -77,7 +77,7 @@ def repair(  # noqa: PLR0913  # what, from whom, how closely, how far, and who w
 
 
 class _Run:
-    """One repair. `_left` are packs that nobody could mend, with the reasons; `_misfiled` are whole themselves."""
+    """One repair. `_left` are packs that could not be repaired, with the reasons; `_misfiled` are whole themselves."""
 
     def __init__(self, home: Home, named: OpenChannel | None, level: Level, emit: Emit, stop: Stop) -> None:
         self._home, self._root, self._level, self._emit, self._stop = home, home.store, level, emit, stop
@@ -108,7 +108,7 @@ class _Run:
                 self._emit(Result(kind="index", id="index", status="ok", reason="made again from the packs"))
             for patient in self._patients(store):
                 self._mend(patient, store)
-            for pack in self._misfiled:  # now that nobody else asks the index
+            for pack in self._misfiled:  # now that no other step reads the index
                 self._set_right(store, pack)
             sound = self._released.sizes.keys() - self._left.keys()
             mend_links(self._root, self._home.channel, set(self._mended), sound)
@@ -155,7 +155,7 @@ class _Run:
     def _expect(self, pack: PackId, moved: int) -> Result:
         """Say what would become of a damaged pack, `moved` bytes of which only others can have."""
         if moved and not self._sources:
-            reason = f"it is damaged, and nobody was named who may have {moved:,} bytes of it: name one with --from"
+            reason = f"it is damaged, and no source was given for {moved:,} bytes of it: name one with --from"
             return Result(kind="pack", id=pack, status="impossible", reason=reason)
         asked = (
             f"{moved:,} bytes of it would be asked for" if moved else "it would be put right from what is left of it"
@@ -175,7 +175,7 @@ class _Run:
         others = other_links(path, self._home.channel, pack) if path.is_file() else 0
         mended = mend(self._root, patient, self._sources, reasons, own=self._is_own(store, pack))
         if mended is None:
-            self._left[pack] = "; ".join(dict.fromkeys(reasons)) or "nobody was named who may have it"
+            self._left[pack] = "; ".join(dict.fromkeys(reasons)) or "no source was given"
             return
         self._mended.append(pack)
         objects = len(patient.lost)

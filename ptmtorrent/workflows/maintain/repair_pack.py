@@ -1,7 +1,7 @@
-"""Makes one damaged or missing pack the pack it was: from what is known for certain, else from whoever has its bytes.
+"""Repair one damaged or missing pack: from what is known for certain, else from a source that has its bytes.
 
 Only what is bad is asked for: first the damaged stretches; where the whole is then still wrong, the pieces of 4 MiB
-that differ; the whole pack where nobody knows its pieces. It counts as mended when it hashes to its name.
+that differ; the whole pack where its pieces are unknown. It is repaired once it hashes to its name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ class Patient(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def extents(self) -> list[Extent]:
-        """What has to come from somebody, at least."""
+        """The extents that must come from a source, at least."""
         size = self.expected.size
         return [Extent(offset=0, length=size)] if self.checked is None else missing_extents(self.checked, size)
 
@@ -69,7 +69,7 @@ class Mended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def mend(root: Path, patient: Patient, sources: Sequence[Source], reasons: list[str], *, own: bool) -> Mended | None:
-    """Mend a pack of the store at `root`; None when nobody has what is missing. `reasons` is told why not.
+    """Repair a pack of the store at `root`; None when no source has what is missing; `reasons` gets the reasons.
 
     `own` is what is noted of a pack whose hashes are lost.
 

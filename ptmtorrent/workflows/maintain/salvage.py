@@ -1,4 +1,4 @@
-"""What is done about a pack that nobody can mend: its whole objects move to new packs, what is lost is forgotten.
+"""Salvage a pack that cannot be repaired: whole objects move to new packs, lost ones leave the index.
 
 The damaged file is kept, in `damaged/` of the store. The order is what a crash is survived by: the index forgets the
 pack, its whole objects are put again and durable, then the file goes aside. Until it has, a pack that the index does
@@ -65,7 +65,7 @@ def fetch_lost(
 
     `rights` are those they had, as far as they are known; else those of the pack they come from count. What others here
     lean on comes as a plain object, whatever it is in the channel. A channel that fails is asked no more, and `reasons`
-    is told why: what is here is cared for all the same.
+    gets the reason; the rest of the repair goes on.
 
     Raises:
         NoSpace: the disk is full.
@@ -122,7 +122,7 @@ def set_aside(root: Path, pack: PackId) -> Path:
 
 
 def class_by_kind(entry: Entry, rights: Rights) -> PackClass:
-    """Return a class for an object of a pack whose header nobody can read."""
+    """Return a class for an object of a pack whose header cannot be read."""
     return PackClass("weights-cold" if entry.kind == "data" else "meta", rights)
 
 

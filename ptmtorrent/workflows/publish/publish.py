@@ -112,7 +112,7 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
 def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
     """Compare one file here and there.
 
-    Packs, tables and shards are told apart by size, as their names are theirs for ever; the few small files that a
+    Packs, tables and shards are compared by size, because their names never change meaning; the few small files that a
     second copy of this home could have written differently are compared by their bytes.
     """
     try:
@@ -183,7 +183,7 @@ def _warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
     if now < state.expires - EXPIRES_SOON:
         return
     verb = "expires" if now < state.expires else "expired"
-    what = f"The channel {verb} on {spell(state.expires)}, and nobody can fetch from it after that"
+    what = f"The channel {verb} on {spell(state.expires)}; fetching from it fails after that"
     emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 
 

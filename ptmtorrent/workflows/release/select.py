@@ -1,4 +1,4 @@
-"""Which captures go into a release: those that may be passed on, and those that somebody decided to pass on."""
+"""Selects the captures of a release: those whose licence allows redistribution, and those included explicitly."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Counts what a release and its subsets hold and what reading them costs, each object and each pack once.
 
-Whoever reads a delta reads its base too, so bases count wherever what needs them does.
+Reading a delta reads its base too, so a base counts wherever the delta counts.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Tallies:
                 tally.add_files(manifest, places, [file for file in manifest.files if wants(rule.only, file)])
 
     def add_documents(self, capture: Capture, documents: Sequence[tuple[ObjectId, Location]]) -> None:
-        """Count the manifest and the placement of a package: whoever reads a member reads them too."""
+        """Count the manifest and the placement of a package, which every reader of a member reads too."""
         for tally in (self.whole, *(tally for rule, tally in self.subsets if rule.takes(capture))):
             for identifier, place in documents:
                 tally.add_object(identifier, place)

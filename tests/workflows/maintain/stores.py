@@ -9,7 +9,8 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.check import Checked, check_store
+from ptmtorrent.workflows.maintain.check import Checked
+from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.inspect import Level
 from tests.channels import Heard
 

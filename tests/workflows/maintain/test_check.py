@@ -16,7 +16,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.check import check_store
+from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.inspect import Level
 from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard, Made

@@ -14,7 +14,8 @@ from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain import gc as gc_module
-from ptmtorrent.workflows.maintain.gc import Collected, collect
+from ptmtorrent.workflows.maintain.gc import Collected
+from ptmtorrent.workflows.maintain.gc import gc as collect
 from tests.channels import Heard, Made
 from tests.workflows.captured import TickingClock, capture
 from tests.workflows.maintain.stores import check, flip, pack_file, packs_of

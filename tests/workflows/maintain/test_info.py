@@ -7,7 +7,8 @@ import pytest
 from ptmtorrent.errors import NotFound
 from ptmtorrent.paths import Home
 from ptmtorrent.store.maintenance.references import SHARED, Uses
-from ptmtorrent.workflows.maintain.info import ratio, read_info
+from ptmtorrent.workflows.maintain.info import info as read_info
+from ptmtorrent.workflows.maintain.info import ratio
 from tests.store.samples import name_of
 from tests.workflows.captured import capture, capture_three, writing
 from tests.workflows.maintain.stores import flip, pack_file, packs_of

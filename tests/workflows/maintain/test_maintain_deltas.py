@@ -10,8 +10,8 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.gc import collect
-from ptmtorrent.workflows.maintain.info import read_info
+from ptmtorrent.workflows.maintain.gc import gc as collect
+from ptmtorrent.workflows.maintain.info import info as read_info
 from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard
 from tests.store.test_deltas import weights

@@ -9,7 +9,7 @@ from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.info import read_info
+from ptmtorrent.workflows.maintain.info import info as read_info
 from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard, Made
 from tests.workflows.maintain.stores import check, largest_object

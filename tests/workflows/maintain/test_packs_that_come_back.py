@@ -9,7 +9,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.gc import collect
+from ptmtorrent.workflows.maintain.gc import gc as collect
 from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard, Made, capture, clock, safetensors
 from tests.workflows.maintain.stores import check, pack_file

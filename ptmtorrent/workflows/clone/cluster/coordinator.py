@@ -23,7 +23,7 @@ from ptmtorrent.workflows.clone.plan import POLL_SECONDS, decode_plan
 
 UNIT_BYTES = 1 << 30
 AHEAD = 2
-"""So many units a worker are out at a time: while it does one, the next is there."""
+"""Units per worker that are submitted at a time, so that the next is ready when one is done."""
 
 LOSSES = 3
 """A package whose worker was lost so often is not tried again in this run."""
