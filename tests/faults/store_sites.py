@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ptmtorrent.store import index
 
-SERVANTS = {"durable", "sidecars", "version", "marks", "parts"}
+SERVANTS = {"durable", "hashes", "version", "gc_marks", "pack.writer"}
 SQLITE = "index: PRAGMA synchronous = FULL"
 
 
@@ -40,11 +40,16 @@ def _site() -> str:
     frame = sys._getframe(2)
     names = []
     while True:
-        module = Path(frame.f_code.co_filename).stem
+        module = _module(Path(frame.f_code.co_filename))
         names.append(f"{module}.{frame.f_code.co_name}")
         if module not in SERVANTS or frame.f_back is None:
             return " < ".join(names)
         frame = frame.f_back
+
+
+def _module(path: Path) -> str:
+    """Return the name of a module as docs/faults.md has it: two of them are called `writer`."""
+    return f"{path.parent.name}.{path.stem}" if path.stem == "writer" else path.stem
 
 
 def _unsynced(connect: Callable[[Path], sqlite3.Connection]) -> Callable[[Path], sqlite3.Connection]:
