@@ -1,8 +1,11 @@
-"""Counts bytes and packages from many threads and says how far a run is, a few times a second."""
+"""Progress: a meter counts bytes and packages from many threads and reports how far a run is, a few times a second."""
 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from ptmtorrent.model.moments import Monotonic
+from ptmtorrent.model.records import Emit, Progress
 
 EVERY_SECONDS = 0.2
 WINDOW_SECONDS = 8.0
@@ -11,7 +14,7 @@ WINDOW_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Reading:
-    """One reading of a meter. Rate and ETA are None until they can be told."""
+    """One reading of a meter. Rate and ETA are None until they can be estimated."""
 
     bytes: int
     bytes_total: int | None
@@ -26,7 +29,7 @@ class Meter:
     """A thread-safe counter that reports through `report`, at most every 0.2 seconds of `monotonic`."""
 
     report: Callable[[Reading], None]
-    monotonic: Callable[[], float]
+    monotonic: Monotonic
     bytes_total: int | None = None
     packages_total: int | None = None
     bytes: int = 0
@@ -35,20 +38,20 @@ class Meter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, *, bytes: int = 0, packages: int = 0) -> None:  # noqa: A002  # the unit is the name
-        """Count; report when it is time."""
+        """Count; report if the last report is 0.2 seconds old."""
         with self._lock:
             self.bytes += bytes
             self.packages += packages
             now = self.monotonic()
-            if self._samples and now - self._samples[-1][0] < EVERY_SECONDS:
+            if self._samples and 0 <= now - self._samples[-1][0] < EVERY_SECONDS:
                 return
             self._samples.append((now, self.bytes))
-            self._samples = [sample for sample in self._samples if sample[0] >= now - WINDOW_SECONDS]
+            self._samples = [sample for sample in self._samples if 0 <= now - sample[0] <= WINDOW_SECONDS]
             reading = self._read()
         self.report(reading)
 
     def finish(self) -> None:
-        """Report once more, whatever the time."""
+        """Report once more, regardless of the time."""
         with self._lock:
             reading = self._read()
         self.report(reading)
@@ -64,3 +67,19 @@ class Meter:
             return None
         (start, before), (end, after) = self._samples[0], self._samples[-1]
         return (after - before) / (end - start) if end > start else None
+
+
+def new_meter(
+    step: str,
+    emit: Emit,
+    monotonic: Monotonic,
+    *,
+    bytes_total: int | None = None,
+    packages_total: int | None = None,
+) -> Meter:
+    """Return a meter that emits `Progress` records of `step`."""
+
+    def report(reading: Reading) -> None:
+        emit(Progress(step=step, **vars(reading)))
+
+    return Meter(report, monotonic, bytes_total=bytes_total, packages_total=packages_total)

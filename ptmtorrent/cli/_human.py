@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ptmtorrent.cli._output import Row
@@ -11,6 +11,7 @@ from ptmtorrent.cli._tables import aligned, tabbed
 from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.cli._values import spell_seconds
 from ptmtorrent.errors import PtmError
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary
 from ptmtorrent.model.sizes import spell_size
 from ptmtorrent.model.text import count
@@ -25,7 +26,7 @@ EVERY_SECONDS = 5.0
 class HumanSink:
     """Data on `out`, everything else on `talk`; `aligned` tables or, for pipes, columns separated by tabs."""
 
-    def __init__(self, out: TextIO, talk: TextIO, *, aligned: bool, monotonic: Callable[[], float]) -> None:
+    def __init__(self, out: TextIO, talk: TextIO, *, aligned: bool, monotonic: Monotonic) -> None:
         self._out, self._talk, self._aligned, self._monotonic = out, talk, aligned, monotonic
         self._bars: Bars | None = None
         self._last_line = monotonic()

@@ -12,7 +12,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.processes import Event, run_verb, running_hub, running_verb
 from ptmtorrent.errors import IntegrityError, PartialFailure, PtmError
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.subset import POPULAR_DOWNLOADS
 
@@ -44,7 +45,7 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
 class _Steps:
     """Announces steps and times them."""
 
-    def __init__(self, emit: Emit, monotonic: Callable[[], float]) -> None:
+    def __init__(self, emit: Emit, monotonic: Monotonic) -> None:
         self.emit = emit
         self.monotonic = monotonic
         self.seconds: list[tuple[str, float]] = []
@@ -57,7 +58,7 @@ class _Steps:
         self.seconds.append((name, self.monotonic() - start))
 
 
-def run_demo(workdir: Path, *, emit: Emit, monotonic: Callable[[], float] = time.monotonic) -> DemoReport:
+def run_demo(workdir: Path, *, emit: Emit, monotonic: Monotonic = time.monotonic) -> DemoReport:
     """Run the demo below `workdir`, which stays for the user to look at.
 
     Raises:

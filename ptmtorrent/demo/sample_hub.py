@@ -28,6 +28,7 @@ from ptmtorrent.demo.hub.log import RequestLog
 from ptmtorrent.demo.hub.origin import Origin
 from ptmtorrent.demo.package import Package
 from ptmtorrent.demo.packages import sample_packages
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.stop import Stop
 
 TOKEN = "hf_sample"  # noqa: S105  # it opens generated files on this machine
@@ -49,7 +50,7 @@ class SampleHub:
         host: str = "127.0.0.1",
         port: int = 0,
         page: int = PAGE,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
         self.log = RequestLog()
         self.catalogue = Catalogue(packages)

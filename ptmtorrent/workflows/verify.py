@@ -17,10 +17,9 @@ from ptmtorrent.layouts.folders import read_link, same_file
 from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.meter import new_meter
 
 
 def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary:

@@ -1,11 +1,12 @@
 """Injected faults and request quotas, for tests of clients."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
 from ptmtorrent.demo.hub.exchange import Response, refusal
+from ptmtorrent.model.moments import Monotonic
 
 
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +42,7 @@ class Meter:
     Source: Hugging Face Hub documentation, "Rate limits": `RateLimit`, `RateLimit-Policy`, `Retry-After`.
     """
 
-    def __init__(self, quota: Quota | None, monotonic: Callable[[], float]) -> None:
+    def __init__(self, quota: Quota | None, monotonic: Monotonic) -> None:
         self._quota = quota or Quota()
         self._monotonic = monotonic
         self._start = monotonic()

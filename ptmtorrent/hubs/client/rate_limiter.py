@@ -16,11 +16,12 @@ Source: draft-ietf-httpapi-ratelimit-headers-09, and `Retry-After` (RFC 9110) wh
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.state.rate_windows import Budget, NoWindows, Window, Windows
 
 SLACK_SECONDS = 1.0
@@ -67,7 +68,7 @@ class Governor:
     `share` processes spend from the same budgets, each no more than its part of what is left when it first hears of it.
     """
 
-    monotonic: Callable[[], float]
+    monotonic: Monotonic
     windows: Windows = field(default_factory=NoWindows)
     share: int = 1
     _accounts: dict[Budget, _Account] = field(default_factory=dict)

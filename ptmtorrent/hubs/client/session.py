@@ -18,7 +18,7 @@ from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
 from ptmtorrent.hubs.client.rate_limiter import Governor
 from ptmtorrent.hubs.client.ssrf import refuse_inner
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
-from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.retry import retry
 from ptmtorrent.state.rate_windows import Budget, credential_id
 from ptmtorrent.stop import Stop
@@ -65,7 +65,7 @@ class Session:
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Monotonic = time.monotonic
     clock: Clock = read_clock
     pause: Pause = pause
     stop: Stop = field(default_factory=Stop)

@@ -10,7 +10,7 @@ Source: git-lfs `docs/api/batch.md`, `docs/api/server-discovery.md`, `docs/api/b
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ import msgspec
 from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Located
+from ptmtorrent.model.moments import Monotonic
 
 BATCH_OBJECTS = 100
 BATCH_TYPE = "application/vnd.git-lfs+json"
@@ -148,7 +149,7 @@ class LfsAddresses:
     headers: Mapping[str, str]
     what: str
     waiting: dict[str, int]
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Monotonic = time.monotonic
     _known: dict[str, tuple[Action | PtmError, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

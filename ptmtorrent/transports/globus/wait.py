@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.service import TaskStatus, TransferService
 
@@ -27,7 +28,7 @@ class WaitPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     stall_seconds: float
     pause: Callable[[Stop, float], bool] = Stop.wait
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Monotonic = time.monotonic
 
 
 class WaitResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import errno
 import socket
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import msgspec
 from ptmtorrent.disk.durable import disk_error, ensure_dir
 from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.text import count
 from ptmtorrent.model.volume import pack_path
@@ -85,7 +86,7 @@ class _Joined:
 class Download:
     """Joins volumes, connects peers, and runs until every requested pack was received or abandoned."""
 
-    def __init__(self, session: TorrentSession, staging: Path, monotonic: Callable[[], float]) -> None:
+    def __init__(self, session: TorrentSession, staging: Path, monotonic: Monotonic) -> None:
         self._session = session
         self._staging = staging
         self._monotonic = monotonic

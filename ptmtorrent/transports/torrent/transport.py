@@ -5,12 +5,13 @@ before anything is requested. A pack consists of whole pieces, so no byte of an 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ptmtorrent.errors import NoSource
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.stop import Stop
@@ -54,7 +55,7 @@ class TorrentTransport:
         trackers: Sequence[str] = (),
         profile: Profile | None = None,
         patience_seconds: float = PATIENCE_SECONDS,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
         self._volumes = [
             Volume(torrent=torrent, packs=packs_in(torrent, name=f"torrent {number}"))

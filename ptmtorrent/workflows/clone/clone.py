@@ -18,7 +18,7 @@ from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.clone_journal import Journal, Run
 from ptmtorrent.state.rate_windows import KeptWindows, NoWindows
 from ptmtorrent.state.upstream_flags import Flags
@@ -38,7 +38,6 @@ from ptmtorrent.workflows.clone.partial_files import forget_old_parts, gather_pa
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.store_queue import Keeper
 from ptmtorrent.workflows.clone.upstream_changes import Flagging
-from ptmtorrent.workflows.meter import new_meter
 
 SAY_WAIT_SECONDS = 5.0
 

@@ -9,6 +9,7 @@ rechecked.
 """
 
 import os
+import time
 from collections import Counter
 from contextlib import ExitStack
 from datetime import timedelta
@@ -25,7 +26,7 @@ from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
@@ -57,7 +58,14 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fetch(  # noqa: PLR0913  # what a workflow is given, by name
-    request: FetchRequest, channel: OpenChannel, home: Home, *, clock: Clock, emit: Emit, stop: Stop
+    request: FetchRequest,
+    channel: OpenChannel,
+    home: Home,
+    *,
+    clock: Clock,
+    emit: Emit,
+    stop: Stop,
+    monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Lay the wanted packages out; a record per package, then the summary.
 
@@ -69,7 +77,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         Interrupted: `stop` was set; the same command goes on from there.
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
-    began = clock()
+    now, started = clock(), monotonic()
     layout = choose_layout(request, home)
     members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
     with ExitStack() as stack:
@@ -77,7 +85,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             stack.enter_context(WriteLock(home.incoming))
             _occupy(layout, stack)
         wanted = Wanted(layout, folds=not request.dry_run and ignores_case(layout.root))
-        records = Records(wanted, layout, emit)
+        records = Records(wanted, layout, emit, monotonic)
         for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
             records.refuse(refused)
         _tell_of_parts(wanted, layout, emit)
@@ -97,8 +105,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         moved = Counter[str]()
         if not request.dry_run:
             moved = run.run(plan, room, sources)
-            clear_abandoned(home.incoming, wanted.packs, (began - ABANDONED_AFTER).timestamp())
-    summary = records.summary(moved, (clock() - began).total_seconds())
+            clear_abandoned(home.incoming, wanted.packs, (now - ABANDONED_AFTER).timestamp())
+    summary = records.summary(moved, monotonic() - started)
     if (error := records.worst()) is not None:
         emit(summary)
         raise error

@@ -1,17 +1,17 @@
 """What a fetch says: a record per package as soon as it is known, progress, and the last word."""
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, TransportError
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
 from ptmtorrent.workflows.fetch.select import Order, Refused, Wanted
-from ptmtorrent.workflows.meter import new_meter
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
@@ -20,13 +20,13 @@ WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 class Records:
     """Keeps count of a run and emits its records. Told of files and bytes by who moves them."""
 
-    def __init__(self, wanted: Wanted, layout: Layout, emit: Emit) -> None:
+    def __init__(self, wanted: Wanted, layout: Layout, emit: Emit, monotonic: Monotonic) -> None:
         self._wanted = wanted
         self._layout = layout
         self._emit = emit
         self._orders: dict[int, list[Order]] = {}
         self._refused: list[Refused] = []
-        self._meter = new_meter("fetch", emit, time.monotonic)
+        self._meter = new_meter("fetch", emit, monotonic)
         self._errors: list[PtmError] = []
         self._failed = 0
 

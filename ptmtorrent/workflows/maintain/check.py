@@ -17,7 +17,7 @@ from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME, Contents, open_contents
 from ptmtorrent.store.maintenance.quick_check import check_index
@@ -30,7 +30,6 @@ from ptmtorrent.workflows.maintain.captured import packages_with, read_captured,
 from ptmtorrent.workflows.maintain.inspect import MISSING, Glass, Level, Looked, describe, look_at_packs, look_at_part
 from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove
 from ptmtorrent.workflows.maintain.released import read_released
-from ptmtorrent.workflows.meter import new_meter
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME
@@ -35,7 +35,6 @@ from ptmtorrent.workflows.maintain.released import read_released
 from ptmtorrent.workflows.maintain.repair_pack import Patient, mend
 from ptmtorrent.workflows.maintain.salvage import fetch_lost, forget_incomplete, salvage
 from ptmtorrent.workflows.maintain.sources import sources_of
-from ptmtorrent.workflows.meter import new_meter
 
 _HUBS = {"hf": "huggingface"}
 _MAX_NAMED = 16

@@ -7,6 +7,7 @@ What is there already is believed when its size is right and what is read of it 
 """
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -18,10 +19,11 @@ from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.moments import Clock, read_clock
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
+from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
@@ -33,7 +35,6 @@ from ptmtorrent.transports.globus.service import Entry, TransferService
 from ptmtorrent.transports.globus.wait import WaitPolicy
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
 from ptmtorrent.trust.metadata import timestamp_version
-from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.publish.publish import list_files
 
@@ -75,7 +76,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     stop: Stop,
     anyone: bool = False,
     dry_run: bool = False,
-    clock: Clock = read_clock,
+    monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Put release `name` into the channel at `place`; with `anyone`, let everybody read it without a login.
 
@@ -87,7 +88,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         IntegrityError: what was read back is not what was sent; nothing was renamed.
         Interrupted: `stop` was set; the same command goes on.
     """
-    started = clock()
+    started = monotonic()
     here = here_of(access)
     _, release = read_release(home.channel, name)
     state = read_channel_state(home.channel)
@@ -109,9 +110,9 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
             context=context,
             emit=emit,
         )
-        moved = _publish(target, release, state, stop, home, anyone=anyone, dry_run=dry_run, clock=clock)
+        moved = _publish(target, release, state, stop, home, anyone=anyone, dry_run=dry_run, monotonic=monotonic)
     totals = release.totals
-    seconds = (clock() - started).total_seconds()
+    seconds = monotonic() - started
     return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)
 
 
@@ -124,7 +125,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     *,
     anyone: bool,
     dry_run: bool,
-    clock: Clock,
+    monotonic: Monotonic,
 ) -> int:
     _check_target(target, state)
     missing, total = _missing(target, release, state)
@@ -133,7 +134,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
         return 0
     moved = 0
     with WriteLock(home.globus):
-        meter = new_meter("publish", target.emit, lambda: clock().timestamp(), bytes_total=sum(f[1] for f in missing))
+        meter = new_meter("publish", target.emit, monotonic, bytes_total=sum(f[1] for f in missing))
         for job in target.context.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
             missing, _ = _missing(target, release, state)

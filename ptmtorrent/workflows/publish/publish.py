@@ -5,6 +5,7 @@ and `timestamp.json` last, by rename. So the directory is the old channel or the
 running the same command again copies only what is missing.
 """
 
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,14 +17,13 @@ from ptmtorrent.channel.paths import MINISIGN_PUBLIC, TIMESTAMP, release_path, s
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.moments import Clock, read_clock, spell
+from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import Meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
-from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
 EXPIRES_SOON = timedelta(days=7)
@@ -45,6 +45,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     emit: Emit,
     dry_run: bool = False,
     clock: Clock = read_clock,
+    monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Put release `name` of the channel of `home` into the directory `to`; a `dry_run` only says what it would move.
 
@@ -58,16 +59,16 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
         NoSpace: the disk is full; run again to go on.
         StoreError: a file cannot be read or written.
     """
-    started = clock()
+    started = monotonic()
     source = home.channel
     _, release = read_release(source, name)
     state = _check(source, to, name)
     items = [_inspect(source, to, path, size) for path, size in list_files(source, release, state)]
     emit(_plan(source, to, release, items))
     if dry_run:
-        return _summary(release, 0, started, clock)
+        return _summary(release, 0, monotonic() - started)
     total = sum(item.size for item in items)
-    meter = new_meter("publish", emit, lambda: clock().timestamp(), bytes_total=total)
+    meter = new_meter("publish", emit, monotonic, bytes_total=total)
     moved = _put(source, to, items, meter)
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
@@ -77,7 +78,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     emit(Result(kind="release", id=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
     _warn_of_missing(to, state, emit)
     _warn_of_expiry(state, clock(), emit)
-    return _summary(release, moved, started, clock)
+    return _summary(release, moved, monotonic() - started)
 
 
 def _check(source: Path, to: Path, name: ReleaseName) -> ChannelState:
@@ -187,7 +188,6 @@ def _warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
     emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 
 
-def _summary(release: Release, moved: int, started: datetime, clock: Clock) -> Summary:
+def _summary(release: Release, moved: int, seconds: float) -> Summary:
     totals = release.totals
-    seconds = (clock() - started).total_seconds()
     return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)

@@ -5,6 +5,7 @@ release's folder under an unfinished name, its rename, the signatures. A crash l
 finished folder that the same command signs. The same store gives the same release, but for its date.
 """
 
+import time
 from collections.abc import Sequence
 
 from ptmtorrent.channel.folder import read_release
@@ -12,7 +13,7 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import ConfigError, NotFound, UsageError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
-from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.model.moments import Clock, Monotonic, spell
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
@@ -33,6 +34,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     emit: Emit,
     rules: Sequence[SubsetRule] = STANDARD_RULES,
     include: frozenset[RightsClass] = frozenset(),
+    monotonic: Monotonic = time.monotonic,
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
@@ -47,7 +49,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
         IntegrityError, TrustError: the channel is damaged.
     """
     parse_release_name(name)
-    started = clock()
+    started = monotonic()
     failed = 0
     with _open_store(home) as store:
         history = read_history(home.channel, keys)
@@ -59,8 +61,8 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
                 channel=home.channel,
                 history=history,
                 rules=tuple(rules),
-                created=spell(started),
-                clock=clock,
+                created=spell(clock()),
+                monotonic=monotonic,
                 emit=emit,
                 include=include,
             )
@@ -77,7 +79,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
             files=totals.files,
             bytes=totals.raw,
             bytes_moved=0,
-            seconds=(clock() - started).total_seconds(),
+            seconds=monotonic() - started,
             failed=failed,
         )
     )

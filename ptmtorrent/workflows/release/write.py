@@ -17,7 +17,7 @@ from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.model.release import (
     MAX_RELEASE_BYTES,
@@ -30,9 +30,9 @@ from ptmtorrent.model.release import (
     placement_root,
 )
 from ptmtorrent.model.subset import SubsetRule
+from ptmtorrent.progress import new_meter
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
-from ptmtorrent.workflows.meter import new_meter
 from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
 from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose
@@ -50,7 +50,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     history: History
     rules: tuple[SubsetRule, ...]
     created: str
-    clock: Clock
+    monotonic: Monotonic
     emit: Emit
     include: frozenset[RightsClass]
 
@@ -111,7 +111,7 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
         raise NotFound(
             "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    meter = new_meter("release", draft.emit, lambda: draft.clock().timestamp(), packages_total=len(captures))
+    meter = new_meter("release", draft.emit, draft.monotonic, packages_total=len(captures))
     chosen = choose(captures, draft.include, draft.emit)
     meter.add(packages=len(captures) - len(chosen))
     members: list[Member] = []
