@@ -116,6 +116,8 @@ class Decoder:
             found.unreadable.append((item.id, error))
             return
         except IntegrityError:
+            if self._deltas.is_obsolete(stored):
+                return
             self._deltas.reject(item.id)
             found.wrong.append(stored)
             return

@@ -168,6 +168,14 @@ class Deltas:
         if base is not None:
             _remove(self._kept_path(base))
 
+    def is_obsolete(self, stored: Stored) -> bool:
+        """Return whether a delta that waited was taken from another copy, so that its file may be gone.
+
+        A base that arrives twice releases the deltas that wait for it twice.
+        """
+        with self._lock:
+            return stored.item.id not in self._deltas and stored.path == self._parked_path(stored.item)
+
     def take_lost(self) -> list[WantedObject]:
         """Return the needed bases that turned out to be unavailable since the last call."""
         with self._lock:
