@@ -329,7 +329,7 @@ class TestFaults:
 
         error = error_of(fetch(world, made, code=40))
 
-        assert "something else than it promises" in error["message"]
+        assert "sent an unexpected reply" in error["message"]
         assert states(world.user / "home") == ["prepared"]
 
     def test_a_missing_consent_names_the_command_and_keeps_the_submission(self, world: World, made: Made) -> None:
