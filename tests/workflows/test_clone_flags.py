@@ -150,7 +150,7 @@ def test_too_many_missing_packages_are_asked_for_in_turns(run: Run, monkeypatch:
         for name in ("a/p", "a/q", "a/r"):
             hub.withdraw(name)
         assert run(hub).flagged == {"withdrawn": 2}
-        assert any("1 captured package missing" in message for message in warnings(run))
+        assert any("1 captured packages" in message for message in warnings(run))
         assert run(hub).flagged == {"withdrawn": 1}
 
     assert len(flagged(run)) == 3
