@@ -5,11 +5,10 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from ptmtorrent.cli._output import Row
 from ptmtorrent.cli._spelling import spell_progress
 from ptmtorrent.cli._tables import aligned, tabbed
 from ptmtorrent.cli._text import escape, printable
-from ptmtorrent.cli._values import spell_seconds
+from ptmtorrent.cli._values import Row, spell_seconds
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary

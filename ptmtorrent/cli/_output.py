@@ -7,15 +7,14 @@ completion import none of them.
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from ptmtorrent.cli._values import Row
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Event
-
-Row = Mapping[str, object]
 
 
 class Sink(Protocol):

@@ -1,7 +1,7 @@
 """How addresses, URLs and lists are read from the command line, and how durations are shown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ptmtorrent.errors import UsageError
@@ -13,6 +13,9 @@ MAX_PORT = 65535
 class Size(int):
     """Bytes in a row of data: programs get the number, tables show a unit."""
 
+
+Row = Mapping[str, object]
+"""One row of data, by column."""
 
 Choice = TypeVar("Choice", bound=str)
 

@@ -31,6 +31,7 @@ def release(
     """Make a signed release of every captured package whose licence allows redistribution."""
     session: Session = ctx.obj
 
+    from ptmtorrent.channel.paths import release_folder
     from ptmtorrent.facts.licences import RightsClass
     from ptmtorrent.model.ids import parse_release_name
     from ptmtorrent.model.moments import read_clock
@@ -56,7 +57,7 @@ def release(
         "files": made.totals.files,
         "bytes": Size(made.totals.raw),
         "stored": Size(made.totals.stored),
-        "folder": str(session.home.channel / "releases" / made.name),
+        "folder": str(session.home.channel / release_folder(made.name)),
     }
     session.sink.rows("release", [row])
     session.finish()

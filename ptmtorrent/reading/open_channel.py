@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.channel.paths import FIRST_ROOT
+from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
 from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
@@ -113,7 +113,7 @@ def _find(location: str, home: Home) -> tuple[str, Path | None, ChannelReader]:
     if "://" in place:
         raise UsageError(f"`{location}` cannot be read by this version", hint="name a folder or an http(s) URL")
     folder = Path(place)
-    if not (folder / "metadata").is_dir() and not (folder / "releases").is_dir():
+    if not (folder / METADATA).is_dir() and not (folder / RELEASES).is_dir():
         raise NotFound(f"there is no channel at `{location}`", hint=_near(place, home))
     return place, folder, LocalReader(folder)
 
@@ -157,7 +157,7 @@ def _content_root(release: str) -> ContentRoot:
 def _near(place: str, home: Home) -> str | None:
     pinned = [pin.location for pin in Pins(home.trust).list()]
     parent = Path(place).parent
-    beside = [str(path) for path in parent.iterdir() if (path / "metadata").is_dir()] if parent.is_dir() else []
+    beside = [str(path) for path in parent.iterdir() if (path / METADATA).is_dir()] if parent.is_dir() else []
     near = difflib.get_close_matches(place, {*pinned, *beside}, n=3, cutoff=0.6)
     return f"did you mean {', '.join(f'`{match}`' for match in near)}?" if near else None
 

@@ -92,7 +92,8 @@ class _Transfer:
             requests = plan_moves(items, lambda _: False, whole_packs=sources.whole_packs).requests
         self._deltas.explain(self._errors)
         for identifier, error in self._errors.items():
-            yield Missing(identifier, error)
+            if identifier in self._wanted:  # a second copy of a delivered object may have been wrong
+                yield Missing(identifier, error)
 
     def _round(
         self, chain: Chain, requests: Sequence[PackRequest], wrong: list[_Wrong], stale: list[WantedObject]

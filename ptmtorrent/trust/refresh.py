@@ -18,13 +18,12 @@ from tuf.api.exceptions import (
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import Updater, UpdaterConfig
 
+from ptmtorrent.channel.paths import METADATA
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import NotFound, PtmError, TransportError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
-
-METADATA = "metadata"
 
 
 def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> dict[str, TargetFile]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ptmtorrent.channel.folder import release_names
 from ptmtorrent.disk.durable import free_bytes
 from ptmtorrent.hubs.client.quota_estimates import file_limit
 from ptmtorrent.paths import Home
@@ -29,7 +30,7 @@ def status(home: Home) -> list[tuple[str, str | int]]:
         *_store_status(home.store),
         *_clone_status(home),
         *_flags_status(home.flags),
-        ("releases", ", ".join(_releases(home.channel)) or "none"),
+        ("releases", ", ".join(release_names(home.channel)) or "none"),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", free_bytes(home.root)),
     ]
@@ -83,7 +84,3 @@ def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:
         yield flag.package, f"{flag.flag} since {flag.since}: {flag.reason}"
     if len(flags) > MAX_FLAGS:
         yield "and more flags", len(flags) - MAX_FLAGS
-
-
-def _releases(channel: Path) -> list[str]:
-    return sorted(file.parent.name for file in channel.glob("releases/*/release.json"))

@@ -8,6 +8,7 @@ import msgspec
 
 from ptmtorrent.catalogue.index import Described, describe_members, find_members
 from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.paths import PACKS
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.errors import IntegrityError, PtmError
@@ -134,7 +135,7 @@ class Source:
 
 def sources_of(channel: Path, named: OpenChannel | None) -> list[Source]:
     """Return where to ask, in order: our own channel, then the one that was named."""
-    sources = [Source(LocalReader(channel), None, ours=True)] if (channel / "packs").is_dir() else []
+    sources = [Source(LocalReader(channel), None, ours=True)] if (channel / PACKS).is_dir() else []
     if named is not None:
         sources.append(Source(named.reader, named.release))
     return sources

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from ptmtorrent.channel.folder import read_release
-from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP
+from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
@@ -166,7 +166,7 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
 
 def _check_target(target: _Target, state: ChannelState) -> None:
     """Refuse to publish over another channel, or over a newer state of this one; what cannot be read is new."""
-    entries = _list(target, "metadata")
+    entries = _list(target, METADATA)
     if Path(FIRST_ROOT).name not in entries:
         return
     reader = target.collection.reader()
@@ -202,7 +202,7 @@ def _missing(target: _Target, release: Release, state: ChannelState) -> tuple[li
         there = seen[folder].get(name)
         if there is None or there.size != have or not same(path, have):
             missing.append((path, have, target.here.path_of(target.source / path)))
-    if not _pointer_is_there(target, seen.get("metadata", {}), state):
+    if not _pointer_is_there(target, seen.get(METADATA, {}), state):
         missing.append((TIMESTAMP, len(state.timestamp), target.here.path_of(target.source / TIMESTAMP)))
     return missing, total
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import read_optional, read_release, read_volume_packs
-from ptmtorrent.channel.paths import MINISIGN_PUBLIC, TIMESTAMP, release_path, signature_path
+from ptmtorrent.channel.paths import MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
 from ptmtorrent.model.ids import ReleaseName
@@ -102,7 +102,7 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
     for ref in dict.fromkeys((*pages, *release.tables)):
-        yield f"releases/{release.name}/{ref.path}", ref.size
+        yield listed_path(release, ref), ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None
     yield MINISIGN_PUBLIC, None
