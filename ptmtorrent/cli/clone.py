@@ -79,7 +79,7 @@ def clone(
     from ptmtorrent.model.sizes import parse_size
     from ptmtorrent.workflows.clone.clone import CloneRequest
     from ptmtorrent.workflows.clone.clone import clone as run
-    from ptmtorrent.workflows.clone.cluster.cluster import Crew
+    from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 
     request = CloneRequest(
         ids=parse_list(identifiers),
@@ -104,10 +104,10 @@ def clone(
         tokens=hub_tokens(),
     )
     described = read_cluster(cluster) if cluster is not None else None
-    crew = Crew(described, options, request.jobs, request.max_memory) if described is not None else None
+    runner = ClusterRunner(described, options, request.jobs, request.max_memory) if described is not None else None
     adapter = kind.make(options)
     with stopping() as stop, closing(adapter):
-        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, crew=crew)
+        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, cluster=runner)
     session.finish(summary)
 
 

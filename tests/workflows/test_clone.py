@@ -143,7 +143,7 @@ def test_max_bytes_stops_before_the_package_that_would_exceed_it(run: Run) -> No
         run(hub, CloneRequest(max_bytes=250, jobs=1))
 
     assert list(run.results()) == ["hf:a/0", "hf:a/1"]
-    assert any(isinstance(event, Note) and "2 packages are left out" in event.message for event in run.events)
+    assert any(isinstance(event, Note) and "2 packages left out" in event.message for event in run.events)
 
 
 def test_dry_run_plans_what_the_run_does_and_writes_nothing(run: Run, sample: SampleHub) -> None:

@@ -26,7 +26,7 @@ from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, Unit, run_unit, without_secrets
+from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, WorkUnit, run_unit, without_secrets
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
 from tests.simulators.git_server import serve_git
 from tests.simulators.stormy_hub import StormyHub
@@ -331,7 +331,7 @@ def test_store_that_a_worker_cannot_open_is_named(tmp_path: Path, monkeypatch: p
         raise StoreError("`store` cannot be locked: Function not implemented")
 
     monkeypatch.setattr(Store, "open", refuse)
-    unit = Unit(
+    unit = WorkUnit(
         home=tmp_path,
         hub="huggingface",
         options=HubOptions(endpoint="http://127.0.0.1:9", work=tmp_path),

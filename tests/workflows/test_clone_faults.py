@@ -233,7 +233,7 @@ def test_package_that_serves_wrong_bytes_for_a_hash_harms_no_other_that_has_it(r
 def test_manifest_longer_than_any_reader_takes_is_an_error_of_its_package_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptmtorrent.workflows.clone.capture.MAX_DOCUMENT_BYTES", 2000)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.manifest.MAX_DOCUMENT_BYTES", 2000)
     many = package("a/many", *(text_file(f"{number}.txt", f"{number}") for number in range(20)))
     with SampleHub([many, package("a/x")]) as hub:
         run(hub)

@@ -22,7 +22,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from ptmtorrent.workflows.clone.known import Captured
+from ptmtorrent.workflows.clone.known import KnownPackages
 from ptmtorrent.workflows.clone.lineage import MAX_FILES, bases_first, choose_bases, put_bases_first
 from tests.store.samples import safetensors
 from tests.workflows.cloning import Run
@@ -292,7 +292,7 @@ def test_damaged_capture_is_nobodys_base(run: Run) -> None:
         run(hub)
     with Store.open(run.home.store) as store:
         [capture] = store.captures()
-        captured = Captured(store)
+        captured = KnownPackages(store)
         assert [path for path, _ in captured.weights(capture.package)] == ["model.safetensors"]
         captured.add(capture.package, SnapshotId("0" * 64), "open")
         assert captured.weights(capture.package) == ()

@@ -12,7 +12,7 @@ from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import Transfer
 from ptmtorrent.workflows.clone.plan import PackagePlan
-from ptmtorrent.workflows.clone.store_queue import Keeper
+from ptmtorrent.workflows.clone.store_queue import StoreQueue
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -28,9 +28,9 @@ def keep(folder: Path, oid: str) -> StoredFile:
     )
     file = HubFile(path="w.bin", size=len(DATA), oid=oid, source="archive")
     transfer = Transfer(key="w.bin", file=file, plan=plan, part=part, what="`w.bin`")
-    with Store.open(folder / "store", write=True) as store, Keeper(store) as keeper:
-        keeper.keep(transfer, file, PackClass("meta", "open"), bases=(), nearby=lambda _: None)
-        return keeper.futures[0].result()
+    with Store.open(folder / "store", write=True) as store, StoreQueue(store) as store_queue:
+        store_queue.add(transfer, file, PackClass("meta", "open"), bases=(), nearby=lambda _: None)
+        return store_queue.futures[0].result()
 
 
 @pytest.mark.parametrize("oid", [f"md5:{MD5}", f"sha256-prefix:{SHA256[:8]}", f"sha256:{SHA256}"])

@@ -1,9 +1,9 @@
-"""Working a planned clone: claim a package, get the files the store lacks, store them, capture, commit, settle.
+"""The capture loop: claim a package, download the files that the store lacks, store them, capture, commit, settle.
 
-Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. The order is
-what a crash is survived by: objects, manifest, capture, commit of the store, then the journal's rows, then the spool's
-parts go. Packages are claimed, committed and recorded a batch at a time, so that a million small ones do not wait for
-the disk a million times; an idle worker does not wait for a full batch.
+Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. A crash is
+survived by the write order: objects, manifest, capture, commit of the store, rows of the journal, and only then are the
+parts in the spool deleted. Packages are claimed, committed and recorded a batch at a time, so that a million small ones
+do not wait for the disk a million times; an idle loop commits without a full batch.
 """
 
 import os
@@ -27,47 +27,53 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.classes import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
-from ptmtorrent.workflows.clone.capture import capture
-from ptmtorrent.workflows.clone.download_queue import Spool, Transfer
-from ptmtorrent.workflows.clone.known import Captured, Weights
-from ptmtorrent.workflows.clone.leases import BATCH, Claims
+from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
+from ptmtorrent.workflows.clone.known import KnownPackages
+from ptmtorrent.workflows.clone.leases import BATCH, Leases
 from ptmtorrent.workflows.clone.lineage import choose_bases, declared_bases
-from ptmtorrent.workflows.clone.manifest import class_of, is_weights
-from ptmtorrent.workflows.clone.open_package import Open, open_package, rights_in
+from ptmtorrent.workflows.clone.manifest import (
+    OpenPackage,
+    Weights,
+    capture,
+    class_of,
+    is_weights,
+    open_package,
+    rights_in,
+)
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.plan import (
     POLL_SECONDS,
     PackagePlan,
     decode_plan,
-    one_package,
+    translate_errors,
 )
-from ptmtorrent.workflows.clone.store_queue import Keeper
+from ptmtorrent.workflows.clone.store_queue import StoreQueue
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
-"""What is wrong with a file at one package need not be wrong with the same bytes at another."""
+"""Errors of a file in one package that the same bytes in another package need not have."""
 
 
 @dataclass
-class Worker:
-    """One process's share of a run."""
+class CaptureLoop:
+    """The part of a run that one process works on."""
 
     store: Store
     run: Run
-    spool: Spool
-    keeper: Keeper
-    captured: Captured
+    downloads: DownloadQueue
+    store_queue: StoreQueue
+    known: KnownPackages
     outcomes: Outcomes
     meter: Meter
     clock: Clock
-    claims: Claims
-    _open: set[Open] = field(default_factory=set)
-    _wanting: dict[str, list[tuple[Open, HubFile]]] = field(default_factory=lambda: defaultdict(list))
+    leases: Leases
+    _open: set[OpenPackage] = field(default_factory=set)
+    _wanted_by: dict[str, list[tuple[OpenPackage, HubFile]]] = field(default_factory=lambda: defaultdict(list))
     _uncommitted: list[Path] = field(default_factory=list)
     _uncommitted_bytes: int = 0
-    _captured: list[tuple[Open, SnapshotId]] = field(default_factory=list)
+    _captured: list[tuple[OpenPackage, SnapshotId]] = field(default_factory=list)
 
     def work(self, stop: Stop) -> None:
-        """Work until nothing is left to claim.
+        """Run until no package is left to claim.
 
         Raises:
             Interrupted: `stop` was set.
@@ -75,91 +81,91 @@ class Worker:
             HubError: the hub is down.
         """
         try:
-            while self._claim() or self._open:
+            while self._open_packages() or self._open:
                 stop.raise_if_set("the clone")
-                self.claims.renew()
-                self._turn()
+                self.leases.renew()
+                self._step()
             self._commit()
             self.outcomes.flush()
         except (HubError, RateLimited, Interrupted):
             self._commit()
             raise
         finally:
-            self.outcomes.record()
+            self.outcomes.write()
 
-    def _turn(self) -> None:
-        """Start what there is room for, wait until something is done, and go on with that; when idle, commit."""
-        self.spool.feed()
-        under_way: list[Future[Any]] = [*self.spool.futures, *self.keeper.futures]
-        if not any(future.done() for future in under_way):
+    def _step(self) -> None:
+        """Start downloads, wait until a file is downloaded or stored, and process it; commit when nothing is ready."""
+        self.downloads.start()
+        in_progress: list[Future[Any]] = [*self.downloads.futures, *self.store_queue.futures]
+        if not any(future.done() for future in in_progress):
             self._commit()
-        wait(under_way, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        for kept in [future for future in self.keeper.futures if future.done()]:
-            self._settle(kept)
-        for filled in [future for future in self.spool.futures if future.done()]:
-            self._receive(filled)
+        wait(in_progress, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for stored in [future for future in self.store_queue.futures if future.done()]:
+            self._finish_stored(stored)
+        for downloaded in [future for future in self.downloads.futures if future.done()]:
+            self._finish_download(downloaded)
 
-    def _claim(self) -> bool:
-        """Open packages while there is room; tell whether any was."""
+    def _open_packages(self) -> bool:
+        """Open packages while the download queue has capacity; return whether any was opened."""
         opened = 0
-        while opened < BATCH and self.spool.is_hungry and (work := self.claims.next()) is not None:
-            self._begin(work)
+        while opened < BATCH and self.downloads.has_capacity and (work := self.leases.next()) is not None:
+            self._open_package(work)
             opened += 1
         return opened > 0
 
-    def _begin(self, work: Work) -> None:
+    def _open_package(self, work: Work) -> None:
         package = open_package(work, decode_plan(work))
         self._open.add(package)
-        self._go_on(package)
+        self._advance(package)
 
-    def _go_on(self, package: Open) -> None:
-        """Find what is to be found next of a package; capture it when that was all."""
+    def _advance(self, package: OpenPackage) -> None:
+        """Look for the files of a package that can be stored now; capture the package if none is left."""
         while package in self._open and (files := package.take_ready()):
             for file in files:
-                self._find(package, file)
-        self._finish_if_complete(package)
+                self._look_for(package, file)
+        self._capture_if_complete(package)
 
-    def _find(self, package: Open, file: HubFile) -> None:
-        """Take a file from the store, or join those who wait for it, or begin to wait."""
+    def _look_for(self, package: OpenPackage, file: HubFile) -> None:
+        """Take a file from the store, or wait for its download, which is queued unless another package waits too."""
         oid = file.name_of_bytes
         known = None if oid is None else self.store.known_file(oid, package.rights)
         if known is not None:
             package.stored[file.path] = (file, known)
-            self._uncommitted.append(self.spool.part(file, package.plan))
+            self._uncommitted.append(self.downloads.part(file, package.plan))
             self.meter.add(bytes=known.size)
             return
-        # What one may have because of its login, another has not got by naming the hash: that one asks for its own.
+        # Knowing the hash of a gated file gives no right to it: packages of other rights download their own.
         key = f"{oid}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
-        if key not in self._wanting:
-            self.spool.add(key, file, package.plan)
-        self._wanting[key].append((package, file))
+        if key not in self._wanted_by:
+            self.downloads.add(key, file, package.plan)
+        self._wanted_by[key].append((package, file))
         package.missing.add(key)
 
-    def _receive(self, future: Future[None]) -> None:
-        """Have a downloaded file stored."""
-        transfer = self.spool.take(future)
+    def _finish_download(self, future: Future[None]) -> None:
+        """Queue a downloaded file for the store."""
+        transfer = self.downloads.take(future)
         try:
-            with one_package(transfer.plan.described.identity.package):
+            with translate_errors(transfer.plan.described.identity.package):
                 future.result()
         except PtmError as error:
-            self._give_up(transfer, error)
+            self._retry_or_fail(transfer, error)
         else:
-            self._keep(transfer)
+            self._queue_for_store(transfer)
 
-    def _keep(self, transfer: Transfer) -> None:
-        """Store a file as it stands in the package it was got for, or, when that gave up, in the first that wants it.
+    def _queue_for_store(self, transfer: Transfer) -> None:
+        """Store a file as listed in the package it was downloaded for, or, if that failed, in the first that wants it.
 
-        Another package may have cut the same bytes by another name; it is then their first storing that counts.
+        Other packages may list the same bytes by another name, which could be cut otherwise; the first name counts.
         """
-        wanting = self._wanting.get(transfer.key, [])
+        wanting = self._wanted_by.get(transfer.key, [])
         mine = [pair for pair in wanting if pair[0].plan is transfer.plan]
         package, file = next(iter((*mine, *wanting)), (None, transfer.file))
         plan = package.plan if package is not None else transfer.plan
         bases = choose_bases(file.path, self._relatives(plan)) if is_weights(file.path, file.size or 0) else ()
         nearby = self._nearby(package)
-        self.keeper.keep(transfer, file, self._class_for(transfer), bases=bases, nearby=nearby)
+        self.store_queue.add(transfer, file, self._class_for(transfer), bases=bases, nearby=nearby)
 
-    def _nearby(self, package: Open | None) -> Nearby:
+    def _nearby(self, package: OpenPackage | None) -> Nearby:
         def look(path: str) -> ByteSource | None:
             found = package.stored.get(path) if package is not None else None
             return self.store.source(found[1]) if found is not None else None
@@ -167,84 +173,84 @@ class Worker:
         return look
 
     def _relatives(self, plan: PackagePlan) -> Iterator[Weights]:
-        """Yield the weights of the package's last revision, then of its bases, as far as they are here by now."""
+        """Yield the weights of the package's newest capture, then of its declared bases, as far as they are stored."""
         described = plan.described
-        yield self.captured.weights(described.identity.package)
+        yield self.known.weights(described.identity.package)
         for name in declared_bases(described.listed):
             here = (*self._open, *(package for package, _ in self._captured))
             yield from (package.weights for package in here if package.work.name == name)
-            yield self.captured.weights(PackageName(f"{described.identity.hub}:{name}"))
+            yield self.known.weights(PackageName(f"{described.identity.hub}:{name}"))
 
-    def _settle(self, future: Future[StoredFile]) -> None:
-        """Hand out a stored file."""
-        transfer = self.keeper.take(future)
+    def _finish_stored(self, future: Future[StoredFile]) -> None:
+        """Give a stored file to every package that wants it."""
+        transfer = self.store_queue.take(future)
         try:
             stored = future.result()
         except PtmError as error:
-            self._give_up(transfer, error)
+            self._retry_or_fail(transfer, error)
             return
-        self.spool.leave(transfer)
+        self.downloads.release(transfer)
         self._uncommitted.append(transfer.part)
         self._uncommitted_bytes += stored.size
-        self._hand_out(transfer, stored)
+        self._deliver(transfer, stored)
         self._commit_if_much()
 
-    def _give_up(self, transfer: Transfer, error: PtmError) -> None:
-        """Try once more what came damaged; else it has failed."""
+    def _retry_or_fail(self, transfer: Transfer, error: PtmError) -> None:
+        """Download a damaged file once more; otherwise fail its package."""
         damaged = isinstance(error, IntegrityError)
-        if damaged and transfer.tries == 0 and transfer.key in self._wanting:
-            self.spool.again(transfer)
+        if damaged and transfer.tries == 0 and transfer.key in self._wanted_by:
+            self.downloads.retry(transfer)
             return
         if damaged:
-            self.spool.drop(transfer)
-        self.spool.leave(transfer)
+            self.downloads.delete_part(transfer)
+        self.downloads.release(transfer)
         self._fail(transfer, error)
 
     def _class_for(self, transfer: Transfer) -> PackClass:
-        """Return the hottest class that anybody who waits for the file would put it in; their rights are the same."""
-        wanting = self._wanting.get(transfer.key, [])
+        """Return the hottest class among the packages that want the file; their rights are the same."""
+        wanting = self._wanted_by.get(transfer.key, [])
         classes = [package.class_of(file) for package, file in wanting]
         if not classes:
             listed = transfer.plan.described.listed
             return class_of(transfer.file, listed, rights_in(listed))
         return min(classes, key=lambda each: TEMPERS.index(each.temper))
 
-    def _hand_out(self, transfer: Transfer, stored: StoredFile) -> None:
-        self.outcomes.went_well()
-        wanting = self._wanting.pop(transfer.key, [])
+    def _deliver(self, transfer: Transfer, stored: StoredFile) -> None:
+        self.outcomes.hub_works()
+        wanting = self._wanted_by.pop(transfer.key, [])
         self.meter.add(bytes=stored.size * max(0, len(wanting) - 1))
         for package, file in wanting:
             package.stored[file.path] = (file, stored)
             package.missing.discard(transfer.key)
         for package in dict.fromkeys(package for package, _ in wanting):
-            self._go_on(package)
+            self._advance(package)
 
     def _fail(self, transfer: Transfer, error: PtmError) -> None:
-        """Close the package whose file could not be had; others that want its bytes ask for their own.
+        """Fail the package whose file could not be downloaded; others that want its bytes download their own file.
 
-        A hub that cannot be reached has failed all of them.
+        When the hub cannot be reached, all of them fail.
         """
         key = transfer.key
         down = not isinstance(error, _OF_ONE_SOURCE) or isinstance(error, (Unreachable, RateLimited))
-        wanting = dict.fromkeys(package for package, _ in self._wanting.get(key, []))
+        wanting = dict.fromkeys(package for package, _ in self._wanted_by.get(key, []))
         for package in [package for package in wanting if down or package.plan is transfer.plan]:
             self._close(package)
             self.outcomes.failed(package.work, error)
-        if key in self._wanting:
-            package, file = self._wanting[key][0]
-            self.spool.add(key, file, package.plan)
+        if key in self._wanted_by:
+            package, file = self._wanted_by[key][0]
+            self.downloads.add(key, file, package.plan)
 
-    def _close(self, package: Open) -> None:
+    def _close(self, package: OpenPackage) -> None:
         self._open.discard(package)
         for key in package.missing:
-            self._wanting[key] = [pair for pair in self._wanting[key] if pair[0] is not package]
-            if not self._wanting[key]:
-                del self._wanting[key]
-        self.spool.forget(lambda key: key in self._wanting)
-        self.spool.hub.release(package.plan.described)
+            self._wanted_by[key] = [pair for pair in self._wanted_by[key] if pair[0] is not package]
+            if not self._wanted_by[key]:
+                del self._wanted_by[key]
+        self.downloads.discard(lambda key: key in self._wanted_by)
+        self.downloads.hub.release(package.plan.described)
         self.meter.add(packages=1)
 
-    def _finish_if_complete(self, package: Open) -> None:
+    def _capture_if_complete(self, package: OpenPackage) -> None:
         if package not in self._open or not package.is_complete:
             return
         try:
@@ -263,20 +269,21 @@ class Worker:
             self._commit()
 
     def _commit(self) -> None:
-        """Make the store durable; only then may the journal say so, and the spool forget.
+        """Make the store durable; only then write the journal and delete parts from the spool.
 
-        The bytes of a part may have come another way, as a git blob here and an LFS file there: who fills it goes on.
+        The same bytes may have been stored from elsewhere, as a git blob here and an LFS file there: a part that is
+        still downloading stays.
         """
         if not self._captured and self._uncommitted_bytes < COMMIT_BYTES:
             return
         self.store.commit()
         for package, snapshot in self._captured:
-            self.captured.add(package.plan.described.identity.package, snapshot, package.rights)
+            self.known.add(package.plan.described.identity.package, snapshot, package.rights)
             self.outcomes.done(package.work)
         self._captured.clear()
-        self.outcomes.record()
+        self.outcomes.write()
         for part in self._uncommitted:
-            if not self.spool.holds(part):
+            if not self.downloads.holds(part):
                 with disk_errors(part):
                     part.unlink(missing_ok=True)
         self._uncommitted.clear()
@@ -284,5 +291,5 @@ class Worker:
 
 
 def this_process() -> str:
-    """Name this process as the owner of leases."""
+    """Return the name of this process as an owner of leases."""
     return f"{socket.gethostname()}:{os.getpid()}"

@@ -1,7 +1,7 @@
 """Clone: from a hub's listing to snapshots in the store.
 
-List and freeze, plan, work. Every step is kept as it is made, so that the same command, run again after a crash or a
-Ctrl-C, goes on where the first one stopped; a run that is finished is followed by a new listing.
+List and freeze, plan, capture. Every step is durable when it is done, so that the same command, run again after a crash
+or a Ctrl-C, resumes where the first one stopped; after a finished run it starts a new listing.
 """
 
 import shutil
@@ -17,6 +17,7 @@ from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
+from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.clone_journal import Journal, Run
@@ -24,29 +25,29 @@ from ptmtorrent.state.rate_windows import KeptWindows, NoWindows
 from ptmtorrent.state.upstream_flags import Flags
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
-from ptmtorrent.workflows.clone.capture_loop import Worker, this_process
-from ptmtorrent.workflows.clone.cluster.cluster import Crew
-from ptmtorrent.workflows.clone.download_queue import Spool
-from ptmtorrent.workflows.clone.known import Captured
-from ptmtorrent.workflows.clone.leases import Claims
+from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
+from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
+from ptmtorrent.workflows.clone.download_queue import DownloadQueue
+from ptmtorrent.workflows.clone.known import KnownPackages
+from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.lineage import put_bases_first
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
-from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS
-from ptmtorrent.workflows.clone.open_package import rights_in
+from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.partial_files import forget_old_parts, gather_parts
+from ptmtorrent.workflows.clone.partial_files import collect_parts, delete_old_parts
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
-from ptmtorrent.workflows.clone.store_queue import Keeper
-from ptmtorrent.workflows.clone.upstream_changes import Flagging
+from ptmtorrent.workflows.clone.store_queue import StoreQueue
+from ptmtorrent.workflows.clone.upstream_changes import UpstreamChanges
 
-SAY_WAIT_SECONDS = 5.0
+NOTED_WAIT_SECONDS = 5.0
+"""Waits for the hub that are shorter emit no note."""
 
 
 class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to clone. Without any choice: every package of the hub. `jobs` downloads run at a time.
+    """What to clone: every package of the hub, unless restricted. `jobs` downloads run at a time.
 
-    The process stays below `max_memory` bytes. `also` are answers to keep besides the usual ones,
-    such as `history`.
+    The process stays below `max_memory` bytes. `also` names answers of the hub to keep besides the usual ones, such as
+    `history`.
     """
 
     ids: tuple[str, ...] = ()
@@ -61,57 +62,64 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def least_downloads(self) -> int | None:
-        """The fewest downloads a package may have; None when that does not matter."""
+        """The fewest downloads a package may have; None for no limit."""
         return POPULAR_DOWNLOADS + 1 if self.popular else self.min_downloads
 
     @property
     def key(self) -> str:
-        """What makes two requests the same: the choice of packages."""
+        """The choice of packages: two requests with the same key resume each other."""
         choice = (sorted(self.ids), self.least_downloads, self.limit, self.max_bytes)
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
-    hub: Hub, request: CloneRequest, home: Home, *, clock: Clock, emit: Emit, stop: Stop, crew: Crew | None = None
+    hub: Hub,
+    request: CloneRequest,
+    home: Home,
+    *,
+    clock: Clock,
+    emit: Emit,
+    stop: Stop,
+    cluster: ClusterRunner | None = None,
 ) -> Summary:
-    """Capture the packages of `request` into the store of `home`; go on with an unfinished run of the same request.
+    """Capture the packages of `request` into the store of `home`, or resume an unfinished run of the same request.
 
-    Packages that cannot be had are records, and count as `failed` in the summary. With `dry_run` nothing is written:
-    the plan is emitted, and the summary says what would fail. With a `crew`, this process lists, plans and keeps the
-    journal alone, and `jobs` and `max_memory` are those of each worker.
+    Packages that cannot be captured are records, and count as `failed` in the summary. With `dry_run` nothing is
+    written: the plan is emitted, and the summary counts what would fail. With a `cluster`, this process lists, plans
+    and keeps the journal, workers capture, and `jobs` and `max_memory` apply to each worker.
 
     Raises:
         HubError, RateLimited: the hub cannot be listed, or is down.
-        Interrupted: `stop` was set; run again to go on.
+        Interrupted: `stop` was set; run again to resume.
         StoreLocked: another clone runs in `home`, or another process holds its store alone.
         NoSpace, StoreError: the store cannot be written.
-        ConfigError: the cluster of the crew cannot be started.
-        UsageError: `jobs` is below 1, or `max_memory` too little.
+        ConfigError: the cluster cannot be started.
+        UsageError: `jobs` is below 1, or `max_memory` is too small.
     """
     if request.jobs < 1:
         raise UsageError(f"`--jobs` must be at least 1, not {request.jobs}", hint="give 1 or more")
-    if crew is not None:
-        crew.check()
-    said = _one_at_a_time(emit)
+    if cluster is not None:
+        cluster.check()
+    emit = _serialised(emit)
     with ExitStack() as stack:
         store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
-        _keep_limits(hub, request, home, clock, stack)
+        _use_rate_windows(hub, request, home, clock, stack)
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
-        return _Clone(hub, request, home, store, journal, flags, clock, said, stop, crew).run()
+        return _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster).run()
 
 
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
-    """Open the store; of those that write, one at a time works a home: journal and spool are its own."""
+    """Open the store. One writing clone at a time has the journal and the spool of a home."""
     if request.dry_run:
         return stack.enter_context(Store.open(home.store)) if home.store.is_dir() else None
     stack.enter_context(WriteLock(home.spool))
-    shutil.rmtree(home.cluster, ignore_errors=True)  # what a coordinator left that was killed
+    shutil.rmtree(home.cluster, ignore_errors=True)  # left by a coordinator that was killed
     return stack.enter_context(Store.open(home.store, write=True, memory=request.max_memory))
 
 
-def _keep_limits(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stack: ExitStack) -> None:
-    """Go by what earlier processes learned of the hub's limits, and keep what this one learns."""
+def _use_rate_windows(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stack: ExitStack) -> None:
+    """Start with the rate windows that earlier processes learned from the hub, and keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
         return
     windows = stack.enter_context(KeptWindows(home.limits, lambda: clock().timestamp()))
@@ -119,15 +127,15 @@ def _keep_limits(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stac
     hub.session.governor.keep_in(windows)
 
 
-def _one_at_a_time(emit: Emit) -> Emit:
-    """Serialise progress, which comes from many threads."""
+def _serialised(emit: Emit) -> Emit:
+    """Return `emit` behind a lock, because progress comes from many threads."""
     lock = threading.Lock()
 
-    def say(event: Event) -> None:
+    def emit_one(event: Event) -> None:
         with lock:
             emit(event)
 
-    return say
+    return emit_one
 
 
 @dataclass
@@ -143,22 +151,22 @@ class _Clone:
     clock: Clock
     emit: Emit
     stop: Stop
-    crew: Crew | None
+    cluster: ClusterRunner | None
     moved: int = 0
     waiting_until: float = 0.0
 
     def __post_init__(self) -> None:
-        self.captured = Captured(self.store)
-        self.flagging = Flagging(self.hub, self.captured, self.flags, self.clock, self.emit)
+        self.known = KnownPackages(self.store)
+        self.changes = UpstreamChanges(self.hub, self.known, self.flags, self.clock, self.emit)
         self.started = self.hub.session.monotonic()
         self.hub.session.stop = self.stop
-        self.hub.session.on_wait = self._say_wait
+        self.hub.session.on_wait = self._note_wait
 
     def run(self) -> Summary:
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
         outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit)
         self.journal.release(run.id)
-        outcomes.recall()
+        outcomes.repeat_failures()
         if run.state == "listing":
             self._list(run)
         self._plan(run, outcomes)
@@ -169,7 +177,7 @@ class _Clone:
             for work in self.journal.works(run.id, ("todo",)):
                 self.hub.release(decode_plan(work).described)
         if self.store is not None and not self.request.dry_run:
-            self._work(self.store, run, outcomes, made)
+            self._capture_all(self.store, run, outcomes, made)
         return self._summary(run)
 
     def _list(self, run: Run) -> None:
@@ -177,18 +185,18 @@ class _Clone:
         names = tuple(name.removeprefix(f"{self.hub.prefix}:") for name in request.ids)
         query = Query(ids=names, min_downloads=request.least_downloads, limit=request.limit)
         list_packages(self.hub, query, self.journal, run, self._is_wanted)
-        self._flag(run)
+        self._compare(run)
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
-    def _flag(self, run: Run) -> None:
-        """See what became of packages that earlier runs captured, as far as this listing can tell."""
+    def _compare(self, run: Run) -> None:
+        """Find upstream changes of packages that earlier runs captured, as far as this listing shows them."""
         if self.request.ids:
             for listed in self.journal.listing(run.id):
-                self.flagging.compare(msgspec.json.decode(listed, type=Listed))
+                self.changes.compare(msgspec.json.decode(listed, type=Listed))
             return
-        self.flagging.forget_returned(lambda name: self.journal.has(run.id, name))
+        self.changes.clear_returned(lambda name: self.journal.has(run.id, name))
         if self.request.limit is None:
-            self.flagging.ask(self.journal.missing(run, self.request.least_downloads or 0), run.id)
+            self.changes.query(self.journal.missing(run, self.request.least_downloads or 0), run.id)
 
     def _is_wanted(self, listed: Listed) -> bool:
         least = self.request.least_downloads
@@ -201,77 +209,78 @@ class _Clone:
             run,
             outcomes,
             is_captured=self._is_captured,
-            check_owner=self.flagging.check_owner,
+            check_owner=self.changes.check_owner,
             max_bytes=self.request.max_bytes,
             jobs=self.request.jobs,
             stop=self.stop,
         )
         if left:
-            self.emit(Note(message=f"{left} packages are left out: they would exceed {self.request.max_bytes} bytes"))
+            self.emit(Note(message=f"{count(left, 'package')} left out (over --max-bytes)"))
         self.journal.set_state(run.id, "working")
 
     def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
         package = PackageName(f"{self.hub.prefix}:{listed.name}")
-        return self.captured.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
+        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
 
-    def _work(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
+    def _capture_all(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
         monotonic = self.hub.session.monotonic
         meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
-        claims = Claims(self.journal, run.id, this_process(), self.clock)
-        gather_parts(self.home.spool)
-        if self.crew is None:
-            self._work_here(store, run, outcomes, claims, meter)
+        leases = Leases(self.journal, run.id, this_process(), self.clock, monotonic)
+        collect_parts(self.home.spool)
+        if self.cluster is None:
+            self._capture(store, run, outcomes, leases, meter)
         else:
-            self.emit(Note(message=f"{self.crew.cluster.most} workers do the work; they may take a while to start"))
-            self.crew.work(
+            workers = count(self.cluster.cluster.most, "worker")
+            self.emit(Note(message=f"Packages are captured by {workers}, which may take a while to start"))
+            self.cluster.run(
                 self.hub,
                 self.home,
                 run.listed,
-                claims=claims,
+                leases=leases,
                 outcomes=outcomes,
                 meter=meter,
-                count=self._count_moved,
+                count=self._add_moved,
                 stop=self.stop,
             )
         meter.finish()
         self.journal.set_state(run.id, "finished")
-        forget_old_parts(self.home.spool, self.clock)
+        delete_old_parts(self.home.spool, self.clock)
 
-    def _work_here(self, store: Store, run: Run, outcomes: Outcomes, claims: Claims, meter: Meter) -> None:
+    def _capture(self, store: Store, run: Run, outcomes: Outcomes, leases: Leases, meter: Meter) -> None:
         lock = threading.Lock()
 
-        def count(held: int, moved: int) -> None:
+        def count_bytes(held: int, moved: int) -> None:
             with lock:
                 self.moved += moved
             meter.add(bytes=held)
 
-        with Keeper(store) as keeper, hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
-            worker = Worker(
+        with StoreQueue(store) as store_queue, hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
+            loop = CaptureLoop(
                 store=store,
                 run=run,
-                spool=Spool(self.hub, self.home.spool, pool, halt, self.request.jobs, count),
-                keeper=keeper,
-                captured=self.captured,
+                downloads=DownloadQueue(self.hub, self.home.spool, pool, halt, self.request.jobs, count_bytes),
+                store_queue=store_queue,
+                known=self.known,
                 outcomes=outcomes,
                 meter=meter,
                 clock=self.clock,
-                claims=claims,
+                leases=leases,
             )
-            worker.work(self.stop)
+            loop.work(self.stop)
 
-    def _count_moved(self, moved: int) -> None:
+    def _add_moved(self, moved: int) -> None:
         self.moved += moved
 
-    def _say_wait(self, host: str, seconds: float) -> None:
-        """Say once for all threads why nothing seems to happen."""
+    def _note_wait(self, host: str, seconds: float) -> None:
+        """Emit one note, for all threads, that the hub makes them wait."""
         until = self.hub.session.monotonic() + seconds
-        if seconds < SAY_WAIT_SECONDS or until < self.waiting_until + SAY_WAIT_SECONDS:
+        if seconds < NOTED_WAIT_SECONDS or until < self.waiting_until + NOTED_WAIT_SECONDS:
             return
         self.waiting_until = until
-        self.emit(Note(message=f"`{host}` takes no more requests for {seconds:.0f} seconds; waiting until it does"))
+        self.emit(Note(message=f"`{host}` accepts no more requests for {seconds:.0f} seconds; waiting"))
 
     def _summary(self, run: Run) -> Summary:
         failed = self.journal.tally(run.id, "error", "impossible").packages
@@ -283,5 +292,5 @@ class _Clone:
             bytes_moved=self.moved,
             seconds=self.hub.session.monotonic() - self.started,
             failed=failed,
-            flagged=self.flagging.found.copy(),
+            flagged=self.changes.found.copy(),
         )

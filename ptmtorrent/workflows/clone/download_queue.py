@@ -1,7 +1,7 @@
-"""Files on their way from a hub to the store: a few at a time, each once, however many packages want it.
+"""Files on their way from a hub into the spool: a few at a time, each once, however many packages want it.
 
-Packages take turns, a file each, so that one of ten thousand files holds up no other. A package made from another that
-is under way lets it go first, because the difference to what is here already is what is stored of it.
+Packages take turns, one file each, so that a package of ten thousand files does not delay the others. A package made
+from another one that is waiting lets that one go first, because only the difference from its base is stored.
 """
 
 from collections import deque
@@ -18,13 +18,13 @@ from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.model.names import show_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.lineage import declared_bases
-from ptmtorrent.workflows.clone.open_package import rights_in
+from ptmtorrent.workflows.clone.manifest import rights_in
 from ptmtorrent.workflows.clone.plan import PackagePlan
 
 
 @dataclass(eq=False)
 class Transfer:
-    """One file under way; `key` is its oid. `held` bytes of it have been counted as progress so far."""
+    """One file to download; `key` is its oid. `held` of its bytes have been counted as progress so far."""
 
     key: str
     file: HubFile
@@ -36,13 +36,13 @@ class Transfer:
 
     @property
     def package(self) -> str:
-        """The name, on its hub, of the package it is got for."""
+        """The name, on its hub, of the package that it is downloaded for."""
         return self.plan.described.listed.name
 
 
 @dataclass
-class Spool:
-    """The transfers of one run: at most `jobs` parts are being filled or waiting to be stored."""
+class DownloadQueue:
+    """The transfers of one run into `folder`: at most `jobs` parts are downloading or waiting to be stored."""
 
     hub: Hub
     folder: Path
@@ -52,96 +52,97 @@ class Spool:
     count: Count
     _waiting: dict[str, deque[Transfer]] = field(default_factory=dict)
     _running: dict[Future[None], Transfer] = field(default_factory=dict)
-    _full: set[Transfer] = field(default_factory=set)
+    _received: set[Transfer] = field(default_factory=set)
 
     @property
-    def is_hungry(self) -> bool:
-        """Is there room for the files of one more package?"""
-        return len({transfer.package for transfer in self._here()} | self._waiting.keys()) < self.jobs
+    def has_capacity(self) -> bool:
+        """Whether the files of one more package can be queued."""
+        return len({transfer.package for transfer in self._active()} | self._waiting.keys()) < self.jobs
 
     @property
     def futures(self) -> tuple[Future[None], ...]:
-        """The transfers under way."""
+        """The downloads in progress."""
         return tuple(self._running)
 
     def holds(self, part: Path) -> bool:
-        """Tell whether `part` is being filled or stored, or will be."""
+        """Return whether `part` is downloading, being stored, or queued."""
         waiting = (transfer for line in self._waiting.values() for transfer in line)
-        return any(transfer.part == part for transfer in (*self._here(), *waiting))
+        return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return where the bytes of `file` are collected: named by the promised hash, and by who may have them."""
+        """Return the path of the part of `file`: named by its promised hash, and by its rights unless they are open."""
         rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
-            whose = "" if rights == "open" else f"-{rights}"
-            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{whose}.part"
+            suffix = "" if rights == "open" else f"-{rights}"
+            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{suffix}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
         return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is being downloaded already for a package that has failed."""
-        if any(transfer.key == key for transfer in self._here()):
+        if any(transfer.key == key for transfer in self._active()):
             return
         what = f"`{plan.described.identity.package}` file `{show_path(file.path)}`"
         what += f" (`{file.oid}`)" if file.oid is not None else ""
         transfer = Transfer(key=key, file=file, plan=plan, part=self.part(file, plan), what=what)
         self._waiting.setdefault(transfer.package, deque()).append(transfer)
 
-    def again(self, transfer: Transfer) -> None:
-        """Drop what was received, and queue the file once more, before all others of its package."""
-        self.drop(transfer)
-        self.leave(transfer)
+    def retry(self, transfer: Transfer) -> None:
+        """Delete the part and queue the file again, before all others of its package."""
+        self.delete_part(transfer)
+        self.release(transfer)
         transfer.tries += 1
         self._waiting.setdefault(transfer.package, deque()).appendleft(transfer)
 
-    def drop(self, transfer: Transfer) -> None:
-        """Remove the part."""
+    def delete_part(self, transfer: Transfer) -> None:
+        """Delete the part and take its bytes back from progress."""
         with disk_errors(transfer.part):
             transfer.part.unlink(missing_ok=True)
         self.count(-transfer.held, 0)
         transfer.held = 0
 
-    def forget(self, is_wanted: Callable[[str], bool]) -> None:
-        """Remove files that no package wants any more from the queue."""
+    def discard(self, is_wanted: Callable[[str], bool]) -> None:
+        """Remove queued files whose key is not wanted any more."""
         lines = {
             package: deque(transfer for transfer in line if is_wanted(transfer.key))
             for package, line in self._waiting.items()
         }
         self._waiting = {package: line for package, line in lines.items() if line}
 
-    def feed(self) -> None:
-        """Start what there is room for."""
-        while self._waiting and len(self._running) + len(self._full) < self.jobs:
+    def start(self) -> None:
+        """Start downloads up to the limit."""
+        while self._waiting and len(self._running) + len(self._received) < self.jobs:
             transfer = self._next()
             self._running[self.pool.submit(self._run, transfer)] = transfer
 
+    def take(self, future: Future[None]) -> Transfer:
+        """Remove a finished future and return its transfer, which counts against `jobs` until it is released."""
+        transfer = self._running.pop(future)
+        self._received.add(transfer)
+        return transfer
+
+    def release(self, transfer: Transfer) -> None:
+        """Free the place of a transfer that was taken."""
+        self._received.discard(transfer)
+
     def _next(self) -> Transfer:
-        """Take the next file of the package whose turn it is, and put that package behind all others."""
-        package = next((name for name in self._waiting if not self._follows(name)), None) or next(iter(self._waiting))
+        """Remove the next file of the package whose turn it is, and move that package behind all others."""
+        ready = next((name for name in self._waiting if not self._waits_for_base(name)), None)
+        package = ready or next(iter(self._waiting))
         line = self._waiting.pop(package)
         transfer = line.popleft()
         if line:
             self._waiting[package] = line
         return transfer
 
-    def _follows(self, package: str) -> bool:
-        """Does a package from which this one was made wait as well?"""
+    def _waits_for_base(self, package: str) -> bool:
+        """Return whether a package from which this one was made is queued as well."""
         described = self._waiting[package][0].plan.described
         return any(base in self._waiting for base in declared_bases(described.listed))
 
-    def take(self, future: Future[None]) -> Transfer:
-        """Return the transfer of a finished future; it keeps its place until it leaves."""
-        transfer = self._running.pop(future)
-        self._full.add(transfer)
-        return transfer
-
-    def leave(self, transfer: Transfer) -> None:
-        """Free the place of a transfer that was taken."""
-        self._full.discard(transfer)
-
-    def _here(self) -> tuple[Transfer, ...]:
-        return (*self._running.values(), *self._full)
+    def _active(self) -> tuple[Transfer, ...]:
+        return (*self._running.values(), *self._received)
 
     def _run(self, transfer: Transfer) -> None:
         def count(held: int, moved: int) -> None:

@@ -7,21 +7,19 @@ from ptmtorrent.errors import PtmError
 from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
 from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
-from ptmtorrent.store.ingest.files import StoredFile, file_in
+from ptmtorrent.store.ingest.files import file_in
 from ptmtorrent.store.pack.classes import RIGHTS
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.manifest import is_weights
+from ptmtorrent.workflows.clone.manifest import Weights, is_weights
 
 _MAX_REMEMBERED = 16
 
-Weights = tuple[tuple[str, StoredFile], ...]
-"""Weights files of one package: each path, and what is stored there."""
 
+class KnownPackages:
+    """The newest capture of every package in `store`; without a store, nothing is known.
 
-class Captured:
-    """The newest capture of every package in `store`; without one, nothing is captured.
-
-    Packages go by name: whose name was registered again by others merely finds bases that do not fit.
+    Packages are found by name. When a name was registered again for another package, the bases found by it do not fit,
+    which only costs compression.
     """
 
     def __init__(self, store: Store | None) -> None:
@@ -32,11 +30,11 @@ class Captured:
         self._weights: dict[SnapshotId, Weights] = {}
 
     def add(self, package: PackageName, snapshot: SnapshotId, rights: Rights) -> None:
-        """Say that `package` was captured."""
+        """Record that `package` was captured."""
         self._newest[package] = snapshot
         self._rights[package] = rights
 
-    def holds(  # what makes a capture the one that is wanted
+    def holds(
         self,
         package: PackageName,
         commit: str,
@@ -45,10 +43,10 @@ class Captured:
         hub_id: str | None = None,
         rights: Rights = "open",
     ) -> bool:
-        """Tell whether the newest capture of `package` is of this commit, and has these answers of the hub.
+        """Return whether the newest capture of `package` is of this commit and has these answers of the hub.
 
-        One with another id of the hub than `hub_id` is of another package, whatever its commit. One that was captured
-        when more was allowed than `rights` has to be captured again, which moves no byte.
+        A capture with another hub id than `hub_id` is of another package, whatever its commit. A capture made when
+        more was allowed than `rights` has to be made again, which moves no byte.
         """
         if RIGHTS.index(rights) > RIGHTS.index(self._rights.get(package, "open")):
             return False
@@ -60,12 +58,12 @@ class Captured:
         return answers <= {answer.name for answer in manifest.raw}
 
     def identity(self, package: PackageName) -> Identity | None:
-        """Return who the package was when it was captured last."""
+        """Return the identity of the package at its newest capture."""
         manifest = self._manifest(package)
         return manifest.package if manifest is not None else None
 
     def weights(self, package: PackageName) -> Weights:
-        """Return the weights files of the newest capture; none when there is no capture, or it cannot be read."""
+        """Return the weights files of the newest capture; empty if there is no capture or it cannot be read."""
         snapshot = self._newest.get(package)
         if snapshot is None:
             return ()

@@ -1,4 +1,4 @@
-"""Which stored files a file is likely a later version of, and in which order packages are worked for it."""
+"""Lineage: which stored files a file is likely a later version of, and the order of packages that follows from it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -9,22 +9,22 @@ from ptmtorrent.facts.base_models import base_models
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.state.clone_journal import Journal
 from ptmtorrent.store.ingest.files import StoredFile
-from ptmtorrent.workflows.clone.known import Weights
+from ptmtorrent.workflows.clone.manifest import Weights
 
 MAX_FILES = 48
-"""Limit of files examined as bases of one; each costs reading its header."""
+"""Limit of files examined as bases of one file; each costs reading its header."""
 
 
 def declared_bases(listed: Listed) -> tuple[str, ...]:
-    """Return the names of the packages that `listed` says it was made from, on the same hub, closest first."""
+    """Return the names of the packages, on the same hub, that `listed` declares as its bases, closest first."""
     return tuple(name for name in base_models(listed.tags, listed.raw) if name != listed.name)
 
 
 def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ...]:
-    """Return the files of `packages` to look for bases of the file at `path` in, the likeliest first.
+    """Return the files of `packages` in which to look for bases of the file at `path`, the likeliest first.
 
-    In each package that is the file of the same path, then those of the same format; files that were sharded anew hold
-    its tensors anywhere.
+    In each package that is the file of the same path, then files of the same format; when files were sharded anew, a
+    tensor may be in any of them.
     """
     suffix = _suffix(path)
 
@@ -38,7 +38,7 @@ def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ..
 
 
 def put_bases_first(journal: Journal, run: int) -> None:
-    """Let packages that others of the run name as their base be claimed before those.
+    """Rank packages that others of the run declare as their base before those others.
 
     A base moves to just before the first package that names it; the rest keeps its order, and nothing waits.
     """
@@ -47,12 +47,12 @@ def put_bases_first(journal: Journal, run: int) -> None:
         for work in journal.works(run, ("todo",))
     ]
     ordered = bases_first({name: bases for name, _, bases in works})
-    places = zip(ordered, works, strict=True)
-    journal.move(run, {name: rank for name, (before, rank, _) in places if name != before})
+    ranks = zip(ordered, works, strict=True)
+    journal.move(run, {name: rank for name, (before, rank, _) in ranks if name != before})
 
 
 def bases_first(packages: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the packages in order, each after those of its bases that are among them; circles are cut anywhere."""
+    """Return the packages in order, each after those of its bases that are among them; cycles are cut anywhere."""
     ordered: dict[str, None] = {}
     begun: set[str] = set()
     for package in packages:

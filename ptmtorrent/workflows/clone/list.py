@@ -1,4 +1,4 @@
-"""The frozen listing of a clone: counts move because cloners move them, so they are read once and written down."""
+"""The frozen listing of a clone: it is read once and written down, because download counts change while it runs."""
 
 import os
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.state.clone_journal import Journal, Run
 
 STALE = timedelta(days=1)
-"""A listing that was not completed within a day is begun again: half of it is of another day."""
+"""Age at which an incomplete listing is started again: half of it would be of another day."""
 
 FORMAT = "ptmtorrent/listing"
 
 MAX_PAGES = 1 << 17
-"""No hub has more pages: with a thousand packages each, that is fifty times the largest."""
+"""Limit of pages: with a thousand packages each, that is fifty times the largest hub."""
 
 
 def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
@@ -35,10 +35,10 @@ def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
 
 
 def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Callable[[Listed], bool]) -> None:
-    """Read the hub's listing into the journal, from the page on where an earlier process stopped.
+    """Read the hub's listing into the journal, starting at the page where an earlier process stopped.
 
     Raises:
-        HubError: it goes round in circles, or on for ever; else as `Hub.listing`.
+        HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
     """
     cursor = run.cursor
     if run.requests > 0 and cursor is None:
@@ -63,7 +63,7 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
         if cursor in seen:
             break
         seen.add(cursor)
-    raise HubError(f"the listing of `{hub.endpoint}` does not end: after {len(seen)} pages it goes on at `{cursor}`")
+    raise HubError(f"the listing of `{hub.endpoint}` does not end: after {len(seen)} pages it continues at `{cursor}`")
 
 
 def _one_page(hub: Hub, query: Query, cursor: str | None) -> Page:
@@ -71,7 +71,7 @@ def _one_page(hub: Hub, query: Query, cursor: str | None) -> Page:
 
 
 def freeze(hub: Hub, journal: Journal, run: Run, limit: int | None, folder: Path | None) -> None:
-    r"""Rank the listing and write it to `folder` as JSON lines, durably; a head that says what it is comes first.
+    r"""Rank the listing and write it durably to `folder` as JSON lines, after a head that names its format.
 
     ::
 

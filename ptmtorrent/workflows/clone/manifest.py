@@ -1,22 +1,144 @@
-"""From stored files to a manifest: one object table, every object once, recipes as runs of its rows."""
+"""One package from its first stored file to its manifest and its capture.
+
+A manifest has one object table with every object once; recipes are runs of its rows.
+"""
 
 import base64
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed
+from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.model.kinds import file_kind
-from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, FileEntry, Manifest, RawAnswer, Run, new_manifest
+from ptmtorrent.model.manifest import (
+    MAX_OBJECT_BYTES,
+    FileEntry,
+    Manifest,
+    RawAnswer,
+    Run,
+    encode_manifest,
+    new_manifest,
+)
 from ptmtorrent.model.names import path_bytes
+from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import count
+from ptmtorrent.state.clone_journal import Work
+from ptmtorrent.store.cutters import needs_nearby
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store, StoredFile
+from ptmtorrent.workflows.clone.plan import PackagePlan
 
 POPULAR_DOWNLOADS = 50
 """More downloads than this in 30 days make a package popular (as PeaTMOSS), and its packs hot."""
 
 SMALL_BYTES = 64 << 10
 """Weights below this (64 KiB) are kept with the small files."""
+
+Weights = tuple[tuple[str, StoredFile], ...]
+"""Weights files of one package: each path, and the file stored for it."""
+
+
+@dataclass(eq=False)
+class OpenPackage:
+    """A package in progress: files `stored` so far, keys of the `missing` ones, and files that wait for others."""
+
+    work: Work
+    plan: PackagePlan
+    rights: Rights
+    stored: dict[str, tuple[HubFile, StoredFile]] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    later: list[HubFile] = field(default_factory=list)
+
+    @property
+    def listed(self) -> Listed:
+        """The package's record in the hub's listing."""
+        return self.plan.described.listed
+
+    @property
+    def weights(self) -> Weights:
+        """The weights files stored so far."""
+        return tuple(
+            (path, file)
+            for path, (listed, file) in self.stored.items()
+            if listed.answer is None and is_weights(path, file.size)
+        )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all files are stored."""
+        return not self.missing and not self.later
+
+    def class_of(self, file: HubFile) -> PackClass:
+        """Return the class of the packs that one of its files belongs to."""
+        return class_of(file, self.listed, self.rights)
+
+    def take_ready(self) -> list[HubFile]:
+        """Remove from `later` the files that can be stored now, and return them.
+
+        External data of an ONNX file is cut by what that file says. It therefore waits until all ONNX files of its
+        folder are stored: a recipe must not depend on which download was faster.
+        """
+        graphs = {
+            _folder(file.path) for file in self.plan.files if _is_graph(file.path) and file.path not in self.stored
+        }
+
+        def must_wait(path: str) -> bool:
+            return _folder(path) in graphs and not _is_graph(path) and needs_nearby(path)
+
+        ready = [file for file in self.later if not must_wait(file.path)]
+        self.later = [file for file in self.later if must_wait(file.path)]
+        return ready
+
+
+def open_package(work: Work, plan: PackagePlan) -> OpenPackage:
+    """Return a package none of whose files is stored, the largest file first."""
+    return OpenPackage(
+        work=work,
+        plan=plan,
+        rights=rights_in(plan.described.listed),
+        later=sorted(plan.files, key=lambda file: -(file.size or 0)),
+    )
+
+
+def rights_in(listed: Listed) -> Rights:
+    """Return the right to redistribute a package, by its licence and its gate: what is not public is gated."""
+    return rights_of(listed.licence, gated=listed.access != "public")
+
+
+def is_weights(path: str, size: int) -> bool:
+    """Return whether a file is kept with the weights: by its kind, unless it is small."""
+    return file_kind(path, size) == "weights" and size >= SMALL_BYTES
+
+
+def class_of(file: HubFile, listed: Listed, rights: Rights) -> PackClass:
+    """Return the class of the packs that a file belongs to."""
+    if file.answer is not None or not is_weights(file.path, file.size or 0):
+        return PackClass("meta", rights)
+    hot = (listed.downloads or 0) > POPULAR_DOWNLOADS
+    return PackClass("weights-hot" if hot else "weights-cold", rights)
+
+
+def capture(store: Store, package: OpenPackage, *, captured: str, listed: str) -> SnapshotId:
+    """Put the hub's answers, the manifest and the capture of a complete package, in this order; the caller commits.
+
+    Raises:
+        IntegrityError: a path that no manifest may hold, or a manifest longer than readers accept.
+    """
+    described, rights = package.plan.described, package.rights
+    answers = put_answers(store, (*described.answers, *package.plan.answers), rights)
+    data, snapshot = encode_manifest(assemble(described, package.stored, answers))
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise IntegrityError(
+            f"the manifest of `{described.identity.package}`, with {count(len(package.stored), 'file')}, would be "
+            f"{spell_size(len(data))} long, more than readers accept"
+        )
+    store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
+    store.add_capture(new_capture(described, snapshot, rights, captured=captured, listed=listed))
+    return snapshot
 
 
 class ObjectTable:
@@ -50,10 +172,10 @@ def assemble(
     files: Mapping[str, tuple[HubFile, StoredFile]],
     answers: dict[str, tuple[tuple[ObjectId, int], ...]],
 ) -> Manifest:
-    """Build the manifest of a package from its stored files, by path, and the objects of the hub's answers, by name.
+    """Return the manifest of a package from its stored files, by path, and the objects of the hub's answers, by name.
 
     Raises:
-        IntegrityError: a path no manifest may hold.
+        IntegrityError: a path that no manifest may hold.
     """
     table = ObjectTable()
     entries = tuple(
@@ -78,15 +200,10 @@ def assemble(
     return new_manifest(described.identity, entries, table.objects, raw)
 
 
-def _is_odd(path: str) -> bool:
-    """Tell whether a path holds bytes that are not UTF-8, as surrogate escapes."""
-    return any("\udc80" <= character <= "\udcff" for character in path)
-
-
 def put_answers(
     store: Store, answers: Iterable[tuple[str, bytes]], rights: Rights
 ) -> dict[str, tuple[tuple[ObjectId, int], ...]]:
-    """Keep the hub's answers byte for byte; those of one name (the pages of a tree) follow one another."""
+    """Put the hub's answers byte for byte; answers of one name (the pages of a tree) are concatenated."""
     kept: dict[str, tuple[tuple[ObjectId, int], ...]] = {}
     for name, data in answers:
         parts = [data[at : at + MAX_OBJECT_BYTES] for at in range(0, len(data), MAX_OBJECT_BYTES)]
@@ -98,7 +215,7 @@ def put_answers(
 
 
 def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, captured: str, listed: str) -> Capture:
-    """Build the record of what was known of the package when it was captured."""
+    """Return the record of what was known of the package when it was captured."""
     known = described.listed
     return Capture(
         format=Capture.FORMAT,
@@ -119,14 +236,14 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
     )
 
 
-def is_weights(path: str, size: int) -> bool:
-    """Tell whether a file is kept with the weights: by its kind, if it is not small."""
-    return file_kind(path, size) == "weights" and size >= SMALL_BYTES
+def _is_odd(path: str) -> bool:
+    """Return whether a path holds bytes that are not UTF-8, as surrogate escapes."""
+    return any("\udc80" <= character <= "\udcff" for character in path)
 
 
-def class_of(file: HubFile, listed: Listed, rights: Rights) -> PackClass:
-    """Return the class of the pack that a file goes to."""
-    if file.answer is not None or not is_weights(file.path, file.size or 0):
-        return PackClass("meta", rights)
-    hot = (listed.downloads or 0) > POPULAR_DOWNLOADS
-    return PackClass("weights-hot" if hot else "weights-cold", rights)
+def _is_graph(path: str) -> bool:
+    return path.lower().endswith(".onnx")
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

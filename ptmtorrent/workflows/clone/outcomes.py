@@ -1,7 +1,7 @@
-"""What became of each package: one record in the journal and one event, never silence.
+"""The outcome of each package: one row of the journal and one record for every package, whatever happens.
 
-Records are made a batch at a time. Until then a package is leased, and what a killed process did not record is
-claimed again, found in the store, and recorded.
+Rows are written a batch at a time. Until then a package is leased; what a killed process did not write is claimed
+again, found in the store, and written.
 
 A hub that is down fails every package alike. Failures to reach it are therefore held back until something works again;
 when too many come in a row the run stops, and they count as not tried.
@@ -17,7 +17,7 @@ from ptmtorrent.state.clone_journal import Journal, Work, WorkState
 from ptmtorrent.workflows.clone.leases import BATCH
 
 OUTAGE_FAILURES = 12
-"""Packages in a row that could not be reached before it counts as an outage of the hub."""
+"""Packages in a row that cannot be reached before it counts as an outage of the hub."""
 
 _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
 
@@ -30,20 +30,20 @@ class Outcomes:
     run: int
     prefix: str
     emit: Emit
-    _held: list[tuple[Work, PtmError]] = field(default_factory=list)
-    _unrecorded: list[tuple[str, WorkState, str]] = field(default_factory=list)
+    _held_back: list[tuple[Work, PtmError]] = field(default_factory=list)
+    _unwritten: list[tuple[str, WorkState, str]] = field(default_factory=list)
 
     def done(self, work: Work) -> None:
-        """The package is in the store, committed. Nothing is in the journal before `record`, or a full batch."""
-        self.went_well()
+        """Record a package that the store has committed; the journal has it after `write`, or with a full batch."""
+        self.hub_works()
         self._settle(work, "ok")
 
     def not_needed(self, work: Work) -> None:
-        """The store has held the package at this commit before."""
+        """Record a package that the store held at this commit before."""
         self._settle(work, "notneeded", "this commit is in the store already")
 
     def failed(self, work: Work, error: PtmError) -> None:
-        """The package cannot be had.
+        """Record a package that cannot be captured.
 
         Raises:
             PtmError: `error` itself, when it is not about this package (a full disk, say), or when it is one of
@@ -55,41 +55,41 @@ class Outcomes:
             self.flush()
             self._settle(work, _status(error), _reason(error))
             return
-        self._held.append((work, error))
-        if len(self._held) >= OUTAGE_FAILURES:
-            error.hint = error.hint or "the hub seems to be down; run the same command again later to go on"
+        self._held_back.append((work, error))
+        if len(self._held_back) >= OUTAGE_FAILURES:
+            error.hint = error.hint or "the hub seems to be down; run the same command again later to resume"
             raise error
 
-    def went_well(self) -> None:
-        """The hub works: what failed before failed for its own reasons."""
+    def hub_works(self) -> None:
+        """Record what was held back: the hub works, so those failures were not an outage."""
         self.flush()
 
     def flush(self) -> None:
         """Record the failures held back."""
-        for work, error in self._held:
+        for work, error in self._held_back:
             self._settle(work, _status(error), _reason(error))
-        self._held.clear()
+        self._held_back.clear()
 
-    def record(self) -> None:
-        """Write down what became of packages since the last time."""
-        if self._unrecorded:
-            self.journal.settle_many(self.run, self._unrecorded)
-            self._unrecorded.clear()
+    def write(self) -> None:
+        """Write the outcomes since the last call to the journal."""
+        if self._unwritten:
+            self.journal.settle_many(self.run, self._unwritten)
+            self._unwritten.clear()
 
     def close(self) -> None:
-        """Record what is not recorded."""
-        self.record()
+        """Write the outcomes since the last call to the journal."""
+        self.write()
 
-    def recall(self) -> None:
-        """Say again what failed when this run was begun by an earlier process."""
+    def repeat_failures(self) -> None:
+        """Emit again what failed in earlier processes of this run."""
         for work in self.journal.works(self.run, ("error", "impossible")):
             status: Status = "error" if work.state == "error" else "impossible"
             self.emit(Result(kind="package", id=self._name(work), status=status, reason=work.reason))
 
     def _settle(self, work: Work, status: Status, reason: str = "") -> None:
-        self._unrecorded.append((work.name, "done" if status == "ok" else status, reason))
-        if len(self._unrecorded) >= BATCH:
-            self.record()
+        self._unwritten.append((work.name, "done" if status == "ok" else status, reason))
+        if len(self._unwritten) >= BATCH:
+            self.write()
         size = work.bytes if status == "ok" else 0
         self.emit(Result(kind="package", id=self._name(work), status=status, reason=reason, bytes=size))
 

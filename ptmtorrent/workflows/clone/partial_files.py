@@ -10,14 +10,14 @@ from ptmtorrent.errors import StoreLocked
 from ptmtorrent.model.moments import Clock
 
 WORKERS = "workers"
-"""The folder of the spool that has one for each worker."""
+"""Folder of the spool with one subfolder per worker."""
 
 OLD_SECONDS = 14 * 24 * 3600
 """Age at which a half-downloaded file is deleted; a later download starts again."""
 
 
-def gather_parts(spool: Path) -> None:
-    """Take back what workers that are no more had received; folders of those that live stay theirs.
+def collect_parts(spool: Path) -> None:
+    """Move the parts of workers that have ended into the spool; folders of running workers are left alone.
 
     Of two parts of one file the longer is kept.
     """
@@ -33,8 +33,8 @@ def gather_parts(spool: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def forget_old_parts(spool: Path, clock: Clock) -> None:
-    """Remove parts that were not written to for two weeks."""
+def delete_old_parts(spool: Path, clock: Clock) -> None:
+    """Delete parts that were not written to for two weeks."""
     limit = clock().timestamp() - OLD_SECONDS
     for part in spool.glob("*.part"):
         with disk_errors(part):

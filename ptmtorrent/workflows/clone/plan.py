@@ -1,4 +1,4 @@
-"""Planning a clone: what the hub says of each listed package's files, asked once and kept in the journal."""
+"""The plan of a clone: the files of each listed package, asked of the hub once and kept in the journal."""
 
 import heapq
 import zlib
@@ -17,22 +17,23 @@ from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
+from ptmtorrent.model.sizes import spell_size
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
 POLL_SECONDS = 0.2
-"""Spool files of this many bytes may wait for one commit of the store."""
+"""Longest wait before a loop looks at the stop flag again."""
 
 IsCaptured = Callable[[Listed, str, str | None], bool]
-"""Tells whether the store holds this package at this commit, and with this id of the hub if it gave one."""
+"""Whether the store holds this package at this commit, with this hub id if the hub gives one."""
 
 IsKnown = Callable[[str], bool]
-"""Tells whether the store holds a file of this oid."""
+"""Whether the store holds a file of this oid."""
 
 
 class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A package pinned to a commit, its files, and what the hub answered."""
+    """A package pinned to a commit, its files, and the answers of the hub."""
 
     described: Described
     files: tuple[HubFile, ...]
@@ -40,19 +41,19 @@ class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files whose size the hub gives."""
+        """Total size of the files whose size the hub gives."""
         return sum(file.size or 0 for file in self.files)
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan as the journal keeps it. `odd` are paths that no text holds, not being UTF-8, by number of file."""
+    """A plan as the journal keeps it. `odd` are the paths that are not UTF-8, by index of their file."""
 
     plan: PackagePlan
     odd: dict[int, bytes]
 
 
 def encode_plan(plan: PackagePlan) -> bytes:
-    """Return `plan` as the journal keeps it."""
+    """Return the bytes of `plan` in the journal."""
     shown = [show_path(file.path) for file in plan.files]
     odd = {
         number: path_bytes(file.path)
@@ -68,7 +69,7 @@ def encode_plan(plan: PackagePlan) -> bytes:
 
 
 def decode_plan(work: Work) -> PackagePlan:
-    """Return the plan kept with `work`."""
+    """Return the plan that the journal keeps with `work`."""
     kept = msgspec.msgpack.decode(zlib.decompress(work.plan or b""), type=_Kept)
     if not kept.odd:
         return kept.plan
@@ -81,7 +82,7 @@ def decode_plan(work: Work) -> PackagePlan:
 
 @contextmanager
 def hub_threads(hub: Hub, jobs: int, stop: Stop) -> Iterator[tuple[ThreadPoolExecutor, Stop]]:
-    """Give `jobs` threads, and the event that ends what they wait for; it is set on leaving, whatever the reason."""
+    """Yield `jobs` threads and the stop flag that ends their waits; it is set on every exit from the context."""
     halt = Stop()
     hub.session.stop = halt
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
@@ -105,14 +106,14 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     jobs: int,
     stop: Stop,
 ) -> int:
-    """Ask for the files of every listed package, in order, until their bytes would exceed `max_bytes`.
+    """Ask the hub for the files of every listed package, in order, until they would exceed `max_bytes`.
 
-    Returns how many packages were left out for that. A package that fails becomes a record; one whose commit the store
-    holds is not asked for.
+    Returns the number of packages left out for that. A package that fails becomes a record; the hub is not asked about
+    a package whose commit the store holds.
     """
     total = journal.tally(run.id, "todo", "leased", "done", "notneeded", "error", "impossible").bytes
     with closing(outcomes), hub_threads(hub, jobs, stop) as (pool, _):
-        for work, future in _ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
+        for work, future in _plan_ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
             plan = _await(work, future, outcomes, stop)
             if plan is None:
                 continue
@@ -125,7 +126,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
             if max_bytes is not None and total > max_bytes:
                 outcomes.flush()
                 return journal.leave_after(run.id, work.rank or 0)
-            outcomes.went_well()
+            outcomes.hub_works()
             journal.keep_plan(
                 run.id, work.name, encode_plan(plan), files=len(plan.files), size=plan.bytes, requests=len(plan.answers)
             )
@@ -133,34 +134,34 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     return 0
 
 
-def _ahead(
+def _plan_ahead(
     works: Iterator[Work], hub: Hub, pool: ThreadPoolExecutor, is_captured: IsCaptured, depth: int
 ) -> Iterator[tuple[Work, Future[PackagePlan] | None]]:
-    """Yield packages in order, each with its plan under way `depth` packages before its turn; None when captured."""
+    """Yield packages in order, each with its plan requested `depth` packages ahead; None if it is captured."""
     queue: deque[tuple[Work, Future[PackagePlan] | None]] = deque()
     for work in works:
         listed = msgspec.json.decode(work.listed, type=Listed)
         captured = listed.commit is not None and is_captured(listed, listed.commit, listed.hub_id)
-        queue.append((work, None if captured else pool.submit(_ask, hub, listed)))
+        queue.append((work, None if captured else pool.submit(_request_plan, hub, listed)))
         if len(queue) > depth:
             yield queue.popleft()
     yield from queue
 
 
-def _ask(hub: Hub, listed: Listed) -> PackagePlan:
-    with one_package(f"{hub.prefix}:{listed.name}"):
+def _request_plan(hub: Hub, listed: Listed) -> PackagePlan:
+    with translate_errors(f"{hub.prefix}:{listed.name}"):
         return _plan(hub, listed)
 
 
 @contextmanager
-def one_package(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """Turn an unexpected exception into an error of the package: it must not end a run of 300,000."""
     try:
         yield
     except PtmError:
         raise
     except Exception as error:
-        raise HubError(f"`{name}` met an error of this program: {type(error).__name__}: {error}") from error
+        raise HubError(f"`{name}` hit an error in ptmtorrent itself: {type(error).__name__}: {error}") from error
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
@@ -168,7 +169,9 @@ def _plan(hub: Hub, listed: Listed) -> PackagePlan:
     files, answers = hub.session.retry(lambda: hub.files(described))
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
-        raise HubError(f"`{described.identity.package}`: the hub lists {plan.bytes} bytes, more than any package has")
+        raise HubError(
+            f"the hub lists {spell_size(plan.bytes)} for `{described.identity.package}`, more than a package may have"
+        )
     return plan
 
 
@@ -187,7 +190,7 @@ def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, s
 
 
 def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) -> PlanMade:
-    """Return what is to be done, in bytes: what is in the journal, less the files the store holds."""
+    """Return the work of the run in bytes: what the journal plans, less the files that the store holds."""
     tally = journal.tally(run.id, "todo", "leased")
     to_move = 0
     seen: set[str] = set()

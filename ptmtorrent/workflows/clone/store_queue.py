@@ -1,6 +1,6 @@
-"""Putting received files into the store, two at a time: while one is hashed another is coded.
+"""Received files on their way into the store, two at a time: while one is hashed another is encoded.
 
-The store is thread-safe; what becomes of a file is for the thread that claims, captures and commits.
+The store is thread-safe; the capture loop alone claims, captures and commits.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import Transfer
 
-KEEPERS = 2
+STORE_THREADS = 2
 
 
-class Keeper:
-    """The files on their way from the spool into `store`. Leaving the context waits for those being stored."""
+class StoreQueue:
+    """The received files on their way into `store`. Leaving the context waits for those being stored."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._pool = ThreadPoolExecutor(KEEPERS, thread_name_prefix="keep")
+        self._pool = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
         self._running: dict[Future[StoredFile], Transfer] = {}
 
     def __enter__(self) -> Self:
@@ -37,10 +37,10 @@ class Keeper:
 
     @property
     def futures(self) -> tuple[Future[StoredFile], ...]:
-        """The files under way."""
+        """The files being stored."""
         return tuple(self._running)
 
-    def keep(
+    def add(
         self,
         transfer: Transfer,
         file: HubFile,
@@ -49,22 +49,25 @@ class Keeper:
         bases: Sequence[StoredFile],
         nearby: Nearby,
     ) -> None:
-        """Check what was received and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`."""
-        future = self._pool.submit(self._check_in, transfer, file, pack_class, bases=bases, nearby=nearby)
+        """Verify the part of `transfer` and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`.
+
+        The future raises `IntegrityError` if the part is not what the hub promised.
+        """
+        future = self._pool.submit(self._add_file, transfer, file, pack_class, bases=bases, nearby=nearby)
         self._running[future] = transfer
 
-    def _check_in(
+    def take(self, future: Future[StoredFile]) -> Transfer:
+        """Remove a finished future and return its transfer."""
+        return self._running.pop(future)
+
+    def _add_file(
         self, transfer: Transfer, file: HubFile, pack_class: PackClass, *, bases: Sequence[StoredFile], nearby: Nearby
     ) -> StoredFile:
         part = transfer.part
         try:
-            # The store takes no MD5 of what it reads: so few files come with one that a second reading costs less.
+            # The store computes no MD5 while it reads: few files come with one, so a second read costs less.
             oid = None if check_md5(file, part) else file.oid
             expected = Expected(size=file.size, oid=oid)
             return self._store.add_file(part, file.path, expected, pack_class, bases=bases, nearby=nearby)
         except IntegrityError as error:
             raise IntegrityError(f"{transfer.what}: {error.message}") from error
-
-    def take(self, future: Future[StoredFile]) -> Transfer:
-        """Return what a finished future was about."""
-        return self._running.pop(future)

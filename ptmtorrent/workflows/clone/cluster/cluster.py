@@ -1,4 +1,4 @@
-"""Those who do the work of a clone in this process's place: the workers of a cluster."""
+"""Run a clone on the workers of a cluster: check the cluster, start its pool, and hand the run to the coordinator."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,14 +16,14 @@ from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.coordinator import Coordinator
-from ptmtorrent.workflows.clone.cluster.worker import Unit, close_workers, without_secrets
-from ptmtorrent.workflows.clone.leases import Claims
+from ptmtorrent.workflows.clone.cluster.worker import WorkUnit, close_workers, without_secrets
+from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.partial_files import gather_parts
+from ptmtorrent.workflows.clone.partial_files import collect_parts
 
 
-class Crew(NamedTuple):
-    """A cluster, what its workers make the hub's adapter with, and what each does and takes."""
+class ClusterRunner(NamedTuple):
+    """A cluster, the options of its workers' hub adapters, and the `jobs` and memory of each worker."""
 
     cluster: Cluster
     options: HubOptions
@@ -31,48 +31,49 @@ class Crew(NamedTuple):
     max_memory: int
 
     def check(self) -> None:
-        """See that there can be such a crew, before anything is asked of the hub.
+        """Check the cluster before the first request to the hub.
 
         Raises:
-            ConfigError: what it needs is not installed; UsageError: there is too little memory.
+            ConfigError: a library or program that it needs is missing.
+            UsageError: the memory is too small for its workers.
         """
         check_here(self.cluster)
-        sharers, least = self._sharers, parse_size(MIN_MEMORY)
-        if self.max_memory < sharers * least:
+        sharing, least = self._sharing, parse_size(MIN_MEMORY)
+        if self.max_memory < sharing * least:
             raise UsageError(
-                f"{sharers} workers are threads that share `--max-memory`, and each of them needs {MIN_MEMORY}",
-                hint=f"give `--max-memory {sharers * least >> 20}MiB`, or fewer `workers` in the cluster's file",
+                f"{sharing} workers are threads that share `--max-memory`, and each of them needs {MIN_MEMORY}",
+                hint=f"give `--max-memory {sharing * least >> 20}MiB`, or fewer `workers` in the cluster's file",
             )
 
     @property
-    def _sharers(self) -> int:
-        """How many workers share the memory of this process."""
+    def _sharing(self) -> int:
+        """The number of workers that share the memory of this process."""
         return self.cluster.workers if self.cluster.executor == "threads" else 1
 
-    def work(  # noqa: PLR0913  # the ends of a pipeline
+    def run(  # noqa: PLR0913  # the ends of a pipeline
         self,
         hub: Hub,
         home: Home,
         listed: str,
         *,
-        claims: Claims,
+        leases: Leases,
         outcomes: Outcomes,
         meter: Meter,
         count: Callable[[int], None],
         stop: Stop,
     ) -> None:
-        """Have the packages that are left of a run, which was `listed` then, worked; `count` hears of bytes moved.
+        """Capture the remaining packages of a run whose listing is of the time `listed`; `count` counts bytes moved.
 
         Raises:
-            As `Coordinator.work`; ConfigError: the cluster cannot be started.
+            As `Coordinator.run`; ConfigError: the cluster cannot be started.
         """
-        todo = claims.journal.tally(claims.run, "todo", "leased").packages
+        todo = leases.journal.tally(leases.run, "todo", "leased").packages
         if not todo:
             return
         known = hub.session.governor.windows.known()
 
-        def unit_of(works: tuple[Work, ...]) -> Unit:
-            return Unit(
+        def unit_of(works: tuple[Work, ...]) -> WorkUnit:
+            return WorkUnit(
                 home=home.root,
                 hub=hub.name,
                 options=without_secrets(self.options),
@@ -80,12 +81,12 @@ class Crew(NamedTuple):
                 listed=listed,
                 works=works,
                 jobs=self.jobs,
-                max_memory=self.max_memory // self._sharers,
+                max_memory=self.max_memory // self._sharing,
                 share=self.cluster.most,
             )
 
         with ExitStack() as stack:
-            stack.callback(gather_parts, home.spool)
+            stack.callback(collect_parts, home.spool)
             stack.callback(close_workers)
             Coordinator(
                 pool=stack.enter_context(ParslPool(self.cluster, home.cluster)),
@@ -94,8 +95,8 @@ class Crew(NamedTuple):
                 unit_of=unit_of,
                 hub=hub,
                 spool=home.spool,
-                claims=claims,
+                leases=leases,
                 outcomes=outcomes,
                 meter=meter,
                 count=count,
-            ).work(stop)
+            ).run(stop)

@@ -1,7 +1,7 @@
-"""What a worker of a cluster does: packages of a clone in, what became of them out.
+"""A worker of a cluster: it captures the packages of a unit and returns a report.
 
-A worker is a process or thread that does one unit after another. As long as it lives it has one writer of the store,
-one adapter and one folder of the spool; the journal is the coordinator's (ADR 0027).
+A worker is a process or thread that runs one unit after another. While it runs it has one writer of the store, one hub
+adapter and one folder of the spool; the journal belongs to the coordinator (ADR 0027).
 """
 
 import secrets
@@ -27,23 +27,23 @@ from ptmtorrent.state.clone_journal import Journal, Run, Work
 from ptmtorrent.state.rate_windows import GivenWindows, Known
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.clone.capture_loop import Worker, this_process
-from ptmtorrent.workflows.clone.download_queue import Spool
-from ptmtorrent.workflows.clone.known import Captured
-from ptmtorrent.workflows.clone.leases import Claims
+from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
+from ptmtorrent.workflows.clone.download_queue import DownloadQueue
+from ptmtorrent.workflows.clone.known import KnownPackages
+from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 from ptmtorrent.workflows.clone.partial_files import WORKERS
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads
-from ptmtorrent.workflows.clone.store_queue import Keeper
+from ptmtorrent.workflows.clone.store_queue import StoreQueue
 
-STOP = "stop"
-"""The file in the folder of all workers that asks them to stop."""
+STOP_FILE = "stop"
+"""File in the folder of all workers whose presence stops them."""
 
 WATCH_SECONDS = 0.5
 
 
-class Unit(msgspec.Struct, frozen=True, kw_only=True):
-    """Packages for one worker, in order. `share` workers spend from the budgets of the hub, of which `known` was known.
+class WorkUnit(msgspec.Struct, frozen=True, kw_only=True):
+    """Packages for one worker, in order. `share` workers share the rate limits of the hub, of which `known` is known.
 
     `options` are without secrets and without a folder: each worker has its own (`without_secrets`).
     """
@@ -60,8 +60,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Report:
-    """What became of a unit: packages captured and failed, bytes moved, and what ended it early if anything did."""
+class UnitReport:
+    """The report of a unit: packages captured and failed, bytes moved, and the error that ended it early, if any."""
 
     done: list[str] = field(default_factory=list)
     failed: list[tuple[str, PtmError]] = field(default_factory=list)
@@ -70,33 +70,33 @@ class Report:
 
 
 def without_secrets(options: HubOptions) -> HubOptions:
-    """Return what may be told to a worker, who reads the rest from its own environment."""
+    """Return the options to send to a worker, which reads tokens from its own environment."""
     return replace(options, environment={}, tokens={})
 
 
-def run_unit(unit: Unit) -> Report:
-    """Capture the packages of `unit` into the store. Errors of ours are part of the report."""
-    report = Report()
+def run_unit(unit: WorkUnit) -> UnitReport:
+    """Capture the packages of `unit` into the store. A `PtmError` is part of the report."""
+    report = UnitReport()
     try:
-        station = _stations.of(unit)
-        with Journal(None) as journal, _watching(Home(unit.home).spool) as stop:
-            _run(unit, station, journal, report, stop)
+        worker = _open_workers.of(unit)
+        with Journal(None) as journal, _watch_for_stop(Home(unit.home).spool) as stop:
+            _run(unit, worker, journal, report, stop)
     except PtmError as error:
         report.error = error
         if isinstance(error, StoreError):
-            _stations.leave()
+            _open_workers.discard()
     return report
 
 
 def close_workers() -> None:
-    """Close what workers of this process have open; those that are processes end with it."""
-    _stations.close()
+    """Close what worker threads of this process have open; worker processes close it when they end."""
+    _open_workers.close()
 
 
-class _Station:
-    """What a worker has open."""
+class _OpenWorker:
+    """The spool folder, the hub and the store that a worker has open."""
 
-    def __init__(self, unit: Unit) -> None:
+    def __init__(self, unit: WorkUnit) -> None:
         home = Home(unit.home)
         self.spool = home.spool / WORKERS / secrets.token_hex(8)
         with ExitStack() as stack:
@@ -112,48 +112,48 @@ class _Station:
         self._stack.close()
 
 
-class _Stations:
-    """The stations of this process, one a thread."""
+class _OpenWorkers:
+    """The open workers of this process, one per thread."""
 
     def __init__(self) -> None:
         self._mine = threading.local()
-        self._all: list[_Station] = []
+        self._all: list[_OpenWorker] = []
         self._lock = threading.Lock()
 
-    def of(self, unit: Unit) -> _Station:
-        """Return this thread's; a worker belongs to one clone."""
-        station: _Station | None = getattr(self._mine, "station", None)
+    def of(self, unit: WorkUnit) -> _OpenWorker:
+        """Return the open worker of this thread; a thread works for one clone."""
+        worker: _OpenWorker | None = getattr(self._mine, "worker", None)
         with self._lock:
-            if station is None or station not in self._all:
-                station = self._mine.station = _Station(unit)
-                self._all.append(station)
-        return station
+            if worker is None or worker not in self._all:
+                worker = self._mine.worker = _OpenWorker(unit)
+                self._all.append(worker)
+        return worker
 
-    def leave(self) -> None:
-        """Give this thread's up, if it has one: its writer is of no use any more."""
-        station: _Station | None = getattr(self._mine, "station", None)
+    def discard(self) -> None:
+        """Close the worker of this thread, if there is one: its writer failed and cannot be used again."""
+        worker: _OpenWorker | None = getattr(self._mine, "worker", None)
         with self._lock:
-            if station is None or station not in self._all:
+            if worker is None or worker not in self._all:
                 return
-            self._all.remove(station)
+            self._all.remove(worker)
         with suppress(PtmError):
-            station.close()
+            worker.close()
 
     def close(self) -> None:
         with self._lock, ExitStack() as stack:
-            for station in self._all:
-                stack.callback(station.close)
+            for worker in self._all:
+                stack.callback(worker.close)
             self._all.clear()
 
 
-_stations = _Stations()
+_open_workers = _OpenWorkers()
 
 
 @dataclass
-class _Heard(Outcomes):
-    """Outcomes that are the report's; which of them count is for the coordinator, who hears of all units."""
+class _ReportedOutcomes(Outcomes):
+    """Outcomes that go into the report; the coordinator, which sees all units, decides about an outage."""
 
-    report: Report = field(default_factory=Report)
+    report: UnitReport = field(default_factory=UnitReport)
 
     def done(self, work: Work) -> None:
         super().done(work)
@@ -164,38 +164,38 @@ class _Heard(Outcomes):
         self.report.failed.append((work.name, error))
 
 
-def _make_hub(unit: Unit, folder: Path) -> Hub:
+def _make_hub(unit: WorkUnit, folder: Path) -> Hub:
     options = replace(unit.options, work=folder, environment=network_environment(), tokens=hub_tokens())
     return find_kind(unit.hub).make(options)
 
 
-def _run(unit: Unit, station: _Station, journal: Journal, report: Report, stop: Stop) -> None:
-    hub, run = station.hub, _queue(journal, unit)
+def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitReport, stop: Stop) -> None:
+    hub, run = worker.hub, _queue(journal, unit)
     lock = threading.Lock()
 
     def count(_held: int, moved: int) -> None:
         with lock:
             report.moved += moved
 
-    outcomes = _Heard(journal, run.id, hub.prefix, lambda _: None, report=report)
-    with Keeper(station.store) as keeper, hub_threads(hub, unit.jobs, stop) as (pool, halt):
-        spool = Spool(hub, station.spool, pool, halt, unit.jobs, count)
-        _adopt(spool, Home(unit.home).spool, unit.works)
-        Worker(
-            store=station.store,
+    outcomes = _ReportedOutcomes(journal, run.id, hub.prefix, lambda _: None, report=report)
+    with StoreQueue(worker.store) as store_queue, hub_threads(hub, unit.jobs, stop) as (pool, halt):
+        downloads = DownloadQueue(hub, worker.spool, pool, halt, unit.jobs, count)
+        _move_parts(downloads, Home(unit.home).spool, unit.works)
+        CaptureLoop(
+            store=worker.store,
             run=run,
-            spool=spool,
-            keeper=keeper,
-            captured=Captured(station.store),
+            downloads=downloads,
+            store_queue=store_queue,
+            known=KnownPackages(worker.store),
             outcomes=outcomes,
             meter=Meter(lambda _: None, hub.session.monotonic),
             clock=read_clock,
-            claims=Claims(journal, run.id, this_process(), read_clock),
+            leases=Leases(journal, run.id, this_process(), read_clock, hub.session.monotonic),
         ).work(stop)
 
 
-def _queue(journal: Journal, unit: Unit) -> Run:
-    """Put the packages into a journal of the worker's own, in memory, in their order."""
+def _queue(journal: Journal, unit: WorkUnit) -> Run:
+    """Put the packages, in order, into a journal in memory."""
     run = journal.start(unit.hub, "", unit.listed)
     journal.add_page(run.id, [(work.name, -number, work.listed) for number, work in enumerate(unit.works)], None)
     journal.rank(run.id, None)
@@ -204,24 +204,24 @@ def _queue(journal: Journal, unit: Unit) -> Run:
     return run
 
 
-def _adopt(spool: Spool, folder: Path, works: Iterable[Work]) -> None:
-    """Go on with what others received of these packages and did not store."""
+def _move_parts(downloads: DownloadQueue, folder: Path, works: Iterable[Work]) -> None:
+    """Take over parts of these packages that earlier workers received and did not store."""
     for work in works:
         plan = decode_plan(work)
         for file in plan.files:
-            part = spool.part(file, plan)
+            part = downloads.part(file, plan)
             with disk_errors(part), suppress(FileNotFoundError):
                 (folder / part.name).rename(part)
 
 
 @contextmanager
-def _watching(spool: Path) -> Iterator[Stop]:
-    """Give the event that is set when the coordinator asks to stop, or is no more."""
+def _watch_for_stop(spool: Path) -> Iterator[Stop]:
+    """Yield a stop flag that is set when the coordinator requests a stop or has ended."""
     stop, over = Stop(), Stop()
 
     def watch() -> None:
         while not over.wait(WATCH_SECONDS):
-            if (spool / WORKERS / STOP).exists() or not is_locked(spool):
+            if (spool / WORKERS / STOP_FILE).exists() or not is_locked(spool):
                 stop.set()
                 return
 
