@@ -143,14 +143,14 @@ def test_another_hub_of_this_kind_withdraws_nothing(run: Run) -> None:
 
 
 def test_too_many_missing_packages_are_asked_for_in_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_changes, "MAX_ASKED", 2)
-    monkeypatch.setattr(upstream_changes, "MAX_TOLD", 1)
+    monkeypatch.setattr(upstream_changes, "MAX_QUERIES", 2)
+    monkeypatch.setattr(upstream_changes, "MAX_NOTES", 1)
     with OddHub([MODEL, *OTHERS]) as hub:
         run(hub)
         for name in ("a/p", "a/q", "a/r"):
             hub.withdraw(name)
         assert run(hub).flagged == {"withdrawn": 2}
-        assert any("1 captured packages" in message for message in warnings(run))
+        assert any("1 captured package missing" in message for message in warnings(run))
         assert run(hub).flagged == {"withdrawn": 1}
 
     assert len(flagged(run)) == 3
