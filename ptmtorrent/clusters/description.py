@@ -19,7 +19,8 @@ import msgspec
 from ptmtorrent.errors import ConfigError
 
 MAX_WORKERS = 64
-"""No hub that tells its limits allows fewer requests in a window (100): every worker may ask once and be told."""
+"""The hubs that state their limits allow at least 100 requests per window, so every worker can send one and learn the
+limit."""
 
 _Line = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"\A[^\r\n\0]*\Z")]
 _Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.,:-]{1,100}\Z")]
@@ -28,9 +29,9 @@ _REGEX = re.compile(r"Expected `str` matching regex '.*' - at `\$\.(.*)`", re.DO
 
 
 class Slurm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What Slurm is asked for: jobs of one node each, with `workers_per_node` workers, for `walltime` (`HH:MM:SS`).
+    """Slurm jobs of one node each, with `workers_per_node` workers, for `walltime` (`HH:MM:SS`).
 
-    `options` are lines for the head of the batch script (`#SBATCH --qos=low`), `setup` those for its shell
+    `options` are lines for the head of the batch script (`#SBATCH --qos=low`), `setup` are commands for its shell
     (`module load git-lfs`).
     """
 
@@ -44,7 +45,7 @@ class Slurm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The number of workers and their executor. They reach this machine at `address`, None: at any that works."""
+    """Total number of workers and what runs them; they connect to this machine at `address` (None: found by trial)."""
 
     executor: Literal["threads", "processes", "slurm"]
     workers: _Workers
@@ -53,30 +54,32 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def nodes(self) -> int:
-        """How many nodes Slurm is asked for."""
+        """Number of Slurm nodes that are requested."""
         return -(-self.workers // self.slurm.workers_per_node)
 
     @property
-    def most(self) -> int:
-        """How many workers there may be at a time: nodes are filled."""
+    def max_workers(self) -> int:
+        """Largest number of workers at a time: nodes are filled."""
         return self.nodes * self.slurm.workers_per_node if self.executor == "slurm" else self.workers
 
 
 def read_cluster(path: Path) -> Cluster:
-    """Read the file at `path`.
+    """Return the cluster that the file at `path` describes.
 
     Raises:
-        ConfigError: it cannot be read, is no TOML, or says what no cluster can have; names file and key.
+        ConfigError: the file cannot be read, is not TOML, or has an invalid key or value; names file and key.
     """
-    hint = "docs/guides/clusters.md shows what it may say"
+    hint = "see docs/guides/clusters.md for its format"
     try:
         cluster = msgspec.toml.decode(path.read_bytes(), type=Cluster)
     except OSError as error:
-        raise ConfigError(f"the cluster's file `{path}` cannot be read: {error.strerror}", hint=hint) from error
+        raise ConfigError(f"the cluster file `{path}` cannot be read: {error.strerror}", hint=hint) from error
     except (msgspec.DecodeError, ValueError) as error:
-        said = _REGEX.sub(r"`\1` cannot be that", str(error))
-        raise ConfigError(f"the cluster's file `{path}` cannot be used: {said}", hint=hint) from error
+        problem = _REGEX.sub(r"`\1` has an invalid value", str(error))
+        raise ConfigError(f"the cluster file `{path}` is not valid: {problem}", hint=hint) from error
     if cluster.executor != "slurm" and (cluster.slurm != Slurm() or cluster.address is not None):
-        said = f"`[slurm]` and `address` say nothing to `{cluster.executor}`"
-        raise ConfigError(f"the cluster's file `{path}` cannot be used: {said}", hint="leave them out")
+        raise ConfigError(
+            f"the cluster file `{path}` is not valid: `[slurm]` and `address` do not apply to `{cluster.executor}`",
+            hint="remove them, or set `executor` to `slurm`",
+        )
     return cluster

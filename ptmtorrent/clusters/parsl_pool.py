@@ -1,6 +1,6 @@
-"""Workers by Parsl: threads, processes of this machine, or jobs of Slurm. The only module that imports Parsl.
+"""Workers run by Parsl: threads, processes of this machine, or Slurm jobs. The only module that imports Parsl.
 
-Logs and messages stay on the machines of the cluster; traffic between them is encrypted.
+Logs and data stay on the machines of the cluster (usage tracking is off); traffic between them is encrypted.
 Source: Parsl documentation, "Configuration" and `parsl.executors.HighThroughputExecutor`.
 """
 
@@ -17,19 +17,20 @@ from typing import Any, Self
 
 from ptmtorrent.clusters.description import Cluster
 from ptmtorrent.errors import ConfigError, PtmError
+from ptmtorrent.stop import RESUME_HINT
 
 HEARTBEAT_SECONDS = 5
 LOST_AFTER_SECONDS = 30
-"""A node that was silent for so long is given up, and a worker whose coordinator was ends."""
+"""A node without a heartbeat for this long counts as lost; a worker without one from its coordinator exits."""
 
 _LABEL = "workers"
 
 
 class ParslPool:
-    """The workers of `cluster` while it is entered. Keys and logs lie in `folder`, which every node must see.
+    """A context manager for the workers of `cluster`. Keys and logs are in `folder`, which all nodes must share.
 
     Raises:
-        ConfigError: Parsl is not installed, or cannot start what the cluster asks for.
+        ConfigError: Parsl is not installed, or cannot start the workers.
     """
 
     def __init__(self, cluster: Cluster, folder: Path) -> None:
@@ -39,7 +40,7 @@ class ParslPool:
         self._apps: dict[Callable[..., Any], Callable[..., Future[Any]]] = {}
 
     def __enter__(self) -> Self:
-        check_here(self._cluster)
+        check_requirements(self._cluster)
         from parsl.config import Config
         from parsl.dataflow.dflow import DataFlowKernel
 
@@ -55,7 +56,7 @@ class ParslPool:
         self._stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         try:
             self._kernel = DataFlowKernel(config)
-        except Exception as error:  # it raises whatever its parts raise
+        except Exception as error:  # Parsl passes on any exception of its parts
             self._stack.close()
             raise ConfigError(f"the cluster could not be started: {_first_line(error)}") from error
         self._stack.callback(self._clean_up)
@@ -67,7 +68,7 @@ class ParslPool:
         self._stack.close()
 
     def submit(self, function: Callable[..., Any], argument: object) -> Future[Any]:
-        """Have a worker call `function`, one at the top of a module, with an argument that can be pickled."""
+        """Submit a call of `function`, which must be at the top of a module, with an argument that can be pickled."""
         from parsl import python_app
 
         if function not in self._apps:
@@ -75,14 +76,16 @@ class ParslPool:
         return self._apps[function](argument)
 
     def check(self) -> None:
-        """Check that Parsl's interchange is still running.
+        """Check that Parsl's interchange, the process that forwards calls to workers, is running.
 
         Raises:
-            ConfigError: the process that does has ended, and no call would ever come back.
+            ConfigError: it has exited, so no call would ever return.
         """
         if (code := self._end_of_interchange()) is not None:
-            said = f"the process that passes work on to the cluster's workers has ended (exit code {code})"
-            raise ConfigError(said, hint="run the same command again to go on")
+            raise ConfigError(
+                f"the process that forwards work to the cluster's workers has exited (exit code {code})",
+                hint=RESUME_HINT,
+            )
 
     def _end_of_interchange(self) -> int | None:
         interchange = getattr(self._executor, "interchange_proc", None)
@@ -93,16 +96,16 @@ class ParslPool:
         if self._end_of_interchange() is None:
             self._kernel.cleanup()
             return
-        # Parsl would wait for its answer for ever; the threads that do so already end with this process.
+        # Parsl's own cleanup would wait forever for an answer; its threads that wait already end with this process.
         self._executor.provider.cancel(list(self._executor.blocks_to_job_id.values()))
 
     @staticmethod
     def result(future: Future[Any]) -> Any:  # noqa: ANN401  # what the function returned
-        """Return what a call that is done returned; None when its worker was lost.
+        """Return the result of a finished call; None if its worker was lost.
 
         Raises:
             ConfigError: the cluster has no workers.
-            PtmError: the call failed unexpectedly.
+            PtmError: the call raised an unexpected exception.
         """
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
@@ -110,16 +113,16 @@ class ParslPool:
             return future.result()
         except (ManagerLost, WorkerLost):
             return None
-        except Exception as error:  # it raises whatever its parts raise
-            said = _first_line(error)
+        except Exception as error:  # Parsl passes on any exception of its parts
+            detail = _first_line(error)
             if type(error).__module__.startswith("parsl."):
-                hint = "see what its scheduler says of the jobs, then run the same command again to go on"
-                raise ConfigError(f"the cluster does not work: {said}", hint=hint) from error
-            raise PtmError(f"a worker met an error of this program: {said}") from error
+                hint = "check the jobs in the scheduler, then run the same command again to resume"
+                raise ConfigError(f"the cluster failed: {detail}", hint=hint) from error
+            raise PtmError(f"a worker failed with an unexpected error: {detail}") from error
 
 
-def check_here(cluster: Cluster) -> None:
-    """See that this machine can have `cluster`, as far as that shows before anything is started.
+def check_requirements(cluster: Cluster) -> None:
+    """Check that this machine can start `cluster`, as far as is known beforehand.
 
     Raises:
         ConfigError: Parsl or Slurm is not installed.
@@ -128,10 +131,12 @@ def check_here(cluster: Cluster) -> None:
         import parsl  # noqa: F401
     except ImportError as error:
         raise ConfigError(
-            "clusters need Parsl", hint="install it with this program: pip install '.[cluster]'"
+            "`--cluster` needs Parsl", hint="install it with this program: pip install '.[cluster]'"
         ) from error
     if cluster.executor == "slurm" and shutil.which("sbatch") is None:
-        raise ConfigError("the program `sbatch` is not here", hint="start the clone where Slurm takes jobs")
+        raise ConfigError(
+            "the program `sbatch` is not installed", hint="start the clone where Slurm jobs are submitted"
+        )
 
 
 def _first_line(error: Exception) -> str:
@@ -148,14 +153,14 @@ def _executor(cluster: Cluster) -> Any:  # noqa: ANN401  # Parsl has no types
 
     programs = Path(sys.executable).parent
     here = cluster.executor == "processes"
-    # The interchange would outlive a coordinator that is killed.
+    # Without it, the interchange would outlive a coordinator that is killed.
     follow = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     return HighThroughputExecutor(
         label=_LABEL,
         provider=_local(programs) if here else _slurm(cluster, programs),
         address="127.0.0.1" if here else cluster.address,
         max_workers_per_node=cluster.workers if here else cluster.slurm.workers_per_node,
-        cores_per_worker=1e-3,  # as many workers as requested, whatever the cores
+        cores_per_worker=1e-3,  # the requested number of workers, whatever the number of cores
         block_error_handler=partial(windowed_error_handler, threshold=cluster.nodes + 2),
         interchange_launch_cmd=[*follow, sys.executable, str(programs / "interchange.py")],
         heartbeat_period=HEARTBEAT_SECONDS,

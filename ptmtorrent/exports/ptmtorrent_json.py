@@ -1,7 +1,7 @@
-"""The JSON of the PTMTorrent data set of 2023: one uniform record a package, and one in the manner of its hub.
+"""The JSON of the PTMTorrent data set of 2023: per package, one uniform record and one in its hub's own format.
 
-Pure. Its schemas allow almost no null and no member beyond theirs; what the hub did not say is left out, and is an
-empty text where the uniform schema wants a member (a package of Hugging Face without a namespace has no owner).
+Pure. The schemas allow almost no nulls and no additional members. Values that the hub did not give are left out, or are
+an empty string where the uniform schema requires the member (a Hugging Face package without a namespace has no owner).
 Source: PTMTorrent, `ptm_torrent/utils/schemas`.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptmtorrent.exports.shapes import LEFT_OUT, SHAPES, keep
-from ptmtorrent.model.uniform import Text, UniformRecord
+from ptmtorrent.model.uniform_record import Text, UniformRecord
 
 HUBS: Mapping[str, tuple[str, str]] = {
     "hf": ("Hugging Face", "https://huggingface.co"),
@@ -22,7 +22,7 @@ HUBS: Mapping[str, tuple[str, str]] = {
 }
 
 METADATA = "metadata/{}.json"
-"""Where the records in the manner of a hub lie in an export, a list a hub; `MetadataObjectID` counts in it from 0."""
+"""The file of an export with the list of one hub's records; `MetadataObjectID` is an index into it, from 0."""
 
 _CATEGORIES = {
     "classification": "image_classification",
@@ -35,7 +35,7 @@ _CATEGORIES = {
 
 
 def uniform_json(record: UniformRecord, number: int, row: int) -> dict[str, Any]:
-    """Return the uniform record, the `number`th of the export; its hub's own is the `row`th of the hub's list."""
+    """Return the uniform record with index `number` in the export and `row` in the list of its hub."""
     prefix = record.package.partition(":")[0]
     name, url = HUBS.get(prefix, (prefix, ""))
     made: dict[str, Any] = {
@@ -63,10 +63,10 @@ def uniform_json(record: UniformRecord, number: int, row: int) -> dict[str, Any]
 
 
 def hub_json(record: UniformRecord, answer: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
-    """Return the records of a package in the manner of its hub, the first of which is number `first` of the hub's list.
+    """Return the records of a package in its hub's own format; the first has index `first` in the list of the hub.
 
-    That is one, but for ONNX one for each model that the zoo's manifest has in the package. `answer` is the hub's raw
-    answer, of a card with its front matter as the member `front`.
+    A package has one record, except for ONNX: there each model that the zoo's manifest lists in the package has one.
+    `answer` is the hub's raw answer; a card has its front matter as the member `front`.
     """
     prefix = record.package.partition(":")[0]
     if prefix == "onnx":
@@ -126,7 +126,7 @@ def _onnx_model(record: UniformRecord, row: Mapping[str, Any], category: Any, nu
 
 
 def _dataset(name: str, prefix: str) -> dict[str, Any]:
-    """Return a data set as tags name them; those on Hugging Face are data sets of Hugging Face."""
+    """Return the record of a data set that a tag names; on Hugging Face it is a data set of Hugging Face."""
     if prefix != "hf":
         return {"DatasetName": name, "DatasetOwner": "", "DatasetURL": "", "DatasetOwnerURL": ""}
     owner = name.partition("/")[0] if "/" in name else ""
@@ -140,7 +140,7 @@ def _dataset(name: str, prefix: str) -> dict[str, Any]:
 
 
 def _spell(value: object) -> Any:  # noqa: ANN401  # a text or LEFT_OUT
-    """Return a number or a text as text: the schema has no numbers there."""
+    """Return a number or a string as a string: the schema has no numbers there."""
     return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else LEFT_OUT
 
 

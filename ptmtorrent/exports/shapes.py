@@ -1,7 +1,7 @@
-"""Keeps of a foreign value just what a schema of PTMTorrent allows. Pure.
+"""Reduces a foreign value to what a schema of PTMTorrent allows. Pure.
 
-A shape is `str`, `int` or `bool`; a frozenset of the texts that are allowed; a list of one shape; or a mapping from the
-members that are allowed to their shapes. What has another type is left out, as are members that the shape has not.
+A shape is `str`, `int` or `bool`; a frozenset of the allowed strings; a list with one shape; or a mapping from allowed
+members to their shapes. Values of another type and members that are not in the shape are left out.
 """
 
 from collections.abc import Mapping
@@ -68,11 +68,11 @@ SHAPES: Mapping[str, Shape] = {
         "gpu": bool,
     },
 }
-"""The shapes of the records that PTMTorrent kept as their hub gave them."""
+"""The shapes of the records that PTMTorrent kept in their hub's own format."""
 
 
-def keep(value: object, shape: Shape) -> Any:  # noqa: ANN401  # the value has the type that the shape says
-    """Return of `value` what `shape` allows, or `LEFT_OUT`."""
+def keep(value: object, shape: Shape) -> Any:  # noqa: ANN401  # the type follows from the shape
+    """Return the part of `value` that `shape` allows, or `LEFT_OUT`."""
     if isinstance(shape, frozenset):
         return value if isinstance(value, str) and value in shape else LEFT_OUT
     if isinstance(shape, list):

@@ -1,10 +1,10 @@
-"""Which packages does a package say it was made from? Read off the tags its hub shows, and off its card.
+"""The base models that a package declares, from its hub's tags and its card.
 
-Hugging Face spells it as tags, `base_model:org/name` and `base_model:<relation>:org/name`, and in the card::
+Hugging Face has them as tags, `base_model:org/name` and `base_model:<relation>:org/name`, and in the card::
 
     {"tags": ["base_model:org/base", "base_model:finetune:org/base"], "cardData": {"base_model": ["org/base"]}}
 
-People write what they like there, so anything of another type than expected is as good as absent.
+Cards are free-form, so a value of an unexpected type counts as absent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 MAX_BASES = 8
-"""Limit of bases read from one card: a merge may name dozens."""
+"""Limit of bases that are considered: a merge may name dozens."""
 
 _TAG = "base_model:"
 _SHARES_NUMBERS = ("finetune", "", "merge")
-"""The relations whose weights are close to those of the base, closest first; "" is one that is not given."""
+"""The relations whose weights are close to those of the base, closest first; "" is an unstated relation."""
 
 _SHARES_NONE = ("adapter", "quantized")
 
@@ -31,10 +31,10 @@ class _Record(msgspec.Struct):
 
 
 def base_models(tags: Iterable[str], record: str | bytes = b"") -> tuple[str, ...]:
-    """Return the names on the same hub of the packages whose weights this one's are likely close to, closest first.
+    """Return the base models whose weights are likely close to this package's, closest first, by name on the same hub.
 
-    `record` is what the hub said of the package, JSON, whose card is read too. Fine-tunes, then bases of which nothing
-    more is said, then parts of a merge; adapters and quantized versions share no numbers with their base.
+    `record` is the hub's JSON record, whose card is read too. The order is fine-tunes, bases with an unstated relation,
+    parts of a merge. Adapters and quantized versions share no numbers with their base and are left out.
     """
     found: dict[str, set[str]] = {}
     for relation, name in (*_of_tags(tags), *_of_card(record)):

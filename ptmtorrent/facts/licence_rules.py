@@ -1,8 +1,8 @@
-"""What licences are called on hubs, what SPDX calls them, and whether copies may be passed on: data, no code.
+"""Licence names of hubs, their SPDX expressions, and whether redistribution is allowed: data only.
 
-One line a rule: the names hubs use (lower case, by comma), the SPDX expression or `-` where SPDX has none, the class.
-Sources: SPDX licence list 3.27; "Licenses" in the documentation of Hugging Face. A family name without a version
-(`gpl`, `cc`) has no SPDX expression of its own: what every version of it allows is what counts.
+One rule per line: the names that hubs use (lower case, separated by commas), then the SPDX expression, or `-` if SPDX
+has none. The table decides the class. Sources: SPDX licence list 3.27; "Licenses" in the documentation of Hugging Face.
+A family name without a version (`gpl`, `cc`) has no SPDX expression; its class is that of its strictest version.
 """
 
 OPEN = """
@@ -56,7 +56,7 @@ lppl-1.3c|LPPL-1.3c
 osl-3.0|OSL-3.0
 ms-pl|MS-PL
 """
-"""Anyone may pass unchanged copies on."""
+"""Licences that allow redistribution of unchanged copies."""
 
 RESTRICTED = """
 cc-by-nc-2.0|CC-BY-NC-2.0
@@ -85,7 +85,7 @@ deepfloyd-if-license|-
 c-uda|C-UDA-1.0
 fair-noncommercial-research-license|-
 """
-"""Passing on has conditions on use, on purpose or on the receiver, so that a public copy needs a decision."""
+"""Licences that restrict use, purpose or recipients, so that a public copy needs a decision."""
 
 UNKNOWN = """
 other|-
@@ -93,4 +93,4 @@ unknown|-
 custom|-
 ???|-
 """
-"""Names for some licence or an unknown one; a name in no table is `unknown` too."""
+"""Names that state no terms. A name that is in none of the tables is `unknown` too."""

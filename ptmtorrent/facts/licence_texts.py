@@ -1,7 +1,7 @@
-"""Which licence a text is of, for hubs that keep the text and no id: the few that their packages really have.
+"""Names the licence of a text, for hubs that keep a text but no id. Covers the few licences that their packages use.
 
-A line has to be the name and nothing more, a longer text has to hold the sentence that the licence grants with: what
-only mentions a licence may go on to say "not", or "for the code alone".
+A short text must be the name and nothing else; a longer text must contain the sentence by which the licence grants its
+rights. A mere mention does not count: it may continue with "not", or "for the code only".
 """
 
 import re
@@ -34,7 +34,7 @@ _RESERVED = re.compile(r"non-?\s?commercial|no redistribution|\bcc[ -]by|researc
 
 
 def name_licence(text: str) -> str | None:
-    """Return the id of the licence that `text` names or is, None when it is none of those known here."""
+    """Return the id of the licence that `text` names or is, or None."""
     shown = text[:_SHOWN]
     if _RESERVED.search(shown):
         return None

@@ -1,4 +1,4 @@
-"""May a package's bytes be passed on? Read off the licence its hub names: a table, and caution beyond it."""
+"""Decides whether a package may be redistributed, from the licence its hub names: by table, else as `unknown`."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from ptmtorrent.facts import licence_rules
 from ptmtorrent.model.capture import Rights
 
 RightsClass = Literal["open", "restricted", "gated", "unknown"]
-"""`unknown` is kept in packs as `restricted`: the classes of packs are frozen, and both are left out of a release."""
+"""`unknown` is stored in packs as `restricted`: pack classes are frozen, and releases leave out both by default."""
 
 CLASSES: tuple[RightsClass, ...] = ("open", "restricted", "gated", "unknown")
 _CAUTION: tuple[RightsClass, ...] = ("unknown", "restricted", "open")
-"""Of several licences the first of these counts: all must allow it."""
+"""Of several licences, the class that is first here applies: all of them must allow redistribution."""
 
 
 class Licence(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a licence.
+    """A classified licence.
 
-    `spdx` is an SPDX expression, or None where one of the names has none. `rule` says which rule gave the class:
+    `spdx` is an SPDX expression, or None if any of the names has none. `rule` is the rule that decided the class:
     `open:mit`, `gate`, `no licence named`, `no rule for llama9`.
     """
 
@@ -29,9 +29,9 @@ class Licence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_licence(raw: str | None, *, gated: bool) -> Licence:
-    """Classify what a hub says, whose several licences are joined with ` AND `: the most careful class of all counts.
+    """Return the classified licence. Several licences are joined with ` AND `; the most restrictive class applies.
 
-    A gate is stronger than any licence.
+    A gated package is `gated` whatever its licence.
     """
     names = [name for part in (raw or "").split(" AND ") if (name := part.strip().lower())]
     rows = [_RULES.get(name, (None, "unknown", f"no rule for {name}")) for name in names]
@@ -47,7 +47,7 @@ def read_licence(raw: str | None, *, gated: bool) -> Licence:
 
 
 def rights_of(licence: str | None, *, gated: bool) -> Rights:
-    """Return the class of the packs that a package goes to: `unknown` ones lie with the `restricted`."""
+    """Return the rights class of a package's packs: `unknown` is stored as `restricted`."""
     rights = read_licence(licence, gated=gated).rights
     return "restricted" if rights == "unknown" else rights
 

@@ -1,7 +1,8 @@
-"""What catalogues share that host no weights: a record names a git remote, and that remote the weights beside it.
+"""Catalogues that host no weights: a record names a git remote, and files in that remote name weights elsewhere.
 
-PyTorch Hub, ModelZoo.co and Modelhub.ai differ in how the record reads and where the weights are named; what is pinned,
-proven and located is the same for all of them. A record that cannot be read is still listed: its error belongs to it.
+PyTorch Hub, ModelZoo.co and Modelhub.ai differ in the format of the record and in where weights are named. Pinning,
+proving and locating files is the same for all of them. A record that cannot be read is still listed; its error is
+raised when that package is described.
 """
 
 import re
@@ -19,35 +20,36 @@ from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import check_path, check_paths
+from ptmtorrent.model.sizes import spell_size
 
 MAX_READ_BYTES = 4 << 20
-"""No configuration of a package is longer (4 MiB)."""
+"""Limit of a configuration file that is read from a package (4 MiB)."""
 
 _REF = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+-]{0,199}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH_IN_NAME = re.compile(r"-(?!20[0-9]{6}\.)([0-9a-f]{8,64})\.[A-Za-z.]{2,12}$")
-"""`resnet50-0676ba61.pth`: the SHA-256 begins so (torch.hub `HASH_REGEX`). Eight digits like a date are none."""
+"""`resnet50-0676ba61.pth` states the first digits of the SHA-256 (torch.hub `HASH_REGEX`); a date is not a hash."""
 
 Read = Callable[[str], bytes | None]
-"""Gives the bytes of a file of the package, or None when it has no such file."""
+"""Returns the bytes of a file of the package, or None if it has no such file."""
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """The git remote a record names; without `ref` its HEAD."""
+    """The git remote that a record names, at the branch, tag or commit `ref` (default: HEAD)."""
 
     remote: str
     ref: str = ""
 
 
 class Weight(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights outside the remote: where they are, and the path they get in the package."""
+    """Weights outside the remote: their URL, and their path in the package."""
 
     url: str
     path: str
 
 
-class LinkedHub(ABC):
-    """A catalogue at `endpoint`. Sub-classes say what it lists, where a record leads, which weights are elsewhere."""
+class CatalogueHub(ABC):
+    """A catalogue at `endpoint`. Subclasses list it, resolve a record to its remote and find weights elsewhere."""
 
     name: str
     prefix: str
@@ -65,27 +67,27 @@ class LinkedHub(ABC):
 
     @abstractmethod
     def link(self, listed: Listed) -> Link:
-        """Return where the record leads.
+        """Return the remote that the record links to.
 
         Raises:
-            HubError: nowhere, and why.
+            HubError: the record does not name a usable remote.
         """
 
     def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
-        """Return the weights that the files of the package name; none unless a sub-class knows of some."""
+        """Return the weights that the files of the package name (default: none)."""
         del listed, read
         return ()
 
     def with_facts(self, listed: Listed, read: Read) -> Listed:
-        """Return `listed` with what the files of the package add to it; nothing unless a sub-class knows of some."""
+        """Return `listed` with facts from the files of the package added (default: none)."""
         del read
         return listed
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield one page: these catalogues are one document, in their own order.
+        """Yield one page: each of these catalogues is a single document, in its own order.
 
         Raises:
-            HubError: it cannot be read; else as `Session.read` and `Git.run`.
+            HubError: the catalogue cannot be read; otherwise as `Session.read` and `Git.run`.
         """
         del cursor
         packages = tuple(self.catalogue())
@@ -95,14 +97,14 @@ class LinkedHub(ABC):
         yield Page(packages=packages, cursor=None)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the commit its remote has now.
+        """Pin the package to the current commit of its remote.
 
         Raises:
-            NotFound: the catalogue or the remote does not have it; HubError: the record leads nowhere.
+            NotFound: the catalogue or the remote does not have it; HubError: the record names no usable remote.
         """
         package = f"`{self.prefix}:{listed.name}`"
         if listed.access == "gone":
-            raise NotFound(f"{package} is not there: the hub has no such package")
+            raise NotFound(f"{package} was not found on the hub")
         try:
             link = self.link(listed)
         except HubError as error:
@@ -114,10 +116,11 @@ class LinkedHub(ABC):
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()), ("link", answer)))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the commit, and the weights it names elsewhere.
+        """Return the files of the commit, and the weights elsewhere that these name.
 
         Raises:
-            HubError: a file that names weights cannot be read; IntegrityError: an unusable path; else as `GitRemotes`.
+            HubError: a file that names weights cannot be read; IntegrityError: an unusable path; otherwise as
+                `GitRemotes.files`.
         """
         files, proof = self._remotes.files(self._inner(described))
         taken = {file.path for file in files}
@@ -129,10 +132,10 @@ class LinkedHub(ABC):
         return every, proof
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return a local file, an LFS address, or the address that the package names.
+        """Return a local file, an LFS address, or the URL that the package names.
 
         Raises:
-            NotFound: the package does not name it any more; else as `GitRemotes.locate`.
+            NotFound: the package no longer names it; otherwise as `GitRemotes.locate`.
         """
         if file.source != "url":
             return self._remotes.locate(self._inner(described), file)
@@ -140,16 +143,16 @@ class LinkedHub(ABC):
             self.files(described)
         url = self._weights[described.identity.package].get(file.path)
         if url is None:
-            raise NotFound(f"`{described.identity.package}` file `{file.path}` is named by no file of the package")
+            raise NotFound(f"`{described.identity.package}` no longer names the file `{file.path}`")
         return Located(url=url)
 
     def release(self, described: Described) -> None:
-        """Remove the bare folder, unless another package is in it as well."""
+        """Delete the bare clone unless another package uses it."""
         self._weights.pop(described.identity.package, None)
         self._remotes.release(self._inner(described))
 
     def close(self) -> None:
-        """End what runs, and close all connections."""
+        """Stop running processes and close all connections."""
         self._remotes.close()
 
     def _find_weights(self, described: Described, files: Sequence[HubFile]) -> Sequence[Weight]:
@@ -162,7 +165,7 @@ class LinkedHub(ABC):
             raise HubError(f"{package}: {error.message}", hint=error.hint) from error
 
     def _reader(self, remote: Remote, files: Sequence[HubFile] | None = None) -> Read:
-        """Return what reads the files of the commit; without their list it is asked for when the first one is."""
+        """Return a reader of the commit's files; if `files` is not given, they are listed on the first read."""
         rows: dict[str, HubFile] = {}
 
         def read(path: str) -> bytes | None:
@@ -173,7 +176,8 @@ class LinkedHub(ABC):
             if row is None or row.oid is None:
                 return None
             if (row.size or 0) > MAX_READ_BYTES:
-                raise HubError(f"{remote.package} file `{path}` has {row.size} bytes, more than any configuration")
+                size, limit = spell_size(row.size or 0), spell_size(MAX_READ_BYTES)
+                raise HubError(f"{remote.package} file `{path}` is {size}, over the limit of {limit}")
             return self.clones.read(remote, row.oid.removeprefix("git:"))
 
         return read
@@ -188,7 +192,7 @@ class LinkedHub(ABC):
         if _COMMIT.fullmatch(link.ref):
             return link.ref
         if not _REF.fullmatch(link.ref):
-            raise HubError(f"{what} names {link.ref!r}, which is no branch or tag")
+            raise HubError(f"{what} names {link.ref!r}, which is not a valid branch or tag name")
         names = (f"refs/heads/{link.ref}", f"refs/tags/{link.ref}^{{}}", f"refs/tags/{link.ref}")
         found = self.clones.git.names(link.remote, names, what)
         for name in names:
@@ -198,7 +202,7 @@ class LinkedHub(ABC):
 
 
 def is_web_address(url: object) -> bool:
-    """Tell whether `url` is http or https with a host, no login, and nothing that is not printable ASCII."""
+    """Return whether `url` is http or https, has a host and no login, and is printable ASCII."""
     if not isinstance(url, str) or len(url) > 2048 or not all("!" <= character <= "~" for character in url):
         return False
     try:
@@ -209,10 +213,10 @@ def is_web_address(url: object) -> bool:
 
 
 def weight_of(url: str) -> Weight:
-    """Return `url` with a path of its own below `weights/`: host and path, and eight digits more for a query.
+    """Return `url` with a unique path below `weights/`: host and path, plus eight hash digits if it has a query.
 
     Raises:
-        IntegrityError: a path no manifest may hold.
+        IntegrityError: the path is not allowed in a manifest.
     """
     parts = urlsplit(url)
     path = f"weights/{parts.netloc.replace(':', '+')}/{unquote(parts.path).strip('/')}"
@@ -223,7 +227,7 @@ def weight_of(url: str) -> Weight:
 
 
 def hash_in_name(url: str) -> str | None:
-    """Return the oid that the name of the file promises, if it does."""
+    """Return the oid stated in the file's name, or None."""
     match = _HASH_IN_NAME.search(urlsplit(url).path)
     if match is None:
         return None
@@ -231,6 +235,6 @@ def hash_in_name(url: str) -> str | None:
 
 
 def text(record: Mapping[str, object], key: str) -> str | None:
-    """Return a value that is a non-empty text of a sane length; anything else was not given."""
+    """Return a value that is non-empty text of at most 1,024 characters; None for anything else."""
     value = record.get(key)
     return value.strip() if isinstance(value, str) and 0 < len(value.strip()) <= 1024 else None

@@ -1,8 +1,8 @@
-"""A local folder, or a folder of folders, as a hub: private collections, captured like any other.
+"""A local folder, or a folder of folders, as a hub: captures private collections like any other hub.
 
 A package is the topmost folder that holds a file: `--endpoint /data` with `/data/team/model/config.json` has the
-package `dir:team/model`. Its revision is the hash of what it holds (ADR 0020), so a folder that did not change is not
-captured again, and one that changes while it is captured is found out. No link is followed; `.git` is left out.
+package `dir:team/model`. Its revision is the hash of its content (ADR 0020), so an unchanged folder is not captured
+again, and a change during the capture is detected. Links are not followed; `.git` is skipped.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
 from ptmtorrent.model.names import check_path, check_paths, path_bytes
+from ptmtorrent.model.text import count
 
 LEFT_OUT = {".git"}
 MAX_FILES = 1_000_000
@@ -27,13 +28,13 @@ MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 
 
-def make(options: HubOptions) -> "Folders":
+def make(options: HubOptions) -> "FolderHub":
     """Return the adapter."""
-    return Folders(options.endpoint)
+    return FolderHub(options.endpoint)
 
 
-class Folders:
-    """The packages below the folder `endpoint`; where that holds files itself, it is the only one."""
+class FolderHub:
+    """The packages below the folder `endpoint`, or that folder itself if it holds files."""
 
     name = "dir"
     prefix = "dir"
@@ -47,28 +48,28 @@ class Folders:
         """Yield one page with every package, by name.
 
         Raises:
-            UsageError, NotFound: no folder was named, or none is there; HubError: it cannot be read.
+            UsageError: no folder was named; NotFound: it does not exist; HubError: it cannot be read.
         """
         del cursor
         if not self.endpoint or not Path(self.endpoint).is_dir():
             hint = "name the folder to capture: `--endpoint FOLDER`"
             if not self.endpoint:
                 raise UsageError("`clone dir` needs a folder", hint=hint)
-            raise NotFound(f"`{self.endpoint}` is no folder", hint=hint)
+            raise NotFound(f"`{self.endpoint}` is not a folder", hint=hint)
         names = query.ids or [self._name(folder) for folder in self._packages()]
         yield Page(packages=tuple(self._listed(name) for name in names), cursor=None)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to what it holds now: every byte is read.
+        """Pin the package to its current content. Reads every byte.
 
         Raises:
-            NotFound: there is no such folder; IntegrityError: a name no manifest may hold; HubError: it holds what is
-                no file, or what cannot be read.
+            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: an
+                entry cannot be read, or is neither a file nor a link nor a folder.
         """
         package = f"`{self.prefix}:{listed.name}`"
         check_path(listed.name)
         if listed.access != "public":
-            raise NotFound(f"{package} is not there: `{self.endpoint}` has no such folder with files")
+            raise NotFound(f"{package} was not found: `{self.endpoint}` has no such folder with files")
         files = self._read(self._folder(listed.name), package)
         revision = blake3(msgspec.json.encode([_row(file) for file in files])).hexdigest()
         self._found[f"{listed.name} {revision}"] = files
@@ -76,10 +77,10 @@ class Folders:
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the revision; the answer is the list that its hash is of.
+        """Return the files of the revision; the raw answer is the list that the revision is the hash of.
 
         Raises:
-            NotFound: the folder has changed since it was described; else as `describe`.
+            NotFound: the folder has changed since it was described; otherwise as `describe`.
         """
         key = _key(described)
         if key not in self._found and self.describe(described.listed).identity != described.identity:
@@ -88,25 +89,25 @@ class Folders:
         return files, (("files", msgspec.json.encode([_row(file) for file in files])),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return where the file is, or the target of a link.
+        """Return the path of the file, or the target of a link as its bytes.
 
         Raises:
-            NotFound: it is not there any more.
+            NotFound: the file no longer exists.
         """
         place = self._folder(described.identity.name) / file.path
         if place.is_symlink():
             data = path_bytes(str(place.readlink()))
             return Located(pieces=lambda: (piece for piece in (data,)))
         if not place.is_file():
-            raise NotFound(f"`{described.identity.package}` file `{file.path}` is not there any more")
+            raise NotFound(f"`{described.identity.package}` file `{file.path}` no longer exists")
         return Located(path=place)
 
     def release(self, described: Described) -> None:
-        """Forget the list of its files."""
+        """Drop the package's list of files."""
         self._found.pop(_key(described), None)
 
     def close(self) -> None:
-        """Close what was never opened."""
+        """Close the session, which this hub never uses."""
         self.session.close()
 
     def _packages(self) -> Iterator[Path]:
@@ -130,13 +131,13 @@ class Folders:
             check_path(name)
             here = self._folder(name).is_dir()
         except IntegrityError:
-            here = True  # a folder that cannot be read is reported when it is described
+            here = True  # `describe` raises the error for a name that is not allowed
         return Listed(
             name=name, access="public" if here else "gone", raw=msgspec.json.encode({"folder": name}).decode()
         )
 
     def _folder(self, name: str) -> Path:
-        """Return the folder of a package; one that is reached by a link is none."""
+        """Return the folder of a package; a path that does not exist if a link leads to it."""
         top = Path(self.endpoint)
         if name == top.name and _holds_files(_entries(top)):
             return top
@@ -159,7 +160,7 @@ class Folders:
                     continue
                 files.append(self._file(Path(entry.path), folder, package))
             if len(files) > MAX_FILES or depth > MAX_DEPTH:
-                raise HubError(f"{package} is larger or deeper than any package")
+                raise HubError(f"{package} has more than {count(MAX_FILES, 'file')} or {MAX_DEPTH} levels of folders")
         check_paths(file.path for file in files)
         return sorted(files, key=lambda file: os.fsencode(file.path))
 
@@ -178,12 +179,12 @@ class Folders:
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)
 
     def _hash(self, place: Path, what: str) -> tuple[int, str, int]:
-        """Read a plain file to its end; a pipe or a device would never come to one, so neither is opened for long."""
+        """Return size, SHA-256 and mode of a regular file. Pipes and devices, which may never end, are refused."""
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise HubError(f"{what} is neither a file nor a link")
+                raise HubError(f"{what} is not a regular file or a link")
             digest, size = hashlib.sha256(), 0
             while piece := stream.read(_CHUNK_BYTES):
                 self.session.stop.raise_if_set("reading a folder")
@@ -208,7 +209,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # a link that leads in a circle
+        return False  # a loop of links
 
 
 def _row(file: HubFile) -> tuple[str, int, int | None, str | None]:

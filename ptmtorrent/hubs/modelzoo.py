@@ -1,4 +1,4 @@
-"""ModelZoo.co: a catalogue by a JSON API, whose records link to git remotes; weights are what those hold."""
+"""ModelZoo.co: a catalogue with a JSON API, whose records link to git remotes that hold the weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.catalogues import Link, LinkedHub, is_web_address, text
+from ptmtorrent.hubs.catalogues import CatalogueHub, Link, is_web_address, text
 from ptmtorrent.hubs.client.redact import without_mail
 from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
@@ -16,41 +16,41 @@ from ptmtorrent.model.names import check_path
 
 
 def make(options: HubOptions) -> "ModelZoo":
-    """Return the adapter; clones lie in its own folder."""
+    """Return the adapter; its bare clones are kept below `options.work`."""
     return ModelZoo(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
-class ModelZoo(LinkedHub):
+class ModelZoo(CatalogueHub):
     """The catalogue at `endpoint`; a package is a record, named by its slug."""
 
     name = "modelzoo"
     prefix = "modelzoo"
 
     def catalogue(self) -> Sequence[Listed]:
-        """Return a package for every record that has a slug.
+        """Return a package for every record that has a usable slug.
 
         Raises:
-            HubError: the answer is no such list.
+            HubError: the answer is not a list of models.
         """
         what = f"the catalogue of `{self.endpoint}`"
         body, _ = self.session.read(f"{self.endpoint}/api/models/", {}, budget="api", what=what)
         return read_catalogue(body, what)
 
     def link(self, listed: Listed) -> Link:
-        """Return the remote behind the record's `link`: host and the first two steps of its path."""
+        """Return the remote of the record's `link`: host and the first two components of its path."""
         record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
         url = record.get("link")
         if not is_web_address(url):
-            raise HubError(f"the record links to {str(url)[:100]!r}, which is no address of a git remote")
+            raise HubError(f"the record links to {str(url)[:100]!r}, which is not the URL of a git remote")
         scheme, _, rest = str(url).partition("#")[0].partition("?")[0].partition("://")
         steps = [step for step in rest.split("/") if step]
         if len(steps) < 3:
-            raise HubError(f"the record links to `{url}`, which is no address of a git remote")
+            raise HubError(f"the record links to `{url}`, which is not the URL of a git remote")
         return Link(remote=f"{scheme}://{'/'.join(steps[:3]).removesuffix('.git')}")
 
 
 def is_usable(slug: str) -> bool:
-    """Tell whether a package can have this name."""
+    """Return whether `slug` is allowed as the name of a package."""
     try:
         check_path(slug)
     except IntegrityError:
@@ -59,15 +59,15 @@ def is_usable(slug: str) -> bool:
 
 
 def read_catalogue(body: bytes, what: str) -> list[Listed]:
-    """Read the catalogue; a record without a usable slug cannot be asked for and is left out.
+    """Return the packages of the catalogue. Records without a usable slug cannot be requested and are left out.
 
     Raises:
-        HubError: not JSON with a list `models`.
+        HubError: the body is not JSON with a list `models`.
     """
     try:
         rows = msgspec.json.decode(body, type=dict[str, list[dict[str, Any]]]).get("models", [])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"{what} could not be read: it is no list of models: {error}") from error
+        raise HubError(f"{what} could not be read: not a list of models: {error}") from error
     found: dict[str, Listed] = {}
     for row in rows:
         slug = text(row, "slug")

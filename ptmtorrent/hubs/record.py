@@ -1,6 +1,6 @@
-"""From a hub's raw answer to the uniform record: a table of pointers for each hub, read by one function.
+"""Builds the uniform record from a hub's raw answer: one table of JSON pointers per hub, applied by one function.
 
-The table is what docs/formats/record.md shows. Pure; a value of another type than expected is one that was not given.
+The table is the one in docs/formats/record.md. Pure; a value of an unexpected type counts as absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,17 +12,17 @@ from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.cards import FRONT, read_front
 from ptmtorrent.hubs.tfhub.documents import PUBLIC_ENDPOINT, read_document
-from ptmtorrent.model.uniform import Count, Text, Texts, UniformRecord
+from ptmtorrent.model.uniform_record import Count, Text, Texts, UniformRecord
 
 MAX_VALUE = 1 << 16
-"""No text of a record is longer; the raw answer still has all of it."""
+"""Limit of a text in characters; a longer one is only in the raw answer."""
 
 _MAX_COUNT = 1 << 50
 _TEXT = ("task", "architecture", "description", "modified")
 _COUNTS = ("downloads", "likes")
 
 ANSWER = {"hf": "model_info", "kaggle": "model"}
-"""The name of the raw answer, where it is not `record`."""
+"""The name of a hub's raw answer if it is not `record`."""
 
 POINTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "hf": {
@@ -76,22 +76,22 @@ POINTERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "onnx": {"name": ("/folder",), "url": ("/remote",), "revision": ("/commit",)},
 }
-"""For each hub and field, where to look in the raw answer: the first that is there counts."""
+"""For each hub and field, the pointers into the raw answer; the first one with a usable value is taken."""
 
 WEB = {"hf": "https://huggingface.co", "kaggle": "https://www.kaggle.com/models", "tfhub": PUBLIC_ENDPOINT}
-"""Where packages of a hub have a page of their own, `<web>/<name>`; that of a deployment is its module's."""
+"""Hubs whose packages have a web page at `<web>/<name>`; a deployment of TensorFlow Hub has its module's page."""
 
 _OF_HUB = {"pytorch": {"libraries": ("pytorch",)}, "onnx": {"libraries": ("onnx",), "owner": ("onnx",)}}
 
 
-def uniform(prefix: str, listed: Listed, *, commit: str | None = None) -> UniformRecord:
-    """Return the record of a package of the hub `prefix`; `commit` is what describing pinned it to.
+def build_record(prefix: str, listed: Listed, *, commit: str | None = None) -> UniformRecord:
+    """Return the record of a package of the hub `prefix`; `commit` is the one it was pinned to, if any.
 
     Raises:
-        HubError: the raw answer is no JSON object.
+        HubError: the raw answer is not a JSON object.
     """
     answer = read_answer(listed.raw)
-    look = _Looking(ANSWER.get(prefix, "record"), answer, POINTERS.get(prefix, {}))
+    look = _Answer(ANSWER.get(prefix, "record"), answer, POINTERS.get(prefix, {}))
     fixed = _OF_HUB.get(prefix, {})
     owner = look.text("owner") or (Text(fixed["owner"][0], "hub") if "owner" in fixed else None)
     url = look.text("url")
@@ -120,8 +120,8 @@ def uniform(prefix: str, listed: Listed, *, commit: str | None = None) -> Unifor
     )
 
 
-class _Looking:
-    """One raw answer, and the pointers of its hub."""
+class _Answer:
+    """One raw answer, read through the pointers of its hub."""
 
     def __init__(self, name: str, answer: Mapping[str, Any], pointers: Mapping[str, tuple[str, ...]]) -> None:
         self._name = name
@@ -149,13 +149,13 @@ class _Looking:
         return Texts(kept, found[1]) if kept else None
 
     def tagged(self, start: str) -> Text | None:
-        """Return what follows `start` in tags; several are joined with ` AND `, and the source is then all tags."""
+        """Return the rest of the tags that begin with `start`, joined with ` AND `."""
         found = [(at, tag.removeprefix(start)) for at, tag in self._tags if tag.startswith(start) and tag != start]
         where = f"{self._name}#/tags" + (f"/{found[0][0]}" if len(found) == 1 else "")
         return Text(_clean(" AND ".join(tag for _, tag in found)), where) if found else None
 
     def all_tagged(self, *starts: str) -> Texts | None:
-        """Return the tags that begin so; papers keep which kind of number theirs is, data sets their bare name."""
+        """Return the tags that begin with any of `starts`, which is removed if it is the only one."""
         bare = len(starts) == 1
         found = [tag.removeprefix(starts[0]) if bare else tag for _, tag in self._tags if tag.startswith(starts)]
         return Texts(tuple(_clean(tag) for tag in found), f"{self._name}#/tags") if found else None
@@ -170,17 +170,17 @@ class _Looking:
 
 
 def read_answer(raw: str) -> dict[str, Any]:
-    """Return the raw answer; that of a card or document with its front matter as the member `front`.
+    """Return the raw answer as an object; a card or document gets its front matter as the member `front`.
 
     Raises:
-        HubError: it is no JSON object.
+        HubError: `raw` is not a JSON object.
     """
     try:
         answer = msgspec.json.decode(raw or "{}")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"the raw answer of a package is no JSON: {error}") from error
+        raise HubError(f"the raw answer of a package is not JSON: {error}") from error
     if not isinstance(answer, dict):
-        raise HubError("the raw answer of a package is no JSON object")
+        raise HubError("the raw answer of a package is not a JSON object")
     text = answer.get("text")
     if isinstance(text, str) and ("card" in answer or "handle" in answer):
         answer["front"] = _front(text) if "card" in answer else _tags(text)
@@ -188,7 +188,7 @@ def read_answer(raw: str) -> dict[str, Any]:
 
 
 def _front(card: str) -> dict[str, object]:
-    """Return the front matter; of a card that has none, nothing is known, and describing it says why."""
+    """Return the front matter; empty if it is malformed (`describe` raises the error)."""
     match = FRONT.match(card)
     try:
         return read_front(match[1]) if match else {}
@@ -197,7 +197,7 @@ def _front(card: str) -> dict[str, object]:
 
 
 def _tags(text: str) -> dict[str, object]:
-    """Return the tags of a document of TensorFlow Hub, each with all its values; licences joined, as all count."""
+    """Return the tags of a TensorFlow Hub document, each with all its values; licences are joined with ` AND `."""
     try:
         document = read_document("text", text.encode())
     except (HubError, UnicodeEncodeError):
@@ -235,5 +235,5 @@ def _owner_page(prefix: str, owner: Text | None, url: Text | None) -> Text | Non
 
 
 def _clean(text: str) -> str:
-    """Put `?` for what UTF-8 has no bytes for."""
+    """Replace characters that UTF-8 cannot encode by `?`."""
     return text.encode(errors="replace").decode()

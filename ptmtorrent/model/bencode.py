@@ -1,4 +1,4 @@
-"""Bencoding: the encoding of torrents (BEP 3), where one value has one spelling.
+"""Bencoding, the encoding of torrents (BEP 3): every value has exactly one encoding.
 
 Four kinds of value and nothing else::
 
@@ -7,18 +7,19 @@ Four kinds of value and nothing else::
     [1, b"a"]    li1e1:ae
     {b"a": 1}    d1:ai1ee        keys are bytes, sorted, each once
 
-What is read must be spelled that one way, so that a hash of the bytes is a hash of the value.
+Only that encoding is accepted, so that a hash of the bytes is a hash of the value.
 """
 
 from typing import TypeAlias
 
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.sizes import spell_size
 
 MAX_BYTES = 64 << 20
-"""No torrent of ours is longer (64 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""
+"""Limit of a torrent (64 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""
 
 MAX_DEPTH = 32
-"""Ours are six deep; what nests deeper is refused before Python's own stack is in danger."""
+"""Limit of nesting, which protects Python's stack; our torrents are six levels deep."""
 
 _MAX_DIGITS = 20
 
@@ -26,26 +27,26 @@ Value: TypeAlias = int | bytes | list["Value"] | dict[bytes, "Value"]
 
 
 def encode(value: Value) -> bytes:
-    """Encode `value`, keys sorted by their bytes. Raises `TypeError` for any other type, text included."""
+    """Return the encoding of `value`, keys sorted by their bytes. Raises `TypeError` for any other type, even `str`."""
     parts: list[bytes] = []
     _write(value, parts)
     return b"".join(parts)
 
 
 def decode(data: bytes, *, name: str) -> Value:
-    """Decode all of `data`; `name` says which file in errors.
+    """Return the value of all of `data`; `name` is the file as shown in errors.
 
     Raises:
-        IntegrityError: not bencoded, spelled another way, too deep, or longer than 64 MiB.
+        IntegrityError: not bencoded, not in the canonical encoding, too deep, or longer than 64 MiB.
     """
     if len(data) > MAX_BYTES:
-        raise IntegrityError(f"`{name}` is {len(data)} bytes, more than any torrent of ours")
+        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_BYTES)}")
     try:
         value, end = _read(data, 0, MAX_DEPTH)
     except (ValueError, IndexError) as error:
         raise IntegrityError(f"`{name}` is not bencoded: {error}") from error
     if end != len(data):
-        raise IntegrityError(f"`{name}` goes on after its end, at byte {end}")
+        raise IntegrityError(f"`{name}` has data after its end, at byte {end}")
     return value
 
 
@@ -86,14 +87,14 @@ def _read_number(data: bytes, at: int, stop: bytes) -> tuple[int, int]:
     end = data.find(stop, at, at + _MAX_DIGITS + 2)
     digits = data[at:end] if end >= 0 else b""
     if not digits.removeprefix(b"-").isdigit() or b"%d" % int(digits) != digits:
-        raise ValueError(f"no number at byte {at}")
+        raise ValueError(f"not a number at byte {at}")
     return int(digits), end + 1
 
 
 def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
     length, start = _read_number(data, at, b":")
     if not 0 <= length <= len(data) - start:
-        raise ValueError(f"the string at byte {at} leaves the file")
+        raise ValueError(f"the string at byte {at} extends beyond the end of the file")
     return data[start : start + length], start + length
 
 

@@ -1,11 +1,10 @@
-"""Canonical JSON: one value has one encoding, so a hash of the bytes is a hash of the value.
+"""Canonical JSON: every value has exactly one encoding, so a hash of the bytes is a hash of the value.
 
-UTF-8, keys sorted by their bytes, integers only, no white space, no duplicate keys, and nothing else is read::
+UTF-8, keys sorted by their bytes, integers only, no white space, no duplicate keys; any other encoding is refused::
 
     {"format":"ptmtorrent/manifest","requires":[],"version":1}
 
-Every document opens with its format, version and `requires`, the features a reader must know
-(docs/formats/README.md).
+Every document states its format, version and `requires`, the features that a reader must know (docs/formats/README.md).
 """
 
 from typing import Any, ClassVar, NoReturn, TypeVar
@@ -13,13 +12,14 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model.sizes import spell_size
 
 MAX_DOCUMENT_BYTES = 64 << 20
-"""No document of ours is longer (64 MiB); what is longer is refused before it is parsed."""
+"""Limit of a document (64 MiB); a longer one is refused before it is parsed."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The common head of every format. Subclasses name theirs in `FORMAT`."""
+    """The members that every format has. Subclasses set `FORMAT`, and `FEATURES` to what they allow in `requires`."""
 
     FORMAT: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
@@ -34,21 +34,21 @@ D = TypeVar("D", bound=Document)
 
 
 def encode(value: object) -> bytes:
-    """Encode `value` canonically. Raises `TypeError` for a float: formats hold integers only."""
+    """Return the canonical encoding of `value`. Raises `TypeError` for a float: formats have integers only."""
     builtin = msgspec.to_builtins(value, order="sorted")
     _refuse_floats(builtin)
     return msgspec.json.encode(builtin, order="sorted")
 
 
 def decode(data: bytes, kind: type[D], *, name: str) -> D:
-    """Decode and check one document; `name` says which in errors.
+    """Return the document in `data`; `name` is the document as shown in errors.
 
     Raises:
-        IntegrityError: not JSON, not canonical, or not of this shape.
-        UnsupportedFormat: another version, or a `requires` we do not know.
+        IntegrityError: not JSON, not canonical, or not a valid document of this kind.
+        UnsupportedFormat: another version, or an unknown feature in `requires`.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise IntegrityError(f"`{name}` is {len(data)} bytes, more than any document of ours")
+        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
     tree = _parse(data, name)
     _check_head(tree, kind, name)
     try:
@@ -64,7 +64,7 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise IntegrityError(f"`{name}` is not a JSON document: {error}") from error
     if not canonical:
-        raise IntegrityError(f"`{name}` is not canonical JSON; every other encoding is refused")
+        raise IntegrityError(f"`{name}` is not canonical JSON")
     if not isinstance(tree, dict):
         raise IntegrityError(f"`{name}` is not a JSON object")
     return tree
@@ -72,15 +72,15 @@ def _parse(data: bytes, name: str) -> dict[str, Any]:
 
 def _check_head(tree: dict[str, Any], kind: type[Document], name: str) -> None:
     if tree.get("format") != kind.FORMAT:
-        raise IntegrityError(f"`{name}` says it is `{tree.get('format')}`, expected `{kind.FORMAT}`")
+        raise IntegrityError(f"`{name}` has the format `{tree.get('format')}`, expected `{kind.FORMAT}`")
     requires = tree.get("requires")
     if not isinstance(requires, list) or not all(isinstance(item, str) for item in requires):
         raise IntegrityError(f"`{name}` has no list `requires`")
     unknown = sorted(set(requires) - kind.FEATURES)
     if tree.get("version") != kind.VERSION or unknown:
-        asked = f"version {tree.get('version')}" + (f" with {', '.join(unknown)}" if unknown else "")
+        found = f"version {tree.get('version')}" + (f" with {', '.join(unknown)}" if unknown else "")
         raise UnsupportedFormat(
-            f"`{name}` is {kind.FORMAT} {asked}; this program reads version {kind.VERSION}",
+            f"`{name}` is {kind.FORMAT} {found}; this program reads version {kind.VERSION}",
             hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
         )
 

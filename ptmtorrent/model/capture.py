@@ -1,7 +1,7 @@
-"""The capture record: what was known of a snapshot at the moment it was captured, beyond the bytes.
+"""The capture record: facts about a snapshot at the time of its capture, besides its files.
 
-Popularity and the like change, so they are not in the manifest; this record goes into the tables of the release. It is
-an object in a meta pack too, so that packs alone are enough to rebuild everything.
+Popularity and similar facts change, so they are not in the manifest; this record feeds the tables of a release. It is
+also stored as an object in a meta pack, so that everything can be rebuilt from packs only.
 """
 
 from typing import ClassVar, Literal
@@ -10,11 +10,11 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName, SnapshotId, is_hex64
 
 Rights = Literal["open", "restricted", "gated"]
-"""May the bytes be passed on? Packs and volumes of different rights never mix."""
+"""Whether the files may be redistributed. Packs and volumes never mix packages with different rights."""
 
 
 class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """One capture of one package. Counts that the hub did not give are None, never 0."""
+    """One capture of one package. A count that the hub did not give is None, never 0."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
 
@@ -32,6 +32,6 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     modified: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a snapshot that is no hash: the decoder of documents calls that a capture of another shape."""
+        """Raise `ValueError` for a malformed snapshot id; the document decoder turns it into an `IntegrityError`."""
         if not is_hex64(self.snapshot):
             raise ValueError("`snapshot` is not 64 lowercase hex digits")

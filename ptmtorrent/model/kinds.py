@@ -1,6 +1,6 @@
-"""What sort of file a path is, told from its name and size alone.
+"""The kind of a file, from its name and size only.
 
-The four kinds are what `--only` selects by, and decide which class of pack a file goes to.
+`--only` selects by the four kinds, and they decide the class of pack that a file goes to.
 """
 
 from typing import Literal
@@ -10,7 +10,7 @@ FileKind = Literal["weights", "docs", "config", "metadata"]
 FILE_KINDS: tuple[FileKind, ...] = ("weights", "docs", "config", "metadata")
 
 LARGE_BYTES = 4 << 20
-"""A file of unknown sort above this size (4 MiB) counts as weights."""
+"""A file with an unknown name above this size (4 MiB) counts as weights."""
 
 _WEIGHTS = tuple(
     f".{extension}"
@@ -40,7 +40,7 @@ _CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".py",
 
 
 def file_kind(path: str, size: int) -> FileKind:
-    """Return the kind of the file at `path` of `size` bytes: pure, so every mirror agrees."""
+    """Return the kind of the file at `path` with `size` bytes. Pure, so that all mirrors agree."""
     name = path.rsplit("/", 1)[-1].lower()
     if name.endswith(_WEIGHTS):
         return "weights"

@@ -18,10 +18,10 @@ from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, is_hex64, ob
 from ptmtorrent.model.names import check_path, check_paths
 
 MAX_OBJECT_BYTES = 16 << 20
-"""A cut object is at most 16 MiB; manifests and placements are one object each, however long."""
+"""Limit of an object that a file is cut into (16 MiB); a manifest or placement is one object of any length."""
 
 MAX_PIECES = 1 << 22
-"""All recipes together name rows so often at most (4 Mi): a few runs over a long table could ask for billions."""
+"""Limit of rows in all recipes together (4 Mi): a few runs over a long table could name billions."""
 
 REGULAR_MODE = 0o100644
 EXECUTABLE_MODE = 0o100755
@@ -33,14 +33,14 @@ Run = tuple[int, int]
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
 ARCHIVE_FEATURE = "archive"
-"""Required of readers of a manifest with files whose source is `archive`."""
+"""The feature that `requires` lists if a file has the source `archive`."""
 
 _HUB = re.compile(r"[a-z][a-z0-9]{0,15}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Which package at which revision: never the name alone, because names get registered again by others."""
+    """A package at a revision. A name is not an identity, because another owner may register it again."""
 
     hub: str
     name: str
@@ -51,15 +51,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def package(self) -> PackageName:
-        """The name a user types: `hf:org/name`."""
+        """The name as it is typed: `hf:org/name`."""
         return PackageName(f"{self.hub}:{self.name}")
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One file: where it goes, what its bytes hash to, and which objects it is made of.
+    """One file: its path, its hashes, and the objects it is made of.
 
-    Exactly one of `path` and `path_b64` (for names that are not UTF-8) is set. `git_sha1` is set for files that
-    are git blobs; the git id of an LFS file follows from its SHA-256 and size.
+    Exactly one of `path` and `path_b64` (for names that are not UTF-8) is set. `git_sha1` is set for git blobs; the git
+    id of an LFS file follows from its SHA-256 and size.
     """
 
     path: str | None = None
@@ -76,21 +76,21 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def name(self) -> str:
-        """The path for showing and laying out; bytes that are not UTF-8 become surrogate escapes."""
+        """The path as text; bytes that are not UTF-8 become surrogate escapes."""
         if self.path is not None:
             return self.path
         return base64.b64decode(self.path_b64 or "").decode(errors="surrogateescape")
 
 
 class RawAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a hub said, byte for byte, kept as objects: `model_info`, `tree`, a git `commit`, a git `tree`."""
+    """An answer of the hub, byte for byte, kept as objects: `model_info`, `tree`, a git `commit`, a git `tree`."""
 
     name: str
     recipe: tuple[Run, ...]
 
 
 class Manifest(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """Everything there is to know about one snapshot that never changes."""
+    """All immutable facts about one snapshot."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/manifest"
     FEATURES: ClassVar[frozenset[str]] = frozenset({ARCHIVE_FEATURE})
@@ -106,7 +106,7 @@ class Manifest(canonical.Document, frozen=True, kw_only=True, omit_defaults=True
 
     @property
     def size(self) -> int:
-        """Bytes of all files, raw."""
+        """Total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
 
@@ -116,7 +116,7 @@ def new_manifest(
     objects: tuple[tuple[ObjectId, int], ...],
     raw: tuple[RawAnswer, ...] = (),
 ) -> Manifest:
-    """Build a manifest of this version with its files sorted by path, and check it."""
+    """Return a checked manifest of this version, with the files sorted by path."""
     manifest = Manifest(
         format=Manifest.FORMAT,
         version=Manifest.VERSION,
@@ -131,27 +131,27 @@ def new_manifest(
 
 
 def encode_manifest(manifest: Manifest) -> tuple[bytes, SnapshotId]:
-    """Return the canonical bytes of `manifest` and the snapshot's id, their BLAKE3."""
+    """Return the canonical bytes of `manifest`, and their BLAKE3, which is the snapshot's id."""
     data = canonical.encode(manifest)
     return data, SnapshotId(object_id(data))
 
 
 def decode_manifest(data: bytes, snapshot: SnapshotId) -> Manifest:
-    """Read a manifest whose bytes must hash to `snapshot`.
+    """Return the manifest in `data`, whose BLAKE3 must be `snapshot`.
 
     Raises:
-        IntegrityError: another hash, not canonical, a refused path, or recipes that do not add up.
+        IntegrityError: wrong hash, not canonical, a refused path, or recipes that do not add up.
         UnsupportedFormat: written by a newer version.
     """
     if str(object_id(data)) != snapshot:
-        raise IntegrityError(f"the manifest of snapshot `{snapshot}` has another hash")
+        raise IntegrityError(f"the manifest of snapshot `{snapshot}` has the wrong hash")
     manifest = canonical.decode(data, Manifest, name=f"manifest {snapshot[:12]}")
     check_manifest(manifest)
     return manifest
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Refuse a manifest that lies about itself: names, paths, hashes, or sizes that do not add up.
+    """Check that a manifest is consistent: names, paths, hashes, and sizes that add up.
 
     Raises:
         IntegrityError: naming the package and the first file at fault.
@@ -164,20 +164,20 @@ def check_manifest(manifest: Manifest) -> None:
     if len({identifier for identifier, _ in manifest.objects}) != len(manifest.objects):
         raise IntegrityError(f"`{name}`: an object occurs twice in the object table")
     if sum(count for recipe in _recipes(manifest) for _, count in recipe) > MAX_PIECES:
-        raise IntegrityError(f"`{name}`: the recipes name more than {MAX_PIECES} pieces")
+        raise IntegrityError(f"`{name}`: the recipes name more than {MAX_PIECES:,} objects")
     ends = (0, *accumulate(size for _, size in manifest.objects))
     for file in manifest.files:
         _check_file(ends, manifest, file)
     names = [file.name for file in manifest.files]
     check_paths(names)
     if names != sorted(names, key=lambda text: text.encode(errors="surrogateescape")):
-        raise IntegrityError(f"`{name}`: the files are not in the order of their paths")
+        raise IntegrityError(f"`{name}`: the files are not sorted by path")
     for answer in manifest.raw:
         _sum_sizes(ends, answer.recipe, answer.name)
 
 
 def _check_identity(package: Identity) -> None:
-    """A package's name and commit become folders where it is laid out, so both are checked like paths."""
+    """Check name and commit like paths, because layouts use them as folders."""
     if not _HUB.fullmatch(package.hub):
         raise IntegrityError(f"{package.hub!r} is not the name of a hub")
     check_path(package.name)
@@ -194,9 +194,9 @@ def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> Non
     if file.git_sha1 is not None and not _HEX40.fullmatch(file.git_sha1):
         raise IntegrityError(f"{where}: the git id is malformed")
     if file.mode not in {REGULAR_MODE, EXECUTABLE_MODE, LINK_MODE}:
-        raise IntegrityError(f"{where}: the mode {file.mode:o} is not one git knows for files")
+        raise IntegrityError(f"{where}: the mode {file.mode:o} is not a file mode of git")
     if (file.mode == LINK_MODE) != (file.link is not None):
-        raise IntegrityError(f"{where}: only a link has a target, and every link has one")
+        raise IntegrityError(f"{where}: the target of a link is missing, or a file that is not a link has one")
     if file.link is not None and not stays_inside(file.name, file.link):
         raise IntegrityError(f"{where}: the link to {file.link!r} leads out of the package")
     if _sum_sizes(ends, file.recipe, where) != file.size:
@@ -219,9 +219,9 @@ def _check_spelling(file: FileEntry, where: str) -> None:
 
 
 def stays_inside(path: str, target: str) -> bool:
-    """Tell whether a link at `path` to `target` ends inside the package, without asking any file system.
+    """Return whether a link at `path` to `target` ends inside the package, without accessing any file system.
 
-    `..` is taken at the start only: after the name of another link it would lead to that link's parent.
+    `..` is allowed at the start only: after the name of another link it would lead to that link's parent.
     """
     if target.startswith("/") or "\\" in target or "\0" in target:
         return False
@@ -236,10 +236,10 @@ def _recipes(manifest: Manifest) -> Iterator[tuple[Run, ...]]:
 
 
 def _sum_sizes(ends: Sequence[int], recipe: tuple[Run, ...], where: str) -> int:
-    """Return the bytes of a recipe; `ends` is where each row of the table would begin, were all of them one file."""
+    """Return the size of a recipe in bytes; `ends` are the cumulative sizes of the object table, starting with 0."""
     total = 0
     for first, count in recipe:
         if first < 0 or count < 1 or first + count >= len(ends):
-            raise IntegrityError(f"{where}: the recipe leaves the object table")
+            raise IntegrityError(f"{where}: the recipe names rows outside the object table")
         total += ends[first + count] - ends[first]
     return total

@@ -1,12 +1,12 @@
-"""Whose package it is: a name alone does not say, because names are given up and registered again by others."""
+"""Detects a new owner behind a package name: a name that was given up can be registered again by another owner."""
 
 from ptmtorrent.model.manifest import Identity
 
 
-def other_owner(before: Identity, now: Identity) -> str | None:
-    """Say how a package differs from the one captured under its name: the name was given up and registered again.
+def describe_owner_change(before: Identity, now: Identity) -> str | None:
+    """Return how the owner of a package differs from the captured one's, or None.
 
-    What either hub did not tell proves nothing.
+    The first of hub id, author id and author that both identities have decides; fields that one lacks are ignored.
     """
     for field in ("hub_id", "author_id", "author"):
         was, is_now = getattr(before, field), getattr(now, field)

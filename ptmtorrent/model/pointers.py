@@ -1,6 +1,6 @@
-"""git LFS pointers: the small text that stands in git where the weights should be.
+"""Git LFS pointers: the small text files that git holds in place of large files.
 
-A pointer is never mistaken for weights, nor weights for a pointer. Exactly this is one, and nothing else::
+Only text of exactly this form is a pointer, so that weights and pointers are never confused::
 
     version https://git-lfs.github.com/spec/v1
     oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
@@ -15,7 +15,7 @@ import re
 import msgspec
 
 MAX_FILE_BYTES = 1 << 50
-"""No file, and no package, has more (1 PiB); sums of many still fit 64 bits."""
+"""Limit of a file or package (1 PiB); the sum of many still fits 64 bits."""
 
 MAX_POINTER_BYTES = 1023
 _VERSION = b"version https://git-lfs.github.com/spec/v1\n"
@@ -25,7 +25,7 @@ _POINTER = re.compile(_VERSION + rb"((?:%b)*)oid sha256:([0-9a-f]{64})\nsize (0|
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pointer says: the SHA-256 and size in bytes of the real file; `extensions` are its `ext-` lines."""
+    """A parsed pointer: SHA-256 and size in bytes of the large file; `extensions` are the `ext-` lines."""
 
     sha256: str
     size: int
@@ -33,9 +33,9 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_pointer(data: bytes) -> Pointer | None:
-    """Read a pointer; None for every other text, such as one that names more bytes than any file has.
+    """Return the pointer in `data`; None for any other text, including a pointer to a file over `MAX_FILE_BYTES`.
 
-    Empty data is an empty file, never a pointer.
+    Empty data is an empty file, not a pointer.
     """
     if len(data) > MAX_POINTER_BYTES:
         return None
@@ -50,9 +50,9 @@ def parse_pointer(data: bytes) -> Pointer | None:
 
 
 def recognise_pointer(data: bytes) -> Pointer | None:
-    """Read what was a pointer once, and has other line ends or spaces now: git would take it for a file like any other.
+    """Return the pointer in `data`, accepting changed line ends and spaces; git treats such text as an ordinary file.
 
-    Good for telling that weights are missing, not for getting them.
+    Only for reporting that weights are missing, not for downloading them.
     """
     if len(data) > MAX_POINTER_BYTES or not data.lstrip().startswith(_VERSION.rstrip()):
         return None
@@ -61,7 +61,7 @@ def recognise_pointer(data: bytes) -> Pointer | None:
 
 
 def format_pointer(pointer: Pointer) -> bytes:
-    """Return the text git holds for `pointer`; nothing for an empty file, which LFS leaves as it is."""
+    """Return the text of `pointer` in git; empty for an empty file, which LFS does not replace by a pointer."""
     if pointer.size == 0:
         return b""
     extensions = "".join(f"{line}\n" for line in pointer.extensions).encode()
@@ -69,10 +69,10 @@ def format_pointer(pointer: Pointer) -> bytes:
 
 
 def git_blob_id(data: bytes) -> str:
-    """Return the git SHA-1 (40 hex digits) of a file with these bytes."""
+    """Return the git SHA-1 id (40 hex digits) of a blob."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def pointer_git_id(sha256: str, size: int) -> str:
-    """Return the git SHA-1 of the pointer to an LFS file: what a commit's tree names for it."""
+    """Return the git SHA-1 id of the canonical pointer to an LFS file, which is the id that trees name."""
     return git_blob_id(format_pointer(Pointer(sha256=sha256, size=size)))

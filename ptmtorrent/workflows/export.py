@@ -9,7 +9,7 @@ from ptmtorrent.disk import durable
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.exports.ptmtorrent_json import METADATA, hub_json, uniform_json
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.record import ANSWER, read_answer, uniform
+from ptmtorrent.hubs.record import ANSWER, build_record, read_answer
 from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
@@ -36,7 +36,7 @@ def export(home: Home, folder: Path, *, emit: Emit) -> tuple[int, int]:
         for capture in store.captures():
             try:
                 identity, raw = _raw_answer(store, capture)
-                record = uniform(identity.hub, Listed(name=identity.name, raw=raw), commit=identity.commit)
+                record = build_record(identity.hub, Listed(name=identity.name, raw=raw), commit=identity.commit)
                 rows = owns.setdefault(identity.hub, [])
                 made = hub_json(record, read_answer(raw), len(rows))
             except (NotFound, StoreError, IntegrityError, UnsupportedFormat, HubError) as error:

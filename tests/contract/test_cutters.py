@@ -5,7 +5,7 @@ import tracemalloc
 import pytest
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.cutters import Cut, Cutter, MemorySource, NotMine, cut, cut_as, cutters
+from ptmtorrent.store.cutters import Cut, Cutter, MemorySource, NotThisFormat, cut, cut_as, cutters
 from tests.store.cutters.samples import Sparse, contents, covers, cut_bytes, cut_sample, long_sample, samples
 
 SAMPLES = {**samples(), "long": long_sample()}
@@ -36,7 +36,7 @@ def test_a_cutter_covers_any_file_or_says_it_is_not_its_own(cutter: Cutter, name
     data = SAMPLES[name].data
     try:
         pieces = cutter.cut(MemorySource(data))
-    except NotMine:
+    except NotThisFormat:
         return
     assert covers(pieces, len(data))
 

@@ -1,4 +1,4 @@
-"""What every hub adapter keeps to. A new adapter is one more entry in `HUBS`: a sample hub, and the adapter to it.
+"""The contract of hub adapters. A new adapter is one more entry in `HUBS`: a sample hub, and the adapter to it.
 
 A hub need not count downloads, have pages, know LFS or close packages; what it has is held to what the port says.
 """
@@ -16,16 +16,16 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import AuthError, NotFound
 from ptmtorrent.hubs.client.download import Download
-from ptmtorrent.hubs.folder import Folders
+from ptmtorrent.hubs.folder import FolderHub
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
 from ptmtorrent.hubs.kaggle.adapter import KaggleModels
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.pointers import git_blob_id
-from tests.hubs.catalogues_samples import KINDS, linked
-from tests.hubs.git_samples import fill, remotes
-from tests.hubs.kaggle_samples import fill as fill_kaggle
-from tests.hubs.onnx_samples import zoo
-from tests.hubs.tfhub_samples import tensorflow
+from tests.hubs.catalogues_samples import KINDS, serve_catalogue
+from tests.hubs.git.samples import fill, remotes
+from tests.hubs.kaggle.samples import fill as fill_kaggle
+from tests.hubs.onnx.samples import zoo
+from tests.hubs.tfhub.samples import tensorflow
 from tests.simulators.git_server import serve_git
 from tests.simulators.kaggle import serve_kaggle
 
@@ -52,7 +52,7 @@ def git() -> Iterator[Hub]:
 
 @contextmanager
 def linked_hub(kind: str) -> Iterator[Hub]:
-    with TemporaryDirectory() as folder, linked(kind, Path(folder)) as world:
+    with TemporaryDirectory() as folder, serve_catalogue(kind, Path(folder)) as world:
         hub = world.hub()
         try:
             yield hub
@@ -90,7 +90,7 @@ def folders() -> Iterator[Hub]:
             (place / "model.bin").write_bytes(name.encode() * 1000)
             (place.parent / "README.md").write_text("# it\n")
             (place / "link").symlink_to("../README.md")
-        yield Folders(folder)
+        yield FolderHub(folder)
 
 
 @contextmanager

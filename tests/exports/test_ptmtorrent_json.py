@@ -16,7 +16,7 @@ from ptmtorrent.hubs.modelhub.adapter import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.adapter import list_card
-from ptmtorrent.hubs.record import read_answer, uniform
+from ptmtorrent.hubs.record import build_record, read_answer
 from ptmtorrent.hubs.tfhub.adapter import list_document
 from ptmtorrent.hubs.tfhub.documents import read_document
 
@@ -34,7 +34,7 @@ def _export(prefix: str, packages: Iterable[Listed], schema: str | None) -> tupl
     uniforms: list[Any] = []
     owns: list[Any] = []
     for number, listed in enumerate(packages):
-        record = uniform(prefix, listed)
+        record = build_record(prefix, listed)
         uniforms.append(uniform_json(record, number, len(owns)))
         owns += hub_json(record, read_answer(listed.raw), len(owns))
     check = _schema("ptmtorrent")
@@ -94,7 +94,7 @@ def test_every_real_module_of_tensorflow_hub_validates() -> None:
         ]
     listed = [list_document(read_document(path, data), data) for path, data in documents]
     modules = [package for package in listed if package is not None and '"kind":"Module"' in package.raw]
-    # PTMTorrent had no records in the manner of this hub: its own are the documents, as they are.
+    # PTMTorrent had no format for this hub, so its records are the raw answers, unchanged.
     uniforms, owns = _export("tfhub", modules, None)
     assert (len(uniforms), len(owns)) == (1815, 1815)
     assert all(each["ModelOwner"] and each["ModelURL"].startswith("https://tfhub.dev/") for each in uniforms)

@@ -13,7 +13,7 @@ REAL = Path(__file__).parents[2].parent / "shared/data/huggingface/hf-models-202
 @pytest.mark.parametrize(
     "licence", ["apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "bsd-3-clause", "MIT", "mit AND apache-2.0"]
 )
-def test_licences_that_let_anyone_pass_copies_on_are_open(licence: str) -> None:
+def test_licences_that_allow_redistribution_are_open(licence: str) -> None:
     assert rights_of(licence, gated=False) == "open"
 
 

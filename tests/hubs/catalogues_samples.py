@@ -1,4 +1,4 @@
-"""Catalogues that link to git remotes, as the simulators serve them to the tests."""
+"""Catalogues that link to git remotes, served by the simulators."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptmtorrent.hubs.catalogues import LinkedHub
+from ptmtorrent.hubs.catalogues import CatalogueHub
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
@@ -20,12 +20,12 @@ from tests.simulators.git_server import GitServer, serve_git
 
 WEIGHTS = random.Random(23).randbytes(120_000)
 PREFIX = hashlib.sha256(WEIGHTS).hexdigest()[:8]
-KINDS: dict[str, type[LinkedHub]] = {"pytorch": PyTorchHub, "modelzoo": ModelZoo, "modelhub": Modelhub}
+KINDS: dict[str, type[CatalogueHub]] = {"pytorch": PyTorchHub, "modelzoo": ModelZoo, "modelhub": Modelhub}
 
 
 @dataclass
 class World:
-    """A catalogue of one kind: the simulators behind it, and the packages with the paths and bytes they must have."""
+    """A catalogue of one kind: its simulators, and the expected packages with paths and bytes."""
 
     kind: str
     git: GitServer
@@ -35,13 +35,13 @@ class World:
     weights: str = ""
     expected: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
-    def hub(self, session: Session | None = None) -> LinkedHub:
+    def hub(self, session: Session | None = None) -> CatalogueHub:
         clones = Clones(Git({"PATH": "/usr/bin:/bin"}), self.work)
         return KINDS[self.kind](self.endpoint, clones, session)
 
 
 @contextmanager
-def linked(kind: str, folder: Path) -> Iterator[World]:
+def serve_catalogue(kind: str, folder: Path) -> Iterator[World]:
     served = folder / "served"
     served.mkdir()
     with serve_git(served) as git, serve_assets() as assets:

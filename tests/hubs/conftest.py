@@ -10,7 +10,7 @@ from ptmtorrent.stop import Stop
 
 @dataclass
 class Time:
-    """Seconds that pass only when somebody waits."""
+    """A clock that advances only when `pause` is called."""
 
     now: float = 1000.0
     waits: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A web server that answers as a test tells it to: for replies that no proper hub would give."""
+"""A web server with scripted answers, for replies that a proper hub would not give."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ Answer = Callable[[Asked], Reply]
 
 
 class Peer:
-    """Answers every GET and POST with `answer`; `asked` is what came in. Bodies are cut off after `cut` bytes."""
+    """Answers every GET and POST with `answer`; `asked` are the requests. Bodies are truncated after `cut` bytes."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -38,7 +38,7 @@ class Peer:
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[Peer]:
-    """Serve on a port of the system's choice until the block ends."""
+    """Serve on a port that the system chooses until the block ends."""
     peer = Peer(answer)
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +66,7 @@ def serving(answer: Answer) -> Iterator[Peer]:
             self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -87,7 +87,7 @@ def json_reply(text: str, **headers: str) -> Reply:
 
 
 def ranged(data: bytes, asked: Asked, **more: str) -> Reply:
-    """Answer as a server that knows ranges does."""
+    """Return the answer of a server that supports ranges."""
     wanted = asked.headers.get("range")
     if wanted is None:
         return Reply(body=data, headers=more)

@@ -1,4 +1,4 @@
-"""What a hub may not make of this program: gigabytes, hours, lost packages or a traceback."""
+"""A hostile hub cannot cause unbounded memory or time, lost packages or a traceback."""
 
 import json
 import subprocess
@@ -16,8 +16,8 @@ from ptmtorrent.http import retry_after_seconds
 from ptmtorrent.hubs.client import session as sessions
 from ptmtorrent.hubs.client.download import Download
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.folder import Folders
-from ptmtorrent.hubs.git.lfs import LfsObject, _judge, _Object
+from ptmtorrent.hubs.folder import FolderHub
+from ptmtorrent.hubs.git.lfs import LfsObject, _check_answer, _Object
 from ptmtorrent.hubs.git.process import Git, end
 from ptmtorrent.hubs.git.trees import MAX_PATH_BYTES, _walk
 from ptmtorrent.hubs.huggingface.adapter import _is_past
@@ -148,7 +148,7 @@ def test_title_that_is_an_endless_number_is_no_title() -> None:
 
 def test_link_in_a_circle_does_not_stop_a_listing(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
-    hub = Folders(str(tmp_path))
+    hub = FolderHub(str(tmp_path))
     [page] = hub.listing(Query(), None)
     hub.close()
     assert len(page.packages) == 1
@@ -167,9 +167,9 @@ def test_path_longer_than_any_is_refused_before_it_is_put_together() -> None:
 
 def test_lfs_object_of_another_size_is_an_error_of_that_object() -> None:
     row = msgspec.convert({"oid": "a" * 64, "size": 4, "actions": {"download": {"href": "https://h/o"}}}, _Object)
-    answer = _judge(LfsObject(oid="a" * 64, size=5), row, "https://h")
+    answer = _check_answer(LfsObject(oid="a" * 64, size=5), row, "https://h")
     assert isinstance(answer, HubError)
-    assert "the pointer says 5 bytes, the server 4" in answer.message
+    assert "the pointer states 5 bytes, the server 4" in answer.message
 
 
 @pytest.mark.parametrize(
@@ -262,5 +262,5 @@ def test_git_that_complains_without_end_is_ended(monkeypatch: pytest.MonkeyPatch
     fake = tmp_path / "git"
     fake.write_text("#!/bin/sh\nwhile :; do echo complaint >&2; done\n")
     fake.chmod(0o755)
-    with pytest.raises(HubError, match="does not come to an end"):
+    with pytest.raises(HubError, match="ran too long or printed too much"):
         Git({"PATH": f"{tmp_path}:/usr/bin:/bin"}).run(["ls-remote"], "`git:x`")

@@ -16,13 +16,13 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
-from tests.hubs.catalogues_samples import KINDS, World, card, linked
+from tests.hubs.catalogues_samples import KINDS, World, card, serve_catalogue
 from tests.hubs.conftest import Time
 
 
 @pytest.fixture(params=KINDS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with linked(request.param, tmp_path) as made:
+    with serve_catalogue(request.param, tmp_path) as made:
         yield made
 
 
@@ -42,7 +42,7 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
 
 
 def stored(home: Home) -> dict[str, dict[str, bytes]]:
-    """Return the bytes of every file of every package in the store, by the name the hub has for it."""
+    """Return the bytes of every file of every package in the store, by its name on the hub."""
     found: dict[str, dict[str, bytes]] = {}
     with Store.open(home.store) as store:
         for capture in store.captures():
@@ -124,7 +124,7 @@ def _everything():  # noqa: ANN202
 def test_weights_that_cannot_be_had_are_a_record_naming_package_and_path(
     kind: str, fault: str, tmp_path: Path, time: Time
 ) -> None:
-    with linked(kind, tmp_path) as world:
+    with serve_catalogue(kind, tmp_path) as world:
         if fault == "loops":
             world.assets.loops.add(world.weights)
         else:
@@ -137,7 +137,7 @@ def test_weights_that_cannot_be_had_are_a_record_naming_package_and_path(
 
 
 def test_login_page_in_place_of_weights_is_refused_by_the_hash_in_their_name(tmp_path: Path, time: Time) -> None:
-    with linked("pytorch", tmp_path) as world:
+    with serve_catalogue("pytorch", tmp_path) as world:
         world.assets.login_pages.add(world.weights)
 
         _, heard = run(world, Home(tmp_path / "home"), time)
@@ -148,7 +148,7 @@ def test_login_page_in_place_of_weights_is_refused_by_the_hash_in_their_name(tmp
 
 
 def test_expired_address_is_asked_for_again(tmp_path: Path, time: Time) -> None:
-    with linked("modelhub", tmp_path) as world:
+    with serve_catalogue("modelhub", tmp_path) as world:
         world.assets.expired_once.add(world.weights)
         home = Home(tmp_path / "home")
 
@@ -159,7 +159,7 @@ def test_expired_address_is_asked_for_again(tmp_path: Path, time: Time) -> None:
 
 
 def test_card_that_cannot_be_read_fails_alone_and_says_why(tmp_path: Path, time: Time) -> None:
-    with linked("pytorch", tmp_path) as world:
+    with serve_catalogue("pytorch", tmp_path) as world:
         cards = {"team_small.md": card("team/vision"), "odd.md": b"---\ntitle: a\n<!-- no -->\n---\n"}
         world.git.commit("pytorch/hub", cards)
 

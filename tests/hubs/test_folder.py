@@ -1,4 +1,4 @@
-"""A folder as a hub: what is a package, what changes it, and what is never followed or waited for."""
+"""A folder as a hub: what a package is, what changes its revision, and which entries are never followed or read."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
 from ptmtorrent.hubs.client.download import Download
-from ptmtorrent.hubs.folder import Folders
+from ptmtorrent.hubs.folder import FolderHub
 from ptmtorrent.hubs.port import Described, HubFile, Located, Query
 from tests.program import ptmtorrent
 
@@ -19,12 +19,12 @@ def write(place: Path, data: bytes = b"x") -> Path:
 
 
 def names(top: Path, *ids: str) -> list[str]:
-    [page] = Folders(str(top)).listing(Query(ids=ids), None)
+    [page] = FolderHub(str(top)).listing(Query(ids=ids), None)
     return [listed.name for listed in page.packages]
 
 
-def described(top: Path, name: str) -> tuple[Folders, Described]:
-    hub = Folders(str(top))
+def described(top: Path, name: str) -> tuple[FolderHub, Described]:
+    hub = FolderHub(str(top))
     [page] = hub.listing(Query(ids=(name,)), None)
     return hub, hub.describe(page.packages[0])
 
@@ -85,7 +85,7 @@ def test_folder_that_changed_since_it_was_described_is_found_out(tmp_path: Path)
     place.write_bytes(b"two")
 
     with pytest.raises(NotFound, match="changed"):
-        Folders(str(tmp_path)).files(found)
+        FolderHub(str(tmp_path)).files(found)
 
 
 @pytest.mark.parametrize("name", ["../out", "a/../../out", "/etc", "link", ""])
@@ -108,9 +108,9 @@ def test_pipe_is_named_and_never_waited_for(tmp_path: Path) -> None:
 
 def test_folder_has_to_be_named_and_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a folder"):
-        list(Folders("").listing(Query(), None))
-    with pytest.raises(NotFound, match="no folder"):
-        list(Folders(str(tmp_path / "none")).listing(Query(), None))
+        list(FolderHub("").listing(Query(), None))
+    with pytest.raises(NotFound, match="not a folder"):
+        list(FolderHub(str(tmp_path / "none")).listing(Query(), None))
 
 
 def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_folder_is_cloned_and_its_bad_package_named(tmp_path: Path) -> None:
 def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: Path) -> None:
     write(tmp_path / "secret", b"right bytes")
     (tmp_path / "a.bin").symlink_to(tmp_path / "secret")
-    hub = Folders(str(tmp_path))
+    hub = FolderHub(str(tmp_path))
     file = HubFile(path="a.bin", size=11, oid=None, source="url")
 
     with pytest.raises(HubError, match="cannot be read any more"):

@@ -1,4 +1,4 @@
-"""Where a file may be had from, and what its hub promised of it."""
+"""Where a file is downloaded from, and the hashes that its hub promised."""
 
 import hashlib
 from collections.abc import Callable

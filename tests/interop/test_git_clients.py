@@ -10,8 +10,8 @@ import pytest
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.store.store import Store
-from tests.hubs.git_samples import fetch, fill, remotes
-from tests.hubs.onnx_samples import contents, zoo
+from tests.hubs.git.samples import fetch, fill, remotes
+from tests.hubs.onnx.samples import contents, zoo
 from tests.program import ptmtorrent
 from tests.simulators.git_server import serve_git
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hubs.kaggle_samples import fill
+from tests.hubs.kaggle.samples import fill
 from tests.simulators.kaggle import Kaggle, serve_kaggle
 
 pytestmark = pytest.mark.interop

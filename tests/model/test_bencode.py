@@ -73,7 +73,7 @@ def test_another_spelling_is_refused(data: bytes) -> None:
 def test_a_file_longer_than_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bencode, "MAX_BYTES", 4)
 
-    with pytest.raises(IntegrityError, match="6 bytes"):
+    with pytest.raises(IntegrityError, match="6 B"):
         bencode.decode(b"4:spam", name="x")
 
 

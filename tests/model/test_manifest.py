@@ -90,7 +90,7 @@ def test_the_order_in_which_files_are_given_changes_nothing(order: list[str]) ->
 def test_other_bytes_than_the_snapshot_names_are_refused() -> None:
     data, snapshot = encode_manifest(golden())
 
-    with pytest.raises(IntegrityError, match="another hash"):
+    with pytest.raises(IntegrityError, match="wrong hash"):
         decode_manifest(data.replace(b"config", b"konfig"), snapshot)
 
 

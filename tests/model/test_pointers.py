@@ -77,6 +77,6 @@ def test_empty_file_has_no_pointer() -> None:
 def test_git_agrees_on_the_id_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(TEXT)
-    said = subprocess.run(["git", "hash-object", "--no-filters", str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", "hash-object", "--no-filters", str(path)], capture_output=True, text=True, check=True)
 
-    assert git_blob_id(TEXT) == pointer_git_id(OID, 12345) == said.stdout.strip()
+    assert git_blob_id(TEXT) == pointer_git_id(OID, 12345) == done.stdout.strip()

@@ -5,7 +5,7 @@ import msgspec
 from ptmtorrent.demo.package import text_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.owners import other_owner
+from ptmtorrent.model.owners import describe_owner_change
 from ptmtorrent.model.records import Note
 from tests.workflows.cloning import Run, package
 
@@ -30,7 +30,7 @@ def test_name_that_was_registered_again_is_said(run: Run) -> None:
 def test_same_name_with_another_id_or_author_is_another_package() -> None:
     before = Identity(hub="hf", name="a/x", commit="c" * 40, hub_id="1", author="a")
 
-    assert other_owner(before, msgspec.structs.replace(before, commit="d" * 40)) is None
-    assert other_owner(before, msgspec.structs.replace(before, hub_id=None)) is None
-    assert "`1` then, `2` now" in (other_owner(before, msgspec.structs.replace(before, hub_id="2")) or "")
-    assert "author" in (other_owner(before, msgspec.structs.replace(before, hub_id=None, author="b")) or "")
+    assert describe_owner_change(before, msgspec.structs.replace(before, commit="d" * 40)) is None
+    assert describe_owner_change(before, msgspec.structs.replace(before, hub_id=None)) is None
+    assert "`1` then, `2` now" in (describe_owner_change(before, msgspec.structs.replace(before, hub_id="2")) or "")
+    assert "author" in (describe_owner_change(before, msgspec.structs.replace(before, hub_id=None, author="b")) or "")

@@ -9,11 +9,11 @@ import pytest
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.hubs.registry import HUBS
-from tests.hubs.catalogues_samples import linked
-from tests.hubs.git_samples import fill
-from tests.hubs.kaggle_samples import fill as fill_kaggle
-from tests.hubs.onnx_samples import zoo
-from tests.hubs.tfhub_samples import tensorflow
+from tests.hubs.catalogues_samples import serve_catalogue
+from tests.hubs.git.samples import fill
+from tests.hubs.kaggle.samples import fill as fill_kaggle
+from tests.hubs.onnx.samples import zoo
+from tests.hubs.tfhub.samples import tensorflow
 from tests.program import ptmtorrent
 from tests.simulators.git_server import serve_git
 from tests.simulators.kaggle import serve_kaggle
@@ -44,7 +44,7 @@ def onnx(folder: Path) -> Iterator[Typed]:
 @contextmanager
 def tfhub(folder: Path) -> Iterator[Typed]:
     with tensorflow(folder) as world:
-        yield "--endpoint", world.endpoint, "--mirror", world.leads.url
+        yield "--endpoint", world.endpoint, "--mirror", world.redirector.url
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def folders(folder: Path) -> Iterator[Typed]:
 def linked_hub(kind: str) -> Callable[[Path], object]:
     @contextmanager
     def serve(folder: Path) -> Iterator[Typed]:
-        with linked(kind, folder) as world:
+        with serve_catalogue(kind, folder) as world:
             yield "--endpoint", world.endpoint
 
     return serve

@@ -14,7 +14,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
-from tests.hubs.git_samples import WEIGHTS, fill, remotes
+from tests.hubs.git.samples import WEIGHTS, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
 from tests.workflows.cloning import NOW
 
@@ -80,7 +80,7 @@ def test_lfs_object_that_is_gone_fails_its_package_by_name_and_no_other(server: 
 def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tmp_path: Path) -> None:
     names = fill(server, 3)
     events: list[Event] = []
-    with remotes(server, tmp_path / "work", [], kept_bytes=1) as hub:
+    with remotes(server, tmp_path / "work", [], max_bytes=1) as hub:
         request = CloneRequest(ids=tuple(names))
         clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
 

@@ -17,7 +17,7 @@ from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.fetch.assemble import _make_link
 from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove
-from tests.hubs.git_samples import WEIGHTS, fill
+from tests.hubs.git.samples import WEIGHTS, fill
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, run_git, serve_git
 

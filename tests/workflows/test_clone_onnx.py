@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hubs.onnx_samples import LARGE, MNIST, SKIPPED, Zoo, contents, weights, zoo
+from tests.hubs.onnx.samples import LARGE, MNIST, SKIPPED, Zoo, contents, weights, zoo
 from tests.program import ptmtorrent
 
 

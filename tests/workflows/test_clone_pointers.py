@@ -12,8 +12,8 @@ from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import data_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.pointers import Pointer, format_pointer
-from tests.hubs.catalogues_samples import linked
-from tests.hubs.onnx_samples import LARGE, zoo
+from tests.hubs.catalogues_samples import serve_catalogue
+from tests.hubs.onnx.samples import LARGE, zoo
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, serve_git
 from tests.workflows.cloning import WEIGHTS, package
@@ -75,7 +75,7 @@ def linked_hub(kind: str, folder: Path, fault: str) -> Iterator[Broken]:
         "modelzoo": ("team/small", "small"),
         "modelhub": ("team/plain", "plain"),
     }
-    with linked(kind, folder) as world:
+    with serve_catalogue(kind, folder) as world:
         remote, name = remotes[kind]
         world.git.commit(remote, {"model.bin": world.git.keep_object(WEIGHTS), "README.md": b"# it"})
         fail(world.git, fault)
@@ -153,7 +153,7 @@ def test_folder_that_was_checked_out_without_its_weights_is_told(tmp_path: Path)
 
 @pytest.mark.parametrize("fault", ["pointer", "gone"])
 def test_weights_beside_a_remote_that_are_not_there_name_package_and_path(fault: str, tmp_path: Path) -> None:
-    with linked("modelhub", tmp_path) as world:
+    with serve_catalogue("modelhub", tmp_path) as world:
         if fault == "pointer":
             world.assets.data[world.weights] = POINTER
         else:

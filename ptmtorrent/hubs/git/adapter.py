@@ -1,7 +1,7 @@
-"""Any git remote, with LFS or without, as a hub: for private collections and for what no other adapter knows.
+"""Any git remote, with or without LFS, as a hub: for private collections and remotes without an adapter of their own.
 
-One remote is one package, named after host and path: `git:example.org/team/model`. Its commit, its trees and the bytes
-of its files are proven to belong together when it is listed; LFS files come by the batch API of the same remote.
+One remote is one package, named after host and path: `git:example.org/team/model`. Listing its files proves that they
+belong to its commit. LFS files are located through the batch API of the same remote.
 """
 
 import base64
@@ -23,20 +23,20 @@ from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
 
 HISTORY = "history"
-"""The answer that holds every commit up to the captured one, as a git bundle."""
+"""Name of the raw answer that holds every commit up to the captured one, as a git bundle."""
 
 HISTORY_FILE = HubFile(path="//history", size=None, oid=None, source="git", answer=HISTORY)
 EMPTY = Located(pieces=lambda: (piece for piece in tuple[bytes, ...]()))
-"""No LFS storage has the object of an empty file, yet a pointer may name it."""
+"""The bytes of an empty file: LFS storage does not hold its object, yet a pointer may name it."""
 
 SCHEMES = ("https", "http")
 
 
 class GitRemotes:
-    """Remotes at `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
+    """Remotes below `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
 
-    `packages` is what a listing without ids shows. Remotes that are `named` by the user may be inside the network. The
-    credentials of `clones.git` serve LFS as well.
+    `packages` are the ids of a listing without ids. If remotes are `named` by the user, they may be inside the network
+    of this machine. The credentials of `clones.git` are used for LFS too.
     """
 
     name = "git"
@@ -54,16 +54,20 @@ class GitRemotes:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
+        clones.bind_session(self.session)
         self._packages = packages
         self._named = named
         self._addresses: dict[str, LfsAddresses] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield a page for each remote asked for; the cursor is the number of the next one."""
+        """Yield one page per requested remote; the cursor is the number of the next one.
+
+        Raises:
+            UsageError: no remote was named.
+        """
         ids = query.ids or self._packages
         if not ids:
-            raise UsageError("a git remote cannot be listed", hint="name packages: `--id https://HOST/PATH`")
+            raise UsageError("git remotes cannot be listed", hint="name packages: `--id https://HOST/PATH`")
         for index in range(int(cursor or 0), len(ids)):
             following = str(index + 1) if index + 1 < len(ids) else None
             yield Page(packages=(self._ask(ids[index]),), cursor=following)
@@ -72,26 +76,28 @@ class GitRemotes:
         """Pin the package to the commit it was listed with.
 
         Raises:
-            NotFound: nothing is there; AuthError: the remote wants a login.
+            NotFound: the remote does not exist or is empty; AuthError: it requires a login.
         """
         if listed.access == "private":
             if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
-                said = f"`{self.prefix}:{listed.name}` may not be read with the token in PTMTORRENT_GIT_TOKEN"
-                raise AuthError(said, hint="set it to a token that may read this remote")
+                raise AuthError(
+                    f"`{self.prefix}:{listed.name}` cannot be read with the token in `PTMTORRENT_GIT_TOKEN`",
+                    hint="set `PTMTORRENT_GIT_TOKEN` to a token with access to this remote",
+                )
             raise AuthError(
-                f"`{self.prefix}:{listed.name}` wants a login",
-                hint="set PTMTORRENT_GIT_TOKEN, and `--endpoint` to where it is for",
+                f"`{self.prefix}:{listed.name}` requires a login",
+                hint="set `PTMTORRENT_GIT_TOKEN`, and `--endpoint` to the server that the token is for",
             )
         if listed.access != "public" or listed.commit is None:
-            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: no git remote answers, or it is empty")
+            raise NotFound(f"`{self.prefix}:{listed.name}` was not found, or the remote is empty")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
         return Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Fetch the commit and return its files; the answers are its commit and tree objects.
+        """Fetch the commit and return its files; the raw answer holds its commit and tree objects.
 
         Raises:
-            IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
+            IntegrityError: the hash of a file, tree or commit is wrong; NotFound: the commit is gone.
         """
         remote = self._remote(described)
         files, snapshot = self._clones.files(remote)
@@ -103,10 +109,10 @@ class GitRemotes:
         return [*history, *files], ((PROOF, join_proof(snapshot.proof)),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return what git has of it, or where LFS has the object now.
+        """Return the git blob, or the current address of the LFS object.
 
         Raises:
-            NotFound: LFS does not have it; else as `LfsAddresses.locate`.
+            NotFound: LFS does not have it; otherwise as `LfsAddresses.locate`.
         """
         remote = self._remote(described)
         if file.answer == HISTORY:
@@ -126,12 +132,12 @@ class GitRemotes:
             raise NotFound(f"{remote.package} file `{file.path}`: {error.message}", hint=error.hint) from error
 
     def release(self, described: Described) -> None:
-        """Remove the bare folder, unless another package is in it as well."""
+        """Delete the bare clone unless another package uses it."""
         self._addresses.pop(described.identity.package, None)
         self._clones.release(self._remote(described))
 
     def close(self) -> None:
-        """End what runs, and close all connections."""
+        """Stop running processes and close all connections."""
         self._clones.close()
         self.session.close()
 
@@ -139,11 +145,11 @@ class GitRemotes:
         identity = described.identity
         found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
         url = split_remote(found, SCHEMES)[0]
-        self._let_in(url)
+        self._allow_inner(url)
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
 
-    def _let_in(self, url: str) -> None:
-        """A remote inside the network that is named explicitly is allowed."""
+    def _allow_inner(self, url: str) -> None:
+        """Allow a remote inside the network of this machine, if the user named it."""
         if self._named and self.session.guarded and is_inner(url):
             self.session.guarded = False
 
@@ -158,12 +164,12 @@ class GitRemotes:
         return {}
 
     def _ask(self, text: str) -> Listed:
-        # A package of this endpoint may be asked for by the name it is listed with.
+        # A package of this endpoint may be requested by the name it is listed with.
         own = urlsplit(self.endpoint).netloc.replace(":", "+")
         path = text.removeprefix(f"{own}/")
         url, name = split_remote(text if "://" in text else f"{self.endpoint}/{path}", SCHEMES)
         raw = msgspec.json.encode({"url": url}).decode()
-        self._let_in(url)
+        self._allow_inner(url)
         try:
             commit = self._clones.git.head(url, f"`{self.prefix}:{name}`")
         except NotFound:
@@ -174,7 +180,7 @@ class GitRemotes:
 
 
 def make(options: HubOptions) -> GitRemotes:
-    """Return the adapter; the token for `git`, if any, goes to the endpoint alone, as the password of `token`."""
+    """Return the adapter; the token for `git`, if any, is sent to the endpoint only, as the password of `token`."""
     endpoint = options.endpoint.rstrip("/")
     token = options.tokens.get(GitRemotes.prefix)
     logins = {}

@@ -1,7 +1,7 @@
-"""Git remotes, each at one commit: fetched once into a folder, then listed, proven and read without the network.
+"""Bare clones of git remotes, each at one commit: fetched once, then listed, proven and read without the network.
 
-Folders go when their package is captured, and the longest unused when many together are large: what is asked for again
-is fetched again. So the disk holds a bounded part of what git has, and never a file taken out of it.
+A clone is deleted when its packages are captured. When all clones together exceed a limit, the least recently used ones
+are deleted, and fetched again if they are needed. So disk use is bounded, and no file is ever checked out.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.objects import (
     MAX_DOCUMENT_BYTES,
     Objects,
@@ -31,20 +32,20 @@ from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.names import check_path, path_bytes
 
-KEPT_BYTES = 1 << 30
-"""So much of what packages that wait for their turn have in git is kept at most (1 GiB)."""
+MAX_CLONES_BYTES = 1 << 30
+"""Limit of all clones together (1 GiB); clones in use are not deleted."""
 
-KEPT_OPEN = 8
-"""Limit of folders with a running git process that reads them."""
+MAX_OPEN_FOLDERS = 8
+"""Limit of clones with a running git process."""
 
 BUSY_SECONDS = 1.0
-"""Wait for a reader to finish. A fetch may take hours and is not waited for."""
+"""How long `release` waits for a clone in use: long enough for a read to finish, but not for a fetch."""
 
 _DONE = "complete"
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
-    """A commit of the git remote at `url`, as `package` wants it: its name as errors show it."""
+    """A commit of the git remote at `url`. `package` is the name of its user, as shown in errors."""
 
     url: str
     commit: str
@@ -53,7 +54,7 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(eq=False)
 class _Bare:
-    """One folder. Readers hold `lock`; `turn` grows with every use."""
+    """One bare clone. A reader holds `lock`; `turn` grows with every use; `users` are the packages that need it."""
 
     folder: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,12 +66,12 @@ class _Bare:
     running: ExitStack = field(default_factory=ExitStack)
 
     def end(self) -> None:
-        """End the git that reads the folder."""
+        """Kill the git process that reads the folder."""
         self.objects = None
         self.running.close()
 
     def remove(self) -> None:
-        """Remove the folder; without the mark that it is complete first, so that half of one is never believed."""
+        """Delete the folder, its completion mark first, so that a partly deleted clone is never used."""
         self.end()
         self.sizes, self.bytes = None, 0
         with disk_errors(self.folder):
@@ -81,24 +82,28 @@ class _Bare:
 
 @dataclass
 class Clones:
-    """Bare clones below `work`, one for each remote and commit, with every commit before it if `history` is wanted.
+    """Bare clones below `work`, one per remote and commit, with all earlier commits if `history` is set.
 
-    Threads may share it. `close` ends what runs; the folders stay for the next process.
+    Thread-safe. `close` kills running processes; the folders stay for the next process.
     """
 
     git: Git
     work: Path
     history: bool = False
-    kept_bytes: int = KEPT_BYTES
+    max_bytes: int = MAX_CLONES_BYTES
     _bares: dict[str, _Bare] = field(default_factory=dict)
     _turn: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def bind_session(self, session: Session) -> None:
+        """Kill git when the stop of `session` is set, and refuse the addresses that `session` refuses."""
+        self.git.stopped, self.git.check_place = session.is_stopped, session.check_place
+
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:
-        """Return the files of the commit below `under`, proven to belong to it, and the objects that say so.
+        """Return the files of the commit below `under`, proven to belong to it, and the objects that prove it.
 
         Raises:
-            IntegrityError: an object is not what its id says; else as `Git.fetch`, `read_snapshot` and `hub_files`.
+            IntegrityError: an object does not match its id; otherwise as `Git.fetch`, `read_snapshot` and `hub_files`.
         """
         with self._open(remote) as (objects, bare):
             snapshot = read_snapshot(objects, remote.commit, under)
@@ -119,19 +124,19 @@ class Clones:
             return read_snapshot(objects, remote.commit)
 
     def read(self, remote: Remote, oid: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
-        """Return the blob `oid`, checked.
+        """Return the verified blob `oid`.
 
         Raises:
-            HubError: it is longer than `limit`; else as `Git.fetch` and `Objects.read`.
+            HubError: it is longer than `limit`; otherwise as `Git.fetch` and `Objects.read`.
         """
         with self._open(remote) as (objects, _):
             return objects.read(oid, "blob", limit)
 
     def pieces(self, remote: Remote, oid: str) -> Generator[bytes]:
-        """Yield the bytes of the blob `oid`; they are right when no error ends them.
+        """Yield the bytes of the blob `oid`; they are verified once the generator ends without an error.
 
         Raises:
-            IntegrityError: they are not; else as `Git.fetch` and `Objects.pieces`.
+            IntegrityError: the bytes do not match the id; otherwise as `Git.fetch` and `Objects.pieces`.
         """
         with self._open(remote) as (objects, _):
             yield from objects.pieces(oid)
@@ -146,21 +151,21 @@ class Clones:
             yield from self.git.bundle(bare.folder, remote.package)
 
     def release(self, remote: Remote) -> None:
-        """Say that the package needs its commit no more; when none does, the folder goes, unless it is in use."""
+        """Remove the package from the commit's users; delete the clone when it has none left and is not being read."""
         bare = self._bare(remote)
         bare.users.discard(remote.package)
         if not bare.users:
-            self._give_up([bare], _Bare.remove, BUSY_SECONDS)
+            self._apply_to_idle([bare], _Bare.remove, BUSY_SECONDS)
 
     def close(self) -> None:
-        """End every git that is being talked to."""
+        """Kill every running git process."""
         for bare in self._all():
             with bare.lock:
                 bare.end()
 
     @contextmanager
     def _open(self, remote: Remote) -> Iterator[tuple[Objects, _Bare]]:
-        """Give the objects of a commit, fetching it when it is not there; other threads wait for the same folder."""
+        """Yield the objects of a commit, fetching it if needed. Other threads wait for the same clone."""
         bare = self._bare(remote)
         with bare.lock:
             bare.users.add(remote.package)
@@ -170,7 +175,7 @@ class Clones:
             try:
                 yield bare.objects, bare
             except BaseException:
-                bare.end()  # the answer to what was asked last may still be on its way
+                bare.end()  # the answer to the last request may still be in the pipe
                 raise
         self._trim(bare)
 
@@ -185,18 +190,18 @@ class Clones:
         bare.bytes = bare.bytes or _bytes_in(bare.folder)
 
     def _trim(self, used: _Bare) -> None:
-        """Keep within the bounds, without waiting for or removing folders that are being read."""
+        """Enforce the limits on clones and processes; clones that are being read are skipped."""
         others = [bare for bare in sorted(self._all(), key=lambda bare: -bare.turn) if bare is not used]
-        self._give_up([bare for bare in others if bare.objects is not None][KEPT_OPEN - 1 :], _Bare.end)
-        total, too_much = used.bytes, []
+        self._apply_to_idle([bare for bare in others if bare.objects is not None][MAX_OPEN_FOLDERS - 1 :], _Bare.end)
+        total, surplus = used.bytes, []
         for bare in others:
             total += bare.bytes
-            if total > self.kept_bytes and bare.bytes:
-                too_much.append(bare)
-        self._give_up(too_much, _Bare.remove)
+            if total > self.max_bytes and bare.bytes:
+                surplus.append(bare)
+        self._apply_to_idle(surplus, _Bare.remove)
 
     @staticmethod
-    def _give_up(bares: Sequence[_Bare], action: Callable[[_Bare], None], seconds: float = 0.0) -> None:
+    def _apply_to_idle(bares: Sequence[_Bare], action: Callable[[_Bare], None], seconds: float = 0.0) -> None:
         for bare in bares:
             if bare.lock.acquire(timeout=seconds):
                 try:
@@ -214,7 +219,7 @@ class Clones:
         return bare
 
     def _adopt(self) -> None:
-        """Count in what earlier processes left: it is the first to go."""
+        """Include the clones that earlier processes left; they count as least recently used."""
         if self._bares or not self.work.is_dir():
             return
         for folder in self.work.glob("*.git"):
@@ -231,10 +236,10 @@ def _bytes_in(folder: Path) -> int:
 
 
 def check_files(commit: str, proof: Sequence[tuple[str, bytes]], files: Sequence[HubFile], under: str = "") -> None:
-    """Check that `files` belong to the upstream commit; for an LFS file that is its pointer, as `pointer_ids` has it.
+    """Check that `files` belong to the upstream commit; an LFS file is represented by its pointer (`pointer_ids`).
 
     Raises:
-        IntegrityError: naming the first file that does not; HubError: a file without a git or LFS id.
+        IntegrityError: naming the first file that does not belong to it; HubError: a file has no git or LFS id.
     """
     rows = {path_bytes(file.path): (git_modes(file.mode, file.size or 0), _git_ids(file, proof)) for file in files}
     check_proof(commit, proof, rows, under.encode())
@@ -246,20 +251,20 @@ def _git_ids(file: HubFile, proof: Sequence[tuple[str, bytes]]) -> frozenset[str
         return frozenset({oid})
     if kind == "sha256" and file.size is not None:
         return pointer_ids(proof, oid, file.size)
-    raise HubError(f"`{file.path}` has no id that git would know")
+    raise HubError(f"`{file.path}` has no git or LFS id")
 
 
 def split_remote(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
-    """Return the address of a remote and the name of its package: host and path, `.git` left out.
+    """Return the URL of a remote and the name of its package: host and path without `.git`.
 
     Raises:
-        NotFound: no address of these schemes; IntegrityError: a name no manifest may hold.
+        NotFound: not a URL with one of `schemes`; IntegrityError: a name that is not allowed in a manifest.
     """
     scheme, sign, rest = text.strip().rstrip("/").partition("://")
     host, _, path = rest.partition("/")
     unfit = not sign or scheme not in schemes or not path or "@" in host or set("?#") & set(rest)
     if unfit or any(ord(character) <= 0x20 for character in text.strip()):
-        raise NotFound(f"`{text}` is no address of a git remote", hint=f"write {' or '.join(schemes)}://HOST/PATH")
+        raise NotFound(f"`{text}` is not the URL of a git remote", hint=f"write {' or '.join(schemes)}://HOST/PATH")
     name = f"{host.replace(':', '+')}/{path.removesuffix('.git')}".lstrip("/")
     check_path(name)
     return f"{scheme}://{rest}", name

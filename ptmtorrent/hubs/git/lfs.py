@@ -1,8 +1,8 @@
-"""Git LFS by its batch API: oids in, addresses out, an object the server does not have is data.
+"""Git LFS through its batch API: oids in, addresses out; a missing object is returned as an error of that object.
 
-Spoken directly, because git-lfs starts a download again from zero, ignores `Retry-After` and keeps two copies.
-Where the batch API answers follows from the address asked for alone: a `.lfsconfig` in the package is a file like any
-other and is not obeyed, so it can neither send us elsewhere nor hide files.
+The protocol is implemented here because git-lfs restarts downloads from zero, ignores `Retry-After` and keeps two
+copies. The address of the batch API follows from the remote's URL only: `.lfsconfig` in a package is an ordinary file
+and is not obeyed, so it can neither redirect requests nor hide files.
 
 Source: git-lfs `docs/api/batch.md`, `docs/api/server-discovery.md`, `docs/api/basic-transfers.md`.
 """
@@ -25,7 +25,7 @@ from ptmtorrent.model.moments import Monotonic
 BATCH_OBJECTS = 100
 BATCH_TYPE = "application/vnd.git-lfs+json"
 EXPIRY_MARGIN_SECONDS = 30.0
-"""An address that ends sooner than this is asked for again."""
+"""An address that expires sooner is requested again before use."""
 
 _MAX_SECONDS = 1 << 31
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -34,14 +34,14 @@ _OURS = {"host", "range", "accept-encoding", "content-length", "transfer-encodin
 
 
 class LfsObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object by its SHA-256 and its size in bytes."""
+    """An object: its SHA-256 and size in bytes."""
 
     oid: str
     size: int
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an object is: `header` belongs to `href` alone. It ends `expires_in` seconds after it was given."""
+    """The address of an object. `header` is sent to `href` only; it expires after `expires_in` seconds."""
 
     href: str
     header: dict[str, str] = {}
@@ -72,7 +72,7 @@ class _Answer(msgspec.Struct, frozen=True):
 
 
 def batch_url(remote: str) -> str:
-    """Return where the batch API of the git remote `remote` answers."""
+    """Return the URL of the batch API of the git remote `remote`."""
     base = remote.rstrip("/")
     return f"{base if base.endswith('.git') else base + '.git'}/info/lfs/objects/batch"
 
@@ -80,10 +80,10 @@ def batch_url(remote: str) -> str:
 def request_batch(
     session: Session, remote: str, objects: Sequence[LfsObject], headers: Mapping[str, str], what: str
 ) -> dict[str, Action | PtmError]:
-    """Ask for at most 100 objects; give for each of them where it is, or what is wrong with it.
+    """Request at most 100 objects; return for each its address, or the error for it.
 
     Raises:
-        HubError: an answer that is no batch answer; else as `Session.post`.
+        HubError: the answer is not a batch answer; otherwise as `Session.post`.
     """
     if len(objects) > BATCH_OBJECTS:
         raise ValueError(f"{len(objects)} objects in one batch")
@@ -98,30 +98,30 @@ def request_batch(
     try:
         answer = msgspec.json.decode(body, type=_Answer)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"{what} could not be read: it is no LFS batch answer: {error}") from error
+        raise HubError(f"{what} could not be read: not an LFS batch answer: {error}") from error
     if answer.transfer != "basic" or answer.hash_algo != "sha256":
         raise HubError(f"{what} could not be read: the server offers `{answer.transfer}` with `{answer.hash_algo}`")
-    told = {row.oid: row for row in answer.objects}
-    return {one.oid: _judge(one, told.get(one.oid), remote) for one in objects}
+    rows = {row.oid: row for row in answer.objects}
+    return {one.oid: _check_answer(one, rows.get(one.oid), remote) for one in objects}
 
 
-def _judge(wanted: LfsObject, row: _Object | None, remote: str) -> Action | PtmError:
+def _check_answer(wanted: LfsObject, row: _Object | None, remote: str) -> Action | PtmError:
     name = f"the LFS object `sha256:{wanted.oid}`"
     if row is None:
-        return HubError(f"{name}: the server does not answer for it")
+        return HubError(f"{name}: the server's answer does not mention it")
     if row.error is not None:
-        said = "".join(character for character in row.error.message if character.isprintable())[:200]
+        detail = "".join(character for character in row.error.message if character.isprintable())[:200]
         kind = NotFound if row.error.code in {404, 410} else AuthError if row.error.code in {401, 403} else HubError
-        return kind(f"{name} is not there: the server says {row.error.code} {said}".rstrip())
+        return kind(f"{name} is not available: the server answered {row.error.code} {detail}".rstrip())
     action = row.actions.download if row.actions else None
     if action is None:
-        return NotFound(f"{name} is not there: the server gives no address for it")
+        return NotFound(f"{name} is not available: the server gives no address for it")
     if row.size != wanted.size:
-        return HubError(f"{name}: the pointer says {wanted.size} bytes, the server {row.size}")
+        return HubError(f"{name}: the pointer states {wanted.size:,} bytes, the server {row.size:,}")
     if not _is_address(action.href, remote):
-        return HubError(f"{name}: the server gives {action.href[:200]!r} for its address: refused")
+        return HubError(f"{name}: the server gives the address {action.href[:200]!r}: refused")
     bad = [key for key, value in action.header.items() if not _HEADER_NAME.fullmatch(key) or not _fits(key, value)]
-    return HubError(f"{name}: the server wants the header {bad[0][:100]!r} sent: refused") if bad else action
+    return HubError(f"{name}: the server asks for the header {bad[0][:100]!r}: refused") if bad else action
 
 
 def _fits(key: str, value: str) -> bool:
@@ -139,9 +139,9 @@ def _is_address(href: str, remote: str) -> bool:
 
 @dataclass
 class LfsAddresses:
-    """The addresses of one package's objects, asked for a hundred at a time and each handed out once.
+    """The addresses of one package's objects, requested a hundred at a time and each returned once.
 
-    An address is returned once: a second request means that it did not work.
+    A returned address is dropped: a second call for the same object means that the address did not work.
     """
 
     session: Session
@@ -154,15 +154,15 @@ class LfsAddresses:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def expect(self, waiting: Mapping[str, int]) -> None:
-        """Say that these objects, by oid with their sizes, will be wanted too."""
+        """Add objects, as sizes by oid, that later batches request too."""
         with self._lock:
             self.waiting.update(waiting)
 
     def locate(self, wanted: LfsObject, alternates: tuple[str, ...] = ()) -> Located:
-        """Return where `wanted` is now.
+        """Return the current address of `wanted`.
 
         Raises:
-            NotFound, AuthError, HubError: what the server says of this object; else as `request_batch`.
+            NotFound, AuthError, HubError: the server's error for this object; otherwise as `request_batch`.
         """
         with self._lock:
             found = self._known.pop(wanted.oid, None)
@@ -188,7 +188,7 @@ class LfsAddresses:
             self._known[oid] = (action, began + self._seconds(action))
 
     def _seconds(self, action: Action | PtmError) -> float:
-        """Return how long an address is good for; `expires_in` wins over `expires_at`, as the protocol has it."""
+        """Return how long an address is valid; `expires_in` takes precedence over `expires_at`, as specified."""
         if isinstance(action, PtmError):
             return _MAX_SECONDS
         seconds = action.expires_in or _MAX_SECONDS

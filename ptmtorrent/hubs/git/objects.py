@@ -1,7 +1,7 @@
-r"""Commits, trees and blobs: reading them out of a bare folder, and proving that files belong to a commit.
+r"""Commits, trees and blobs: reads them from a bare clone, and proves that files belong to a commit.
 
-An object's id is the SHA-1 of `<kind> <length>\0<body>`. It is computed again for everything that is read, so what git
-or the remote says is never taken on trust. Source: git, "Git Objects"; `git help cat-file`, "BATCH OUTPUT".
+An object's id is the SHA-1 of `<kind> <length>\0<body>`. It is computed again for everything that is read, so neither
+git nor the remote is trusted. Source: git, "Git Objects"; `git help cat-file`, "BATCH OUTPUT".
 """
 
 import hashlib
@@ -19,17 +19,18 @@ from ptmtorrent.hubs.git.process import Git, end
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
 from ptmtorrent.model.names import MAX_PATH_BYTES
 from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
+from ptmtorrent.model.sizes import spell_size
 
 PROOF = "git"
-"""The answer that holds a commit, its trees and odd pointers: `split_proof` takes it apart."""
+"""Name of the raw answer that holds a commit, its trees and odd pointers; `split_proof` parses it."""
 
 FOLDER_PROOF = "git-folder"
-"""The same for files of one folder of the commit, whose name is that of the package."""
+"""Name of the same answer for the files of one folder of the commit, which is named like the package."""
 
 TREE_MODE = 0o40000
 GITLINK_MODE = 0o160000
 MAX_DOCUMENT_BYTES = 16 << 20
-"""No commit and no tree is longer (16 MiB): a folder of a quarter of a million files."""
+"""Limit of commits and trees (16 MiB): a folder of a quarter of a million files."""
 
 MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
@@ -40,7 +41,7 @@ _HEADER = re.compile(r"([0-9a-f]{40}) ([a-z]+) ([0-9]{1,19})\n")
 
 
 class TreeEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a tree: the mode and the name exactly as git has them, and the id of what is there."""
+    """One entry of a tree: the mode and name exactly as stored in git, and the object's id."""
 
     mode: int
     name: bytes
@@ -48,30 +49,30 @@ class TreeEntry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def git_object_id(kind: str, body: bytes) -> str:
-    """Return the SHA-1 git gives to an object."""
+    """Return the SHA-1 id of an object."""
     return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(body), body), usedforsecurity=False).hexdigest()
 
 
 def parse_tree(body: bytes) -> list[TreeEntry]:
-    """Read a tree.
+    """Return the entries of a tree.
 
     Raises:
-        HubError: it is none, or a name occurs twice.
+        HubError: the tree is malformed, or a name occurs twice.
     """
     entries, at = [], 0
     while at < len(body):
         match = _ENTRY.match(body, at)
         if match is None:
-            raise HubError(f"a git tree cannot be read at byte {at}")
+            raise HubError(f"a git tree is malformed at byte {at}")
         entries.append(TreeEntry(mode=int(match[1], 8), name=match[2], oid=match[3].hex()))
         at = match.end()
     if len({entry.name for entry in entries}) != len(entries):
-        raise HubError("a git tree names one thing twice")
+        raise HubError("a git tree has the same name twice")
     return entries
 
 
 def file_mode(mode: int) -> int:
-    """Return the mode a manifest has for a file or link of this mode: old trees hold `100664` and the like."""
+    """Return the mode in manifests for a file or link with this mode: old trees have `100664` and the like."""
     return mode if mode in {LINK_MODE, GITLINK_MODE, TREE_MODE} else 0o100755 if mode & 0o100 else 0o100644
 
 
@@ -79,7 +80,7 @@ def parse_commit(body: bytes) -> str:
     """Return the id of a commit's tree.
 
     Raises:
-        HubError: it is no commit.
+        HubError: the commit is malformed.
     """
     match = _TREE.match(body)
     if match is None:
@@ -88,54 +89,54 @@ def parse_commit(body: bytes) -> str:
 
 
 def join_proof(proof: Sequence[tuple[str, bytes]]) -> bytes:
-    """Return objects one after the other as git hashes them: each says how long it is, so they come apart again."""
+    """Return the objects concatenated in the form git hashes; each header states the length, so they can be split."""
     return b"".join(b"%s %d\0%s" % (kind.encode(), len(body), body) for kind, body in proof)
 
 
 def split_proof(data: bytes) -> list[tuple[str, bytes]]:
-    """Take apart what `join_proof` made.
+    """Return the objects that `join_proof` concatenated.
 
     Raises:
-        IntegrityError: it is not that.
+        IntegrityError: `data` is malformed.
     """
     proof, at = [], 0
     while at < len(data):
         match = _PROOF.match(data, at)
         end = match.end() + int(match[2]) if match else 0
         if match is None or end > len(data):
-            raise IntegrityError(f"the kept git objects cannot be read at byte {at}")
+            raise IntegrityError(f"the kept git objects are malformed at byte {at}")
         proof.append((match[1].decode(), data[match.end() : end]))
         at = end
     return proof
 
 
 class Objects:
-    """The objects of one bare folder. One thread at a time."""
+    """The objects of one bare clone. Not thread-safe."""
 
     def __init__(self, input_: IO[bytes], output: IO[bytes]) -> None:
         self._input = input_
         self._output = output
 
     def read(self, oid: str, kind: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
-        """Return the body of an object, checked.
+        """Return the verified body of an object.
 
         Raises:
-            NotFound: it is not there; IntegrityError: other bytes than its id; HubError: another kind, or too long.
+            NotFound: it does not exist; IntegrityError: it does not match its id; HubError: another kind, or too long.
         """
         size = self._ask(oid, kind)
         if size > limit:
-            raise HubError(f"the git {kind} `{oid}` has {size} bytes, more than {limit}")
+            raise HubError(f"the git {kind} `{oid}` is {spell_size(size)}, over the limit of {spell_size(limit)}")
         body = self._take(size)
         self._take(1)
         if git_object_id(kind, body) != oid:
-            raise IntegrityError(f"the git {kind} `{oid}` has other bytes than its id says")
+            raise IntegrityError(f"the git {kind} `{oid}` does not match its id")
         return body
 
     def pieces(self, oid: str) -> Generator[bytes]:
-        """Yield the bytes of a blob, in bounded memory; they are checked at their end.
+        """Yield the bytes of a blob, in bounded memory; they are verified after the last one.
 
         Raises:
-            NotFound: it is not there; IntegrityError: other bytes than its id.
+            NotFound: it does not exist; IntegrityError: it does not match its id.
         """
         size = left = self._ask(oid, "blob")
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
@@ -146,18 +147,18 @@ class Objects:
             yield piece
         self._take(1)
         if digest.hexdigest() != oid:
-            raise IntegrityError(f"the git blob `{oid}` has other bytes than its id says")
+            raise IntegrityError(f"the git blob `{oid}` does not match its id")
 
     def _ask(self, oid: str, kind: str) -> int:
         try:
             self._input.write(f"{oid}\n".encode())
             self._input.flush()
         except OSError as error:
-            raise HubError("git ended before its objects were read") from error
+            raise HubError("git exited before its objects were read") from error
         line = self._output.readline(256).decode(errors="replace")
         match = _HEADER.fullmatch(line)
         if match is None or match[1] != oid:
-            raise NotFound(f"the git {kind} `{oid}` is not there: {line.strip() or 'git ended'}")
+            raise NotFound(f"the git {kind} `{oid}` was not found: {line.strip() or 'git exited'}")
         if match[2] != kind:
             raise HubError(f"the git object `{oid}` is a {match[2]}, not a {kind}")
         return int(match[3])
@@ -165,18 +166,18 @@ class Objects:
     def _take(self, size: int) -> bytes:
         data = self._output.read(size)
         if len(data) != size:
-            raise HubError("git ended in the middle of an object")
+            raise HubError("git exited in the middle of an object")
         return data
 
 
 @contextmanager
 def open_objects(git: Git, folder: Path) -> Iterator[Objects]:
-    """Give the objects of the bare `folder`; git is ended afterwards."""
+    """Yield the objects of the bare clone in `folder`; the git process is killed afterwards."""
     with tempfile.TemporaryFile() as errors:
         process = git.start(["cat-file", "--batch"], folder, errors)
         try:
             if process.stdin is None or process.stdout is None:
-                raise HubError("git was started without a way to talk to it")
+                raise HubError("git was started without pipes")
             yield Objects(process.stdin, process.stdout)
         finally:
             end(process)
@@ -184,7 +185,7 @@ def open_objects(git: Git, folder: Path) -> Iterator[Objects]:
 
 
 def blob_sizes(git: Git, folder: Path, what: str) -> dict[str, int]:
-    """Return the length of every blob in `folder`, asked for once for all."""
+    """Return the size of every blob in `folder`, from one git command."""
     order = [
         "cat-file",
         "--batch-all-objects",
@@ -201,19 +202,18 @@ def check_proof(
     files: Mapping[bytes, tuple[frozenset[int], frozenset[str]]],
     under: bytes = b"",
 ) -> None:
-    """Check that `files` belong to the upstream commit: by path below `under`, the modes and ids that prove them.
+    """Check that `files` (modes and ids that are allowed, by path below `under`) belong to the upstream commit.
 
     `answers` hold the `commit` and the `tree` objects on the way. For an LFS file the blob is its pointer, see
-    `pointer_ids`. Files of the commit that `files` does not name are no error: that nothing is missing is another
-    question.
+    `pointer_ids`. Files of the commit that are not in `files` are not an error: completeness is not checked here.
 
     Raises:
-        IntegrityError: naming the first file, tree or commit that does not hash up.
+        IntegrityError: naming the first file, tree or commit whose hash is wrong.
     """
     commits = [body for name, body in answers if name == "commit"]
     trees = {git_object_id("tree", body): body for name, body in answers if name == "tree"}
     if len(commits) != 1 or git_object_id("commit", commits[0]) != commit:
-        raise IntegrityError(f"the commit `{commit}` is not the one that was kept")
+        raise IntegrityError(f"the kept commit does not match the id `{commit}`")
     entries: dict[str, dict[bytes, TreeEntry]] = {}
     for path, (modes, oids) in files.items():
         steps = [*filter(None, under.split(b"/")), *path.split(b"/")]
@@ -233,18 +233,18 @@ def check_proof(
 
 
 def git_modes(mode: int, size: int) -> frozenset[int]:
-    """Return the modes that a file of this mode can have upstream.
+    """Return the modes that a file with this mode may have upstream.
 
-    A link that leads out of its package is kept as an ordinary file (docs/formats/manifest.md): its bytes are the same.
+    A link that leads out of its package is captured as an ordinary file with the same bytes (docs/formats/manifest.md).
     """
     may_be_link = mode == REGULAR_MODE and size <= MAX_PATH_BYTES
     return frozenset({mode, LINK_MODE} if may_be_link else {mode})
 
 
 def pointer_ids(answers: Sequence[tuple[str, bytes]], sha256: str, size: int) -> frozenset[str]:
-    """Return the git ids that a pointer to this LFS file can have: the usual one, and those of pointers that were kept.
+    """Return the git ids that a pointer to this LFS file may have: the canonical one, and those of kept odd pointers.
 
-    What the commit names must be one of them; each was made from this SHA-256 and size.
+    The commit must name one of them. Each belongs to a pointer with this SHA-256 and size.
     """
     kept = (git_object_id("blob", body) for kind, body in answers if kind == "blob" and _points_to(body, sha256, size))
     return frozenset({pointer_git_id(sha256, size), *kept})

@@ -1,8 +1,8 @@
-"""The `git` program, run so that neither the user's settings nor the remote can make it do anything else.
+"""Runs the `git` program isolated from the user's settings and from hostile remotes.
 
-A remote is hostile: it gets no hooks, no settings, no submodules, no credentials and no address but the one asked for.
-What is fetched lies in a bare folder of ours and is read by object id alone; git never checks anything out.
-Objects are not run through `fsck`: old histories break its rules, and every object is hashed when it is read.
+A remote gets no hooks, settings, submodules or credentials, and git contacts only the requested address. Fetched
+objects are kept in a bare clone and read by id; git never checks anything out. Objects are not checked by `fsck`,
+because old histories break its rules; instead, the hash of every object is checked when it is read.
 """
 
 import os
@@ -19,9 +19,10 @@ from typing import IO
 
 from ptmtorrent.errors import AuthError, ConfigError, HubError, Interrupted, NotFound, PtmError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.stop import RESUME_HINT
 
 MAX_OUTPUT_BYTES = 64 << 20
-"""No command run here has more to say (64 MiB); one that does is ended."""
+"""Limit of a command's output (64 MiB); a command that exceeds it is killed."""
 
 MAX_SECONDS = 6 * 3600.0
 STALL_SECONDS = 60
@@ -41,11 +42,11 @@ _SETTINGS = (
     *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
 )
 _LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
-"""Memory and length of a file that git, or what it starts, may take: 4 GiB and 256 GiB."""
+"""Limits for git and its children: memory (4 GiB) and file size (256 GiB)."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POLL_SECONDS = 0.1
-_SAID_BYTES = 400
+_SHOWN_CHARACTERS = 400
 _PIECE_BYTES = 1 << 20
 
 _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
@@ -64,7 +65,7 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
 
 
 def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str, str]:
-    """Return what git may know of the machine: the way to the network, and nothing of the user."""
+    """Return the environment of git: proxies and certificates from `environment`, nothing of the user's settings."""
     return {
         **{name: environment[name] for name in _KEPT if name in environment},
         "LC_ALL": "C",
@@ -81,12 +82,12 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git. `protocols` is what it may speak, as in `https:http`; what runs ends when `stopped` says so.
+    """Runs git with the allowed `protocols` (`https:http`); a running git is killed once `stopped` returns True.
 
-    `check_place` may refuse an address before git is sent there; where that redirects, git follows by itself.
+    `check_place` may refuse an address before git contacts it; git follows redirects from there by itself.
 
-    `credentials` are Authorization headers by the address (`https://host/`) below which they are sent; they reach git
-    by its environment, because anyone may read the arguments of a process.
+    `credentials` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its environment,
+    because other users can read the arguments of a process.
     """
 
     environment: Mapping[str, str]
@@ -99,7 +100,7 @@ class Git:
         """Return the commit that HEAD of the remote at `url` names.
 
         Raises:
-            NotFound: nothing is there, or it is empty; AuthError, HubError, Unreachable: as git says.
+            NotFound: the remote does not exist or is empty; AuthError, HubError, Unreachable: by git's message.
         """
         found = self.names(url, ("HEAD",), what).get("HEAD")
         if found is None:
@@ -107,26 +108,26 @@ class Git:
         return found
 
     def names(self, url: str, wanted: Sequence[str], what: str) -> dict[str, str]:
-        """Return which object each name of the remote at `url` stands for, of those `wanted` that it has.
+        """Return the object id of each of the `wanted` refs that the remote at `url` has.
 
         Raises:
             As `head`.
         """
         self.check_place(url, what)
-        said = self.run(["ls-remote", "--quiet", "--", url, *wanted], what).decode(errors="replace")
-        lines = (line.partition("\t") for line in said.splitlines())
+        output = self.run(["ls-remote", "--quiet", "--", url, *wanted], what).decode(errors="replace")
+        lines = (line.partition("\t") for line in output.splitlines())
         return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
 
     def fetch(self, url: str, commit: str, folder: Path, what: str, *, history: bool = False) -> None:
-        """Make the bare `folder` hold `commit` with all its files; with `history` also every commit before it.
+        """Fetch `commit` with all its files into the bare clone `folder`; with `history` every earlier commit too.
 
-        The commit is asked for by its id, so that a branch that moved since the listing changes nothing.
+        The commit is requested by id, so it does not matter whether the branch moved since the listing.
 
         Raises:
-            NotFound: the remote does not have that commit any more; else as `head`.
+            NotFound: the remote no longer has that commit; otherwise as `head`.
         """
         if not _COMMIT.fullmatch(commit):
-            raise HubError(f"{what}: {commit!r} is no commit")
+            raise HubError(f"{what}: {commit!r} is not a commit id")
         self.check_place(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
@@ -134,17 +135,17 @@ class Git:
         self.run([*order, f"{commit}:refs/heads/kept"], what, folder)
 
     def bundle(self, folder: Path, what: str) -> Generator[bytes]:
-        """Yield the history in `folder` as the bytes of a file that `git clone` reads.
+        """Yield the history in `folder` as the bytes of a git bundle, which `git clone` reads.
 
         Raises:
-            Interrupted: `stopped` said so; else what git's complaint stands for, naming `what`.
+            Interrupted: `stopped` returned True; otherwise the error for git's message, naming `what`.
         """
         with tempfile.TemporaryFile() as errors:
             process = self.start(["bundle", "create", "--quiet", "-", "refs/heads/kept"], folder, errors)
             try:
                 while process.stdout and (piece := process.stdout.read(_PIECE_BYTES)):
                     if self.stopped():
-                        raise Interrupted(f"interrupted while git read {what}", hint="run the same command again")
+                        raise Interrupted(f"reading {what} with git was interrupted", hint=RESUME_HINT)
                     yield piece
                 process.wait(STALL_SECONDS)
             finally:
@@ -155,14 +156,14 @@ class Git:
                 raise _error(errors.read(1 << 16).decode(errors="replace"), what)
 
     def start(self, arguments: Sequence[str], folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start a git that is talked to, such as `cat-file --batch`."""
+        """Start git with pipes for input and output, such as `cat-file --batch`."""
         return self._start(arguments, folder, subprocess.PIPE, subprocess.PIPE, errors)
 
     def run(self, arguments: Sequence[str], what: str, folder: Path | None = None) -> bytes:
-        """Run git to its end and return what it printed.
+        """Run git and return its output.
 
         Raises:
-            Interrupted: `stopped` said so; else what its complaint stands for, naming `what`.
+            Interrupted: `stopped` returned True; otherwise the error for git's message, naming `what`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
             process = self._start(arguments, folder, subprocess.DEVNULL, out, errors)
@@ -184,7 +185,7 @@ class Git:
             made[f"GIT_CONFIG_VALUE_{index}"] = f"Authorization: {value}"
         return made
 
-    def _wait(self, process: subprocess.Popen[bytes], said: tuple[IO[bytes], ...], what: str) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], outputs: tuple[IO[bytes], ...], what: str) -> None:
         waited = 0.0
         while True:
             try:
@@ -194,14 +195,14 @@ class Git:
             else:
                 return
             if self.stopped():
-                raise Interrupted(f"interrupted while git read {what}", hint="run the same command again to go on")
-            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in said) or waited > MAX_SECONDS:
-                raise HubError(f"{what} could not be read: git does not come to an end")
+                raise Interrupted(f"reading {what} with git was interrupted", hint=RESUME_HINT)
+            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in outputs) or waited > MAX_SECONDS:
+                raise HubError(f"{what} could not be read: git ran too long or printed too much")
 
     def _start(
         self, arguments: Sequence[str], folder: Path | None, given: int, out: int | IO[bytes], errors: IO[bytes]
     ) -> subprocess.Popen[bytes]:
-        # git would send a login on to where the first request is redirected.
+        # git would send the credentials to the host that the first request is redirected to.
         also = ("http.followRedirects=false",) if self.credentials else ()
         settings = [part for setting in (*_SETTINGS, *also) for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
@@ -217,24 +218,24 @@ class Git:
                 process_group=0,
             )
         except FileNotFoundError as error:
-            raise ConfigError("the program `git` is not here", hint="install git, then run this again") from error
-        for what, most in _LIMITS:
-            _, allowed = resource.getrlimit(what)  # who is not root may only lower it
-            limit = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+            raise ConfigError("the program `git` is not installed", hint="install git, then run this again") from error
+        for what, maximum in _LIMITS:
+            _, allowed = resource.getrlimit(what)  # without root it can only be lowered
+            limit = maximum if allowed == resource.RLIM_INFINITY else min(maximum, allowed)
             with suppress(ProcessLookupError):
                 resource.prlimit(process.pid, what, (limit, limit))
         return process
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a git and all that it started, which is who speaks to the network."""
+    """Kill a git process and its children, which do the network requests."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _error(said: str, what: str) -> PtmError:
-    text = "".join(character if character.isprintable() else " " for character in said).strip()[:_SAID_BYTES]
+def _error(message: str, what: str) -> PtmError:
+    text = "".join(character if character.isprintable() else " " for character in message).strip()[:_SHOWN_CHARACTERS]
     for sign, kind in _REASONS:
-        if sign in said:
+        if sign in message:
             return kind(f"{what} could not be read by git: {text}")
     return Unreachable(f"{what} could not be read by git: {text}")

@@ -1,4 +1,4 @@
-"""What a commit holds: every file with its mode, LFS pointers told from files, and the objects that prove it."""
+"""The content of a commit: every file with its mode, LFS pointers recognised, and the objects that prove it."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ MAX_PROOF_BYTES = 64 << 20
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One path of a commit: the mode as the tree has it, and the id of what is there."""
+    """One path of a commit, with mode and object id as in its tree."""
 
     path: bytes
     mode: int
@@ -39,10 +39,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_snapshot(objects: Objects, commit: str, under: str = "") -> Snapshot:
-    """Walk the trees of `commit`; with `under` those on the way to that folder and below it, paths counted from there.
+    """Return the paths of `commit`; with `under`, those below that folder, relative to it.
 
     Raises:
-        NotFound: there is no such folder; HubError: trees deeper, larger or more than any package has.
+        NotFound: the folder does not exist; HubError: the trees are too deep, too large or too many.
     """
     body = objects.read(commit, "commit")
     proof = {commit: ("commit", body)}
@@ -70,9 +70,9 @@ def _walk(objects: Objects, root: str, proof: dict[str, tuple[str, bytes]]) -> I
             count += 1
             named += len(prefix) + len(entry.name)
             if count > MAX_FILES or depth > MAX_DEPTH or max(total, named) > MAX_PROOF_BYTES:
-                raise HubError(f"the git tree `{root}` is larger or deeper than any package")
+                raise HubError(f"the git tree `{root}` has too many files or folders, or is too deep")
             if len(prefix) + len(entry.name) > MAX_PATH_BYTES:
-                raise IntegrityError(f"the git tree `{root}` has a path of more than {MAX_PATH_BYTES} bytes")
+                raise IntegrityError(f"the git tree `{root}` has a path longer than {MAX_PATH_BYTES:,} bytes")
             if entry.mode == TREE_MODE:
                 waiting.append((prefix + entry.name + b"/", entry.oid, depth + 1))
             else:
@@ -86,14 +86,14 @@ Blobs = dict[str, tuple[str, bytes]]
 def hub_files(
     objects: Objects, found: tuple[Found, ...], sizes: dict[str, int], what: str
 ) -> tuple[list[HubFile], Blobs]:
-    """Return the files to fetch, sorted by path; gitlinks are left out (their trees say that they were there).
+    """Return the files to fetch, sorted by path, and the odd pointers; gitlinks are left out (the trees record them).
 
-    A pointer stands for its LFS file. One whose git id does not follow from oid and size, because it has `ext-` lines
-    or names an empty file, is returned as well, as part of the proof (ADR 0021). A text that only looks like a pointer
-    is a file and stays what it is.
+    A pointer is replaced by its LFS file. A pointer whose git id does not follow from oid and size, because it has
+    `ext-` lines or names an empty file, is returned too, as part of the proof (ADR 0021). Text that only resembles a
+    pointer is an ordinary file.
 
     Raises:
-        IntegrityError: a path no manifest may hold; NotFound: a blob the remote did not send.
+        IntegrityError: a path is not allowed in a manifest; NotFound: the remote did not send a blob.
     """
     odd: Blobs = {}
     files = [_file(objects, one, sizes, odd, what) for one in found if one.mode != GITLINK_MODE]
@@ -108,7 +108,7 @@ def _file(objects: Objects, one: Found, sizes: dict[str, int], odd: Blobs, what:
     path = one.path.decode(errors="surrogateescape")
     size = sizes.get(one.oid)
     if size is None:
-        raise NotFound(f"{what}: the blob `{one.oid}` of {path!r} is not there")
+        raise NotFound(f"{what}: the remote did not send the blob `{one.oid}` of {path!r}")
     mode = file_mode(one.mode)
     if 0 < size <= MAX_POINTER_BYTES and mode != LINK_MODE:
         text = objects.read(one.oid, "blob")

@@ -1,7 +1,8 @@
-"""Hugging Face by its REST protocol: listing, description, tree, resolve.
+"""Hugging Face through its REST protocol: listing, description, tree, resolve.
 
-Spoken directly, because the official client neither resumes a listing or a download nor keeps within a quota. A page
-of the listing describes 1,000 packages, so that a package costs one request for its tree and one for each file.
+The protocol is implemented here because the official client does not resume listings or downloads and does not keep
+within a quota. A page of the listing describes 1,000 packages, so a package costs one request for its tree and one per
+file.
 """
 
 import re
@@ -20,6 +21,8 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import show_path
+from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import count
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 PAGE_PACKAGES = 1000
@@ -27,15 +30,15 @@ EXPAND = (
     *("author", "cardData", "config", "createdAt", "disabled", "downloads", "downloadsAllTime", "gated", "gguf"),
     *("lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags"),
 )
-"""What every record of a listing is asked to hold."""
+"""Fields that are requested for every record of a listing."""
 
 HISTORY = "history"
 DISCUSSIONS = "discussions"
-"""What may be kept besides the packages: answers of these names."""
+"""Names of the raw answers that `--with` adds."""
 
 _MAX_TREE_PAGES = 1000
 MAX_TREE_BYTES = 64 << 20
-"""All pages of a tree together: a package of more files would have a manifest longer than any (64 MiB)."""
+"""Limit of all pages of a tree together (64 MiB): the manifest of a package with more files would be too long."""
 
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
 _NEXT = re.compile(r";rel=\"?next\"?(?:[;,]|$)")
@@ -43,13 +46,13 @@ _TOKEN = re.compile(r"[!-~]+")
 
 
 class HuggingFace:
-    """Any hub that speaks this protocol at `endpoint`; `token` is sent to that origin and to no other.
+    """A hub that speaks this protocol at `endpoint`. `token` is sent to that origin only.
 
-    `also` names what is to be kept besides the packages: `history`, the list of commits up to the pinned one, and
-    `discussions`. With `xet`, files in Xet storage are asked for there.
+    `also` names what is kept besides the packages: `history` (the list of commits up to the pinned one) and
+    `discussions`. With `xet`, files in Xet storage are downloaded with the Xet protocol.
 
     Raises:
-        ConfigError: `token` is none: no header can hold it, and the error for that would print it.
+        ConfigError: `token` is not allowed in a header (the HTTP client's own error would print it).
     """
 
     name = "huggingface"
@@ -68,15 +71,15 @@ class HuggingFace:
         self.session = session or Session()
         self._token = _check_token(token)
         self._also = also
-        # A hub on this machine may have its storage here too.
+        # A hub served over plain HTTP, such as a local one, may have its storage there too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
         self._xet = XetStorage(self._read_token, schemes, self.session.check_place) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield pages, most downloaded first. The cursor is the address of the next page.
+        """Yield pages, most downloaded first. The cursor is the URL of the next page.
 
         Raises:
-            HubError: an answer that is no listing, or a cursor that leads to another origin; else as `Session.read`.
+            HubError: an answer is not a listing, or the next page is on another origin; otherwise as `Session.read`.
         """
         if query.ids:
             yield from self._named(query.ids, cursor)
@@ -90,14 +93,14 @@ class HuggingFace:
             yield Page(packages=packages, cursor=url)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the commit it was listed with; ask the hub only where the listing did not say.
+        """Pin the package to the commit it was listed with; request the description only if the listing had none.
 
         Raises:
-            AuthError: gated, and there is no token; private or disabled.
-            NotFound: the hub does not have it, or has no commit in it.
+            AuthError: the package is gated or private and no token is set, or it is disabled.
+            NotFound: the hub does not have it, or it has no commit.
         """
         if listed.access == "gone":
-            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: the hub has no such package")
+            raise NotFound(f"`{self.prefix}:{listed.name}` was not found on the hub")
         if listed.access == "disabled":
             raise AuthError(f"`{self.prefix}:{listed.name}` was disabled by the hub")
         if listed.access in {"gated", "private"} and self._token is None:
@@ -115,10 +118,10 @@ class HuggingFace:
         return Described(identity=identity, listed=listed, answers=(("model_info", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files at the pinned commit; the answers are the pages of the tree, and what else is to be kept.
+        """Return the files at the pinned commit; the raw answers are the pages of the tree and what `also` adds.
 
         Raises:
-            NotFound: the commit is gone; else as `Session.read` and `read_files`.
+            NotFound: the commit is gone; otherwise as `Session.read` and `read_files`.
         """
         identity = described.identity
         api = self._api(identity.name)
@@ -129,16 +132,16 @@ class HuggingFace:
             commits = self._pages(f"{api}/commits/{identity.commit}", f"the commits of `{identity.package}`")
             answers += [(HISTORY, json_without_mail(page)) for page in commits]
         if DISCUSSIONS in self._also:
-            said = read_discussions(
+            discussions = read_discussions(
                 lambda url, what: self._read(url, what)[0],
                 f"{api}/discussions",
                 f"the discussions of `{identity.package}`",
             )
-            answers += [(DISCUSSIONS, json_without_mail(page)) for page in _bounded(said, "the discussions")]
+            answers += [(DISCUSSIONS, json_without_mail(page)) for page in _bounded(discussions, "the discussions")]
         return read_files(pages, what), tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return the address that redirects to the bytes of `file` at the pinned commit, and the way by Xet."""
+        """Return the URL that redirects to the bytes of `file`, and its Xet download if that is enabled."""
         identity = described.identity
         path = f"{_quote(identity.name)}/resolve/{identity.commit}/{_quote(file.path)}"
         return Located(
@@ -149,7 +152,7 @@ class HuggingFace:
         )
 
     def release(self, described: Described) -> None:
-        """Forget the token for its files in Xet storage."""
+        """Drop the package's token for Xet storage."""
         if self._xet is not None:
             self._xet.forget(self._xet_token(described))
 
@@ -196,7 +199,7 @@ class HuggingFace:
         seen: set[str] = set()
         while url is not None:
             if url in seen:
-                raise HubError(f"{what} does not end: it goes on at a page that was read before")
+                raise HubError(f"{what} does not end: its next page was read before")
             seen.add(url)
             body, headers = self._read(url, what)
             yield body
@@ -217,7 +220,7 @@ class HuggingFace:
         return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
 
     def _next(self, headers: Mapping[str, str], what: str) -> str | None:
-        """Return the address of the next page, which must be on the hub: credentials are sent there."""
+        """Return the URL of the next page, which must be on the hub's origin because credentials are sent there."""
         target = _next_link(headers.get("link", ""))
         if target is None:
             return None
@@ -225,33 +228,37 @@ class HuggingFace:
             url = urljoin(f"{self.endpoint}/", target)
             same = urlsplit(url)[:2] == urlsplit(self.endpoint)[:2]
         except ValueError as error:
-            raise HubError(f"{what} goes on at {target!r}, which is no address: refused") from error
+            raise HubError(f"{what} continues at {target!r}, which is not a URL: refused") from error
         if not same:
-            raise HubError(f"{what} goes on at another host, `{url}`: refused")
+            raise HubError(f"{what} continues on another host, `{url}`: refused")
         return url
 
 
 def make(options: HubOptions) -> HuggingFace:
-    """Return the adapter, with the token of `hf`."""
+    """Return the adapter, with the token for `hf`."""
     return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also, xet=options.xet)
 
 
 def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:
-    """Yield pages until they are more, or longer, than a manifest can tell of."""
+    """Yield pages.
+
+    Raises:
+        HubError: there are too many, or they are too long together.
+    """
     length = 0
     for number, page in enumerate(pages):
         length += len(page)
         if number >= _MAX_TREE_PAGES:
-            raise HubError(f"{what} has more than {_MAX_TREE_PAGES} pages")
+            raise HubError(f"{what} could not be read: more than {count(_MAX_TREE_PAGES, 'page')}")
         if length > MAX_TREE_BYTES:
-            raise HubError(f"{what} is longer than {MAX_TREE_BYTES} bytes")
+            raise HubError(f"{what} could not be read: more than {spell_size(MAX_TREE_BYTES)}")
         yield page
 
 
 def _check_token(token: str | None) -> str | None:
     token = (token or "").strip()
     if token and not _TOKEN.fullmatch(token):
-        raise ConfigError("HF_TOKEN holds a character that no token has", hint="set it again, as the hub shows it")
+        raise ConfigError("`HF_TOKEN` has a character that no token has", hint="copy the token from the hub again")
     return token or None
 
 
@@ -262,7 +269,7 @@ def _next_link(header: str) -> str | None:
 
 
 def _is_past(packages: tuple[Listed, ...], min_downloads: int | None) -> bool:
-    """Tell whether a listing sorted by downloads has passed below `min_downloads`; who has no count says nothing."""
+    """Return whether a listing sorted by downloads is below `min_downloads`; packages without a count are ignored."""
     counted = [listed.downloads for listed in packages if listed.downloads is not None]
     return min_downloads is not None and bool(counted) and counted[-1] < min_downloads
 

@@ -1,4 +1,4 @@
-"""What was said about a package of Hugging Face: its discussions and pull requests, as the hub's API tells them.
+"""Discussions and pull requests of a Hugging Face package, as the hub's API returns them.
 
 Source: Hugging Face Hub API, `/api/models/{id}/discussions` (a list in pages) and `.../discussions/{number}`.
 """
@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.model.text import count
 
 MAX_PAGES = 1000
 SWITCHED_OFF = b"null"
-"""The answer that is kept for a package whose owner allows no discussions: the hub refuses to list them."""
+"""The answer that is kept for a package with discussions disabled: the hub refuses to list them."""
 
 
 class _Brief(msgspec.Struct):
@@ -25,12 +26,13 @@ class _Page(msgspec.Struct):
 
 
 def read_discussions(read: Callable[[str, str], bytes], address: str, what: str) -> Iterator[bytes]:
-    """Yield the pages of the list at `address`, then each discussion with all that was said in it.
+    """Yield the pages of the list at `address`, then each discussion with all its events.
 
-    `read` takes an address and a name for errors. Discussions deleted meanwhile are left out.
+    `read` is called with an address and a description of it for messages. Discussions that are deleted after their page
+    was read are left out.
 
     Raises:
-        HubError: an answer that is no list of discussions, or a list without an end.
+        HubError: an answer is not a list of discussions, or the list has too many pages.
     """
     numbers: list[int] = []
     for index in range(MAX_PAGES):
@@ -47,7 +49,7 @@ def read_discussions(read: Callable[[str, str], bytes], address: str, what: str)
         if not page.discussions or page.start + len(page.discussions) >= page.count:
             break
     else:
-        raise HubError(f"{what} have more than {MAX_PAGES} pages")
+        raise HubError(f"{what} could not be listed: more than {count(MAX_PAGES, 'page')}")
     for number in dict.fromkeys(numbers):
         try:
             yield read(f"{address}/{number}", f"{what}, number {number},")

@@ -1,7 +1,7 @@
-"""What Hugging Face says of a package, read into our records. Pure; reads every record of every year without failing.
+"""Parses records of Hugging Face into ours. Pure; accepts every record of every year.
 
-The hub's own JSON is kept beside what is read, byte for byte but for e-mail addresses. A value of another type than
-documented was not given: one odd record must not stop a listing of 300,000. An example::
+The hub's own JSON is kept as `raw`, byte for byte except for e-mail addresses. A value of an undocumented type counts
+as absent: one odd record must not stop a listing of 300,000. Example::
 
     {"_id": "621ffdc036468d709f174338", "id": "openai-community/gpt2", "sha": "607a30d7…", "downloads": 123, "likes": 4,
      "tags": ["transformers", "license:mit"], "gated": false, "private": false, "pipeline_tag": "text-generation"}
@@ -17,13 +17,14 @@ from ptmtorrent.hubs.client.redact import json_without_mail
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
+from ptmtorrent.model.sizes import spell_size
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f\\]{1,255}(/(?!\.{1,2}$)[^/\x00-\x1f\x7f\\]{1,255})?")
 _LICENCE = "license:"
 MAX_COUNT = 1 << 50
-"""No file has more bytes (1 PiB) and no package more downloads; sums of many still fit 64 bits."""
+"""Limit of file sizes (1 PiB) and download counts; the sum of many still fits 64 bits."""
 
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
@@ -31,24 +32,24 @@ _MAX_PAGE_RECORDS = 1 << 20
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
-"""An escape of JSON; the group matches when it is half of a surrogate pair without the other."""
+"""A JSON escape; the group matches an unpaired surrogate."""
 
 
 class _Any(msgspec.Struct):
-    """Any JSON object, whatever it holds."""
+    """Any JSON object."""
 
 
 def read_listed(raw: bytes) -> Listed:
-    """Read one record of a listing, or one description of a package.
+    """Return the package of one record of a listing, or of one description.
 
     Raises:
-        HubError: not a JSON object, or without a usable name.
+        HubError: not a JSON object, or it has no usable name.
     """
     try:
         raw = json_without_mail(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
-        raw = json_without_mail(_mend(raw))
+        raw = json_without_mail(_replace_invalid(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
         raise HubError("a record of the hub is not a JSON object")
@@ -75,51 +76,50 @@ def read_listed(raw: bytes) -> Listed:
 
 
 def is_usable_name(name: str) -> bool:
-    """Tell whether `name` is `org/name` or `name`: something that can stand in an address and name a folder."""
+    """Return whether `name` is `org/name` or `name` and is allowed in a URL and as a folder."""
     return _NAME.fullmatch(name) is not None and name == _clean(name)
 
 
 def split_page(body: bytes, what: str) -> list[bytes]:
-    """Return the elements of a JSON array, each as the bytes the hub sent, unless those are no Unicode.
+    """Return the elements of a JSON array, each as the bytes the hub sent; invalid Unicode is replaced.
 
     Raises:
-        HubError: not a JSON array of objects, or one that no hub would send at once.
+        HubError: not a JSON array of objects, or it has too many.
     """
     try:
         return _split(body, what)
     except HubError as error:
-        mended = _mend(body)
-        if mended == body:
+        valid = _replace_invalid(body)
+        if valid == body:
             raise
         try:
-            return _split(mended, what)
+            return _split(valid, what)
         except HubError:
             raise error from None
 
 
 def _split(body: bytes, what: str) -> list[bytes]:
     try:
-        # Numbers and nulls would each take fifty times their room as bytes of their own, so they are refused first.
+        # Numbers and nulls would take fifty times their size as separate `bytes`, so they are refused first.
         count = len(msgspec.json.decode(body, type=list[_Any]))
         if count > _MAX_PAGE_RECORDS:
-            raise HubError(f"{what} could not be read: it holds {count} records")
+            raise HubError(f"{what} could not be read: {count:,} records, over the limit of {_MAX_PAGE_RECORDS:,}")
         return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"{what} could not be read: it is not a list of records: {error}") from error
+        raise HubError(f"{what} could not be read: not a list of records: {error}") from error
 
 
 def read_files(pages: list[bytes], what: str) -> list[HubFile]:
-    """Read the files of a tree, sorted by path.
+    """Return the files of a tree, sorted by path.
 
     Raises:
-        HubError: an entry that is neither file nor folder; a file without a path, hash or size; or more bytes than any
-            package has.
-        IntegrityError: a path that no manifest may hold, or one that occurs twice.
+        HubError: an entry is neither file nor folder, a file has no path, hash or size, or the total is too large.
+        IntegrityError: a path is not allowed in a manifest, or occurs twice.
     """
     entries = [_json(item, what) for page in pages for item in split_page(page, what)]
     files = [_file(entry, what) for entry in entries if not _is_folder(entry, what)]
     if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
-        raise HubError(f"{what}: the hub lists {total} bytes, more than any package has")
+        raise HubError(f"{what}: the hub lists {spell_size(total)}, over the limit of {spell_size(MAX_COUNT)}")
     try:
         check_paths(file.path for file in files)
     except IntegrityError as error:
@@ -127,10 +127,10 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
     return sorted(files, key=lambda file: file.path.encode())
 
 
-def _is_folder(entry: Any, what: str) -> bool:  # noqa: ANN401  # what a hub says has no type yet
+def _is_folder(entry: Any, what: str) -> bool:  # noqa: ANN401  # unvalidated JSON
     kind = entry.get("type") if isinstance(entry, dict) else None
     if kind not in {"file", "directory"}:
-        raise HubError(f"{what}: the hub lists something that is neither a file nor a folder: {kind!r:.100}")
+        raise HubError(f"{what}: the hub lists an entry that is neither a file nor a folder: {kind!r:.100}")
     return bool(kind == "directory")
 
 
@@ -160,25 +160,25 @@ def _source(entry: dict[str, Any]) -> FileSource:
 def _access(record: dict[str, Any]) -> str:
     if record.get("disabled") is True:
         return "disabled"
-    if record.get("private") not in (None, False):  # a list may be there
+    if record.get("private") not in (None, False):  # may be a list
         return "private"
     return "public" if record.get("gated") in (None, False, "false") else "gated"
 
 
-def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # what a hub says has no type yet
+def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # unvalidated JSON
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"{what} could not be read: it is not JSON: {error}") from error
+        raise HubError(f"{what} could not be read: not JSON: {error}") from error
 
 
-def _mend(raw: bytes) -> bytes:
-    """Put U+FFFD for halves of surrogate pairs and what is not UTF-8: what one package's owner can make a hub send."""
+def _replace_invalid(raw: bytes) -> bytes:
+    """Replace unpaired surrogates and invalid UTF-8 by U+FFFD: the owner of a package can make a hub send them."""
     return _ESCAPE.sub(lambda match: b"\\ufffd" if match[1] else match[0], raw.decode(errors="replace").encode())
 
 
 def _clean(text: str) -> str:
-    """Put `?` for what UTF-8 has no bytes for."""
+    """Replace characters that UTF-8 cannot encode by `?`."""
     return text.encode(errors="replace").decode()
 
 

@@ -1,7 +1,7 @@
-"""Files in Xet storage by its own protocol. The only module that imports `hf_xet`.
+"""Downloads files from Xet storage by the Xet protocol. The only module that imports `hf_xet`.
 
-The hub gives a token for the storage of a package; `hf_xet` asks the storage which runs of chunks a file is made of,
-and fetches, unpacks and joins them. A range at a time, so that no token runs out while it is used.
+The hub issues a token for the storage of a package. `hf_xet` asks the storage which runs of chunks make up a file, then
+fetches, unpacks and joins them. Files are downloaded range by range, so that a token does not expire during a range.
 
 Source: Xet protocol specification 1.1; hf-xet 1.8.
 """
@@ -18,8 +18,8 @@ from ptmtorrent.errors import ConfigError, HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 
 RANGE_BYTES = 1 << 30
-MIN_SECONDS = 300
-"""A token that is over sooner is replaced."""
+MIN_TOKEN_SECONDS = 300
+"""A token that expires sooner is replaced before use."""
 
 _SETTINGS = {
     "telemetry.enabled": False,
@@ -32,7 +32,7 @@ _SETTINGS = {
     "reconstruction.download_buffer_perfile_size": 32 << 20,
     "reconstruction.download_buffer_limit": 128 << 20,
 }
-"""hf-xet would tell its makers of every transfer, and take more than a GB of memory."""
+"""By default hf-xet reports every transfer to its vendor, and takes more than 1 GB of memory."""
 
 
 class _Access(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,9 +42,9 @@ class _Access(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class XetStorage:
-    """Storage whose tokens `read` gets from the hub, given an address and what that is.
+    """Xet storage. `read` requests tokens from the hub: it is called with a URL and a description for messages.
 
-    Only `schemes` may be in the address of the storage, which `check_place` may refuse.
+    The URL of the storage must have one of `schemes`; `check_place` may refuse it.
 
     Raises:
         ConfigError: hf-xet is not installed.
@@ -71,10 +71,10 @@ class XetStorage:
         self._lock = threading.Lock()
 
     def pieces(self, address: str, name: str, size: int, start: int, what: str) -> Generator[bytes]:
-        """Yield the bytes from `start` on of the file called `name` there, for which `address` gives tokens.
+        """Yield the bytes from `start` on of the file `name` in the storage, with tokens from the URL `address`.
 
         Raises:
-            HubError: no token that can be used; Unreachable: the storage does not give them.
+            HubError: the hub gave no usable token; Unreachable: the download failed.
         """
         info = self._library.XetFileInfo(name, size)
         for low in range(start, size, RANGE_BYTES):
@@ -94,7 +94,7 @@ class XetStorage:
                 stream.cancel()
 
     def forget(self, address: str) -> None:
-        """Forget the token that `address` gave."""
+        """Drop the token that was issued at `address`."""
         with self._lock:
             self._access.pop(address, None)
 
@@ -110,14 +110,14 @@ class XetStorage:
             yield piece
 
     def _unreachable(self, address: str, what: str, error: Exception) -> Unreachable:
-        """Say what hf-xet said; its token may be what is wrong."""
+        """Return the error for a failed download; the token may be the cause, so it is dropped."""
         self.forget(address)
-        return Unreachable(f"{what}: Xet storage did not give it: {error}")
+        return Unreachable(f"{what} could not be downloaded from Xet storage: {error}")
 
     def _token(self, address: str, what: str) -> _Access:
         with self._lock:
             access = self._access.get(address)
-            if access is None or access.exp < time.time() + MIN_SECONDS:
+            if access is None or access.exp < time.time() + MIN_TOKEN_SECONDS:
                 access = self._access[address] = self._ask(address, what)
         return access
 
@@ -129,6 +129,6 @@ class XetStorage:
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error
         if scheme not in self._schemes:
-            raise HubError(f"the token of Xet storage for {what} is for `{access.cas_url}`, which is no such place")
+            raise HubError(f"the token of Xet storage for {what} names `{access.cas_url}`: refused")
         self._check_place(access.cas_url, f"Xet storage for {what}")
         return access

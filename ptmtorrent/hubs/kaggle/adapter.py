@@ -1,7 +1,7 @@
-"""Kaggle Models, where TensorFlow Hub went, by its public API. A variation is a package, its version number its commit.
+"""Kaggle Models through its public API. A variation is a package, its version number the commit.
 
-The listing gives no hash; the address of a file does (`x-goog-hash`). So each file is asked for twice, once for its
-headers alone (ADR 0025).
+The listing has no hashes, but the download address of a file has (`x-goog-hash`). So each file is requested twice, the
+first time for its headers only (ADR 0025).
 """
 
 from collections.abc import Iterator
@@ -24,6 +24,8 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import check_paths
+from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import count
 
 PAGE_MODELS = 100
 PAGE_FILES = 200
@@ -31,12 +33,12 @@ MAX_PAGES = 5000
 
 
 def make(options: HubOptions) -> "KaggleModels":
-    """Return the adapter, with the token of `kaggle`."""
+    """Return the adapter, with the token for `kaggle`."""
     return KaggleModels(options.endpoint, options.tokens.get("kaggle"))
 
 
 class KaggleModels:
-    """The hub that speaks this API at `endpoint`; `token` is sent to that origin and to no other."""
+    """The hub at `endpoint`. `token` is sent to that origin only."""
 
     name = "kaggle"
     prefix = "kaggle"
@@ -47,10 +49,10 @@ class KaggleModels:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield pages, most downloaded first, as the hub has it: it tells the order, not the counts.
+        """Yield pages, most downloaded first. The hub gives this order, but not the counts.
 
         Raises:
-            HubError: an answer that is no listing; else as `Session.read`.
+            HubError: an answer is not a listing; otherwise as `Session.read`.
         """
         if query.ids:
             for index in range(int(cursor or 0), len(query.ids)):
@@ -66,20 +68,20 @@ class KaggleModels:
             if cursor is None:
                 return
             if cursor in seen or len(seen) > MAX_PAGES:
-                raise HubError(f"{self._listing} does not end: it goes on at a page that was read before")
+                raise HubError(f"{self._listing} does not end: its next page was read before, or there are too many")
             seen.add(cursor)
 
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the version it was listed with.
 
         Raises:
-            NotFound: the hub does not have it, or no version of it; AuthError: it is private.
+            NotFound: the hub does not have the package, or no version of it; AuthError: it is private.
         """
         package = f"`{self.prefix}:{listed.name}`"
         if listed.access == "private":
             raise AuthError(f"{package} is private")
         if listed.access != "public":
-            raise NotFound(f"{package} is not there: the hub has no such package")
+            raise NotFound(f"{package} was not found on the hub")
         if listed.commit is None:
             raise NotFound(f"{package} has no version")
         identity = Identity(
@@ -88,11 +90,11 @@ class KaggleModels:
         return Described(identity=identity, listed=listed, answers=(("model", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the pinned version, each with the MD5 its address promises.
+        """Return the files of the pinned version, each with the MD5 from its download address.
 
         Raises:
-            HubError: a listing of files that makes no sense or does not end; IntegrityError: a path no manifest may
-                hold; AuthError: its terms were not accepted; else as `Session.read`.
+            HubError: the list of files is malformed or does not end; IntegrityError: a path that is not allowed in a
+                manifest; AuthError: the terms of the package were not accepted; otherwise as `Session.read`.
         """
         what = f"the files of `{described.identity.package}`"
         rows: list[tuple[str, int | None]] = []
@@ -105,23 +107,23 @@ class KaggleModels:
             answers.append(("files", msgspec.json.encode(answer)))
             total += len(answers[-1][1])
             if total > MAX_ANSWER_BYTES:
-                raise HubError(f"{what} have a list of more than {MAX_ANSWER_BYTES} bytes")
+                raise HubError(f"{what} could not be listed: the list exceeds {spell_size(MAX_ANSWER_BYTES)}")
             rows += read_files(answer, what)
             token = read_token(answer, what)
             if token is None:
                 break
         else:
-            raise HubError(f"{what} do not end")
+            raise HubError(f"{what} could not be listed: the list has more than {count(MAX_PAGES, 'page')}")
         check_paths(path for path, _ in rows)
         rows.sort(key=lambda row: row[0].encode())
         return [self._probe(described, path, size) for path, size in rows], tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return the address that redirects to the bytes of `file` in the pinned version."""
+        """Return the address that redirects to the bytes of `file` at the pinned version."""
         return Located(url=self._address(described, file.path), headers=self._headers, budget="files")
 
     def release(self, described: Described) -> None:
-        """Nothing is kept for a package."""
+        """Do nothing: this hub keeps no state per package."""
 
     def close(self) -> None:
         """Close all connections."""

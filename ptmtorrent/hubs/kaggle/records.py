@@ -1,6 +1,7 @@
-"""What Kaggle Models says, read into our records. Pure; one odd record costs that record.
+"""Parses answers of Kaggle Models into our records. Pure; an odd record is skipped without failing the page.
 
-Enumerations are spelled twice: `MODEL_FRAMEWORK_TENSOR_FLOW_2` in records, `tensorFlow2` in addresses: kept.
+Kaggle spells enumerations in two ways: `MODEL_FRAMEWORK_TENSOR_FLOW_2` in records, `tensorFlow2` in URLs. Package names
+use the latter.
 """
 
 import base64
@@ -25,10 +26,10 @@ _PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
 
 
 def read_object(body: bytes, what: str) -> dict[str, Any]:
-    """Read a JSON object.
+    """Return a JSON object.
 
     Raises:
-        HubError: it is none.
+        HubError: `body` is not a JSON object.
     """
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
@@ -37,7 +38,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
 
 
 def read_models(answer: Mapping[str, Any]) -> list[Listed]:
-    """Return a package for every variation of every model of a page; those without a usable name are left out."""
+    """Return a package for every variation of every model on a page; those without a usable name are left out."""
     found: dict[str, Listed] = {}
     models = answer.get("models")
     for model in models if isinstance(models, list) else []:
@@ -53,15 +54,15 @@ def read_models(answer: Mapping[str, Any]) -> list[Listed]:
 
 
 def read_instance(name: str, body: bytes, what: str) -> Listed:
-    """Return the package `name` as its own description has it.
+    """Return the package `name` from its description.
 
     Raises:
-        HubError: it is no such description.
+        HubError: `body` is not a description of that package.
     """
     owner, model, _, _ = name.split("/")
     listed = _listed(f"{owner}/{model}", {}, read_object(body, what))
     if listed is None or listed.name != name:
-        raise HubError(f"{what} could not be read: it describes another")
+        raise HubError(f"{what} could not be read: it describes another package")
     return listed
 
 
@@ -88,7 +89,7 @@ def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | No
 
 
 def spell_framework(name: str) -> str:
-    """Return `tensorFlow2` for `MODEL_FRAMEWORK_TENSOR_FLOW_2`, and anything else as it is."""
+    """Return `tensorFlow2` for `MODEL_FRAMEWORK_TENSOR_FLOW_2`; any other name unchanged."""
     if not name.startswith(_ENUM):
         return name
     first, *rest = name.removeprefix(_ENUM).lower().split("_")
@@ -96,25 +97,25 @@ def spell_framework(name: str) -> str:
 
 
 def is_name(name: str) -> bool:
-    """Tell whether `name` is `owner/model/framework/variation`."""
+    """Return whether `name` has the form `owner/model/framework/variation`."""
     parts = name.split("/")
     return len(parts) == 4 and all(_PART.fullmatch(part) for part in parts)
 
 
 def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | None]]:
-    """Return the path and size of every file of a page.
+    """Return path and size of every file on a page; an unusable size is None.
 
     Raises:
-        HubError: no such page; IntegrityError: a path no manifest may hold.
+        HubError: the page is malformed; IntegrityError: a path that is not allowed in a manifest.
     """
     rows = answer.get("files") or []
     if not isinstance(rows, list) or len(rows) > MAX_FILES:
-        raise HubError(f"{what} could not be read: it is no list of files")
+        raise HubError(f"{what} could not be read: not a list of files")
     found = []
     for row in rows:
         name = row.get("name") if isinstance(row, dict) else None
         if not isinstance(name, str):
-            raise HubError(f"{what} could not be read: it lists a file without a name")
+            raise HubError(f"{what} could not be read: a file has no name")
         check_path(name)
         size = row.get("size", row.get("totalBytes"))
         size = int(size) if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 17 else size
@@ -124,21 +125,21 @@ def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | No
 
 
 def read_token(answer: Mapping[str, Any], what: str) -> str | None:
-    """Return what asks for the next page; None when this is the last one.
+    """Return the token of the next page; None on the last page.
 
     Raises:
-        HubError: it is nothing that can be sent back.
+        HubError: the token cannot be sent back.
     """
     token = answer.get("nextPageToken")
     if token is None or token == "":
         return None
     if not isinstance(token, str) or len(token) > MAX_TOKEN:
-        raise HubError(f"{what} could not be read: `nextPageToken` is no token")
+        raise HubError(f"{what} could not be read: `nextPageToken` is malformed")
     return token
 
 
 def read_hash(header: str) -> str | None:
-    """Return the oid in `x-goog-hash: crc32c=…,md5=…`, if it is there.
+    """Return the oid in `x-goog-hash: crc32c=…,md5=…`, or None.
 
     Source: Cloud Storage XML API, "x-goog-hash".
     """
@@ -154,7 +155,7 @@ def read_hash(header: str) -> str | None:
 
 
 def promised(path: str, size: int | None, headers: Mapping[str, str]) -> HubFile:
-    """Return a file with what its address says of it."""
+    """Return a file with the hash and size in the headers of its download address."""
     length = headers.get("content-length", "")
     if size is None and length.isascii() and length.isdigit() and len(length) < 17:
         size = int(length)

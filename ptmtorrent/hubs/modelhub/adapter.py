@@ -1,6 +1,6 @@
-"""Modelhub.ai: a registry of git remotes in one JSON file; weights in git, in release assets, or in a fork.
+"""Modelhub.ai: a registry of git remotes in one JSON file; weights are in git, in release assets or in other remotes.
 
-What is outside git is named by `init/init.json`, without a size or a hash: what came first is what is kept.
+Files outside git are named by `init/init.json` without size or hash: the first complete download is captured.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.catalogues import Link, LinkedHub, Read, Weight, is_web_address, text
+from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, is_web_address, text
 from ptmtorrent.hubs.client.redact import without_mail
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
@@ -17,6 +17,7 @@ from ptmtorrent.hubs.modelhub.config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.names import check_path
+from ptmtorrent.model.text import count
 
 REGISTRY = "models.json"
 INIT = "init/init.json"
@@ -24,11 +25,11 @@ MAX_WEIGHTS = 1000
 
 
 def make(options: HubOptions) -> "Modelhub":
-    """Return the adapter; clones lie in its own folder."""
+    """Return the adapter; its bare clones are kept below `options.work`."""
     return Modelhub(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
 
 
-class Modelhub(LinkedHub):
+class Modelhub(CatalogueHub):
     """The registry in the git remote `endpoint`."""
 
     name = "modelhub"
@@ -38,14 +39,14 @@ class Modelhub(LinkedHub):
         """Return a package for every entry of the registry.
 
         Raises:
-            HubError: there is no registry, or it is no JSON list.
+            HubError: the remote has no registry, or it is not a JSON list.
         """
         what = f"the registry of `{self.endpoint}`"
         remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
         files, _ = self.clones.files(remote)
         oid = next((file.oid for file in files if file.path == REGISTRY and file.source == "git"), None)
         if oid is None:
-            raise HubError(f"{what} could not be read: it has no `{REGISTRY}`")
+            raise HubError(f"{what} could not be read: `{REGISTRY}` is missing")
         body = self.clones.read(remote, oid.removeprefix("git:"))
         self.clones.release(remote)
         return read_registry(body)
@@ -55,35 +56,37 @@ class Modelhub(LinkedHub):
         record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
         remote = text(record, "github")
         if not is_web_address(remote):
-            raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, no address of a git remote")
+            raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, not the URL of a git remote")
         return Link(remote=str(remote), ref=text(record, "github_branch") or "")
 
     def with_facts(self, listed: Listed, read: Read) -> Listed:
-        """Return `listed` with what its configuration and the text of its licence say."""
+        """Return `listed` with facts from its configuration and its licence text."""
         return with_config(listed, read)
 
     def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
-        """Return what `init/init.json` names outside git."""
+        """Return the files outside git that `init/init.json` names."""
         del listed
         data = read(INIT)
         return [] if data is None else read_init(data)
 
 
 def read_registry(body: bytes) -> list[Listed]:
-    """Read `models.json`; entries keep their own order and JSON, without e-mail addresses.
+    """Return the packages of `models.json` in its order; `raw` is the entry's own JSON without e-mail addresses.
 
     Raises:
-        HubError: not a JSON list of objects; IntegrityError: a name no manifest may hold.
+        HubError: not a JSON list of objects, or a name is missing or repeated; IntegrityError: a name that is not
+            allowed in a manifest.
     """
     try:
         rows = msgspec.json.decode(body, type=list[dict[str, Any]])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise HubError(f"`{REGISTRY}` could not be read: it is no list of models: {error}") from error
+        raise HubError(f"`{REGISTRY}` could not be read: not a list of models: {error}") from error
     found: dict[str, Listed] = {}
     for row in rows:
         name = text(row, "name")
         if name is None or name in found:
-            raise HubError(f"`{REGISTRY}` could not be read: the name {str(row.get('name'))[:100]!r} is no new one")
+            name_shown = str(row.get("name"))[:100]
+            raise HubError(f"`{REGISTRY}` could not be read: the name {name_shown!r} is unusable or repeated")
         check_path(name)
         backends = row.get("backend")
         found[name] = Listed(
@@ -97,10 +100,10 @@ def read_registry(body: bytes) -> list[Listed]:
 
 
 def read_init(body: bytes) -> list[Weight]:
-    """Read `init.json`: where files come from and the path they get in the package, with or without a leading slash.
+    """Return the files that `init.json` names, with URL and path in the package; a leading slash is dropped.
 
     Raises:
-        HubError: not such JSON, or an address that is none; IntegrityError: a path that leads out of the package.
+        HubError: the JSON is malformed, or a URL is unusable; IntegrityError: a path leads out of the package.
     """
     try:
         rows = msgspec.json.decode(body, type=dict[str, Any]).get("external_contrib_files") or []
@@ -108,13 +111,13 @@ def read_init(body: bytes) -> list[Weight]:
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise HubError(f"`{INIT}` could not be read: {error}") from error
     if len(pairs) > MAX_WEIGHTS:
-        raise HubError(f"`{INIT}` names {len(pairs)} files, more than any package")
+        raise HubError(f"`{INIT}` names {count(len(pairs), 'file')}, over the limit of {MAX_WEIGHTS:,}")
     found: dict[str, Weight] = {}
     for pair in pairs:
         url, path = pair.get("src_url", "").strip(), pair.get("dest_file_path", "").removeprefix("/")
         if not is_web_address(url):
-            raise HubError(f"`{INIT}` names {url[:100]!r}, which is no address")
+            raise HubError(f"`{INIT}` names {url[:100]!r}, which is not a URL")
         check_path(path)
         if found.setdefault(path, Weight(url=url, path=path)).url != url:
-            raise IntegrityError(f"`{INIT}` names two addresses for `{path}`")
+            raise IntegrityError(f"`{INIT}` names two URLs for `{path}`")
     return list(found.values())

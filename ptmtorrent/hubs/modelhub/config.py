@@ -1,4 +1,4 @@
-"""What a package of Modelhub.ai says of itself: `contrib_src/model/config.json`, and the text of its licence."""
+"""Facts in the files of a Modelhub.ai package: `contrib_src/model/config.json` and the licence text."""
 
 import re
 from typing import Any
@@ -16,13 +16,13 @@ _DOI = re.compile(r"\b(10\.[0-9]{4,9}/[^\s\"<>?#]{1,200})")
 
 
 def with_config(listed: Listed, read: Read) -> Listed:
-    """Return `listed` with what the files of the package add: task, licence, and tags as Hugging Face spells them.
+    """Return `listed` with task, licence and tags (spelled as on Hugging Face) from the files of the package.
 
     ::
 
         architecture:Convolutional Neural Network (CNN)   dataset:http://www.image-net.org/   arxiv:1602.07360
 
-    A configuration that is none adds nothing: the package is captured all the same.
+    A malformed configuration adds nothing and does not prevent the capture.
     """
     config = _parse(read(CONFIG))
     meta, model, publication = (_part(config, name) for name in ("meta", "model", "publication"))

@@ -1,8 +1,8 @@
-"""ONNX Model Zoo: one git remote, whose folders with LFS files are the packages; bytes by LFS, or from a mirror.
+"""ONNX Model Zoo: one git remote whose folders with LFS files are the packages; bytes come from LFS or a mirror.
 
-What the zoo holds is read off its commit, so nothing is missed that its manifest does not name (2,380 of 2,564 files),
-and no `.lfsconfig` hides any of it. The zoo's LFS storage was closed, and its files were copied elsewhere under the
-same paths: a file may come from there because its SHA-256 is the oid that the commit names (ADR 0019).
+The packages are read from the commit, so the files that the zoo's manifest does not name (2,380 of 2,564) are included,
+and `.lfsconfig` cannot hide any. The zoo's LFS storage was closed and its files were copied elsewhere under the same
+paths. A copy is accepted because its SHA-256 is the oid that the commit names (ADR 0019).
 """
 
 import threading
@@ -21,7 +21,7 @@ from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
-from ptmtorrent.hubs.onnx.records import belongs_to, licence_in, package_of, read_manifest, tags_of, task_of
+from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, tags_of, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
@@ -33,12 +33,12 @@ MAX_README_BYTES = 1 << 20
 
 
 def make(options: HubOptions) -> "OnnxZoo":
-    """Return the adapter; the clone lies in its own folder."""
+    """Return the adapter; its bare clone is kept below `options.work`."""
     return OnnxZoo(options.endpoint, Clones(Git(options.environment), options.work), mirror=options.mirror)
 
 
 class OnnxZoo:
-    """The zoo in the git remote `endpoint`; below `mirror`, if any, lie the same files at the same paths."""
+    """The zoo in the git remote `endpoint`. `mirror` is a base URL with copies of its files at the same paths."""
 
     name = "onnx"
     prefix = "onnx"
@@ -49,16 +49,16 @@ class OnnxZoo:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
+        clones.bind_session(self.session)
         self._mirror = mirror.rstrip("/") if mirror else None
         self._lfs = LfsAddresses(self.session, self.endpoint, {}, f"the LFS objects of `{self.endpoint}`", {})
         self._lock = threading.Lock()
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield one page: every package of the commit that HEAD names, in the order of their paths.
+        """Yield one page: every package of the commit that HEAD names, sorted by path.
 
         Raises:
-            HubError: the zoo or its manifest cannot be read; else as `Git.head` and `Clones.files`.
+            HubError: the zoo or its manifest cannot be read; otherwise as `Git.head` and `Clones.files`.
         """
         del cursor
         packages = self._catalogue()
@@ -73,30 +73,30 @@ class OnnxZoo:
             NotFound: the zoo does not have it.
         """
         if listed.access != "public" or listed.commit is None:
-            raise NotFound(f"`{self.prefix}:{listed.name}` is not there: the zoo has no such folder with LFS files")
+            raise NotFound(f"`{self.prefix}:{listed.name}` was not found: the zoo has no such folder with LFS files")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()),))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the folder; the answers are the commit, and the trees from there down.
+        """Return the files of the folder; the raw answers are the commit and the trees on the way and below.
 
         Raises:
-            IntegrityError: a file, tree or commit does not hash up; NotFound: the commit is gone.
+            IntegrityError: the hash of a file, tree or commit is wrong; NotFound: the commit is gone.
         """
         name = described.identity.name
         found, snapshot = self._clones.files(self._remote(described), name)
-        files = belongs_to(name, found)
+        files = select_own_files(name, found)
         self._lfs.expect({(file.oid or "").removeprefix("sha256:"): file.size or 0 for file in files if _is_lfs(file)})
-        # What many packages share, the trees above their folders, stays an object of its own and is stored once.
+        # The trees above the folder are shared by many packages: as separate objects they are stored once.
         shared = 1 + len(name.split("/"))
         parts = [*([one] for one in snapshot.proof[:shared]), list(snapshot.proof[shared:])]
         return files, tuple((FOLDER_PROOF, join_proof(part)) for part in parts if part)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return what git has of a file, or where LFS has it now and where the mirror must have it.
+        """Return the git blob, or the current LFS address with the mirror as alternate.
 
         Raises:
-            RateLimited: LFS wants to be asked later; else, without a mirror, as `LfsAddresses.locate`.
+            RateLimited: by the LFS server; otherwise, without a mirror, as `LfsAddresses.locate`.
         """
         remote = self._remote(described)
         kind, _, oid = (file.oid or "").partition(":")
@@ -116,10 +116,10 @@ class OnnxZoo:
             return Located(url=mirror, failed=error.message)
 
     def release(self, described: Described) -> None:
-        """Nothing is kept for one package: the clone serves all of them, and is bounded by `Clones`."""
+        """Do nothing: one clone serves all packages, and `Clones` bounds its size."""
 
     def close(self) -> None:
-        """End what runs, and close all connections."""
+        """Stop running processes and close all connections."""
         self._clones.close()
         self.session.close()
 
@@ -135,7 +135,7 @@ class OnnxZoo:
             try:
                 check_path(name)
             except IntegrityError:
-                continue  # no manifest could hold it; `clone git` says so of the remote as a whole
+                continue  # not allowed in a manifest; `clone git` reports it for the whole remote
             licence = licence_in(self._text(remote, rows.get(f"{name}/{README}")))
             found[name] = self._listed(name, remote.commit, known.get(name, ()), licence)
         return found

@@ -1,4 +1,4 @@
-"""What the zoo says of its packages: by its folders, its manifest and its READMEs."""
+"""Facts about the zoo's packages, read from its folders, its manifest and its READMEs. Pure."""
 
 import posixpath
 import re
@@ -12,29 +12,29 @@ from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.port import HubFile
 
 INNER = {"model", "models", "preproc"}
-"""Folders of this name belong to the package above them, which has the README."""
+"""Folders with these names belong to the package above them, which has the README."""
 
 _LICENCE = re.compile(r"^#{1,6}[ \t]*licen[sc]e[ \t]*#*[ \t]*\n+([^\n#].{0,200})$", re.MULTILINE | re.IGNORECASE)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def package_of(path: str) -> str:
-    """Return the folder that is the package of the LFS file at `path`; empty when it lies in none."""
+    """Return the package (a folder) of the LFS file at `path`; empty for a file at the top."""
     folder = posixpath.dirname(path)
     while posixpath.basename(folder) in INNER:
         folder = posixpath.dirname(folder)
     return folder
 
 
-def belongs_to(name: str, files: Sequence[HubFile]) -> list[HubFile]:
-    """Return those of `files`, which lie below the package's folder, that are not of a package further down."""
+def select_own_files(name: str, files: Sequence[HubFile]) -> list[HubFile]:
+    """Return the files that belong to the package: all of `files` but those of packages in folders below it."""
     inner = {package_of(f"{name}/{file.path}") for file in files if file.source == "lfs"} - {name}
     below = tuple(f"{package.removeprefix(f'{name}/')}/" for package in inner)
     return [file for file in files if not below or not file.path.startswith(below)]
 
 
 def task_of(name: str) -> str | None:
-    """Return what the folders say the package is for: `classification`, or an area such as `computer-vision`."""
+    """Return the task that the path names: `classification`, or an area such as `computer-vision`."""
     steps = name.split("/")
     if steps[0] == "validated" and len(steps) > 3:
         return steps[2].replace("_", "-")
@@ -42,10 +42,10 @@ def task_of(name: str) -> str | None:
 
 
 def read_manifest(data: bytes) -> dict[str, list[dict[str, Any]]]:
-    """Read `ONNX_HUB_MANIFEST.json`: its entries, untouched, by the package they are of. Nothing gives none.
+    """Return the unchanged entries of `ONNX_HUB_MANIFEST.json` by package; empty `data` has none.
 
     Raises:
-        HubError: it is no JSON list of objects.
+        HubError: `data` is not a JSON list of objects.
     """
     try:
         rows = msgspec.json.decode(data, type=list[dict[str, Any]]) if data else []
@@ -60,14 +60,14 @@ def read_manifest(data: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def tags_of(entry: Mapping[str, Any]) -> list[str]:
-    """Return the tags of an entry of the manifest."""
+    """Return the tags of a manifest entry; none if they are malformed."""
     metadata = entry.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
 
 def licence_in(readme: bytes) -> str | None:
-    """Return the licence below the heading `License`, by its usual id where that is known."""
+    """Return the licence below the heading `License`, as an id if it is known, or None."""
     match = _LICENCE.search(readme.decode(errors="replace").replace("\r\n", "\n"))
     if match is None:
         return None

@@ -1,6 +1,6 @@
-"""PyTorch Hub: cards in a git remote, each leading to another remote whose `hubconf.py` names the weights.
+"""PyTorch Hub: cards in a git remote, each naming another remote whose `hubconf.py` names the weights.
 
-One card is one package (ADR 0023). The forge of the cards is the forge of what they lead to.
+One card is one package (ADR 0023). The remotes that cards name are on the same forge as the cards.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.catalogues import Link, LinkedHub, Read, Weight, weight_of
+from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, weight_of
 from ptmtorrent.hubs.client.redact import text_without_mail
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
@@ -16,31 +16,31 @@ from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.cards import MAX_CARD_BYTES, Card, find_weights, read_card
 from ptmtorrent.hubs.registry import HubOptions
 
-NO_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
+NOT_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 
 def make(options: HubOptions) -> "PyTorchHub":
-    """Return the adapter; clones lie in its own folder."""
+    """Return the adapter; its bare clones are kept below `options.work`."""
     return PyTorchHub(
         options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also)
     )
 
 
-class PyTorchHub(LinkedHub):
+class PyTorchHub(CatalogueHub):
     """The cards in the git remote `endpoint`, `https://forge/owner/name`."""
 
     name = "pytorch"
     prefix = "pytorch"
 
     def catalogue(self) -> Sequence[Listed]:
-        """Return a package for every card, those that cannot be read as well."""
+        """Return a package for every card, including cards that cannot be parsed."""
         what = f"the cards of `{self.endpoint}`"
         remote = Remote(url=self.endpoint, commit=self.clones.git.head(self.endpoint, what), package=what)
         files, _ = self.clones.files(remote)
         cards = [file for file in files if file.path.endswith(".md") and "/" not in file.path]
         found = []
         for file in cards:
-            if file.path in NO_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
+            if file.path in NOT_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
                 continue
             data = self.clones.read(remote, file.oid.removeprefix("git:"))
             found.append(list_card(file.path, data))
@@ -48,12 +48,12 @@ class PyTorchHub(LinkedHub):
         return found
 
     def link(self, listed: Listed) -> Link:
-        """Return the remote that the card loads from."""
+        """Return the remote and ref that the card loads from."""
         card = _card(listed)
         return Link(remote=f"{self.endpoint.rsplit('/', 2)[0]}/{card.owned}", ref=card.ref)
 
     def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
-        """Return the weights that the card's entry points of `hubconf.py` load."""
+        """Return the weights that the card's entry points in `hubconf.py` can load."""
         data = read("hubconf.py")
         return [] if data is None else [weight_of(url) for url in find_weights(data, _card(listed).entries, read)]
 
@@ -64,12 +64,12 @@ def _card(listed: Listed) -> Card:
 
 
 def list_card(path: str, data: bytes) -> Listed:
-    """Return the package of a card, which keeps its text: what is wrong with it is said when it is described."""
+    """Return the package of a card. A malformed card is listed too; `describe` raises its error."""
     name = path.removesuffix(".md")
-    said = text_without_mail(data.decode(errors="replace"))
-    raw = msgspec.json.encode({"card": path, "text": said}).decode()
+    content = text_without_mail(data.decode(errors="replace"))
+    raw = msgspec.json.encode({"card": path, "text": content}).decode()
     try:
-        card = read_card(said.encode())
+        card = read_card(content.encode())
     except HubError:
         return Listed(name=name, library="pytorch", raw=raw)
     return Listed(name=name, author=card.owned.partition("/")[0], library="pytorch", tags=card.tags, raw=raw)

@@ -1,4 +1,4 @@
-"""A card of PyTorch Hub, and the `hubconf.py` it leads to, read as text. Pure; nothing of either is ever run.
+"""Parses a card of PyTorch Hub and the `hubconf.py` of the remote it names. Pure; neither is ever run.
 
 ::
 
@@ -20,6 +20,8 @@ import yaml
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import Read, is_web_address
 from ptmtorrent.hubs.pytorch.entry_points import Repository, parse, reach, read_source
+from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import count
 
 MAX_CARD_BYTES = 1 << 20
 MAX_FRONT_CHARACTERS = 1 << 16
@@ -36,7 +38,7 @@ _WEIGHTS = re.compile(r"\.(pth|pyth|pt|th|ckpt|bin|onnx|safetensors|tar|tar\.gz|
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """What a card says. `owned` is `owner/name` of the git remote; `ref` its branch or tag, empty for HEAD."""
+    """A parsed card. `owned` is `owner/name` of the git remote; `ref` its branch or tag, empty for HEAD."""
 
     title: str
     author: str | None
@@ -47,7 +49,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hubconf(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `hubconf.py` offers: its public functions, what they need, and the addresses of weights in it."""
+    """A parsed `hubconf.py`: its public functions, their dependencies and the URLs of weights in it."""
 
     entries: tuple[str, ...]
     dependencies: tuple[str, ...]
@@ -55,20 +57,20 @@ class Hubconf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_card(data: bytes) -> Card:
-    """Read a card.
+    """Return the parsed card.
 
-    The remote is the one `torch.hub.load` is shown with; where the card shows none, `github-id`. The two may differ in
-    case, or by a rename that the forge redirects.
+    The remote is taken from the card's `torch.hub.load` call, or from `github-id` if the card shows none. The two may
+    differ in case, or by a rename that the forge redirects.
 
     Raises:
-        HubError: no text, no front matter, YAML that is none or is refused, or no git remote in it.
+        HubError: the card is not UTF-8, too long, has no valid front matter, or names no git remote.
     """
     if len(data) > MAX_CARD_BYTES:
-        raise HubError(f"the card has {len(data)} bytes, more than any card")
+        raise HubError(f"the card is {spell_size(len(data))}, over the limit of {spell_size(MAX_CARD_BYTES)}")
     try:
         content = data.decode()
     except UnicodeDecodeError as error:
-        raise HubError("the card is no UTF-8") from error
+        raise HubError("the card is not UTF-8") from error
     match = FRONT.match(content)
     if match is None:
         raise HubError("the card has no front matter between `---` lines")
@@ -80,8 +82,8 @@ def read_card(data: bytes) -> Card:
         raise HubError(f"the card names no git remote: `github-id` is {str(declared)[:100]!r}")
     tags = front.get("tags")
     return Card(
-        title=_said(front.get("title")) or "",
-        author=_said(front.get("author")),
+        title=_short_text(front.get("title")) or "",
+        author=_short_text(front.get("author")),
         tags=tuple(tag for tag in tags if isinstance(tag, str))[:100] if isinstance(tags, list) else (),
         owned=owned,
         ref=ref,
@@ -89,38 +91,38 @@ def read_card(data: bytes) -> Card:
     )
 
 
-def _said(value: object) -> str | None:
-    """Return a text, or a number that YAML made of one, cut to 200 characters."""
+def _short_text(value: object) -> str | None:
+    """Return text, or a number that YAML parsed from text, cut to 200 characters."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
         value = str(value)
     return value[:200] if isinstance(value, str) else None
 
 
 def read_front(content: str) -> dict[str, object]:
-    """Read YAML that is a mapping, without anchors: a few of those unfold to more than there is memory for.
+    """Return a YAML mapping. Anchors are refused, because a few of them can expand beyond the available memory.
 
     Raises:
-        HubError: it is not, or is longer or deeper than any front matter.
+        HubError: `content` is not such a mapping, or too long or too deep.
     """
     if len(content) > MAX_FRONT_CHARACTERS:
-        raise HubError("the front matter of the card is too long")
+        raise HubError(f"the front matter of the card has more than {count(MAX_FRONT_CHARACTERS, 'character')}")
     try:
-        for count, event in enumerate(yaml.parse(content, Loader=yaml.SafeLoader)):
-            if count > MAX_EVENTS or getattr(event, "anchor", None) is not None:
-                raise HubError("the front matter of the card holds anchors, or more than any card: refused")
+        for number, event in enumerate(yaml.parse(content, Loader=yaml.SafeLoader)):
+            if number > MAX_EVENTS or getattr(event, "anchor", None) is not None:
+                raise HubError("the front matter of the card is refused: it has anchors or too many values")
         front = yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError, OverflowError) as error:
-        raise HubError(f"the front matter of the card is no YAML: {' '.join(str(error).split())[:200]}") from error
+        raise HubError(f"the front matter of the card is not YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(front, dict):
-        raise HubError("the front matter of the card is no mapping")
+        raise HubError("the front matter of the card is not a mapping")
     return {str(key): value for key, value in front.items()}
 
 
 def read_hubconf(data: bytes) -> Hubconf:
-    """Read `hubconf.py` by its syntax tree; addresses are the texts in it that end as weights do.
+    """Return the parsed `hubconf.py`. URLs are the string constants that end like files of weights.
 
     Raises:
-        HubError: it is no Python that this Python reads, or longer than any.
+        HubError: this Python cannot parse it, or it is too long.
     """
     tree = _parse(data)
     texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
@@ -134,20 +136,20 @@ def read_hubconf(data: bytes) -> Hubconf:
 
 
 def find_weights(data: bytes, entries: Sequence[str], read: Read) -> tuple[str, ...]:
-    """Return the addresses of weights that `entries` of the `hubconf.py` in `data` can load.
+    """Return the URLs of weights that the entry points `entries` of the `hubconf.py` in `data` can load.
 
-    Those that it has not are passed over; without any that it has, all its public names count. Where none of them is
-    seen to lead to weights, those that stand anywhere in `hubconf.py` do. `read` gives files of its repository.
+    Unknown entries are ignored; if all are unknown, every public name counts as one. If no weights are found from them,
+    all URLs of weights in `hubconf.py` are returned. `read` returns files of the same remote.
 
     Raises:
-        HubError: as `read_hubconf`, or more weights than any package has.
+        HubError: as `read_hubconf`, or too many weights.
     """
     source = read_source(_parse(data), ())
     public = [name for name in (*source.definitions, *source.imports) if not name.startswith("_")]
     known = [entry for entry in entries if entry in public] or ([*entries, *public] if source.stars else public)
     found = _weights_among(reach(Repository(read), source, known)) or read_hubconf(data).urls
     if len(found) > MAX_WEIGHTS:
-        raise HubError(f"`hubconf.py` leads to {len(found)} files of weights, more than any package has")
+        raise HubError(f"`hubconf.py` names {count(len(found), 'file')} of weights, over the limit of {MAX_WEIGHTS:,}")
     return found
 
 

@@ -1,13 +1,13 @@
-"""Which weights the entry points of a `hubconf.py` can load, read off syntax trees. Pure; nothing is ever run.
+"""Finds the weights that entry points of a `hubconf.py` can load, from syntax trees. Pure; no code is ever run.
 
-Most entry points are imported from another module of their repository, which names weights for many more::
+Most entry points are imported from another module of their repository, which names the weights of many others too::
 
     from vision.models.resnet import resnet18              hubconf.py
     model_urls = {"resnet18": "https://…", …}              vision/models/resnet.py
     def resnet18(): return _resnet("resnet18", …)
 
-So names are followed from an entry point through definitions and imports, as far as the repository has them; of a
-mapping whose keys the entry point spells out, only those keys count.
+So names are followed from an entry point through definitions and imports within the repository. Of a mapping, only the
+values whose keys the entry point spells out are taken.
 """
 
 import ast
@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.model.sizes import spell_size
 
 MAX_MODULES = 64
 MAX_MODULE_BYTES = 1 << 20
 MAX_ALL_BYTES = 4 << 20
-"""So long all modules of a repository together may be (4 MiB): a syntax tree takes a hundred times its text."""
+"""Limit of all parsed modules together (4 MiB): a syntax tree takes a hundred times the memory of its text."""
 
 MAX_TEXT = 2048
 MAX_NESTING = 40
@@ -31,10 +32,10 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign 
 
 @dataclass
 class Source:
-    """One module: what it defines at its top, and what it imports under which name.
+    """One module: its top-level definitions and its imports by local name.
 
-    An import is the module it is from, and the name there; without one it is that module itself. `stars` are modules
-    of which everything is imported. `texts` remembers what expressions were found to be.
+    An import is a module and a name in it; without a name it is the module itself. `stars` are the modules of
+    `import *`. `texts` caches the values of expressions.
     """
 
     definitions: dict[str, Definition] = field(default_factory=dict)
@@ -44,7 +45,7 @@ class Source:
 
 
 class Repository:
-    """The modules of a repository, parsed on demand up to a limit. `read` returns a file of it, or None."""
+    """The modules of a repository, parsed on demand up to `MAX_MODULES`. `read` returns a file of it, or None."""
 
     def __init__(self, read: Callable[[str], bytes | None]) -> None:
         self._read = read
@@ -52,7 +53,7 @@ class Repository:
         self._bytes = 0
 
     def source(self, module: Module) -> Source | None:
-        """Return a module; None when it is none of this repository, or no Python that this Python reads."""
+        """Return a module; None if it is not in this repository or this Python cannot parse it."""
         if module not in self._known:
             self._known[module] = self._parse(module) if len(self._known) < MAX_MODULES else None
         return self._known[module]
@@ -74,23 +75,23 @@ class Repository:
 
 
 def parse(data: bytes) -> ast.Module:
-    """Parse Python.
+    """Return the syntax tree of a module.
 
     Raises:
-        HubError: it is none that this Python reads, or longer than any.
+        HubError: this Python cannot parse it, or it is too long.
     """
     if len(data) > MAX_MODULE_BYTES:
-        raise HubError(f"it has {len(data)} bytes, more than any module")
+        raise HubError(f"the module is {spell_size(len(data))}, over the limit of {spell_size(MAX_MODULE_BYTES)}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise HubError(f"it is no Python: {error}") from error
+        raise HubError(f"not valid Python: {error}") from error
 
 
 def read_source(tree: ast.Module, package: Module) -> Source:
-    """Read what a module of `package` defines and imports, also inside of functions."""
+    """Return the definitions of a module of `package`, and its imports, including those inside functions."""
     source = Source()
     for node in tree.body:
         if isinstance(node, Definition):
@@ -112,7 +113,7 @@ def read_source(tree: ast.Module, package: Module) -> Source:
 
 
 def reach(repository: Repository, start: Source, entries: Iterable[str]) -> Iterator[str]:
-    """Yield the texts that the entry points of `start` can reach, in no order, some more than once."""
+    """Yield the strings that the entry points of `start` can reach, unordered and with repetitions."""
     spelt: set[str] = set(entries)
     waiting: list[tuple[Source, str]] = [(start, entry) for entry in entries]
     seen: set[tuple[int, str]] = set()
@@ -143,7 +144,7 @@ def _imported(repository: Repository, source: Source, name: str) -> Iterator[tup
 
 
 def _referred(repository: Repository, source: Source, node: ast.AST) -> Iterator[tuple[Source, str]]:
-    """Yield what a definition mentions: names of its own module, and `module.name`."""
+    """Yield the names that a definition refers to: those of its own module, and `module.name`."""
     for each in ast.walk(node):
         if isinstance(each, ast.Name):
             yield source, each.id
@@ -155,7 +156,7 @@ def _referred(repository: Repository, source: Source, node: ast.AST) -> Iterator
 
 
 def _chosen(node: Definition, spelt: set[str]) -> list[ast.AST]:
-    """Return the parts that count: all of it, or of a mapping the values of keys that the entry points spell out."""
+    """Return the whole definition, or of a mapping the values whose keys are in `spelt` (if any are)."""
     value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
     if not isinstance(value, ast.Dict):
         return [node]
@@ -176,13 +177,13 @@ def _texts(source: Source, nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _text(source: Source, node: ast.AST, depth: int) -> str | None:
-    """Return the text that an expression is: a constant, a name of one, an f-string or a sum of such."""
+    """Return the string value of a constant, a name, an f-string or a sum of these; None for anything else."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) and len(node.value) <= MAX_TEXT else None
     if depth > MAX_NESTING or not isinstance(node, ast.Name | ast.JoinedStr | ast.BinOp):
         return None
     if id(node) not in source.texts:
-        source.texts[id(node)] = None  # what refers to itself is no text
+        source.texts[id(node)] = None  # the value while it is computed: a self-reference has none
         source.texts[id(node)] = _joined(source, node, depth)
     return source.texts[id(node)]
 

@@ -1,7 +1,7 @@
-"""TensorFlow Hub as a hub: its modules by their old names, with the bytes that Kaggle Models has of them now.
+"""TensorFlow Hub: its modules under their old names, with the bytes that Kaggle Models now serves.
 
-`endpoint` is the git remote with the documents. The closed site still redirects each handle to a version of a variation
-on Kaggle; what it says is kept as the answer `place` (ADR 0022).
+`endpoint` is the git remote with the documents. The closed site still redirects each handle to a variation on Kaggle,
+sometimes with a version; that target is kept as the raw answer `place` (ADR 0022).
 """
 
 import threading
@@ -21,7 +21,7 @@ from ptmtorrent.hubs.tfhub.documents import (
     MAX_DOCUMENT_BYTES,
     PUBLIC_ENDPOINT,
     Document,
-    Place,
+    KagglePlace,
     find_on_kaggle,
     read_document,
 )
@@ -30,29 +30,29 @@ from ptmtorrent.model.manifest import Identity
 FOLDER = "assets/docs/"
 MODULE = "Module"
 DEPLOYMENTS = ("Lite", "Tfjs", "Coral")
-"""Kinds with files of their own; `Placeholder`, `Collection` and `Publisher` only lead to others."""
+"""Kinds with files of their own; `Placeholder`, `Collection` and `Publisher` only refer to others."""
 
 
 def make(options: HubOptions) -> "TensorFlowHub":
-    """Return the adapter; the clone of the documents lies in its own folder."""
+    """Return the adapter; the bare clone of the documents is kept below `options.work`."""
     clones = Clones(Git(options.environment), options.work)
-    return TensorFlowHub(options.endpoint, clones, leads=options.mirror or PUBLIC_ENDPOINT)
+    return TensorFlowHub(options.endpoint, clones, redirector=options.mirror or PUBLIC_ENDPOINT)
 
 
 class TensorFlowHub:
-    """The documents in the git remote `endpoint`; below `leads` each handle redirects to Kaggle."""
+    """The documents in the git remote `endpoint`. Handles below the base URL `redirector` redirect to Kaggle."""
 
     name = "tfhub"
     prefix = "tfhub"
 
     def __init__(
-        self, endpoint: str, clones: Clones, *, leads: str = PUBLIC_ENDPOINT, session: Session | None = None
+        self, endpoint: str, clones: Clones, *, redirector: str = PUBLIC_ENDPOINT, session: Session | None = None
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self.session = session or Session()
         self._clones = clones
-        clones.git.stopped, clones.git.check_place = self.session.is_stopped, self.session.check_place
-        self._leads = leads
+        clones.bind_session(self.session)
+        self._redirector = redirector
         self._kaggles: dict[str, KaggleModels] = {}
         self._lock = threading.Lock()
 
@@ -60,7 +60,7 @@ class TensorFlowHub:
         """Yield one page: every module and deployment, by name.
 
         Raises:
-            HubError: the documents cannot be read; else as `Git.head` and `Clones.files`.
+            HubError: the documents cannot be read; otherwise as `Git.head` and `Clones.files`.
         """
         del cursor
         packages = self._catalogue()
@@ -69,17 +69,17 @@ class TensorFlowHub:
         yield Page(packages=tuple(packages.values()), cursor=None)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the version on Kaggle that its handle leads to.
+        """Pin the package to the version on Kaggle that its handle redirects to, or to the newest one.
 
         Raises:
-            NotFound: there is no such module, or it was not moved; else as `Session.open`.
+            NotFound: the module does not exist or was not moved; otherwise as `Session.open`.
         """
         package = f"`{self.prefix}:{listed.name}`"
         if listed.access != "public":
-            raise NotFound(f"{package} is not there: the hub has no such module")
+            raise NotFound(f"{package} was not found: the hub has no such module")
         handle = msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("handle", "")
         try:
-            place = find_on_kaggle(self.session, handle, self._leads)
+            place = find_on_kaggle(self.session, handle, self._redirector)
         except NotFound as error:
             raise NotFound(f"{package} was not moved to Kaggle: {error.message}") from error
         version = place.version or self._newest(place)
@@ -89,20 +89,20 @@ class TensorFlowHub:
         return Described(identity=identity, listed=listed, answers=answers)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the version; as `KaggleModels.files`."""
+        """Return the files of the version, as `KaggleModels.files`."""
         kaggle, inner = self._inner(described)
         return kaggle.files(inner)
 
     def locate(self, described: Described, file: HubFile) -> Located:
-        """Return where the file is; as `KaggleModels.locate`."""
+        """Return the address of the file, as `KaggleModels.locate`."""
         kaggle, inner = self._inner(described)
         return kaggle.locate(inner, file)
 
     def release(self, described: Described) -> None:
-        """Nothing is kept for a package."""
+        """Do nothing: this hub keeps no state per package."""
 
     def close(self) -> None:
-        """End what runs, and close all connections."""
+        """Stop running processes and close all connections."""
         self._clones.close()
         self.session.close()
 
@@ -119,13 +119,13 @@ class TensorFlowHub:
             try:
                 listed = list_document(read_document(file.path, data), data)
             except HubError:
-                continue  # a page of the site that is about no model
+                continue  # a page of the site that does not describe a model
             if listed is not None:
                 found[listed.name] = listed
         self._clones.release(remote)
         return dict(sorted(found.items()))
 
-    def _newest(self, place: Place) -> str:
+    def _newest(self, place: KagglePlace) -> str:
         [page] = self._kaggle(place.origin).listing(Query(ids=(place.name,)), None)
         commit = page.packages[0].commit
         if commit is None:
@@ -134,7 +134,7 @@ class TensorFlowHub:
 
     def _inner(self, described: Described) -> tuple[KaggleModels, Described]:
         answer = next((data for name, data in described.answers if name == "place"), b"{}")
-        place = msgspec.json.decode(answer, type=Place)
+        place = msgspec.json.decode(answer, type=KagglePlace)
         listed = msgspec.structs.replace(described.listed, name=place.name)
         identity = Identity(hub=KaggleModels.prefix, name=place.name, commit=described.identity.commit)
         return self._kaggle(place.origin), Described(identity=identity, listed=listed, answers=())
@@ -145,7 +145,7 @@ class TensorFlowHub:
 
 
 def list_document(document: Document, data: bytes) -> Listed | None:
-    """Return the package of a document: a module by its handle, a deployment with its kind before it; else None."""
+    """Return the package of a document, or None: a module's name is its handle, a deployment's `kind/handle`."""
     if document.kind != MODULE and document.kind not in DEPLOYMENTS:
         return None
     name = document.handle if document.kind == MODULE else f"{document.kind.lower()}/{document.handle}"

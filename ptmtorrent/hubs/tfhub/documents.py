@@ -1,4 +1,4 @@
-"""TensorFlow Hub, which is closed: its documents, read, and its handles, led to where they went on Kaggle Models.
+"""Parses documents of the closed TensorFlow Hub, and resolves its handles to their new place on Kaggle Models.
 
 ::
 
@@ -7,8 +7,8 @@
     <!-- asset-path: internal -->
     <!-- task: image-pose-detection -->
 
-A handle is no key: of 2,819 documents, 112 have the handle of another (deployments have that of their module). Kind and
-handle together are one.
+A handle is not unique: of 2,819 documents, 112 share theirs (deployments have the handle of their module). Kind and
+handle together are unique.
 """
 
 import re
@@ -18,6 +18,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.model.sizes import spell_size
 
 MAX_DOCUMENT_BYTES = 1 << 20
 PUBLIC_ENDPOINT = "https://tfhub.dev"
@@ -29,7 +30,7 @@ _KAGGLE = re.compile(rf"/models/({_PART}/{_PART}/[A-Za-z0-9]{{1,40}}/{_PART})(?:
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
-    """What a document says. `kind` is `Module`, `Lite`, `Tfjs`, …; `tags` are in order, and a key may come again."""
+    """A parsed document. `kind` is `Module`, `Lite`, `Tfjs`, …; `tags` keep their order, and keys may repeat."""
 
     kind: str
     handle: str
@@ -43,19 +44,20 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_document(path: str, data: bytes) -> Document:
-    """Read the document at `path`.
+    """Return the parsed document at `path`.
 
     Raises:
-        HubError: no UTF-8, too long, or without `# Kind handle` in its first line.
+        HubError: not UTF-8, too long, or the first line is not `# Kind handle`.
     """
     if len(data) > MAX_DOCUMENT_BYTES:
-        raise HubError(f"the document `{path}` has {len(data)} bytes, more than any")
+        size, limit = spell_size(len(data)), spell_size(MAX_DOCUMENT_BYTES)
+        raise HubError(f"the document `{path}` is {size}, over the limit of {limit}")
     try:
         content = data.decode()
     except UnicodeDecodeError as error:
-        raise HubError(f"the document `{path}` is no UTF-8") from error
+        raise HubError(f"the document `{path}` is not UTF-8") from error
     first, _, rest = content.partition("\n")
-    # Some titles hold marks that let a browser break the line; no handle does.
+    # Some titles hold entities that allow a line break; handles do not.
     title = _TITLE.fullmatch(first.replace("&zwnj;", ""))
     if title is None:
         raise HubError(f"the document `{path}` begins with {first[:100]!r}, not with `# Kind handle`")
@@ -69,37 +71,37 @@ def read_document(path: str, data: bytes) -> Document:
     )
 
 
-def kaggle_name(url: str) -> tuple[str, str | None]:
-    """Return the package and version that an address on Kaggle names: `owner/model/framework/variation` and `4`.
+def parse_kaggle_url(url: str) -> tuple[str, str | None]:
+    """Return the package and version that a Kaggle URL names: `owner/model/framework/variation` and `4` or None.
 
     Raises:
-        NotFound: it names none.
+        NotFound: the URL does not name a variation.
     """
     try:
         match = _KAGGLE.fullmatch(urlsplit(url).path)
     except ValueError:
         match = None
     if match is None:
-        raise NotFound(f"`{url[:200]}` names no model on Kaggle")
+        raise NotFound(f"`{url[:200]}` is not the URL of a model on Kaggle")
     return match[1], match[2]
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A variation on Kaggle: the `https://host` that has it, its package, and its version where one is named."""
+class KagglePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A variation on Kaggle: its `https://host`, its package, and its version if the URL named one."""
 
     origin: str
     name: str
     version: str | None
 
 
-def find_on_kaggle(session: Session, handle: str, endpoint: str = PUBLIC_ENDPOINT) -> Place:
-    """Return where the closed hub redirects `handle` to.
+def find_on_kaggle(session: Session, handle: str, endpoint: str = PUBLIC_ENDPOINT) -> KagglePlace:
+    """Return the variation that the closed hub redirects `handle` to.
 
     Raises:
-        NotFound: nowhere, because it was not moved; else as `Session.open`.
+        NotFound: the handle was not moved; otherwise as `Session.open`.
     """
-    what = f"the place of `{handle}` on Kaggle"
+    what = f"the redirect of `{handle}` to Kaggle"
     with session.open(f"{endpoint.rstrip('/')}/{quote(handle)}", {}, budget="pages", what=what) as reply:
         url = urlsplit(str(reply.url))
-    name, version = kaggle_name(url.geturl())
-    return Place(origin=f"{url.scheme}://{url.netloc}", name=name, version=version)
+    name, version = parse_kaggle_url(url.geturl())
+    return KagglePlace(origin=f"{url.scheme}://{url.netloc}", name=name, version=version)

@@ -1,8 +1,12 @@
-"""How an object's bytes are stored: one byte, frozen for ever (docs/formats/codecs.md).
+"""Codecs: how an object's bytes are stored. A codec is one byte, whose meaning never changes (docs/formats/codecs.md).
 
-`encode` chooses by the dtype a file's header gives and by the bytes themselves, never by the machine; so does
-`encode_delta`, against another version of the same numbers. `decode` believes nothing it reads: every length is checked
-before it is used.
+In come an object's raw bytes and the dtype from its file's header; out go a codec and a payload in chunks. The choice
+depends on dtype and bytes only, never on the machine. `encode_delta` encodes against a base, another version of the
+same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
+
+Order of reading: `frames` (zstd), `entropy` (is it worth coding?), `streams` (a table of coded streams), `planes`
+(codecs 3 to 8), `fields` (codec 9), `deltas` and `sampling` (codecs 7 and 8). The inner loops exist twice: `words` and
+`differences` in numpy, `kernel.c` behind `native`; `kernel` chooses. Invariant: both write the same bytes.
 """
 
 from collections.abc import Mapping
@@ -26,22 +30,22 @@ DELTA = 7
 GROUPED_DELTA = 8
 FIELDS = 9
 DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
-"""Codecs whose payload needs the object's base."""
+"""Codecs that need the object's base for decoding."""
 
 PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS})
-"""Codecs whose payload needs nothing else."""
+"""Codecs that need only the payload for decoding."""
 
 DELTA_DTYPES = frozenset(deltas.BY_DTYPE)
-"""Dtypes of numbers that deltas are made of."""
+"""Dtypes that can be encoded as deltas."""
 
 MAX_RAW_BYTES = 64 << 20
-"""No object is longer, manifests included (64 MiB)."""
+"""Limit of an object, manifests included (64 MiB)."""
 
 SMALL_BYTES = 64
-"""Shorter objects are stored raw at once: a frame's own bytes would eat what it saves."""
+"""Shorter objects are stored raw without trying: a frame's overhead exceeds what it saves."""
 
 _PLAIN_BLOCKS = ("Q8_1", "Q8_K", "IQ1_M", "IQ1_S", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ3_S", "IQ3_XXS", "NVFP4")
-"""Blocks whose fields are not set apart: indices into tables, or none of them measured."""
+"""Block types that are coded as a whole: they are indices into tables, or were not measured."""
 
 _BY_DTYPE: Mapping[str, int] = MappingProxyType(
     {
@@ -55,7 +59,7 @@ _BY_DTYPE: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(fields.BY_DTYPE, FIELDS),
     }
 )
-"""Safetensors' names of dtypes, ggml's of those of blocks; any other, or none, gives zstd-3."""
+"""Codec by dtype (safetensors' names, ggml's for blocks); any other dtype, or none, is coded with zstd-3."""
 
 _SHAPES: Mapping[int, planes.Shape] = MappingProxyType(
     {
@@ -69,7 +73,7 @@ _ROTATED = frozenset({BF16, FP32})
 
 
 class Encoded(NamedTuple):
-    """A payload in `chunks`, none of them the encoded bytes themselves; `size` is their length together, in bytes."""
+    """A payload in `chunks`, which never share memory with the input; `size` is their total length in bytes."""
 
     codec: int
     chunks: tuple[bytes | memoryview, ...]
@@ -79,8 +83,7 @@ class Encoded(NamedTuple):
 def encode(data: bytes | memoryview, dtype: str | None) -> Encoded:
     """Return the codec for `data` and its payload, which is never longer than `data`.
 
-    `dtype` is safetensors' name of the numbers in `data` (`BF16`, `F32`, ...) or ggml's of its blocks (`Q4_K`), None
-    where there is none.
+    `dtype` is safetensors' name of the numbers in `data` (`BF16`, `F32`, ...), ggml's of its blocks (`Q4_K`), or None.
     """
     view = memoryview(data).cast("B")
     codec, chunks = _encode(view, dtype)
@@ -91,10 +94,10 @@ def encode(data: bytes | memoryview, dtype: str | None) -> Encoded:
 
 
 def encode_delta(data: bytes | memoryview, base: bytes | memoryview, dtype: str | None) -> Encoded | None:
-    """Return `data` as its difference from `base`; None when that does not pay.
+    """Return `data` encoded as its difference from `base`; None if that is not worthwhile.
 
-    It pays for the numbers of `DELTA_DTYPES`, where `base` is of equal length and a sample comes out at least 1.2 times
-    smaller than by `encode`.
+    It is worthwhile for a dtype of `DELTA_DTYPES` if `base` has the same length and a sample becomes at least 1.2 times
+    smaller than with `encode`.
     """
     new, old = memoryview(data).cast("B"), memoryview(base).cast("B")
     numbers = deltas.BY_DTYPE.get(dtype or "")
@@ -109,17 +112,17 @@ def encode_delta(data: bytes | memoryview, base: bytes | memoryview, dtype: str 
 
 
 def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes | memoryview | None = None) -> bytes:
-    """Return the `raw_size` bytes that were encoded as `payload`. Their hash is the caller's to check.
+    """Return the `raw_size` bytes that `payload` encodes. The caller must check their hash.
 
-    `base` is the raw object that a delta was made against; other codecs have none.
+    `base` is the raw base object of a delta; other codecs ignore it.
 
     Raises:
-        IntegrityError: the payload is malformed, does not hold exactly `raw_size` bytes, or its base is missing.
-        UnsupportedFormat: a codec this version does not read.
+        IntegrityError: the payload is malformed, does not encode exactly `raw_size` bytes, or the base is missing.
+        UnsupportedFormat: an unknown codec.
     """
     view = memoryview(payload).cast("B")
     if not 0 <= raw_size <= MAX_RAW_BYTES or len(view) > raw_size:
-        raise IntegrityError(f"{len(view)} stored bytes cannot stand for an object of {raw_size} bytes")
+        raise IntegrityError(f"{len(view)} stored bytes cannot encode an object of {raw_size} bytes")
     if codec == RAW:
         if len(view) != raw_size:
             raise IntegrityError(f"{len(view)} raw bytes are not an object of {raw_size} bytes")
@@ -132,26 +135,26 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
         return fields.decode(view, raw_size)
     if codec in DELTA_CODECS:
         if base is None:
-            raise IntegrityError("an object is stored as a delta, and its base is not there")
+            raise IntegrityError("an object is stored as a delta, but its base is missing")
         return deltas.decode(view, raw_size, memoryview(base).cast("B"), grouped=codec == GROUPED_DELTA)
     raise UnsupportedFormat(
-        f"an object is stored with codec {codec}, which this program does not read",
+        f"an object is stored with codec {codec}, which this program does not know",
         hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
     )
 
 
 def kernel_in_use() -> str:
-    """Return which kernel codes: `native` or `numpy`. Both write the same bytes."""
+    """Return the name of the kernel in use: `native` or `numpy`. Both write the same bytes."""
     return kernel.chosen().name
 
 
 def versions() -> dict[str, str]:
-    """Return the libraries whose versions decide the exact bytes of payloads."""
+    """Return the versions of the libraries that affect the exact bytes of payloads."""
     return frames.versions()
 
 
 def parameters() -> dict[str, str]:
-    """Return the settings the codecs were used with, for a pack's footer."""
+    """Return the codecs' settings, for the footer of a pack."""
     return frames.parameters()
 
 

@@ -1,7 +1,8 @@
-"""The payload of codecs 7 and 8: what changed in an object since its base, number by number, as byte planes.
+"""The payload of codecs 7 and 8: the differences of an object from its base, number by number, as byte planes.
 
-The head's third byte says which numbers these are. Codec 8 orders the changes of each block by the base's exponent
-first: an update has one absolute size, so its size in steps of a number follows from the exponent a reader knows.
+The third byte of the head is the type of the numbers. Codec 8 first orders the differences of each block by the base's
+exponent: training changes numbers by similar absolute amounts, so the size of a difference in units of the last place
+follows from the exponent, which a reader knows from the base.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ _BY_MARK = {numbers.mark: numbers for numbers in BY_DTYPE.values()}
 
 
 def encode(data: memoryview, base: memoryview, numbers: Numbers, *, grouped: bool) -> tuple[bytes, ...]:
-    """Return the payload for `data` against `base` of equal length, in chunks; it may be longer than `data`."""
+    """Return the payload for `data` against a `base` of the same length, in chunks; it may be longer than `data`."""
     new, old = np.frombuffer(data, np.uint8), np.frombuffer(base, np.uint8)
     loops = kernel.chosen()
 
@@ -37,13 +38,13 @@ def decode(payload: memoryview, raw_size: int, base: memoryview, *, grouped: boo
     """Return the `raw_size` bytes that were encoded against `base`.
 
     Raises:
-        IntegrityError: the payload is malformed, or the base is of another length.
+        IntegrityError: the payload is malformed, or the base has the wrong length.
     """
     if len(base) != raw_size:
-        raise IntegrityError(f"an object of {raw_size} bytes cannot be a delta against a base of {len(base)}")
+        raise IntegrityError(f"an object of {raw_size} bytes is stored as a delta against a base of {len(base)} bytes")
     numbers = _BY_MARK.get(payload[2]) if len(payload) > 2 else None
     if numbers is None:
-        raise IntegrityError("a delta names numbers that there are none of")
+        raise IntegrityError("a delta has an unknown type of numbers")
     old = np.frombuffer(base, np.uint8)
     loops = kernel.chosen()
 

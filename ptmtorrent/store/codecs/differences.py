@@ -1,7 +1,8 @@
-"""Subtracting one version of numbers from another, and adding it again: the numpy kernel.
+"""Subtracts one version of numbers from another and adds it back: the numpy kernel.
 
-Sign and magnitude become one rising order of integers first, so that a small step over zero or over an exponent
-stays small. The wrapped difference is zigzagged: small steps either way are small unsigned integers.
+Floating-point numbers are first mapped to integers in the same order, so that a small step across zero or an exponent
+boundary stays small. The wrapped difference is zigzag-encoded: small steps in either direction become small unsigned
+integers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from ptmtorrent.store.codecs.words import join_words, split_words, stretches, wo
 
 @dataclass(frozen=True)
 class Numbers:
-    """A kind of floating-point number: its byte in a payload, bytes a word, where its exponent's bits are."""
+    """A floating-point type: its byte in payloads, bytes per word, and the shift and mask of its exponent."""
 
     mark: int
     width: int
@@ -37,7 +38,7 @@ def subtract(
     planes: Sequence[Bytes],
     grouped: bool,  # noqa: FBT001  # one signature per kernel
 ) -> None:
-    """Write the planes of `data` minus `base`, `grouped` by the exponents of `base` or in their own order."""
+    """Write the planes of `data` minus `base` to `planes`, `grouped` by the exponents of `base` or in order."""
     minuend, subtrahend = words_of(data, numbers.width), words_of(base, numbers.width)
     steps = take_words("steps", minuend.size, numbers.width)
     for stretch in stretches(steps.size):
@@ -52,7 +53,7 @@ def add(
     data: Bytes,
     grouped: bool,  # noqa: FBT001  # one signature per kernel
 ) -> None:
-    """Write to `data` what `subtract` was given."""
+    """Write the original numbers to `data`: the inverse of `subtract`."""
     origin = words_of(base, numbers.width)
     steps = take_words("steps", origin.size, numbers.width)
     join_words(planes, steps)
@@ -64,7 +65,7 @@ def add(
 
 
 def exponents(numbers: Numbers, words: Words) -> Bytes:
-    """Return the exponent field of each word; valid until this thread asks again."""
+    """Return the exponent field of each word; valid until the next call in this thread."""
     found = take_bytes("exponents", words.size)
     for stretch in stretches(words.size):
         part = words[stretch]
@@ -76,7 +77,7 @@ def exponents(numbers: Numbers, words: Words) -> Bytes:
 
 
 def _group(numbers: Numbers, base: Words, steps: Words) -> Words:
-    """Return `steps` ordered by the exponents of `base`, equal ones as they were."""
+    """Return `steps` stably sorted by the exponents of `base`."""
     grouped = take_words("grouped", steps.size, numbers.width)
     for stretch, order, runs in _runs(exponents(numbers, base)):
         # mode="clip" lets numpy write without a buffer of its own; the indices are a permutation.
@@ -88,7 +89,7 @@ def _group(numbers: Numbers, base: Words, steps: Words) -> Words:
 
 
 def _ungroup(numbers: Numbers, base: Words, grouped: Words) -> Words:
-    """Return what `_group` was given."""
+    """Return `grouped` in the original order: the inverse of `_group`."""
     steps = take_words("ungrouped", grouped.size, numbers.width)
     for stretch, order, runs in _runs(exponents(numbers, base)):
         own = take_words("own", order.size, numbers.width)
@@ -99,9 +100,9 @@ def _ungroup(numbers: Numbers, base: Words, grouped: Words) -> Words:
 
 
 def _runs(found: Bytes) -> Iterator[tuple[slice, npt.NDArray[np.intp], list[tuple[slice, slice]]]]:
-    """Yield, for each stretch of a block, its own stable order by `found`, and where its runs go in that of the block.
+    """Yield, for each stretch of a block, its stable order by `found`, and the positions of its runs in the block's.
 
-    Ordering a stretch at a time stays within a core's own cache, and takes a third of the time.
+    Sorting one stretch at a time stays within the cache of a core and takes a third of the time.
     """
     parts = list(stretches(found.size))
     counts = np.array([np.bincount(found[part], minlength=256) for part in parts]).reshape(-1, 256)
@@ -130,7 +131,7 @@ def _subtract(data: Words, base: Words, steps: Words) -> None:
 def _add(steps: Words, base: Words, data: Words) -> None:
     flips = _flips(_sign_of(base))
     np.bitwise_xor(base, flips, out=flips)
-    # zigzag backwards: half of the step, negative when its lowest bit is set
+    # inverse zigzag: half of the step, negated if its lowest bit is set
     np.bitwise_and(steps, 1, out=data)
     np.negative(data, out=data)
     np.right_shift(steps, 1, out=steps)
@@ -141,14 +142,14 @@ def _add(steps: Words, base: Words, data: Words) -> None:
 
 
 def _sign_of(words: Words) -> Words:
-    """Return all ones for each word whose top bit is set, zero for the others; valid until this thread asks again."""
+    """Return all ones for each word with its top bit set, else zero; valid until the next call in this thread."""
     sign = take_words("sign", words.size, words.itemsize)
     np.right_shift(_signed(words), 8 * words.itemsize - 1, out=_signed(sign))
     return sign
 
 
 def _flips(sign: Words) -> Words:
-    """Return which bits make the order rise: all of a negative number, the sign alone of a positive one."""
+    """Return the bits to flip for integers in order: all of a negative number, the sign bit of a positive one."""
     return np.bitwise_or(sign, 1 << (8 * sign.itemsize - 1), out=sign)
 
 

@@ -1,4 +1,4 @@
-"""Tells whether bytes are worth coding, from a sample and in integers, so that every machine says the same.
+"""Decides from a sample whether bytes are worth coding, in integers, so that every machine decides alike.
 
 The sample is every ceil(length / 16384)-th byte. With counts `c` of the byte values, `n` their sum and
 `L(x) = floor(256 * log2(x))`, it looks random when `n * L(n) - sum(c * L(c)) > 7.9 * 256 * n`.
@@ -14,7 +14,7 @@ from ptmtorrent.store.codecs.scratch import Bytes
 
 SAMPLE_BYTES = 16384
 MAX_COUNT = 32768
-"""The largest number whose logarithm is in the table."""
+"""Largest number in the table of logarithms."""
 
 _FRACTION_BITS = 8
 _LIMIT_TENTHS = 79
@@ -22,11 +22,11 @@ _LIMIT_TENTHS = 79
 
 _BYTE_COST = 8 << _FRACTION_BITS
 _SYMBOL_COST = 185
-"""What each further value in use adds: log2(e) / 2 bits, by which a sample makes entropy look smaller (Miller 1955)."""
+"""Correction per additional value in use, log2(e) / 2 bits: a sample underestimates entropy by it (Miller 1955)."""
 
 
 def looks_random(data: memoryview | Bytes) -> bool:
-    """Tell whether a sample of `data` has more than 7.9 bits of order-0 entropy a byte."""
+    """Return whether a sample of `data` has more than 7.9 bits of order-0 entropy per byte."""
     every = np.asarray(data, dtype=np.uint8)
     if not every.size:
         return False
@@ -38,7 +38,7 @@ def looks_random(data: memoryview | Bytes) -> bool:
 
 
 def cost(counts: npt.NDArray[np.int64]) -> int:
-    """Return what coding the counted bytes takes, in 1/256 bits: one row of 256 counts for each table of its own.
+    """Return the cost of coding bytes with these counts, in 1/256 bits; each row of 256 counts has its own table.
 
     For a row with counts `c` of `k` values and `n` their sum, at most 32768, it is
     `min(n * L(n) - sum(c * L(c)) + 185 * (k - 1), 8 * 256 * n)`.

@@ -1,11 +1,11 @@
-"""The payload of codec 9: equal blocks of fields, such as a scale and the small numbers it scales; a stream for each.
+"""The payload of codec 9: blocks of the same fields, such as a scale and the small numbers it scales, as streams.
 
 ::
 
     block u16 | tail u16 | log2 segment u8 | fields u8 | width u16, planes u8 per field | table | streams | tail
 
-A payload says itself how its blocks are made, so that other kinds of blocks need no other codec. The fields of a block
-follow one another; one of wide words (a scale of 16 bits) becomes a stream for each of their bytes.
+A payload describes its own blocks, so that new types of blocks need no new codec. Each field becomes one stream; a
+field of wide words (such as a 16-bit scale) becomes one stream per byte of a word.
 """
 
 import io
@@ -29,12 +29,12 @@ MAX_FIELDS = 32
 _HEAD = struct.Struct("<HHBB")
 _FIELD = struct.Struct("<HB")
 _PLANES = frozenset({1, 2, 4, 8})
-"""Bytes that a field's words may have."""
+"""Allowed widths of a field's words in bytes."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """Bytes of a block, and how many of them are a word; the bytes of words become planes."""
+    """A field's bytes in a block (`width`), and the bytes of one of its words, each of which becomes a plane."""
 
     width: int
     planes: int = 1
@@ -48,24 +48,24 @@ class Layout:
 
     @property
     def block(self) -> int:
-        """Bytes of a block."""
+        """Bytes per block."""
         return sum(field.width for field in self.fields)
 
     def segments(self, body: int) -> Iterator[slice]:
-        """Yield the places of the segments of `body` bytes: as many whole blocks as 4 MiB have."""
+        """Yield the slices of the segments of `body` bytes: each has the whole blocks that fit in 4 MiB."""
         step = (1 << SEGMENT_LOG) // self.block * self.block
         for start in range(0, body, step):
             yield slice(start, min(start + step, body))
 
     def head(self, raw_size: int) -> bytes:
-        """Return the payload for `raw_size` bytes up to the table."""
+        """Return the head of the payload for `raw_size` bytes: everything before the table."""
         rows = (_FIELD.pack(field.width, field.planes) for field in self.fields)
         return _HEAD.pack(self.block, raw_size % self.block, SEGMENT_LOG, len(self.fields)) + b"".join(rows)
 
     def parts(self, segment: Bytes) -> Iterator[npt.NDArray[Any]]:
-        """Yield what of the whole blocks in `segment` becomes a stream each; the same memory.
+        """Yield a view of `segment` for each stream, in order; whole blocks only.
 
-        An item is what copies as one: a field of single bytes whole, else one byte.
+        An item of the view is copied at once: a whole field of single bytes, otherwise one byte of a word.
         """
         count = segment.size // self.block
         at = 0
@@ -80,7 +80,7 @@ class Layout:
 
 
 def _layout(*fields: tuple[int, int] | int) -> Layout:
-    """Make a layout of widths, and of pairs of a width and the bytes of its words."""
+    """Return a layout from widths, or pairs of a width and the bytes per word."""
     return Layout(tuple(Field(*field) if isinstance(field, tuple) else Field(field) for field in fields))
 
 
@@ -105,11 +105,11 @@ BY_DTYPE: Mapping[str, Layout] = MappingProxyType(
         "MXFP4": _layout(1, 16),
     }
 )
-"""ggml's blocks (ggml-common.h) by its names of their types, where fields take at least 0.5 % less than all as one."""
+"""Layouts of ggml's blocks (ggml-common.h) by type, for the types where coding fields saves at least 0.5 %."""
 
 
 def encode(data: memoryview, layout: Layout) -> tuple[bytes, ...]:
-    """Return the payload for `data` in chunks of their own; together they may be longer than `data`."""
+    """Return the payload for `data` in new chunks; together they may be longer than `data`."""
     whole = np.frombuffer(data, np.uint8)
     body = len(data) - len(data) % layout.block
     stored = Streams()
@@ -125,12 +125,12 @@ def decode(payload: memoryview, raw_size: int) -> bytes:
     """Return the `raw_size` bytes that `encode` was given.
 
     Raises:
-        IntegrityError: the payload is malformed or of another size.
+        IntegrityError: the payload is malformed or has the wrong size.
     """
     layout = _read_layout(payload)
     head, tail = layout.head(raw_size), raw_size % layout.block
     if payload[: len(head)] != head:
-        raise IntegrityError("the head of a payload of fields is malformed")
+        raise IntegrityError("the head of a fields payload is malformed")
     body = raw_size - tail
     count = sum(field.planes for field in layout.fields) * sum(1 for _ in layout.segments(body))
     stored = read_table(payload, len(head), count, tail)
@@ -141,7 +141,7 @@ def decode(payload: memoryview, raw_size: int) -> bytes:
             _fill(target[segment], layout, stored)
         writable[body:] = payload[len(payload) - tail :]
         del target
-    # The buffer was ours alone, so this is the same memory and not a copy.
+    # The buffer is not shared, so `getvalue` returns its memory without a copy.
     return canvas.getvalue()
 
 
@@ -152,16 +152,16 @@ def _fill(segment: Bytes, layout: Layout, stored: Iterator[tuple[memoryview, boo
 
 
 def _read_layout(payload: memoryview) -> Layout:
-    """Read the fields that a payload says its blocks have."""
+    """Return the layout that a payload declares."""
     if len(payload) < _HEAD.size:
-        raise IntegrityError("a payload of fields ends inside its head")
+        raise IntegrityError("a fields payload ends inside its head")
     block, _, _, count = _HEAD.unpack_from(payload)
     rows = payload[_HEAD.size : _HEAD.size + _FIELD.size * count]
     if len(rows) != _FIELD.size * count or not 0 < count <= MAX_FIELDS:
-        raise IntegrityError("a payload names no fields, or too many")
+        raise IntegrityError("a fields payload declares no fields, or too many")
     layout = Layout(tuple(Field(*row) for row in _FIELD.iter_unpack(rows)))
     if any(one.planes not in _PLANES or not one.width or one.width % one.planes for one in layout.fields):
-        raise IntegrityError("a payload has fields that are not made of whole words")
+        raise IntegrityError("a fields payload declares a field that is not made of whole words")
     if layout.block != block or block > MAX_BLOCK_BYTES:
-        raise IntegrityError("the fields of a payload do not add up to its blocks")
+        raise IntegrityError("the fields of a fields payload do not add up to its block length")
     return layout

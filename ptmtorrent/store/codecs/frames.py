@@ -1,8 +1,8 @@
 """Zstandard frames, written with fixed settings and read without trusting what they declare.
 
-"Entropy-only" is an ordinary frame whose match finder finds nothing, so that each block becomes Huffman literals. On
-exponent planes it beats zstd-1 in ratio and speed. Negative levels are wrong here: with `target_length` above zero
-zstd leaves literals uncoded.
+"Entropy-only" is an ordinary frame with settings by which the match finder finds nothing, so that each block becomes
+Huffman literals. On exponent planes it beats zstd-1 in ratio and speed. Negative levels do not work for this: with
+`target_length` above zero, zstd does not code literals.
 """
 
 import threading
@@ -13,7 +13,7 @@ from ptmtorrent.errors import IntegrityError
 
 GENERAL_LEVEL = 3
 MAX_WINDOW_BYTES = 1 << 27
-"""Memory one frame may ask of a reader (128 MiB)."""
+"""Limit of the memory that a frame may require of a reader (128 MiB)."""
 
 _ENTROPY = {
     "strategy": zstandard.STRATEGY_FAST,
@@ -27,7 +27,7 @@ _ENTROPY = {
 
 
 class _Contexts(threading.local):
-    """zstd contexts are costly to make and not thread-safe: one of each for every thread."""
+    """zstd contexts, one of each per thread: they are expensive to create and not thread-safe."""
 
     def __init__(self) -> None:
         fixed = zstandard.ZstdCompressionParameters(**_ENTROPY, write_content_size=1)
@@ -52,16 +52,16 @@ def shrink_general(data: memoryview) -> bytes:
 def expand(payload: memoryview, raw_size: int) -> bytes:
     """Return the bytes of the one frame in `payload`.
 
-    The declared size is compared before the library sees the payload: its one-shot call allocates whatever a frame
-    declares, whichever cap it is given.
+    The declared size is checked before the library decodes the payload: its one-shot call allocates what a frame
+    declares, even if that exceeds the limit it is given.
 
     Raises:
-        IntegrityError: not one frame, damaged, or not of exactly `raw_size` bytes.
+        IntegrityError: not a single frame, damaged, or not exactly `raw_size` bytes.
     """
     try:
         head = zstandard.get_frame_parameters(payload)
         if head.content_size != raw_size or head.window_size > MAX_WINDOW_BYTES:
-            raise IntegrityError(f"a zstd frame declares other than the {raw_size} bytes expected")
+            raise IntegrityError(f"a zstd frame declares other than the expected {raw_size} bytes")
         data = _contexts.reader.decompress(payload, max_output_size=raw_size, allow_extra_data=False)
     except (zstandard.ZstdError, MemoryError) as error:
         raise IntegrityError(f"a zstd frame is damaged: {error}") from error
@@ -71,12 +71,12 @@ def expand(payload: memoryview, raw_size: int) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Return the version of libzstd and of its binding."""
+    """Return the versions of libzstd and its binding."""
     libzstd = ".".join(str(part) for part in zstandard.ZSTD_VERSION)
     return {"libzstd": libzstd, "zstandard": zstandard.__version__}
 
 
 def parameters() -> dict[str, str]:
-    """Return the settings of both kinds of frames."""
+    """Return the settings of both types of frames."""
     entropy = ",".join(f"{name}={value}" for name, value in sorted(_ENTROPY.items()))
     return {"entropy-only": entropy, "zstd": f"level={GENERAL_LEVEL}"}

@@ -1,8 +1,8 @@
-/* The codecs' inner loops in C99, with nothing of Python in them: words.py and differences.py are what they must equal,
- * byte for byte, and explain them. Little-endian machines only. No function allocates, and none keeps a pointer.
+/* The codecs' inner loops in C99, without Python headers. They must equal words.py and differences.py byte for byte; see
+ * there for explanations. Little-endian machines only. No function allocates memory or keeps a pointer.
  *
  * The caller guarantees the sizes: a block has `words` words of `width` bytes, each plane `words` bytes, `counts` 256
- * numbers. Every function but the first returns 0, or 1 for arguments it was not made for, having written nothing.
+ * numbers. Every function but the first returns 0; for unsupported arguments it returns 1 and writes nothing.
  */
 
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #define PUBLIC __attribute__((visibility("default")))
 #endif
 
-/* Wide vectors where the machine has them: twice as fast, and chosen when the library is loaded. */
+/* Wide vectors if the machine has them: twice as fast; selected when the library is loaded. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define WIDE __attribute__((target_clones("avx2", "default")))
 #else
@@ -157,7 +157,7 @@ PUBLIC int ptm_join(const uint8_t *const *planes, uint8_t *block, size_t words, 
 #define TOP16 0x8000u
 #define TOP32 0x80000000u
 
-/* All ones when the top bit of a word is set, else zero. */
+/* All ones if the top bit of a word is set, else zero. */
 static inline uint16_t sign16(uint16_t w) { return (uint16_t)(0u - (w >> 15)); }
 static inline uint32_t sign32(uint32_t w) { return 0u - (w >> 31); }
 
@@ -254,7 +254,7 @@ static inline uint32_t field(const uint8_t *base, size_t i, uint32_t width, uint
     return (width == 2 ? get16(base, i) : get32(base, i)) >> shift & mask;
 }
 
-/* Find where the words of each exponent start, once all are in order. */
+/* Find where the words of each exponent start in sorted order. */
 static void find_groups(const uint8_t *base, size_t words, uint32_t width, uint32_t shift, uint32_t mask,
                         size_t ends[GROUPS]) {
     size_t counts[4][GROUPS] = {{0}}, end = 0;
@@ -334,7 +334,7 @@ static void add32_grouped(const uint8_t *const *planes, const uint8_t *base, uin
     }
 }
 
-/* `mask` must be below 256: that many groups there are. */
+/* `mask` must be below 256, the number of groups. */
 PUBLIC int ptm_subtract(const uint8_t *data, const uint8_t *base, uint8_t *const *planes, size_t words, uint32_t width,
                         uint32_t shift, uint32_t mask, uint32_t grouped) {
     size_t ends[GROUPS];
@@ -365,7 +365,7 @@ PUBLIC int ptm_add(const uint8_t *const *planes, const uint8_t *base, uint8_t *d
 
 /* Counting --------------------------------------------------------------------------------------------------------- */
 
-/* Count the values of every `step`-th of `size` bytes, in four tables, so that equal neighbours need not wait. */
+/* Count the values of every `step`-th of `size` bytes, in four tables, so that equal neighbours do not stall. */
 PUBLIC int ptm_count(const uint8_t *data, size_t size, size_t step, int64_t *counts) {
     uint32_t tables[4][256] = {{0}};
     if (step == 0 || size >> 32)

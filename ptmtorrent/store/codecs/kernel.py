@@ -1,4 +1,4 @@
-"""Which code moves the bits: the native library where it was built, else numpy. Both write the same bytes."""
+"""Chooses the kernel: the native library if it was built, else numpy. Both write the same bytes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ptmtorrent.store.codecs.scratch import Bytes, hold_freed_memory
 
 @dataclass(frozen=True)
 class Kernel:
-    """The five inner loops. All arrays are contiguous bytes; a plane has one byte for each word of its block."""
+    """The five inner loops. All arrays are contiguous bytes; a plane has one byte per word of its block."""
 
     name: str
     split: Callable[[Bytes, Sequence[Bytes], bool], None]
@@ -38,12 +38,12 @@ NUMPY = Kernel(
 
 
 _PROBE_WORDS = 257
-"""Enough for whole vectors and a rest, in a check that every start of the program makes."""
+"""Words of the self-test at start-up: enough for whole vectors and a remainder."""
 
 
 @cache
 def chosen() -> Kernel:
-    """Return the kernel in use: the native one, unless `PTMTORRENT_KERNEL=numpy` or it cannot be trusted here."""
+    """Return the kernel in use: native, unless `PTMTORRENT_KERNEL=numpy` is set or it fails the self-test."""
     hold_freed_memory()
     if requested_kernel() == NUMPY.name:
         return NUMPY
@@ -51,7 +51,7 @@ def chosen() -> Kernel:
 
 
 def load_native(path: Path = native.LIBRARY) -> Kernel | None:
-    """Return the kernel of the library at `path`; None where there is none, or it does not do as numpy does."""
+    """Return the kernel of the library at `path`; None if it cannot be loaded or its results differ from numpy's."""
     loops = native.load(path)
     if loops is None:
         return None
@@ -63,15 +63,15 @@ def load_native(path: Path = native.LIBRARY) -> Kernel | None:
         add=loops.add,
         count=loops.count,
     )
-    return found if _does_as_numpy(found) else None
+    return found if _matches_numpy(found) else None
 
 
-def _does_as_numpy(other: Kernel) -> bool:
-    return all(np.array_equal(mine, its) for mine, its in zip(_probe(NUMPY), _probe(other), strict=True))
+def _matches_numpy(other: Kernel) -> bool:
+    return all(np.array_equal(expected, found) for expected, found in zip(_probe(NUMPY), _probe(other), strict=True))
 
 
 def _probe(kernel: Kernel) -> Iterator[npt.NDArray[np.integer[Any]]]:
-    """Yield what each loop makes of bytes of every kind."""
+    """Yield the result of each loop for varied bytes."""
     for width, rotated in ((2, False), (2, True), (4, False), (4, True), (8, False)):
         data = (np.arange(_PROBE_WORDS * width) * 167 % 251).astype(np.uint8)
         planes = np.empty((width, _PROBE_WORDS), np.uint8)

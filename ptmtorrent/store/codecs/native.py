@@ -1,6 +1,6 @@
-"""The codecs' inner loops in C (kernel.c), called through ctypes, which lets other threads run meanwhile.
+"""The codecs' inner loops in C (kernel.c), called through ctypes, which releases the GIL during the call.
 
-The library knows no sizes of its own: every array is checked here, and only then lent for the time of the call.
+The library does not check sizes: every array is checked here before its address is passed.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from ptmtorrent.store.codecs.differences import Numbers
 from ptmtorrent.store.codecs.scratch import Bytes
 
 ABI = 1
-"""What kernel.c calls itself; a library of another number is left over from another version."""
+"""The ABI number of kernel.c; a library with another number is from another version."""
 
 LIBRARY = Path(__file__).with_name("kernel.native")
 
@@ -34,7 +34,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 def load(path: Path = LIBRARY) -> "Loops | None":
-    """Return the inner loops of the library at `path`; None where there is none, or one this program cannot use."""
+    """Return the inner loops of the library at `path`; None if it is missing or unusable."""
     if sys.byteorder != "little":
         return None
     try:
@@ -51,7 +51,7 @@ def load(path: Path = LIBRARY) -> "Loops | None":
 
 @dataclass(frozen=True)
 class Loops:
-    """The functions of a loaded library, each as `kernel.Kernel` promises it."""
+    """The functions of a loaded library, with the signatures of `kernel.Kernel`."""
 
     library: ctypes.CDLL
 
@@ -59,13 +59,13 @@ class Loops:
         """See `words.split`."""
         words = _check(planes, block)
         into = _addresses(planes, writable=True)
-        _done(self.library.ptm_split(_address(block), into, words, len(planes), rotated))
+        _check_status(self.library.ptm_split(_address(block), into, words, len(planes), rotated))
 
     def join(self, planes: Sequence[Bytes], block: Bytes, rotated: bool) -> None:  # noqa: FBT001  # as in words.py
         """See `words.join`."""
         words = _check(planes, block)
         into = _address(block, writable=True)
-        _done(self.library.ptm_join(_addresses(planes), into, words, len(planes), rotated))
+        _check_status(self.library.ptm_join(_addresses(planes), into, words, len(planes), rotated))
 
     def subtract(
         self,
@@ -79,7 +79,7 @@ class Loops:
         words = _check(planes, data, base)
         into = _addresses(planes, writable=True)
         field = (len(planes), numbers.shift, numbers.mask, grouped)
-        _done(self.library.ptm_subtract(_address(data), _address(base), into, words, *field))
+        _check_status(self.library.ptm_subtract(_address(data), _address(base), into, words, *field))
 
     def add(
         self,
@@ -93,22 +93,22 @@ class Loops:
         words = _check(planes, data, base)
         into = _address(data, writable=True)
         field = (len(planes), numbers.shift, numbers.mask, grouped)
-        _done(self.library.ptm_add(_addresses(planes), _address(base), into, words, *field))
+        _check_status(self.library.ptm_add(_addresses(planes), _address(base), into, words, *field))
 
     def count(self, data: Bytes, step: int) -> npt.NDArray[np.int64]:
         """See `words.count`."""
         counts = np.empty(256, np.int64)
         if data.ndim != 1 or step < 1:
-            raise ValueError("only bytes in a row are counted")
-        _done(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
+            raise ValueError("count needs a one-dimensional array and a positive step")
+        _check_status(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
         return counts
 
 
 def _check(planes: Sequence[Bytes], *blocks: Bytes) -> int:
-    """Return how many words there are, once every array is as long as that asks for."""
+    """Return the number of words, after checking the length of every array."""
     words = planes[0].size
     if any(plane.size != words for plane in planes) or any(block.size != words * len(planes) for block in blocks):
-        raise ValueError("planes and blocks of a kernel's call differ in size")
+        raise ValueError("the sizes of planes and blocks do not match")
     return words
 
 
@@ -119,10 +119,10 @@ def _addresses(planes: Sequence[Bytes], *, writable: bool = False) -> ctypes.Arr
 def _address(array: Bytes, *, writable: bool = False) -> int:
     flags = array.flags
     if array.dtype != np.uint8 or not flags.c_contiguous or (writable and not flags.writeable):
-        raise ValueError("a kernel takes bytes in a row, and writes only to what may be written")
+        raise ValueError("a kernel needs contiguous bytes, writable where it writes")
     return array.ctypes.data
 
 
-def _done(status: int) -> None:
+def _check_status(status: int) -> None:
     if status:
-        raise ValueError("a kernel was called with arguments it was not made for")
+        raise ValueError("a kernel function does not support these arguments")

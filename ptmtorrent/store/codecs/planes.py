@@ -19,45 +19,45 @@ from ptmtorrent.store.codecs.streams import Streams, read, read_table
 _HEAD = struct.Struct("<BBHI")
 
 SplitBlock = Callable[[slice, list[Bytes]], None]
-"""Writes the planes of the block that a slice of the body names."""
+"""Writes the planes of the block at a slice of the body."""
 
 JoinBlock = Callable[[list[Bytes], slice, Bytes], None]
-"""Writes a block from its planes; the slice says where in the body it is."""
+"""Writes a block from its planes; the slice is its position in the body."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How a body is cut: bytes a word (and so planes a block), log2 of the block's bytes, what the head says of it."""
+    """How a body is split: bytes per word (and planes per block), log2 of the block length, the mark in the head."""
 
     width: int
     block_log: int
     mark: int = 0
 
     def tail(self, raw_size: int) -> int:
-        """Return how many last bytes of `raw_size` are no whole word."""
+        """Return the number of bytes after the last whole word."""
         return raw_size % self.width
 
     def planes(self, body: int) -> int:
-        """Return how many planes `body` bytes have, over all blocks."""
+        """Return the number of planes of `body` bytes, over all blocks."""
         return self.width * -(-body // (1 << self.block_log))
 
     def blocks(self, body: int) -> Iterator[slice]:
-        """Yield the place of each block of `body` bytes."""
+        """Yield the slice of each block of `body` bytes."""
         for start in range(0, body, 1 << self.block_log):
             yield slice(start, min(start + (1 << self.block_log), body))
 
     def head(self, raw_size: int) -> bytes:
-        """Return the first bytes of the payload for `raw_size` bytes."""
+        """Return the head of the payload for `raw_size` bytes."""
         return _HEAD.pack(self.width, self.block_log, self.mark, self.tail(raw_size))
 
 
 def split(data: memoryview, shape: Shape, split_block: SplitBlock) -> tuple[bytes, ...]:
-    """Return the payload for `data` in chunks of their own; together they may be longer than `data`."""
+    """Return the payload for `data` in new chunks; together they may be longer than `data`."""
     body = len(data) - shape.tail(len(data))
     stored = Streams()
     for block in shape.blocks(body):
         size = (block.stop - block.start) // shape.width
-        # Each plane is coded while it is warm, and its memory used again for the next block.
+        # Each plane is coded while it is in the cache, and its memory is reused for the next block.
         planes = list(take_bytes("planes", size * shape.width).reshape(shape.width, size))
         split_block(block, planes)
         for plane in planes:
@@ -69,7 +69,7 @@ def join(payload: memoryview, raw_size: int, shape: Shape, join_block: JoinBlock
     """Return the `raw_size` bytes that `split` was given.
 
     Raises:
-        IntegrityError: the payload is malformed or of another size.
+        IntegrityError: the payload is malformed or has the wrong size.
     """
     body = raw_size - shape.tail(raw_size)
     if payload[: _HEAD.size] != shape.head(raw_size):
@@ -84,5 +84,5 @@ def join(payload: memoryview, raw_size: int, shape: Shape, join_block: JoinBlock
             join_block(planes, block, target[block])
         writable[body:] = payload[len(payload) - shape.tail(raw_size) :]
         del target
-    # The buffer was ours alone, so this is the same memory and not a copy.
+    # The buffer is not shared, so `getvalue` returns its memory without a copy.
     return canvas.getvalue()

@@ -1,9 +1,8 @@
-"""Tells from a sample whether a delta pays, and which, in integers, so that every machine says the same.
+"""Decides from a sample whether a delta is worthwhile, and which; in integers, so that every machine decides alike.
 
 The sample is 64 KiB in runs of 128 words, evenly spread: the i-th of `r` runs starts at word
-`i * (words - 128) // (r - 1)` of the object; shorter objects are their own sample. Its planes are priced by
-`entropy.cost`: those of the plain codec, those of the changes (7), and those of the changes with a table for every
-exponent of the base (8).
+`i * (words - 128) // (r - 1)` of the object; shorter objects are their own sample. `entropy.cost` estimates the planes
+of the plain codec, of the differences (7), and of the differences with one table per exponent of the base (8).
 """
 
 import numpy as np
@@ -19,10 +18,10 @@ RUN_WORDS = 128
 
 
 def is_grouping_better(data: memoryview, base: memoryview, numbers: Numbers, *, rotated: bool) -> bool | None:
-    """Tell whether to group the changes of `data` since `base`, of equal length; None when a delta does not pay.
+    """Return whether to group the differences of `data` from `base`; None if a delta is not worthwhile.
 
-    Grouping has to make them more than 2 % smaller, for it costs time; the better of both has to be at least 1.2 times
-    smaller than `data` by itself, split `rotated` or plain.
+    Both have the same length. Grouping costs time, so it must make the differences more than 2 % smaller. The better of
+    both must be at least 1.2 times smaller than `data` coded by itself, split `rotated` or plain.
     """
     new, old = sample(data, numbers.width), sample(base, numbers.width)
     planes = _new_planes(new.size, numbers.width)
@@ -56,7 +55,7 @@ def _cost(planes: list[Bytes], rows: Bytes | None = None) -> int:
 
 
 def _counts(plane: Bytes, rows: Bytes | None) -> npt.NDArray[np.int64]:
-    """Return the counts of byte values, in one row or in one for each value of `rows`."""
+    """Return the counts of byte values, in one row, or in one row per value of `rows`."""
     if rows is None:
         return np.bincount(plane, minlength=256).reshape(1, 256).astype(np.int64, copy=False)
     joint = np.bincount(rows.astype(np.int64) << 8 | plane, minlength=1 << 16).reshape(256, 256)

@@ -1,6 +1,6 @@
-"""Streams of bytes inside a payload, each raw or entropy-coded, with a table of their stored lengths before them.
+"""Streams of bytes in a payload, each raw or entropy-coded, preceded by a table of their stored lengths.
 
-A table has one little-endian u32 for each stream: bit 31 says that it is raw, the others are its stored length.
+The table has one little-endian u32 per stream: bit 31 is set if it is raw, bits 0 to 30 are its stored length.
 """
 
 from collections.abc import Iterator
@@ -17,35 +17,35 @@ _ENTRY_BYTES = 4
 
 
 class Streams:
-    """Collects the stored form of streams, and the table of them."""
+    """Collects the stored form of streams, and their table."""
 
     def __init__(self) -> None:
         self.chunks: list[bytes] = []
         self._table: list[int] = []
 
     def add(self, stream: Bytes) -> None:
-        """Store `stream` in its shorter form; its memory is free again."""
+        """Store `stream` in its shorter form; the caller may reuse its memory."""
         chunk, flag = _shorter(stream)
         self.chunks.append(chunk)
         self._table.append(flag | len(chunk))
 
     def table(self) -> bytes:
-        """Return the table of all that were added."""
+        """Return the table of all added streams."""
         return np.array(self._table, "<u4").tobytes()
 
 
 def read_table(payload: memoryview, offset: int, count: int, tail: int) -> Iterator[tuple[memoryview, bool]]:
-    """Return an iterator over `count` streams whose table is at `offset`: stored bytes, and whether these are raw.
+    """Return an iterator over the `count` streams whose table is at `offset`: stored bytes, and whether they are raw.
 
     Raises:
-        IntegrityError: table, streams and the `tail` bytes after them are not just what is there.
+        IntegrityError: table, streams and `tail` bytes do not add up to the payload.
     """
     start = offset + _ENTRY_BYTES * count
     if len(payload) < start:
         raise IntegrityError("a payload ends inside its table")
     table: list[int] = np.frombuffer(payload[offset:start], "<u4").tolist()
     if start + sum(entry & ~_RAW_FLAG for entry in table) + tail != len(payload):
-        raise IntegrityError("the parts of a payload do not add up to its length")
+        raise IntegrityError("the streams of a payload do not add up to its length")
     return _stored(payload, start, table)
 
 
@@ -53,12 +53,12 @@ def read(stored: memoryview, is_raw: bool, size: int) -> Bytes:  # noqa: FBT001 
     """Return the `size` bytes of a stream.
 
     Raises:
-        IntegrityError: it is damaged, or of another length.
+        IntegrityError: the stream is damaged or has the wrong length.
     """
     if not is_raw:
         return np.frombuffer(frames.expand(stored, size), np.uint8)
     if len(stored) != size:
-        raise IntegrityError("a raw part of a payload has another length than it stands for")
+        raise IntegrityError(f"a raw stream has {len(stored)} bytes instead of {size}")
     return np.frombuffer(stored, np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""Splitting numbers into byte planes and joining them again, most significant plane first: the numpy kernel.
+"""Splits numbers into byte planes and joins them again, most significant plane first: the numpy kernel.
 
-Little-endian words. "Rotated" moves the sign of the upper 16 bits to their low end, so that the first plane is the
-exponent of a bf16 or fp32 number alone, and the second its sign and upper mantissa.
+Words are little-endian. "Rotated" moves the sign of the upper 16 bits to their low end, so that the first plane is just
+the exponent of a bf16 or fp32 number, and the second its sign and upper mantissa.
 
 Narrowing casts and shifts run at memory speed in numpy, strided copies do not: words are halved until bytes are left.
 """
@@ -14,37 +14,37 @@ import numpy.typing as npt
 from ptmtorrent.store.codecs.scratch import Bytes, Words, take_bytes, take_words
 
 STRETCH_WORDS = 1 << 17
-"""Words worked on at a time, so that what lies between two steps stays in a core's own cache."""
+"""Words processed at a time, so that intermediate results stay in the cache of a core."""
 
 
 def split(block: Bytes, planes: Sequence[Bytes], rotated: bool) -> None:  # noqa: FBT001  # one signature per kernel
-    """Write the planes of `block`, which holds as many words as each plane has bytes."""
+    """Write the planes of `block` to `planes`; each plane has one byte per word."""
     split_words(words_of(block, len(planes)), planes, rotated=rotated)
 
 
 def join(planes: Sequence[Bytes], block: Bytes, rotated: bool) -> None:  # noqa: FBT001  # one signature per kernel
-    """Write to `block` what `split` took apart."""
+    """Write the words to `block`: the inverse of `split`."""
     join_words(planes, words_of(block, len(planes)), rotated=rotated)
 
 
 def count(data: Bytes, step: int) -> npt.NDArray[np.int64]:
-    """Return how often each byte value is among every `step`-th byte."""
+    """Return the counts of byte values among every `step`-th byte."""
     return np.bincount(data[::step], minlength=256).astype(np.int64, copy=False)
 
 
 def words_of(block: Bytes, width: int) -> Words:
-    """Return the bytes of `block` as words of `width` bytes; the same memory."""
+    """Return a view of `block` as words of `width` bytes."""
     return block.view(f"<u{width}")
 
 
 def split_words(words: Words, planes: Sequence[Bytes], *, rotated: bool = False) -> None:
-    """Write the planes of `words`."""
+    """Write the planes of `words` to `planes`."""
     for stretch in stretches(words.size):
         _split(words[stretch], [plane[stretch] for plane in planes], rotated=rotated)
 
 
 def join_words(planes: Sequence[Bytes], words: Words, *, rotated: bool = False) -> None:
-    """Write to `words` what `split_words` took apart."""
+    """Write the words to `words`: the inverse of `split_words`."""
     for stretch in stretches(words.size):
         _join([plane[stretch] for plane in planes], words[stretch], rotated=rotated)
 

@@ -1,7 +1,13 @@
-"""How a file is split into objects, so that equal tensors become equal objects (docs/formats/cutters.md).
+"""Cutters split a file into objects so that equal tensors become equal objects (docs/formats/cutters.md).
 
-`cut` asks each cutter whether it knows the file; one that does not understand what it finds says so, and the next is
-asked: a file that none understands is cut into chunks or slices, and is still a file we keep.
+In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. `cut` tries each cutter
+in order. A cutter that does not recognise the file, or finds anything its format does not allow, is skipped. A file of
+no known format is cut into content-defined chunks or slices.
+
+Order of reading: `port`, `covering` (from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
+and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`, `opaque`.
+
+Invariants: the pieces cover the file exactly once, `cut` never fails on a file, and a version always cuts alike.
 """
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
@@ -17,7 +23,7 @@ from ptmtorrent.store.cutters.port import (
     FileSource,
     MemorySource,
     Nearby,
-    NotMine,
+    NotThisFormat,
     Piece,
     slices,
 )
@@ -33,7 +39,7 @@ __all__ = [
     "FileSource",
     "MemorySource",
     "Nearby",
-    "NotMine",
+    "NotThisFormat",
     "Piece",
     "cut",
     "cut_as",
@@ -43,16 +49,16 @@ __all__ = [
 ]
 
 KEYLESS = frozenset({Chunks.name, Opaque.name})
-"""Cutters whose pieces never have a key. The chunks of a file are found by reading all of it."""
+"""Cutters whose pieces never have a key, so a file need not be cut again (for chunks: read to its end) to find them."""
 
 
 def cutters(name: str, nearby: Nearby | None = None) -> tuple[Cutter, ...]:
-    """Return the cutters in the order they are asked about a file called `name`; the last one takes every file."""
+    """Return the cutters in the order in which they are tried for a file `name`; the last one accepts every file."""
     return (Safetensors(), TorchZip(), StoredZip(), Gguf(), Onnx(), OnnxData(name, nearby), Chunks(), Opaque())
 
 
 def cut(source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:
-    """Split `source`, a file called `name`; `nearby` gives other files of its package by their paths.
+    """Return the pieces of `source`, a file `name`; `nearby` returns other files of its package by path.
 
     The pieces are in file order and together cover every byte of `source` exactly once; none is longer than 16 MiB.
     """
@@ -61,17 +67,17 @@ def cut(source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:
             continue
         try:
             return Cut(cutter=cutter.name, pieces=cutter.cut(source))
-        except NotMine:
+        except NotThisFormat:
             continue
-    raise AssertionError("the opaque cutter takes every file")
+    raise AssertionError("the opaque cutter accepts every file")
 
 
 def cut_as(cutter: str, source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:
-    """Split `source`, a file called `name`, the way a recipe names (`safetensors/1`).
+    """Return the pieces of `source`, a file `name`, as cut by the cutter that a recipe names (`safetensors/1`).
 
     Raises:
-        IntegrityError: the file is none of that format.
-        UnsupportedFormat: this version knows no such cutter.
+        IntegrityError: the file is not of that format.
+        UnsupportedFormat: an unknown cutter.
     """
     found = next((one for one in cutters(name, nearby) if one.name == cutter), None)
     if found is None:
@@ -81,5 +87,5 @@ def cut_as(cutter: str, source: ByteSource, name: str, nearby: Nearby | None = N
         )
     try:
         return Cut(cutter=cutter, pieces=found.cut(source))
-    except NotMine as error:
-        raise IntegrityError(f"`{name}` is not what `{cutter}` cuts") from error
+    except NotThisFormat as error:
+        raise IntegrityError(f"`{name}` is not a file that `{cutter}` can cut") from error

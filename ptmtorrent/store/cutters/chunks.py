@@ -1,17 +1,17 @@
-"""Cuts files that no parser knows where their content says so, so that what an insertion moves is still equal.
+"""Content-defined chunks for files of unknown formats: chunks stay equal when an insertion moves them.
 
 FastCDC as in the paper "The Design of Fast Content-Defined Chunking for Data Deduplication Based Storage Systems"
-(2020). The parameters are frozen; a test pins the cut points, so that a library that cuts elsewhere is noticed.
+(2020). The parameters never change; a test pins the cut points to detect a library that cuts elsewhere.
 """
 
 from typing import Literal
 
 from pyfastcdc import FastCDC
 
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 
 MIN_BYTES = 4 << 20
-"""Shorter files are one object: their chunks would be too few to be worth their rows."""
+"""Shorter files are one object: a few chunks are not worth their rows."""
 
 AVERAGE_BYTES = 1 << 20
 SHORTEST_BYTES = 256 << 10
@@ -27,11 +27,15 @@ class Chunks:
     name = "chunks/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Take every file above 4 MiB."""
+        """Return whether the file is longer than 4 MiB."""
         return source.size > MIN_BYTES
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
-        """Return the chunks; a file that is shorter than it was when it was opened has none."""
+        """Return the chunks.
+
+        Raises:
+            NotThisFormat: the file is shorter than when it was opened.
+        """
         chunker = FastCDC(
             AVERAGE_BYTES,
             min_size=SHORTEST_BYTES,
@@ -41,19 +45,19 @@ class Chunks:
         )
         pieces = tuple(Piece(chunk.offset, chunk.length) for chunk in chunker.cut_stream(_Stream(source)))
         if sum(piece.length for piece in pieces) != source.size:
-            raise NotMine
+            raise NotThisFormat
         return pieces
 
 
 class _Stream:
-    """A source as the chunker reads it."""
+    """A source with the interface that the chunker reads from."""
 
     def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._at = 0
 
     def readinto(self, target: memoryview) -> int:
-        """Fill the front of `target`; return how many bytes, none at the end."""
+        """Read into the start of `target`; return the number of bytes, 0 at the end."""
         data = self._source.read(self._at, min(_READ_BYTES, len(target), self._source.size - self._at))
         target[: len(data)] = data
         self._at += len(data)

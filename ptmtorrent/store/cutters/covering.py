@@ -1,8 +1,7 @@
-"""From what a format names to pieces: gaps filled, small neighbours joined, long stretches sliced.
+"""Turns the stretches that a format names into pieces: fills gaps, joins small neighbours, slices long stretches.
 
-A stretch of 64 KiB or more is never joined with anything, so that equal tensors are equal objects whatever lies around
-them. Two neighbouring pieces therefore have 64 KiB together, and no header can ask for more pieces than one for each
-32 KiB of the file.
+A stretch of 64 KiB or more is never joined, so that equal tensors are equal objects whatever surrounds them. Any two
+neighbouring pieces therefore have at least 64 KiB together, so no header can cause more than one piece per 32 KiB.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,20 +9,20 @@ from collections.abc import Iterable, Iterator
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from ptmtorrent.store.cutters.keys import run_key, slice_key
-from ptmtorrent.store.cutters.port import NotMine, Piece
+from ptmtorrent.store.cutters.port import NotThisFormat, Piece
 
 JOIN_BELOW_BYTES = 64 << 10
 JOINED_BYTES = 1 << 20
 
 MAX_NAMED = 100_000
-"""Tensors or members of one file. More are no model, and their list would not fit the memory a cutter may use."""
+"""Limit of tensors or members per file: real models have fewer, and more would exceed the memory of a cutter."""
 
 
 def cover(stretches: Iterable[Piece], start: int, end: int) -> list[Piece]:
-    """Return the pieces of bytes `start` to `end`: the `stretches`, which ascend, and the gaps around them.
+    """Return the pieces of bytes `start` to `end`: the `stretches`, in ascending order, and the gaps around them.
 
     Raises:
-        NotMine: stretches overlap, or leave the range.
+        NotThisFormat: stretches overlap, or are outside the range.
     """
     return list(_sliced(_joined(_filled(stretches, start, end))))
 
@@ -34,13 +33,13 @@ def _filled(stretches: Iterable[Piece], start: int, end: int) -> Iterator[Piece]
         if not stretch.length:
             continue
         if stretch.offset < at:
-            raise NotMine
+            raise NotThisFormat
         if stretch.offset > at:
             yield Piece(at, stretch.offset - at)
         yield stretch
         at = stretch.offset + stretch.length
     if at > end:
-        raise NotMine
+        raise NotThisFormat
     if at < end:
         yield Piece(at, end - at)
 
@@ -64,7 +63,7 @@ def _joined(stretches: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def _one(run: list[Piece], size: int) -> Piece:
-    """Make a run one piece; one of more than one dtype has none."""
+    """Return a run as one piece, whose dtype is that of its members, or None if they differ."""
     if len(run) == 1:
         return run[0]
     dtypes = {piece.dtype for piece in run}
@@ -72,7 +71,7 @@ def _one(run: list[Piece], size: int) -> Piece:
 
 
 def _sliced(stretches: Iterable[Piece]) -> Iterator[Piece]:
-    """Cut long stretches at multiples of 16 MiB from their starts, or of the most whole blocks that 16 MiB have."""
+    """Cut long stretches at multiples of 16 MiB from their start, rounded down to whole blocks."""
     for stretch in stretches:
         if stretch.length <= MAX_OBJECT_BYTES:
             yield stretch

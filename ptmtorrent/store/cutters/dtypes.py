@@ -1,4 +1,4 @@
-"""Bits of a number, by safetensors' names of dtypes, and bytes of a block of several, by ggml's."""
+"""Sizes of dtypes: bits per number by safetensors' names, bytes per block by ggml's names."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -5,7 +5,7 @@
     "GGUF" | version u32 | tensors u64 | keys u64 | key, type, value ... | name, dimensions, type, offset ... |
     padding | tensors, each padded
 
-Large values of the header (a tokenizer's words and merges) are pieces too: all quantisations of a model share them.
+Large values in the header (a tokenizer's words and merges) are pieces too: all quantisations of a model share them.
 
 Source: GGUF specification of the ggml project, versions 2 and 3.
 """
@@ -20,13 +20,13 @@ import msgspec
 from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from ptmtorrent.store.cutters.keys import tensor_key
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 from ptmtorrent.store.cutters.reading import Reader
 
 MAGIC = b"GGUF"
 MAX_HEADER_BYTES = 64 << 20
 MAX_STRINGS = 4 << 20
-"""Strings in all arrays of a header: ten times what the largest vocabularies and their merges have."""
+"""Limit of strings in all arrays of a header: ten times the largest vocabularies and their merges."""
 
 _VERSIONS = {2, 3}
 _HEAD = struct.Struct("<4sIQQ")
@@ -44,7 +44,7 @@ _VALUE_BYTES: Mapping[int, int] = MappingProxyType(
 
 
 class _Layout(msgspec.Struct, frozen=True):
-    """Numbers of a block, its bytes, and what they are called: by safetensors, or by ggml if it packs several."""
+    """Numbers per block, bytes per block, and the dtype: safetensors' name, or ggml's if a block packs several."""
 
     numbers: int
     length: int
@@ -95,12 +95,12 @@ _LAYOUTS: Mapping[int, _Layout] = MappingProxyType(
 
 
 class Gguf:
-    """The header with its large values, then tensors in file order; runs of small ones join."""
+    """Pieces: the header with its large values, then the tensors in file order; small neighbours are joined."""
 
     name = "gguf/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Go by the first bytes."""
+        """Return whether the file begins with the magic."""
         return source.read(0, len(MAGIC)) == MAGIC
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
@@ -113,7 +113,7 @@ class Gguf:
 
 
 class _Header:
-    """What a header says: the place of its large `values`, `tensors` by offset, and the `end` it is padded to."""
+    """A parsed header: the positions of large `values`, `tensors` sorted by offset, and the `end` after padding."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -122,11 +122,11 @@ class _Header:
         self.values: list[Piece] = []
         magic, version, tensors, keys = reader.fields(_HEAD)
         if magic != MAGIC or version not in _VERSIONS or tensors > MAX_NAMED or keys > MAX_NAMED:
-            raise NotMine
+            raise NotThisFormat
         for _ in range(keys):
             self._key()
         if not 0 < self.alignment <= _MAX_ALIGNMENT or self.alignment % 8:
-            raise NotMine
+            raise NotThisFormat
         named = (self._tensor() for _ in range(tensors))
         self.tensors: list[Piece] = sorted((one for one in named if one.length), key=lambda one: one.offset)
         self.end: int = _aligned(reader.at, self.alignment)
@@ -137,7 +137,7 @@ class _Header:
         start = self._reader.at
         if name == "general.alignment":
             if kind != _U32:
-                raise NotMine
+                raise NotThisFormat
             self.alignment = self._reader.u32()
             return
         self._value(kind, 0)
@@ -153,7 +153,7 @@ class _Header:
         elif kind == _ARRAY_TYPE and depth < _MAX_DEPTH:
             self._array(depth + 1)
         else:
-            raise NotMine
+            raise NotThisFormat
 
     def _array(self, depth: int) -> None:
         kind, count = self._reader.fields(_ARRAY)
@@ -162,7 +162,7 @@ class _Header:
             return
         self._strings += count
         if self._strings > MAX_STRINGS:
-            raise NotMine
+            raise NotThisFormat
         for _ in range(count):
             self._value(kind, depth)
 
@@ -170,16 +170,16 @@ class _Header:
         name = self._name()
         dimensions = self._reader.u32()
         if dimensions > _MAX_DIMENSIONS:
-            raise NotMine
+            raise NotThisFormat
         shape = [self._reader.u64() for _ in range(dimensions)]
         kind = self._reader.u32()
         layout = _LAYOUTS.get(kind)
         offset = self._reader.u64()
         if layout is None or offset % self.alignment or (shape[0] if shape else 1) % layout.numbers:
-            raise NotMine
+            raise NotThisFormat
         length = math.prod(shape) // layout.numbers * layout.length
         if length > 1 << 62:
-            raise NotMine
+            raise NotThisFormat
         return Piece(
             offset,
             length,
@@ -190,7 +190,7 @@ class _Header:
     def _name(self) -> str:
         length = self._reader.u64()
         if length > _MAX_NAME_BYTES:
-            raise NotMine
+            raise NotThisFormat
         return self._reader.take(length).decode("utf-8", "surrogateescape")
 
 
@@ -199,12 +199,12 @@ def _aligned(offset: int, alignment: int) -> int:
 
 
 def _check_cover(tensors: list[Piece], start: int, end: int, alignment: int) -> None:
-    """Require that tensors follow one another with nothing but padding between; the last one's may be missing."""
+    """Check that only padding separates the tensors; the padding of the last one may be missing."""
     at = last = start
     for tensor in tensors:
         if tensor.offset != at:
-            raise NotMine
+            raise NotThisFormat
         last = tensor.offset + tensor.length
         at = start + _aligned(last - start, alignment)
     if not last <= end <= at:
-        raise NotMine
+        raise NotThisFormat

@@ -1,7 +1,7 @@
-"""Names for pieces that hold the same numbers in two versions of a package.
+"""Keys identify pieces with the same numbers in two versions of a package.
 
-A key is 32 hex characters: what a delta's base is looked up by. Keys are compared, never stored, so they are no format.
-Those of a tensor follow from its name, dtype and shape, in whatever format it lies.
+A key is 32 hex characters; the base of a delta is looked up by it. Keys are compared but never stored, so they are not
+part of any format. A tensor's key follows from its name, dtype and shape, whatever the file format.
 """
 
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from blake3 import blake3
 
 
 def tensor_key(name: str, dtype: str | None, shape: Iterable[int]) -> str:
-    """Name a tensor."""
+    """Return the key of a tensor."""
     return _digest((name, dtype or "", *map(str, shape)))
 
 
 def slice_key(key: str, number: int) -> str:
-    """Name the slice `number` of a tensor that is longer than an object may be."""
+    """Return the key of slice `number` of a tensor that is longer than an object may be."""
     return _digest((key, str(number)))
 
 
 def run_key(members: Iterable[str | None]) -> str | None:
-    """Name a run of neighbours that became one piece; None when one of them has no name."""
+    """Return the key of neighbours that were joined to one piece; None if any of them has no key."""
     named = tuple(members)
     return _digest(key for key in named if key is not None) if None not in named else None
 

@@ -1,7 +1,7 @@
-"""Cuts an ONNX model at the numbers of its tensors, wherever in the graph they are.
+"""Cuts an ONNX model at the numbers of its tensors, wherever they are in the graph.
 
-Protobuf allows fields in any order and tensors in nodes and subgraphs; what is found are runs of 64 KiB or more, and
-everything between them is left as it lies.
+Protobuf allows fields in any order, and ONNX allows tensors in nodes and subgraphs. Numbers of 64 KiB or more become
+pieces; everything between them becomes gaps.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.keys import tensor_key
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 
 DTYPES: Mapping[int, str] = MappingProxyType(
     {
@@ -33,7 +33,7 @@ DTYPES: Mapping[int, str] = MappingProxyType(
         18: "F8_E4M3FNUZ",
         19: "F8_E5M2",
         20: "F8_E5M2FNUZ",
-        21: "U8",  # two numbers of 4 bits to the byte
+        21: "U8",  # two 4-bit numbers per byte
         22: "U8",
         23: "F4",
         24: "F8_E8M0",
@@ -43,28 +43,28 @@ DTYPES: Mapping[int, str] = MappingProxyType(
 
 _FLOATS, _DOUBLES = 4, 10
 _FIRST_BYTES = frozenset(b"\x08\x12\x1a\x22\x28\x32\x3a\x42")
-"""Tags of the fields 1 to 8 of a model."""
+"""Tags of fields 1 to 8 of `ModelProto`."""
 
 
 class Onnx:
-    """Numbers of 64 KiB or more, and what lies between."""
+    """Pieces: numbers of 64 KiB or more, and the gaps between them."""
 
     name = "onnx/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:
-        """Go by the suffix, and by a first field that a model has."""
+        """Return whether the suffix matches and the first byte is the tag of a field of a model."""
         return name.lower().endswith(".onnx") and not _FIRST_BYTES.isdisjoint(source.read(0, 1))
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
-        """Return the numbers, and what lies around them in runs."""
+        """Return the numbers, and the joined gaps around them."""
         numbers = [piece for tensor in tensors(source, _is_large) for piece in _numbers(tensor)]
         if not numbers:
-            raise NotMine
+            raise NotThisFormat
         return tuple(cover(numbers, 0, source.size))
 
 
 def dtype_of(data_type: int, length: int) -> str | None:
-    """Return safetensors' name for numbers of `data_type` that take `length` bytes; None where that cannot be."""
+    """Return safetensors' name for numbers of `data_type`; None if unknown or `length` bytes are not whole numbers."""
     dtype = DTYPES.get(data_type)
     return dtype if dtype is not None and 8 * length % BITS[dtype] == 0 else None
 

@@ -1,4 +1,4 @@
-"""Cuts the file beside an ONNX model that holds its numbers, where the model says they are.
+"""Cuts the external data file of an ONNX model at the positions that the model states.
 
 ::
 
@@ -18,7 +18,7 @@ from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.keys import tensor_key
 from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
-from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotThisFormat, Piece
 
 _SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
@@ -26,12 +26,12 @@ _KEY = b"location"
 
 
 def needs_nearby(name: str) -> bool:
-    """Tell, from its name, whether a file might be cut by what a `.onnx` file beside it says."""
+    """Return whether a file with this name may be external data of a `.onnx` file beside it."""
     return _SUFFIX.search(name) is not None
 
 
 class OnnxData:
-    """The tensors of the model beside it, and what lies between."""
+    """Pieces: the tensors that the model beside the file describes, and the gaps between them."""
 
     name = "onnx-data/1"
 
@@ -40,22 +40,22 @@ class OnnxData:
         self._nearby = nearby
 
     def recognises(self, source: ByteSource, name: str) -> bool:
-        """Go by the suffix; what is shorter than any tensor of its own would be is not worth reading the model for."""
+        """Return whether the suffix matches and the file is at least 64 KiB; for less, the model need not be read."""
         return source.size >= JOIN_BELOW_BYTES and needs_nearby(name)
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
-        """Return the tensors, and what lies around them in runs."""
+        """Return the tensors, and the joined gaps around them."""
         model = None if self._nearby is None else self._nearby(_SUFFIX.sub(".onnx", self._path))
         if model is None or not needs_nearby(self._path):
-            raise NotMine
+            raise NotThisFormat
         found = {piece.offset: piece for piece in _pieces(model, basename(self._path), source.size)}
         if not found:
-            raise NotMine
+            raise NotThisFormat
         return tuple(cover((found[offset] for offset in sorted(found)), 0, source.size))
 
 
 def _pieces(model: ByteSource, location: str, size: int) -> Iterator[Piece]:
-    """Yield what the model says of the file `location` in its own folder; two tensors may share their numbers."""
+    """Yield the tensors that the model has in the file `location` of its folder; two may share the same numbers."""
 
     def wanted(stretch: Stretch) -> bool:
         return stretch.length >= JOIN_BELOW_BYTES or _KEY in model.read(stretch.offset, stretch.length)
@@ -72,12 +72,12 @@ def _piece(tensor: Tensor, external: Mapping[str, str], size: int) -> Piece:
     else:
         length = math.prod(tensor.dims) * BITS.get(DTYPES.get(tensor.data_type, ""), 0) // 8
     if not length or offset + length > size:
-        raise NotMine
+        raise NotThisFormat
     dtype = dtype_of(tensor.data_type, length)
     return Piece(offset, length, dtype, tensor_key(tensor.name, dtype, tensor.dims) if tensor.name else None)
 
 
 def _number(text: str) -> int:
     if not _NUMBER.match(text):
-        raise NotMine
+        raise NotThisFormat
     return int(text)

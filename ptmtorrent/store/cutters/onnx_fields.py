@@ -1,4 +1,4 @@
-"""Walks the protobuf fields of an ONNX model down to its tensors, seeking past everything large.
+"""Walks the protobuf fields of an ONNX model down to its tensors, skipping everything large without reading it.
 
 ::
 
@@ -15,7 +15,7 @@ from types import MappingProxyType
 import msgspec
 
 from ptmtorrent.store.cutters.covering import MAX_NAMED
-from ptmtorrent.store.cutters.port import ByteSource, NotMine
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
 from ptmtorrent.store.cutters.reading import Reader
 
 MAX_FIELDS = 2_000_000
@@ -25,7 +25,7 @@ _MAX_TEXT_BYTES = 4096
 
 _MAX_REPEATS = 16
 _WINDOW_BYTES = 4 << 10
-"""Fields are few and far between: reading on would read numbers."""
+"""Fields are far apart: a larger window would read numbers."""
 
 _VARINT, _BYTES = 0, 2
 _FIXED_BYTES: Mapping[int, int] = MappingProxyType({1: 8, 5: 4})
@@ -41,11 +41,11 @@ _INNER: Mapping[str, Mapping[int, str]] = MappingProxyType(
         "sparse": {1: "tensor", 2: "tensor"},
     }
 )
-"""Which fields of which message are messages that may hold tensors."""
+"""For each message type, the fields whose messages may hold tensors."""
 
 
 class Stretch(msgspec.Struct, frozen=True, gc=False):
-    """The value of a field that is bytes: its number, and where they lie."""
+    """A length-delimited field: its number, and the position of its value."""
 
     field: int
     offset: int
@@ -58,7 +58,7 @@ class _Number(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tensor(msgspec.Struct, frozen=True):
-    """What is said of a tensor; `data` are its fields of numbers, `external` says where those in another file are."""
+    """A tensor's description. `data` are its fields of numbers; `external` locates numbers in another file."""
 
     name: str
     data_type: int
@@ -68,14 +68,14 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 Wanted = Callable[[Stretch], bool]
-"""Tells whether a message may hold what is looked for; the others are skipped unread."""
+"""Returns whether a message may hold wanted tensors; others are skipped without being read."""
 
 
 def tensors(source: ByteSource, wanted: Wanted) -> Iterator[Tensor]:
     """Yield the wanted tensors of a model in file order.
 
     Raises:
-        NotMine: the bytes are no such messages, or more of them than any model has.
+        NotThisFormat: malformed messages, or too many of them.
     """
     return _Walk(source, wanted).message("model", Stretch(0, 0, source.size), 0)
 
@@ -88,9 +88,9 @@ class _Walk:
         self._tensors = 0
 
     def message(self, kind: str, whole: Stretch, depth: int) -> Iterator[Tensor]:
-        """Yield the tensors in a message and the messages in it."""
+        """Yield the tensors in a message and its nested messages."""
         if depth > MAX_DEPTH:
-            raise NotMine
+            raise NotThisFormat
         for field in self._each(whole):
             inner = _INNER[kind].get(field.field) if isinstance(field, Stretch) else None
             if inner is None or not isinstance(field, Stretch) or not self._wanted(field):
@@ -107,7 +107,7 @@ class _Walk:
             tag = reader.varint()
             number, wire = tag >> 3, tag & 7
             if not number or self._fields > MAX_FIELDS:
-                raise NotMine
+                raise NotThisFormat
             if wire == _VARINT:
                 yield _Number(number, reader.varint())
             elif wire == _BYTES:
@@ -118,12 +118,12 @@ class _Walk:
             elif wire in _FIXED_BYTES:
                 reader.skip(_FIXED_BYTES[wire])
             else:
-                raise NotMine
+                raise NotThisFormat
 
     def _tensor(self, whole: Stretch) -> Tensor:
         self._tensors += 1
         if self._tensors > MAX_NAMED:
-            raise NotMine
+            raise NotThisFormat
         name, data_type, is_external = "", 0, False
         dims: list[int] = []
         data: list[Stretch] = []
@@ -164,7 +164,7 @@ class _Walk:
 
     def _text(self, whole: Stretch) -> str:
         if whole.length > _MAX_TEXT_BYTES:
-            raise NotMine
+            raise NotThisFormat
         return self._reader(whole).take(whole.length).decode("utf-8", "surrogateescape")
 
     def _reader(self, whole: Stretch) -> Reader:

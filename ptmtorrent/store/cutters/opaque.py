@@ -1,15 +1,15 @@
-"""The cutter of last resort: 16 MiB slices of whatever it is."""
+"""The cutter of last resort: 16 MiB slices of any file."""
 
 from ptmtorrent.store.cutters.port import ByteSource, Piece, slices
 
 
 class Opaque:
-    """Takes every file. An empty one has no pieces."""
+    """Accepts every file. An empty file has no pieces."""
 
     name = "opaque/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Say yes."""
+        """Return True."""
         return True
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:

@@ -1,4 +1,4 @@
-"""The port of cutters: read a little of a file, say where its pieces begin and end."""
+"""The port of cutters: read a bounded part of a file, return the positions of its pieces."""
 
 import os
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Bytes `offset` to `offset + length` of a file.
 
-    `dtype` is safetensors' name of the numbers in them, or ggml's of its blocks, if any. `key` names the same numbers
-    in another version of the package (see `keys`); None where the format has no names.
+    `dtype` is safetensors' name of the numbers in them, ggml's of the blocks, or None. `key` identifies the same
+    numbers in another version of the package (see `keys`); None if the format has no names.
     """
 
     offset: int
@@ -25,47 +25,47 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """Which cutter cut (`safetensors/1`), and the pieces in file order."""
+    """The name of the cutter (`safetensors/1`), and the pieces in file order."""
 
     cutter: str
     pieces: tuple[Piece, ...]
 
 
 class ByteSource(Protocol):
-    """Something with a size in bytes that can be read anywhere."""
+    """A source of known size with random access."""
 
     @property
     def size(self) -> int:
-        """Bytes there are."""
+        """Size in bytes."""
         ...
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer where the source ends."""
+        """Return `length` bytes from `offset` on; fewer at the end."""
         ...
 
 
 Nearby = Callable[[str], ByteSource | None]
-"""Gives another file of the same package, by its path; None when it is not there (yet)."""
+"""Returns another file of the same package by path; None if it is not available (yet)."""
 
 
-class NotMine(Exception):
-    """What a cutter says of a file its format does not allow. It never leaves `cut`."""
+class NotThisFormat(Exception):
+    """Raised by a cutter for a file that its format does not allow. `cut` catches it and tries the next cutter."""
 
 
 class Cutter(Protocol):
-    """Knows one format. Reads a bounded part of a file, and never fails on one."""
+    """A cutter for one format. It reads a bounded part of a file, and never fails on one."""
 
     name: str
 
     def recognises(self, source: ByteSource, name: str) -> bool:
-        """Tell, from its name and its first bytes, whether `source` looks like this format."""
+        """Return whether `source` looks like this format, by its name and first bytes."""
         ...
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return pieces that cover `source` exactly once, in order.
 
         Raises:
-            NotMine: for anything the format does not allow.
+            NotThisFormat: the file has anything that the format does not allow.
         """
         ...
 
@@ -78,16 +78,16 @@ class MemorySource:
 
     @property
     def size(self) -> int:
-        """Bytes there are."""
+        """Size in bytes."""
         return len(self._data)
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer where the data end."""
+        """Return `length` bytes from `offset` on; fewer at the end of the data."""
         return self._data[offset : offset + length]
 
 
 class FileSource:
-    """A `ByteSource` over an open file; the opener of the descriptor closes it."""
+    """A `ByteSource` over an open file. The caller owns the descriptor and closes it."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
@@ -97,11 +97,11 @@ class FileSource:
 
     @property
     def size(self) -> int:
-        """Bytes there were when the file was opened."""
+        """Size in bytes when the file was opened."""
         return self._size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer where the file ends.
+        """Return `length` bytes from `offset` on; fewer at the end of the file.
 
         Raises:
             StoreError: the file cannot be read.
@@ -111,6 +111,6 @@ class FileSource:
 
 
 def slices(offset: int, length: int) -> list[Piece]:
-    """Cut a stretch without numbers at multiples of 16 MiB from its start."""
+    """Return a stretch without numbers, cut at multiples of 16 MiB from its start."""
     end = offset + length
     return [Piece(start, min(MAX_OBJECT_BYTES, end - start)) for start in range(offset, end, MAX_OBJECT_BYTES)]

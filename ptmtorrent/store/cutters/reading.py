@@ -1,16 +1,16 @@
-"""Reads a header of unknown length from front to back, a window at a time; what is not there is `NotMine`."""
+"""Reads a header of unknown length from front to back, a window at a time; missing bytes raise `NotThisFormat`."""
 
 import struct
 from typing import Any
 
-from ptmtorrent.store.cutters.port import ByteSource, NotMine
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
 
 WINDOW_BYTES = 64 << 10
 _VARINT_BYTES = 10
 
 
 class Reader:
-    """A place in bytes `start` to `end` of a source. Nothing beyond `end` is read, however much is asked for."""
+    """A cursor in bytes `start` to `end` of a source. Nothing beyond `end` is ever read."""
 
     def __init__(self, source: ByteSource, start: int, end: int, window: int = WINDOW_BYTES) -> None:
         self.at = start
@@ -24,7 +24,7 @@ class Reader:
         """Return the next `length` bytes.
 
         Raises:
-            NotMine: there are fewer.
+            NotThisFormat: there are fewer.
         """
         start = self.at - self._held_at
         if not 0 <= start <= len(self._held) - length:
@@ -34,21 +34,21 @@ class Reader:
         return self._held[start : start + length]
 
     def skip(self, length: int) -> None:
-        """Go on by `length` bytes without reading them.
+        """Advance by `length` bytes without reading them.
 
         Raises:
-            NotMine: there are fewer.
+            NotThisFormat: there are fewer.
         """
         if length > self.end - self.at:
-            raise NotMine
+            raise NotThisFormat
         self.at += length
 
     def u32(self) -> int:
-        """Return a little-endian number of 4 bytes."""
+        """Return a little-endian 4-byte integer."""
         return int.from_bytes(self.take(4), "little")
 
     def u64(self) -> int:
-        """Return a little-endian number of 8 bytes."""
+        """Return a little-endian 8-byte integer."""
         return int.from_bytes(self.take(8), "little")
 
     def fields(self, form: struct.Struct) -> tuple[Any, ...]:
@@ -56,10 +56,10 @@ class Reader:
         return form.unpack(self.take(form.size))
 
     def varint(self) -> int:
-        """Return a number of at most 64 bits, seven to the byte, the least first.
+        """Return a protobuf varint: at most 64 bits, seven per byte, least significant first.
 
         Raises:
-            NotMine: it is longer than 10 bytes.
+            NotThisFormat: it is longer than 10 bytes.
         """
         value = 0
         for shift in range(0, 7 * _VARINT_BYTES, 7):
@@ -67,12 +67,12 @@ class Reader:
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value & 0xFFFF_FFFF_FFFF_FFFF
-        raise NotMine
+        raise NotThisFormat
 
     def _fill(self, length: int) -> None:
         if length > self.end - self.at:
-            raise NotMine
+            raise NotThisFormat
         self._held = self._source.read(self.at, min(max(length, self._window), self.end - self.at))
         self._held_at = self.at
         if len(self._held) < length:
-            raise NotMine
+            raise NotThisFormat

@@ -1,7 +1,7 @@
-"""Walks the JSON header of a safetensors file member by member, so that its tree is never in memory.
+"""Walks the JSON header of a safetensors file member by member, so that its whole tree is never in memory.
 
-A parser that builds the tree needs 25 times the header's bytes. Here each member is found by patterns that cannot
-backtrack, and one tensor at a time is parsed.
+A parser that builds the tree needs 25 times the size of the header. Here, members are found by patterns that cannot
+backtrack, and one tensor is parsed at a time.
 """
 
 import codecs
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from blake3 import blake3
 
-from ptmtorrent.store.cutters.port import NotMine
+from ptmtorrent.store.cutters.port import NotThisFormat
 
 METADATA = "__metadata__"
 MAX_NAME_BYTES = 64 << 10
@@ -26,10 +26,11 @@ _FLAT = re.compile(rb"\{[^{}]*+\}")
 
 
 def members(header: bytes) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors' names and what is said of each, in the order of the header.
+    """Yield the names and entries of the tensors, in the order of the header.
 
     Raises:
-        NotMine: the header is no UTF-8, no JSON object, has a key twice, or holds more than tensors and strings.
+        NotThisFormat: the header is not UTF-8 or not a JSON object, has duplicate keys, or has values that are neither
+            tensors nor metadata strings.
     """
     _check_utf8(header)
     walk = _Walk(header)
@@ -38,21 +39,21 @@ def members(header: bytes) -> Iterator[tuple[str, Any]]:
             for count, _ in enumerate(walk.members()):
                 walk.skip(_STRING)
                 if count >= MAX_METADATA:
-                    raise NotMine
+                    raise NotThisFormat
         else:
             yield name, _parse(walk.skip(_FLAT, MAX_ENTRY_BYTES))
     walk.end()
 
 
 class _Walk:
-    """A place in a header."""
+    """A cursor in a header."""
 
     def __init__(self, header: bytes) -> None:
         self._header = header
         self._at = 0
 
     def members(self) -> Iterator[str]:
-        """Yield the names in the object that starts here; the caller reads past the value before the next."""
+        """Yield the names in the object that starts here; the caller must skip a value before the next name."""
         seen: set[bytes] = set()
         self._expect(b"{")
         if self._next() == b"}":
@@ -62,7 +63,7 @@ class _Walk:
             name = _parse(self.skip(_STRING, MAX_NAME_BYTES))
             digest = blake3(name.encode("utf-8", "surrogatepass")).digest(length=16)
             if digest in seen:
-                raise NotMine
+                raise NotThisFormat
             seen.add(digest)
             self._expect(b":")
             yield name
@@ -71,19 +72,19 @@ class _Walk:
                 return
             self._expect(b",")
 
-    def skip(self, pattern: re.Pattern[bytes], most: int | None = None) -> bytes:
-        """Go past what `pattern` describes; return it where it may have `most` bytes."""
+    def skip(self, pattern: re.Pattern[bytes], limit: int | None = None) -> bytes:
+        """Advance past a match of `pattern`; return it if a `limit` for its length is given, else nothing."""
         self._next()
         found = pattern.match(self._header, self._at)
-        if found is None or (most is not None and found.end() - self._at > most):
-            raise NotMine
+        if found is None or (limit is not None and found.end() - self._at > limit):
+            raise NotThisFormat
         self._at = found.end()
-        return b"" if most is None else found[0]
+        return b"" if limit is None else found[0]
 
     def end(self) -> None:
-        """Require that nothing follows."""
+        """Check that nothing follows."""
         if self._next():
-            raise NotMine
+            raise NotThisFormat
 
     def _next(self) -> bytes:
         space = _SPACE.match(self._header, self._at)
@@ -93,7 +94,7 @@ class _Walk:
 
     def _expect(self, mark: bytes) -> None:
         if self._next() != mark:
-            raise NotMine
+            raise NotThisFormat
         self._at += 1
 
 
@@ -104,25 +105,25 @@ def _check_utf8(header: bytes) -> None:
             decoder.decode(header[start : start + _WINDOW_BYTES])
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise NotMine from error
+        raise NotThisFormat from error
 
 
 def _refuse(_: str) -> NoReturn:
-    raise NotMine
+    raise NotThisFormat
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) != len(pairs):
-        raise NotMine
+        raise NotThisFormat
     return tree
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_float=_refuse, parse_constant=_refuse)
 
 
-def _parse(data: bytes) -> Any:  # noqa: ANN401  # JSON is what it is
+def _parse(data: bytes) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return _DECODER.decode(data.decode())
     except (ValueError, RecursionError) as error:
-        raise NotMine from error
+        raise NotThisFormat from error

@@ -1,6 +1,6 @@
-"""Cuts zips that keep members as they are, such as those of `numpy.savez`.
+"""Cuts zips with stored (uncompressed) members, such as those of `numpy.savez`.
 
-A member of 64 KiB or more is a piece; of an array in numpy's format the numbers are, without the header in front.
+A member of 64 KiB or more is a piece; an array in numpy's format is two, its header and its numbers.
 
 Source of numpy's format: `numpy.lib.format`, versions 1 to 3.
 """
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.keys import tensor_key
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 from ptmtorrent.store.cutters.zip_directory import MAGIC, Member, cover_members, read_directory
 
 _NUMPY = b"\x93NUMPY"
@@ -40,23 +40,23 @@ _DTYPES: Mapping[bytes, str] = MappingProxyType(
         b"<u8": "U64",
     }
 )
-"""Types of ml_dtypes are written as plain bytes (`|V2`), whichever they are: those have no dtype here."""
+"""numpy writes the types of ml_dtypes as plain bytes (`|V2`), so these have no dtype here."""
 
 
 class StoredZip:
-    """Members and the gaps between; zips with nothing stored are others'."""
+    """Pieces: members and the gaps between them. Zips without a large stored member are not cut here."""
 
     name = "zip/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Go by the first bytes: such files have many suffixes."""
+        """Return whether the file begins with the magic; such files have many suffixes."""
         return source.read(0, len(MAGIC)) == MAGIC
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
-        """Return the members of 64 KiB or more, and what lies around them in runs."""
+        """Return the members of 64 KiB or more, and the joined bytes around them."""
         directory = read_directory(source)
         if not any(member.plain and member.length >= JOIN_BELOW_BYTES for member in directory.members):
-            raise NotMine
+            raise NotThisFormat
 
         def describe(member: Member, at: int) -> list[Piece]:
             return _array(source, member, at) if member.plain else [_whole(member, at)]
@@ -70,7 +70,7 @@ def _whole(member: Member, at: int) -> Piece:
 
 
 def _array(source: ByteSource, member: Member, at: int) -> list[Piece]:
-    """Part numpy's header from the numbers; a member that is no array, or not only that, is one piece."""
+    """Return numpy's header and the numbers as two pieces; a member that is not an array is one piece."""
     head = source.read(at, _FIXED_BYTES)
     if not head.startswith(_NUMPY) or len(head) < _FIXED_BYTES:
         return [_whole(member, at)]

@@ -1,13 +1,13 @@
-"""Reads off a torch pickle what numbers its storages hold, without unpickling anything.
+"""Finds the types of numbers in the storages of a torch pickle, without unpickling anything.
 
-The opcodes are walked with a stack of labels: strings, small numbers, tuples and names of globals stand for
-themselves, everything else is unknown. Nothing is imported, called or built.
+The opcodes are walked with a stack of labels: strings, integers, tuples and names of globals are kept, everything else
+is unknown. Nothing is imported, called or constructed.
 
 ::
 
     "layer.weight"  _rebuild_tensor_v2 ( persistent ("storage", torch.HalfStorage, "7", "cpu", 4096), 0, (64, 64), ...)
 
-Source: torch's `serialization` and `_utils` modules, as files written by them show.
+Source: torch's `serialization` and `_utils` modules, and files written by them.
 """
 
 import math
@@ -55,9 +55,9 @@ _DTYPES: Mapping[str, str] = MappingProxyType(
 
 
 class Storage(msgspec.Struct, frozen=True):
-    """What a pickle says of a storage: its key, safetensors' name of its numbers, how many (None where not said).
+    """A storage as a pickle describes it: key, dtype (safetensors' name), count of numbers (None if not stated).
 
-    `name` and `shape` are those of the first tensor that is all of it.
+    `name` and `shape` are those of the first tensor that covers the whole storage.
     """
 
     key: str
@@ -81,9 +81,9 @@ _MARK = object()
 
 
 def read_storages(data: bytes) -> dict[str, Storage]:
-    """Return the storages that a pickle names, by their keys.
+    """Return the storages that a pickle names, by key.
 
-    A pickle that is damaged, or longer than 300,000 opcodes, is read as far as that.
+    A damaged pickle is read up to the damage, and no pickle beyond 300,000 opcodes.
     """
     walk = _Walk()
     with suppress(ValueError, OverflowError, LookupError, struct.error, TypeError, RecursionError):
@@ -93,7 +93,7 @@ def read_storages(data: bytes) -> dict[str, Storage]:
 
 
 class _Walk:
-    """The stack and the memo of a pickle that is not run."""
+    """Stack and memo of the walk over a pickle's opcodes."""
 
     def __init__(self) -> None:
         self.storages: dict[str, Storage] = {}
@@ -102,7 +102,7 @@ class _Walk:
         self._names: set[str] = set()
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: object) -> None:
-        """Do to the stack what `opcode` would, with labels instead of values."""
+        """Apply `opcode` to the stack, with labels instead of values."""
         match opcode.name:
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 self._memo[int(str(argument))] = self._stack[-1]
@@ -130,7 +130,7 @@ class _Walk:
             self._stack.append(_MARK if kind is pickletools.markobject else self._label(opcode.name, taken, argument))
 
     def _pop(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
-        """Take off what the opcode takes, marks left out, the lowest first."""
+        """Pop the opcode's operands; return them without marks, lowest first."""
         taken: list[Any] = []
         for kind in reversed(opcode.stack_before):
             if kind is pickletools.stackslice:
@@ -169,7 +169,7 @@ class _Walk:
                 return None
 
     def _name(self, name: object, value: object) -> None:
-        """Give a storage the name of the first tensor that is all of it, unless another tensor has that name."""
+        """Name a storage after the first tensor that covers all of it, unless another storage has that name."""
         if not isinstance(value, _Tensor) or not isinstance(name, str):
             return
         key = value.storage.key

@@ -1,18 +1,18 @@
-"""Cuts what `torch.save` writes since version 1.6: a zip of stored members, a pickle beside the numbers it speaks of.
+"""Cuts the files that `torch.save` writes since version 1.6: zips of stored members, a pickle and its storages.
 
 ::
 
     archive/data.pkl   archive/byteorder   archive/data/0   archive/data/1   ...   archive/version
 
-A storage of 64 KiB or more is a piece, equal to the tensor that a safetensors twin has; what lies between are zip
-headers and small members.
+A storage of 64 KiB or more is a piece, equal to the same tensor in a safetensors file; the zip headers and small
+members between them are joined.
 """
 
 import math
 
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.keys import tensor_key
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 from ptmtorrent.store.cutters.torch_pickle import MAX_PICKLE_BYTES, Storage, read_storages
 from ptmtorrent.store.cutters.zip_directory import MAGIC, Directory, Member, cover_members, data_of, read_directory
 
@@ -22,20 +22,20 @@ _BYTE_ORDER = b"byteorder"
 
 
 class TorchZip:
-    """Members and the gaps between."""
+    """Pieces: members and the gaps between them."""
 
     name = "torch-zip/1"
 
     def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Go by the first bytes: such files have many suffixes."""
+        """Return whether the file begins with the magic; such files have many suffixes."""
         return source.read(0, len(MAGIC)) == MAGIC
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
-        """Return the members of 64 KiB or more, and what lies around them in runs."""
+        """Return the members of 64 KiB or more, and the joined bytes around them."""
         directory = read_directory(source)
         pickle = next((one for one in directory.members if one.name.endswith(b"/" + _PICKLE)), None)
         if pickle is None:
-            raise NotMine
+            raise NotThisFormat
         folder = pickle.name.removesuffix(_PICKLE)
         storages = _storages(source, directory, pickle, folder)
 
@@ -48,15 +48,15 @@ class TorchZip:
 
 
 def _storages(source: ByteSource, directory: Directory, pickle: Member, folder: bytes) -> dict[str, Storage]:
-    """Return what the pickle says of the storages; nothing where it cannot be read or the byte order is another."""
+    """Return the storages that the pickle names; none if it cannot be read or the byte order is not little-endian."""
     order = next((one for one in directory.members if one.name == folder + _BYTE_ORDER), None)
     if order is not None and _content(source, order, len(b"little")) != b"little":
         return {}
     return read_storages(_content(source, pickle, MAX_PICKLE_BYTES))
 
 
-def _content(source: ByteSource, member: Member, most: int) -> bytes:
-    if not member.plain or member.length > most:
+def _content(source: ByteSource, member: Member, limit: int) -> bytes:
+    if not member.plain or member.length > limit:
         return b""
     return source.read(data_of(source, member), member.length)
 

@@ -1,11 +1,11 @@
-"""Reads the directory of a zip file in bounded memory, and believes nothing of it.
+"""Reads the directory of a zip file in bounded memory, and checks it against the file.
 
 ::
 
     local header + name + extra | data | ... | central directory | [zip64 end | locator] | end of central directory
 
-Source: PKWARE APPNOTE 6.3, sections 4.3.7 to 4.3.16 and 4.5.3. Readers disagree about what lies between or in front of
-these parts; a file in which they are not exactly where they should be is not cut.
+Source: PKWARE APPNOTE 6.3, sections 4.3.7 to 4.3.16 and 4.5.3. Readers disagree about bytes between or before these
+parts; a file whose directory and end records are not adjacent, as shown, is not cut.
 """
 
 import struct
@@ -15,7 +15,7 @@ from itertools import pairwise
 import msgspec
 
 from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover
-from ptmtorrent.store.cutters.port import ByteSource, NotMine, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 from ptmtorrent.store.cutters.reading import Reader
 
 MAGIC = b"PK\x03\x04"
@@ -37,7 +37,7 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFF_FFFF
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A file in the zip: where its local header is, and the bytes it takes. `plain` says that they are its own."""
+    """A file in the zip: the offset of its local header and its stored length. `plain` means stored and unencrypted."""
 
     name: bytes
     header: int
@@ -46,7 +46,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
 
 
 class Directory(msgspec.Struct, frozen=True):
-    """The members by their place in the file, and where the directory itself begins."""
+    """The members sorted by offset, and the offset of the directory."""
 
     members: list[Member]
     start: int
@@ -59,34 +59,34 @@ class _Span(msgspec.Struct, frozen=True):
 
 
 def read_directory(source: ByteSource) -> Directory:
-    """Return what the directory says.
+    """Return the directory.
 
     Raises:
-        NotMine: this is no zip, or one whose directory contradicts itself or the file.
+        NotThisFormat: not a zip, or the directory contradicts itself or the file.
     """
     span = _find_directory(source)
     if span.count > MAX_NAMED or span.end - span.start > MAX_DIRECTORY_BYTES:
-        raise NotMine
+        raise NotThisFormat
     reader = Reader(source, span.start, span.end)
     members = sorted((_member(reader) for _ in range(span.count)), key=lambda member: member.header)
     if reader.at != span.end:
-        raise NotMine
+        raise NotThisFormat
     ends = [*(member.header for member in members[1:]), span.start]
     for member, end in zip(members, ends, strict=False):
         if member.header + _LOCAL.size + len(member.name) + member.length > end:
-            raise NotMine
+            raise NotThisFormat
     return Directory(members, span.start)
 
 
 def cover_members(
     source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
 ) -> list[Piece]:
-    """Return the pieces of a zip: members of 64 KiB and more as `describe` has them, all else in runs.
+    """Return the pieces of a zip: for members of 64 KiB or more those that `describe` returns, all else joined.
 
-    `describe` is given a member and where its bytes begin.
+    `describe` is called with a member and the offset of its bytes.
 
     Raises:
-        NotMine: a local header contradicts the directory.
+        NotThisFormat: a local header contradicts the directory.
     """
     return cover(_stretches(source, directory, describe), 0, source.size)
 
@@ -94,7 +94,7 @@ def cover_members(
 def _stretches(
     source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
 ) -> Iterator[Piece]:
-    """Yield a small member with its local header, so that runs begin and end where members do."""
+    """Yield a small member together with its local header, so that runs begin and end at members."""
     starts = [*(member.header for member in directory.members), directory.start]
     for member, (start, end) in zip(directory.members, pairwise(starts), strict=True):
         if member.length < JOIN_BELOW_BYTES:
@@ -102,29 +102,29 @@ def _stretches(
             continue
         at = data_of(source, member)
         if at + member.length > end:
-            raise NotMine
+            raise NotThisFormat
         yield from describe(member, at)
 
 
 def data_of(source: ByteSource, member: Member) -> int:
-    """Return where the bytes of `member` begin.
+    """Return the offset of the bytes of `member`.
 
     Raises:
-        NotMine: its local header says something else than the directory.
+        NotThisFormat: its local header contradicts the directory.
     """
     head = source.read(member.header, _LOCAL.size)
     if len(head) != _LOCAL.size:
-        raise NotMine
+        raise NotThisFormat
     magic, _, flags, method, _, _, _, packed, plain, name_bytes, extra_bytes = _LOCAL.unpack(head)
     rest = source.read(member.header + _LOCAL.size, name_bytes + extra_bytes)
     if magic != MAGIC or len(rest) != name_bytes + extra_bytes or rest[:name_bytes] != member.name:
-        raise NotMine
+        raise NotThisFormat
     plain, packed = _widen(rest[name_bytes:], plain, packed)
     if (method == STORED and not flags & _ENCRYPTED) != member.plain:
-        raise NotMine
+        raise NotThisFormat
     unknown_yet = flags & _DESCRIPTOR and packed in {0, _FULL32}
     if not unknown_yet and packed != member.length:
-        raise NotMine
+        raise NotThisFormat
     return member.header + _LOCAL.size + len(rest)
 
 
@@ -137,13 +137,13 @@ def _find_directory(source: ByteSource) -> _Span:
         if _FULL16 in {disk, here, count} or _FULL32 in {size, start} or _has_locator(tail, at):
             found = _find_zip64(source, tail_at + at)
         elif disk or first_disk or here != count or start + size != found.end:
-            raise NotMine
+            raise NotThisFormat
         return found
-    raise NotMine
+    raise NotThisFormat
 
 
 def _ends(tail: bytes) -> Iterator[int]:
-    """Yield places of end records whose comment ends with the file, the last first."""
+    """Yield the positions of end records whose comment ends with the file, the last one first."""
     at = tail.rfind(b"PK\x05\x06")
     while at >= 0:
         if at + _END.size <= len(tail):
@@ -160,16 +160,16 @@ def _has_locator(tail: bytes, at: int) -> bool:
 def _find_zip64(source: ByteSource, end: int) -> _Span:
     locator_at = end - _LOCATOR.size
     if locator_at < 0:
-        raise NotMine
+        raise NotThisFormat
     magic, disk, record_at, disks = Reader(source, locator_at, end).fields(_LOCATOR)
     if magic != b"PK\x06\x07" or disk or disks > 1:
-        raise NotMine
+        raise NotThisFormat
     record = Reader(source, record_at, locator_at)
     magic, length, _, _, disk, first_disk, here, count, size, start = record.fields(_END64)
     if magic != b"PK\x06\x06" or record_at + 12 + length != locator_at or disk or first_disk:
-        raise NotMine
+        raise NotThisFormat
     if here != count or start + size != record_at:
-        raise NotMine
+        raise NotThisFormat
     return _Span(start, record_at, count)
 
 
@@ -178,18 +178,18 @@ def _member(reader: Reader) -> Member:
     magic, _, _, flags, method, _, _, _, packed, plain = fields[:10]
     name_bytes, extra_bytes, comment_bytes, disk, _, _, header = fields[10:]
     if magic != b"PK\x01\x02" or name_bytes > MAX_NAME_BYTES or disk not in {0, _FULL16}:
-        raise NotMine
+        raise NotThisFormat
     name = reader.take(name_bytes)
     plain, packed, header = _widen(reader.take(extra_bytes), plain, packed, header)
     reader.skip(comment_bytes)
     is_plain = method == STORED and not flags & _ENCRYPTED
     if is_plain and plain != packed:
-        raise NotMine
+        raise NotThisFormat
     return Member(name, header, packed, is_plain)
 
 
 def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
-    """Replace each value that says so by the next number of the zip64 field."""
+    """Return `values` with every 0xFFFFFFFF replaced by the next number of the zip64 field."""
     at = 0
     while _FULL32 in values and at + _FIELD.size <= len(extra):
         kind, length = _FIELD.unpack_from(extra, at)

@@ -233,7 +233,7 @@ class _Clone:
         if self.cluster is None:
             self._capture(store, run, outcomes, leases, meter)
         else:
-            workers = count(self.cluster.cluster.most, "worker")
+            workers = count(self.cluster.cluster.max_workers, "worker")
             self.emit(Note(message=f"Packages are captured by {workers}, which may take a while to start"))
             self.cluster.run(
                 self.hub,

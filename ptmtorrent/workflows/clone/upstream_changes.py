@@ -12,7 +12,7 @@ from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.moments import Clock, spell
-from ptmtorrent.model.owners import other_owner
+from ptmtorrent.model.owners import describe_owner_change
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
 from ptmtorrent.state.upstream_flags import Flag, FlagName, Flags
@@ -54,7 +54,7 @@ class UpstreamChanges:
     def check_owner(self, now: Identity) -> None:
         """Flag a name that stands for another package than the one captured; both are kept, apart by their ids."""
         before = self.known.identity(now.package)
-        if before is not None and (why := other_owner(before, now)) is not None:
+        if before is not None and (why := describe_owner_change(before, now)) is not None:
             reason = f"it was registered again since it was captured: {why}; check who owns it"
             self._put(now.package, "registered-again", reason)
 

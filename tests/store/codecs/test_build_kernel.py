@@ -18,7 +18,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is
 
 
 @pytest.fixture(autouse=True)
-def _nobodys_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def _default_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CC", "PTMTORRENT_KERNEL"):
         monkeypatch.delenv(name, raising=False)
 
@@ -44,10 +44,10 @@ def tree(tmp_path: Path, hook: ModuleType) -> Path:
 
 class App:
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def display_info(self, message: str) -> None:
-        self.said.append(message)
+        self.messages.append(message)
 
 
 def run(hook: ModuleType, tree: Path, version: str) -> tuple[dict[str, Any], list[str]]:
@@ -55,16 +55,16 @@ def run(hook: ModuleType, tree: Path, version: str) -> tuple[dict[str, Any], lis
     made = hook.KernelHook(str(tree), {}, None, None, str(tree), "wheel", app)
     build_data: dict[str, Any] = {"artifacts": [], "pure_python": True, "tag": None}
     made.initialize(version, build_data)
-    return build_data, app.said
+    return build_data, app.messages
 
 
 @needs_compiler
 def test_a_wheel_takes_the_kernel_along_and_says_for_which_platform(hook: ModuleType, tree: Path) -> None:
-    build_data, said = run(hook, tree, "standard")
+    build_data, messages = run(hook, tree, "standard")
     assert build_data["artifacts"] == [hook.LIBRARY]
     assert not build_data["pure_python"]
     assert build_data["tag"].startswith("py3-none-")
-    assert said == []
+    assert messages == []
 
 
 @needs_compiler
@@ -81,10 +81,10 @@ def test_without_a_compiler_the_wheel_is_pure_and_one_line_says_so(
     compiler: str, hook: ModuleType, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", compiler)
-    build_data, said = run(hook, tree, "standard")
+    build_data, messages = run(hook, tree, "standard")
     assert build_data == {"artifacts": [], "pure_python": True, "tag": None}
-    assert len(said) == 1
-    assert compiler in said[0]
+    assert len(messages) == 1
+    assert compiler in messages[0]
 
 
 def test_an_editable_install_without_a_compiler_leaves_no_old_kernel_behind(
@@ -98,9 +98,9 @@ def test_an_editable_install_without_a_compiler_leaves_no_old_kernel_behind(
 
 def test_the_kernel_can_be_left_out(hook: ModuleType, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PTMTORRENT_KERNEL", "numpy")
-    build_data, said = run(hook, tree, "standard")
+    build_data, messages = run(hook, tree, "standard")
     assert build_data["pure_python"]
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_the_file_that_is_built_is_never_committed(hook: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""Fields of blocks are set apart and come back, whatever their layout; a hostile payload is an `IntegrityError`."""
+"""Fields of blocks are encoded separately and restored, whatever their layout; hostile payloads are refused."""
 
 import base64
 import json
@@ -101,7 +101,7 @@ def test_any_bytes_come_back_by_any_layout(dtype: str, data: bytes, repeat: int)
 
 @settings(max_examples=60, deadline=None)
 @given(layout=layouts(), size=st.integers(0, 400), seed=st.integers(0, 9))
-def test_a_layout_nobody_has_thought_of_is_read_from_its_payload(layout: Layout, size: int, seed: int) -> None:
+def test_an_unknown_layout_is_read_from_its_payload(layout: Layout, size: int, seed: int) -> None:
     data = random_bytes(size, seed)
     assert decoded(coded(data, layout), size) == data
 

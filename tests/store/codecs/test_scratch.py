@@ -1,4 +1,4 @@
-"""Working memory is used again: coding asks the system for none once it runs."""
+"""Working memory is reused: coding allocates none from the system after warming up."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""Damages valid files in the ways that parsers fall for, and checks what cutters make of them."""
+"""Damages valid files in ways that break parsers, and checks the cutters' results."""
 
 import random
 import re

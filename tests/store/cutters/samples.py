@@ -1,4 +1,4 @@
-"""A valid file of every format, what it is called, and what lies beside it."""
+"""A valid file of every format, with its name and the files beside it."""
 
 import io
 import zipfile
@@ -77,7 +77,7 @@ def samples() -> dict[str, Sample]:
 
 
 def long_sample() -> Sample:
-    """Return a file that nothing knows, too long to be one object."""
+    """Return a file of no known format, too long to be one object."""
     return Sample("weights.h5", random_bytes((6 << 20) + 5, 9), "chunks/1")
 
 

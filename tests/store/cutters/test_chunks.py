@@ -1,4 +1,4 @@
-"""Long files that nothing knows are cut where their content says so, the same everywhere and for ever."""
+"""Long files of unknown formats are cut by content, at the same points on every machine and in every version."""
 
 import hashlib
 import json

@@ -1,10 +1,10 @@
-"""What joins, what is sliced and what stays apart."""
+"""Which stretches are joined, which are sliced, and which stay separate."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptmtorrent.store.cutters import NotMine, Piece
+from ptmtorrent.store.cutters import NotThisFormat, Piece
 from ptmtorrent.store.cutters.covering import cover
 from tests.store.cutters.samples import covers
 
@@ -44,7 +44,7 @@ def test_a_run_of_one_dtype_keeps_it_and_has_a_key_of_its_members() -> None:
 
 @pytest.mark.parametrize("stretches", [[(0, 10), (5, 10)], [(0, 101)], [(50, 60)], [(20, 5), (10, 5)]])
 def test_what_overlaps_or_leaves_the_range_is_refused(stretches: list[tuple[int, int]]) -> None:
-    with pytest.raises(NotMine):
+    with pytest.raises(NotThisFormat):
         lengths(*stretches, end=100)
 
 

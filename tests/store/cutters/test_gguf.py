@@ -1,4 +1,4 @@
-"""GGUF files are cut at their tensors; a header that does not say exactly where those lie is not believed."""
+"""GGUF files are cut at their tensors; a header that does not locate them exactly is not used."""
 
 import struct
 

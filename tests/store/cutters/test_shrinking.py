@@ -1,4 +1,4 @@
-"""A file may shrink while it is cut: what was there a moment ago is not, and that is no error of ours."""
+"""A file that shrinks while it is cut does not cause an unexpected error."""
 
 import pytest
 

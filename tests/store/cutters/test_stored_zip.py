@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ptmtorrent.store.cutters import MemorySource, NotMine, cut
+from ptmtorrent.store.cutters import MemorySource, NotThisFormat, cut
 from ptmtorrent.store.cutters.zip_directory import read_directory
 from tests.store.cutters.samples import Sparse, Unseekable, contents, covers, cut_bytes, mixed_zip, npz
 from tests.store.samples import numbers, random_bytes
@@ -122,7 +122,7 @@ def test_members_that_overlap_are_not_cut() -> None:
     data = bytearray(zipped())
     second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
     struct.pack_into("<I", data, second + 42, 10)
-    with pytest.raises(NotMine):
+    with pytest.raises(NotThisFormat):
         read_directory(MemorySource(bytes(data)))
 
 

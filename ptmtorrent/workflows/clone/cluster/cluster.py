@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from ptmtorrent.clusters.description import Cluster
-from ptmtorrent.clusters.parsl_pool import ParslPool, check_here
+from ptmtorrent.clusters.parsl_pool import ParslPool, check_requirements
 from ptmtorrent.config import MIN_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub
@@ -37,7 +37,7 @@ class ClusterRunner(NamedTuple):
             ConfigError: a library or program that it needs is missing.
             UsageError: the memory is too small for its workers.
         """
-        check_here(self.cluster)
+        check_requirements(self.cluster)
         sharing, least = self._sharing, parse_size(MIN_MEMORY)
         if self.max_memory < sharing * least:
             raise UsageError(
@@ -82,7 +82,7 @@ class ClusterRunner(NamedTuple):
                 works=works,
                 jobs=self.jobs,
                 max_memory=self.max_memory // self._sharing,
-                share=self.cluster.most,
+                share=self.cluster.max_workers,
             )
 
         with ExitStack() as stack:
@@ -90,7 +90,7 @@ class ClusterRunner(NamedTuple):
             stack.callback(close_workers)
             Coordinator(
                 pool=stack.enter_context(ParslPool(self.cluster, home.cluster)),
-                workers=self.cluster.most,
+                workers=self.cluster.max_workers,
                 todo=todo,
                 unit_of=unit_of,
                 hub=hub,

@@ -15,7 +15,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.conftest import Time
-from tests.hubs.kaggle_samples import WEIGHTS_PATH, fill
+from tests.hubs.kaggle.samples import WEIGHTS_PATH, fill
 from tests.hubs.test_catalogues import failures, stored
 from tests.simulators.kaggle import Kaggle, serve_kaggle
 

@@ -1,4 +1,4 @@
-"""The uniform record: one package in one shape, and where each value was read (docs/formats/record.md)."""
+"""The uniform record: the same fields for packages of every hub, each with its source (docs/formats/record.md)."""
 
 from typing import ClassVar
 
@@ -8,28 +8,28 @@ from ptmtorrent.model import canonical
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text, and where it was read: `<answer>#<JSON pointer>`, `package`, `identity` or `hub`."""
+    """A text and its source: `<answer>#<JSON pointer>`, `package`, `identity` or `hub`."""
 
     value: str
     source: str
 
 
 class Texts(msgspec.Struct, frozen=True):
-    """Texts in the hub's order, and where they were read."""
+    """Texts in the hub's order, and their source."""
 
     value: tuple[str, ...]
     source: str
 
 
 class Count(msgspec.Struct, frozen=True):
-    """A number of downloads or likes, and where it was read."""
+    """A number of downloads or likes, and its source."""
 
     value: int
     source: str
 
 
 class UniformRecord(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """What a hub says of a package. What it did not say is None; nothing is guessed."""
+    """The facts that a hub gives about a package. A value it did not give is None; nothing is guessed."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/record"
 

@@ -6,7 +6,7 @@ from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject, batch_url, request_batch
 from tests.hubs.conftest import Time
-from tests.hubs.git_samples import fetch, fill, remotes
+from tests.hubs.git.samples import fetch, fill, remotes
 from tests.hubs.peer import Reply, serving
 from tests.simulators.git_server import GitServer, serve_git
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.pytorch.adapter import NO_CARDS
+from ptmtorrent.hubs.pytorch.adapter import NOT_CARDS
 from ptmtorrent.hubs.pytorch.cards import read_card, read_hubconf
 from tests.hubs.catalogues_samples import card
 
@@ -14,11 +14,11 @@ REAL = Path("../shared/data/pytorch")
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real cards are not here")
 def test_all_real_cards_are_read_and_the_template_is_refused() -> None:
-    found = [path for path in REAL.glob("*.md") if path.name not in {*NO_CARDS, "template.md"}]
+    found = [path for path in REAL.glob("*.md") if path.name not in {*NOT_CARDS, "template.md"}]
 
     assert len(found) == 52
     assert all(read_card(path.read_bytes()).owned for path in found)
-    with pytest.raises(HubError, match="no YAML"):
+    with pytest.raises(HubError, match="not YAML"):
         read_card((REAL / "template.md").read_bytes())
 
 

@@ -9,7 +9,7 @@ from ptmtorrent.hubs.git.objects import check_proof, git_object_id, parse_commit
 from ptmtorrent.hubs.git.process import Git, git_environment
 from ptmtorrent.hubs.port import Query
 from ptmtorrent.model.pointers import Pointer, format_pointer
-from tests.hubs.git_samples import fetch, fill, remotes
+from tests.hubs.git.samples import fetch, fill, remotes
 from tests.simulators.git_server import GitServer, run_git, serve_git
 
 
@@ -54,7 +54,7 @@ def test_file_that_is_not_of_the_commit_is_refused(server: GitServer, tmp_path: 
         check_proof(commit, proof, {b"README.md": (frozenset({0o100755}), right)})
     with pytest.raises(IntegrityError, match="not kept"):
         check_proof(commit, proof[:1], {b"README.md": (regular, right)})
-    with pytest.raises(IntegrityError, match="not the one"):
+    with pytest.raises(IntegrityError, match="does not match the id"):
         check_proof("1" * 40, proof, {})
 
 

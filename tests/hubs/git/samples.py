@@ -1,4 +1,4 @@
-"""Packages that the git simulator serves to the tests."""
+"""Packages served by the git simulator."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ WEIGHTS = random.Random(11).randbytes(300_000)
 
 
 def fill(server: GitServer, count: int = 7) -> list[str]:
-    """Put `count` packages of files, modes, links and LFS into the simulator; return their names."""
+    """Add `count` packages with files, modes, links and LFS to the simulator; return their names."""
     names = [f"team/model-{index}" for index in range(count)]
     for index, name in enumerate(names):
         files = {
@@ -52,7 +52,7 @@ def remotes(
 
 
 def fetch(hub: GitRemotes, name: str, work: Path) -> dict[str, tuple[HubFile, bytes]]:
-    """List, describe and download one package through the engine that clone uses."""
+    """List, describe and download one package with the download that clone uses."""
     [page] = hub.listing(Query(ids=(name,)), None)
     described = hub.describe(page.packages[0])
     files, _ = hub.files(described)

@@ -1,4 +1,4 @@
-"""TensorFlow Hub as it is today, on loopback: its documents in git, its handles leading on, Kaggle with the bytes."""
+"""TensorFlow Hub as it is today, on loopback: documents in git, handles that redirect, and Kaggle with the bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.tfhub.adapter import TensorFlowHub
-from tests.hubs.kaggle_samples import fill
+from tests.hubs.kaggle.samples import fill
 from tests.simulators.assets import Assets, serve_assets
 from tests.simulators.git_server import GitServer, serve_git
 from tests.simulators.kaggle import Kaggle, serve_kaggle
@@ -20,7 +20,7 @@ TAGS = "<!-- task: image-pose-detection -->\n<!-- format: saved_model_2 -->\n<!-
 @dataclass
 class Tensorflow:
     git: GitServer
-    leads: Assets
+    redirector: Assets
     kaggle: Kaggle
     work: Path
     documents: dict[str, bytes] = field(default_factory=dict)
@@ -31,19 +31,19 @@ class Tensorflow:
 
     def hub(self, session: Session | None = None) -> TensorFlowHub:
         clones = Clones(Git({"PATH": "/usr/bin:/bin"}), self.work)
-        return TensorFlowHub(self.endpoint, clones, leads=self.leads.url, session=session)
+        return TensorFlowHub(self.endpoint, clones, redirector=self.redirector.url, session=session)
 
     def lead(self, handle: str, to: str) -> None:
         """Redirect a handle to `owner/model/framework/variation[/version]` on Kaggle."""
-        self.leads.moved[f"/{handle}"] = f"{self.kaggle.url}/models/{to}?tfhub-redirect=true"
+        self.redirector.moved[f"/{handle}"] = f"{self.kaggle.url}/models/{to}?tfhub-redirect=true"
 
 
 @contextmanager
 def tensorflow(folder: Path) -> Iterator[Tensorflow]:
     (folder / "served").mkdir()
-    with serve_git(folder / "served") as git, serve_assets() as leads, serve_kaggle() as kaggle:
+    with serve_git(folder / "served") as git, serve_assets() as redirector, serve_kaggle() as kaggle:
         fill(kaggle)
-        made = Tensorflow(git, leads, kaggle, folder / "work")
+        made = Tensorflow(git, redirector, kaggle, folder / "work")
         made.documents = {
             "assets/docs/team/models/small/0.md": f"# Module team/small/0\nSmall.\n\n{TAGS}".encode(),
             "assets/docs/team/models/small/1.md": f"# Module team/small/1\nSmall.\n\n{TAGS}".encode(),

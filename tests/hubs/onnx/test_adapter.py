@@ -1,4 +1,4 @@
-"""The zoo, from its simulators, and all of the real one, made again from its pointers."""
+"""The simulated zoo, and all packages of the real one, reconstructed from its pointers."""
 
 import csv
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from ptmtorrent.hubs.git.clones import Clones, check_files
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, split_proof
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.onnx.adapter import OnnxZoo
-from ptmtorrent.hubs.onnx.records import belongs_to, licence_in, package_of, read_manifest, task_of
+from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, task_of
 from ptmtorrent.hubs.port import HubFile, Listed, Query
 from ptmtorrent.model.pointers import Pointer
-from tests.hubs.onnx_samples import LARGE, MNIST, SKIPPED, Zoo, contents, zoo
+from tests.hubs.onnx.samples import LARGE, MNIST, SKIPPED, Zoo, contents, zoo
 from tests.simulators.git_server import serve_git
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "onnx"
+REAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "onnx"
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_second_try_begins_at_the_mirror(world: Zoo, tmp_path: Path) -> None:
     assert [where for where, _ in world.mirror.asked] == [f"/resolve/main/{SKIPPED}/tiny_Opset16.onnx"]
 
 
-def test_weights_that_nobody_has_are_an_error_that_names_both_places(world: Zoo, tmp_path: Path) -> None:
+def test_weights_that_are_nowhere_are_an_error_that_names_both_places(world: Zoo, tmp_path: Path) -> None:
     path = f"{LARGE}/small_Opset17.onnx"
     world.lose(path)
     del world.mirror.data[f"/resolve/main/{path}"]
@@ -155,7 +155,7 @@ def test_files_of_a_package_further_down_are_not_of_the_one_above() -> None:
 
     files = [file("a.onnx"), file("b/c.onnx"), file("b/README.md", "git"), file("model/d.onnx")]
 
-    assert [one.path for one in belongs_to("top", files)] == ["a.onnx", "model/d.onnx"]
+    assert [one.path for one in select_own_files("top", files)] == ["a.onnx", "model/d.onnx"]
 
 
 def test_package_is_the_folder_above_the_models() -> None:

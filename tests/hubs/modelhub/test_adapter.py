@@ -47,7 +47,7 @@ def test_path_out_of_the_package_is_refused(path: str) -> None:
 def test_address_that_is_none_is_refused(url: str) -> None:
     body = {"external_contrib_files": [{"src_url": url, "dest_file_path": "a"}]}
 
-    with pytest.raises(HubError, match="no address"):
+    with pytest.raises(HubError, match="not a URL"):
         read_init(json.dumps(body).encode())
 
 

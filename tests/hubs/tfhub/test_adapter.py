@@ -10,8 +10,8 @@ from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Listed, Query
 from ptmtorrent.hubs.tfhub.adapter import TensorFlowHub
-from ptmtorrent.hubs.tfhub.documents import Place, find_on_kaggle, kaggle_name, read_document
-from tests.hubs.tfhub_samples import tensorflow
+from ptmtorrent.hubs.tfhub.documents import KagglePlace, find_on_kaggle, parse_kaggle_url, read_document
+from tests.hubs.tfhub.samples import tensorflow
 from tests.program import ptmtorrent
 from tests.simulators.assets import serve_assets
 
@@ -54,13 +54,13 @@ def test_any_bytes_are_a_document_or_refused(data: bytes) -> None:
 def test_address_on_kaggle_gives_package_and_version() -> None:
     url = "https://www.kaggle.com/models/google/movenet/tensorFlow2/singlepose-lightning/4?tfhub-redirect=true"
 
-    assert kaggle_name(url) == ("google/movenet/tensorFlow2/singlepose-lightning", "4")
+    assert parse_kaggle_url(url) == ("google/movenet/tensorFlow2/singlepose-lightning", "4")
 
 
 @pytest.mark.parametrize("url", ["", "http://[", "https://kaggle.com/models/a", "https://x/models/../b/c/d/1"])
 def test_address_of_no_model_is_not_found(url: str) -> None:
     with pytest.raises(NotFound):
-        kaggle_name(url)
+        parse_kaggle_url(url)
 
 
 def test_handle_is_found_where_the_closed_hub_redirects_to(session: Session) -> None:
@@ -68,7 +68,7 @@ def test_handle_is_found_where_the_closed_hub_redirects_to(session: Session) -> 
         assets.moved["/o/m/4"] = "/models/o/m/tensorFlow2/v/2?tfhub-redirect=true"
         assets.data["/models/o/m/tensorFlow2/v/2"] = b"<html>"
 
-        assert find_on_kaggle(session, "o/m/4", assets.url) == Place(
+        assert find_on_kaggle(session, "o/m/4", assets.url) == KagglePlace(
             origin=assets.url, name="o/m/tensorFlow2/v", version="2"
         )
         with pytest.raises(NotFound):
@@ -105,8 +105,8 @@ def test_handle_is_pinned_to_the_version_it_leads_to_or_the_newest(tmp_path: Pat
 
 def test_modules_are_cloned_by_their_old_names(tmp_path: Path) -> None:
     with tensorflow(tmp_path) as world:
-        del world.leads.moved["/team/small/0"]
-        typed = ("clone", "tfhub", "--endpoint", world.endpoint, "--mirror", world.leads.url)
+        del world.redirector.moved["/team/small/0"]
+        typed = ("clone", "tfhub", "--endpoint", world.endpoint, "--mirror", world.redirector.url)
         events = ptmtorrent(tmp_path / "home", *typed, code=3)
         checked = ptmtorrent(tmp_path / "home", "verify", "--store")
 

@@ -1,4 +1,4 @@
-"""A small zoo, as the simulators serve it to the tests: LFS of its own, and a mirror with the same paths."""
+"""A small zoo on the simulators: its own LFS storage, and a mirror with the same paths."""
 
 import json
 import random
@@ -53,11 +53,11 @@ class Zoo:
         return OnnxZoo(self.endpoint, clones, mirror=mirror, session=session)
 
     def copy(self, path: str, data: bytes) -> None:
-        """Put a file into the mirror."""
+        """Add a file to the mirror."""
         self.mirror.data[f"/resolve/main/{path}"] = data
 
     def lose(self, path: str) -> None:
-        """Let LFS have the object no more."""
+        """Remove the object from LFS storage."""
         self.git.faults.gone.add(self.pointers[path].sha256)
 
 

@@ -1,4 +1,4 @@
-"""Bare folders are removed, bounded, shared by the packages of one commit, and read by one git each."""
+"""Bare clones are deleted, bounded, shared by the packages of one commit, and read by one git process each."""
 
 import io
 from pathlib import Path
@@ -13,7 +13,7 @@ from ptmtorrent.hubs.git.objects import Objects
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Query
 from ptmtorrent.stop import Stop
-from tests.hubs.git_samples import fetch, fill, remotes
+from tests.hubs.git.samples import fetch, fill, remotes
 from tests.simulators.git_server import GitServer, serve_git
 
 
@@ -26,7 +26,7 @@ def server(tmp_path: Path) -> GitServer:
 
 
 class CountingGit(Git):
-    """Counts the gits that objects are read from."""
+    """Counts the git processes that objects are read from."""
 
     started = 0
 
@@ -59,7 +59,7 @@ def test_one_git_reads_all_files_of_a_package(server: GitServer, tmp_path: Path)
     assert clones.git.started == 1
 
 
-def test_folder_goes_when_nobody_needs_it_any_more(server: GitServer, tmp_path: Path) -> None:
+def test_clone_is_deleted_when_no_package_needs_it(server: GitServer, tmp_path: Path) -> None:
     remote = at(server, "team/m", {"a.txt": b"a"}, "one")
     clones = clones_of(tmp_path / "work")
     clones.files(remote)
@@ -75,7 +75,7 @@ def test_folder_goes_when_nobody_needs_it_any_more(server: GitServer, tmp_path: 
 
 def test_folders_together_stay_within_their_bound_and_come_again_when_asked(server: GitServer, tmp_path: Path) -> None:
     wanted = [at(server, f"team/{number}", {"a.bin": bytes([number]) * 10}) for number in range(5)]
-    clones = clones_of(tmp_path / "work", kept_bytes=1)
+    clones = clones_of(tmp_path / "work", max_bytes=1)
 
     oids = []
     for remote in wanted:
@@ -95,7 +95,7 @@ def test_what_an_earlier_process_left_counts_and_goes_first(server: GitServer, t
     earlier.close()
     old = folders(tmp_path / "work")
 
-    clones = clones_of(tmp_path / "work", kept_bytes=1)
+    clones = clones_of(tmp_path / "work", max_bytes=1)
     clones.files(at(server, "team/new", {"a.txt": b"new"}))
     clones.close()
 
@@ -134,7 +134,7 @@ def test_file_whose_reading_is_given_up_leaves_the_next_one_right(server: GitSer
     assert after == b"b"
 
 
-def test_nothing_is_left_of_a_package_that_was_let_go(server: GitServer, tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_released_package(server: GitServer, tmp_path: Path) -> None:
     [name] = fill(server, 1)
     with remotes(server, tmp_path / "work", [name]) as hub:
         fetch(hub, name, tmp_path / "parts")
@@ -146,12 +146,12 @@ def test_nothing_is_left_of_a_package_that_was_let_go(server: GitServer, tmp_pat
 
 def test_blob_with_other_bytes_than_its_id_says_is_refused() -> None:
     oid = "1" * 40
-    said = f"{oid} blob 3\n".encode() + b"abc\n"
+    reply = f"{oid} blob 3\n".encode() + b"abc\n"
 
     with pytest.raises(IntegrityError, match=oid):
-        list(Objects(io.BytesIO(), io.BytesIO(said)).pieces(oid))
+        list(Objects(io.BytesIO(), io.BytesIO(reply)).pieces(oid))
     with pytest.raises(IntegrityError, match=oid):
-        Objects(io.BytesIO(), io.BytesIO(said)).read(oid, "blob")
+        Objects(io.BytesIO(), io.BytesIO(reply)).read(oid, "blob")
 
 
 def test_file_that_the_trees_do_not_have_is_refused_when_it_is_listed(

@@ -1,4 +1,4 @@
-"""Models that the Kaggle simulator serves to the tests."""
+"""Models served by the Kaggle simulator."""
 
 import random
 
