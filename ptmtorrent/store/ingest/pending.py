@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from itertools import islice
 
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName
+from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import Entry

@@ -12,8 +12,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.encode_pool import Coded
 from ptmtorrent.store.ingest.pending import Pending
-from ptmtorrent.store.pack.classes import ObjectKind, PackClass
-from ptmtorrent.store.pack.format import Entry, PackInfo
+from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import write_sidecar
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.pack.writer import Part, new_part

@@ -22,8 +22,7 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import ObjectKind, PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass
 
 HEADER_BYTES = 512
 """No header of this version is longer."""

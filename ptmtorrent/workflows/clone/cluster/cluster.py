@@ -10,7 +10,7 @@ from ptmtorrent.config import MIN_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions
-from ptmtorrent.model.sizes import parse_size
+from ptmtorrent.model.text import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
