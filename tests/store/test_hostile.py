@@ -14,7 +14,7 @@ from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, open_index
-from ptmtorrent.store.ingest.pending import Pending
+from ptmtorrent.store.ingest.writer import Pending
 from ptmtorrent.store.pack import writer as pack_writer
 from ptmtorrent.store.pack.format import (
     RECORD_BYTES,

@@ -103,7 +103,7 @@ class Loops:
         """See `words.count`."""
         counts = np.empty(256, np.int64)
         if data.ndim != 1 or step < 1:
-            raise ValueError("count needs a one-dimensional array and a positive step")
+            raise ValueError("the kernel function count needs a one-dimensional array and a positive step")
         _check_status(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
         return counts
 
@@ -112,7 +112,7 @@ def _check(planes: Sequence[Bytes], *blocks: Bytes) -> int:
     """Return the number of words, after checking the length of every array."""
     words = planes[0].size
     if any(plane.size != words for plane in planes) or any(block.size != words * len(planes) for block in blocks):
-        raise ValueError("the sizes of planes and blocks do not match")
+        raise ValueError("the sizes of a kernel's planes and blocks do not match")
     return words
 
 

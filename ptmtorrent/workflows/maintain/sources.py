@@ -7,10 +7,9 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.catalogue.index import Described, describe_members, find_members
-from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.paths import PACKS
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import ObjectId, PackId, object_id

@@ -17,9 +17,9 @@ from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.coordinator import Coordinator
 from ptmtorrent.workflows.clone.cluster.worker import WorkUnit, close_workers, without_secrets
+from ptmtorrent.workflows.clone.download_queue import collect_parts
 from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.partial_files import collect_parts
 
 
 class ClusterRunner(NamedTuple):
