@@ -37,9 +37,7 @@ def main(about: str) -> int:
             costs = list(rounds(options.rounds, at, scratch, package))
         share = others.share()
     table, promises = _costs(costs, total), _promises(costs, spool)
-    facts = (
-        f"{total / MB:,.1f} MB in {shards} bf16 shards and 8 small files; medians of {options.rounds} rounds."
-    )
+    facts = f"{total / MB:,.1f} MB in {shards} bf16 shards and 8 small files; medians of {options.rounds} rounds."
     facts += f" git {_version('git')}, git-lfs {_version('git-lfs')}, huggingface_hub {hf_version}."
     facts += f" Other programs used {share:.0%} of the cores."
     print(facts, "", table.as_text(), promises.as_text(), sep="\n")
