@@ -65,17 +65,17 @@ class Contents:
         with self._lock, self._index.transaction():
             return {identifier for pack in packs for identifier in self._index.drop(pack)}
 
-    def drop_with_users(self, packs: Iterable[PackId]) -> None:
+    def drop_with_dependents(self, packs: Iterable[PackId]) -> None:
         """Drop packs, and the files, captures and sketches that need their objects, durably and as one."""
         with self._lock, self._index.transaction():
             dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
-            self._index.forget_users_of(dropped)
-            self._index.forget_sketches()
+            self._index.drop_dependents(dropped)
+            self._index.drop_unused_sketches()
 
-    def drop_users(self, lost: set[ObjectId]) -> None:
+    def drop_dependents(self, lost: set[ObjectId]) -> None:
         """Drop the files and captures that need one of the objects `lost`, durably."""
         with self._lock, self._index.transaction():
-            self._index.forget_users_of(lost)
+            self._index.drop_dependents(lost)
 
     def replace(self, hashes: PackHashes, entries: Sequence[Entry]) -> None:
         """Replace the rows of a pack by `entries`, durably; bases before the deltas that need them."""

@@ -269,7 +269,7 @@ class Index:
         for identifier in identifiers:
             self._write("INSERT OR IGNORE INTO sketches (key, object) VALUES (?, ?)", key, bytes.fromhex(identifier))
 
-    def lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
+    def similar_objects(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         """Return up to `most` objects here that share one of the few `keys`, those that share more first.
 
         Only a few objects of each key are examined: an attacker may have made millions that look alike.
@@ -282,7 +282,7 @@ class Index:
         )
         return [ObjectId(identifier.hex()) for (identifier,) in rows]
 
-    def forget_sketches(self) -> None:
+    def drop_unused_sketches(self) -> None:
         """Forget what objects that are not here look like."""
         self._write("DELETE FROM sketches WHERE object NOT IN (SELECT id FROM objects)")
 
@@ -306,7 +306,7 @@ class Index:
         )
         return [data for (data,) in rows]
 
-    def says_own(self, pack: PackId) -> bool:
+    def has_documents_of(self, pack: PackId) -> bool:
         """Tell whether all that a pack says about hubs is known here already: every capture, and every manifest by one.
 
         A pack that says nothing is our own too, unless it has deltas, which of an adopted pack are not believed.
@@ -318,7 +318,7 @@ class Index:
         told = all(entry.id in captured[entry.kind] for entry in entries if entry.kind in captured)
         return told and ("capture" in kinds or not any(entry.base for entry in entries))
 
-    def nonsense(self, most: int) -> list[str]:
+    def invalid_rows(self, most: int) -> list[str]:
         """Return the ids, in hex, of up to `most` objects of which a row says what cannot be."""
         limits = (MAX_RAW_BYTES, _MAX_CODEC, len(OBJECT_KINDS) - 1)
         sql = f"SELECT CAST(id AS BLOB) FROM objects WHERE NOT ({_IS_SENSE}) LIMIT ?"  # noqa: S608  # a constant
@@ -335,7 +335,7 @@ class Index:
             rows = self._connection.execute(f"SELECT {columns} FROM captures")  # noqa: S608  # the names are these five
             return [ObjectId(found.hex()) for found, data, *said in rows if not _is_so(found, data, said)]
 
-    def forget_users_of(self, lost: set[ObjectId]) -> None:
+    def drop_dependents(self, lost: set[ObjectId]) -> None:
         """Forget files and captures that need one of the objects `lost`."""
         if not lost:
             return

@@ -41,7 +41,7 @@ from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
 from ptmtorrent.store.ingest.encode_pool import Coded, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.ingest.encoder import Coder
-from ptmtorrent.store.ingest.files import Expected, Steady, StoredFile, check_expected, hash_file, open_steady
+from ptmtorrent.store.ingest.files import Expected, StableFile, StoredFile, check_expected, hash_file, open_stable
 from ptmtorrent.store.ingest.writer import Writer
 from ptmtorrent.store.pack.classes import RIGHTS, ObjectKind, PackClass
 from ptmtorrent.store.pack.format import encode_record
@@ -88,7 +88,7 @@ class Store:
         self._turn = threading.Lock()
         self._broken = False
         self._closed = False
-        bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
+        bases = Bases(find=self._look, read=self.read, similar_objects=self._similar_objects)
         self._coder = Coder(bases, self.source, delta=delta)
 
     @classmethod
@@ -130,7 +130,7 @@ class Store:
             stack.callback(pool.shutdown)
             parts = []
             if first:
-                parts = recover.heal(root, index, pool)
+                parts = recover.recover_store(root, index, pool)
             if not alone:
                 lock.share()
             writer = Writer(root, index, parts, pool, first=first)
@@ -253,15 +253,15 @@ class Store:
             IntegrityError: another size or hash than `expected`, and nothing is stored; or the file changed meanwhile.
             NoSpace: the disk is full; run again to go on.
         """
-        with open_steady(path) as steady:
-            cut = cutters.cut(steady.source, name, nearby)
+        with open_stable(path) as stable:
+            cut = cutters.cut(stable.source, name, nearby)
             sha256_promised = (expected.oid or "").startswith("sha256:")
-            hashes = hash_file(steady, cut.pieces, git=not sha256_promised)
-            steady.check()
+            hashes = hash_file(stable, cut.pieces, git=not sha256_promised)
+            stable.check()
             check_expected(hashes, expected, name)
             file = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
             if file is None:
-                self._put_file(steady, cut, hashes.objects, pack_class, bases)
+                self._put_file(stable, cut, hashes.objects, pack_class, bases)
                 file = hashes.file(cut)
             elif hashes.git_sha1 is not None:
                 file = msgspec.structs.replace(file, git_sha1=hashes.git_sha1)
@@ -334,7 +334,7 @@ class Store:
     def is_own(self, pack: PackId) -> bool:
         """Tell by the index alone whether what the pack says about hubs is to be believed: its hashes were lost."""
         with self._lock:
-            return pack in self._index.packs() and self._index.says_own(pack)
+            return pack in self._index.packs() and self._index.has_documents_of(pack)
 
     def pack_file(self, pack: PackId) -> Path:
         """Return the file of a sealed pack.
@@ -432,7 +432,7 @@ class Store:
         return self.root / "open" / str(found.part)
 
     def _put_file(
-        self, steady: Steady, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
+        self, stable: StableFile, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
     ) -> None:
         if self._pool is None or self._closed:
             raise self._not_writable()
@@ -444,12 +444,12 @@ class Store:
             in_flight=self._in_flight,
         )
         with self._turn:
-            put_pieces(steady, cut.pieces, ids, put)
+            put_pieces(stable, cut.pieces, ids, put)
 
-    def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
+    def _similar_objects(self, keys: Sequence[int], most: int) -> list[ObjectId]:
         with self._lock:
-            fresh = self._writer.pending.lookalikes(keys, most) if self._writer is not None else []
-            return [*fresh, *self._index.lookalikes(keys, most)]
+            fresh = self._writer.pending.similar_objects(keys, most) if self._writer is not None else []
+            return [*fresh, *self._index.similar_objects(keys, most)]
 
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
         """Store an object that is encoded already, unless it is here; the base of a delta must be here."""

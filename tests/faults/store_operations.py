@@ -27,7 +27,7 @@ from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.maintain import repair as mending
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.gc import gc as collect
-from ptmtorrent.workflows.maintain.salvage import DAMAGED
+from ptmtorrent.store.maintenance.salvage import DAMAGED
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
 from tests.store.samples import name_of
 

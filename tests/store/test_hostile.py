@@ -50,7 +50,7 @@ def test_a_million_objects_that_look_alike_are_not_all_looked_at(tmp_path: Path)
                 index.add_sketches(key, names(count))
         ticks: list[None] = []
         index._connection.set_progress_handler(lambda: ticks.append(None), 1)  # noqa: B023  # read at once
-        assert len(index.lookalikes((1, 2, 3, 4), 2)) == 2
+        assert len(index.similar_objects((1, 2, 3, 4), 2)) == 2
         index._connection.set_progress_handler(None, 1)
         steps.append(len(ticks))
     index.close()
@@ -63,9 +63,9 @@ def test_objects_that_went_away_hide_no_lookalike(tmp_path: Path) -> None:
     with index.transaction():
         index.add_objects(index.row_of_part("x.part", "open"), [entry(here, 0)])
         index.add_sketches(1, [*gone, here])
-    assert index.lookalikes((1,), 2) == [here]
+    assert index.similar_objects((1,), 2) == [here]
     with index.transaction():
-        index.forget_sketches()
+        index.drop_unused_sketches()
     assert index._run("SELECT count(*) FROM sketches") == [(1,)]
     index.close()
 
@@ -75,9 +75,9 @@ def test_of_what_is_not_committed_the_newest_lookalikes_are_found() -> None:
     for number, identifier in enumerate(names(1000)):
         found = Found(entry=entry(identifier, number), rights="open", pack=None, part="x.part", size=0)
         pending.add_object(found, (7, number))
-    assert pending.lookalikes((7, 3), 2) == [names(1000)[-1], names(1000)[-2]]
-    assert pending.lookalikes((3, 8), 2) == [names(1000)[3], names(1000)[8]]
-    assert pending.lookalikes((-1,), 2) == []
+    assert pending.similar_objects((7, 3), 2) == [names(1000)[-1], names(1000)[-2]]
+    assert pending.similar_objects((3, 8), 2) == [names(1000)[3], names(1000)[8]]
+    assert pending.similar_objects((-1,), 2) == []
 
 
 def test_a_part_whose_sync_failed_for_want_of_space_is_not_synced_again(

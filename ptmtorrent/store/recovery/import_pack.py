@@ -24,14 +24,14 @@ SPARE_RAW_BYTES = 1 << 30
 """What they may be longer (1 GiB), since small packs are mostly padding."""
 
 
-class Checked(msgspec.Struct, frozen=True):
+class CheckedImport(msgspec.Struct, frozen=True):
     """A pack of which every object was read: its hashes, and the objects that can be read here."""
 
     hashes: PackHashes
     entries: list[Entry]
 
 
-def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checked:
+def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> CheckedImport:
     """Read all of the pack at `path`; `read` gives objects of the store that may be bases.
 
     Raises:
@@ -45,10 +45,10 @@ def check(path: Path, pack: PackId, read: Callable[[ObjectId], bytes]) -> Checke
         _refuse_bomb(pack, hashes.size, entries)
         if any(found is None or found.entry != entry for found, entry in zip_longest(reader.scan(), entries)):
             raise IntegrityError(f"the footer of the pack `{pack}` does not list the records that it holds")
-        return Checked(hashes, _readable(reader, entries, read))
+        return CheckedImport(hashes, _readable(reader, entries, read))
 
 
-def adopt(root: Path, index: Index, path: Path, checked: Checked) -> None:
+def adopt(root: Path, index: Index, path: Path, checked: CheckedImport) -> None:
     """Move a checked pack into the store at `root` and index it, durably."""
     pack = checked.hashes.pack
     target = pack_in(root, pack)

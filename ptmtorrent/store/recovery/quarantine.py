@@ -25,7 +25,7 @@ DAMAGED = "damaged"
 """The folder of a store for damaged files that nothing reads any more."""
 
 
-class Damaged(msgspec.Struct, frozen=True):
+class DamagedPart(msgspec.Struct, frozen=True):
     """A part with a bad record before objects that were `committed`, the index's word for what lies in it."""
 
     reader: PackReader
@@ -33,7 +33,7 @@ class Damaged(msgspec.Struct, frozen=True):
     committed: AbstractSet[Entry]
 
 
-def lies_behind(size: int, cut: int, committed: Iterable[Entry]) -> bool:
+def cuts_committed(size: int, cut: int, committed: Iterable[Entry]) -> bool:
     """Tell whether cutting a part of `size` bytes at byte `cut` would take objects that were committed with it.
 
     What a part that was cut short has lost already is not behind anything.
@@ -41,7 +41,7 @@ def lies_behind(size: int, cut: int, committed: Iterable[Entry]) -> bool:
     return any(cut < entry.end <= size for entry in committed)
 
 
-def rescue(damaged: Damaged, root: Path, target: Path, read_base: ReadBase, pool: Executor) -> Part | None:
+def salvage_part(damaged: DamagedPart, root: Path, target: Path, read_base: ReadBase, pool: Executor) -> Part | None:
     """Move what is whole in a damaged part to a fresh one named `target`; put its file aside in the store at `root`.
 
     Returns the fresh part, ready to be continued; None when nothing is whole. A delta that was committed is taken at
@@ -66,16 +66,16 @@ def rescue(damaged: Damaged, root: Path, target: Path, read_base: ReadBase, pool
                 part.path.unlink()
             raise
         part.path = target
-    _put_aside(root, reader.path)
+    _quarantine(root, reader.path)
     return part
 
 
-def fresh_mark() -> str:
+def new_mark() -> str:
     """Return a mark that tells a new part from all others."""
     return secrets.token_hex(4)
 
 
-def _whole(damaged: Damaged, read_base: ReadBase) -> Iterator[Entry]:
+def _whole(damaged: DamagedPart, read_base: ReadBase) -> Iterator[Entry]:
     """Yield each object once: first those that hash to their ids, then deltas that wait for their base."""
     reader = damaged.reader
     found = {scanned.entry.offset: scanned.entry for scanned in reader.scan()}
@@ -97,7 +97,7 @@ def _whole(damaged: Damaged, read_base: ReadBase) -> Iterator[Entry]:
     yield from (entry for entry in waiting if entry.id not in seen)
 
 
-def _put_aside(root: Path, path: Path) -> None:
+def _quarantine(root: Path, path: Path) -> None:
     """Move a part to `damaged/`, durably, beside those of its name that are there."""
     folder = root / DAMAGED
     ensure_dir(folder, sure=True)

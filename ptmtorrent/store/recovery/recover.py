@@ -30,7 +30,7 @@ from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.hashes import has_sidecars, read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
 from ptmtorrent.store.pack.writer import Part, reopen_part, reopened_size
-from ptmtorrent.store.recovery.quarantine import Damaged, fresh_mark, lies_behind, rescue
+from ptmtorrent.store.recovery.quarantine import DamagedPart, cuts_committed, new_mark, salvage_part
 from ptmtorrent.store.recovery.recheck import SealedObject, good_entries, has_header
 
 
@@ -39,7 +39,7 @@ def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
     return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
 
 
-def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
+def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
     """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
 
     No other process writes the store meanwhile. Nothing unsealed is trusted: objects of a part are decoded and hashed,
@@ -59,19 +59,19 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
         _make_durable(root, [pack.pack for pack in fresh])
         parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool, committed))
-        index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
-        _learn_all(root, index, fresh, parts, here.keys() if alone else ())
+        index.drop_dependents({identifier for identifier in dropped if index.find(identifier) is None})
+        _index_all_documents(root, index, fresh, parts, here.keys() if alone else ())
     return parts
 
 
 def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
     """Fill an emptied index by a forward scan of all packs, reading neither footers nor the old index."""
     with index.transaction():
-        own = {pack for pack in index.packs() if index.says_own(pack)}
+        own = {pack for pack in index.packs() if index.has_documents_of(pack)}
         index.clear()
         scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
         _index_all(root, index, scanned, lambda: parts)
-        _learn_all(root, index, scanned, parts, own)
+        _index_all_documents(root, index, scanned, parts, own)
 
 
 def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
@@ -121,16 +121,16 @@ def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
         return [entry for entry in deltas if entry.base and reader.holds(entry, bases(entry.base))]
 
 
-def _learn_all(
+def _index_all_documents(
     root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part], own: Collection[PackId]
 ) -> None:
     """Learn what our own packs say about hubs: as their hashes say; without hashes those of `own`."""
     for pack in packs:
         known = read_sidecar(root, pack.pack)
         if pack.pack in own if known is None else known[1]:
-            learn(index, pack_in(root, pack.pack), pack.entries)
+            index_documents(index, pack_in(root, pack.pack), pack.entries)
     for part in parts:
-        learn(index, part.path, part.entries)
+        index_documents(index, part.path, part.entries)
 
 
 def add_pack(index: Index, hashes: PackHashes, entries: list[Entry]) -> None:
@@ -138,7 +138,7 @@ def add_pack(index: Index, hashes: PackHashes, entries: list[Entry]) -> None:
     index.add_objects(index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
 
 
-def learn(index: Index, path: Path, entries: Iterable[Entry]) -> None:
+def index_documents(index: Index, path: Path, entries: Iterable[Entry]) -> None:
     """Take whole files and captures from the manifests and captures among `entries`, as far as they can be read."""
     telling = [entry for entry in entries if entry.kind in {"manifest", "capture"}]
     if not telling:
@@ -150,7 +150,7 @@ def learn(index: Index, path: Path, entries: Iterable[Entry]) -> None:
                 if entry.kind == "capture":
                     index.add_capture(entry.id, canonical.decode(data, Capture, name=entry.id), data)
                 else:
-                    _learn_files(index, decode_manifest(data, SnapshotId(entry.id)))
+                    _index_files(index, decode_manifest(data, SnapshotId(entry.id)))
 
 
 def packs_on_disk(root: Path) -> dict[PackId, int]:
@@ -214,10 +214,10 @@ def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[s
         for reader, pack_class in found:
             cut = reopened_size(reader, kept[reader]) if reader in kept else 0
             promised = committed.get(reader.path.name, frozenset())
-            if lies_behind(reader.size, cut, promised):
-                target = part_in(root, pack_class, fresh_mark())
-                damaged = Damaged(reader, pack_class, promised)
-                parts.append(rescue(damaged, root, target, partial(_object_beside, kept, sealed), pool))
+            if cuts_committed(reader.size, cut, promised):
+                target = part_in(root, pack_class, new_mark())
+                damaged = DamagedPart(reader, pack_class, promised)
+                parts.append(salvage_part(damaged, root, target, partial(_object_beside, kept, sealed), pool))
             elif reader in kept:
                 parts.append(reopen_part(reader, pack_class, kept[reader], pool))
             else:
@@ -273,7 +273,7 @@ def _remove(path: Path) -> None:
     sync_dir(path.parent)
 
 
-def _learn_files(index: Index, manifest: Manifest) -> None:
+def _index_files(index: Index, manifest: Manifest) -> None:
     for file in manifest.files:
         stored = file_in(manifest, file)
         if all(index.find(identifier) is not None for identifier, _ in stored.objects):

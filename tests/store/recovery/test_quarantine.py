@@ -100,7 +100,7 @@ def test_a_torn_end_that_nothing_was_promised_of_is_cut(root: Path, tmp_path: Pa
     assert not (root / "damaged").exists()
 
 
-@pytest.mark.parametrize("step", ["name_file", "_put_aside", "sync_dir", "_learn_all"])
+@pytest.mark.parametrize("step", ["name_file", "_quarantine", "sync_dir", "_index_all_documents"])
 def test_a_crash_in_between_is_healed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def crash(*_: object) -> None:
         raise Crash
@@ -108,7 +108,7 @@ def test_a_crash_in_between_is_healed(root: Path, tmp_path: Path, monkeypatch: p
     places = fill(root, tmp_path)
     bad = flip(root / "open" / PART, places[2].entry.offset)
     with monkeypatch.context() as patch:
-        patch.setattr(recover if step == "_learn_all" else quarantine, step, crash)
+        patch.setattr(recover if step == "_index_all_documents" else quarantine, step, crash)
         with pytest.raises(Crash):
             Store.open(root, write=True)
     with writing(root) as store:

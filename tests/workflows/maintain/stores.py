@@ -9,7 +9,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.check import Checked
+from ptmtorrent.workflows.maintain.check import CheckResult
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.inspect import Level
 from tests.channels import Heard
@@ -17,7 +17,7 @@ from tests.channels import Heard
 NEVER = Stop()
 
 
-def check(home: Home, level: Level = "normal") -> tuple[Checked, Heard]:
+def check(home: Home, level: Level = "normal") -> tuple[CheckResult, Heard]:
     heard = Heard()
     return check_store(home, level, emit=heard, stop=Stop()), heard
 

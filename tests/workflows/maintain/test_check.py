@@ -193,7 +193,7 @@ def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(
     checked, _ = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
     repaired = repair(made.home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ()
+    assert repaired.incomplete == ()
     assert check(made.home, "data")[0].summary.failed == 0
 
 

@@ -137,7 +137,7 @@ def test_a_copy_that_cannot_be_written_ends_the_repair(
         raise fail()
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptmtorrent.store.maintenance.repair_pack.write_all", write_all)
+        patch.setattr("ptmtorrent.store.maintenance.pack_draft.write_all", write_all)
         with pytest.raises(StoreError, match="Input/output error"):
             mend(made.home, tmp_path / "mirror")
     mend(made.home, tmp_path / "mirror")

@@ -14,7 +14,7 @@ from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain import gc as gc_module
-from ptmtorrent.workflows.maintain.gc import Collected
+from ptmtorrent.workflows.maintain.gc import GcResult
 from ptmtorrent.workflows.maintain.gc import gc as collect
 from tests.channels import Heard, Made
 from tests.workflows.captured import TickingClock, capture
@@ -32,7 +32,7 @@ class LaterClock(TickingClock):
 
 def gc(
     home: Home, *, grace: timedelta = timedelta(hours=24), later: timedelta = NONE, dry_run: bool = False
-) -> Collected:
+) -> GcResult:
     return collect(home, grace=grace, dry_run=dry_run, clock=LaterClock(later), emit=Heard())
 
 
@@ -95,7 +95,7 @@ def test_the_packs_of_every_release_stay(made: Made) -> None:
 
 def forget_captures(made: Made) -> None:
     with Store.open(made.home.store, alone=True) as store, store._index.transaction():
-        store._index.forget_users_of({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
+        store._index.drop_dependents({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
 
 
 @pytest.mark.parametrize("what", ["release.json", "index/placement/000.json", "torrent", "folder", "metadata"])

@@ -6,7 +6,7 @@ import pytest
 
 from ptmtorrent.errors import NotFound
 from ptmtorrent.paths import Home
-from ptmtorrent.store.maintenance.references import SHARED, Uses
+from ptmtorrent.store.maintenance.references import SHARED, References
 from ptmtorrent.workflows.maintain.info import info as read_info
 from ptmtorrent.workflows.maintain.info import ratio
 from tests.store.samples import name_of
@@ -82,7 +82,7 @@ def test_a_home_without_a_store_has_nothing_to_tell(home: Home) -> None:
 
 def test_uses_know_nobody_one_and_several() -> None:
     first, second, third = map(name_of, (b"1", b"2", b"3"))
-    with Uses() as uses:
-        uses.add(4, [first, second, first])
-        uses.add(5, [second])
-        assert [uses.owner(each) for each in (first, second, third)] == [4, SHARED, None]
+    with References() as references:
+        references.add(4, [first, second, first])
+        references.add(5, [second])
+        assert [references.owner(each) for each in (first, second, third)] == [4, SHARED, None]

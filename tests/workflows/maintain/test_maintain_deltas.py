@@ -129,7 +129,7 @@ def test_a_lost_base_takes_its_deltas_and_their_packages_with_it(family: Family)
     base = next(iter(family.deltas.values()))
     damage(family, base)
     repaired = repair(family.home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ("hf:a/base", "hf:b/tuned")
+    assert repaired.incomplete == ("hf:a/base", "hf:b/tuned")
     with Store.open(family.home.store) as store:
         assert not store.has(base)
         assert not any(store.has(delta) for delta, of in family.deltas.items() if of == base)

@@ -45,8 +45,8 @@ def test_a_pack_of_bases_that_is_mended_costs_no_package(tuned: Made) -> None:
     """Our own channel has its second name."""
     pack_file(tuned.home, base_pack(tuned)).unlink()
     repaired = repair(tuned.home, None, emit=Heard(), stop=Stop())
-    assert repaired.mended == (base_pack(tuned),)
-    assert repaired.again == ()
+    assert repaired.repaired == (base_pack(tuned),)
+    assert repaired.incomplete == ()
     assert absent(tuned, dict(deltas(tuned))) == []
     assert check(tuned.home, "data")[0].findings == ()
 

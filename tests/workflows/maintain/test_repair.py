@@ -20,8 +20,8 @@ from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain import repair as repair_module
 from ptmtorrent.workflows.maintain.inspect import Level
-from ptmtorrent.workflows.maintain.repair import Repaired, repair
-from ptmtorrent.workflows.maintain.sources import Source
+from ptmtorrent.workflows.maintain.repair import RepairResult, repair
+from ptmtorrent.workflows.maintain.sources import RepairSource
 from tests.channels import Heard, Made, clock, make_channel
 from tests.static import serve_folder
 from tests.workflows.captured import capture_three
@@ -36,7 +36,7 @@ def mirror(original: Made, made: Made, tmp_path: Path) -> Path:
     return tmp_path / "mirror"
 
 
-def mend(made: Made, mirror: Path | str | None = None, *, level: Level = "data", **how: bool) -> tuple[Repaired, Heard]:
+def mend(made: Made, mirror: Path | str | None = None, *, level: Level = "data", **how: bool) -> tuple[RepairResult, Heard]:
     heard = Heard()
     named = None if mirror is None else open_channel(str(mirror), None, made.home, clock=clock, emit=heard)
     return repair(made.home, named, level=level, emit=heard, stop=Stop(), **how), heard
@@ -53,7 +53,7 @@ def an_object(made: Made, package: str = "hf:solo") -> ObjectId:
 def test_a_whole_store_is_left_alone(made: Made) -> None:
     before = {path: path.stat().st_mtime_ns for path in made.home.store.rglob("*.pack")}
     repaired, heard = mend(made)
-    assert (repaired.mended, repaired.gone, repaired.again, repaired.summary.failed) == ((), (), (), 0)
+    assert (repaired.repaired, repaired.unrepaired, repaired.incomplete, repaired.summary.failed) == ((), (), (), 0)
     assert {path: path.stat().st_mtime_ns for path in made.home.store.rglob("*.pack")} == before
     assert heard.results == {}
 
@@ -63,7 +63,7 @@ def test_a_flip_in_an_object_moves_that_object_alone(made: Made, mirror: Path) -
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset + 100)
     repaired, heard = mend(made, mirror)
-    assert repaired.mended == (place.pack,)
+    assert repaired.repaired == (place.pack,)
     assert repaired.summary.bytes_moved == place.entry.stored
     assert place.entry.id in heard.results[place.pack].reason
     assert is_whole(made)
@@ -159,7 +159,7 @@ def test_a_pack_that_nobody_could_mend_is_not_put_into_the_channel(made: Made) -
 def test_what_follows_from_the_rest_is_mended_without_anybody(made: Made, what: str) -> None:
     pack = harm(made, what)
     repaired, _ = mend(made)
-    assert repaired.mended == (pack,)
+    assert repaired.repaired == (pack,)
     assert repaired.summary.bytes_moved == 0
     assert is_whole(made)
 
@@ -169,7 +169,7 @@ def test_a_missing_pack_comes_back_from_the_own_channel(made: Made) -> None:
     flip(pack_file(made.home, pack), pack_file(made.home, pack).stat().st_size - 7, bit=2)
     pack_file(made.home, pack).unlink()
     repaired, _ = mend(made)
-    assert repaired.mended == (pack,)
+    assert repaired.repaired == (pack,)
     assert repaired.summary.bytes_moved == 0
     assert is_whole(made)
 
@@ -185,7 +185,7 @@ def test_a_missing_pack_is_fetched_whole(made: Made, mirror: Path, *, keeps_hash
         sidecar_in(made.home.store, place.pack).unlink()
     repaired, _ = mend(made, mirror)
     assert repaired.summary.bytes_moved == size
-    assert repaired.again == ()
+    assert repaired.incomplete == ()
     assert is_whole(made)
     assert (made.folder / pack_path(place.pack)).samefile(pack_file(made.home, place.pack))
 
@@ -209,7 +209,7 @@ def test_bytes_that_nobody_can_name_are_narrowed_to_their_piece(
     flip(pack_file(made.home, place.pack), place.entry.offset)
     from ptmtorrent.workflows.maintain import repair_pack
 
-    monkeypatch.setattr(repair_pack.Patient, "extents", property(lambda _: []))
+    monkeypatch.setattr(repair_pack.DamagedPack, "extents", property(lambda _: []))
     assert mend(made, mirror)[0].summary.bytes_moved == 4 << 20
     monkeypatch.undo()
     assert is_whole(made)
@@ -221,7 +221,7 @@ def test_a_mirror_with_other_bytes_mends_nothing_and_is_named(made: Made, mirror
     flip(pack_file(made.home, place.pack), place.entry.offset)
     flip(mirror / pack_path(place.pack), place.entry.offset, bit=3)
     repaired, heard = mend(made, mirror)
-    assert repaired.gone == (place.pack,)
+    assert repaired.unrepaired == (place.pack,)
     assert "has other bytes too" in heard.results[place.pack].reason
 
 
@@ -231,7 +231,7 @@ def test_what_nobody_has_is_forgotten_and_the_package_named_for_a_clone(made: Ma
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
     repaired, heard = mend(made)
-    assert repaired.again == ("hf:solo",)
+    assert repaired.incomplete == ("hf:solo",)
     assert "ptmtorrent clone huggingface --id solo" in heard.results["hf:solo"].reason
     reason = heard.results[place.pack].reason
     assert identifier in reason
@@ -254,7 +254,7 @@ def test_a_pack_that_was_put_aside_comes_back_when_a_channel_has_it(made: Made, 
     flip(pack_file(made.home, place.pack), place.entry.offset)
     mend(made)
     repaired, _ = mend(made, mirror)
-    assert repaired.mended == (place.pack,)
+    assert repaired.repaired == (place.pack,)
     assert is_whole(made)
     with Store.open(made.home.store) as store:
         store.read(place.entry.id)
@@ -268,8 +268,8 @@ def test_objects_that_the_channel_has_in_other_packs_are_put_again(tmp_path: Pat
     assert not (other.folder / pack_path(place.pack)).exists()
     flip(pack_file(made.home, place.pack), place.entry.offset)
     repaired, _ = mend(made, other.folder)
-    assert repaired.again == ()
-    assert repaired.gone == (place.pack,)
+    assert repaired.incomplete == ()
+    assert repaired.unrepaired == (place.pack,)
     with Store.open(made.home.store) as store:
         assert store.has(place.entry.id)
         assert "hf:solo" in {capture.package for capture in store.captures()}
@@ -291,7 +291,7 @@ def test_lost_hashes_are_taken_again(made: Made) -> None:
     sidecar_in(made.home.store, first).unlink()
     flip(sidecar_in(made.home.store, last), 30)
     repaired, _ = mend(made)
-    assert set(repaired.mended) == {first, last}
+    assert set(repaired.repaired) == {first, last}
     assert {pack: read_sidecar(made.home.store, pack) for pack in (first, last)} == wanted
 
 
@@ -369,7 +369,7 @@ def test_a_repair_does_not_run_beside_a_writer(made: Made) -> None:
         mend(made)
 
 
-STEPS = ("mend_links", "salvage", "forget_incomplete")
+STEPS = ("relink_packs", "salvage", "drop_incomplete")
 
 
 @pytest.fixture(params=STEPS)
@@ -406,7 +406,7 @@ def test_what_an_unsealed_part_lost_is_named_for_a_clone(home: Home, tmp_path: P
     assert place.part is not None
     flip(home.store / "open" / place.part, place.entry.offset)
     repaired = repair(home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ("onnx:vision/x",)
+    assert repaired.incomplete == ("onnx:vision/x",)
     assert check(home, "data")[0].findings == ()
 
 
@@ -423,10 +423,10 @@ def test_a_channel_that_fails_stops_no_repair(
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset + 2)
-    monkeypatch.setattr(Source, "read", refuse)
-    monkeypatch.setattr(Source, where, fail)
+    monkeypatch.setattr(RepairSource, "read", refuse)
+    monkeypatch.setattr(RepairSource, where, fail)
     repaired, heard = mend(made, mirror)
-    assert repaired.again == ("hf:solo",)
+    assert repaired.incomplete == ("hf:solo",)
     assert "the channel hung up" in heard.results[place.pack].reason
     with Store.open(made.home.store) as store:
         assert "hf:solo" not in {capture.package for capture in store.captures()}
