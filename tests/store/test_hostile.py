@@ -97,7 +97,7 @@ def test_a_part_whose_sync_failed_for_want_of_space_is_not_synced_again(
         monkeypatch.setattr(os, "fsync", full_once)
         with pytest.raises(NoSpace):
             store.commit()
-        with pytest.raises(StoreError, match="failed to write before"):
+        with pytest.raises(StoreError, match="earlier write"):
             store.commit()
         assert store._index.find(identifier) is None
 

@@ -324,7 +324,7 @@ with Store.open(Path({str(root)!r})) as store:
 
 
 def test_who_wants_to_write_alone_is_refused_with_its_exit_code(root: Path) -> None:
-    with writing(root), pytest.raises(StoreLocked, match="has to be done alone"):
+    with writing(root), pytest.raises(StoreLocked, match="needs it exclusively"):
         Store.open(root, alone=True)
     with Store.open(root, alone=True):
         with pytest.raises(StoreLocked):
@@ -559,13 +559,13 @@ def test_a_store_that_is_closed_while_a_file_is_put_says_so(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.open(root, write=True)
-    here = store._is_here
+    here = store._is_stored
 
     def close_first(identifier: ObjectId, rights: Rights) -> bool:
         found = here(identifier, rights)
         store.close()
         return found
 
-    monkeypatch.setattr(store, "_is_here", close_first)
+    monkeypatch.setattr(store, "_is_stored", close_first)
     with pytest.raises(StoreError, match="closed"):
         add_bytes(store, tmp_path, "a.bin", random_bytes(500))

@@ -1,4 +1,4 @@
-"""Stores with something in them to care for, and ways to harm them."""
+"""Stores to maintain, and ways to damage them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def pack_file(home: Home, pack: PackId) -> Path:
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:
-    """Flip one bit where the file lies: every hard link of it changes."""
+    """Flip one bit in place: every hard link of the file changes."""
     change(path, offset, lambda byte: byte ^ (1 << bit))
 
 

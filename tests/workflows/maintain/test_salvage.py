@@ -1,4 +1,4 @@
-"""What is saved of damaged packs, or comes from other channels, leans on nothing that cannot carry it."""
+"""Objects that are salvaged or fetched from other channels are deltas only where their base can be one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from ptmtorrent.model.placement import Location
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack.classes import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.store.maintenance.salvage import fetch_lost
+from ptmtorrent.workflows.maintain.fetch_lost import fetch_lost
 from ptmtorrent.workflows.maintain.sources import ChannelObject, RepairSource
 from tests.store.samples import GATED, WEIGHTS, bf16, name_of, writing
 from tests.store.test_hostile import changed
