@@ -366,7 +366,7 @@ class Store:
         because one that the index lists wrongly would never be stored again; deltas without a base are not indexed.
 
         Raises:
-            IntegrityError: its bytes do not hash to `pack`, or it is no valid pack; nothing was moved.
+            IntegrityError: its bytes do not hash to `pack`, or are not a valid pack; nothing was moved.
             UnsupportedFormat: it needs a newer version; nothing was moved.
         """
         checked = import_pack.check(path, pack, self._read_plain)
@@ -395,7 +395,7 @@ class Store:
         base: bytes | None = None
         if found.entry.base is not None:
             if not depth:
-                raise IntegrityError(f"the object `{identifier}` is a delta of more than {MAX_DEPTH} levels")
+                raise IntegrityError(f"the object `{identifier}` needs a chain of more than {MAX_DEPTH} bases")
             base = self._read(found.entry.base, depth - 1)
         until = time.monotonic() + _SEALING_SECONDS
         while True:

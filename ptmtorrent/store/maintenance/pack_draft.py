@@ -193,9 +193,9 @@ def _footers(
     reader: PackReader, damage: Damage, checked: CheckedPack, size: int, infos: Sequence[PackInfo]
 ) -> Iterator[Patch]:
     own = _info_at(reader, damage.extent.offset)
-    ours = PackInfo(libraries=codecs.versions(), parameters=codecs.parameters())
+    current = PackInfo(libraries=codecs.versions(), parameters=codecs.parameters())
     tried: list[PackInfo] = []
-    for info in (own, *infos, ours):
+    for info in (own, *infos, current):
         if info is not None and info not in tried:
             tried.append(info)
             footer = pack_format.encode_footer(checked.entries, info, damage.extent.offset)

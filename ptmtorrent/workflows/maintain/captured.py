@@ -54,7 +54,7 @@ def require_store(home: Home) -> None:
         UnsupportedFormat: a newer version wrote it.
     """
     if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+        raise NotFound(f"there is no store in `{home.root}`", hint="create one: ptmtorrent store init")
     check_version(home.store)
 
 

@@ -23,7 +23,6 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.records import Emit, Result, Summary
-from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.maintenance.gc_marks import read_marks, write_marks
@@ -122,10 +121,10 @@ def _refuse_gaps(home: Home) -> None:
         )
     gone = sorted(read_index_state(home).entries)
     if gone:
-        packs = f"the pack `{gone[0]}`" if len(gone) == 1 else f"{count(len(gone), 'pack')} (first: `{gone[0]}`)"
+        packs = f"the pack `{gone[0]}` is" if len(gone) == 1 else f"{len(gone):,} packs (first: `{gone[0]}`) are"
         raise StoreError(
-            f"missing or cut short: {packs}, so it is unknown what is needed",
-            hint="restore from a backup, or repair the store first: ptmtorrent store repair",
+            f"{packs} missing or cut short, so it is unknown what is needed",
+            hint="put the files back, or repair the store first: ptmtorrent store repair",
         )
     with Store.open(home.store) as store:
         for _ in _read_manifests(store):

@@ -74,7 +74,7 @@ def test_a_base_that_cannot_be_opened_costs_no_delta(
     assert nth > 2
 
 
-def test_a_pack_that_cannot_be_opened_is_not_set_aside(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_that_cannot_be_opened_is_not_quarantined(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     found = largest_object(made.home)
     assert found.pack is not None
     path = pack_file(made.home, found.pack)
