@@ -153,7 +153,7 @@ def test_package_that_is_not_of_its_commit_fails_the_check_of_the_store(server: 
 
     said = ptmtorrent(tmp_path / "home", "verify", "--store", code=50)
 
-    assert any("not what its upstream commit names" in event.get("reason", "") for event in said)
+    assert any("does not match its upstream commit" in event.get("reason", "") for event in said)
 
 
 def forge(root: Path) -> None:
