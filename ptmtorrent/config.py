@@ -186,7 +186,7 @@ def _check_jobs(value: object, folder: Path) -> int | None:  # noqa: ARG001  # a
 
 
 def _check_memory(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
-    from ptmtorrent.model.sizes import parse_size
+    from ptmtorrent.model.text import parse_size
 
     with suppress(UsageError):
         size = parse_size(str(value)) if type(value) in {int, str} else 0

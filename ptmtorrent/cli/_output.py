@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ptmtorrent.cli._values import Row
+from ptmtorrent.cli._text import Row
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:

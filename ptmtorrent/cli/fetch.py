@@ -7,9 +7,16 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._completion import complete_kinds, complete_packages
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_requested
+from ptmtorrent.cli._options import (
+    ChannelOption,
+    ReleaseOption,
+    SubsetOption,
+    open_requested,
+    parse_address,
+    parse_choices,
+    parse_list,
+)
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_address, parse_choices, parse_list
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
@@ -78,7 +85,7 @@ def fetch(
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import FILE_KINDS
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.model.sizes import parse_size
+    from ptmtorrent.model.text import parse_size
     from ptmtorrent.workflows.fetch.fetch import FetchRequest
     from ptmtorrent.workflows.fetch.fetch import fetch as run
 

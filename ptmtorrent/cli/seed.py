@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ptmtorrent.cli._options import parse_address, parse_list, parse_url
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_address, parse_list, parse_url
 
 app = typer.Typer()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Literal
 
-from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.pack.format import Entry

@@ -22,12 +22,11 @@ from ptmtorrent.disk.database import (
 )
 from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
+from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.ingest.files import StoredFile
-from ptmtorrent.store.pack.classes import OBJECT_KINDS, RIGHTS
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
 
 _TABLES = """
 CREATE TABLE packs (

@@ -30,22 +30,20 @@ import msgspec
 from ptmtorrent.disk.locks import SharedLock
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, StoreLocked
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.placement import Location
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs, cutters
 from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
-from ptmtorrent.store.ingest.encode_pool import Coded, Put, pieces_in_flight, put_pieces
-from ptmtorrent.store.ingest.encoder import Coder
+from ptmtorrent.store.ingest.encode_pool import Coded, Coder, Put, pieces_in_flight, put_pieces
 from ptmtorrent.store.ingest.files import Expected, StableFile, StoredFile, check_expected, hash_file, open_stable
 from ptmtorrent.store.ingest.writer import Writer
-from ptmtorrent.store.pack.classes import RIGHTS, ObjectKind, PackClass
-from ptmtorrent.store.pack.format import encode_record
+from ptmtorrent.store.pack.format import RIGHTS, ObjectKind, PackClass, encode_record
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
 from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
 from ptmtorrent.store.recovery import import_pack, recover

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
-from ptmtorrent.model.manifest import FileEntry, Identity, encode_manifest, new_manifest
-from ptmtorrent.store.pack.classes import ObjectKind, PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.model.manifest import Capture, FileEntry, Identity, encode_manifest, new_manifest
+from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.pack.writer import Part, new_part, reopen_part
 from ptmtorrent.store.recovery.recheck import good_entries, has_header

@@ -9,7 +9,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store import codecs
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from tests.store.samples import GATED, META, WEIGHTS, name_of, numbers, reading, safetensors, writing
 

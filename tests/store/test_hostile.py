@@ -14,10 +14,17 @@ from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, open_index
-from ptmtorrent.store.ingest.pending import Pending
+from ptmtorrent.store.ingest.writer import Pending
 from ptmtorrent.store.pack import writer as pack_writer
-from ptmtorrent.store.pack.classes import PackClass
-from ptmtorrent.store.pack.format import RECORD_BYTES, TRAILER_BYTES, Entry, PackInfo, decode_footer, encode_footer
+from ptmtorrent.store.pack.format import (
+    RECORD_BYTES,
+    TRAILER_BYTES,
+    Entry,
+    PackClass,
+    PackInfo,
+    decode_footer,
+    encode_footer,
+)
 from ptmtorrent.store.pack.writer import Part
 from ptmtorrent.store.store import Store
 from tests.store.samples import GATED, WEIGHTS, append, bf16, name_of, random_bytes, writing

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store import index as index_module
 from ptmtorrent.store import store as store_module
 from ptmtorrent.store.index import Found, open_index

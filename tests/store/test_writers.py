@@ -18,7 +18,7 @@ from tests.store.samples import META, add_bytes, name_of, random_bytes, reading,
 WRITER = """
 import sys
 from pathlib import Path
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store
 root, folder, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 with Store.open(root, write=True) as store:

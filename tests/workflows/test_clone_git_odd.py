@@ -13,7 +13,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest, encode_manifest, new_manifest
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.fetch.assemble import _make_link
 from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove

@@ -14,15 +14,14 @@ from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.maintenance.verify_pack import CheckedPack, Damage
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import PACK_CLASSES
-from ptmtorrent.store.pack.format import PackInfo
+from ptmtorrent.store.pack.format import PACK_CLASSES, PackInfo
 from ptmtorrent.store.pack.hashing import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, sync_dir
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.ingest.encode_pool import Coded
 from ptmtorrent.store.maintenance.verify_pack import CheckedPack, ReadBase, local_bases
-from ptmtorrent.store.pack.classes import PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
 from ptmtorrent.store.recovery.quarantine import DAMAGED

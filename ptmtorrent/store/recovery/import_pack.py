@@ -10,7 +10,7 @@ import msgspec
 from ptmtorrent.disk.durable import ensure_dir, publish_file
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.pack.format import Entry

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.store.pack.classes import PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.reader import PackReader
 
 _NOTHING: Mapping[str, AbstractSet[Entry]] = MappingProxyType({})

@@ -17,15 +17,13 @@ import msgspec
 from ptmtorrent.disk.durable import TEMPORARY_PREFIX, disk_errors, files_in, sync_dir
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
-from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Manifest, Rights, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.ingest.files import file_in
 from ptmtorrent.store.maintenance.verify_pack import local_bases
-from ptmtorrent.store.pack.classes import PACK_CLASSES, PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import PACK_CLASSES, Entry, PackClass
 from ptmtorrent.store.pack.hashes import has_sidecars, read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
 from ptmtorrent.store.pack.writer import Part, reopen_part, reopened_size

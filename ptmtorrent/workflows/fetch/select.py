@@ -50,7 +50,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
-class Wanted:
+class Selection:
     """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
 
     def __init__(self, layout: Layout, *, folds: bool = False) -> None:
@@ -115,7 +115,9 @@ class Wanted:
         return Assembly(spot, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name)
 
 
-def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int | None, stop: Stop) -> Iterator[Refused]:
+def select_packages(
+    described: Iterable[Described], wanted: Selection, max_bytes: int | None, stop: Stop
+) -> Iterator[Refused]:
     """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
     total, full = 0, False
     for item in described:
@@ -142,7 +144,7 @@ def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int |
         total += order.size
 
 
-def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
+def find_present(wanted: Selection, ledger: Ledger, stop: Stop) -> None:
     """Find out what is here: files written before, and the right parts of unfinished ones."""
     for order in wanted.orders:
         for assembly in order.assemblies:
@@ -151,14 +153,14 @@ def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
         order.pending = sum(1 for assembly in set(order.assemblies) if not assembly.here)
 
 
-def missing_objects(wanted: Wanted) -> Iterator[WantedObject]:
+def missing_objects(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
     for placement, identifier, size, spot in _missing(wanted):
         base = placement.bases[spot[4]][0] if spot[4] != NO_BASE else None
         yield WantedObject(id=identifier, size=size, at=placement.location(spot), base=base)
 
 
-def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
+def needed_bases(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
     for placement, _, _, spot in _missing(wanted):
         if spot[4] != NO_BASE:
@@ -166,7 +168,7 @@ def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
             yield WantedObject(id=identifier, size=size, at=placement.location(at))
 
 
-def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, PlacementSpot]]:
+def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, PlacementSpot]]:
     for order in wanted.orders:
         if any(assembly.error for assembly in order.assemblies):
             continue

@@ -6,9 +6,8 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, PackMissing, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName
-from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import Contents
 from ptmtorrent.store.maintenance.references import References

@@ -16,8 +16,7 @@ from ptmtorrent.errors import Interrupted, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.stop import Stop

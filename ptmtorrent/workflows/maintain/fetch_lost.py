@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError, TrustError, UnsupportedFormat
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.maintenance.salvage import append_encoded
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.sources import RepairSource
 

@@ -18,9 +18,8 @@ import msgspec
 from ptmtorrent.disk.durable import disk_errors, sync_dir
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
-from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home

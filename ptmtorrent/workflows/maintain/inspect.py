@@ -10,7 +10,7 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.maintenance.quick_check import check_outline, check_sidecar, check_size
 from ptmtorrent.store.maintenance.verify_pack import (

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import OwnReader, read_release, read_volume_packs
-from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.paths import METADATA, RELEASES, TORRENTS, is_unfinished, release_folder
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError
 from ptmtorrent.model import canonical

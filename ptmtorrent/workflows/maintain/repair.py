@@ -13,11 +13,10 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, sync_dir
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.open_channel import OpenChannel

@@ -7,10 +7,9 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.catalogue.index import Described, describe_members, find_members
-from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.paths import PACKS
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
@@ -22,8 +21,7 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import ObjectKind, PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass
 
 HEADER_BYTES = 512
 """Upper limit of a pack header in this version."""

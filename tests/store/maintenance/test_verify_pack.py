@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.maintenance import verify_pack

@@ -33,7 +33,7 @@ from tests.store.samples import (
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 store = Store.open(Path(sys.argv[1]), write=True)
 for number in range(20):

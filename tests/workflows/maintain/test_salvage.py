@@ -6,11 +6,11 @@ from typing import cast
 
 import pytest
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.placement import Location
 from ptmtorrent.store import codecs
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.fetch_lost import fetch_lost
 from ptmtorrent.workflows.maintain.sources import ChannelObject, RepairSource
