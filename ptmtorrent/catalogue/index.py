@@ -29,13 +29,13 @@ from ptmtorrent.model.release import (
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import codecs
 
-GROUP = 64
+GROUP_MEMBERS = 64
 """Manifests and placements are read for this many members at a time."""
 
 RUN_BYTES = 8 << 20
 """Manifests that lie together are read together, up to this many bytes a request."""
 
-MANY_SHARDS = 16
+MAX_SEARCHED_SHARDS = 16
 """With more shards than this, near matches of a misspelt name are looked for in its own shard alone."""
 
 
@@ -80,12 +80,12 @@ def find_members(
 
 def describe_members(members: Sequence[Member], reader: ChannelReader) -> Iterator[Described]:
     """Yield every member with its manifest and placement, in order; reads a few requests for each 64 members."""
-    for start in range(0, len(members), GROUP):
-        group = members[start : start + GROUP]
+    for start in range(0, len(members), GROUP_MEMBERS):
+        group = members[start : start + GROUP_MEMBERS]
         documents = _Documents(reader, group)
         for member in group:
             try:
-                yield _describe(member, documents)
+                yield _read_member(member, documents)
             except PtmError as error:
                 yield Described(member=member, error=error)
 
@@ -99,7 +99,7 @@ def _named(
         if shard not in shards:
             shards[shard] = _shard(release, reader, release.content[shard], release.placement[shard], only)
         if name not in shards[shard]:
-            raise _unknown(release, reader, name, shards, only)
+            raise _unknown_package(release, reader, name, shards, only)
         yield shards[shard][name]
 
 
@@ -132,14 +132,14 @@ def _shard(
     }
 
 
-def _unknown(
+def _unknown_package(
     release: Release,
     reader: ChannelReader,
     name: PackageName,
     shards: dict[int, dict[PackageName, Member]],
     only: tuple[FileKind, ...],
 ) -> NotFound:
-    if len(release.content) <= MANY_SHARDS:
+    if len(release.content) <= MAX_SEARCHED_SHARDS:
         for number, (content, placement) in enumerate(zip(release.content, release.placement, strict=True)):
             shards.setdefault(number, {}).update(_shard(release, reader, content, placement, only))
     known = sorted({package for shard in shards.values() for package in shard})
@@ -226,7 +226,7 @@ def _runs(places: Sequence[Location]) -> list[Extent]:
     return runs
 
 
-def _describe(member: Member, documents: _Documents) -> Described:
+def _read_member(member: Member, documents: _Documents) -> Described:
     row, place = member.content, member.placement
     data = documents.object(ObjectId(row.snapshot), place.manifest, row.manifest_size)
     manifest = decode_manifest(data, row.snapshot)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-_WHO = b"Sample Hub <sample@hub.invalid>"
+_AUTHOR = b"Sample Hub <sample@hub.invalid>"
 
 
 class Trees(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ def hash_trees(files: Mapping[str, str]) -> Trees:
 
 def hash_commit(tree: str, seconds: int) -> str:
     """Return the id of the first and only commit of `tree`, made at `seconds` since 1970."""
-    who = b"%s %d +0000" % (_WHO, seconds)
+    who = b"%s %d +0000" % (_AUTHOR, seconds)
     return _hash("commit", b"tree %s\nauthor %s\ncommitter %s\n\nAdd the model\n" % (tree.encode(), who, who))
 
 

@@ -17,7 +17,7 @@ from ptmtorrent.errors import Interrupted, PtmError
 
 DEADLINE_SECONDS = 600
 STOP_SECONDS = 30
-TALK = "beside.log"
+LOG_NAME = "beside.log"
 """What the hub and the seeder said on stderr, below the working folder."""
 
 Event = dict[str, Any]
@@ -61,7 +61,7 @@ def running_verb(home: Path, *arguments: str, ready: str) -> Iterator[Event]:
             if event["type"] == ready:
                 yield event
                 return
-        raise PtmError(f"`ptmtorrent {arguments[0]}` ended before it was ready", hint=_look_into(home.parent))
+        raise PtmError(f"`ptmtorrent {arguments[0]}` ended before it was ready", hint=_log_hint(home.parent))
 
 
 @contextmanager
@@ -70,17 +70,17 @@ def running_hub(workdir: Path) -> Iterator[str]:
     with _running([sys.executable, "-m", "ptmtorrent.demo.sample_hub"], workdir) as lines:
         endpoint = lines.readline().strip()
         if not endpoint:
-            raise PtmError("the sample hub ended before it was ready", hint=_look_into(workdir))
+            raise PtmError("the sample hub ended before it was ready", hint=_log_hint(workdir))
         yield endpoint
 
 
-def _look_into(folder: Path) -> str:
-    return f"what it said is in `{folder / TALK}`"
+def _log_hint(folder: Path) -> str:
+    return f"what it said is in `{folder / LOG_NAME}`"
 
 
 @contextmanager
 def _running(command: Sequence[str], folder: Path) -> Iterator[IO[str]]:
-    with (folder / TALK).open("ab") as talk:
+    with (folder / LOG_NAME).open("ab") as talk:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=talk, text=True, cwd=folder, env=_environment(folder)
         )

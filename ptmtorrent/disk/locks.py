@@ -15,9 +15,9 @@ LOCK_NAME = "lock"
 PASSING = "passing"
 """Written after the pid by one who holds the folder alone for a moment, to open it for several."""
 
-PATIENCE_SECONDS = 60.0
+WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_LOOKS = 4
+_CONFIRMATIONS = 4
 """So often a holder is found not to be passing before that is believed: a lock is taken before it is signed."""
 
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
@@ -66,7 +66,7 @@ class SharedLock(WriteLock):
     _refusals = 0
 
     def __enter__(self) -> Self:
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + WAIT_SECONDS
         while self._descriptor is None:
             try:
                 self._descriptor = _lock(self._folder, alone=True, note=PASSING)
@@ -92,7 +92,7 @@ class SharedLock(WriteLock):
             return _lock(self._folder, alone=False)
         except StoreLocked:
             self._refusals = 0 if _is_passing(self._folder) else self._refusals + 1
-            if self._refusals >= _LOOKS or time.monotonic() > until:
+            if self._refusals >= _CONFIRMATIONS or time.monotonic() > until:
                 raise
             time.sleep(_POLL_SECONDS)
             return None

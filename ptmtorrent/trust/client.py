@@ -17,9 +17,9 @@ from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_relea
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.listings import ListedRelease, listed_releases, unknown_release
-from ptmtorrent.trust.memory import alone, highest_seen, remember
+from ptmtorrent.trust.memory import exclusive, highest_seen, record_sequence
 from ptmtorrent.trust.metadata import read_listing
-from ptmtorrent.trust.refresh import check_target, distrust, refresh
+from ptmtorrent.trust.refresh import check_target, refresh, trust_error
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +46,9 @@ def open_fresh(
         StoreError: `state` cannot be written.
     """
     folder = state / folder_of(fingerprint(root))
-    with alone(folder):
+    with exclusive(folder):
         listed = listed_releases(refresh(reader, root, folder / METADATA, now))
-        _never_below(folder, listed, reader.location)
+        _check_sequence(folder, listed, reader.location)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
     return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
@@ -73,19 +73,19 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     try:
         release = decode_release(data)
     except IntegrityError as error:
-        raise distrust(reader.location, f"release `{where}` is damaged: {error.message}") from error
+        raise trust_error(reader.location, f"release `{where}` is damaged: {error.message}") from error
     if (release.content_root, release.name) != (content_root, where):
-        raise distrust(reader.location, f"release `{where}` is `b3:{release.content_root}`, not `b3:{content_root}`")
+        raise trust_error(reader.location, f"release `{where}` is `b3:{release.content_root}`, not `b3:{content_root}`")
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
+def _check_sequence(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
     newest = max((item.sequence for item in listed.values()), default=0)
     seen = highest_seen(folder)
     if newest < seen:
-        raise distrust(location, f"its newest release has sequence {newest}, but {seen} was seen before")
+        raise trust_error(location, f"its newest release has sequence {newest}, but {seen} was seen before")
     if newest > seen:
-        remember(folder, newest)
+        record_sequence(folder, newest)
 
 
 def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:
@@ -106,7 +106,7 @@ def _read_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
     try:
         data = reader.read(path, limit=chosen.target.length)
     except IntegrityError as error:
-        raise distrust(reader.location, error.message) from error
+        raise trust_error(reader.location, error.message) from error
     check_target(chosen.target, data, reader.location)
     release = decode_release(data)
     said = (release.name, release.sequence, release.content_root)
@@ -120,7 +120,7 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
     try:
         listing = read_listing(reader)
     except IntegrityError as error:
-        raise distrust(reader.location, f"its listing cannot be read: {error.message}") from error
+        raise trust_error(reader.location, f"its listing cannot be read: {error.message}") from error
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name

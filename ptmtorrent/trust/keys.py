@@ -60,7 +60,7 @@ def init_keys(folder: Path, passphrase: bytes | None) -> None:
         ConfigError: `folder` is not empty, or the passphrase is empty or not UTF-8.
         StoreError: it cannot be written.
     """
-    _refuse_taken(folder)
+    _refuse_existing(folder)
     files = _new_key_files(_check_passphrase(passphrase))
     ensure_dir(folder.parent)
     with disk_errors(folder):
@@ -68,7 +68,7 @@ def init_keys(folder: Path, passphrase: bytes | None) -> None:
     try:
         for name, data in files.items():
             write_file(unfinished / name, data, mode=0o644 if name == MINISIGN_PUBLIC else 0o600)
-        _refuse_taken(folder)
+        _refuse_existing(folder)
         with disk_errors(folder):
             unfinished.rename(folder)
     except BaseException:
@@ -108,7 +108,7 @@ def _new_key_files(passphrase: bytes | None) -> dict[str, bytes]:
     return files
 
 
-def _refuse_taken(folder: Path) -> None:
+def _refuse_existing(folder: Path) -> None:
     with disk_errors(folder):
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise ConfigError(

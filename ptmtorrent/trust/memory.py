@@ -27,7 +27,7 @@ class Seen(canonical.Document, frozen=True, kw_only=True):
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; another waits its turn, because two clients cannot share one TUF folder.
 
     Raises:
@@ -67,7 +67,7 @@ def highest_seen(folder: Path) -> int:
         ) from error
 
 
-def remember(folder: Path, sequence: int) -> None:
+def record_sequence(folder: Path, sequence: int) -> None:
     """Keep `sequence` as the highest seen, durably.
 
     Raises:

@@ -22,7 +22,7 @@ from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, parse_fingerprint
-from ptmtorrent.trust.memory import alone
+from ptmtorrent.trust.memory import exclusive
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
@@ -77,7 +77,7 @@ class Pins:
         """
         pin = Pin(location=normalise(location), fingerprint=parse_fingerprint(fingerprint))
         _check_root(root, pin)
-        with alone(self._folder):
+        with exclusive(self._folder):
             pins = {**self._read(), pin.location: pin.fingerprint}
             write_file(self._root_path(pin.fingerprint), root)
             document = PinFile(format=PinFile.FORMAT, version=PinFile.VERSION, requires=(), pins=pins)

@@ -39,7 +39,7 @@ def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> 
     """
     ensure_dir(folder)
     config = UpdaterConfig(prefix_targets_with_hash=False)
-    with _our_errors(reader.location, now), disk_errors(folder):
+    with _translate_errors(reader.location, now), disk_errors(folder):
         updater = Updater(str(folder), METADATA, fetcher=ReaderFetcher(reader), config=config, bootstrap=root)
         # The only private name we touch. python-tuf reads the machine's clock when it is made and lists no targets,
         # and has no public way to give it a time or to ask for the list. tests/trust/test_refresh.py pins both.
@@ -58,11 +58,11 @@ def check_target(target: TargetFile, data: bytes, location: str) -> None:
     try:
         target.verify_length_and_hashes(data)
     except LengthOrHashMismatchError as error:
-        raise distrust(location, f"`{target.path}` is not the file that was signed") from error
+        raise trust_error(location, f"`{target.path}` is not the file that was signed") from error
 
 
 @contextmanager
-def _our_errors(location: str, now: datetime) -> Iterator[None]:
+def _translate_errors(location: str, now: datetime) -> Iterator[None]:
     try:
         yield
     except DownloadHTTPError as error:
@@ -71,7 +71,7 @@ def _our_errors(location: str, now: datetime) -> Iterator[None]:
             hint="check the location: it may be no channel, or a part of one",
         ) from error
     except DownloadLengthMismatchError as error:
-        raise distrust(location, str(error)) from error
+        raise trust_error(location, str(error)) from error
     except DownloadError as error:
         if isinstance(error.__cause__, PtmError):
             raise error.__cause__ from None
@@ -83,7 +83,7 @@ def _our_errors(location: str, now: datetime) -> Iterator[None]:
             "or name a release by its hash: `--release b3:HASH`",
         ) from error
     except RepositoryError as error:
-        raise distrust(location, _reason(error)) from error
+        raise trust_error(location, _reason(error)) from error
 
 
 def _reason(error: RepositoryError) -> str:
@@ -96,7 +96,7 @@ def _reason(error: RepositoryError) -> str:
     return f"its metadata is malformed ({error})"
 
 
-def distrust(location: str, reason: str) -> TrustError:
+def trust_error(location: str, reason: str) -> TrustError:
     """Return the error for a channel of which `reason` is true."""
     return TrustError(
         f"channel `{location}` is not to be trusted: {reason}",

@@ -9,7 +9,7 @@ from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, Stor
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain, Retrying
-from ptmtorrent.transports.hybrid import Together
+from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.requests import parts, whole, write_pack
@@ -190,7 +190,7 @@ def test_the_swarm_gets_whole_packs_and_the_server_the_rest(requests: list[PackR
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http", [pack])
-    outcomes = list(Together(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Stop()))
     assert sources_of(outcomes) == {**{request.pack: "torrent" for request in requests}, pack: "http"}
 
 
@@ -205,7 +205,7 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
             return super().deliver(requests, staging, stop)
 
     server = Server("http", [request.pack for request in requests])
-    outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, server).deliver(requests, tmp_path, Stop()))
     assert set(sources_of(outcomes).values()) == {"http"}
     assert len(outcomes) == 3
 
@@ -213,7 +213,7 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
 def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path) -> None:
     request, came, data = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [filled] = [outcome for outcome in outcomes[1:] if isinstance(outcome, Delivered)]
     assert (filled.request, filled.extent, filled.moved) == (request, request.extents[0], 2000)
@@ -223,7 +223,7 @@ def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path)
 def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> None:
     request, came, _ = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, Scripted("http")).deliver([request], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, Scripted("http")).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [failed] = outcomes[1:]
     assert isinstance(failed, Failed)
@@ -233,14 +233,14 @@ def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> Non
 def test_the_server_does_not_take_over_while_payload_comes(requests: list[PackRequest], tmp_path: Path) -> None:
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http")
-    list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
+    list(HybridTransport(swarm, server).deliver(requests, tmp_path, Stop()))
     assert server.asked == []
 
 
 def test_what_the_swarm_could_not_deliver_comes_from_the_server(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     swarm = BusySwarm("torrent", packs[:1], whole_packs=True)
-    outcomes = list(Together(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Stop()))
     assert sources_of(outcomes) == {packs[0]: "torrent", packs[1]: "http", packs[2]: "http"}
 
 
@@ -248,7 +248,7 @@ def test_stop_ends_both_sides(requests: list[PackRequest], tmp_path: Path) -> No
     stop = Stop()
     stop.set()
     swarm = SilentSwarm(quiet_seconds=0.0)
-    assert list(Together(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
+    assert list(HybridTransport(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
     assert swarm.stopped.is_set()
 
 
@@ -260,4 +260,4 @@ def test_an_error_of_our_own_disk_ends_the_delivery(requests: list[PackRequest],
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = SilentSwarm(quiet_seconds=0.0)
     with pytest.raises(StoreError, match="the disk is gone"):
-        list(Together(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))
+        list(HybridTransport(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))

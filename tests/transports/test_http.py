@@ -151,7 +151,7 @@ def test_nobody_runs_far_ahead_of_who_takes(
 def test_stop_ends_the_delivery(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
     packs = [write_pack(server.folder, PIECE, seed) for seed in range(6)]
     stop = Stop()
-    transport = HttpTransport(server.url, client, counted=lambda _: stop.set())
+    transport = HttpTransport(server.url, client, on_bytes=lambda _: stop.set())
     assert list(transport.deliver([whole(*pack) for pack in packs], tmp_path, stop)) == []
 
 

@@ -25,7 +25,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Return the first value of a query parameter."""
         return next(iter(self.query.get(name, ())), None)
 
-    def says(self, name: str) -> bool:
+    def is_set(self, name: str) -> bool:
         """Tell whether a query parameter is switched on."""
         return (self.first(name) or "").lower() in {"true", "1"}
 

@@ -74,7 +74,7 @@ def trim(record: dict[str, Any], request: Request, brief: frozenset[str] | None 
     """Keep the fields asked for: those of `expand`, all of them with `full`, else `brief` (None: all)."""
     if expand := request.query.get("expand"):
         return {key: value for key, value in record.items() if key in {"_id", "id", *expand}}
-    if brief is None or request.says("full"):
+    if brief is None or request.is_set("full"):
         return record
     return {key: value for key, value in record.items() if key in brief}
 

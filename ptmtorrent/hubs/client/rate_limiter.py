@@ -62,7 +62,7 @@ class _Account:
 
 
 @dataclass
-class Governor:
+class RateLimiter:
     """The budgets of one hub's session; safe to use from many threads. `monotonic` gives seconds.
 
     `share` processes spend from the same budgets, each no more than its part of what is left when it first hears of it.
@@ -74,7 +74,7 @@ class Governor:
     _accounts: dict[Budget, _Account] = field(default_factory=dict)
     _replied: threading.Condition = field(default_factory=threading.Condition)
 
-    def keep_in(self, windows: Windows) -> None:
+    def use_windows(self, windows: Windows) -> None:
         """Keep what is known in `windows` from now on, and go by what they hold already."""
         with self._replied:
             self.windows = windows

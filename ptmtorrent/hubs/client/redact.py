@@ -16,25 +16,25 @@ _PATHS = {"rfilename", "path", "model_path", "folder", "id", "modelId"}
 """Members whose texts name a file or a package: `weights@v1.bin` is no address."""
 
 
-def without_mail(value: Any) -> Any:  # noqa: ANN401  # any JSON
+def redact(value: Any) -> Any:  # noqa: ANN401  # any JSON
     """Return JSON without members called `email`, and without addresses in its texts and names of members."""
     if isinstance(value, dict):
         return {
-            _ADDRESS.sub("", key): each if key in _PATHS and isinstance(each, str) else without_mail(each)
+            _ADDRESS.sub("", key): each if key in _PATHS and isinstance(each, str) else redact(each)
             for key, each in value.items()
             if key.lower() not in _MEMBERS
         }
     if isinstance(value, list):
-        return [without_mail(each) for each in value]
+        return [redact(each) for each in value]
     return _ADDRESS.sub("", value) if isinstance(value, str) else value
 
 
-def text_without_mail(text: str) -> str:
+def redact_text(text: str) -> str:
     """Return a text, such as a card, without addresses."""
     return _ADDRESS.sub("", text)
 
 
-def json_without_mail(raw: bytes) -> bytes:
+def redact_json(raw: bytes) -> bytes:
     """Return JSON byte for byte as it is, unless there are addresses in it.
 
     Raises:
@@ -44,7 +44,7 @@ def json_without_mail(raw: bytes) -> bytes:
         return raw
     try:
         value = msgspec.json.decode(raw)
-        clean = without_mail(value)
+        clean = redact(value)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"an answer of the hub could not be read: {error}") from error
     return raw if clean == value else msgspec.json.encode(clean)

@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 
 from ptmtorrent.errors import HubError
 
-REMEMBERED_SECONDS = 60
+CACHE_SECONDS = 60
 
 
-def is_inner(url: str) -> bool:
+def is_internal(url: str) -> bool:
     """Tell whether the host of `url` is, or is known here as, an address that is not of the open network.
 
     A name that cannot be looked up is none: who is asked through a proxy need not be known here.
     """
     try:
         host = urlsplit(url).hostname
-        addresses = _addresses(host, int(time.monotonic() / REMEMBERED_SECONDS)) if host is not None else ()
+        addresses = _addresses(host, int(time.monotonic() / CACHE_SECONDS)) if host is not None else ()
         return any(not ipaddress.ip_address(address).is_global for address in addresses)
     except ValueError:
         return False
@@ -39,13 +39,13 @@ def _addresses(host: str, _turn: int) -> set[str]:
     return {str(row[4][0]).partition("%")[0] for row in found}
 
 
-def refuse_inner(url: str, what: str) -> None:
+def refuse_internal(url: str, what: str) -> None:
     """Refuse an address that leads into the network of this machine.
 
     Raises:
         HubError: naming it.
     """
-    if is_inner(url):
+    if is_internal(url):
         raise HubError(
             f"{what} leads to `{url[:200]}`, which is inside the network of this machine: refused",
             hint="a hub of your own network may lead there: name it with --endpoint",

@@ -27,7 +27,7 @@ def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime)
     a range judges it.
     """
     reason = headers.get("x-error-code", "")
-    said = _said(headers)
+    said = _error_message(headers)
     if reason in _MISSING or (status in {404, 410} and reason not in _CLOSED):
         return NotFound(f"{what} is not there: {said or reason or status}")
     if reason in _CLOSED or status in {401, 403, 451}:
@@ -45,6 +45,6 @@ def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime)
     return None
 
 
-def _said(headers: Mapping[str, str]) -> str:
+def _error_message(headers: Mapping[str, str]) -> str:
     text = headers.get("x-error-message", "")
     return "".join(character for character in text if character.isprintable())[:_TEXT_LIMIT]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.client.redact import json_without_mail, without_mail
+from ptmtorrent.hubs.client.redact import redact, redact_json
 from ptmtorrent.hubs.huggingface.records import read_listed
 from ptmtorrent.hubs.kaggle.records import read_models
 from ptmtorrent.hubs.modelhub.adapter import read_registry
@@ -17,16 +17,16 @@ WRITTEN = "by A <a.b+c@sub.hub.invalid>, mailto:d@hub.invalid"
 
 def test_addresses_go_from_nested_texts_and_names_of_members() -> None:
     value = {"a": [{"b": WRITTEN, "x@hub.invalid": 1}], "E-Mail": "e", "n": None}
-    assert without_mail(value) == {"a": [{"b": "by A <>, ", "": 1}], "n": None}
+    assert redact(value) == {"a": [{"b": "by A <>, ", "": 1}], "n": None}
 
 
 def test_escaped_address_goes_too() -> None:
-    assert json_without_mail(b'{"a": "d\\u0040hub.invalid"}') == b'{"a":""}'
+    assert redact_json(b'{"a": "d\\u0040hub.invalid"}') == b'{"a":""}'
 
 
 @pytest.mark.parametrize("raw", [b'{ "a": 1.50 }', b'{"rfilename": "w@v1.bin"}', b'{"a": "a @ b, c@d"}'])
 def test_json_without_addresses_stays_byte_for_byte(raw: bytes) -> None:
-    assert json_without_mail(raw) == raw
+    assert redact_json(raw) == raw
 
 
 def test_no_hub_keeps_an_address() -> None:
@@ -53,4 +53,4 @@ def test_no_hub_keeps_an_address() -> None:
 def test_record_that_is_nested_too_deep_is_an_error_of_ours() -> None:
     deep = b'{"id": "o/m", "a@hub.invalid": ' + b"[" * 700 + b"]" * 700 + b"}"
     with pytest.raises(HubError):
-        json_without_mail(deep)
+        redact_json(deep)

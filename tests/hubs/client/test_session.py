@@ -89,7 +89,7 @@ def test_encoded_document_is_refused_before_it_can_unfold(session: Session) -> N
 
 
 def test_document_without_end_is_not_read_to_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.hubs.client.session.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("ptmtorrent.hubs.client.session.MAX_REPLY_BYTES", 1000)
 
     with serving(lambda _: json_reply("[" + "0," * 1000)) as peer, pytest.raises(HubError, match="longer than 1000"):
         read(session, f"{peer.base}/x")

@@ -2,7 +2,7 @@ import pytest
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_inner, refuse_inner
+from ptmtorrent.hubs.client.ssrf import is_internal, refuse_internal
 from ptmtorrent.hubs.registry import HUBS, HubOptions, find_kind
 from tests.hubs.peer import Reply, serving
 
@@ -20,12 +20,12 @@ INNER = [
 @pytest.mark.parametrize("url", INNER)
 def test_addresses_inside_are_refused(url: str) -> None:
     with pytest.raises(HubError, match="inside the network"):
-        refuse_inner(url, "`w`")
+        refuse_internal(url, "`w`")
 
 
 @pytest.mark.parametrize("url", ["https://1.1.1.1/x", "http://name.invalid/", "http://[", "", "/path"])
 def test_others_are_not(url: str) -> None:
-    assert not is_inner(url)
+    assert not is_internal(url)
 
 
 def test_guarded_session_asks_nobody_inside_and_follows_no_redirect_there() -> None:
