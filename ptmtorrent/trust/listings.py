@@ -1,4 +1,4 @@
-"""Which releases a list of TUF targets speaks of.
+"""The releases among the targets of a channel.
 
 ::
 
@@ -18,7 +18,7 @@ from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """A release as targets list it. It is as trustworthy as they are."""
+    """A release as listed among targets; it is as trustworthy as those."""
 
     name: ReleaseName
     sequence: int
@@ -27,13 +27,13 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
-    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    """Return the releases among `targets`, oldest first; malformed entries are ignored."""
     found = filter(None, (_listed(path, target) for path, target in targets.items()))
     return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
 
 
 def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
-    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    """Return the error for a release that the channel does not list; its hint has near matches."""
     near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
     names = ", ".join(f"`{item}`" for item in near)
     return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)

@@ -1,11 +1,11 @@
-"""The channels a user trusts: a location, and the fingerprint of the root that was pinned for it.
+"""The trusted channels: for each location, the fingerprint of the pinned root.
 
 ::
 
     trust/pins.json              {"format":"ptmtorrent/pins","pins":{"https://models.example.org/ptm":"b3:…"},…}
-    trust/<64 hex>/1.root.json   the root itself, so that opening the channel needs no download of it
+    trust/<64 hex>/1.root.json   the root itself, which need not be downloaded to open the channel
 
-Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person
+Nothing is trusted on first use: a fingerprint comes from another source, such as a paper or a README
 (docs/adr/0003-pins-not-first-use.md).
 """
 
@@ -43,12 +43,12 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def normalise(location: str) -> str:
-    """Return the one spelling of a location: an absolute path, or a URL without a slash at its end.
+    """Return the canonical spelling of a location: an absolute path, or a URL without a trailing slash.
 
-    `file:` URLs become paths, so that a folder is one channel however it was named; scheme and host are lowercase.
+    `file:` URLs become paths, so that a folder has one spelling; scheme and host are lowercase.
 
     Raises:
-        UsageError: it looks like a URL and is none.
+        UsageError: the URL is malformed.
     """
     try:
         parts = urlsplit(location)
@@ -58,11 +58,11 @@ def normalise(location: str) -> str:
         location = unquote(parts.path)
     elif _SCHEME.match(location):
         return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
-    return os.path.abspath(location)  # noqa: PTH100  # resolve() would follow links, and `..` must still go
+    return os.path.abspath(location)  # noqa: PTH100  # resolve() would follow links
 
 
 class Pins:
-    """The pins kept in the folder `folder`. Every call reads the file: another process may have added one."""
+    """The pins in `folder`. Every call reads the file, because another process may have added one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -85,10 +85,10 @@ class Pins:
         return pin
 
     def find(self, location: str) -> bytes | None:
-        """Return the root pinned for `location`, None when there is no pin.
+        """Return the root pinned for `location`, None without a pin.
 
         Raises:
-            StoreError: what was kept is damaged.
+            StoreError: the stored root is damaged.
         """
         found = self._read().get(normalise(location))
         if found is None:
@@ -101,8 +101,8 @@ class Pins:
             root = b""
         if fingerprint(root) != found:
             raise StoreError(
-                f"the root kept for channel `{location}` is damaged: `{path}`",
-                hint=f"type `ptmtorrent trust add {location} --fingerprint {found}`",
+                f"the stored root of channel `{location}` is damaged: `{path}`",
+                hint=f"run `ptmtorrent trust add {location} --fingerprint {found}`",
             )
         return root
 
@@ -134,5 +134,5 @@ def _check_root(root: bytes, pin: Pin) -> None:
     if fingerprint(root) != pin.fingerprint:
         raise TrustError(
             f"channel `{pin.location}` has the fingerprint `{fingerprint(root)}`, not `{pin.fingerprint}`",
-            hint="ask the maintainer which is right; trust neither until you know",
+            hint="ask the maintainer for the right one; do not trust the channel until then",
         )

@@ -1,7 +1,7 @@
-"""One hub's connections: requests that keep within its limits, follow its redirects and raise our errors.
+"""The HTTP session of one hub: keeps within its limits, follows redirects and raises errors of this project.
 
-The adapter reads documents through it and downloads run through it, so that both spend from the same budgets.
-Redirects are followed here, because only the origin of the first request may see the credentials.
+Documents and downloads use the same session, and so the same budgets. Redirects are followed here, because credentials
+may be sent only to the origin of the first request.
 """
 
 import time
@@ -25,15 +25,15 @@ from ptmtorrent.stop import Stop
 
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.5
-"""Doubled each time: with six attempts a hub that is down gets 15 seconds to come back."""
+"""Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
 MAX_REPLY_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB); a longer one is not read to its end."""
+"""Limit of a listing page or the description of a package (64 MiB)."""
 
 MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
-"""Limit of JSON values in a document, counted by their separators: each may take a hundred bytes of memory."""
+"""Limit of JSON values in a document, counted by their separators; a value may take 100 bytes of memory."""
 
 MAX_DRAINED_BYTES = 4096
 
@@ -45,7 +45,7 @@ _HARMLESS = {"range", "accept"}
 """Headers that are sent on to another origin; any other header may be a credential."""
 
 Pause = Callable[[float, Stop], None]
-"""Waits that many seconds. Raises `Interrupted` as soon as the stop is set."""
+"""Waits for that many seconds. Raises `Interrupted` as soon as the stop is set."""
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
 
     `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
-    budget. A `guarded` session sends no request to machines inside the network of this one.
+    budget. A `guarded` session sends no requests to addresses in the network of this machine.
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
@@ -99,10 +99,10 @@ class Session:
         )
 
     def check_address(self, url: str, what: str) -> None:
-        """Refuse an address that a guarded session must not reach.
+        """Refuse a URL that a guarded session must not request.
 
         Raises:
-            HubError: naming it.
+            HubError: the address is internal.
         """
         if self.guarded:
             refuse_internal(url, what)
@@ -147,14 +147,14 @@ class Session:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise HubError(
-                    f"{what} could not be read: `{url}` answered with `{kind or 'no type'}`, not with JSON",
-                    hint="check --endpoint; a login page or a proxy may have answered in the hub's place",
+                    f"{what} could not be read: `{url}` returned `{kind or 'no type'}` instead of JSON",
+                    hint="check --endpoint; the reply may come from a login page or a proxy",
                 )
             refuse_encoding(reply, what)
             return refuse_too_many_values(self._whole(reply, what), what), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
-        """Send `body` and return the answer, whatever its type. Redirects of a POST are refused.
+        """Send `body` and return the body of the reply, of any type. Redirects are refused.
 
         Raises:
             HubError: a redirect, an encoded body, or one that exceeds a limit of size, values or time; else as `open`.
@@ -164,7 +164,7 @@ class Session:
                 _drain(reply)
                 raise error
             if reply.status_code != 200:
-                raise HubError(f"{what} could not be read: the hub answered {reply.status_code}")
+                raise HubError(f"{what} could not be read: the hub returned {reply.status_code}")
             refuse_encoding(reply, what)
             return refuse_too_many_values(self._whole(reply, what), what)
 
@@ -173,9 +173,9 @@ class Session:
         for chunk in reply.iter_raw():
             body += chunk
             if len(body) > MAX_REPLY_BYTES:
-                raise HubError(f"{what} could not be read: the answer is longer than {MAX_REPLY_BYTES} bytes")
+                raise HubError(f"{what} could not be read: the reply is longer than {MAX_REPLY_BYTES} bytes")
             if self.monotonic() > until:
-                raise HubError(f"{what} could not be read: the answer takes more than {MAX_REPLY_SECONDS:.0f} seconds")
+                raise HubError(f"{what} could not be read: the reply takes more than {MAX_REPLY_SECONDS:.0f} seconds")
             self.stop.raise_if_set(f"reading {what}")
         return bytes(body)
 
@@ -226,24 +226,24 @@ def _transient(what: str) -> Iterator[None]:
 
 
 def refuse_encoding(reply: httpx2.Response, what: str) -> None:
-    """Refuse an encoded body: a few bytes may decode to more than fits in memory.
+    """Refuse an encoded body: a few bytes could decode to more than fits in memory.
 
     Raises:
-        HubError: naming the encoding.
+        HubError: the body is encoded.
     """
     encoding = reply.headers.get("content-encoding", "identity")
     if encoding != "identity":
-        raise HubError(f"{what} came encoded as `{encoding}`, though identity was asked for")
+        raise HubError(f"{what} is encoded as `{encoding}`, but identity was requested")
 
 
 def refuse_too_many_values(body: bytes, what: str) -> bytes:
-    """Return a document, unless decoding it would take gigabytes.
+    """Return a document, unless decoding it would take gigabytes of memory.
 
     Raises:
-        HubError: it has too many values.
+        HubError: the document has too many values.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
-        raise HubError(f"{what} could not be read: the answer has more than {MAX_JSON_VALUES} parts")
+        raise HubError(f"{what} could not be read: the reply has more than {MAX_JSON_VALUES} values")
     return body
 
 
