@@ -1,4 +1,4 @@
-r"""The ids git gives to trees and commits, so that what the sample hub says could be served from git as well.
+r"""Git ids of trees and commits, so that the ids of the sample hub match those of a real git repository.
 
 Source: git, "Git Objects" (`<type> <length>\0<body>`, SHA-1).
 """

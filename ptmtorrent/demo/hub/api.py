@@ -71,7 +71,7 @@ def commits(revision: Revision) -> Response:
 
 
 def entry_not_found(revision: Revision) -> Response:
-    """Refuse a path that the commit does not have."""
+    """Return the reply for a path that is not in the commit."""
     return refusal(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": revision.commit})
 
 

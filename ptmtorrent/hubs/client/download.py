@@ -109,7 +109,7 @@ class Download:
             os.close(descriptor)
 
     def _prepare(self, descriptor: int) -> int:
-        """Truncate the part to its durable bytes. A part of full length is kept whole, because its hash is checked later."""
+        """Truncate the part to its durable bytes; keep a part of full length, because its hash is checked later."""
         found, size = _size(descriptor), self.file.size
         keep = 0 if size is None or found > size else found if found == size else durable_bytes(found)
         self._cut(descriptor, keep)

@@ -38,8 +38,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 def file_limit(hub: str, quotas: Mapping[str, tuple[int, int]]) -> Limit | None:
     """Return the limit of file requests to the hub named `hub`; None when it is unknown.
 
-    `quotas` are the `(requests, seconds)` that replies stated, by class. For Hugging Face, one API call reveals the tier
-    of the account, before any file is requested.
+    `quotas` are the `(requests, seconds)` that replies stated, by class. For Hugging Face, one API call reveals the
+    tier of the account, before any file is requested.
     """
     stated = quotas.get(_KINDS.get(hub, ""))
     if stated is not None:

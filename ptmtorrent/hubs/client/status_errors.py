@@ -1,7 +1,7 @@
 """Maps the status codes of hubs to errors of this project.
 
-Hugging Face states a reason in `X-Error-Code`; other hubs send only the status. A reason takes precedence, because a hub
-returns 401 for a package that does not exist, so as not to reveal which packages do.
+Hugging Face states a reason in `X-Error-Code`; other hubs send only the status. A reason takes precedence, because a
+hub returns 401 for a package that does not exist, so as not to reveal which packages do.
 """
 
 from collections.abc import Mapping
