@@ -28,7 +28,7 @@ def test_a_verb_that_fails_is_quoted_with_its_own_words(tmp_path: Path) -> None:
 
 def test_a_verb_that_ends_before_it_is_ready_is_an_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(PtmError, match="ended before it was ready"),
+        pytest.raises(PtmError, match="exited before it was ready"),
         running_verb(tmp_path / "home", "config", "show", ready="listening"),
     ):
         pytest.fail("it was never ready")

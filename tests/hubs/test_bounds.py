@@ -33,11 +33,11 @@ LONG = "x" * 99
 CARD = "---\ngithub-id: o/n\n{}\n---\n"
 
 
-def test_document_of_too_many_parts_is_refused_before_it_is_read(
+def test_document_of_too_many_values_is_refused_before_it_is_read(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_JSON_VALUES", 100)
-    with serving(lambda _: json_reply(json.dumps([[]] * 60))) as peer, pytest.raises(HubError, match="parts"):
+    with serving(lambda _: json_reply(json.dumps([[]] * 60))) as peer, pytest.raises(HubError, match="values"):
         session.read(f"{peer.base}/x", {}, budget="api", what="the list")
 
 

@@ -215,7 +215,7 @@ def test_a_renamed_archive_is_not_trusted(channel: Path, keys: Keys) -> None:
 
 def test_a_content_root_nobody_lists_is_not_found(channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
-    with pytest.raises(NotFound, match="lists no release"):
+    with pytest.raises(NotFound, match="does not list a release"):
         open_archived(FolderReader(channel), ContentRoot("0" * 64))
 
 
