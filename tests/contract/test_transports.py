@@ -105,7 +105,7 @@ class TestReaders:
             assert reader.read("releases/a b/#1?.json", limit=256) == bytes(range(256))
 
     def test_a_longer_file_is_refused(self, open_reader: Readers, channel: Path) -> None:
-        with open_reader(channel) as reader, pytest.raises(IntegrityError, match="longer than the 255 bytes"):
+        with open_reader(channel) as reader, pytest.raises(IntegrityError, match="longer than the expected 255 bytes"):
             reader.read("releases/a b/#1?.json", limit=255)
 
     def test_a_missing_file_is_not_found(self, open_reader: Readers, channel: Path) -> None:

@@ -22,7 +22,7 @@ def test_settings_and_tokens_of_the_user_stay_outside(tmp_path: Path, monkeypatc
 
 
 def test_a_verb_that_fails_is_quoted_with_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(PtmError, match=r"`ptmtorrent publish no-such --to .*` ended 12: .*no-such"):
+    with pytest.raises(PtmError, match=r"`ptmtorrent publish no-such --to .*` exited with code 12: .*no-such"):
         run_verb(tmp_path / "home", "publish", "no-such", "--to", str(tmp_path / "channel"))
 
 

@@ -184,7 +184,7 @@ def test_a_reader_reads_ranges_even_where_range_is_ignored(server: StaticServer,
 def test_a_reader_takes_no_more_than_its_limit(server: StaticServer, client: httpx2.Client) -> None:
     server.folder.mkdir()
     (server.folder / "big").write_bytes(bytes(10_000))
-    with pytest.raises(IntegrityError, match="longer than the 9999 bytes"):
+    with pytest.raises(IntegrityError, match="longer than the expected 9999 bytes"):
         HttpReader(server.url, client).read("big", limit=9999)
 
 

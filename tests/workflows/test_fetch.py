@@ -306,7 +306,7 @@ def test_two_fetches_of_one_home_take_turns(made: Made, home: Home, tmp_path: Pa
 
 
 def test_nothing_named_is_a_usage_error(made: Made, home: Home, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing to fetch"):
+    with pytest.raises(UsageError, match="no packages were given"):
         fetch_from(made.folder, home, FetchRequest(to=tmp_path))
 
 

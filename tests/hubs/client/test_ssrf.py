@@ -19,7 +19,7 @@ INNER = [
 
 @pytest.mark.parametrize("url", INNER)
 def test_addresses_inside_are_refused(url: str) -> None:
-    with pytest.raises(HubError, match="in the network of this machine"):
+    with pytest.raises(HubError, match="in the network of this"):
         refuse_internal(url, "`w`")
 
 
@@ -31,7 +31,10 @@ def test_others_are_not(url: str) -> None:
 def test_guarded_session_asks_nobody_inside_and_follows_no_redirect_there() -> None:
     with serving(lambda _: Reply(body=b"secret")) as inside:
         session = Session(guarded=True)
-        with pytest.raises(HubError, match="in the network of this machine"), session.open(inside.base, {}, budget="", what="`w`"):
+        with (
+            pytest.raises(HubError, match="in the network of this"),
+            session.open(inside.base, {}, budget="", what="`w`"),
+        ):
             pass
         session.close()
         assert inside.asked == []
