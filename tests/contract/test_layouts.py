@@ -1,4 +1,4 @@
-"""What every layout keeps to. A new one is a line in `LAYOUTS`."""
+"""The contract of layouts. Add a new one to `LAYOUTS`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ LAYOUTS: list[Callable[[Path], Layout]] = [PlainDir, HfCache]
 
 @pytest.mark.parametrize("new_layout", LAYOUTS)
 class TestLayouts:
-    def test_every_place_is_below_the_root(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+    def test_every_destination_is_below_the_root(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         layout, manifest = new_layout(tmp_path), manifest_of()
         destinations = map_destinations(layout, manifest)
         assert all(destination.target.is_relative_to(tmp_path) for destination in destinations)
@@ -24,7 +24,9 @@ class TestLayouts:
             destination.link is None or destination.link.is_relative_to(tmp_path) for destination in destinations
         )
 
-    def test_different_files_have_different_places(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+    def test_different_files_have_different_destinations(
+        self, new_layout: Callable[[Path], Layout], tmp_path: Path
+    ) -> None:
         layout = new_layout(tmp_path)
         manifests = [manifest_of("org/a"), manifest_of("org/b")]
         seen = [
@@ -34,7 +36,7 @@ class TestLayouts:
         ]
         assert len(set(seen)) == 6
 
-    def test_incoming_is_below_the_root_and_no_place_is_in_it(
+    def test_incoming_is_below_the_root_and_no_destination_is_in_it(
         self, new_layout: Callable[[Path], Layout], tmp_path: Path
     ) -> None:
         layout = new_layout(tmp_path)
@@ -51,7 +53,7 @@ class TestLayouts:
         assert layout.finish(manifest, manifest.files) == first
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
-    def test_placing_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+    def test_choosing_destinations_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         map_destinations(new_layout(tmp_path), manifest_of())
         assert list(tmp_path.iterdir()) == []
 

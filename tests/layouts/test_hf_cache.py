@@ -81,13 +81,13 @@ def test_a_newer_commit_moves_the_ref(tmp_path: Path) -> None:
         ("hf", "org/name", "main"),
     ],
 )
-def test_what_no_cache_can_hold_is_refused(tmp_path: Path, hub: str, name: str, commit: str) -> None:
+def test_a_package_that_a_cache_cannot_hold_is_refused(tmp_path: Path, hub: str, name: str, commit: str) -> None:
     manifest = manifest_of(name, hub, commit)
     with pytest.raises(UnsupportedFormat, match="a Hugging Face cache cannot hold"):
         HfCache(tmp_path).destination(manifest, manifest.files[0])
 
 
-def test_the_tree_lists_files_that_were_not_wanted(tmp_path: Path) -> None:
+def test_the_tree_lists_files_that_were_not_fetched(tmp_path: Path) -> None:
     manifest = manifest_of()
     HfCache(tmp_path).finish(manifest, manifest.files[:1])
     tree = json.loads((tmp_path / "models--org--name" / "trees" / f"{COMMIT}.json").read_bytes())

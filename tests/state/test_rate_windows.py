@@ -1,4 +1,4 @@
-"""What is known of windows outlives a process; a hub that counts sees no request too many, whatever is killed."""
+"""Windows outlive a process; a hub never receives more requests than its quota, also after kills."""
 
 import heapq
 import random
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "limits.sqlite"
 
 
-def test_requests_under_way_when_a_process_is_killed_count_as_sent(path: Path) -> None:
+def test_requests_in_flight_when_a_process_is_killed_count_as_sent(path: Path) -> None:
     with StoredWindows(path, lambda: 5000.0) as kept:
         limiter = RateLimiter(lambda: 10.0, kept)
         limiter.take(API)
@@ -40,7 +40,7 @@ def test_requests_under_way_when_a_process_is_killed_count_as_sent(path: Path) -
         assert again.take(API) == 40.0 + SLACK_SECONDS
 
 
-def test_after_a_kill_one_request_asks_what_is_left(path: Path) -> None:
+def test_after_a_kill_one_request_finds_out_what_is_left(path: Path) -> None:
     with StoredWindows(path, lambda: 5000.0) as kept:
         limiter = RateLimiter(lambda: 10.0, kept)
         limiter.take(API)
@@ -69,7 +69,7 @@ def test_closed_hub_stays_closed_for_the_next_process(path: Path) -> None:
         assert RateLimiter(lambda: 10.0, kept).take(API) == 30.0 + SLACK_SECONDS
 
 
-def test_clock_that_was_set_back_does_not_close_a_hub_for_ever(path: Path) -> None:
+def test_clock_that_was_set_back_does_not_close_a_hub_forever(path: Path) -> None:
     with StoredWindows(path, lambda: 10.0**9) as kept:
         kept.write(API, Window(left=0, ends=60.0), 0.0)
     with StoredWindows(path, lambda: 0.0) as kept:
@@ -109,7 +109,7 @@ def test_damaged_file_is_named_with_what_to_do(path: Path) -> None:
 
 
 class Counting:
-    """A hub with fixed windows, and a client of many requests at a time that is killed now and then.
+    """A hub with fixed windows, and a client with concurrent requests that is killed now and then.
 
     Replies take their time both ways and overtake each other; some never come.
     """
@@ -138,7 +138,7 @@ class Counting:
                 self.kill()
 
     def kill(self) -> None:
-        """What is on its way arrives, and nobody hears the reply; the next process needs a moment to start."""
+        """Requests in flight arrive, but their replies are lost; the next process takes a moment to start."""
         self.life += 1
         again = self.time.now + 2.0
         while self.events and self.events[0][0] <= again:
@@ -175,7 +175,7 @@ class Counting:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.integers(8, 60), st.integers(20, 300))
-@example(seed=71086, quota=19, window=20)  # replies lost while the first of a window was on its way
+@example(seed=71086, quota=19, window=20)  # replies lost while the first of a window was in transit
 def test_no_request_above_the_quota_of_any_window_is_sent_whatever_is_killed(
     seed: int, quota: int, window: int
 ) -> None:

@@ -66,14 +66,14 @@ def test_reply_that_was_overtaken_does_not_give_requests_back(limiter: RateLimit
 
 
 @pytest.mark.parametrize("retry_after", [0.0, 7.0])
-def test_retry_after_alone_closes_the_budget(limiter: RateLimiter, retry_after: float) -> None:
+def test_retry_after_closes_the_budget(limiter: RateLimiter, retry_after: float) -> None:
     limiter.take(API)
     limiter.settle(API, {}, sent=1000.0, refused=True, retry_after=retry_after)
 
     assert limiter.take(API) == retry_after + SLACK_SECONDS
 
 
-def test_absurd_wait_is_not_believed(limiter: RateLimiter) -> None:
+def test_absurd_wait_is_bounded(limiter: RateLimiter) -> None:
     limiter.take(API)
     limiter.settle(API, {}, sent=1000.0, refused=True, retry_after=10.0**9)
 
@@ -108,7 +108,7 @@ def test_hub_with_a_fixed_window_never_has_to_refuse(quota: int, pauses: list[in
         assert used <= quota
 
 
-def test_hub_that_gives_no_quota_at_all_is_asked_again_after_its_window(limiter: RateLimiter, time: Time) -> None:
+def test_hub_with_a_quota_of_zero_gets_a_request_after_its_window(limiter: RateLimiter, time: Time) -> None:
     limiter.take(API)
     limiter.settle(API, limits(0, 5, quota=0), sent=1000.0)
     time.now += 5 + SLACK_SECONDS
@@ -117,14 +117,14 @@ def test_hub_that_gives_no_quota_at_all_is_asked_again_after_its_window(limiter:
 
 
 @pytest.mark.parametrize("left", ["0", "9" * 5000])
-def test_number_without_end_is_waited_for_no_longer_than_any_other(limiter: RateLimiter, left: str) -> None:
+def test_endless_number_does_not_extend_the_wait(limiter: RateLimiter, left: str) -> None:
     limiter.take(API)
     limiter.settle(API, {"ratelimit": f'"api";r={left};t={"9" * 5000}'}, sent=1000.0)
 
     assert (limiter.take(API) or 0.0) <= MAX_WAIT_SECONDS + SLACK_SECONDS
 
 
-def test_one_request_is_under_way_until_a_reply_tells_what_is_left(limiter: RateLimiter) -> None:
+def test_one_request_is_in_flight_until_a_reply_states_what_is_left(limiter: RateLimiter) -> None:
     before = [limiter.take(API), limiter.take(API)]
     limiter.settle(API, limits(10, 60), sent=1000.0)
 
@@ -132,14 +132,14 @@ def test_one_request_is_under_way_until_a_reply_tells_what_is_left(limiter: Rate
     assert [limiter.take(API), limiter.take(API)] == [0.0, 0.0]
 
 
-def test_each_window_is_begun_by_one_request(limiter: RateLimiter, time: Time) -> None:
+def test_each_window_starts_with_one_request(limiter: RateLimiter, time: Time) -> None:
     told(limiter, limits(10, 60))
     time.now += 60 + SLACK_SECONDS
 
     assert [limiter.take(API), limiter.take(API)] == [0.0, None]
 
 
-def test_reply_that_never_came_tells_nothing_and_counts(limiter: RateLimiter) -> None:
+def test_lost_reply_states_nothing_and_counts(limiter: RateLimiter) -> None:
     told(limiter, None)
     assert [limiter.take(API), limiter.take(API)] == [0.0, None]
     limiter.settle(API, limits(1, 60), sent=1000.0)
@@ -148,13 +148,13 @@ def test_reply_that_never_came_tells_nothing_and_counts(limiter: RateLimiter) ->
     assert limiter.take(API) == 60 + SLACK_SECONDS
 
 
-def test_hub_that_says_nothing_of_limits_is_not_held_back(limiter: RateLimiter) -> None:
+def test_hub_without_stated_limits_is_not_limited(limiter: RateLimiter) -> None:
     told(limiter, {})
 
     assert [limiter.take(API) for _ in range(5)] == [0.0] * 5
 
 
-def test_refusal_without_a_word_lets_one_request_ask_again(limiter: RateLimiter) -> None:
+def test_refusal_without_limits_admits_one_request(limiter: RateLimiter) -> None:
     told(limiter, {})
     limiter.take(API)
     limiter.settle(API, {}, sent=1000.0, refused=True)
@@ -162,7 +162,7 @@ def test_refusal_without_a_word_lets_one_request_ask_again(limiter: RateLimiter)
     assert [limiter.take(API), limiter.take(API)] == [0.0, None]
 
 
-def test_short_retry_after_does_not_forget_that_the_window_is_spent(limiter: RateLimiter, time: Time) -> None:
+def test_short_retry_after_does_not_reset_a_spent_window(limiter: RateLimiter, time: Time) -> None:
     limiter.take(API)
     limiter.settle(API, limits(0, 200), sent=1000.0, refused=True, retry_after=1.0)
     time.now += 1 + SLACK_SECONDS
@@ -170,7 +170,7 @@ def test_short_retry_after_does_not_forget_that_the_window_is_spent(limiter: Rat
     assert limiter.take(API) == 199.0
 
 
-def test_reply_of_a_window_that_is_over_changes_nothing(limiter: RateLimiter, time: Time) -> None:
+def test_reply_of_an_ended_window_changes_nothing(limiter: RateLimiter, time: Time) -> None:
     told(limiter, limits(10, 5))
     assert [limiter.take(API), limiter.take(API)] == [0.0, 0.0]
     time.now += 5
@@ -180,7 +180,7 @@ def test_reply_of_a_window_that_is_over_changes_nothing(limiter: RateLimiter, ti
     assert limiter.take(API) == 301.0
 
 
-def test_reply_to_a_request_of_the_last_window_does_not_speak_for_the_next(limiter: RateLimiter, time: Time) -> None:
+def test_reply_to_a_request_of_the_last_window_does_not_apply_to_the_next(limiter: RateLimiter, time: Time) -> None:
     told(limiter, limits(10, 5))
     assert limiter.take(API) == 0.0
     time.now += 5 + SLACK_SECONDS
@@ -191,7 +191,7 @@ def test_reply_to_a_request_of_the_last_window_does_not_speak_for_the_next(limit
     assert [limiter.take(API), limiter.take(API)] == [0.0, None]
 
 
-def test_slow_reply_is_not_taken_for_news(limiter: RateLimiter, time: Time) -> None:
+def test_slow_reply_does_not_override_a_newer_one(limiter: RateLimiter, time: Time) -> None:
     told(limiter, limits(9, 100))
     limiter.take(API)
     limiter.take(API)
@@ -215,6 +215,6 @@ def test_workers_that_share_a_window_never_send_more_than_its_quota(workers: int
         while each.take(API) == 0.0:
             sent += 1
             each.settle(API, limits(max(0, quota - sent), 60, quota), sent=time.now)
-            if sent > quota:  # the first request of each is what tells it of the window
+            if sent > quota:  # the first request of each finds out about the window
                 break
     assert sent <= max(quota, workers)
