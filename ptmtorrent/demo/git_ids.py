@@ -32,8 +32,10 @@ def hash_trees(files: Mapping[str, str]) -> Trees:
 
 def hash_commit(tree: str, seconds: int) -> str:
     """Return the id of the first and only commit of `tree`, made at `seconds` since 1970."""
-    who = b"%s %d +0000" % (_AUTHOR, seconds)
-    return _hash("commit", b"tree %s\nauthor %s\ncommitter %s\n\nAdd the model\n" % (tree.encode(), who, who))
+    signature = b"%s %d +0000" % (_AUTHOR, seconds)
+    return _hash(
+        "commit", b"tree %s\nauthor %s\ncommitter %s\n\nAdd the model\n" % (tree.encode(), signature, signature)
+    )
 
 
 def _hash_tree(prefix: str, files: Mapping[str, str], folders: dict[str, str]) -> str:

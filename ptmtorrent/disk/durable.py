@@ -80,7 +80,7 @@ def write_chunks(descriptor: int, chunks: Sequence[bytes | memoryview]) -> None:
 
 
 def read_into(descriptor: int, target: memoryview, offset: int) -> int:
-    """Fill `target` with the bytes at `offset`; return how many there were before the file ended. Raises `OSError`."""
+    """Read into `target` from `offset` on; return the bytes read, fewer at the end of the file. Raises `OSError`."""
     done = 0
     while done < len(target) and (count := os.preadv(descriptor, [target[done:]], offset + done)):
         done += count
@@ -88,7 +88,7 @@ def read_into(descriptor: int, target: memoryview, offset: int) -> int:
 
 
 def read_at(descriptor: int, offset: int, length: int) -> bytes:
-    """Read `length` bytes at `offset`, or fewer where the file ends. Raises `OSError`."""
+    """Return `length` bytes from `offset` on, fewer at the end of the file. Raises `OSError`."""
     data = os.pread(descriptor, length, offset)
     if len(data) == length or not data:
         return data
@@ -101,10 +101,10 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return what lies in `folder` under names of `pattern`, sorted; nothing where there is no such folder.
+    """Return the entries of `folder` that match `pattern`, sorted; none if the folder does not exist.
 
     Raises:
-        StoreError: it cannot be listed, which is not the same as empty.
+        StoreError: the folder cannot be listed.
     """
     try:
         found = sorted(folder.iterdir())

@@ -87,10 +87,10 @@ def load_keys(folder: Path, passphrase: Callable[[], bytes | None]) -> Keys:
     pems = {role: _read(folder, f"{role}.pem") for role in ROLES}
     secret = _read(folder, MINISIGN_KEY)
     encrypted = any(pem.startswith(_ENCRYPTED) for pem in pems.values())
-    given = _check_passphrase(_ask_passphrase(folder, passphrase)) if encrypted else None
+    entered = _check_passphrase(_ask_passphrase(folder, passphrase)) if encrypted else None
     return Keys(
-        signers={role: _load_signer(folder / f"{role}.pem", pem, given) for role, pem in pems.items()},
-        minisign=_load_minisign(folder / MINISIGN_KEY, secret, given),
+        signers={role: _load_signer(folder / f"{role}.pem", pem, entered) for role, pem in pems.items()},
+        minisign=_load_minisign(folder / MINISIGN_KEY, secret, entered),
     )
 
 
@@ -130,13 +130,13 @@ def _check_passphrase(passphrase: bytes | None) -> bytes | None:
 
 
 def _ask_passphrase(folder: Path, passphrase: Callable[[], bytes | None]) -> bytes:
-    given = passphrase()
-    if given is None:
+    entered = passphrase()
+    if entered is None:
         raise ConfigError(
             f"the keys in `{folder}` are encrypted and no passphrase was given",
             hint="set PTMTORRENT_KEY_PASSPHRASE, or run this on a terminal",
         )
-    return given
+    return entered
 
 
 def _read(folder: Path, name: str) -> bytes:

@@ -46,9 +46,9 @@ def tree(revision: Revision, request: Request, folder: str, page: int = TREE_PAG
 def paths_info(revision: Revision, request: Request) -> Response:
     """Serve `POST /api/models/{id}/paths-info/{revision}`, whose body is a form or JSON."""
     form: dict[str, Any] = json.loads(request.body) if request.body[:1] == b"{" else parse_qs(request.body.decode())
-    asked = form.get("paths", [])
+    requested = form.get("paths", [])
     expand = form.get("expand") in (True, ["true"])
-    known = [path for path in asked if path in revision.rows or path in revision.folders]
+    known = [path for path in requested if path in revision.rows or path in revision.folders]
     return json_response([_entry(revision, path, expand=expand) for path in known])
 
 

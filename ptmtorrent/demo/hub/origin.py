@@ -144,9 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request: Request, response: Response) -> None:
         size = response.content.size
         start, stop, status, headers = 0, size, response.status, dict(response.headers)
-        asked = _RANGE.fullmatch(self.headers.get("Range", "")) if response.ranged else None
-        if asked:
-            start, stop = int(asked[1]), min(int(asked[2] or size) + bool(asked[2]), size)
+        requested = _RANGE.fullmatch(self.headers.get("Range", "")) if response.ranged else None
+        if requested:
+            start, stop = int(requested[1]), min(int(requested[2] or size) + bool(requested[2]), size)
             status = 206 if start < stop else 416
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}" if status == 206 else f"bytes */{size}"
             start, stop = (start, stop) if status == 206 else (0, 0)
