@@ -134,7 +134,7 @@ def _globus(
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
     if channel.collection is not None:
         return channel.collection.server(stack, counted)
-    client = stack.enter_context(new_client(connections=CONNECTIONS))
+    client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login))
     return Retrying(HttpTransport(channel.location, client, counted=counted))
 
 

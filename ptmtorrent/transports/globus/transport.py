@@ -14,6 +14,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
@@ -22,7 +23,7 @@ from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
-from ptmtorrent.transports.globus.locations import INCOMING, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import INCOMING, LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.port import Delivered, Failed
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
@@ -28,7 +29,7 @@ from ptmtorrent.reading.collection import JOBS, Collection, here_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
 from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, with_state
-from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, LocalCollection
 from ptmtorrent.transports.globus.login import open_service
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService
