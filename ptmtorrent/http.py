@@ -26,9 +26,7 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)
 USER_AGENT = f"ptmtorrent/{__version__}"
 
 
-def new_client(
-    *, connections: int = 32, follow_redirects: bool = True, login: Login | None = None
-) -> httpx2.Client:
+def new_client(*, connections: int = 32, follow_redirects: bool = True, login: Login | None = None) -> httpx2.Client:
     """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file.
 
     `login` is sent with every request; a redirect to another origin goes without it.

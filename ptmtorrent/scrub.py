@@ -6,7 +6,6 @@ are kept. A secret is registered when it is read, so a hub that repeats it in an
 
 import re
 import threading
-from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -38,7 +37,7 @@ class Login:
     @property
     def basic(self) -> str:
         """The value of an `Authorization` header (RFC 7617)."""
-        return "Basic " + b64encode(f"{self.user}:{self.password or ''}".encode()).decode()
+        return "Basic " + _base64(f"{self.user}:{self.password or ''}")
 
 
 def split_login(address: str) -> tuple[str, Login | None]:
@@ -56,7 +55,7 @@ def split_login(address: str) -> tuple[str, Login | None]:
 
 
 def keep_secret(secret: str | None, *, user: str = "") -> None:
-    """Register a secret, which `scrub` then removes in each of its spellings: plain, escaped, or as Basic credentials."""
+    """Register a secret, for `scrub` to remove in each of its spellings: plain, escaped, or as Basic credentials."""
     if secret and len(secret) >= MIN_SECRET:
         _SECRETS.add(secret, user)
 
@@ -91,12 +90,18 @@ class _Secrets:
 
     def add(self, secret: str, user: str) -> None:
         """Add a secret of `user`, and the Basic credentials of both."""
-        known = {"".join(map(_spellings, secret)), re.escape(b64encode(secret.encode()).decode().rstrip("="))}
-        known.add(re.escape(b64encode(f"{user}:{secret}".encode()).decode().rstrip("=")))
+        known = {"".join(map(_spellings, secret))}
+        known |= {re.escape(_base64(text).rstrip("=")) for text in (secret, f"{user}:{secret}")}
         with self._lock:
             if not known <= self._spellings:
                 self._spellings |= known
                 self.pattern = re.compile("|".join(sorted(self._spellings, key=len, reverse=True)), re.IGNORECASE)
+
+
+def _base64(text: str) -> str:
+    from base64 import b64encode
+
+    return b64encode(text.encode(errors="surrogateescape")).decode()
 
 
 def _spellings(character: str) -> str:

@@ -24,7 +24,7 @@ from ptmtorrent.model.names import check_path
 from ptmtorrent.scrub import Login, split_login
 
 SCHEME = "globus:"
-RCLONE = "publish to a folder, and copy that with rclone (docs/guides/mirror.md)"
+RCLONE = "publish to a folder, and copy that with rclone (docs/guides/maintainer.md)"
 """The documented way to storage that is not written to by this program."""
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -140,7 +140,7 @@ def parse_location(text: str, base: Path | None = None) -> Location:
 
 
 def parse_folder(text: str, option: str, base: Path | None = None) -> Path:
-    """Parse a location that must be a local folder, such as the value of `option`.
+    """Parse a location that must be a local folder, such as the value of `option`; a relative one stays relative.
 
     Raises:
         UsageError: it is another location, or as `parse_location`.
@@ -148,7 +148,7 @@ def parse_folder(text: str, option: str, base: Path | None = None) -> Path:
     place = parse_location(text, base)
     if not isinstance(place, FolderLocation):
         raise UsageError(f"`{option}` is a local folder; it cannot be `{place}`", hint="name a local folder")
-    return place.path
+    return place.path if base or text.lower().startswith("file:") else Path(_expand(text))
 
 
 def parse_destination(text: str, base: Path | None = None) -> FolderLocation | GlobusLocation:
@@ -210,24 +210,33 @@ def read_host(text: str) -> str | None:
     return name if port == _HTTPS_PORT else f"{name}:{port}"
 
 
-def _absolute(text: str, base: Path | None) -> Path:
+def _expand(text: str) -> str:
     expanded = os.path.expanduser(text)  # noqa: PTH111  # Path.expanduser fails where there is no such user
     if expanded.startswith("~"):
-        raise UsageError(f"`{text}` names the home of a user that does not exist", hint=f"name a folder: `./{text}`")
-    joined = os.path.join(base or "", expanded)  # noqa: PTH118  # keeps `..` for the next line
+        raise UsageError(
+            f"`{text}` names the home of a user that does not exist", hint=f"a folder of that name is `./{text}`"
+        )
+    return expanded
+
+
+def _absolute(text: str, base: Path | None) -> Path:
+    joined = os.path.join(base or "", _expand(text))  # noqa: PTH118  # keeps `..` for the next line
     return Path(f"/{os.path.abspath(joined).lstrip('/')}")  # noqa: PTH100  # resolve() would follow links
 
 
 def _path_of_url(text: str) -> Path:
     """Return the path of a `file:` URL (RFC 8089)."""
-    parts = urlsplit(text)
-    if parts.netloc.lower() not in {"", "localhost"} or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise UsageError(
-            f"`{text}` is not the URL of a local folder", hint="write it like `file:///srv/channel`; `%3F` is `?`"
-        )
+    unfit = UsageError(
+        f"`{text}` is not the URL of a local folder", hint="write it like `file:///srv/channel`; `%3F` is `?`"
+    )
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise unfit from error
     path = os.fsdecode(unquote_to_bytes(parts.path))
-    if "\0" in path:
-        raise UsageError(f"`{text}` is not the URL of a local folder", hint="write it like `file:///srv/channel`")
+    fits = parts.netloc.lower() in {"", "localhost"} and path.startswith("/") and "\0" not in path
+    if not fits or parts.query or parts.fragment:
+        raise unfit
     return _absolute(path, None)
 
 

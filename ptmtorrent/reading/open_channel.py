@@ -78,8 +78,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     else:
         root = _root(place, folder, home)
         verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
-    login = place.login if isinstance(place, WebLocation) else None
-    return _opened(place.location, reader, verified, folder, collection, login)
+    return _opened(place, reader, verified, collection)
 
 
 def find_reader(location: Location | str, globus: GlobusAccess | None = None) -> ChannelReader:
@@ -113,7 +112,7 @@ def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
     names = {verified.release.name, f"{PIN_PREFIX}{verified.release.content_root}"}
     if release is not None and release not in names:
         raise NotFound(f"the sample channel has no release `{release}`", hint=f"it has `{verified.release.name}` only")
-    return _opened(str(folder), reader, verified, folder)
+    return _opened(FolderLocation(path=folder), reader, verified)
 
 
 def _find_folder(place: FolderLocation, home: Home) -> Path:
@@ -163,20 +162,15 @@ def _near(place: str, home: Home) -> str | None:
     return f"did you mean {', '.join(f'`{match}`' for match in near)}?" if near else None
 
 
-def _opened(  # noqa: PLR0913  # the fields of the value, by position
-    location: str,
-    reader: ChannelReader,
-    verified: VerifiedRelease,
-    folder: Path | None,
-    collection: Collection | None = None,
-    login: Login | None = None,
+def _opened(
+    place: Location, reader: ChannelReader, verified: VerifiedRelease, collection: Collection | None = None
 ) -> OpenChannel:
     return OpenChannel(
-        location=location,
+        location=place.location,
         reader=reader,
         release=verified.release,
         how=verified.how,
-        folder=folder,
+        folder=place.path if isinstance(place, FolderLocation) else None,
         collection=collection,
-        login=login,
+        login=place.login if isinstance(place, WebLocation) else None,
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from ptmtorrent.model.locations import parse_globus
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.model.locations import parse_globus
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.model.text import count
 from ptmtorrent.stop import Stop

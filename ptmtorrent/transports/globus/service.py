@@ -16,8 +16,8 @@ from globus_sdk.token_storage import TokenValidationError
 from globus_sdk.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
-from ptmtorrent.model.locations import read_host
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.model.locations import read_host
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_hint
 
 HTTP_SECONDS = 20.0

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop

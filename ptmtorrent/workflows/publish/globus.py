@@ -13,13 +13,13 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptmtorrent.transports.globus.jobs import Jobs
 from ptmtorrent.model.locations import GlobusLocation
+from ptmtorrent.transports.globus.jobs import Jobs
 from ptmtorrent.transports.globus.locations import LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext
 from ptmtorrent.transports.globus.service import TaskStatus

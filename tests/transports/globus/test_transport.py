@@ -18,9 +18,9 @@ from ptmtorrent.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from ptmtorrent.model.locations import GlobusLocation, parse_globus, parse_location
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Job, Jobs
-from ptmtorrent.model.locations import GlobusLocation, parse_globus, parse_location
 from ptmtorrent.transports.globus.locations import LocalCollection, parse_local_collection
 from ptmtorrent.transports.globus.run_job import DEADLINE, run_job
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus
