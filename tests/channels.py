@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
 from ptmtorrent.model.manifest import (
     EXECUTABLE_MODE,
     REGULAR_MODE,
+    Capture,
     FileEntry,
     Identity,
     Manifest,
@@ -26,7 +26,7 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import init_keys, load_keys

@@ -1,13 +1,18 @@
 """A verb is found in one guess: `ptmtorrent X` is `cli/X.py` and `workflows/X.py` or `workflows/X/X.py`."""
 
 import builtins
+import re
+import subprocess
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from tests.texts import verbs
 
+TOP = Path(__file__).resolve().parent.parent
 VERBS = [name for name, command in verbs() if name and not hasattr(command, "commands")]
 WITHOUT_WORKFLOW = {
     *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
@@ -51,3 +56,28 @@ def test_every_verb_has_a_workflow_of_its_name(verb: str) -> None:
 
 def test_verbs_without_a_workflow_exist() -> None:
     assert set(VERBS) >= WITHOUT_WORKFLOW
+
+
+def test_path_of_one_package_through_a_fetch_is_twenty_files() -> None:
+    text = (TOP / "docs/ARCHITECTURE.md").read_text()
+    path = text.partition("through a fetch from a folder")[2].partition("And through a clone")[0]
+    files = re.findall(r"`([a-z_/]+\.py)`", path)
+    assert 10 < len(files) == len(set(files)) <= 20
+    assert [file for file in files if not (TOP / "ptmtorrent" / file).is_file()] == []
+
+
+def test_fetch_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
+    script = [sys.executable, str(TOP / "scripts/trace-verb")]
+    fetch = [
+        *script,
+        "--home",
+        str(tmp_path / "home"),
+        "fetch",
+        "hf:quill-lab/quill-base",
+        "--to",
+        str(tmp_path / "to"),
+    ]
+    done = subprocess.run(fetch, capture_output=True, text=True, check=True, timeout=120)
+    entered = done.stdout.split()
+    assert {"workflows/fetch/fetch.py", "reading/transfer.py", "trust/client.py"} <= set(entered)
+    assert len(entered) <= 56, entered

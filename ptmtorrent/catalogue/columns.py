@@ -6,9 +6,8 @@ not need memory for them.
 
 from typing import TypeAlias
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.kinds import file_kind
-from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
 
 Row: TypeAlias = dict[str, str | int | list[str] | None]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ptmtorrent.channel.listed import read_listed
 from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, object_id, parse_package_name

@@ -15,8 +15,7 @@ import msgspec
 from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, Row, file_row, package_row
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError
-from ptmtorrent.model.capture import Capture
-from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.model.manifest import Capture, Manifest
 
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"

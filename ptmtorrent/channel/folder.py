@@ -9,8 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ptmtorrent.channel import paths
-from ptmtorrent.channel.listed import read_listed
-from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
 from ptmtorrent.model.ids import PackId, ReleaseName

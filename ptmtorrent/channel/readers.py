@@ -1,6 +1,7 @@
 """Read small files of a channel and ranges of its packs, from a folder or from any static web server.
 
-The bytes are untrusted, and every read is bounded by a size that the caller has verified.
+The bytes are untrusted, and every read is bounded by a size that the caller has verified. Files that a release lists
+are read by one function, which checks them against the listed size and hash.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import httpx2
+from blake3 import blake3
 
+from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
@@ -22,6 +25,7 @@ from ptmtorrent.http import (
     translate_errors,
 )
 from ptmtorrent.model.names import check_path
+from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.retry import retry
 
 CHUNK_BYTES = 256 << 10
@@ -138,3 +142,27 @@ def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
 
 def _retry(read: Callable[[], T]) -> T:
     return retry(read, on=TransportError, attempts=ATTEMPTS, first_wait=FIRST_WAIT_SECONDS)
+
+
+MAX_LISTED_BYTES = 1 << 30
+"""Longest listed file that is read whole (1 GiB): in an archived release the sizes of placements are not signed."""
+
+
+def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
+    """Return the bytes of a file that `release` lists; never reads more than its listed size.
+
+    Raises:
+        IntegrityError: the file is longer, shorter or has other bytes; names the file and the channel.
+        NotFound: this channel does not hold the file; a mirror may hold any part.
+        TransportError, StoreError: the reader's own error.
+    """
+    path = listed_path(release, ref)
+    if ref.size > MAX_LISTED_BYTES:
+        raise IntegrityError(f"release `{release.name}` says `{path}` is {ref.size} bytes, more than is read whole")
+    data = reader.read(path, limit=ref.size)
+    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
+        raise IntegrityError(
+            f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
+            hint="try another mirror; this one is damaged",
+        )
+    return data

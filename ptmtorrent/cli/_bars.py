@@ -5,7 +5,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ptmtorrent.cli._spelling import spell_progress
+from ptmtorrent.cli._text import spell_progress
 from ptmtorrent.model import records
 
 

@@ -5,15 +5,12 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from ptmtorrent.cli._spelling import spell_progress
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import escape, printable
-from ptmtorrent.cli._values import Row, spell_seconds
+from ptmtorrent.cli._text import Row, escape, printable, spell_progress
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_seconds, spell_size
 
 if TYPE_CHECKING:
     from ptmtorrent.cli._bars import Bars

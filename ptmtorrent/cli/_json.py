@@ -7,7 +7,7 @@ from typing import TextIO
 
 import msgspec
 
-from ptmtorrent.cli._values import Row
+from ptmtorrent.cli._text import Row
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.records import ErrorRecord, Event
 

@@ -4,8 +4,7 @@ import threading
 from collections.abc import Sequence
 from typing import TextIO
 
-from ptmtorrent.cli._text import escape, printable
-from ptmtorrent.cli._values import Row
+from ptmtorrent.cli._text import Row, escape, printable
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.records import Event, Result
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ptmtorrent.cli._text import escape
-from ptmtorrent.cli._values import Row, Size
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.cli._text import Row, Size, escape
+from ptmtorrent.model.text import spell_size
 
 SHORT_HASH = 12
 MIN_TEXT = 12

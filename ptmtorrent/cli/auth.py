@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ptmtorrent.cli._options import parse_list
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import parse_list
 
 app = typer.Typer()
 verbs = typer.Typer(help="Log in to Globus and show stored tokens.", no_args_is_help=True)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._completion import complete_hubs
+from ptmtorrent.cli._options import parse_list, parse_url
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_list, parse_url
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
 
@@ -76,7 +76,7 @@ def clone(
     from ptmtorrent.clusters.description import read_cluster
     from ptmtorrent.config import hub_tokens, network_environment
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.model.sizes import parse_size
+    from ptmtorrent.model.text import parse_size
     from ptmtorrent.workflows.clone.clone import CloneRequest
     from ptmtorrent.workflows.clone.clone import clone as run
     from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner

@@ -66,7 +66,7 @@ def _workdir(wanted: Path | None, session: Session) -> Iterator[Path]:
 
 
 def _table(report: "DemoReport") -> Iterator[tuple[str, object]]:
-    from ptmtorrent.model.sizes import spell_size
+    from ptmtorrent.model.text import spell_size
 
     yield "packages", report.packages
     yield "files", report.files

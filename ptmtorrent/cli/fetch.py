@@ -1,15 +1,21 @@
 """`fetch`: download packages or a subset of a release, verified and ready to use."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ptmtorrent.cli._completion import complete_kinds, complete_packages
-from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_requested
+from ptmtorrent.cli._options import (
+    ChannelOption,
+    ReleaseOption,
+    SubsetOption,
+    open_requested,
+    parse_address,
+    parse_choices,
+    parse_list,
+)
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._values import parse_address, parse_choices, parse_list
 from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
@@ -55,7 +61,7 @@ def fetch(
     ] = None,
     into: Annotated[Into, typer.Option(help="Plain folders or a Hugging Face cache.")] = Into.DIR,
     to: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="PATH",
             help="Destination (default: current folder; with `--into hf-cache`, the home's HF cache).",
@@ -77,8 +83,9 @@ def fetch(
 
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import FILE_KINDS
+    from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.model.sizes import parse_size
+    from ptmtorrent.model.text import parse_size
     from ptmtorrent.workflows.fetch.fetch import FetchRequest
     from ptmtorrent.workflows.fetch.fetch import fetch as run
 
@@ -88,7 +95,7 @@ def fetch(
         only=parse_choices(only, FILE_KINDS, "--only"),
         max_bytes=parse_size(max_bytes) if max_bytes else None,
         into=into.value,
-        to=to,
+        to=None if to is None else parse_folder(to, "--to"),
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,

@@ -37,7 +37,7 @@ from ptmtorrent.cli import (
     verify,
 )
 from ptmtorrent.cli import list as list_
-from ptmtorrent.cli._globals import HELP_OPTIONS, spread_globals
+from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
 from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from ptmtorrent.cli._options import parse_choices
 from ptmtorrent.cli._session import Session, ask_passphrase
-from ptmtorrent.cli._values import Size, parse_choices
+from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
 

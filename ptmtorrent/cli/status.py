@@ -3,7 +3,7 @@
 import typer
 
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
 

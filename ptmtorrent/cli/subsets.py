@@ -4,7 +4,7 @@ import typer
 
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
 

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from ptmtorrent.facts import licence_rules
-from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.manifest import Rights
 
 RightsClass = Literal["open", "restricted", "gated", "unknown"]
 """`unknown` is stored in packs as `restricted`: pack classes are frozen, and releases leave out both by default."""

@@ -20,7 +20,7 @@ from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import check_path, check_paths
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 MAX_READ_BYTES = 4 << 20
 """Limit of a configuration file that is read from a package (4 MiB)."""

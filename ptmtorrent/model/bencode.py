@@ -13,7 +13,7 @@ Only that encoding is accepted, so that a hash of the bytes is a hash of the val
 from typing import TypeAlias
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 MAX_BYTES = 64 << 20
 """Limit of a torrent (64 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 MAX_DOCUMENT_BYTES = 64 << 20
 """Limit of a document (64 MiB); a longer one is refused before it is parsed."""

@@ -1,6 +1,8 @@
 """The manifest: the canonical description of one snapshot (docs/formats/manifest.md).
 
-Only immutable facts of the capture: identity, files, objects and recipes. Its BLAKE3 is the snapshot's id.
+A manifest holds only immutable facts: identity, files, objects and recipes. Its BLAKE3 is the snapshot's id. Popularity
+and similar facts change, so they are in the capture record, which feeds the tables of a release. Both are stored as
+objects in meta packs, so that everything can be rebuilt from packs only.
 """
 
 import base64
@@ -243,3 +245,31 @@ def _sum_sizes(ends: Sequence[int], recipe: tuple[Run, ...], where: str) -> int:
             raise IntegrityError(f"{where}: the recipe names rows outside the object table")
         total += ends[first + count] - ends[first]
     return total
+
+
+Rights = Literal["open", "restricted", "gated"]
+"""Whether the files may be redistributed. Packs and volumes never mix packages with different rights."""
+
+
+class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """One capture of one package. A count that the hub did not give is None, never 0."""
+
+    FORMAT: ClassVar[str] = "ptmtorrent/capture"
+
+    package: PackageName
+    snapshot: SnapshotId
+    captured: str
+    listed: str
+    rights: Rights
+    licence: str | None = None
+    downloads: int | None = None
+    likes: int | None = None
+    task: str | None = None
+    library: str | None = None
+    tags: tuple[str, ...] = ()
+    modified: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a malformed snapshot id; the document decoder turns it into an `IntegrityError`."""
+        if not is_hex64(self.snapshot):
+            raise ValueError("`snapshot` is not 64 lowercase hex digits")

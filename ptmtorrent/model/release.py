@@ -12,7 +12,6 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import (
     ContentRoot,
     InfoHash,
@@ -24,6 +23,7 @@ from ptmtorrent.model.ids import (
     parse_release_name,
 )
 from ptmtorrent.model.kinds import FileKind
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.names import check_path
 from ptmtorrent.model.placement import Location
 

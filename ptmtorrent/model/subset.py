@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.kinds import FileKind, file_kind
-from ptmtorrent.model.manifest import FileEntry
+from ptmtorrent.model.manifest import Capture, FileEntry
 
 POPULAR_DOWNLOADS = 50
 """Downloads in 30 days above which a Hugging Face package is popular."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 
 ROOT_NAME = "packs"
 MAX_VOLUME_BYTES = 1 << 40

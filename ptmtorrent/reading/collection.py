@@ -12,13 +12,13 @@ from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader
 from ptmtorrent.config import Settings
 from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
     GlobusAccess,
-    GlobusLocation,
     LocalCollection,
     https_url,
     parse_local_collection,

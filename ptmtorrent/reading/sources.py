@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Literal
 
-from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore
@@ -134,7 +134,7 @@ def _globus(
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
     if channel.collection is not None:
         return channel.collection.server(stack, counted)
-    client = stack.enter_context(new_client(connections=CONNECTIONS))
+    client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login))
     return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
 
 

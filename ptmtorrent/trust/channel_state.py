@@ -13,7 +13,7 @@ from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.trust.listings import listed_releases
+from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.metadata import Listing, read_listing
 
 

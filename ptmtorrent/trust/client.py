@@ -4,22 +4,38 @@
 and needs neither keys nor time. In both cases, all other files are verified by the hashes in `release.json`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+from tuf.api.metadata import TargetFile
 
-from ptmtorrent.channel.paths import METADATA, release_path
+from ptmtorrent.channel.paths import METADATA, parse_release_path, release_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.listings import ListedRelease, listed_releases, unknown_release
 from ptmtorrent.trust.memory import exclusive, highest_seen, record_sequence
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
+
+
+class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """A release as the signed targets list it, below `releases/NAME/release.json`.
+
+    ::
+
+        {"custom": {"content_root": "…", "sequence": 7}, "hashes": {"sha256": "…"}, "length": 3512}
+    """
+
+    name: ReleaseName
+    sequence: int
+    content_root: ContentRoot
+    target: TargetFile
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,4 +140,28 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name
-    raise NotFound(f"channel `{reader.location}` does not list a release `b3:{content_root}`")
+    raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
+
+
+def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
+    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    found = filter(None, (_listed(path, target) for path, target in targets.items()))
+    return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
+
+
+def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
+    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
+    names = ", ".join(f"`{item}`" for item in near)
+    return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)
+
+
+def _listed(path: str, target: TargetFile) -> ListedRelease | None:
+    name = parse_release_path(path)
+    custom = target.custom
+    if name is None or not isinstance(custom, dict):
+        return None
+    sequence, root = custom.get("sequence"), custom.get("content_root")
+    if type(sequence) is not int or sequence < 1 or not isinstance(root, str) or not is_hex64(root):
+        return None
+    return ListedRelease(name=name, sequence=sequence, content_root=ContentRoot(root), target=target)

@@ -10,8 +10,8 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release
+from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import read_published
 
 

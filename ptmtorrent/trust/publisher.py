@@ -26,8 +26,8 @@ from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.release import Release, decode_release
 from ptmtorrent.trust import roles
+from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import Published, read_published
 
 

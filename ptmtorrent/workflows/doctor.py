@@ -10,7 +10,7 @@ from ptmtorrent import __version__
 from ptmtorrent.channel.paths import RELEASES
 from ptmtorrent.disk.database import SQLITE_VERSION
 from ptmtorrent.disk.durable import free_bytes
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.store.codecs import kernel_in_use
 

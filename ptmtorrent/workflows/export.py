@@ -10,9 +10,8 @@ from ptmtorrent.errors import HubError, IntegrityError, NotFound, StoreError, Un
 from ptmtorrent.exports.ptmtorrent_json import METADATA, hub_json, uniform_json
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.record import ANSWER, build_record, read_answer
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Identity, Manifest, decode_manifest
 from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store

@@ -6,7 +6,7 @@ from pathlib import Path
 from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.catalogue.query import PackageFacts, list_packages
 from ptmtorrent.catalogue.tables import PACKAGES
-from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.state.upstream_flags import read_flags

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import OwnReader, read_release, release_names
-from ptmtorrent.channel.listed import read_listed
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import NotFound, PtmError
 from ptmtorrent.model.records import Emit, Note, Progress
 from ptmtorrent.model.release import FileRef, Release, VolumeRef

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from ptmtorrent.channel.folder import release_names
 from ptmtorrent.disk.durable import free_bytes
-from ptmtorrent.hubs.client.quota_estimates import file_limit
+from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
 from ptmtorrent.state.rate_windows import StoredWindows

@@ -1,4 +1,4 @@
-"""What was promised of the store, and whether this run shows it."""
+"""The performance targets of the store, and whether a run meets them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ BEST_KERNEL, ORACLE = "native", "numpy"
 
 @dataclass(frozen=True)
 class Check:
-    """A promise: at least (or at most) `wanted`; `seen` is None where this run did not measure it."""
+    """A target: at least (or at most) `wanted`; `seen` is None if the run did not measure it."""
 
     what: str
     wanted: float
@@ -36,7 +36,7 @@ class Check:
 
 
 def check_all(rows: Rows) -> list[Check]:
-    """Return every promise, in order."""
+    """Return every target, in order."""
     return [*_siblings(rows), *_formats(rows), *_speeds(rows), *_rest(rows)]
 
 
@@ -56,7 +56,7 @@ def _formats(rows: Rows) -> Iterator[Check]:
     wanted = {"bf16": 1.5, "fp32": 1.2, "upcast": 3.0, "fp16": 1.175, "MiniLM": 1.22}
     for case, value in wanted.items():
         yield Check(f"{case}: ratio", value, rows.find("formats", case, "ours", "ratio"), "x")
-    heavy = "heavy fine-tune, its base there"
+    heavy = "heavy fine-tune with its base"
     yield Check(
         "heavy fine-tune: ratio, base declared", 3.0, rows.find("heavy", heavy, "ours, base declared", "ratio"), "x"
     )

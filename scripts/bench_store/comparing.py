@@ -80,7 +80,7 @@ def _heavy(bench: Bench) -> None:
     """Store a base and a heavy fine-tune of it; the ratio is that of the fine-tune alone."""
     files = bench.keep(bench.sets.heavy())
     base, tuned = files.files
-    case = "heavy fine-tune, its base there"
+    case = "heavy fine-tune with its base"
     systems: list[System] = [DECLARED, FOUND, PLAIN, *bench.compared()]
     for system in systems:
         bench.say(f"{case}: {system.name}")

@@ -48,7 +48,7 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
         except Broken as broken:
             print(f"bench-store: {broken}", file=sys.stderr)
             return 1
-        about_machine.append(("other programs", f"took {others.share():.0%} of the cores meanwhile"))
+        about_machine.append(("other programs", f"used {others.share():.0%} of the cores during the run"))
         _report(bench, options, about_machine)
     return 0
 
@@ -76,7 +76,7 @@ def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple
     for text in bench.rows.missing:
         print(f"not measured: {text}")
     if bench.scale.name != "full":
-        print("smaller data: overheads of a store weigh on every figure, and promises are not meant for it")
+        print("smaller data: the overhead of a store affects every figure, and the targets do not apply")
     if options.json:
         options.json.write_text(json.dumps(bench.rows.as_json(), indent=1) + "\n")
     if options.markdown:

@@ -119,7 +119,7 @@ def revision(bench: Bench) -> None:
             ("raw added", "raw"),
             ("stored added", "coded"),
             ("the tensor coded alone", "tensor"),
-            ("packs grew", "packs"),
+            ("growth of packs", "packs"),
         ):
             bench.rows.add(Row("revision", "one tensor changed", name, metric, told[key], "bytes"))
 

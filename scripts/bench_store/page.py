@@ -1,4 +1,4 @@
-"""The page of benchmarks: how to read it, what ran on what, and the tables."""
+"""Writes the page of benchmarks: an introduction, the machine and the tables."""
 
 from pathlib import Path
 
@@ -8,46 +8,45 @@ from bench_store.tables import Table
 _HEAD = """\
 # Benchmarks
 
-Written by `scripts/bench-store --markdown docs/benchmarks.md`, the last part by `scripts/bench-clone`; nothing here is
-typed in by hand. Measure your own machine with `scripts/bench-store`, or with `--quick` in a minute, on smaller data
-whose ratios are not those below.
+Written by `scripts/bench-store --markdown docs/benchmarks.md`, the last part by `scripts/bench-clone`; this page is
+not edited by hand. To measure another machine run `scripts/bench-store`, or `scripts/bench-store --quick`, which takes
+a minute and uses smaller data with other ratios.
 
-How to read it:
+How to read the tables:
 
-- Data is generated, the same bytes on every machine (the hashes in the first table say so), with the shapes and
+- The data is generated and identical on every machine (see the hashes in the table of sets), with the shapes and
   distributions of trained weights. *Siblings* are one bf16 model, a light fine-tune of it, a variant with other last
-  layers, and the model again in three shards of another order. The fine-tunes are synthetic, their noise independent:
-  a real one may give another ratio.
-- MB are 10^6 raw bytes. *Per CPU-second* counts user and system time of all threads and child processes: of a whole
-  program among the peers, start of the interpreter included; of the work alone in the tables of hashes and restores.
-  There the first run is not counted: it reads libraries and files for the first time. *Copied* is what `cp` takes to
-  write the same files, so that what the disk costs can be told from what the store costs.
-- Systems take turns within one run; a value is the median of the rounds, and a peak of memory the largest of them.
-  Where other programs took a good part of the cores (the table of the machine says so), wall times and the gain by a
-  second core are worth little.
+  layers, and the same model in three shards in another order. The fine-tunes are synthetic, with independent noise:
+  the ratio of a real fine-tune may differ.
+- MB are 10^6 raw bytes. *Per CPU-second* counts the user and system time of all threads and child processes: of the
+  whole program, including interpreter start, in comparisons with peers; of the work alone in the tables of hashes and
+  restores, where the first run is not counted because it loads libraries and files. *Copied* is the speed at which `cp`
+  writes the same files, to separate the cost of the disk from that of the store.
+- Systems run in turn within each round; a value is the median of the rounds, a peak of memory their maximum. If other
+  programs used much of the cores (see the table of the machine), wall times and the gain by a second core mean little.
 - *Ours* hashes every file by BLAKE3 and SHA-256, every object by BLAKE3, every pack by BLAKE3, SHA-1 and SHA-256, and
-  syncs to disk; two files are added at a time. Coming back, every object and every file is checked. What peers check is
-  theirs to say; that they give back the same bytes is checked here, outside the measured time.
-- *Base declared*: a fine-tune names its base, which is stored first. *Base found*: the store finds it by itself.
-  *No delta*: every object stands alone.
-- *Stored* is what all files of a store take on the disk, indices included. The padding of a pack to a multiple of 4 MiB
-  is a hole, which takes nothing.
-- In the table of hashes a hash is switched off by a stand-in that reads nothing; the program has no such switch.
+  syncs to disk; two files are added at a time. A restore checks every object and every file. The peers have their own
+  checks; that they restore the same bytes is verified here, outside the measured time.
+- *Base declared*: a fine-tune names its base, which is stored first. *Base found*: the store finds the base by itself.
+  *No delta*: every object is stored on its own.
+- *Stored* is the disk space of all files of a store, including indices. The padding of a pack to a multiple of 4 MiB
+  is a hole in the file and takes no space.
+- In the table of hashes, a hash is disabled by replacing it with a stub; the program has no such option.
 """
 
 
-OTHERS = "<!-- what follows was written by scripts/bench-clone -->"
-"""Stands between the two parts of the page, each of which is written without touching the other."""
+OTHERS = "<!-- the rest is written by scripts/bench-clone -->"
+"""Separates the two parts of the page, which are written independently."""
 
 
 def put_page(page: Path, text: str) -> None:
-    """Write the first part of the page."""
+    """Write the first part of the page and keep the last one."""
     _, mark, rest = (page.read_text() if page.exists() else "").partition(OTHERS)
     page.write_text(f"{text}\n{mark}{rest}" if mark else text)
 
 
 def put_part(page: Path, text: str) -> None:
-    """Write the last part of the page."""
+    """Write the last part of the page and keep the first one."""
     first = (page.read_text() if page.exists() else "").partition(OTHERS)[0]
     page.write_text(f"{first.rstrip()}\n\n{OTHERS}\n\n{text.rstrip()}\n".lstrip())
 
@@ -57,7 +56,7 @@ def write_page(bench: Bench, machine: list[tuple[str, str]], tables: list[Table]
     facts = Table("Machine", ("", ""), [[what, which] for what, which in machine])
     peers = Table(
         "Peers",
-        ("peer", "version", "stores", "gives back"),
+        ("peer", "version", "ingest", "restore"),
         [
             [peer.name, peer.spell_version(), f"`{_cell(peer.ingest)}`", f"`{_cell(peer.restore)}`"]
             for peer in bench.peers
@@ -68,7 +67,7 @@ def write_page(bench: Bench, machine: list[tuple[str, str]], tables: list[Table]
     size = (
         []
         if bench.scale.name == "full"
-        else [f"This is a run on `{bench.scale.name}` data: its ratios mean nothing.\n"]
+        else [f"This run used `{bench.scale.name}` data: its ratios are meaningless.\n"]
     )
     parts = [
         _HEAD,

@@ -37,14 +37,14 @@ class Table:
 
 
 def make_tables(bench: Bench, *, everything: bool) -> list[Table]:
-    """Return all tables of a run, without those of groups left out; `everything` lists promises not measured too."""
+    """Return all tables of a run, except those of groups left out; `everything` adds targets not measured."""
     rows = bench.rows
     made = [_sets(bench)]
     for group, title, line, column in (
         ("siblings", "Siblings against peers", _system, _metric),
         ("formats", "Formats: ratio", _case, _system),
-        ("heavy", "Heavy fine-tune, its base there: ratio of the fine-tune", _system, _metric),
-        ("dedupe", "Stored once: raw bytes by distinct bytes, before coding", _case, _metric),
+        ("heavy", "Heavy fine-tune with its base: ratio of the fine-tune", _system, _metric),
+        ("dedupe", "Deduplication: raw bytes / distinct bytes, before coding", _case, _metric),
         ("hashes", "What each hash costs: ingest in MB per CPU-second, delta off", _case_and_system, _metric),
         ("restores", "Restore with verification in MB per CPU-second", _case_and_system, _metric),
         ("workers", "One core and two: wall, MB/s", _system, _metric),
@@ -54,7 +54,7 @@ def make_tables(bench: Bench, *, everything: bool) -> list[Table]:
         if found := rows.of(group):
             made.append(_pivot(title, found, line, column))
     promises = [check.cells() for check in check_all(rows) if everything or check.seen is not None]
-    made.append(Table("Promises", ("what", "wanted", "seen", "verdict"), promises))
+    made.append(Table("Targets", ("what", "target", "measured", "verdict"), promises))
     return made
 
 

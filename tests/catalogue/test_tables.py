@@ -7,8 +7,7 @@ from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable
 from ptmtorrent.catalogue.query import list_packages, open_locked
 from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
 from ptmtorrent.errors import IntegrityError, StoreError
-from ptmtorrent.model.capture import Capture
-from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.model.manifest import Capture, Manifest
 from ptmtorrent.model.subset import METADATA, POPULAR, wants
 from tests.model.generated import manifest_of, new_capture
 

@@ -12,8 +12,7 @@ from ptmtorrent.cli._human import HumanSink
 from ptmtorrent.cli._json import JsonSink
 from ptmtorrent.cli._quiet import QuietSink
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import printable
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._text import Size, printable
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptmtorrent.cli._values import parse_address, parse_choices, parse_list, spell_seconds
+from ptmtorrent.cli._options import parse_address, parse_choices, parse_list
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.sizes import parse_size, spell_size
+from ptmtorrent.model.text import parse_size, spell_seconds, spell_size
 
 SIZES = [
     ("0", 0),

@@ -11,7 +11,7 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk

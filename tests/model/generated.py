@@ -6,9 +6,8 @@ from hashlib import sha256
 from blake3 import blake3
 from hypothesis import strategies as st
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
-from ptmtorrent.model.manifest import REGULAR_MODE, FileEntry, Identity, Manifest, new_manifest
+from ptmtorrent.model.manifest import REGULAR_MODE, Capture, FileEntry, Identity, Manifest, new_manifest
 from ptmtorrent.model.placement import MAX_PACK_BYTES, Location
 
 MOMENT = "2026-11-20T12:00:00Z"

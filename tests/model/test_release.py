@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import InfoHash, ObjectId, PackageName, PackId, ReleaseName, SnapshotId
+from ptmtorrent.model.manifest import Capture
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.release import (
     MAX_SHARD_BITS,

@@ -8,8 +8,8 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.volume import (
     LEVEL_WIDTH,
     MAX_VOLUME_BYTES,

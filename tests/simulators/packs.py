@@ -6,8 +6,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.volume import PackHashes, pack_path
 

@@ -1,4 +1,4 @@
-"""Small files and stores the tests are made of, equal in every run."""
+"""Small files and stores for tests, identical in every run."""
 
 import hashlib
 import json
@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
-from ptmtorrent.model.manifest import FileEntry, Identity, encode_manifest, new_manifest
-from ptmtorrent.store.pack.classes import ObjectKind, PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.model.manifest import Capture, FileEntry, Identity, encode_manifest, new_manifest
+from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.pack.writer import Part, new_part, reopen_part
 from ptmtorrent.store.recovery.recheck import good_entries, has_header
@@ -111,7 +109,7 @@ def append(part: Part, data: bytes, codec: int = 0, payload: bytes | None = None
 
 
 def reopen(path: Path, pack_class: PackClass = META) -> Part:
-    """Continue a part after what of it is whole."""
+    """Continue a part after its last whole record."""
     with open_pack(path) as reader:
         if not has_header(reader, pack_class):
             return new_part(path, pack_class)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.channel.listed import MAX_LISTED_BYTES, read_listed
+from ptmtorrent.channel.readers import MAX_LISTED_BYTES, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import InfoHash
 from ptmtorrent.model.release import FileRef, VolumeRef

@@ -9,7 +9,7 @@ from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.model.manifest import FileEntry, Identity, Manifest, RawAnswer, encode_manifest, new_manifest
 from ptmtorrent.model.records import Event
 from ptmtorrent.paths import Home
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from tests.model.generated import new_capture

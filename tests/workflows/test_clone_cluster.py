@@ -248,8 +248,8 @@ def test_failures_are_records_as_without_a_cluster(tmp_path: Path, cluster: Path
         ('executor = "threads"\nworkers = 0', "workers"),
         ('executor = "threads"\nworkers = 2\nwokers = 3', "wokers"),
         ('executor = "slurm"\nworkers = 2\n[slurm]\noptions = ["a\\nb"]', "slurm.options"),
-        ('executor = "slurm"\nworkers = 2\n[slurm]\npartition = "a b"', "`slurm.partition` cannot be that"),
-        ('executor = "threads"\nworkers = 2\n[slurm]\npartition = "a"', "say nothing to `threads`"),
+        ('executor = "slurm"\nworkers = 2\n[slurm]\npartition = "a b"', "`slurm.partition` has an invalid value"),
+        ('executor = "threads"\nworkers = 2\n[slurm]\npartition = "a"', "do not apply to `threads`"),
         ('executor = "threads"\nworkers = 65', "workers"),
         ("executor =", "Invalid value"),
     ],
@@ -311,7 +311,7 @@ def test_end_of_the_interchange_is_an_error_and_the_clone_goes_on_later(tmp_path
         again = ptmtorrent(home, "clone", "huggingface", "--endpoint", hub.endpoint)
 
     assert code == 10
-    assert "passes work on" in events[-1]["message"]
+    assert "forwards work to the cluster" in events[-1]["message"]
     assert (again[-1]["packages"], again[-1]["failed"]) == (COUNT, 0)
 
 

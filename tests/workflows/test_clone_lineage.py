@@ -59,7 +59,7 @@ def package(name: str, *files: PackageFile, base: str | None = None, **known: An
 
 @pytest.fixture
 def by_declaration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.store.ingest.encoder.sketch", lambda *_: ())
+    monkeypatch.setattr("ptmtorrent.store.ingest.encode_pool.sketch", lambda *_: ())
 
 
 def deltas(run: Run, name: str) -> dict[ObjectId, ObjectId]:

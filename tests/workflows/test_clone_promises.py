@@ -8,7 +8,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import Transfer
 from ptmtorrent.workflows.clone.plan import PackagePlan

@@ -11,7 +11,7 @@ from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import Interrupted, NoSpace
-from ptmtorrent.model.capture import Rights
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.clone import CloneRequest

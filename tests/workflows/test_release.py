@@ -19,8 +19,8 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
-from ptmtorrent.trust.listings import listed_releases
 from ptmtorrent.trust.own import read_published
 from ptmtorrent.workflows.release import index, write
 from ptmtorrent.workflows.release import release as workflow

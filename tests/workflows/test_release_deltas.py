@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.placement import DELTA_CODECS, Location
 from ptmtorrent.model.records import Result
 from ptmtorrent.model.subset import SubsetRule

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._text import Size
 
 MAX_HOURS = 10 * 365 * 24
 

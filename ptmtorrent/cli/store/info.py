@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._values import Size
+from ptmtorrent.cli._text import Size
 
 if TYPE_CHECKING:
     from ptmtorrent.workflows.maintain.info import StoreInfo

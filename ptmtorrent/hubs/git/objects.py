@@ -19,7 +19,7 @@ from ptmtorrent.hubs.git.process import Git, end
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
 from ptmtorrent.model.names import MAX_PATH_BYTES
 from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 PROOF = "git"
 """Name of the raw answer that holds a commit, its trees and odd pointers; `split_proof` parses it."""

@@ -21,8 +21,7 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import show_path
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
 PAGE_PACKAGES = 1000

@@ -17,7 +17,7 @@ from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

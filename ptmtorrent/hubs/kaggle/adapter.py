@@ -24,8 +24,7 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import check_paths
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 
 PAGE_MODELS = 100
 PAGE_FILES = 200

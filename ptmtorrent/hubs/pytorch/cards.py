@@ -20,8 +20,7 @@ import yaml
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import Read, is_web_address
 from ptmtorrent.hubs.pytorch.entry_points import Repository, parse, reach, read_source
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 
 MAX_CARD_BYTES = 1 << 20
 MAX_FRONT_CHARACTERS = 1 << 16

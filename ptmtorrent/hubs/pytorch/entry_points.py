@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 MAX_MODULES = 64
 MAX_MODULE_BYTES = 1 << 20

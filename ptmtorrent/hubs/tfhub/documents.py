@@ -18,7 +18,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 
 MAX_DOCUMENT_BYTES = 1 << 20
 PUBLIC_ENDPOINT = "https://tfhub.dev"

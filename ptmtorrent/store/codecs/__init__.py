@@ -6,7 +6,7 @@ same numbers. `decode` trusts nothing it reads: every length is checked before i
 
 Order of reading: `frames` (zstd), `entropy` (is it worth coding?), `streams` (a table of coded streams), `planes`
 (codecs 3 to 8), `fields` (codec 9), `deltas` and `sampling` (codecs 7 and 8). The inner loops exist twice: `words` and
-`differences` in numpy, `kernel.c` behind `native`; `kernel` chooses. Invariant: both write the same bytes.
+`differences` in numpy, `kernel.c` in C; `kernel` chooses. Invariant: both write the same bytes.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,11 @@
-"""Chooses the kernel: the native library if it was built, else numpy. Both write the same bytes."""
+"""The codecs' inner loops: in C (kernel.c) if that library was built, else in numpy. Both write the same bytes.
 
+The library is called through ctypes, which releases the GIL during the call. It does not check sizes: every array is
+checked here before its address is passed.
+"""
+
+import ctypes
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,9 +16,120 @@ import numpy as np
 import numpy.typing as npt
 
 from ptmtorrent.config import requested_kernel
-from ptmtorrent.store.codecs import differences, native, words
+from ptmtorrent.store.codecs import differences, words
 from ptmtorrent.store.codecs.differences import Numbers
 from ptmtorrent.store.codecs.scratch import Bytes, hold_freed_memory
+
+ABI = 1
+"""The ABI number of kernel.c; a library with another number is from another version."""
+
+LIBRARY = Path(__file__).with_name("kernel.native")
+
+_POINTER = ctypes.c_void_p
+_SIZE = ctypes.c_size_t
+_NUMBER = ctypes.c_uint32
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "ptm_split": (_POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER),
+    "ptm_join": (_POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER),
+    "ptm_subtract": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
+    "ptm_add": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
+    "ptm_count": (_POINTER, _SIZE, _SIZE, _POINTER),
+}
+
+
+def load_loops(path: Path = LIBRARY) -> "Loops | None":
+    """Return the inner loops of the library at `path`; None if it is missing or unusable."""
+    if sys.byteorder != "little":
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        library.ptm_kernel_abi.restype = _NUMBER
+        if library.ptm_kernel_abi() != ABI:
+            return None
+        for name, arguments in _SIGNATURES.items():
+            getattr(library, name).argtypes = arguments
+    except (OSError, AttributeError):
+        return None
+    return Loops(library)
+
+
+@dataclass(frozen=True)
+class Loops:
+    """The functions of a loaded library, with the signatures of `Kernel`."""
+
+    library: ctypes.CDLL
+
+    def split(self, block: Bytes, planes: Sequence[Bytes], rotated: bool) -> None:  # noqa: FBT001  # as in words.py
+        """See `words.split`."""
+        words = _check(planes, block)
+        into = _addresses(planes, writable=True)
+        _check_status(self.library.ptm_split(_address(block), into, words, len(planes), rotated))
+
+    def join(self, planes: Sequence[Bytes], block: Bytes, rotated: bool) -> None:  # noqa: FBT001  # as in words.py
+        """See `words.join`."""
+        words = _check(planes, block)
+        into = _address(block, writable=True)
+        _check_status(self.library.ptm_join(_addresses(planes), into, words, len(planes), rotated))
+
+    def subtract(
+        self,
+        numbers: Numbers,
+        data: Bytes,
+        base: Bytes,
+        planes: Sequence[Bytes],
+        grouped: bool,  # noqa: FBT001  # as in differences.py
+    ) -> None:
+        """See `differences.subtract`."""
+        words = _check(planes, data, base)
+        into = _addresses(planes, writable=True)
+        field = (len(planes), numbers.shift, numbers.mask, grouped)
+        _check_status(self.library.ptm_subtract(_address(data), _address(base), into, words, *field))
+
+    def add(
+        self,
+        numbers: Numbers,
+        planes: Sequence[Bytes],
+        base: Bytes,
+        data: Bytes,
+        grouped: bool,  # noqa: FBT001  # as in differences.py
+    ) -> None:
+        """See `differences.add`."""
+        words = _check(planes, data, base)
+        into = _address(data, writable=True)
+        field = (len(planes), numbers.shift, numbers.mask, grouped)
+        _check_status(self.library.ptm_add(_addresses(planes), _address(base), into, words, *field))
+
+    def count(self, data: Bytes, step: int) -> npt.NDArray[np.int64]:
+        """See `words.count`."""
+        counts = np.empty(256, np.int64)
+        if data.ndim != 1 or step < 1:
+            raise ValueError("the kernel function count needs a one-dimensional array and a positive step")
+        _check_status(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
+        return counts
+
+
+def _check(planes: Sequence[Bytes], *blocks: Bytes) -> int:
+    """Return the number of words, after checking the length of every array."""
+    words = planes[0].size
+    if any(plane.size != words for plane in planes) or any(block.size != words * len(planes) for block in blocks):
+        raise ValueError("the sizes of a kernel's planes and blocks do not match")
+    return words
+
+
+def _addresses(planes: Sequence[Bytes], *, writable: bool = False) -> ctypes.Array[ctypes.c_void_p]:
+    return (_POINTER * len(planes))(*(_address(plane, writable=writable) for plane in planes))
+
+
+def _address(array: Bytes, *, writable: bool = False) -> int:
+    flags = array.flags
+    if array.dtype != np.uint8 or not flags.c_contiguous or (writable and not flags.writeable):
+        raise ValueError("a kernel needs contiguous bytes, writable where it writes")
+    return array.ctypes.data
+
+
+def _check_status(status: int) -> None:
+    if status:
+        raise ValueError("a kernel function does not support these arguments")
 
 
 @dataclass(frozen=True)
@@ -50,9 +167,9 @@ def chosen() -> Kernel:
     return load_native() or NUMPY
 
 
-def load_native(path: Path = native.LIBRARY) -> Kernel | None:
+def load_native(path: Path = LIBRARY) -> Kernel | None:
     """Return the kernel of the library at `path`; None if it cannot be loaded or its results differ from numpy's."""
-    loops = native.load(path)
+    loops = load_loops(path)
     if loops is None:
         return None
     found = Kernel(

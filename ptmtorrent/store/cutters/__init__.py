@@ -11,11 +11,10 @@ Invariants: the pieces cover the file exactly once, `cut` never fails on a file,
 """
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.cutters.chunks import Chunks
+from ptmtorrent.store.cutters.chunks import Chunks, Opaque
 from ptmtorrent.store.cutters.gguf import Gguf
 from ptmtorrent.store.cutters.onnx import Onnx
 from ptmtorrent.store.cutters.onnx_data import OnnxData, needs_nearby
-from ptmtorrent.store.cutters.opaque import Opaque
 from ptmtorrent.store.cutters.port import (
     ByteSource,
     Cut,

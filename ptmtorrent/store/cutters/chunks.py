@@ -1,14 +1,15 @@
 """Content-defined chunks for files of unknown formats: chunks stay equal when an insertion moves them.
 
 FastCDC as in the paper "The Design of Fast Content-Defined Chunking for Data Deduplication Based Storage Systems"
-(2020). The parameters never change; a test pins the cut points to detect a library that cuts elsewhere.
+(2020). The parameters never change; a test pins the cut points to detect a library that cuts elsewhere. Shorter files
+are one opaque slice, and longer ones that cannot be chunked are slices of 16 MiB.
 """
 
 from typing import Literal
 
 from pyfastcdc import FastCDC
 
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece, slices
 
 MIN_BYTES = 4 << 20
 """Shorter files are one object: a few chunks are not worth their rows."""
@@ -62,3 +63,17 @@ class _Stream:
         target[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+
+class Opaque:
+    """Accepts every file. An empty file has no pieces."""
+
+    name = "opaque/1"
+
+    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
+        """Return True."""
+        return True
+
+    def cut(self, source: ByteSource) -> tuple[Piece, ...]:
+        """Return slices at multiples of 16 MiB."""
+        return tuple(slices(0, source.size))

@@ -2,13 +2,18 @@
 
 A stretch of 64 KiB or more is never joined, so that equal tensors are equal objects whatever surrounds them. Any two
 neighbouring pieces therefore have at least 64 KiB together, so no header can cause more than one piece per 32 KiB.
+
+Keys identify pieces with the same numbers in two versions of a package: 32 hex characters, by which the base of a delta
+is looked up. They are compared but never stored, so they are part of no format. A tensor's key follows from its name,
+dtype and shape, whatever the file format.
 """
 
 from collections.abc import Iterable, Iterator
 
+from blake3 import blake3
+
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
-from ptmtorrent.store.cutters.keys import run_key, slice_key
 from ptmtorrent.store.cutters.port import NotThisFormat, Piece
 
 JOIN_BELOW_BYTES = 64 << 10
@@ -81,3 +86,27 @@ def _sliced(stretches: Iterable[Piece]) -> Iterator[Piece]:
             length = min(step, stretch.length - at)
             key = None if stretch.key is None else slice_key(stretch.key, number)
             yield Piece(stretch.offset + at, length, stretch.dtype, key)
+
+
+def tensor_key(name: str, dtype: str | None, shape: Iterable[int]) -> str:
+    """Return the key of a tensor."""
+    return _digest((name, dtype or "", *map(str, shape)))
+
+
+def slice_key(key: str, number: int) -> str:
+    """Return the key of slice `number` of a tensor that is longer than an object may be."""
+    return _digest((key, str(number)))
+
+
+def run_key(members: Iterable[str | None]) -> str | None:
+    """Return the key of neighbours that were joined to one piece; None if any of them has no key."""
+    named = tuple(members)
+    return _digest(key for key in named if key is not None) if None not in named else None
+
+
+def _digest(parts: Iterable[str]) -> str:
+    whole = blake3()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        whole.update(len(data).to_bytes(4, "little") + data)
+    return whole.hexdigest(length=16)

@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from posixpath import basename
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover
+from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.keys import tensor_key
 from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
 from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotThisFormat, Piece

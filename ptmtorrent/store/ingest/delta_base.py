@@ -1,23 +1,32 @@
-"""Finding an object to take a delta against: one that is declared to be its base, or one that looks alike."""
+"""Finds the base of a delta: the object that a declared base holds in the same place, or one with a similar sketch.
+
+Sketches are small keys that find the base of a fine-tune that declares none. Training changes numbers slightly and
+rarely changes their sign, so the signs at a few fixed positions stay the same. They are taken in bands: one flipped
+sign changes the key of its own band only.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from blake3 import blake3
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.cutters import KEYLESS, ByteSource, Piece, cut_as
 from ptmtorrent.store.index import Found
 from ptmtorrent.store.ingest.files import StoredFile
-from ptmtorrent.store.pack.classes import RIGHTS
+from ptmtorrent.store.pack.format import RIGHTS
 
 MIN_BYTES = 4 << 10
 """Shorter objects are no deltas: what would be saved is less than what knowing the base costs a reader."""
 
-MAX_LOOKALIKES = 2
+MAX_SIMILAR = 2
 
 Declared = Mapping[str, ObjectId]
 """By key of a piece: the object that holds the same numbers in a version that is declared to be the base."""
@@ -29,7 +38,7 @@ class Bases:
 
     find: Callable[[ObjectId], Found | None]
     read: Callable[[ObjectId], bytes]
-    lookalikes: Callable[[Sequence[int], int], list[ObjectId]]
+    similar_objects: Callable[[Sequence[int], int], list[ObjectId]]
 
     def delta(
         self, data: memoryview, piece: Piece, declared: Declared, keys: Sequence[int], rights: Rights
@@ -51,7 +60,7 @@ class Bases:
 
     def _candidates(self, declared: ObjectId | None, keys: Sequence[int]) -> Iterator[Found]:
         seen: set[ObjectId] = set()
-        alike = self.lookalikes(keys, MAX_LOOKALIKES) if keys else []
+        alike = self.similar_objects(keys, MAX_SIMILAR) if keys else []
         for identifier in (*([declared] if declared else []), *alike):
             found = self.find(identifier)
             if found is not None and found.entry.base is not None:
@@ -71,3 +80,46 @@ def keys_of(file: StoredFile, source: ByteSource) -> dict[str, ObjectId]:
             named = zip(pieces, file.objects, strict=True)
             return {piece.key: identifier for piece, (identifier, _) in named if piece.key is not None}
     return {}
+
+
+MIN_SKETCH_BYTES = 64 << 10
+"""Shorter objects (below 64 KiB) have no sketch: what a delta saves on them is not worth the rows."""
+
+BANDS = 4
+BAND_SIGNS = 32
+MIN_MINORITY = 8
+"""A band with fewer signs of either sort says nothing: norms, biases, padding and masks all look alike."""
+
+_SIGNS = BANDS * BAND_SIGNS
+_WIDTHS: Mapping[str, int] = MappingProxyType({"BF16": 2, "F16": 2, "F32": 4})
+_SPREAD = np.arange(_SIGNS, dtype=np.int64)
+_JITTER = _SPREAD * 0x9E3779B1
+"""Steps of the golden ratio: with equal steps all numbers could come from one column of a matrix."""
+
+
+def sketch(data: bytes | memoryview, dtype: str | None) -> tuple[int, ...]:
+    """Return up to four signed 64-bit keys of an object; two objects that share one are worth comparing.
+
+    A key stands for dtype, length and the signs of 32 numbers. With noise of 2 % of the numbers' spread, more than 99
+    in 100 objects share a key with what they were; unrelated ones do once in 2^30 pairs. There are none for an object
+    below 64 KiB, for a dtype no delta is taken of, or where the numbers have one sign. The same on every machine.
+    """
+    width = _WIDTHS.get(dtype or "")
+    if width is None or memoryview(data).nbytes < MIN_SKETCH_BYTES:
+        return ()
+    view = np.frombuffer(data, dtype=np.uint8)
+    step = view.size // width // _SIGNS
+    numbers = _SPREAD * step + _JITTER % step
+    signs = np.packbits(view[numbers * width + (width - 1)] >> 7).tobytes()
+    head = f"{dtype} {view.size} ".encode()
+    bands = (signs[at : at + BAND_SIGNS // 8] for at in range(0, len(signs), BAND_SIGNS // 8))
+    return tuple(_key(head, number, band) for number, band in enumerate(bands) if _tells(band))
+
+
+def _tells(band: bytes) -> bool:
+    minus = int.from_bytes(band).bit_count()
+    return MIN_MINORITY <= minus <= BAND_SIGNS - MIN_MINORITY
+
+
+def _key(head: bytes, number: int, band: bytes) -> int:
+    return int.from_bytes(blake3(head + bytes([number]) + band).digest(8), "little", signed=True)

@@ -1,7 +1,11 @@
-"""From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces."""
+"""From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces.
 
+A piece is encoded by itself, or as a delta against an object of the store.
+"""
+
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +15,13 @@ from blake3 import blake3
 
 from ptmtorrent.errors import StoreError, UsageError
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
+from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, Rights
+from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.codecs.scratch import take_bytes
-from ptmtorrent.store.cutters import Piece
-from ptmtorrent.store.ingest.files import Steady, changed
+from ptmtorrent.store.cutters import ByteSource, Piece
+from ptmtorrent.store.ingest.delta_base import Bases, Declared, keys_of, sketch
+from ptmtorrent.store.ingest.files import StableFile, StoredFile, changed
 
 MIN_MEMORY_BYTES = 256 << 20
 PROCESS_BYTES = 192 << 20
@@ -59,7 +65,7 @@ def pieces_in_flight(memory: int) -> int:
     return (memory - PROCESS_BYTES) // PIECE_BYTES
 
 
-def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
+def put_pieces(stable: StableFile, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
     """Put the pieces of a file, whose ids were found when it was hashed, in order.
 
     Raises:
@@ -70,11 +76,11 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
     def code(identifier: ObjectId, piece: Piece) -> Coded:
         buffer = take_bytes("piece", MAX_OBJECT_BYTES).data
         name = blake3()
-        for block in steady.blocks(piece, buffer):
+        for block in stable.blocks(piece, buffer):
             name.update(block)
         if name.hexdigest() != identifier:
-            raise changed(steady.path)
-        return put.code(steady.whole(piece, buffer), identifier, piece)
+            raise changed(stable.path)
+        return put.code(stable.whole(piece, buffer), identifier, piece)
 
     try:
         for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
@@ -89,7 +95,7 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
         for future in waiting:
             future.cancel()
         wait(waiting)  # who still runs reads from a file that would be closed under its hands
-    steady.check()
+    stable.check()
 
 
 def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:
@@ -97,3 +103,50 @@ def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:
         return pool.submit(work)
     except RuntimeError as error:
         raise StoreError("the store was closed while a file was put into it") from error
+
+
+_MAX_KNOWN = 64
+"""Files whose keys are remembered."""
+
+
+class Coder:
+    """Codes objects that the store lacks. Thread-safe."""
+
+    def __init__(self, bases: Bases, source: Callable[[StoredFile], ByteSource], *, delta: bool) -> None:
+        """`source` reads a stored file; without `delta` every object stands by itself."""
+        self._bases = bases
+        self._source = source
+        self._delta = delta
+        self._keys: dict[str, dict[str, ObjectId]] = {}
+        self._lock = threading.Lock()
+
+    def code(self, data: memoryview, identifier: ObjectId, piece: Piece, declared: Declared, rights: Rights) -> Coded:
+        """Encode an object that is not here as free as `rights`; one that is here at all is no delta the second time.
+
+        Deltas may have been taken against it, and a base is never a delta.
+        """
+        keys: tuple[int, ...] = ()
+        if self._delta and self._bases.find(identifier) is None:
+            keys = sketch(data, piece.dtype)
+            if (found := self._bases.delta(data, piece, declared, keys, rights)) is not None:
+                base, encoded = found
+                return Coded(identifier, len(data), encoded, base)
+        return Coded(identifier, len(data), codecs.encode(data, piece.dtype), None, keys)
+
+    def declared(self, files: Iterable[StoredFile]) -> Declared:
+        """Return where the pieces of `files` lie, by key; the first of a key counts."""
+        declared: dict[str, ObjectId] = {}
+        for file in files if self._delta else ():
+            declared = {**self._keys_of(file), **declared}
+        return declared
+
+    def _keys_of(self, file: StoredFile) -> dict[str, ObjectId]:
+        with self._lock:
+            known = self._keys.get(file.blake3)
+        if known is None:
+            known = keys_of(file, self._source(file))
+            with self._lock:
+                if len(self._keys) >= _MAX_KNOWN:
+                    self._keys.clear()
+                self._keys[file.blake3] = known
+        return known

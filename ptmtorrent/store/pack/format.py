@@ -3,21 +3,22 @@ r"""The bytes of a pack: header, records, footer, trailer (docs/formats/pack.md)
 ::
 
     PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to a multiple of 4 MiB
+
+Packs of different classes never mix, so that a subset reads few packs and a takedown changes few.
 """
 
 import struct
 import zlib
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.codecs import DELTA_CODECS, MAX_RAW_BYTES, PLAIN_CODECS
-from ptmtorrent.store.pack.classes import OBJECT_KINDS, ObjectKind, PackClass, Temper
 
 MAGIC = b"PTMPACK\n"
 RECORD_MAGIC = b"PTMo"
@@ -37,6 +38,34 @@ _LENGTH = struct.Struct("<I")
 _RECORD = struct.Struct("<4sBBHII32s")
 _ROW = struct.Struct("<32s32sQIIBB6s")
 _TRAILER = struct.Struct("<QII4s")
+
+
+Temper = Literal["meta", "weights-hot", "weights-cold"]
+"""`meta` holds manifests, placements, captures, hub answers and small files; weights part by popularity at capture."""
+
+TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold")
+RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
+
+ObjectKind = Literal["data", "manifest", "placement", "capture", "answer"]
+"""What an object is, for those who rebuild an index from packs alone."""
+
+OBJECT_KINDS: tuple[ObjectKind, ...] = ("data", "manifest", "placement", "capture", "answer")
+"""In the order of their numbers in a record: 0 data, 1 manifest, 2 placement, 3 capture, 4 hub answer."""
+
+
+class PackClass(msgspec.Struct, frozen=True, order=True):
+    """The class of a pack, chosen when an object is captured."""
+
+    temper: Temper
+    rights: Rights
+
+    @property
+    def name(self) -> str:
+        """`weights-hot-open`: how files that belong to this class are called."""
+        return f"{self.temper}-{self.rights}"
+
+
+PACK_CLASSES: tuple[PackClass, ...] = tuple(PackClass(temper, rights) for temper in TEMPERS for rights in RIGHTS)
 
 
 class PackHeader(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):

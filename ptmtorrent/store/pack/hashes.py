@@ -15,8 +15,8 @@ from typing import ClassVar
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, write_file
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 

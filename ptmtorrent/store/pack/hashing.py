@@ -9,8 +9,8 @@ from itertools import islice
 
 from blake3 import blake3
 
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 

@@ -17,8 +17,7 @@ from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes, pack_path
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import PackClass
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashing import PackHasher
 
 READ_BYTES = 4 << 20

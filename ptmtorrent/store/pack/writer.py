@@ -16,8 +16,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import PackClass
-from ptmtorrent.store.pack.format import Entry, PackInfo
+from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
 from ptmtorrent.store.pack.hashing import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader
 

@@ -18,11 +18,12 @@ from ptmtorrent.disk import durable
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
-from ptmtorrent.transports.globus.locations import INCOMING, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import INCOMING, LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.port import Delivered, Failed
 

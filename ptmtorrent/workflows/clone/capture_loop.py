@@ -25,7 +25,7 @@ from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.cutters import ByteSource, Nearby
-from ptmtorrent.store.pack.classes import TEMPERS, PackClass
+from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
 from ptmtorrent.workflows.clone.known import KnownPackages

@@ -4,17 +4,22 @@ Packages take turns, one file each, so that a package of ten thousand files does
 from another one that is waiting lets that one go first, because only the difference from its base is stored.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.locks import WriteLock
+from ptmtorrent.errors import StoreLocked
 from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer
 from ptmtorrent.hubs.port import Hub, HubFile
+from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.names import show_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.lineage import declared_bases
@@ -162,3 +167,36 @@ class DownloadQueue:
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)
+
+
+WORKERS = "workers"
+"""Folder of the spool with one subfolder per worker."""
+
+OLD_SECONDS = 14 * 24 * 3600
+"""Age at which a half-downloaded file is deleted; a later download starts again."""
+
+
+def collect_parts(spool: Path) -> None:
+    """Move the parts of workers that have ended into the spool; folders of running workers are left alone.
+
+    Of two parts of one file the longer is kept.
+    """
+    folders = list((spool / WORKERS).iterdir()) if (spool / WORKERS).is_dir() else []
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        with suppress(StoreLocked), WriteLock(folder), disk_errors(folder):
+            for part in folder.glob("*.part"):
+                here = spool / part.name
+                if not here.exists() or here.stat().st_size < part.stat().st_size:
+                    part.replace(here)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def delete_old_parts(spool: Path, clock: Clock) -> None:
+    """Delete parts that were not written to for two weeks."""
+    limit = clock().timestamp() - OLD_SECONDS
+    for part in spool.glob("*.part"):
+        with disk_errors(part):
+            if part.stat().st_mtime < limit:
+                part.unlink(missing_ok=True)

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
-from ptmtorrent.model.manifest import Identity, Manifest, decode_manifest
+from ptmtorrent.model.manifest import Identity, Manifest, Rights, decode_manifest
 from ptmtorrent.store.ingest.files import file_in
-from ptmtorrent.store.pack.classes import RIGHTS
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.manifest import Weights, is_weights
 

@@ -11,24 +11,24 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
-from ptmtorrent.model.capture import Capture, Rights
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import (
     MAX_OBJECT_BYTES,
+    Capture,
     FileEntry,
     Manifest,
     RawAnswer,
+    Rights,
     Run,
     encode_manifest,
     new_manifest,
 )
 from ptmtorrent.model.names import path_bytes
-from ptmtorrent.model.sizes import spell_size
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.store.cutters import needs_nearby
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.plan import PackagePlan
 

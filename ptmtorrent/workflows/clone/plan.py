@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ptmtorrent.errors import HubError, PtmError
-from ptmtorrent.hubs.client.quota_estimates import file_limit
+from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
-from ptmtorrent.model.sizes import spell_size
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes

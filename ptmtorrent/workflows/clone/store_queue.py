@@ -12,7 +12,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.client.download import check_md5
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.store.cutters import Nearby
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import Transfer
 

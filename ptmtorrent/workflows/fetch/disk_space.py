@@ -16,7 +16,7 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.transports.port import WINDOW_BYTES
-from ptmtorrent.workflows.fetch.select import Wanted
+from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
 STAGED_BYTES = 2 * WINDOW_BYTES
@@ -25,7 +25,7 @@ STAGED_PACKS = 4
 window that it may exceed by one pack, one may wait between two threads, and one is being decoded."""
 
 
-class Room(msgspec.Struct, frozen=True, kw_only=True):
+class DiskNeed(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes needed beyond what is there: for the files, and at most for packs at the same time.
 
     `waiting` are bases and deltas beside the files, until each has the other.
@@ -41,7 +41,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
         return self.files + self.staged + self.waiting
 
 
-def room_needed(wanted: Wanted, plan: Plan, waiting: int, sources: Sources) -> Room:
+def disk_needed(wanted: Selection, plan: Plan, waiting: int, sources: Sources) -> DiskNeed:
     """Return the most that laying out takes at once. Packs that are read in place take nothing, unless they are kept.
 
     Where a swarm is among the sources, every pack may be asked for whole in the end.
@@ -51,10 +51,10 @@ def room_needed(wanted: Wanted, plan: Plan, waiting: int, sources: Sources) -> R
     staged = sum(packs)
     if not sources.keeps_packs and not sources.lands_all:
         staged = min(staged, STAGED_BYTES + STAGED_PACKS * max(packs, default=0)) if sources.staged else 0
-    return Room(files=files, staged=staged, waiting=waiting)
+    return DiskNeed(files=files, staged=staged, waiting=waiting)
 
 
-def check_room(room: Room, root: Path, staging: Path) -> None:
+def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     """Refuse to begin what cannot end.
 
     Raises:
@@ -62,8 +62,8 @@ def check_room(room: Room, root: Path, staging: Path) -> None:
     """
     folders = {folder.stat().st_dev: folder for folder in (root, staging)}
     for device, folder in folders.items():
-        beside = (room.files + room.waiting) * (root.stat().st_dev == device)
-        needed = beside + room.staged * (staging.stat().st_dev == device)
+        beside = (need.files + need.waiting) * (root.stat().st_dev == device)
+        needed = beside + need.staged * (staging.stat().st_dev == device)
         with disk_errors(folder):
             free = shutil.disk_usage(folder).free
         if needed > free:

@@ -11,32 +11,50 @@ rechecked.
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import UsageError
+from ptmtorrent.disk.partial import staged_extents
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import ensure_real_dir, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
-from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.decode import DecodedObject, decode_parked
+from ptmtorrent.reading.deltas import Deltas
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.reading.sources import find_sources
+from ptmtorrent.reading.sources import Sources, find_sources
+from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
+from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch.disk_space import Room, clear_abandoned, clear_incoming
-from ptmtorrent.workflows.fetch.report import Records
-from ptmtorrent.workflows.fetch.run import FetchRun
-from ptmtorrent.workflows.fetch.select import Wanted, take_orders
+from ptmtorrent.transports.port import Delivered
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
+from ptmtorrent.workflows.fetch.disk_space import (
+    DiskNeed,
+    check_disk_space,
+    clear_abandoned,
+    clear_incoming,
+    clear_staging,
+    disk_needed,
+)
+from ptmtorrent.workflows.fetch.report import Report
+from ptmtorrent.workflows.fetch.reuse import LocalStore
+from ptmtorrent.workflows.fetch.select import Selection, find_present, missing_objects, needed_bases, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, and then until the next fetch ends."""
@@ -83,31 +101,32 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
-            _occupy(layout, stack)
-        wanted = Wanted(layout, folds=not request.dry_run and ignores_case(layout.root))
-        records = Records(wanted, layout, emit, monotonic)
-        for refused in take_orders(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
-            records.refuse(refused)
-        _tell_of_parts(wanted, layout, emit)
+            _lock_layout(layout, stack)
+        wanted = Selection(layout, folds=not request.dry_run and ignores_case(layout.root))
+        report = Report(wanted, layout, emit, monotonic)
+        for refused in select_packages(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
+            report.refuse(refused)
+        _note_partial_packages(wanted, layout, emit)
+        _warn_of_settings_files(wanted, emit)
         keep = request.keep_packs and not request.dry_run
-        run = stack.enter_context(FetchRun(wanted, layout, records, home, keep=keep, emit=emit, stop=stop))
+        run = stack.enter_context(FetchRun(wanted, layout, report, home, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
             request.transport,
             request.peers,
             channel,
             stack,
-            records.counted,
+            report.counted,
             keeps_packs=request.keep_packs,
             emit=emit,
         )
-        plan, room = run.plan(sources)
-        emit(_plan_made(wanted, plan, room))
+        plan, need = run.plan(sources)
+        emit(_plan_made(wanted, plan, need))
         moved = Counter[str]()
         if not request.dry_run:
-            moved = run.run(plan, room, sources)
+            moved = run.run(plan, need, sources)
             clear_abandoned(home.incoming, wanted.packs, (now - ABANDONED_AFTER).timestamp())
-    summary = records.summary(moved, monotonic() - started)
-    if (error := records.worst()) is not None:
+    summary = report.summary(moved, monotonic() - started)
+    if (error := report.worst()) is not None:
         emit(summary)
         raise error
     return summary
@@ -131,7 +150,7 @@ def choose_layout(request: FetchRequest, home: Home) -> Layout:
     return HfCache(root) if request.into == "hf-cache" else PlainDir(root)
 
 
-def _occupy(layout: Layout, stack: ExitStack) -> None:
+def _lock_layout(layout: Layout, stack: ExitStack) -> None:
     """Lock the layout's folder of unfinished files until `stack` is closed.
 
     Raises:
@@ -144,7 +163,7 @@ def _occupy(layout: Layout, stack: ExitStack) -> None:
     stack.callback(clear_incoming, incoming)
 
 
-def _tell_of_parts(wanted: Wanted, layout: Layout, emit: Emit) -> None:
+def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
     """Say what an HF cache that lacks files of a package is good for: its readers refuse to call it whole."""
     parts = sum(0 < len(order.files) < len(order.manifest.files) for order in wanted.orders)
     if parts and isinstance(layout, HfCache):
@@ -156,12 +175,186 @@ def _tell_of_parts(wanted: Wanted, layout: Layout, emit: Emit) -> None:
         )
 
 
-def _plan_made(wanted: Wanted, plan: Plan, room: Room) -> PlanMade:
+def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages with a file that this program would read settings from, if it were started beside it."""
+    for order in wanted.orders:
+        name = next((file.name for file in order.files if Path(file.name).name.casefold() == PROJECT_FILE), None)
+        if name is not None:
+            message = (
+                f"`{order.package}` has a settings file of this program, `{name}`: do not run this program beside it"
+            )
+            emit(Note(message=message, warning=True))
+
+
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed) -> PlanMade:
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(len(order.files) for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
         bytes_to_move=plan.bytes_to_move,
         requests=sum(len(request.extents) for request in plan.requests),
-        disk=room.bytes,
+        disk=need.bytes,
     )
+
+
+class FetchRun:
+    """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
+
+    Raises:
+        Interrupted: `stop` was set.
+        StoreError: the ledger or the store cannot be used.
+    """
+
+    def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
+        self, wanted: Selection, layout: Layout, report: Report, home: Home, *, keep: bool, emit: Emit, stop: Stop
+    ) -> None:
+        self._wanted = wanted
+        self._layout = layout
+        self._report = report
+        self._home = home
+        self._keeps_packs = keep
+        self._emit = emit
+        self._stop = stop
+        self._stack = ExitStack()
+        self._moved = Counter[str]()
+        self._errors: dict[ObjectId, PtmError] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._ledger = stack.enter_context(Ledger(self._home.ledger))
+            find_present(self._wanted, self._ledger, self._stop)
+            self._warn_of_changes()
+            self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
+            missing, bases = missing_objects(self._wanted), needed_bases(self._wanted)
+            self._deltas = Deltas(self._layout.incoming(), missing, bases, self._local.local)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def plan(self, sources: Sources) -> tuple[Plan, DiskNeed]:
+        """Return what must be moved, and the disk space it takes."""
+        plan = plan_moves(
+            missing_objects(self._wanted),
+            self._deltas.has,
+            bases=self._deltas.places,
+            parked=self._deltas.parked,
+            whole_packs=sources.whole_packs,
+        )
+        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(plan), sources)
+
+    def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
+        """Run the plan; return bytes moved per source. Failures are recorded per package.
+
+        Raises:
+            NoSpace, StoreError: our own disk; what arrived is kept.
+            Interrupted: `stop` was set; what arrived is kept.
+        """
+        check_disk_space(need, self._layout.root, self._home.incoming)
+        with Assembler(self._layout, self._wanted.unfinished) as assembler:
+            assembler.link_present(self._wanted.assemblies.values())
+            self._report.begin(plan)
+            self._finish_complete(assembler)
+            if self._copy_local(assembler):
+                plan, _ = self.plan(sources)
+            self._transfer(plan, sources, assembler)
+            self._record(assembler, wait=True)
+        self._keep(self._local.adopt_deltas)
+        if self._stop.is_set():
+            raise Interrupted(
+                f"interrupted: {self._report.laid_out} of {len(self._wanted.orders)} packages are complete",
+                hint="run the same command again to resume",
+            )
+        self._report.give_up(self._errors)
+        if not any(not file.here for file in self._wanted.assemblies.values()):
+            clear_staging(self._home.incoming, self._wanted.packs)
+            self._deltas.clear()
+        return self._moved
+
+    def _transfer(self, plan: Plan, sources: Sources, assembler: Assembler) -> None:
+        wanted, staging = set(assembler.wanted()), self._home.incoming
+        outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
+        with closing(outcomes):
+            for outcome in outcomes:
+                self._consume(outcome, sources, assembler)
+                self._record(assembler)
+
+    def _consume(self, outcome: Outcome, sources: Sources, assembler: Assembler) -> None:
+        match outcome:
+            case Received(delivered):
+                self._moved[delivered.source] += delivered.moved
+                if not sources.counts(delivered.source):
+                    self._report.counted(delivered.moved)
+            case DecodedObject(identifier, data):
+                assembler.put(identifier, data)
+            case Checked(delivered):
+                self._keep_pack(delivered)
+            case Missing(identifier, error):
+                self._errors[identifier] = error
+
+    def _keep_pack(self, delivered: Delivered) -> None:
+        self._keep(lambda: self._local.adopt(delivered, self._home.incoming))
+
+    def _keep(self, adopt: Callable[[], None]) -> None:
+        try:
+            adopt()
+        except (IntegrityError, UnsupportedFormat) as error:
+            self._emit(Note(message=f"a pack is not kept: {error.message}", warning=True))
+
+    def _record(self, assembler: Assembler, *, wait: bool = False) -> None:
+        """Enter finished files into the ledger and the report."""
+        for file in assembler.finished(wait=wait):
+            self._record_file(file)
+
+    def _record_file(self, file: Assembly) -> None:
+        if file.error is None:
+            order = self._report.first_order(file)
+            self._ledger.record(
+                file.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot
+            )
+        self._report.finished(file)
+
+    def _warn_of_changes(self) -> None:
+        changed = [file.target for file in self._wanted.unfinished if file.replaces]
+        if changed:
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            message = f"`{changed[0]}`{more} was changed since it was fetched; it will be replaced"
+            self._emit(Note(message=message, warning=True))
+
+    def _finish_complete(self, assembler: Assembler) -> None:
+        """Finish the files that lack no object."""
+        for file in self._wanted.unfinished:
+            if not file.missing:
+                assembler.finish(file)
+        self._record(assembler, wait=True)
+
+    def _copy_local(self, assembler: Assembler) -> bool:
+        """Copy local objects and decode waiting deltas; return whether some turned out to be unavailable."""
+        lost = False
+        for identifier in assembler.wanted():
+            if self._stop.is_set():
+                break
+            if not self._deltas.has(identifier):
+                continue
+            data = self._deltas.read(identifier)
+            lost |= data is None
+            self._put(assembler, identifier, data)
+        for stored in self._deltas.ready():
+            if self._stop.is_set():
+                break
+            data = decode_parked(self._deltas, stored)
+            lost |= data is None
+            self._put(assembler, stored.item.id, data)
+        self._record(assembler, wait=True)
+        return bool(self._deltas.take_lost()) or lost
+
+    def _put(self, assembler: Assembler, identifier: ObjectId, data: bytes | None) -> None:
+        if data is None:
+            return
+        assembler.put(identifier, data)
+        self._deltas.taken(identifier)
+        self._record(assembler)

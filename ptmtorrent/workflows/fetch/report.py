@@ -11,16 +11,16 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
-from ptmtorrent.workflows.fetch.select import Order, Refused, Wanted
+from ptmtorrent.workflows.fetch.select import Order, Refused, Selection
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
 
 
-class Records:
-    """Keeps count of a run and emits its records. Told of files and bytes by who moves them."""
+class Report:
+    """Keeps count of a run and emits its report. Told of files and bytes by who moves them."""
 
-    def __init__(self, wanted: Wanted, layout: Layout, emit: Emit, monotonic: Monotonic) -> None:
+    def __init__(self, wanted: Selection, layout: Layout, emit: Emit, monotonic: Monotonic) -> None:
         self._wanted = wanted
         self._layout = layout
         self._emit = emit

@@ -15,13 +15,13 @@ from ptmtorrent.reading.deltas import LocalObjects
 from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembly
-from ptmtorrent.workflows.fetch.select import Wanted, needed_bases
+from ptmtorrent.workflows.fetch.select import Selection, needed_bases
 
 Place = tuple[Assembly, int]
 """`(file, number of its part)`."""
 
 
-class Stock:
+class LocalStore:
     """The objects of `wanted`, and the bases it needs, that are available locally.
 
     With `keep`, packs that arrive whole are added to the store.
@@ -30,7 +30,7 @@ class Stock:
         StoreError: packs are to be kept, and the store cannot be written.
     """
 
-    def __init__(self, root: Path, wanted: Wanted, *, keep: bool) -> None:
+    def __init__(self, root: Path, wanted: Selection, *, keep: bool) -> None:
         self._places = _places(wanted)
         self._being_written = _being_written(wanted)
         self._keep = keep
@@ -124,7 +124,7 @@ def read_part(place: Place) -> bytes | None:
     return None
 
 
-def _places(wanted: Wanted) -> dict[ObjectId, Place]:
+def _places(wanted: Selection) -> dict[ObjectId, Place]:
     """Return the objects that one file lacks, or the bases of such, and another file has."""
     files = [file for file in wanted.assemblies.values() if file.error is None]
     needed = {file.parts[number][0] for file in files if not file.here for number in file.missing}
@@ -137,7 +137,7 @@ def _places(wanted: Wanted) -> dict[ObjectId, Place]:
     }
 
 
-def _being_written(wanted: Wanted) -> dict[ObjectId, Place]:
+def _being_written(wanted: Selection) -> dict[ObjectId, Place]:
     """Return a place in an unfinished file for each base that one of them wants."""
     bases = {base.id for base in needed_bases(wanted)}
     return {

@@ -14,7 +14,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedF
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
-from ptmtorrent.model.placement import NO_BASE, Placement, Spot
+from ptmtorrent.model.placement import NO_BASE, Placement
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
@@ -49,7 +49,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
-class Wanted:
+class Selection:
     """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
 
     def __init__(self, layout: Layout, *, folds: bool = False) -> None:
@@ -116,7 +116,9 @@ class Wanted:
         )
 
 
-def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int | None, stop: Stop) -> Iterator[Refused]:
+def select_packages(
+    described: Iterable[Described], wanted: Selection, max_bytes: int | None, stop: Stop
+) -> Iterator[Refused]:
     """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
     total, full = 0, False
     for item in described:
@@ -143,7 +145,7 @@ def take_orders(described: Iterable[Described], wanted: Wanted, max_bytes: int |
         total += order.size
 
 
-def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
+def find_present(wanted: Selection, ledger: Ledger, stop: Stop) -> None:
     """Find out what is here: files written before, and the right parts of unfinished ones."""
     for order in wanted.orders:
         for assembly in order.assemblies:
@@ -152,14 +154,14 @@ def look_around(wanted: Wanted, ledger: Ledger, stop: Stop) -> None:
         order.pending = sum(1 for assembly in set(order.assemblies) if not assembly.here)
 
 
-def missing_objects(wanted: Wanted) -> Iterator[WantedObject]:
+def missing_objects(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
     for placement, identifier, size, spot in _missing(wanted):
         base = placement.bases[spot[4]][0] if spot[4] != NO_BASE else None
         yield WantedObject(id=identifier, size=size, at=placement.location(spot), base=base)
 
 
-def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
+def needed_bases(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
     for placement, _, _, spot in _missing(wanted):
         if spot[4] != NO_BASE:
@@ -167,7 +169,7 @@ def needed_bases(wanted: Wanted) -> Iterator[WantedObject]:
             yield WantedObject(id=identifier, size=size, at=placement.location(at))
 
 
-def _missing(wanted: Wanted) -> Iterator[tuple[Placement, ObjectId, int, Spot]]:
+def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, Spot]]:
     for order in wanted.orders:
         if any(assembly.error for assembly in order.assemblies):
             continue

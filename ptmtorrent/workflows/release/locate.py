@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
-from ptmtorrent.model.capture import Rights
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.model.manifest import Manifest, Rights
 from ptmtorrent.model.placement import DELTA_CODECS, Base, Location
-from ptmtorrent.store.pack.classes import RIGHTS
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 
 

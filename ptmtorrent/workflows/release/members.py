@@ -7,13 +7,12 @@ import msgspec
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.model.placement import new_placement
 from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
-from ptmtorrent.store.pack.classes import PackClass
+from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.locate import Places, locate
 from ptmtorrent.workflows.release.stats import Tallies

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ptmtorrent.facts.licences import CLASSES, Licence, RightsClass, read_licence
-from ptmtorrent.model.capture import Capture
+from ptmtorrent.model.manifest import Capture
 from ptmtorrent.model.records import Emit, Note, Result
 
 INCLUDE_HINT = "pass on what you have the right to: ptmtorrent release NAME --include restricted|unknown|gated"

@@ -6,9 +6,8 @@ Reading a delta reads its base too, so a base counts wherever the delta counts.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ptmtorrent.model.capture import Capture
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.subset import SubsetRule, wants
 from ptmtorrent.workflows.release.locate import Places

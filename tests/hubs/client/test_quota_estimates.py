@@ -1,6 +1,6 @@
 import pytest
 
-from ptmtorrent.hubs.client.quota_estimates import Limit, file_limit
+from ptmtorrent.hubs.client.rate_limiter import Limit, file_limit
 
 
 def test_popular_packages_of_hugging_face_take_two_and_a_half_hours_with_a_free_account() -> None:

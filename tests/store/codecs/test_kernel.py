@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import deltas, kernel, native
+from ptmtorrent.store.codecs import deltas, kernel
 from tests.store.codecs.versions_of_weights import special, two_versions
 
 NATIVE = kernel.load_native()
@@ -124,7 +124,7 @@ def test_a_library_that_is_none_is_not_used(tmp_path: Path) -> None:
 
 @needs_native
 def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "ABI", native.ABI + 1)
+    monkeypatch.setattr(kernel, "ABI", kernel.ABI + 1)
     assert kernel.load_native() is None
 
 
@@ -144,8 +144,8 @@ def test_a_library_that_does_otherwise_than_numpy_is_not_used(loop: str) -> None
 
 
 def test_the_abi_in_c_is_the_one_in_python() -> None:
-    source = Path(native.__file__).with_name("kernel.c").read_text()
-    assert f"ABI = {native.ABI}," in source
+    source = Path(kernel.__file__).with_name("kernel.c").read_text()
+    assert f"ABI = {kernel.ABI}," in source
 
 
 BYTES = np.zeros(64, np.uint8)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptmtorrent.store.ingest.similarity import MIN_BYTES, sketch
+from ptmtorrent.store.ingest.delta_base import MIN_SKETCH_BYTES, sketch
 
 DTYPES = ("BF16", "F16", "F32")
 WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
-COUNT = MIN_BYTES // 2
+COUNT = MIN_SKETCH_BYTES // 2
 SPREAD = 0.02
 
 Numbers = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -77,8 +77,8 @@ def test_short_objects_have_no_sketch() -> None:
     data = stored(draw(1), "BF16")
 
     assert sketch(b"", "BF16") == ()
-    assert sketch(data[: MIN_BYTES - 1], "BF16") == ()
-    assert sketch(data[:MIN_BYTES], "BF16") != ()
+    assert sketch(data[: MIN_SKETCH_BYTES - 1], "BF16") == ()
+    assert sketch(data[:MIN_SKETCH_BYTES], "BF16") != ()
 
 
 @pytest.mark.parametrize("columns", [128, 256, 768, 1024, 4096])

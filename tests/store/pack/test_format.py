@@ -8,8 +8,7 @@ from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.codecs import DELTA_CODECS
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.classes import OBJECT_KINDS, PACK_CLASSES, PackClass
-from ptmtorrent.store.pack.format import Entry, PackInfo
+from ptmtorrent.store.pack.format import OBJECT_KINDS, PACK_CLASSES, Entry, PackClass, PackInfo
 from tests.store.samples import META, name_of
 
 INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})

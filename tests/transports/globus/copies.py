@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.transports.globus.jobs import Jobs
-from ptmtorrent.transports.globus.locations import GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext
 from ptmtorrent.transports.globus.service import TaskStatus
 from ptmtorrent.transports.globus.transport import GlobusTransport

@@ -18,9 +18,10 @@ from ptmtorrent.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from ptmtorrent.model.locations import GlobusLocation, parse_globus, parse_location
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Job, Jobs
-from ptmtorrent.transports.globus.locations import LocalCollection, is_globus, parse_local_collection, parse_location
+from ptmtorrent.transports.globus.locations import LocalCollection, parse_local_collection
 from ptmtorrent.transports.globus.run_job import DEADLINE, run_job
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus
 from ptmtorrent.transports.port import Delivered, Failed
@@ -56,8 +57,9 @@ class TestPlaces:
         "text", [f"globus:{THERE}/a/b", f"globus:{THERE}@g-1.data.globus.org/a", f"globus:{THERE}"]
     )
     def test_a_location_is_parsed_and_spelled_alike(self, text: str) -> None:
-        assert is_globus(text)
-        assert parse_location(text).location == text
+        place = parse_location(text)
+        assert isinstance(place, GlobusLocation)
+        assert place.location == text
 
     @pytest.mark.parametrize(
         "text",
@@ -78,10 +80,10 @@ class TestPlaces:
     )
     def test_an_invalid_location_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):
-            parse_location(text)
+            parse_globus(text)
 
     def test_a_server_has_one_spelling(self) -> None:
-        assert parse_location(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
+        assert parse_globus(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
 
     def test_what_the_collection_does_not_show_is_refused(self) -> None:
         here = parse_local_collection(f"{HERE}:/data")
@@ -137,7 +139,7 @@ class TestJournal:
             jobs.all()
 
     def test_a_job_is_found_however_the_channel_is_named(self) -> None:
-        assert parse_location(f"globus:{THERE}@a.b/c").folder == parse_location(f"globus:{THERE}/c").folder
+        assert parse_globus(f"globus:{THERE}@a.b/c").folder == parse_globus(f"globus:{THERE}/c").folder
 
     def test_two_homes_do_not_land_in_one_folder(self, tmp_path: Path) -> None:
         assert plan(Jobs(tmp_path / "a")).items != plan(Jobs(tmp_path / "b")).items

@@ -10,16 +10,16 @@ from ptmtorrent.config import MIN_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions
-from ptmtorrent.model.sizes import parse_size
+from ptmtorrent.model.text import parse_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.coordinator import Coordinator
 from ptmtorrent.workflows.clone.cluster.worker import WorkUnit, close_workers, without_secrets
+from ptmtorrent.workflows.clone.download_queue import collect_parts
 from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.outcomes import Outcomes
-from ptmtorrent.workflows.clone.partial_files import collect_parts
 
 
 class ClusterRunner(NamedTuple):
