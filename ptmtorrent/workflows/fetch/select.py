@@ -14,7 +14,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedF
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
-from ptmtorrent.model.placement import NO_BASE, Placement
+from ptmtorrent.model.placement import NO_BASE, Placement, Spot
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
