@@ -19,7 +19,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.memory import exclusive, highest_seen, record_sequence
+from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
 
@@ -39,11 +39,15 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """A release that was verified by signatures (`fresh`) or by its content root (`archived`)."""
+    """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
+
+    `refreshed` is the time of the latest refresh before this one, if any.
+    """
 
     release: Release
     how: Literal["fresh", "archived"]
     sequence: int
+    refreshed: str | None = None
 
 
 def open_fresh(
@@ -52,7 +56,8 @@ def open_fresh(
     """Return the newest release of the channel, or the one named `release`, verified by its signatures.
 
     `root` is the pinned first root. The state of a channel is kept below `state` by its fingerprint, so all mirrors of
-    a channel share it. The newest listed sequence must not be below the highest seen.
+    a channel share it. The newest listed sequence must not be below the highest seen. Expiry is judged at `now`, or at
+    the latest successful refresh if that is later: then the clock was set back.
 
     Raises:
         TrustError: a signature, expiry, version, hash or sequence is invalid.
@@ -63,11 +68,13 @@ def open_fresh(
     """
     folder = state / folder_of(fingerprint(root))
     with exclusive(folder):
-        listed = listed_releases(refresh(reader, root, folder / METADATA, now))
-        _check_sequence(folder, listed, reader.location)
+        seen = read_seen(folder)
+        targets = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
+        listed = listed_releases(targets)
+        record_refresh(folder, seen, _newest_sequence(listed, seen, reader.location), now)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
-    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
+    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence, refreshed=seen.refreshed)
 
 
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
@@ -95,13 +102,11 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _check_sequence(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
+def _newest_sequence(listed: dict[ReleaseName, ListedRelease], seen: Seen, location: str) -> int:
     newest = max((item.sequence for item in listed.values()), default=0)
-    seen = highest_seen(folder)
-    if newest < seen:
-        raise trust_error(location, f"its newest release has sequence {newest}, but {seen} was seen before")
-    if newest > seen:
-        record_sequence(folder, newest)
+    if newest < seen.sequence:
+        raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
+    return newest
 
 
 def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:
