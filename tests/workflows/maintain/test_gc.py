@@ -33,7 +33,14 @@ class LaterClock(TickingClock):
 def gc(
     home: Home, *, grace: timedelta = timedelta(hours=24), later: timedelta = NONE, dry_run: bool = False
 ) -> GcResult:
-    return collect(home, grace=grace, dry_run=dry_run, clock=LaterClock(later), emit=Heard())
+    return collect(
+        home,
+        grace=grace,
+        dry_run=dry_run,
+        clock=LaterClock(later),
+        emit=Heard(),
+        uptime=lambda: ("boot", 1000 + int(later.total_seconds())),
+    )
 
 
 def recapture(home: Home, scratch: Path) -> set[PackId]:
