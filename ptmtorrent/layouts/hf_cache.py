@@ -33,6 +33,7 @@ class HfCache:
     """Lays packages of the Hugging Face hub out below `root`, the folder that `HF_HUB_CACHE` would name."""
 
     name = "hf-cache"
+    keeps_snapshots = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,33 +42,12 @@ class HfCache:
         """Return the folder for unfinished files; see `Layout.incoming`."""
         return self.root / INCOMING
 
-    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
-        """Return where `file` goes; see `Layout.place`.
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder that everything of the package is in; see `Layout.folder`.
 
         Raises:
             UnsupportedFormat: the package is not one a Hugging Face cache can hold.
         """
-        folder = self._folder(manifest)
-        etag = _etag(file)
-        return Spot(
-            target=folder / "blobs" / etag.partition(":")[2],
-            link=folder / "snapshots" / manifest.package.commit / file.name,
-            proves=etag,
-        )
-
-    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
-        """Write `trees/` and `refs/main`; see `Layout.finish`."""
-        folder, commit = self._folder(manifest), manifest.package.commit
-        self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
-        self._write_once(folder / "refs" / "main", commit.encode())
-        return folder / "snapshots" / commit
-
-    def _write_once(self, path: Path, data: bytes) -> None:
-        ensure_real_dir(self.root, path.parent)
-        refuse_strange(path)
-        write_once(path, data)
-
-    def _folder(self, manifest: Manifest) -> Path:
         package = manifest.package
         if package.hub != "hf":
             raise UnsupportedFormat(
@@ -80,6 +60,32 @@ class HfCache:
                 hint="use `--into dir`",
             )
         return self.root / "--".join(("models", *package.name.split("/")))
+
+    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
+        """Return where `file` goes; see `Layout.place`.
+
+        Raises:
+            UnsupportedFormat: the package is not one a Hugging Face cache can hold.
+        """
+        folder = self.folder(manifest)
+        etag = _etag(file)
+        return Spot(
+            target=folder / "blobs" / etag.partition(":")[2],
+            link=folder / "snapshots" / manifest.package.commit / file.name,
+            proves=etag,
+        )
+
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
+        """Write `trees/` and `refs/main`; see `Layout.finish`."""
+        folder, commit = self.folder(manifest), manifest.package.commit
+        self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
+        self._write_once(folder / "refs" / "main", commit.encode())
+        return folder / "snapshots" / commit
+
+    def _write_once(self, path: Path, data: bytes) -> None:
+        ensure_real_dir(self.root, path.parent)
+        refuse_strange(path)
+        write_once(path, data)
 
 
 def _etag(file: FileEntry) -> str:

@@ -11,6 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import refuse_links
 from ptmtorrent.layouts.port import Layout, Spot
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
@@ -22,6 +23,7 @@ from ptmtorrent.model.subset import wants
 from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import Assembly, Part
+from ptmtorrent.workflows.fetch.package_folders import Neighbours
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -53,9 +55,10 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 class Selection:
     """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
 
-    def __init__(self, layout: Layout, *, folds: bool = False) -> None:
+    def __init__(self, layout: Layout, neighbours: Neighbours, *, folds: bool = False) -> None:
         """`folds`: the disk takes names that differ in case alone for one."""
         self._layout = layout
+        self._neighbours = neighbours
         self._folds = folds
         self._folded: dict[str, Path] = {}
         self.orders: list[Order] = []
@@ -76,7 +79,8 @@ class Selection:
 
         Raises:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
-            StoreError: a file wants a place where another package has a different one.
+            StoreError: a file wants a place where another package has a different one, or the package would be inside
+                another one.
         """
         spots = [self._spot(order, file) for file in order.files]
         folded = self._fold(spots) if self._folds else {}
@@ -85,6 +89,9 @@ class Selection:
             for file, spot in zip(order.files, spots, strict=True)
             if spot.target not in self.assemblies
         }
+        folder = self._layout.folder(order.manifest)
+        refuse_links(self._layout.root, folder)
+        self._neighbours.claim(folder, order.package)
         self.assemblies.update(fresh)
         order.assemblies = tuple(self.assemblies[spot.target] for spot in spots)
         for spot, assembly in zip(spots, order.assemblies, strict=True):
