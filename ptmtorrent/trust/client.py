@@ -22,6 +22,7 @@ from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import alone, highest_seen, remember
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, distrust, refresh
+from ptmtorrent.trust.roles import stated_sequence
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +64,9 @@ def open_fresh(
     """
     folder = state / folder_of(fingerprint(root))
     with alone(folder):
-        listed = listed_releases(refresh(reader, root, folder / METADATA, now))
-        _never_below(folder, listed, reader.location)
+        targets = refresh(reader, root, folder / METADATA, now)
+        listed = listed_releases(targets.targets)
+        _never_below(folder, listed, stated_sequence(targets), reader.location)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
     return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
@@ -95,8 +97,8 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
-    newest = max((item.sequence for item in listed.values()), default=0)
+def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], stated: int, location: str) -> None:
+    newest = max((stated, *(item.sequence for item in listed.values())))
     seen = highest_seen(folder)
     if newest < seen:
         raise distrust(location, f"its newest release has sequence {newest}, but {seen} was seen before")
