@@ -1,6 +1,5 @@
 """`publish`: copy a release of the home's own channel into a directory that any static file server can serve."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,7 @@ from ptmtorrent.errors import UsageError
 
 if TYPE_CHECKING:
     from ptmtorrent.model.ids import ReleaseName
+    from ptmtorrent.model.locations import GlobusLocation
     from ptmtorrent.model.records import Summary
     from ptmtorrent.trust.keys import Keys
 
@@ -32,6 +32,7 @@ def publish(  # the options of the verb
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_release_name
+    from ptmtorrent.model.locations import GlobusLocation, parse_destination
     from ptmtorrent.trust.keys import load_keys
     from ptmtorrent.workflows.publish.publish import publish as run
     from ptmtorrent.workflows.publish.retire import retire as run_retire
@@ -43,37 +44,33 @@ def publish(  # the options of the verb
     def keys() -> "Keys":
         return load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
 
-    if _is_globus(to):
+    place = parse_destination(to)
+    if isinstance(place, GlobusLocation):
         if retire is not None:
             raise UsageError(
                 "`--retire` works on directories only",
                 hint="retire it from a directory, or delete the folder of the collection and publish again",
             )
-        summary = _publish_to_globus(session, name, to, anyone=anyone, dry_run=dry_run)
+        summary = _publish_to_globus(session, name, place, anyone=anyone, dry_run=dry_run)
     elif anyone:
         raise UsageError(
             "`--anyone` applies to Globus collections only", hint="omit it: access to a directory is set in its server"
         )
     elif retire is not None:
-        summary = run_retire(name, session.home, Path(to), emit=session.emit, load_keys=keys, dry_run=dry_run)
+        summary = run_retire(name, session.home, place.path, emit=session.emit, load_keys=keys, dry_run=dry_run)
     else:
-        summary = run(name, session.home, Path(to), emit=session.emit, load_keys=keys, dry_run=dry_run)
+        summary = run(name, session.home, place.path, emit=session.emit, load_keys=keys, dry_run=dry_run)
     session.finish(summary)
 
 
-def _is_globus(to: str) -> bool:
-    from ptmtorrent.transports.globus.locations import is_globus
-
-    return is_globus(to)
-
-
-def _publish_to_globus(session: Session, name: "ReleaseName", to: str, *, anyone: bool, dry_run: bool) -> "Summary":
+def _publish_to_globus(
+    session: Session, name: "ReleaseName", place: "GlobusLocation", *, anyone: bool, dry_run: bool
+) -> "Summary":
     from ptmtorrent.reading.collection import access_of
-    from ptmtorrent.transports.globus.locations import parse_location
     from ptmtorrent.workflows.publish.globus import publish_to_globus
 
     access = access_of(session.settings, session.home)
     with stopping() as stop:
         return publish_to_globus(
-            name, session.home, parse_location(to), access, emit=session.emit, stop=stop, anyone=anyone, dry_run=dry_run
+            name, session.home, place, access, emit=session.emit, stop=stop, anyone=anyone, dry_run=dry_run
         )

@@ -1,4 +1,4 @@
-"""What the maintainer's own channel holds before a new release: the listed releases, and finished but unsigned ones."""
+"""The history of the maintainer's channel before a new release: listed releases, and finished but unsigned ones."""
 
 from pathlib import Path
 
@@ -34,13 +34,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_history(channel: Path, keys: Keys) -> History:
-    """Return the releases that `channel` lists, verified with `keys`, and the other finished ones in its folder.
+    """Return the history of `channel`, whose listed releases are verified with `keys`.
 
     Raises:
-        ConfigError: the channel was made with other keys.
+        ConfigError: the channel has other keys.
         TrustError: the metadata cannot be verified.
         NotFound: the folder of the newest release is missing.
-        IntegrityError: the newest release is not the one that was signed.
+        IntegrityError: the newest release is not the signed one.
         StoreError: the folder cannot be read.
     """
     published = read_published(channel, keys)

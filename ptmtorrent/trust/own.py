@@ -1,4 +1,4 @@
-"""What a maintainer's own channel folder says now, verified with the maintainer's own keys."""
+"""Reads the current metadata of the maintainer's channel folder, verified with the maintainer's keys."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,8 +38,8 @@ def read_published(channel: Path, keys: Keys) -> Published:
     """Read and verify root, timestamp, snapshot and targets. Expiry is not checked: publishing is what renews them.
 
     Raises:
-        ConfigError: the root names other keys than `keys`.
-        TrustError: a document is damaged, missing or not signed by these keys.
+        ConfigError: the root lists other keys than `keys`.
+        TrustError: a document is damaged, missing or not signed with these keys.
         StoreError: the folder cannot be read.
     """
     try:
@@ -47,7 +47,7 @@ def read_published(channel: Path, keys: Keys) -> Published:
         return Published() if root is None else _verify(channel, root)
     except (RepositoryError, IntegrityError, ValueError) as error:
         raise TrustError(
-            f"the metadata of your channel `{channel}` does not hold: {error}",
+            f"the metadata of your channel `{channel}` is invalid: {error}",
             hint="restore `metadata/` from a mirror; nothing was signed",
         ) from error
 
@@ -76,8 +76,8 @@ def _check_keys(channel: Path, root: Root, keys: Keys) -> None:
     for role, signer in keys.signers.items():
         if signer.public_key.keyid not in root.roles[role].keyids:
             raise ConfigError(
-                f"the {role} key is not one that the channel `{channel}` was made with",
-                hint="name the home that holds its keys with `--home`",
+                f"the {role} key is not a key of the channel `{channel}`",
+                hint="give the home with its keys as `--home`",
             )
 
 

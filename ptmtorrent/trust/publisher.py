@@ -49,7 +49,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...]
 
 
-def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none derivable
+def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
     channel: Path, keys: Keys, release_json: Path, name: ReleaseName, sequence: int, now: datetime
 ) -> None:
     """Sign the finished release whose `release.json` is given, and make it the newest release of the channel.
@@ -165,7 +165,7 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime) ->
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
-    """Return the `.minisig` file for `data`; `comment` is signed with it. The same input gives the same bytes."""
+    """Return the `.minisig` file for `data` and the signed `comment`; deterministic."""
     return bytes(keys.minisign.sign(data, trusted_comment=comment)) + b"\n"
 
 
@@ -183,7 +183,7 @@ def _check_new(published: Published, path: str, sequence: int) -> None:
     if path in published.targets:
         raise UsageError(
             f"`{path}` is published already, with other bytes; a release never changes",
-            hint="give the new release a name of its own",
+            hint="use another name for the new release",
         )
     highest = _sequence(published)
     if sequence <= highest:
@@ -240,7 +240,7 @@ def _sign_list(  # noqa: PLR0913, PLR0917  # the content of three documents
 
 
 def _next_version(channel: Path, role: VersionedRole) -> int:
-    """Return the version after the highest one in the folder, unused files of a crash included: none is rewritten."""
+    """Return the version after the highest one in the folder, which may be an unused file of a crashed run."""
     folder = channel / METADATA
     with disk_errors(folder):
         found = [metadata_version(role, file.name) or 0 for file in folder.iterdir()]

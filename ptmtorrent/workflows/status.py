@@ -14,7 +14,7 @@ from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
-from ptmtorrent.state.rate_windows import KeptWindows
+from ptmtorrent.state.rate_windows import StoredWindows
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.channel_state import read_expiries
@@ -84,7 +84,7 @@ def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
 def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if not home.limits.is_file():
         return "no limit is known"
-    with KeptWindows(home.limits, time.time) as windows:
+    with StoredWindows(home.limits, time.time) as windows:
         host = urlsplit(endpoint).netloc
         quotas = {budget.kind: quota for budget, quota in windows.quotas().items() if budget.host == host}
     limit = file_limit(hub, quotas)
