@@ -146,13 +146,13 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
-    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    """Return the releases among `targets`, oldest first; malformed entries are ignored."""
     found = filter(None, (_listed(path, target) for path, target in targets.items()))
     return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
 
 
 def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
-    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    """Return the error for a release that the channel does not list; its hint has near matches."""
     near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
     names = ", ".join(f"`{item}`" for item in near)
     return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)
