@@ -15,7 +15,7 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
@@ -162,6 +162,9 @@ class _Clone:
         self.hub.session.on_wait = self._note_wait
 
     def run(self) -> Summary:
+        seen = None if self.store is None else self.store.latest_moment()
+        if note := behind_note(self.clock(), seen, "a capture in the store"):
+            self.emit(note)
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
         outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit)
         self.journal.release(run.id)
