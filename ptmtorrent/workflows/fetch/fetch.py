@@ -51,11 +51,12 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_incoming,
     clear_staging,
     disk_needed,
+    settle_folder,
 )
-from ptmtorrent.workflows.fetch.package_folders import Neighbours, settle_folder
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
 from ptmtorrent.workflows.fetch.select import (
+    Neighbours,
     Order,
     Selection,
     find_present,
