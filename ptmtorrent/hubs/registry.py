@@ -57,12 +57,12 @@ class HubKind:
         Raises:
             ConfigError: as the adapter says of its options.
         """
-        from ptmtorrent.hubs.client.ssrf import is_inner
+        from ptmtorrent.hubs.client.ssrf import is_internal
 
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
         hub.session.logins.update({address: login.basic for address, login in options.logins.items()})
-        hub.session.guarded = bool(self.schemes) and not any(map(is_inner, places))
+        hub.session.guarded = bool(self.schemes) and not any(map(is_internal, places))
         return hub
 
 

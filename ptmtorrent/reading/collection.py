@@ -62,7 +62,7 @@ class Collection:
         source = token_source(self.access, self.place.collection, self.host)
         client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS)
         stack.callback(client.close)
-        return Retrying(HttpTransport(https_url(self.place, self.host), client, counted=counted))
+        return Retrying(HttpTransport(https_url(self.place, self.host), client, on_bytes=counted))
 
     def transfers(self, stack: ExitStack, emit: Emit) -> PackTransport:
         """Return Globus Transfer, into this machine's own collection, as a source of packs.

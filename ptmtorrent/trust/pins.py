@@ -1,11 +1,11 @@
-"""The channels a user trusts: a location, and the fingerprint of the root that was pinned for it.
+"""The trusted channels: for each location, the fingerprint of the pinned root.
 
 ::
 
     trust/pins.json              {"format":"ptmtorrent/pins","pins":{"https://models.example.org/ptm":"b3:…"},…}
-    trust/<64 hex>/1.root.json   the root itself, so that opening the channel needs no download of it
+    trust/<64 hex>/1.root.json   the root itself, which need not be downloaded to open the channel
 
-Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person
+Nothing is trusted on first use: a fingerprint comes from another source, such as a paper or a README
 (docs/adr/0003-pins-not-first-use.md).
 """
 
@@ -22,7 +22,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.locations import Location, as_location
 from ptmtorrent.scrub import scrub
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, parse_fingerprint
-from ptmtorrent.trust.memory import alone
+from ptmtorrent.trust.memory import exclusive
 
 
 class PinFile(canonical.Document, frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pins:
-    """The pins kept in the folder `folder`. Every call reads the file: another process may have added one."""
+    """The pins in `folder`. Every call reads the file, because another process may have added one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,7 +57,7 @@ class Pins:
         place = as_location(location)
         pin = Pin(location=place.location, fingerprint=parse_fingerprint(fingerprint))
         _check_root(root, pin)
-        with alone(self._folder):
+        with exclusive(self._folder):
             kept = {name: found for name, found in self._read().items() if _identity(name) != place.identity}
             pins = {**kept, pin.location: pin.fingerprint}
             write_file(self._root_path(pin.fingerprint), root)
@@ -69,7 +69,7 @@ class Pins:
         """Return the root pinned for `location` in any of its spellings, None when there is no pin.
 
         Raises:
-            StoreError: what was kept is damaged.
+            StoreError: the stored root is damaged.
         """
         place = as_location(location)
         location = place.location
@@ -85,8 +85,8 @@ class Pins:
             root = b""
         if fingerprint(root) != found:
             raise StoreError(
-                f"the root kept for channel `{location}` is damaged: `{path}`",
-                hint=f"type `ptmtorrent trust add {location} --fingerprint {found}`",
+                f"the stored root of channel `{location}` is damaged: `{path}`",
+                hint=f"run `ptmtorrent trust add {location} --fingerprint {found}`",
             )
         return root
 
@@ -145,5 +145,5 @@ def _check_root(root: bytes, pin: Pin) -> None:
     if fingerprint(root) != pin.fingerprint:
         raise TrustError(
             f"channel `{pin.location}` has the fingerprint `{fingerprint(root)}`, not `{pin.fingerprint}`",
-            hint="ask the maintainer which is right; trust neither until you know",
+            hint="ask the maintainer for the right one; do not trust the channel until then",
         )

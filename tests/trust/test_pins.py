@@ -133,7 +133,7 @@ def test_the_file_is_canonical(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"changed", None])
-def test_a_damaged_root_names_the_verb_that_mends_it(tmp_path: Path, damage: bytes | None) -> None:
+def test_a_damaged_root_names_the_verb_that_restores_it(tmp_path: Path, damage: bytes | None) -> None:
     pins = Pins(tmp_path)
     pins.add("/srv/a", PRINT, ROOT)
     path = tmp_path / PRINT[3:] / "1.root.json"

@@ -97,7 +97,7 @@ class Clones:
 
     def bind_session(self, session: Session) -> None:
         """Kill git when the stop of `session` is set; give it the logins of `session`, and refuse what that refuses."""
-        self.git.stopped, self.git.check_place = session.is_stopped, session.check_place
+        self.git.stopped, self.git.check_address = session.is_stopped, session.check_address
         self.git.logins = session.logins
 
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:

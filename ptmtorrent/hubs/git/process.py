@@ -101,8 +101,8 @@ class Git:
     """Runs git; a running git is killed once `stopped` returns True.
 
     Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
-    (either of http and https). `check_place` may refuse an address before git contacts it; git follows redirects from
-    there by itself.
+    (either of http and https). `check_address` may refuse an address before git contacts it; git follows redirects
+    from there by itself.
 
     `credentials` and `logins` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its
     environment, because other users can read the arguments of a process.
@@ -113,7 +113,7 @@ class Git:
     credentials: Mapping[str, str] = field(default_factory=dict)
     logins: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
-    check_place: Callable[[str, str], None] = lambda _url, _what: None
+    check_address: Callable[[str, str], None] = lambda _url, _what: None
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -132,7 +132,7 @@ class Git:
         Raises:
             As `head`.
         """
-        self.check_place(url, what)
+        self.check_address(url, what)
         order = ["ls-remote", "--quiet", "--", url, *wanted]
         output = self.run(order, what, protocols=self._allowed(url)).decode(errors="replace")
         lines = (line.partition("\t") for line in output.splitlines())
@@ -148,7 +148,7 @@ class Git:
         """
         if not _COMMIT.fullmatch(commit):
             raise HubError(f"{what}: {commit!r} is not a commit id")
-        self.check_place(url, what)
+        self.check_address(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]

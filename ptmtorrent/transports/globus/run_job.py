@@ -31,7 +31,7 @@ LABEL_CHARACTERS = 128
 
 
 class JobContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of a job needs. `on_message` receives sentences, `on_bytes` the bytes transferred so far."""
+    """The dependencies of a run of a job. `on_message` receives sentences, `on_bytes` the bytes transferred so far."""
 
     jobs: Jobs
     service: TransferService
