@@ -41,7 +41,7 @@ def release(
     from ptmtorrent.workflows.release.release import release as run
 
     def emit(event: Event) -> None:
-        if not isinstance(event, Result):  # the row below has its content
+        if not isinstance(event, Result) or event.kind == "package":  # the row below has the content of the release's
             session.emit(event)
 
     classes: frozenset[RightsClass] = frozenset(

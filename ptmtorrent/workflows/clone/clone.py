@@ -219,7 +219,10 @@ class _Clone:
 
     def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
         package = PackageName(f"{self.hub.prefix}:{listed.name}")
-        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
+        rights = rights_in(listed)
+        if listed.licence_in_files and rights != "gated":
+            rights = "open"  # the files of this commit, and the licence that they state, are those captured before
+        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
