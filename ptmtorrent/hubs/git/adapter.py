@@ -107,7 +107,7 @@ class GitRemotes:
             IntegrityError: the hash of a file, tree or commit is wrong; NotFound: the commit is gone.
         """
         remote = self._remote(described)
-        files, snapshot = self._found.pop(remote, None) or self._clones.files(remote)
+        files, snapshot = self._found.pop(remote) if remote in self._found else self._clones.files(remote)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
