@@ -102,7 +102,8 @@ def new_policy(
     if (fault := next(_faults(policy), None)) is not None:
         raise ConfigError(f"`{name}`: {fault}", hint=f"correct `{name}`")
     if (size := len(canonical.encode(policy))) > MAX_POLICY_BYTES:
-        raise ConfigError(f"`{name}` is {spell_size(size)}, over the limit of {spell_size(MAX_POLICY_BYTES)}")
+        limit = spell_size(MAX_POLICY_BYTES)
+        raise ConfigError(f"`{name}` is {spell_size(size)}, over the limit of {limit}", hint="shorten its reasons")
     return policy
 
 

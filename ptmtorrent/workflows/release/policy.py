@@ -29,7 +29,8 @@ def read_policy(path: Path) -> Policy:
     """
     file = _convert(_read_toml(path), PolicyFile, path)
     if len(file.subsets) > MAX_SUBSETS:
-        raise ConfigError(f"`{path}` has {count(len(file.subsets), 'subset')}, over the limit of {MAX_SUBSETS}")
+        number = count(len(file.subsets), "subset")
+        raise ConfigError(f"`{path}` has {number}, over the limit of {MAX_SUBSETS}", hint=f"correct `{path}`")
     subsets = {
         name: _read_subset(path.parent, query) if isinstance(query, str) else query
         for name, query in file.subsets.items()
@@ -53,7 +54,8 @@ def _read_subset(folder: Path, name: str) -> SubsetQuery:
     try:
         check_path(name)
     except IntegrityError as error:
-        raise ConfigError(f"`{name}` cannot be the file of a subset: {error.message}") from error
+        hint = "write the name of a file beside the policy, such as `popular.toml`"
+        raise ConfigError(f"`{name}` cannot be the file of a subset: {error.message}", hint=hint) from error
     path = folder / name
     return _convert(_read_toml(path), SubsetQuery, path)
 
@@ -71,7 +73,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise NotFound(f"there is no file `{path}`", hint="name the file of a policy: `--policy FILE`") from error
     except OSError as error:
-        raise ConfigError(f"`{path}` cannot be read: {error.strerror}") from error
+        raise ConfigError(f"`{path}` cannot be read: {error.strerror}", hint=f"correct `{path}`") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"`{path}` is not valid TOML: {error}", hint=f"correct `{path}`") from error
 
