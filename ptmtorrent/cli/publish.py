@@ -1,6 +1,5 @@
 """`publish`: copy a release of the home's own channel into a directory that any static file server can serve."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,18 +22,19 @@ def publish(
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_release_name
+    from ptmtorrent.model.locations import GlobusLocation, parse_destination
     from ptmtorrent.reading.collection import access_of
-    from ptmtorrent.transports.globus.locations import is_globus, parse_location
     from ptmtorrent.workflows.publish.globus import publish_to_globus
     from ptmtorrent.workflows.publish.publish import publish as run
 
     name = parse_release_name(release)
-    if is_globus(to):
+    place = parse_destination(to)
+    if isinstance(place, GlobusLocation):
         with stopping() as stop:
             summary = publish_to_globus(
                 name,
                 session.home,
-                parse_location(to),
+                place,
                 access_of(session.settings, session.home),
                 emit=session.emit,
                 stop=stop,
@@ -46,5 +46,5 @@ def publish(
             "`--anyone` applies to Globus collections only", hint="omit it: access to a directory is set in its server"
         )
     else:
-        summary = run(name, session.home, Path(to), emit=session.emit, dry_run=dry_run)
+        summary = run(name, session.home, place.path, emit=session.emit, dry_run=dry_run)
     session.finish(summary)

@@ -14,7 +14,9 @@ app.add_typer(verbs, name="trust")
 @verbs.command("add", epilog="Example: ptmtorrent trust add https://example.org/channel/ --fingerprint b3:HASH")
 def add(
     ctx: typer.Context,
-    location: Annotated[str, typer.Argument(metavar="LOC", help="URL or folder of a channel.")],
+    location: Annotated[
+        str, typer.Argument(metavar="LOC", help="Location of a channel: a folder, URL or Globus folder.")
+    ],
     fingerprint: Annotated[
         str,
         typer.Option(metavar="b3:HASH", help="Fingerprint, as printed by the maintainer's `keys show --fingerprint`."),
@@ -24,14 +26,16 @@ def add(
     session: Session = ctx.obj
 
     from ptmtorrent.channel.paths import FIRST_ROOT
+    from ptmtorrent.model.locations import parse_location
     from ptmtorrent.reading.collection import access_of
     from ptmtorrent.reading.open_channel import find_reader
     from ptmtorrent.trust.fingerprints import MAX_ROOT_BYTES, parse_fingerprint
     from ptmtorrent.trust.pins import Pins
 
     parse_fingerprint(fingerprint)
-    root = find_reader(location, access_of(session.settings, session.home)).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
-    pin = Pins(session.home.trust).add(location, fingerprint, root)
+    place = parse_location(location)
+    root = find_reader(place, access_of(session.settings, session.home)).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
+    pin = Pins(session.home.trust).add(place, fingerprint, root)
     session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])
 
 

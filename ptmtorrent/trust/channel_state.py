@@ -1,6 +1,6 @@
-"""What the metadata in a channel folder leads to, unverified: which files to copy, and which releases are listed.
+"""Reads the unverified metadata of a channel folder: the files to publish, and the listed releases.
 
-Publishing and maintenance use it on the home's own channel. Every client verifies the signatures when it fetches.
+Publishing and maintenance use it on the channel of this home. Clients verify the signatures when they fetch.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ from ptmtorrent.trust.metadata import Listing, read_listing
 
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes, version and expiry of `timestamp.json`, the files it leads to, and the releases, oldest first."""
+    """The bytes, version and expiry of `timestamp.json`, the files it refers to, and the releases, oldest first."""
 
     timestamp: bytes
     version: int
@@ -56,7 +56,7 @@ def _root_files(channel: Path) -> list[str]:
 
 
 def _releases(channel: Path, listing: Listing) -> tuple[ReleaseName, ...]:
-    """Return the listed releases. A malformed entry is an error: maintenance must not take its packs for unused."""
+    """Return the listed releases. A malformed entry is an error, or its packs would count as unreferenced."""
     listed = listed_releases(listing.targets)
     for path in listing.targets:
         folder, _, name = path.partition("/")

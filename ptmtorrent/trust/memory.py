@@ -1,7 +1,7 @@
-"""State kept per channel between runs: the highest sequence seen, below which no release is accepted.
+"""State per channel between runs: the highest sequence seen, below which no release is accepted.
 
-TUF keeps its own versions beside it, but forgets them when a role's key is replaced or a file is damaged. This number
-is written durably, and a damaged one is an error, because a guess would be a way back to an old release.
+TUF keeps metadata versions too, but drops them when the key of a role is replaced or a file is damaged. The sequence is
+written durably, and a damaged file is an error, because a guess would allow a rollback to an old release.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ SEEN = "seen.json"
 
 
 class Seen(canonical.Document, frozen=True, kw_only=True):
-    """`seen.json`: the highest sequence of a release that this channel's metadata ever listed."""
+    """`seen.json`: the highest sequence of a release in any metadata of this channel."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/seen"
 
@@ -27,18 +27,18 @@ class Seen(canonical.Document, frozen=True, kw_only=True):
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; another waits its turn, because two clients cannot share one TUF folder.
+def exclusive(folder: Path) -> Iterator[None]:
+    """Lock `folder` for this process. Other processes wait, because two clients cannot share a TUF folder.
 
     Raises:
-        StoreError: the folder cannot be made or written.
+        StoreError: the folder cannot be created or written.
     """
     ensure_dir(folder)
     path = folder / "lock"
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        # Some cluster filesystems have no flock. Two runs at once may then disturb, but never deceive, one another.
+        # Some cluster filesystems have no flock. Concurrent runs may then fail, but accept nothing unverified.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -47,11 +47,11 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def highest_seen(folder: Path) -> int:
-    """Return the highest sequence seen, 0 for a channel never opened.
+    """Return the highest sequence seen, 0 for a channel that was never opened.
 
     Raises:
         TrustError: the file is damaged.
-        StoreError: it cannot be read.
+        StoreError: the file cannot be read.
     """
     path = folder / SEEN
     try:
@@ -62,17 +62,17 @@ def highest_seen(folder: Path) -> int:
         return 0
     except IntegrityError as error:
         raise TrustError(
-            f"`{path}` is damaged, so the newest release seen of its channel is not known",
-            hint=f"when you are sure of the channel, forget what was seen: rm '{path}'",
+            f"`{path}` is damaged, so the newest release seen of its channel is unknown",
+            hint=f"if you are sure of the channel, reset the record: rm '{path}'",
         ) from error
 
 
-def remember(folder: Path, sequence: int) -> None:
-    """Keep `sequence` as the highest seen, durably.
+def record_sequence(folder: Path, sequence: int) -> None:
+    """Record `sequence` as the highest seen, durably.
 
     Raises:
         NoSpace: the disk is full.
-        StoreError: it cannot be written.
+        StoreError: the file cannot be written.
     """
     seen = Seen(format=Seen.FORMAT, version=Seen.VERSION, requires=(), sequence=sequence)
     write_file(folder / SEEN, canonical.encode(seen))

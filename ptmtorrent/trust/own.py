@@ -1,4 +1,4 @@
-"""What a maintainer's own channel folder says now, verified with the maintainer's own keys."""
+"""Reads the current metadata of the maintainer's channel folder, verified with the maintainer's keys."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
 
 @dataclass(frozen=True)
 class Published:
-    """What the channel points to. A folder without a timestamp points to nothing yet."""
+    """The current metadata of the channel; empty while the folder has no timestamp."""
 
     has_root: bool
     timestamp_version: int
@@ -27,11 +27,11 @@ class Published:
 
 
 def read_published(channel: Path, keys: Keys) -> Published:
-    """Read and verify root, timestamp, snapshot and targets. Expiry is not asked: publishing is what renews them.
+    """Read and verify root, timestamp, snapshot and targets. Expiry is ignored, because publishing renews them.
 
     Raises:
-        ConfigError: the root names other keys than `keys`.
-        TrustError: a document is damaged, missing or not signed by these keys.
+        ConfigError: the root lists other keys than `keys`.
+        TrustError: a document is damaged, missing or not signed with these keys.
         StoreError: the folder cannot be read.
     """
     root_data = read_optional(channel / FIRST_ROOT)
@@ -41,7 +41,7 @@ def read_published(channel: Path, keys: Keys) -> Published:
         return _verify(channel, _check_root(channel, root_data, keys))
     except (RepositoryError, IntegrityError, ValueError) as error:
         raise TrustError(
-            f"the metadata of your channel `{channel}` does not hold: {error}",
+            f"the metadata of your channel `{channel}` is invalid: {error}",
             hint="restore `metadata/` from a mirror; nothing was signed",
         ) from error
 
@@ -51,8 +51,8 @@ def _check_root(channel: Path, data: bytes, keys: Keys) -> Root:
     for role in ROLES:
         if keys.signers[role].public_key.keyid not in root.signed.roles[role].keyids:
             raise ConfigError(
-                f"the {role} key is not one that the channel `{channel}` was made with",
-                hint="name the home that holds its keys with `--home`",
+                f"the {role} key is not a key of the channel `{channel}`",
+                hint="give the home with its keys as `--home`",
             )
     root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
     return root.signed

@@ -1,8 +1,8 @@
-"""Signs a release into a channel folder, so that a crash leaves the old channel or the new one.
+"""Signs a release in a channel folder; a crash leaves either the old channel or the new one.
 
 Order of writes: minisign signature, root (the first time), `N.targets.json`, `N.snapshot.json`, and `timestamp.json`
-last, by rename. Until that rename no reader sees the rest; a run after a crash takes the next free version numbers.
-What the folder already says is verified before it is signed again: a maintainer never vouches for a stranger's lines.
+last, by rename. Before that rename, readers do not see the other files. A run after a crash uses the next free version
+numbers. Existing metadata is verified before it is signed again, so entries of others are never signed.
 """
 
 from datetime import datetime
@@ -31,13 +31,13 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import Published, read_published
 
 
-def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none derivable
+def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
     channel: Path, keys: Keys, release_json: Path, name: ReleaseName, sequence: int, now: datetime
 ) -> None:
-    """Sign the finished release whose `release.json` is given, and make it what the channel points to.
+    """Sign the finished release with this `release.json` and add it to the metadata of the channel.
 
-    Everything the release lists must be durable already. Earlier releases stay listed. Publishing the same bytes
-    again changes nothing. One caller at a time; nothing here locks.
+    All files of the release must be durable already. Earlier releases stay listed. Publishing the same bytes again
+    changes nothing. The caller must hold a lock.
 
     Raises:
         UsageError: the name is published with other bytes, or the sequence is not above all earlier ones.
@@ -68,24 +68,24 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none deriv
 
 
 def renew_timestamp(channel: Path, keys: Keys, now: datetime) -> datetime:
-    """Sign the pointer of the channel again: it says what it said, for another 30 days. Returns when it expires.
+    """Sign the timestamp of the channel again, unchanged, for another 30 days; return its expiry.
 
     Raises:
-        NotFound: the channel points to nothing yet.
+        NotFound: the channel has no timestamp yet.
         ConfigError: the keys are not those of the channel.
         TrustError: the metadata in the folder was not signed by these keys.
         StoreError: the folder cannot be written.
     """
     published = read_published(channel, keys)
     if published.snapshot is None:
-        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="create one: ptmtorrent release NAME")
     timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, published.snapshot, now)
     write_file(channel / TIMESTAMP, timestamp)
     return now + roles.TIMESTAMP_LIFE
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
-    """Return the `.minisig` file for `data`; `comment` is signed with it. The same input gives the same bytes."""
+    """Return the `.minisig` file for `data` and the signed `comment`; deterministic."""
     return bytes(keys.minisign.sign(data, trusted_comment=comment)) + b"\n"
 
 
@@ -103,7 +103,7 @@ def _check_new(published: Published, path: str, sequence: int) -> None:
     if path in published.targets:
         raise UsageError(
             f"`{path}` is published already, with other bytes; a release never changes",
-            hint="give the new release a name of its own",
+            hint="use another name for the new release",
         )
     highest = max((listed.sequence for listed in listed_releases(published.targets).values()), default=0)
     if sequence <= highest:
@@ -128,7 +128,7 @@ def _write_metadata(
 
 
 def _next_version(channel: Path, role: VersionedRole) -> int:
-    """Return the version after the highest one in the folder, unused files of a crash included: none is rewritten."""
+    """Return the version after the highest one in the folder, which may be an unused file of a crashed run."""
     folder = channel / METADATA
     with disk_errors(folder):
         found = [metadata_version(role, file.name) or 0 for file in folder.iterdir()]

@@ -11,7 +11,7 @@ from ptmtorrent.disk.durable import free_bytes
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
-from ptmtorrent.state.rate_windows import KeptWindows
+from ptmtorrent.state.rate_windows import StoredWindows
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.store import Store
 
@@ -67,7 +67,7 @@ def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
 def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if not home.limits.is_file():
         return "no limit is known"
-    with KeptWindows(home.limits, time.time) as windows:
+    with StoredWindows(home.limits, time.time) as windows:
         host = urlsplit(endpoint).netloc
         quotas = {budget.kind: quota for budget, quota in windows.quotas().items() if budget.host == host}
     limit = file_limit(hub, quotas)

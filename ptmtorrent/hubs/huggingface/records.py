@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.client.redact import json_without_mail
+from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
@@ -46,10 +46,10 @@ def read_listed(raw: bytes) -> Listed:
         HubError: not a JSON object, or it has no usable name.
     """
     try:
-        raw = json_without_mail(raw)
+        raw = redact_json(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
-        raw = json_without_mail(_replace_invalid(raw))
+        raw = redact_json(_replace_invalid(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
         raise HubError("a record of the hub is not a JSON object")

@@ -13,7 +13,7 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
-from ptmtorrent.model.moments import Clock, Monotonic, spell
+from ptmtorrent.model.moments import Clock, Monotonic, behind_note, spell
 from ptmtorrent.model.policy import Policy
 from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
 from ptmtorrent.model.release import Release
@@ -59,6 +59,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     failed: list[str] = []
     with open_store(home) as store:
         history = read_history(home.channel, keys)
+        _check_clock(clock, store, history, emit)
         request = Request(store=store, home=home, include=include, policy=policy, rules=tuple(rules), emit=emit)
         if name in history.listed:
             made, incomplete = check_finished(name, request)
@@ -117,6 +118,17 @@ def open_store(home: Home, *, write: bool = True) -> Store:
             f"nothing has been captured in `{home.root}`", hint="capture packages first: ptmtorrent clone huggingface"
         )
     return Store.open(home.store, write=write, alone=write)
+
+
+def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:
+    """Warn of a clock behind the captures or the previous release; sequences are not taken from it."""
+    previous = history.newest
+    seen = [(store.latest_moment(), "a capture in the store")]
+    if previous is not None:
+        seen.append((previous.created, f"release `{previous.name}`"))
+    notes = (behind_note(clock(), moment, what) for moment, what in seen)
+    if note := next(filter(None, notes), None):
+        emit(note)
 
 
 def is_unsigned(name: ReleaseName, history: History) -> bool:
