@@ -22,6 +22,7 @@ from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import exclusive, highest_seen, record_sequence
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
+from ptmtorrent.trust.roles import stated_sequence
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +64,9 @@ def open_fresh(
     """
     folder = state / folder_of(fingerprint(root))
     with exclusive(folder):
-        listed = listed_releases(refresh(reader, root, folder / METADATA, now))
-        _check_sequence(folder, listed, reader.location)
+        targets = refresh(reader, root, folder / METADATA, now)
+        listed = listed_releases(targets.targets)
+        _check_sequence(folder, listed, stated_sequence(targets), reader.location)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
     return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
@@ -95,8 +97,8 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _check_sequence(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
-    newest = max((item.sequence for item in listed.values()), default=0)
+def _check_sequence(folder: Path, listed: dict[ReleaseName, ListedRelease], stated: int, location: str) -> None:
+    newest = max((stated, *(item.sequence for item in listed.values())))
     seen = highest_seen(folder)
     if newest < seen:
         raise trust_error(location, f"its newest release has sequence {newest}, but {seen} was seen before")
@@ -140,17 +142,17 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name
-    raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
+    raise NotFound(f"channel `{reader.location}` does not list a release `b3:{content_root}`")
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
-    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    """Return the releases among `targets`, oldest first; malformed entries are ignored."""
     found = filter(None, (_listed(path, target) for path, target in targets.items()))
     return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
 
 
 def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
-    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    """Return the error for a release that the channel does not list; its hint has near matches."""
     near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
     names = ", ".join(f"`{item}`" for item in near)
     return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)

@@ -8,12 +8,18 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from tuf.api.metadata import Root, Timestamp
+
+from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
+from ptmtorrent.trust.fingerprints import folder_of
+from ptmtorrent.trust.metadata import parse_metadata
 
 SEEN = "seen.json"
 
@@ -67,8 +73,25 @@ def highest_seen(folder: Path) -> int:
         ) from error
 
 
+def seen_expiries(trust: Path, fingerprint: str) -> dict[str, datetime]:
+    """Return when the metadata last seen of a channel expires, by role; a role that was not seen is left out.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    folder = trust / folder_of(fingerprint)
+    found: dict[str, datetime] = {}
+    for path in (folder / FIRST_ROOT_NAME, folder / METADATA / "root.json"):
+        with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
+            found["root"] = parse_metadata(path.read_bytes(), Root).signed.expires
+    path = folder / METADATA / TIMESTAMP_NAME
+    with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
+        found["timestamp"] = parse_metadata(path.read_bytes(), Timestamp).signed.expires
+    return found
+
+
 def record_sequence(folder: Path, sequence: int) -> None:
-    """Record `sequence` as the highest seen, durably.
+    """Keep `sequence` as the highest seen, durably.
 
     Raises:
         NoSpace: the disk is full.

@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from ptmtorrent.channel.paths import METADATA
@@ -26,8 +26,8 @@ from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
 
 
-def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> dict[str, TargetFile]:
-    """Return the current targets of the channel, after a check of all signatures, versions and expiries.
+def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> Targets:
+    """Return the targets document of the channel that is current now, all signatures, versions and expiries checked.
 
     `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again.
 
@@ -46,7 +46,7 @@ def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> 
         trusted = updater._trusted_set  # noqa: SLF001
         trusted.reference_time = now
         updater.refresh()
-        return trusted.targets.targets
+        return trusted.targets
 
 
 def check_target(target: TargetFile, data: bytes, location: str) -> None:
