@@ -14,11 +14,13 @@ import msgspec
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.ssrf import is_internal
+from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.git.trees import Snapshot
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import Identity
@@ -60,6 +62,7 @@ class GitRemotes:
         if named:
             clones.git.protocols = ":".join(NAMED)
         self._addresses: dict[str, LfsAddresses] = {}
+        self._found: dict[Remote, tuple[list[HubFile], Snapshot]] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield one page per requested remote; the cursor is the number of the next one.
@@ -75,10 +78,10 @@ class GitRemotes:
             yield Page(packages=(self._ask(ids[index]),), cursor=following)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the commit it was listed with.
+        """Pin the package to the commit it was listed with, fetch that, and read the licence from its files.
 
         Raises:
-            NotFound: the remote does not exist or is empty; AuthError: it requires a login.
+            NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
         """
         if listed.access == "private":
             if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
@@ -93,7 +96,11 @@ class GitRemotes:
         if listed.access != "public" or listed.commit is None:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found, or the remote is empty")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
-        return Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+        described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+        remote = self._remote(described)
+        self._found[remote] = self._clones.files(remote)
+        listed = with_licence(listed, self._found[remote][0], lambda file: self._read_blob(remote, file))
+        return msgspec.structs.replace(described, listed=listed)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
         """Fetch the commit and return its files; the raw answer holds its commit and tree objects.
@@ -102,7 +109,7 @@ class GitRemotes:
             IntegrityError: the hash of a file, tree or commit is wrong; NotFound: the commit is gone.
         """
         remote = self._remote(described)
-        files, snapshot = self._clones.files(remote)
+        files, snapshot = self._found.pop(remote) if remote in self._found else self._clones.files(remote)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
@@ -138,12 +145,18 @@ class GitRemotes:
     def release(self, described: Described) -> None:
         """Delete the bare clone unless another package uses it."""
         self._addresses.pop(described.identity.package, None)
+        self._found.pop(self._remote(described), None)
         self._clones.release(self._remote(described))
 
     def close(self) -> None:
         """Stop running processes and close all connections."""
         self._clones.close()
         self.session.close()
+
+    def _read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
+        """Return the bytes of a file in git; those of an LFS file are not known before the download."""
+        kind, _, oid = (file.oid or "").partition(":")
+        return self._clones.read(remote, oid) if kind == "git" else None
 
     def _remote(self, described: Described) -> Remote:
         identity = described.identity
@@ -180,7 +193,7 @@ class GitRemotes:
             return Listed(name=name, access="gone", raw=raw)
         except AuthError:
             return Listed(name=name, access="private", raw=raw)
-        return Listed(name=name, commit=commit, raw=raw)
+        return Listed(name=name, commit=commit, licence_in_files=True, raw=raw)
 
 
 def _locate_without_batch(remote: Remote, file: HubFile, oid: str) -> Located:
