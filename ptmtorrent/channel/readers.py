@@ -145,24 +145,26 @@ def _retry(read: Callable[[], T]) -> T:
 
 
 MAX_LISTED_BYTES = 1 << 30
-"""Longest listed file that is read whole (1 GiB): in an archived release the sizes of placements are not signed."""
+"""Limit of a listed file that is read whole (1 GiB): in an archived release the sizes of placements are unsigned."""
 
 
 def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
     """Return the bytes of a file that `release` lists; never reads more than its listed size.
 
     Raises:
-        IntegrityError: the file is longer, shorter or has other bytes; names the file and the channel.
+        IntegrityError: the file has another size or hash.
         NotFound: this channel does not hold the file; a mirror may hold any part.
         TransportError, StoreError: the reader's own error.
     """
     path = listed_path(release, ref)
     if ref.size > MAX_LISTED_BYTES:
-        raise IntegrityError(f"release `{release.name}` says `{path}` is {ref.size} bytes, more than is read whole")
+        raise IntegrityError(
+            f"release `{release.name}` lists `{path}` with {ref.size} bytes, which exceeds {MAX_LISTED_BYTES}"
+        )
     data = reader.read(path, limit=ref.size)
     if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
         raise IntegrityError(
             f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
-            hint="try another mirror; this one is damaged",
+            hint="use another mirror; this one is damaged",
         )
     return data

@@ -7,6 +7,9 @@ import typer
 from ptmtorrent.cli._session import Session
 
 app = typer.Typer()
+SHOWN = ("root", "timestamp")
+"""Roles whose expiry `trust show` prints."""
+
 verbs = typer.Typer(help="Trust a channel, and show trusted channels.", no_args_is_help=True)
 app.add_typer(verbs, name="trust")
 
@@ -41,10 +44,18 @@ def add(
 
 @verbs.command("show", epilog="Example: ptmtorrent trust show")
 def show(ctx: typer.Context) -> None:
-    """Show the trusted channels and their fingerprints."""
+    """Show the trusted channels, their fingerprints, and when the metadata last seen of each expires."""
     session: Session = ctx.obj
 
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.trust.expiry import spell_expiry
+    from ptmtorrent.trust.memory import seen_expiries
     from ptmtorrent.trust.pins import Pins
 
-    pins = Pins(session.home.trust).list()
-    session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint} for pin in pins])
+    now = read_clock()
+    rows: list[dict[str, str]] = []
+    for pin in Pins(session.home.trust).list():
+        seen = seen_expiries(session.home.trust, pin.fingerprint)
+        dates = {f"{role}_expires": spell_expiry(role, seen[role], now) if role in seen else "-" for role in SHOWN}
+        rows.append({"channel": pin.location, "fingerprint": pin.fingerprint, **dates})
+    session.sink.rows("channel", rows)

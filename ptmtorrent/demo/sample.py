@@ -47,7 +47,7 @@ def make_sample(workdir: Path, channel: Path) -> Release:
     made = release(
         SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore, include=ALL_BUT_GATED
     )
-    publish(SAMPLE_RELEASE, home, channel, emit=ignore)
+    publish(SAMPLE_RELEASE, home, channel, emit=ignore, clock=_clock)
     return made
 
 

@@ -22,6 +22,7 @@ from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
+from ptmtorrent.trust.roles import stated_sequence
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +71,9 @@ def open_fresh(
     with exclusive(folder):
         seen = read_seen(folder)
         targets = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
-        listed = listed_releases(targets)
-        record_refresh(folder, seen, _newest_sequence(listed, seen, reader.location), now)
+        listed = listed_releases(targets.targets)
+        newest = _newest_sequence(listed, stated_sequence(targets), seen, reader.location)
+        record_refresh(folder, seen, newest, now)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
     return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence, refreshed=seen.refreshed)
@@ -102,8 +104,8 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _newest_sequence(listed: dict[ReleaseName, ListedRelease], seen: Seen, location: str) -> int:
-    newest = max((item.sequence for item in listed.values()), default=0)
+def _newest_sequence(listed: dict[ReleaseName, ListedRelease], stated: int, seen: Seen, location: str) -> int:
+    newest = max((stated, *(item.sequence for item in listed.values())))
     if newest < seen.sequence:
         raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
     return newest
@@ -145,17 +147,17 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name
-    raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
+    raise NotFound(f"channel `{reader.location}` does not list a release `b3:{content_root}`")
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
-    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    """Return the releases among `targets`, oldest first; malformed entries are ignored."""
     found = filter(None, (_listed(path, target) for path, target in targets.items()))
     return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
 
 
 def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
-    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    """Return the error for a release that the channel does not list; its hint has near matches."""
     near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
     names = ", ".join(f"`{item}`" for item in near)
     return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)

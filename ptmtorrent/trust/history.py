@@ -16,9 +16,13 @@ from ptmtorrent.trust.own import read_published
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """The listed releases of a channel, the newest of them and its hash, and the finished releases not listed."""
+    """The releases a channel lists, the newest of them and its hash, and the finished releases it does not list.
+
+    `sequence` is that of the newest release ever signed, listed or not.
+    """
 
     listed: tuple[ReleaseName, ...]
+    sequence: int
     unlisted: tuple[ReleaseName, ...]
     newest: Release | None
     newest_hash: str | None
@@ -26,7 +30,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def next_sequence(self) -> int:
         """The sequence of the next release."""
-        return 1 if self.newest is None else self.newest.sequence + 1
+        return self.sequence + 1
 
 
 def read_history(channel: Path, keys: Keys) -> History:
@@ -39,12 +43,19 @@ def read_history(channel: Path, keys: Keys) -> History:
         IntegrityError: the newest release is not the signed one.
         StoreError: the folder cannot be read.
     """
-    listed = listed_releases(read_published(channel, keys).targets)
+    published = read_published(channel, keys)
+    listed = listed_releases(published.targets)
     unlisted = tuple(name for name in release_names(channel) if name not in listed)
     if not listed:
-        return History(listed=(), unlisted=unlisted, newest=None, newest_hash=None)
+        return History(listed=(), sequence=published.sequence, unlisted=unlisted, newest=None, newest_hash=None)
     last = [*listed.values()][-1]
     data, newest = read_release(channel, last.name)
     if (newest.sequence, newest.content_root) != (last.sequence, last.content_root):
-        raise IntegrityError(f"`{release_path(last.name)}` in your channel is not the signed release")
-    return History(listed=tuple(listed), unlisted=unlisted, newest=newest, newest_hash=blake3(data).hexdigest())
+        raise IntegrityError(f"`{release_path(last.name)}` in your channel is not the release that was signed")
+    return History(
+        listed=tuple(listed),
+        sequence=max(published.sequence, newest.sequence),
+        unlisted=unlisted,
+        newest=newest,
+        newest_hash=blake3(data).hexdigest(),
+    )

@@ -42,7 +42,11 @@ _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 @dataclass(frozen=True)
 class Keys:
-    """Decrypted keys: a signer for each of `ROLES`, and the minisign secret key."""
+    """Keys in memory, ready to sign: a signer for each of `ROLES`, and the minisign secret key.
+
+    The root signs only the first release and its own renewal, so its key may be kept elsewhere; then `signers`
+    lacks it.
+    """
 
     signers: dict[str, CryptoSigner]
     minisign: minisign.SecretKey
@@ -78,13 +82,14 @@ def init_keys(folder: Path, passphrase: bytes | None) -> None:
 
 
 def load_keys(folder: Path, passphrase: Callable[[], bytes | None]) -> Keys:
-    """Read the keys in `folder`. `passphrase` is called once, and only if the keys are encrypted.
+    """Read the keys in `folder`; `root.pem` may be missing. `passphrase` is called once, only for encrypted keys.
 
     Raises:
         ConfigError: a key is missing or damaged, or the passphrase is missing or wrong.
         StoreError: the folder cannot be read.
     """
-    pems = {role: _read(folder, f"{role}.pem") for role in ROLES}
+    here = [role for role in ROLES if role != "root" or (folder / "root.pem").exists()]
+    pems = {role: _read(folder, f"{role}.pem") for role in here}
     secret = _read(folder, MINISIGN_KEY)
     encrypted = any(pem.startswith(_ENCRYPTED) for pem in pems.values())
     entered = _check_passphrase(_ask_passphrase(folder, passphrase)) if encrypted else None

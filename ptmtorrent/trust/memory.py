@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+from tuf.api.metadata import Root, Timestamp
 
+from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import spell
+from ptmtorrent.trust.fingerprints import folder_of
+from ptmtorrent.trust.metadata import parse_metadata
 
 SEEN = "seen.json"
 
@@ -98,6 +102,23 @@ def read_seen(folder: Path) -> Seen:
             f"`{path}` is damaged, so the newest release seen of its channel is unknown",
             hint=f"if you are sure of the channel, reset the record: rm '{path}'",
         ) from error
+
+
+def seen_expiries(trust: Path, fingerprint: str) -> dict[str, datetime]:
+    """Return when the metadata last seen of a channel expires, by role; a role that was not seen is left out.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    folder = trust / folder_of(fingerprint)
+    found: dict[str, datetime] = {}
+    for path in (folder / FIRST_ROOT_NAME, folder / METADATA / "root.json"):
+        with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
+            found["root"] = parse_metadata(path.read_bytes(), Root).signed.expires
+    path = folder / METADATA / TIMESTAMP_NAME
+    with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
+        found["timestamp"] = parse_metadata(path.read_bytes(), Timestamp).signed.expires
+    return found
 
 
 def record_refresh(folder: Path, seen: Seen, sequence: int, now: datetime) -> None:

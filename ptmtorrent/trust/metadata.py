@@ -30,6 +30,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     expires: datetime
     files: tuple[str, str]
     targets: dict[str, TargetFile]
+    expiries: dict[str, datetime]
 
 
 def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
@@ -82,4 +83,5 @@ def read_listing(reader: ChannelReader) -> Listing:
         expires=timestamp.expires,
         files=(targets_file, snapshot_file),
         targets=targets.targets,
+        expiries={"targets": targets.expires, "snapshot": snapshot.expires, "timestamp": timestamp.expires},
     )

@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from ptmtorrent.channel.paths import METADATA
@@ -34,8 +34,8 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
     *,
     seen: datetime | None = None,
     record: Path | None = None,
-) -> dict[str, TargetFile]:
-    """Return the current targets of the channel, after a check of all signatures, versions and expiries.
+) -> Targets:
+    """Return the current targets document of the channel, after a check of all signatures, versions and expiries.
 
     `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again. Expiry is judged at
     `now`, or at the time of an earlier refresh that was `seen`, if that is later; `record` is the file that has it.
@@ -56,7 +56,7 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
         trusted = updater._trusted_set  # noqa: SLF001
         trusted.reference_time = judged
         updater.refresh()
-        return trusted.targets.targets
+        return trusted.targets
 
 
 def check_target(target: TargetFile, data: bytes, location: str) -> None:

@@ -19,22 +19,52 @@ ROOT_LIFE = timedelta(days=730)
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=365)
 TIMESTAMP_LIFE = timedelta(days=30)
+SEQUENCE = "sequence"
+"""The member of a targets document with the highest sequence ever signed (docs/formats/channel.md)."""
+
 SPEC = "1.0.31"
 """The version of the TUF specification in the documents; explicit, so that a newer library writes the same bytes."""
 
 
 def sign_first_root(keys: Keys, now: datetime) -> bytes:
-    """Return root 1: one key per role, and a threshold of one signature."""
+    """Return root 1: the key of each role, one signature needed of each."""
     root = Root(version=1, spec_version=SPEC, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
     for role in ROLES:
         root.add_key(keys.signers[role].public_key, role)
     return _sign(root, keys, "root")
 
 
-def sign_targets(keys: Keys, version: int, targets: dict[str, TargetFile], now: datetime) -> bytes:
-    """Return the targets document that lists `targets`."""
-    signed = Targets(version=version, spec_version=SPEC, expires=_expiry(now, TARGETS_LIFE), targets=targets)
+def sign_next_root(keys: Keys, root: Root, now: datetime) -> bytes:
+    """Return the version after `root`, with the same keys and roles and a later expiry."""
+    signed = Root.from_dict(root.to_dict())
+    signed.version = root.version + 1
+    signed.expires = _expiry(now, ROOT_LIFE)
+    return _sign(signed, keys, "root")
+
+
+def sign_targets(  # noqa: PLR0913, PLR0917  # the content of the document, and who signs it when
+    keys: Keys, version: int, targets: dict[str, TargetFile], sequence: int, highest_listed: int, now: datetime
+) -> bytes:
+    """Return the targets document that lists `targets`.
+
+    `sequence` is that of the newest release ever signed. The document states it where it is above `highest_listed`,
+    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen.
+    """
+    unknown = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    signed = Targets(
+        version=version,
+        spec_version=SPEC,
+        expires=_expiry(now, TARGETS_LIFE),
+        targets=targets,
+        unrecognized_fields=unknown,
+    )
     return _sign(signed, keys, "targets")
+
+
+def stated_sequence(targets: Targets) -> int:
+    """Return the sequence that a targets document states besides its releases; 0 where it states none."""
+    value = targets.unrecognized_fields.get(SEQUENCE, 0)
+    return value if type(value) is int and value > 0 else 0
 
 
 def sign_snapshot(keys: Keys, version: int, targets: MetaFile, now: datetime) -> bytes:

@@ -119,7 +119,7 @@ def test_the_key_of_one_role_cannot_sign_for_another(
     channel = tmp_path / "forged"
     shutil.copytree(old_and_new[0], channel)
     metadata = channel / "metadata"
-    targets = roles.sign_targets(forged, 9, {}, NOW)
+    targets = roles.sign_targets(forged, 9, {}, 0, 0, NOW)
     snapshot = roles.sign_snapshot(forged, 9, roles.describe(9, targets), NOW)
     (metadata / "9.targets.json").write_bytes(targets)
     (metadata / "9.snapshot.json").write_bytes(snapshot)

@@ -220,7 +220,7 @@ def _parameters(header: str, kind: str) -> dict[str, int]:
 
 
 _KINDS = {"huggingface": "resolvers", "kaggle": "files"}
-"""The class that each hub counts requests for files as; those not named here have one class for everything."""
+"""The class of file requests per hub; other hubs have one class for all requests."""
 
 HUGGING_FACE_RESOLVERS = {
     500: 3_000,
@@ -231,7 +231,7 @@ HUGGING_FACE_RESOLVERS = {
     10_000: 100_000,
     100_000: 500_000,
 }
-"""Files in five minutes, by the API calls in five minutes that the same account has.
+"""Files per five minutes, by the API calls per five minutes of the same account.
 
 Source: Hugging Face Hub documentation, "Hub rate limits", table of tiers of September 2025.
 """
@@ -253,12 +253,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 def file_limit(hub: str, quotas: Mapping[str, tuple[int, int]]) -> Limit | None:
     """Return the limit of file requests to the hub named `hub`; None when it is unknown.
 
-    `quotas` are what its replies told, `(requests, seconds)` by class. Of Hugging Face the account's tier is known as
-    soon as it answered a call of the API, before a file was asked for.
+    `quotas` are the `(requests, seconds)` that replies stated, by class. For Hugging Face, one API call reveals the
+    tier of the account, before any file is requested.
     """
-    told = quotas.get(_KINDS.get(hub, ""))
-    if told is not None:
-        return Limit(requests=told[0], seconds=told[1])
+    stated = quotas.get(_KINDS.get(hub, ""))
+    if stated is not None:
+        return Limit(requests=stated[0], seconds=stated[1])
     calls, seconds = quotas.get("api", (None, _WINDOW_SECONDS))
     if hub == "huggingface" and calls in HUGGING_FACE_RESOLVERS:
         return Limit(requests=HUGGING_FACE_RESOLVERS[calls], seconds=seconds)
