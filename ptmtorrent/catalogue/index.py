@@ -35,6 +35,9 @@ GROUP = 64
 RUN_BYTES = 8 << 20
 """Manifests that lie together are read together, up to this many bytes a request."""
 
+KEPT_BYTES = 32 << 20
+"""Runs are kept up to this many bytes: in an archived release a placement is not signed, and may claim any size."""
+
 MANY_SHARDS = 16
 """With more shards than this, near matches of a misspelt name are looked for in its own shard alone."""
 
@@ -189,6 +192,7 @@ class _Documents:
     def _run(self, pack: PackId, run: Extent) -> bytes:
         """Read a run once; a failure is remembered too, for all members that share it."""
         if (pack, run) not in self._read:
+            self._forget(KEPT_BYTES - run.length)
             try:
                 self._read[pack, run] = self._reader.read_range(pack_path(pack), run.offset, run.length)
             except NotFound as error:
@@ -205,6 +209,16 @@ class _Documents:
         if isinstance(found, PtmError):
             raise found
         return found
+
+    def _forget(self, limit: int) -> None:
+        """Drop the runs that were read first, until those that are kept have at most `limit` bytes."""
+        held = {key: len(found) for key, found in self._read.items() if isinstance(found, bytes)}
+        total = sum(held.values())
+        for key, length in held.items():
+            if total <= limit:
+                return
+            del self._read[key]
+            total -= length
 
 
 def _decode(place: Location, payload: bytes, size: int) -> bytes | None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.model.bounds import decode_json
 
 _ADDRESS = re.compile(r"(?:mailto:)?[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 _MEMBERS = {"email", "e-mail", "emails", "e_mail", "mail"}
@@ -43,7 +44,7 @@ def json_without_mail(raw: bytes) -> bytes:
     if b"@" not in raw and b"\\u0040" not in raw and b"mail" not in raw.lower():
         return raw
     try:
-        value = msgspec.json.decode(raw)
+        value = decode_json(raw)
         clean = without_mail(value)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"an answer of the hub could not be read: {error}") from error

@@ -28,8 +28,8 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled each time: with six attempts a hub that is down gets 15 seconds to come back."""
 
 MAX_REDIRECTS = 5
-MAX_ANSWER_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB); a longer one is not read to its end."""
+MAX_ANSWER_BYTES = 16 << 20
+"""Limit of a listing page or the description of a package (16 MiB); a longer one is not read to its end."""
 
 MAX_ANSWER_SECONDS = 600.0
 MAX_PARTS = 4_000_000

@@ -15,6 +15,7 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import json_without_mail
 from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.text import spell_size
@@ -28,7 +29,9 @@ MAX_COUNT = 1 << 50
 
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
-_MAX_PAGE_RECORDS = 1 << 20
+_MAX_PAGE_OBJECTS = 300_000
+"""Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
+
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -99,11 +102,11 @@ def split_page(body: bytes, what: str) -> list[bytes]:
 
 
 def _split(body: bytes, what: str) -> list[bytes]:
+    if (count := body.count(b"{")) > _MAX_PAGE_OBJECTS:
+        raise HubError(f"{what} could not be read: {count:,} objects, over the limit of {_MAX_PAGE_OBJECTS:,}")
     try:
         # Numbers and nulls would take fifty times their size as separate `bytes`, so they are refused first.
-        count = len(msgspec.json.decode(body, type=list[_Any]))
-        if count > _MAX_PAGE_RECORDS:
-            raise HubError(f"{what} could not be read: {count:,} records, over the limit of {_MAX_PAGE_RECORDS:,}")
+        msgspec.json.decode(body, type=list[_Any])
         return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not a list of records: {error}") from error
@@ -167,7 +170,7 @@ def _access(record: dict[str, Any]) -> str:
 
 def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # unvalidated JSON
     try:
-        return msgspec.json.decode(raw)
+        return decode_json(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not JSON: {error}") from error
 

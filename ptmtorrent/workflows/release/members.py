@@ -38,6 +38,7 @@ def make_members(
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
+            placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
             continue
@@ -51,7 +52,7 @@ def make_members(
                 raw=manifest.size,
                 files=len(manifest.files),
             ),
-            places,
+            placement,
         )
         tallies.add_package(capture, manifest, places)
         tables.add(capture, manifest)
@@ -83,8 +84,14 @@ def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _place(store: Store, capture: Capture, content: ContentRow, places: Places) -> Member:
+def _encode_placement(capture: Capture, places: Places) -> bytes:
+    """Return the placement, which readers must accept: one with many deltas takes more memory than its manifest."""
+    data = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
+    canonical.check_size(data, f"placement of {capture.package}")
+    return data
+
+
+def _place(store: Store, capture: Capture, content: ContentRow, placement: bytes) -> Member:
     """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
-    placement = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
     identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
     return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))
