@@ -1,7 +1,6 @@
 """Settings and their origins: flag, environment, project file, user file, default, in this order of precedence.
 
-A project file is `ptmtorrent.toml` in the folder the program is started in; the user file is `config.toml` in the
-platform's folder for such files. Both look like this::
+The user file is `config.toml` in the platform's folder for such files, and looks like this::
 
     home = "/data/ptmtorrent"
     channel = "https://example.org/channel/"
@@ -13,11 +12,15 @@ platform's folder for such files. Both look like this::
     globus_here = "11111111-1111-4111-8111-111111111111:/data"
     globus_patience = 1800
 
+A project file is `ptmtorrent.toml` in the folder the program is started in. Any package may bring one, so it sets only
+what cannot decide whom to trust, which hosts to ask, where files go or how much memory is used (`PROJECT_SETTINGS`).
+
 This is the only module that reads the environment. It imports nothing heavy, because every verb imports it.
 """
 
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -46,6 +49,11 @@ SECRETS = (
 _HUB_TOKENS = {"hf": "hf_token", "git": "git_token", "kaggle": "kaggle_token"}
 
 PROJECT_FILE = "ptmtorrent.toml"
+PROJECT_SETTINGS = ("format", "transport", "jobs", "globus_patience")
+"""The settings that a project file may set; all others choose a folder, a host, an identity or an amount of memory."""
+
+MAX_FILE_BYTES = 64 << 10
+"""The largest settings file that is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +110,8 @@ def load_settings(
     """Return the effective settings. Environment, folder and user file default to those of the process.
 
     Raises:
-        ConfigError: a malformed file, an unknown key or an invalid value; names file and key.
+        ConfigError: a malformed file, an unknown key, an invalid value, or a key that a project file may not set; names
+            file and key.
         UsageError: a flag with an invalid value.
     """
     environment = os.environ if environment is None else environment
@@ -111,7 +120,7 @@ def load_settings(
     layers = (
         _Layer("default".format, folder, _defaults()),
         _file_layer(user_file, "user file"),
-        _file_layer(folder / PROJECT_FILE, "project file"),
+        _project_layer(folder / PROJECT_FILE, user_file),
         _Layer(lambda name: f"environment {_variable(name)}", folder, _of_environment(environment)),
         _Layer(_flag, folder, {name: value for name, value in flags.items() if value is not None}),
     )
@@ -260,17 +269,44 @@ def _file_layer(file: Path, kind: str) -> _Layer:
     return _Layer(lambda _: f"{kind} `{file}`", file.parent, _read_toml(file))
 
 
+def _project_layer(file: Path, user_file: Path) -> _Layer:
+    """Return the settings of a project file; refuse the settings that untrusted files must not decide."""
+    layer = _file_layer(file, "project file")
+    secrets = dict(SECRETS)
+    for name in layer.values:
+        if name in PROJECT_SETTINGS or name not in {*_CHECKS, *secrets}:
+            continue
+        instead = f"`{secrets[name]}`" if name in secrets else f"`{_variable(name)}`, or `{name}` in `{user_file}`,"
+        raise ConfigError(
+            f"{layer.origin(name)}: `{name}` is refused, because any package may bring such a file",
+            hint=f"remove it from `{file}`, which may set {_listed(PROJECT_SETTINGS)}; set {instead} instead",
+        )
+    return layer
+
+
 def _read_toml(file: Path) -> dict[str, object]:
     import tomllib
 
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_read_small(file).decode())
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"`{file}` is not valid TOML: {error}", hint=f"correct or remove `{file}`") from error
     except OSError as error:
-        raise ConfigError(f"`{file}` cannot be read: {error.strerror}") from error
+        raise ConfigError(f"`{file}` cannot be read: {error.strerror}", hint=f"correct or remove `{file}`") from error
+
+
+def _read_small(file: Path) -> bytes:
+    """Return the bytes of a settings file; refuse what is not a file (a FIFO would be waited for) or is too large."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as stream:  # noqa: PTH123  # what was opened without waiting
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigError(f"`{file}` is not a file", hint=f"move `{file}` away")
+        data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"`{file}` is larger than {MAX_FILE_BYTES} bytes", hint=f"correct or remove `{file}`")
+    return data
 
 
 def _defaults() -> dict[str, object]:

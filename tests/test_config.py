@@ -1,10 +1,21 @@
 """Settings: flag, environment, project file, user file, default."""
 
+import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from ptmtorrent.config import MIN_MEMORY, Settings, load_settings, network_environment, requested_format
+from ptmtorrent.config import (
+    MAX_FILE_BYTES,
+    MIN_MEMORY,
+    PROJECT_SETTINGS,
+    SECRETS,
+    Settings,
+    load_settings,
+    network_environment,
+    requested_format,
+)
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.store.ingest.encode_pool import MIN_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
@@ -16,7 +27,7 @@ def load(folder: Path, environment: dict[str, str] | None = None, **flags: str |
 
 def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
     (tmp_path / "user.toml").write_text('jobs = 2\ntransport = "http"\nformat = "json"\nchannel = "http://user/"\n')
-    (tmp_path / "ptmtorrent.toml").write_text('transport = "local"\nformat = "quiet"\nchannel = "http://project/"\n')
+    (tmp_path / "ptmtorrent.toml").write_text('transport = "local"\nformat = "quiet"\n')
     environment = {"PTMTORRENT_FORMAT": "human", "PTMTORRENT_CHANNEL": "http://environment/"}
 
     settings = load(tmp_path, environment, channel="http://flag/")
@@ -50,10 +61,51 @@ def test_a_flag_that_was_not_given_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_relative_home_starts_at_the_file_that_says_it(tmp_path: Path) -> None:
-    (tmp_path / "ptmtorrent.toml").write_text('home = "data"\nchannel = "served"\n')
+    (tmp_path / "user.toml").write_text('home = "data"\nchannel = "served"\n')
     settings = load(tmp_path)
     assert settings.home == tmp_path / "data"
     assert settings.channel == str(tmp_path / "served")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("home", "channel", "max_memory", "globus_client_id", "globus_here"),
+        *("hf_token", "git_token", "kaggle_token", "key_passphrase", "globus_client_secret"),
+    ],
+)
+@pytest.mark.parametrize("overridden", [False, True])
+def test_a_project_file_cannot_decide_whom_to_trust_or_where_things_are(
+    tmp_path: Path, name: str, overridden: bool
+) -> None:
+    (tmp_path / "ptmtorrent.toml").write_text(f'jobs = 2\n{name} = "h"\n')
+    flags = {"home": "mine", "channel": "http://mine/"} if overridden else {}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, **flags)
+    assert f"`{name}` is refused" in caught.value.message
+    assert str(tmp_path / "ptmtorrent.toml") in caught.value.message
+    assert "remove it" in str(caught.value.hint)
+
+
+def test_a_project_file_sets_no_setting_that_is_not_known_to_be_harmless() -> None:
+    every = {setting.name for setting in fields(Settings)} - {"origins"}
+    deciding = {"home", "channel", "max_memory", "globus_client_id", "globus_here", *(name for name, _ in SECRETS)}
+    assert set(PROJECT_SETTINGS) == every - deciding
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "device", "endless"])
+def test_a_settings_file_that_is_no_small_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "ptmtorrent.toml"
+    if kind == "fifo":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "device":
+        place.symlink_to("/dev/zero")
+    else:
+        place.write_text("# " + "x" * MAX_FILE_BYTES)
+    with pytest.raises(ConfigError, match=f"`{place}`"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,15 @@
-"""Packs, index, codecs and cutters: where objects live."""
+"""The store: files and objects go in, packs come out, and every object that is read back is verified.
+
+::
+
+    file -> ingest/ (cutters/ -> codecs/) -> pack/writer -> sealed pack -> index
+    object <- pack/reader <- index
+
+`store` is the interface to all of it. `pack/` is the format; `cutters/` split a file into objects, `codecs/` encode
+them, and `ingest/` runs both in parallel. `index` maps objects to packs and is private to the store; `contents` is the
+view of it for maintenance. `recovery/` brings index and packs into agreement, `maintenance/` verifies, repairs and
+salvages packs. `version` is the version of the layout, `stored_file` reads a stored file as one source.
+
+The invariant: packs hold everything, the index can be rebuilt from them. Bytes are durable before their hashes, and
+hashes before the index, so that whatever the index lists can be read.
+"""

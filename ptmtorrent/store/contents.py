@@ -1,7 +1,7 @@
-"""What a store holds, as its index says: packs, unsealed parts, and the objects in them. For maintenance.
+"""The contents of a store according to its index: packs, unsealed parts, and their objects. For maintenance.
 
-The index is private to the store. Maintenance reads it here, through a connection of its own (`open_contents`) or under
-the store's lock (`Store.contents`), and changes it by the three operations of `Contents`.
+The index is private to the store. Maintenance reads it through `Contents`, on a connection of its own (`open_contents`)
+or under the store's lock (`Store.contents`), and changes it with the four operations that drop or replace rows.
 """
 
 import threading
@@ -20,7 +20,7 @@ INDEX_NAME = "index.sqlite"
 
 
 class Contents:
-    """The contents that `index` lists. `lock` is held during each call."""
+    """The contents that `index` lists. Each call holds `lock`."""
 
     def __init__(self, index: Index, lock: AbstractContextManager[object]) -> None:
         self._index = index
@@ -37,7 +37,7 @@ class Contents:
             return self._index.parts()
 
     def entries(self, container: str | PackId) -> list[Entry]:
-        """Return the objects of a pack, or of the part of that name, by offset."""
+        """Return the objects of a pack, or of the part with that name, by offset."""
         with self._lock:
             return self._index.entries(container)
 
@@ -47,7 +47,7 @@ class Contents:
             yield from self.entries(container)
 
     def is_located(self, identifier: ObjectId) -> bool:
-        """Return whether the object, and the base of a delta, have a place in a pack or part."""
+        """Return whether the index lists the object in a pack or part, and its base if it is a delta."""
         with self._lock:
             found = self._index.find(identifier)
             if found is None:
@@ -55,30 +55,30 @@ class Contents:
             return found.entry.base is None or self._index.find(found.entry.base) is not None
 
     def rights_of(self, identifier: ObjectId) -> Rights | None:
-        """Return the rights of the pack that holds an object; None when it has no place."""
+        """Return the rights of the pack that holds an object; None if no pack does."""
         with self._lock:
             found = self._index.find(identifier)
         return None if found is None else found.rights
 
     def drop(self, packs: Iterable[PackId]) -> set[ObjectId]:
-        """Drop the rows of packs durably; return the objects that have no place any more."""
+        """Drop the rows of packs and of their objects, durably; return these objects."""
         with self._lock, self._index.transaction():
             return {identifier for pack in packs for identifier in self._index.drop(pack)}
 
-    def drop_with_users(self, packs: Iterable[PackId]) -> None:
-        """Drop packs, and the files, captures and sketches that need their objects, durably and as one."""
+    def drop_with_dependents(self, packs: Iterable[PackId]) -> None:
+        """Drop packs, and the files, captures and sketches that need their objects, in one durable transaction."""
         with self._lock, self._index.transaction():
             dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
-            self._index.forget_users_of(dropped)
-            self._index.forget_sketches()
+            self._index.drop_dependents(dropped)
+            self._index.drop_unused_sketches()
 
-    def drop_users(self, lost: set[ObjectId]) -> None:
+    def drop_dependents(self, lost: set[ObjectId]) -> None:
         """Drop the files and captures that need one of the objects `lost`, durably."""
         with self._lock, self._index.transaction():
-            self._index.forget_users_of(lost)
+            self._index.drop_dependents(lost)
 
     def replace(self, hashes: PackHashes, entries: Sequence[Entry]) -> None:
-        """Replace the rows of a pack by `entries`, durably; bases before the deltas that need them."""
+        """Replace the rows of a pack by `entries`, durably; bases are added before the deltas that need them."""
         with self._lock, self._index.transaction():
             self._index.drop(hashes.pack)
             recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
@@ -87,7 +87,7 @@ class Contents:
 
 @contextmanager
 def open_contents(root: Path) -> Iterator[Contents]:
-    """Open the contents of the store at `root` for reading, with a connection for this thread alone.
+    """Open the contents of the store at `root` for reading, on a connection for the calling thread.
 
     Raises:
         StoreError: the index is missing, damaged or not readable.

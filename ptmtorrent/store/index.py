@@ -1,7 +1,7 @@
-"""The store's index: which object lies where, which whole files are known, what was captured.
+"""The store's index: the pack and offset of every object, the files that are known, and the captures.
 
-A convenience, never the truth: everything in it can be found again in the packs. SQLite in WAL mode, so that others
-read while one writes; ids are kept as 32 bytes. Calls must not overlap: the store makes them under its lock.
+It is a cache: everything in it but the sketches can be rebuilt from the packs. It uses SQLite in WAL mode, so that
+other processes read while one writes; ids are stored as 32 bytes. Not thread-safe: the store calls it under its lock.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,9 +50,9 @@ PRAGMA user_version = 2;
 """
 _VERSION = 2
 _READABLE = {1, 2}
-"""Version 1 had no sketches; a writer adds them."""
+"""Version 1 has no sketches; a writer adds the table."""
 
-_OF_ONE_KEY = (
+_OBJECTS_OF_KEY = (
     "SELECT * FROM (SELECT object FROM sketches WHERE key = ?"
     " AND EXISTS (SELECT 1 FROM objects WHERE id = sketches.object) LIMIT 16)"
 )
@@ -62,7 +62,7 @@ _HAS_BASE = (
     " AND q.rights <= (SELECT rights FROM packs WHERE row = o.pack))"
 )
 
-_IS_SENSE = (
+_IS_VALID = (
     "typeof(id) = 'blob' AND length(id) = 32 AND (base IS NULL OR typeof(base) = 'blob' AND length(base) = 32)"
     " AND typeof(at) = 'integer' AND typeof(at) = typeof(stored) AND typeof(at) = typeof(raw)"
     " AND typeof(at) = typeof(codec) AND typeof(at) = typeof(kind) AND at >= 0 AND stored BETWEEN 0 AND raw"
@@ -71,12 +71,14 @@ _IS_SENSE = (
 _MAX_CODEC = 255
 
 _BUSY_SECONDS = 10.0
+"""Time that SQLite waits for another connection to release a lock."""
+
 REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An object and the file it lies in: a sealed `pack` of `size` bytes, or the unsealed `part` of that name."""
+    """An object and the file that holds it: a sealed `pack` of `size` bytes, or the unsealed `part` with that name."""
 
     entry: Entry
     rights: Rights
@@ -86,7 +88,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Index:
-    """An open index. Writes gather in one transaction until `commit`, and keep every other writer waiting so long."""
+    """An open index. Writes form one transaction until `commit`, which blocks all other writers."""
 
     def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
@@ -94,7 +96,7 @@ class Index:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Write all of the block, durably, or nothing of it."""
+        """Commit the writes of the block durably, or roll all of them back if it raises."""
         try:
             yield
             self.commit()
@@ -103,12 +105,12 @@ class Index:
             raise
 
     def roll_back(self) -> None:
-        """Forget what was written since the last commit."""
+        """Undo the writes since the last commit."""
         if self._connection.in_transaction:
             self._run("ROLLBACK")
 
     def commit(self) -> None:
-        """Make everything written so far durable."""
+        """Make all writes so far durable."""
         if self._connection.in_transaction:
             self._run("COMMIT")
 
@@ -118,9 +120,10 @@ class Index:
             self._connection.close()
 
     def find(self, identifier: ObjectId) -> Found | None:
-        """Return where an object lies.
+        """Return an object and the file that holds it; None if it is not available.
 
-        A delta is found where its base is, as free, and is no delta. Its row stays without it: packs come back.
+        A delta is available if its base is, with the same or freer rights, and is not a delta itself. The row of a
+        delta without a base stays, because the pack of the base may come back.
         """
         rows = self._run(
             "SELECT o.id, at, stored, raw, codec, kind, base, p.rights, p.id, p.part, p.size"  # noqa: S608  # a constant
@@ -131,12 +134,12 @@ class Index:
             return next((_found(row) for row in rows), None)
 
     def row_of_part(self, part: str, rights: Rights) -> int:
-        """Return the row of an unsealed part, made when missing."""
+        """Return the row of an unsealed part; add it if it is missing."""
         self._write("INSERT OR IGNORE INTO packs (part, size, rights) VALUES (?, 0, ?)", part, RIGHTS.index(rights))
         return self._row("SELECT row FROM packs WHERE part = ?", part)
 
     def row_of_pack(self, pack: PackId, size: int, rights: Rights) -> int:
-        """Return the row of a sealed pack, made when missing."""
+        """Return the row of a sealed pack; add it if it is missing."""
         identifier = bytes.fromhex(pack)
         self._write(
             "INSERT OR IGNORE INTO packs (id, size, rights) VALUES (?, ?, ?)", identifier, size, RIGHTS.index(rights)
@@ -144,7 +147,7 @@ class Index:
         return self._row("SELECT row FROM packs WHERE id = ?", identifier)
 
     def seal_part(self, part: str, pack: PackId, size: int) -> None:
-        """Turn the part into the sealed `pack`, which another process may have indexed already."""
+        """Replace the part by the sealed `pack`, which another process may have indexed already."""
         identifier = bytes.fromhex(pack)
         self._write(
             "UPDATE objects SET pack = (SELECT row FROM packs WHERE part = ?)"
@@ -156,10 +159,10 @@ class Index:
         self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE part = ?", identifier, size, part)
 
     def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
-        """Say that `entries` lie in the pack of `row`.
+        """Add `entries` as objects of the pack or part of `row`.
 
-        Of two places for an object the one with freer rights stays; but never a delta in place of a plain object, which
-        other deltas may have been taken against. A delta without its base gives way to anything.
+        If an object is listed already, the entry with freer rights stays. A delta never replaces a plain object, which
+        may be the base of other deltas; a delta without its base is always replaced.
         """
         for entry in entries:
             self._write(
@@ -182,13 +185,13 @@ class Index:
             )
 
     def packs(self) -> dict[PackId, int]:
-        """Return the sealed packs and their sizes, sorted."""
+        """Return the sealed packs and their sizes, sorted by id."""
         rows = self._run("SELECT id, size FROM packs WHERE id IS NOT NULL ORDER BY id")
         with index_errors(self._path):
             return {PackId(identifier.hex()): size for identifier, size in rows}
 
     def entries(self, container: str | PackId) -> list[Entry]:
-        """Return the objects that are said to lie in a pack or a part, in the order they lie there."""
+        """Return the objects listed for a pack or a part, by offset."""
         key = _key(container)
         rows = self._run(
             "SELECT o.id, at, stored, raw, codec, kind, base FROM objects o JOIN packs p ON p.row = o.pack"
@@ -204,7 +207,7 @@ class Index:
         return [part for (part,) in self._run("SELECT part FROM packs WHERE part IS NOT NULL ORDER BY part")]
 
     def drop(self, container: str | PackId) -> set[ObjectId]:
-        """Forget a pack or a part; return the objects that lay in it."""
+        """Drop a pack or a part and its objects; return these objects."""
         key = _key(container)
         rows = self._run("SELECT row FROM packs WHERE id = ? OR part = ?", key, key)
         dropped: set[ObjectId] = set()
@@ -217,12 +220,12 @@ class Index:
         return dropped
 
     def clear(self) -> None:
-        """Forget everything but sketches, which no pack could bring back."""
+        """Drop all rows but sketches, which cannot be rebuilt from packs."""
         for table in ("objects", "packs", "files", "captures"):
             self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are the four above
 
     def add_file(self, file: StoredFile) -> None:
-        """Remember a whole file, all of whose objects are here."""
+        """Add a known file, all objects of which are in the store."""
         self._write(
             "INSERT INTO files (blake3, sha256, git_sha1, size, cutter, objects) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (blake3) DO UPDATE SET git_sha1 = coalesce(excluded.git_sha1, git_sha1),"
@@ -236,9 +239,9 @@ class Index:
         )
 
     def file(self, oid: str) -> tuple[StoredFile, Rights] | None:
-        """Return the file known as `blake3:...`, `sha256:...` or `git:...`, and the strictest rights of its objects."""
-        sort, _, digest = oid.partition(":")
-        column = _OID_COLUMNS.get(sort)
+        """Return the file with an oid such as `sha256:...` or `git:...`, and the strictest rights of its objects."""
+        algorithm, _, digest = oid.partition(":")
+        column = _OID_COLUMNS.get(algorithm)
         if column is None or not _is_hex(digest):
             return None
         rows = self._run(
@@ -264,29 +267,29 @@ class Index:
         return file, max((place.rights for place in places), key=RIGHTS.index, default=RIGHTS[0])
 
     def add_sketches(self, key: int, identifiers: Iterable[ObjectId]) -> None:
-        """Remember which objects have `key` in their sketches."""
+        """Add objects that have `key` in their sketches."""
         for identifier in identifiers:
             self._write("INSERT OR IGNORE INTO sketches (key, object) VALUES (?, ?)", key, bytes.fromhex(identifier))
 
-    def lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
-        """Return up to `most` objects here that share one of the few `keys`, those that share more first.
+    def similar_objects(self, keys: Sequence[int], limit: int) -> list[ObjectId]:
+        """Return up to `limit` objects that share sketch keys with `keys`, those that share most first.
 
-        Only a few objects of each key are examined: an attacker may have made millions that look alike.
+        At most 16 objects of each key are examined, because an attacker can store millions with the same key.
         """
         rows = self._run(
-            f"SELECT object FROM ({' UNION ALL '.join([_OF_ONE_KEY] * len(keys))})"  # noqa: S608  # constants alone
+            f"SELECT object FROM ({' UNION ALL '.join([_OBJECTS_OF_KEY] * len(keys))})"  # noqa: S608  # constants alone
             " GROUP BY object ORDER BY count(*) DESC, object LIMIT ?",
             *keys,
-            most,
+            limit,
         )
         return [ObjectId(identifier.hex()) for (identifier,) in rows]
 
-    def forget_sketches(self) -> None:
-        """Forget what objects that are not here look like."""
+    def drop_unused_sketches(self) -> None:
+        """Drop sketches of objects that are not in the index."""
         self._write("DELETE FROM sketches WHERE object NOT IN (SELECT id FROM objects)")
 
     def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
-        """Remember a capture; `data` are the bytes of its object."""
+        """Add a capture; `data` are the bytes of its object."""
         self._write(
             "INSERT OR IGNORE INTO captures (object, snapshot, package, captured, data) VALUES (?, ?, ?, ?, ?)",
             bytes.fromhex(identifier),
@@ -305,37 +308,36 @@ class Index:
         )
         return [data for (data,) in rows]
 
-    def says_own(self, pack: PackId) -> bool:
-        """Tell whether all that a pack says about hubs is known here already: every capture, and every manifest by one.
+    def has_documents_of(self, pack: PackId) -> bool:
+        """Return whether the index lists every capture in a pack, and a capture for every manifest in it.
 
-        A pack that says nothing is our own too, unless it has deltas, which of an adopted pack are not believed.
+        This identifies our own packs when their stored hashes are lost. A pack without such documents counts as our own
+        unless it has deltas, because deltas of adopted packs have to be verified.
         """
         known = self._run("SELECT object, snapshot FROM captures")
         captured = {"capture": {row[0].hex() for row in known}, "manifest": {row[1].hex() for row in known}}
         entries = self.entries(pack)
         kinds = {entry.kind for entry in entries}
-        told = all(entry.id in captured[entry.kind] for entry in entries if entry.kind in captured)
-        return told and ("capture" in kinds or not any(entry.base for entry in entries))
+        is_indexed = all(entry.id in captured[entry.kind] for entry in entries if entry.kind in captured)
+        return is_indexed and ("capture" in kinds or not any(entry.base for entry in entries))
 
-    def nonsense(self, most: int) -> list[str]:
-        """Return the ids, in hex, of up to `most` objects of which a row says what cannot be."""
+    def invalid_rows(self, limit: int) -> list[str]:
+        """Return the ids, in hex, of up to `limit` objects whose rows have impossible values."""
         limits = (MAX_RAW_BYTES, _MAX_CODEC, len(OBJECT_KINDS) - 1)
-        sql = f"SELECT CAST(id AS BLOB) FROM objects WHERE NOT ({_IS_SENSE}) LIMIT ?"  # noqa: S608  # a constant
-        rows = self._run(sql, *limits, most)
+        sql = f"SELECT CAST(id AS BLOB) FROM objects WHERE NOT ({_IS_VALID}) LIMIT ?"  # noqa: S608  # a constant
+        rows = self._run(sql, *limits, limit)
         return [identifier.hex() for (identifier,) in rows]
 
     def damaged_captures(self) -> list[ObjectId]:
-        """Return the captures of which the index says something else than was captured."""
+        """Return the captures whose rows differ from the capture in their `data`."""
         with index_errors(self._path):
-            # As bytes, whatever type a damaged row says it is.
-            columns = ", ".join(
-                f"CAST({name} AS BLOB)" for name in ("object", "data", "snapshot", "package", "captured")
-            )
-            rows = self._connection.execute(f"SELECT {columns} FROM captures")  # noqa: S608  # the names are these five
-            return [ObjectId(found.hex()) for found, data, *said in rows if not _is_so(found, data, said)]
+            # As bytes, because a damaged row may have any type.
+            names = ", ".join(f"CAST({name} AS BLOB)" for name in ("object", "data", "snapshot", "package", "captured"))
+            rows = self._connection.execute(f"SELECT {names} FROM captures")  # noqa: S608  # the names are these five
+            return [ObjectId(found.hex()) for found, data, *columns in rows if not _matches(found, data, columns)]
 
-    def forget_users_of(self, lost: set[ObjectId]) -> None:
-        """Forget files and captures that need one of the objects `lost`."""
+    def drop_dependents(self, lost: set[ObjectId]) -> None:
+        """Drop files and captures that need one of the objects `lost`."""
         if not lost:
             return
         gone = {bytes.fromhex(identifier) for identifier in lost}
@@ -362,11 +364,11 @@ class Index:
 
 
 def open_index(path: Path, *, write: bool) -> Index:
-    """Open the index at `path`; a writer makes it when it is missing.
+    """Open the index at `path`; for writing, create it if it is missing.
 
     Raises:
         StoreError: missing, damaged or not readable.
-        UnsupportedFormat: made by a newer version.
+        UnsupportedFormat: a newer version wrote it.
     """
     with index_errors(path):
         connection = _connect_to_write(path) if write else connect_to_read(path, busy_seconds=_BUSY_SECONDS)
@@ -374,7 +376,7 @@ def open_index(path: Path, *, write: bool) -> Index:
     if version == 0:
         connection.close()
         raise StoreError(
-            f"the index `{path}` is empty: it was never finished",
+            f"the index `{path}` is empty: its creation was interrupted",
             hint=REBUILD_HINT,
         )
     if version not in _READABLE:
@@ -388,7 +390,7 @@ def open_index(path: Path, *, write: bool) -> Index:
 
 @contextmanager
 def index_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's exceptions into ours, and those over values that only a damaged index can hold."""
+    """Translate errors of SQLite, and errors over values that only a damaged index has, into `StoreError`."""
     try:
         yield
     except (SqliteError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
@@ -418,12 +420,12 @@ def _is_missing(path: Path) -> bool:
     return path.parent.is_dir() and not path.exists()
 
 
-def _is_so(identifier: bytes, data: bytes, said: list[bytes]) -> bool:
-    """Tell whether `data` are the capture they are called, and snapshot, package and time are as it says."""
+def _matches(identifier: bytes, data: bytes, columns: list[bytes]) -> bool:
+    """Return whether `data` hash to the id, and `columns` (snapshot, package, time) are those of the capture."""
     if object_id(data) != identifier.hex():
         return False
     capture = canonical.decode(data, Capture, name="a capture")
-    return said == [bytes.fromhex(capture.snapshot), capture.package.encode(), capture.captured.encode()]
+    return columns == [bytes.fromhex(capture.snapshot), capture.package.encode(), capture.captured.encode()]
 
 
 def _found(row: tuple[Any, ...]) -> Found:
@@ -434,9 +436,9 @@ def _found(row: tuple[Any, ...]) -> Found:
 def _entry(row: tuple[Any, ...]) -> Entry:
     identifier, offset, stored, raw, codec, kind, base = row
     if {type(number) for number in row[1:6]} != {int} or min(offset, codec, kind) < 0 or codec > _MAX_CODEC:
-        raise LookupError(f"a row of `{identifier.hex()}` says what cannot be")
+        raise LookupError(f"the row of `{identifier.hex()}` is invalid")
     if not 0 <= stored <= raw <= MAX_RAW_BYTES:
-        raise LookupError(f"a row of `{identifier.hex()}` says what cannot be")
+        raise LookupError(f"the row of `{identifier.hex()}` is invalid")
     return Entry(
         id=ObjectId(identifier.hex()),
         offset=offset,

@@ -3,15 +3,15 @@
 ::
 
     store/
-      version.json                     what wrote it
-      lock                             held by those who write
+      version.json                     version of this layout
+      lock                             held by writers
       index.sqlite                     can be rebuilt from the packs
-      open/<class>-<rights>[.<mark>].part   unsealed packs, rechecked before they are continued
+      open/<class>-<rights>[.<mark>].part   unsealed packs, rechecked before writing continues
       packs/<2 hex>/<id>.pack          sealed packs, never changed
-      hashes/<2 hex>/<id>.json         their SHA-1 pieces and SHA-256 trees
+      hashes/<2 hex>/<id>.json         SHA-1 pieces and SHA-256 trees of packs
 
-Write order: packs, then hashes, then index. Readers go the other way, so a name that is found leads to bytes that are
-there, and every read is checked against the id.
+Write order: packs, then hashes, then index. Readers go the other way, so whatever the index lists exists on disk, and
+every object that is read is checked against its id.
 """
 
 import os
@@ -33,6 +33,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.placement import Location
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs, cutters
 from ptmtorrent.store.contents import INDEX_NAME, Contents
@@ -40,7 +41,7 @@ from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
 from ptmtorrent.store.ingest.encode_pool import Coded, Coder, Put, pieces_in_flight, put_pieces
-from ptmtorrent.store.ingest.files import Expected, Steady, StoredFile, check_expected, hash_file, open_steady
+from ptmtorrent.store.ingest.files import Expected, StableFile, StoredFile, check_expected, hash_file, open_stable
 from ptmtorrent.store.ingest.writer import Writer
 from ptmtorrent.store.pack.format import RIGHTS, ObjectKind, PackClass, encode_record
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
@@ -52,20 +53,21 @@ from ptmtorrent.store.version import check_version, stamp_version
 __all__ = ["Expected", "Store", "StoredFile"]
 
 MEMORY_BYTES = 512 << 20
-"""What a process that stores files stays below, unless told otherwise (512 MiB)."""
+"""Default memory limit of a process that stores files (512 MiB)."""
 
 _SEALING_SECONDS = 2.0
-"""A part that another process seals has its new name before the index knows it."""
+"""Time to wait for the index row of a pack that another process has just sealed."""
 
 _POLL_SECONDS = 0.02
 
 MAX_DEPTH = 2
+"""Limit of deltas between an object and plain bytes, in packs of any writer."""
 
 
 class Store:
-    """An open store. Thread-safe; several processes may write and any number read. Leaving the context commits."""
+    """An open store. Thread-safe; any number of processes may read and write. Leaving the context commits."""
 
-    def __init__(  # noqa: PLR0913  # what `open` found, by name
+    def __init__(  # noqa: PLR0913  # the parts that `open` made
         self,
         root: Path,
         index: Index,
@@ -83,10 +85,10 @@ class Store:
         self._pool = pool
         self._in_flight = in_flight
         self._lock = threading.RLock()
-        self._turn = threading.Lock()
+        self._file_lock = threading.Lock()
         self._broken = False
         self._closed = False
-        bases = Bases(find=self._look, read=self.read, lookalikes=self._lookalikes)
+        bases = Bases(find=self._lookup, read=self.read, similar_objects=self._similar_objects)
         self._coder = Coder(bases, self.source, delta=delta)
 
     @classmethod
@@ -99,16 +101,16 @@ class Store:
         memory: int = MEMORY_BYTES,
         delta: bool = True,
     ) -> "Store":
-        """Open the store at `root`; a writer makes it when missing, and heals what a crash left.
+        """Open the store at `root`; for writing, create it if it is missing and recover it after a crash.
 
-        Writers share it, each with parts of its own, unless one wants it `alone`. The process of a writer stays below
-        `memory` bytes; without `delta` every object is stored by itself.
+        Several processes may write, each its own parts; `alone` opens it for writing exclusively. A writing process
+        stays below `memory` bytes; without `delta` no object is stored as a delta.
 
         Raises:
-            StoreLocked: another process writes it, and one of the two wants to be alone.
-            NotFound: there is none to read.
+            StoreLocked: another process is writing the store, and it or this one needs it exclusively.
+            NotFound: there is no store to read.
             UnsupportedFormat: a newer version wrote it.
-            UsageError: `memory` is too little.
+            UsageError: `memory` is too small.
             StoreError: it cannot be read.
         """
         if not (write or alone):
@@ -119,7 +121,7 @@ class Store:
             lock = stack.enter_context(SharedLock(root))
             first = lock.alone
             if alone:
-                _refuse_company(root, lock)
+                _require_exclusive(root, lock)
             stamp_version(root)
             check_version(root)
             index = open_index(root / INDEX_NAME, write=True)
@@ -128,7 +130,7 @@ class Store:
             stack.callback(pool.shutdown)
             parts = []
             if first:
-                parts = recover.heal(root, index, pool)
+                parts = recover.recover_store(root, index, pool)
             if not alone:
                 lock.share()
             writer = Writer(root, index, parts, pool, first=first)
@@ -144,7 +146,7 @@ class Store:
             if self._writer is not None and not self._broken:
                 self.commit()
         except PtmError:
-            # What ended the block says more than that its leftovers could not be kept.
+            # The error that ended the block is more informative than a failed commit after it.
             if error is None:
                 raise
         finally:
@@ -158,26 +160,26 @@ class Store:
                 self._writer.close()
             self._writer = None
         if self._pool is not None:
-            self._pool.shutdown()  # without the lock, which its workers may wait for
+            self._pool.shutdown()  # without the lock, because its workers may wait for it
         with self._lock:
             with suppress(StoreError):
                 self._index.close()
             self._held.close()
 
     def has(self, id: ObjectId) -> bool:  # noqa: A002  # the word of the formats
-        """Tell whether the object is here, sealed or not."""
-        return self._look(id) is not None
+        """Return whether the store has the object, sealed or not."""
+        return self._lookup(id) is not None
 
     def can_be_base(self, id: ObjectId, rights: Rights) -> bool:  # noqa: A002
-        """Tell whether a delta in packs of `rights` may lean on the object: it is here, as free, and no delta."""
-        found = self._look(id)
-        return found is not None and found.entry.base is None and self._is_here(id, rights)
+        """Return whether the object can be the base of a delta in packs of `rights`: as free, and no delta itself."""
+        found = self._lookup(id)
+        return found is not None and found.entry.base is None and self._is_stored(id, rights)
 
     def location(self, id: ObjectId) -> Location:  # noqa: A002
-        """Return where a sealed object lies.
+        """Return the pack and offset of a sealed object.
 
         Raises:
-            NotFound: not here, or in a part that is not sealed yet.
+            NotFound: the store lacks it, or its part is not sealed yet.
         """
         found = self._find(id)
         if found.pack is None:
@@ -188,10 +190,10 @@ class Store:
         )
 
     def base_of(self, id: ObjectId) -> ObjectId | None:  # noqa: A002
-        """Return the base of an object that is stored as a delta; None for one that is not.
+        """Return the base of an object that is stored as a delta; None if it is stored plain.
 
         Raises:
-            NotFound: not here.
+            NotFound: the store lacks it.
         """
         return self._find(id).entry.base
 
@@ -199,13 +201,13 @@ class Store:
         """Return the raw bytes of an object, sealed or not, checked against its id.
 
         Raises:
-            NotFound: not here.
-            IntegrityError: the pack is damaged, or that of its base.
+            NotFound: the store lacks it.
+            IntegrityError: its pack or that of its base is damaged.
         """
         return self._read(id, MAX_DEPTH)
 
     def source(self, file: StoredFile) -> ByteSource:
-        """Return a stored file to read from, anywhere in it."""
+        """Return a source that reads a stored file at any offset."""
         return StoredSource(file, self.read)
 
     def put(
@@ -216,23 +218,23 @@ class Store:
         kind: ObjectKind = "data",
         pack_class: PackClass,
     ) -> ObjectId:
-        """Store an object unless it is here; return its id. `dtype` is safetensors' name of its numbers, if any.
+        """Store an object unless the store has it; return its id. `dtype` is the safetensors name of its numbers.
 
-        An object that is here under stricter rights is stored again, so that an open pack never needs a gated one.
+        An object with stricter rights in the store is stored again, so that an open pack never needs a gated one.
 
         Raises:
-            NoSpace: the disk is full; everything before is kept.
+            NoSpace: the disk is full; all earlier objects are kept.
         """
         view = memoryview(data).cast("B")
         if len(view) > codecs.MAX_RAW_BYTES:
-            raise StoreError(f"an object of {len(view)} bytes is longer than any may be")
+            raise StoreError(f"an object of {spell_size(len(view))} is longer than {spell_size(codecs.MAX_RAW_BYTES)}")
         identifier = object_id(view)
-        if not self._is_here(identifier, pack_class.rights):
+        if not self._is_stored(identifier, pack_class.rights):
             coded = Coded(identifier, len(view), codecs.encode(view, dtype))
             self.append(coded, kind, pack_class)
         return identifier
 
-    def add_file(  # noqa: PLR0913  # a file, what was promised of it, where it goes, what it may lean on
+    def add_file(  # noqa: PLR0913  # a file, its expected hashes, its pack class, its possible bases
         self,
         path: Path,
         name: str,
@@ -242,24 +244,24 @@ class Store:
         bases: Sequence[StoredFile] = (),
         nearby: Nearby | None = None,
     ) -> StoredFile:
-        """Check a file against what was promised of it, then cut it and store its objects.
+        """Check a file against `expected`, then cut it and store its objects.
 
-        `name` is its path in its package, `nearby` gives other files of that; `bases` are files of which this one is
-        likely a later version. Files that are added at the same time are hashed side by side and stored in turn.
+        `name` is its path in its package, `nearby` returns other files of the package; `bases` are files of which this
+        one is probably a later version. Concurrent calls hash in parallel and store one after the other.
 
         Raises:
-            IntegrityError: another size or hash than `expected`, and nothing is stored; or the file changed meanwhile.
-            NoSpace: the disk is full; run again to go on.
+            IntegrityError: size or hash differ from `expected`, and nothing was stored; or the file changed meanwhile.
+            NoSpace: the disk is full; run again to continue.
         """
-        with open_steady(path) as steady:
-            cut = cutters.cut(steady.source, name, nearby)
-            sha256_promised = (expected.oid or "").startswith("sha256:")
-            hashes = hash_file(steady, cut.pieces, git=not sha256_promised)
-            steady.check()
+        with open_stable(path) as stable:
+            cut = cutters.cut(stable.source, name, nearby)
+            has_sha256 = (expected.oid or "").startswith("sha256:")
+            hashes = hash_file(stable, cut.pieces, git=not has_sha256)
+            stable.check()
             check_expected(hashes, expected, name)
             file = self.known_file(f"blake3:{hashes.blake3}", pack_class.rights)
             if file is None:
-                self._put_file(steady, cut, hashes.objects, pack_class, bases)
+                self._put_file(stable, cut, hashes.objects, pack_class, bases)
                 file = hashes.file(cut)
             elif hashes.git_sha1 is not None:
                 file = msgspec.structs.replace(file, git_sha1=hashes.git_sha1)
@@ -268,14 +270,14 @@ class Store:
         return file
 
     def known_file(self, oid: str, rights: Rights | None = None) -> StoredFile | None:
-        """Return the file with these bytes, by `sha256:...`, `git:...` or `blake3:...`, if all of it is here.
+        """Return the file with the oid `sha256:...`, `git:...` or `blake3:...`; None unless the store has all of it.
 
-        With `rights`, only a file of which every object lies in packs at least that free.
+        With `rights`, all objects of the file must be in packs with the same or freer rights.
         """
         with self._lock:
             file = self._writer.pending.file(oid) if self._writer is not None else None
             if file is not None:
-                places = [self._look(identifier) for identifier, _ in file.objects]
+                places = [self._lookup(identifier) for identifier, _ in file.objects]
                 strictest = max((RIGHTS.index(place.rights) for place in places if place is not None), default=0)
             elif (found := self._index.file(oid)) is not None:
                 file, strictest = found[0], RIGHTS.index(found[1])
@@ -284,15 +286,15 @@ class Store:
         return file
 
     def commit(self) -> None:
-        """Make everything put so far survive a power cut: the open parts first, then the index."""
+        """Make everything stored so far durable: the open parts first, then the index."""
         with self._writing() as writer:
             writer.commit()
 
     def add_capture(self, capture: Capture) -> None:
-        """Store a capture, whose manifest was put before.
+        """Store a capture, after its manifest.
 
         Raises:
-            NotFound: the manifest is not here.
+            NotFound: the store lacks the manifest.
         """
         self._find(ObjectId(capture.snapshot))
         data = canonical.encode(capture)
@@ -309,16 +311,16 @@ class Store:
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
 
     def seal(self) -> list[PackId]:
-        """Finish the open parts of this process; return the packs that came of them."""
+        """Seal the open parts of this process; return the new packs."""
         with self._writing() as writer:
             return writer.seal_all()
 
     def pack_hashes(self, pack: PackId) -> PackHashes:
-        """Return the hashes taken when the pack was sealed; a pack whose hashes were lost is read once more.
+        """Return the hashes computed when the pack was sealed; if they are lost, hash the pack again.
 
         Raises:
-            NotFound: not here.
-            IntegrityError: it had to be read, and is damaged.
+            NotFound: the store lacks the pack.
+            IntegrityError: the pack had to be hashed again and is damaged.
         """
         path = self.pack_file(pack)
         known = read_sidecar(self.root, pack)
@@ -330,15 +332,15 @@ class Store:
         return hashes
 
     def is_own(self, pack: PackId) -> bool:
-        """Tell by the index alone whether what the pack says about hubs is to be believed: its hashes were lost."""
+        """Return whether a pack without stored hashes is our own, according to the index."""
         with self._lock:
-            return pack in self._index.packs() and self._index.says_own(pack)
+            return pack in self._index.packs() and self._index.has_documents_of(pack)
 
     def pack_file(self, pack: PackId) -> Path:
-        """Return the file of a sealed pack.
+        """Return the path of a sealed pack.
 
         Raises:
-            NotFound: not here.
+            NotFound: the store lacks the pack.
         """
         path = pack_in(self.root, pack)
         if not path.is_file():
@@ -347,7 +349,7 @@ class Store:
 
     @property
     def contents(self) -> Contents:
-        """The packs, parts and objects that the index lists; for maintenance."""
+        """The packs, parts and objects that the index lists, for maintenance."""
         return Contents(self._index, self._lock)
 
     def packs(self) -> list[PackId]:
@@ -356,16 +358,14 @@ class Store:
             return list(self._index.packs())
 
     def adopt_pack(self, path: Path, pack: PackId) -> None:
-        """Move a pack that came from elsewhere in, from the same filesystem, and index it.
+        """Move a pack from a channel into the store, from a path on the same filesystem, and index its objects.
 
-        What it says about hubs is not believed: it brings objects, no known files and no captures. What it says about
-        objects is checked, every one: an object that the index wrongly calls here would never be stored again. Deltas
-        whose base is not here stay unknown.
+        Its manifests and captures are not trusted: it adds no known files and no captures. All objects are verified,
+        because one that the index lists wrongly would never be stored again; deltas without a base are not indexed.
 
         Raises:
-            IntegrityError: its bytes are not those that `pack` names, or are no pack, or it names an object that it
-                does not hold; nothing was moved.
-            UnsupportedFormat: it holds what this version cannot read; nothing was moved.
+            IntegrityError: its bytes do not hash to `pack`, or are not a valid pack; nothing was moved.
+            UnsupportedFormat: it needs a newer version; nothing was moved.
         """
         checked = import_pack.check(path, pack, self._read_plain)
         with self._writing() as writer:
@@ -373,17 +373,17 @@ class Store:
             import_pack.adopt(self.root, self._index, path, checked)
 
     def rebuild_index(self) -> None:
-        """Make the index again by a forward scan of all packs. The store must be open alone."""
+        """Rebuild the index by a forward scan of all packs. The store must be open `alone`."""
         with self._writing() as writer:
             writer.commit()
             recover.rebuild(self.root, self._index, writer.parts)
 
-    def _look(self, identifier: ObjectId) -> Found | None:
+    def _lookup(self, identifier: ObjectId) -> Found | None:
         with self._lock:
             return self._index.find(identifier) if self._writer is None else self._writer.find(identifier)
 
     def _find(self, identifier: ObjectId) -> Found:
-        found = self._look(identifier)
+        found = self._lookup(identifier)
         if found is None:
             raise NotFound(f"the store `{self.root}` has no object `{identifier}`")
         return found
@@ -393,7 +393,7 @@ class Store:
         base: bytes | None = None
         if found.entry.base is not None:
             if not depth:
-                raise IntegrityError(f"the object `{identifier}` is a delta of a delta of a delta")
+                raise IntegrityError(f"the object `{identifier}` needs a chain of more than {MAX_DEPTH} bases")
             base = self._read(found.entry.base, depth - 1)
         until = time.monotonic() + _SEALING_SECONDS
         while True:
@@ -401,7 +401,7 @@ class Store:
                 with open_pack(self._path_of(found)) as reader:
                     return reader.object(found.entry, base)
             except (IntegrityError, StoreError):
-                # Sealed between the two lines, and perhaps a new part begun under the name: the index knows soon.
+                # The part was sealed after the lookup, and a new part may have its name: wait for the index.
                 again = self._find(identifier)
                 if again == found:
                     if found.pack is not None or time.monotonic() > until or self._is_recorded(found):
@@ -412,16 +412,16 @@ class Store:
                 found = again
 
     def _is_recorded(self, found: Found) -> bool:
-        """Tell whether the part still is the one the index means: the record of the object is where it should be."""
+        """Return whether the part is the one that the index lists: it has the record of the object at its offset."""
         record = encode_record(found.entry)
         with suppress(IntegrityError, StoreError), open_pack(self._path_of(found)) as reader:
             return reader.read(max(0, found.entry.offset - len(record)), len(record)) == record
         return False
 
     def _read_plain(self, identifier: ObjectId) -> bytes:
-        """Return an object that is no delta, and may be the base of one."""
+        """Return an object that is stored plain and can be the base of a delta."""
         if self.base_of(identifier) is not None:
-            raise IntegrityError(f"the object `{identifier}` is stored as a delta, and is no base")
+            raise IntegrityError(f"the object `{identifier}` is stored as a delta and cannot be a base")
         return self.read(identifier)
 
     def _path_of(self, found: Found) -> Path:
@@ -430,50 +430,51 @@ class Store:
         return self.root / "open" / str(found.part)
 
     def _put_file(
-        self, steady: Steady, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
+        self, stable: StableFile, cut: Cut, ids: Sequence[ObjectId], pack_class: PackClass, bases: Sequence[StoredFile]
     ) -> None:
         if self._pool is None or self._closed:
             raise self._not_writable()
         put = Put(
-            is_here=partial(self._is_here, rights=pack_class.rights),
+            is_here=partial(self._is_stored, rights=pack_class.rights),
             code=partial(self._coder.code, declared=self._coder.declared(bases), rights=pack_class.rights),
             append=partial(self.append, kind="data", pack_class=pack_class),
             pool=self._pool,
             in_flight=self._in_flight,
         )
-        with self._turn:
-            put_pieces(steady, cut.pieces, ids, put)
+        with self._file_lock:
+            put_pieces(stable, cut.pieces, ids, put)
 
-    def _lookalikes(self, keys: Sequence[int], most: int) -> list[ObjectId]:
+    def _similar_objects(self, keys: Sequence[int], limit: int) -> list[ObjectId]:
         with self._lock:
-            fresh = self._writer.pending.lookalikes(keys, most) if self._writer is not None else []
-            return [*fresh, *self._index.lookalikes(keys, most)]
+            fresh = self._writer.pending.similar_objects(keys, limit) if self._writer is not None else []
+            return [*fresh, *self._index.similar_objects(keys, limit)]
 
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
-        """Store an object that is encoded already, unless it is here; the base of a delta must be here."""
+        """Store an encoded object unless the store has it; the base of a delta must be in the store."""
         with self._writing() as writer:
-            if not self._is_here(coded.id, pack_class.rights):
+            if not self._is_stored(coded.id, pack_class.rights):
                 writer.append(coded, kind, pack_class)
 
-    def _is_here(self, identifier: ObjectId, rights: Rights) -> bool:
-        found = self._look(identifier)
+    def _is_stored(self, identifier: ObjectId, rights: Rights) -> bool:
+        found = self._lookup(identifier)
         return found is not None and RIGHTS.index(found.rights) <= RIGHTS.index(rights)
 
     def _not_writable(self) -> StoreError:
-        return StoreError(f"the store `{self.root}` is {'closed' if self._closed else 'open for reading alone'}")
+        return StoreError(f"the store `{self.root}` is {'closed' if self._closed else 'open for reading only'}")
 
     @contextmanager
     def _writing(self) -> Iterator[Writer]:
-        """Hold the lock and give the writer.
+        """Yield the writer, under the lock.
 
-        A full disk leaves the parts as they were; after any other failure nothing is written until the store is opened
-        again, which rechecks them.
+        A full disk leaves the parts as they were; after any other failure the store must be opened again to write.
         """
         with self._lock:
             if self._writer is None:
                 raise self._not_writable()
             if self._broken:
-                raise StoreError(f"the store `{self.root}` failed to write before", hint="run the same command again")
+                raise StoreError(
+                    f"an earlier write to the store `{self.root}` failed", hint="run the same command again"
+                )
             try:
                 yield self._writer
             except BaseException as error:
@@ -482,11 +483,11 @@ class Store:
                 raise
 
 
-def _refuse_company(root: Path, lock: SharedLock) -> None:
+def _require_exclusive(root: Path, lock: SharedLock) -> None:
     if not lock.alone:
         raise StoreLocked(
-            f"`{root}` is being written by other processes, and this has to be done alone",
-            hint="wait until they are done, then run the same command again",
+            f"other processes are writing the store `{root}`, and this command needs it exclusively",
+            hint="wait until they have ended, then run the same command again",
         )
     lock.keep()
 

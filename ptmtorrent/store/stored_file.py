@@ -1,4 +1,4 @@
-"""A stored file as something to read from, by its objects."""
+"""Read a stored file as one source, from its objects."""
 
 import threading
 from bisect import bisect_right
@@ -10,7 +10,7 @@ from ptmtorrent.store.ingest.files import StoredFile
 
 
 class StoredSource:
-    """A `ByteSource` over a file in the store. The object read last stays in memory."""
+    """A `ByteSource` over a file in the store. The object that was read last stays in memory."""
 
     def __init__(self, file: StoredFile, read: Callable[[ObjectId], bytes]) -> None:
         self._file = file
@@ -21,14 +21,14 @@ class StoredSource:
 
     @property
     def size(self) -> int:
-        """Bytes there are."""
+        """The size of the file in bytes."""
         return self._file.size
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer where the file ends.
+        """Return `length` bytes from `offset`; fewer at the end of the file.
 
         Raises:
-            NotFound, IntegrityError: an object is gone or damaged.
+            NotFound, IntegrityError: an object is missing or damaged.
         """
         end = min(offset + length, self.size)
         parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""`version.json`: which version of the store's layout a folder has.
+"""`version.json`: the version of the layout of a store.
 
 ::
 
@@ -16,13 +16,13 @@ VERSION_NAME = "version.json"
 
 
 class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """The layout of a store, as `ptmtorrent.store.store` draws it."""
+    """The version document; `ptmtorrent.store.store` describes the layout."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/store"
 
 
 def stamp_version(root: Path) -> None:
-    """Say that the folder `root` is a store of this version, unless it says what it is already."""
+    """Write `version.json` with this version to the folder `root`, unless the file exists."""
     path = root / VERSION_NAME
     if not path.exists():
         version = StoreVersion(format=StoreVersion.FORMAT, version=StoreVersion.VERSION, requires=())
@@ -30,22 +30,26 @@ def stamp_version(root: Path) -> None:
 
 
 def check_version(root: Path) -> None:
-    """Refuse a store of another version.
+    """Check that the store at `root` has a version that can be read.
 
     Raises:
         NotFound: there is no store.
-        StoreError: its version cannot be read.
+        StoreError: `version.json` is missing or damaged.
         UnsupportedFormat: a newer version wrote it.
     """
     path = root / VERSION_NAME
-    again = f"if no newer ptmtorrent wrote the store, {{}}have `{VERSION_NAME}` made again: ptmtorrent store init"
+    again = f"if no newer ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"
     if not path.is_file():
         if (root / "packs").is_dir() or (root / "index.sqlite").exists():
-            raise StoreError(f"the store `{root}` has lost its `{VERSION_NAME}`", hint=again.format(""))
-        raise NotFound(f"there is no store at `{root}`", hint="`ptmtorrent clone` or `ptmtorrent fetch` makes one")
+            raise StoreError(f"`{VERSION_NAME}` is missing from the store `{root}`", hint=again.format(""))
+        raise NotFound(
+            f"there is no store at `{root}`", hint="create one with `ptmtorrent clone` or `ptmtorrent fetch`"
+        )
     with disk_errors(path):
         data = path.read_bytes()
     try:
         canonical.decode(data, StoreVersion, name=str(path))
     except IntegrityError as error:
-        raise StoreError(f"{error.message}: it is damaged", hint=again.format(f"remove `{path}`, then ")) from error
+        raise StoreError(
+            f"{error.message}: the file is damaged", hint=again.format(f"remove `{path}`, then ")
+        ) from error

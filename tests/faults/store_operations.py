@@ -21,13 +21,13 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks
+from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
-from ptmtorrent.workflows.maintain import repair as mending
+from ptmtorrent.workflows.maintain import repair as repair_workflow
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.gc import gc as collect
-from ptmtorrent.workflows.maintain.salvage import DAMAGED
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
 from tests.store.samples import name_of
 
@@ -118,8 +118,8 @@ def adopt(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 
 def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
-    """Mend what can be mended without any channel."""
-    mending.repair(home, None, emit=ignore, stop=Stop())
+    """Repair what can be repaired without a channel."""
+    repair_workflow.repair(home, None, emit=ignore, stop=Stop())
     report(0)
 
 
@@ -241,7 +241,7 @@ def _adopted_is_here(home: Home, reported: Sequence[int]) -> list[str]:
 
 
 def _set_aside(home: Home, reported: Sequence[int]) -> list[str]:
-    """What could not be mended is kept in `damaged/`."""
+    """What could not be repaired is kept in `damaged/`."""
     return ["lost: what was set aside"] if reported and not files_in(home.store / DAMAGED) else []
 
 

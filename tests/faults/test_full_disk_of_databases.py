@@ -14,7 +14,7 @@ from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.state.rate_windows import Budget, KeptWindows, Window
 from ptmtorrent.state.upstream_flags import Flag, Flags
 from ptmtorrent.store.index import open_index
-from ptmtorrent.store.maintenance.references import Uses
+from ptmtorrent.store.maintenance.references import References
 from tests.faults.store_disks import small_tmpfs
 
 DISK_BYTES = 1 << 20
@@ -102,8 +102,8 @@ def test_temporary_table_that_finds_the_disk_full_is_no_space(monkeypatch: pytes
         return connection
 
     monkeypatch.setattr("ptmtorrent.store.maintenance.references.connect_temporary", limited)
-    with Uses() as uses, pytest.raises(NoSpace, match="temporary"):
-        uses.add(1, (ObjectId(f"{number:064x}") for number in range(10_000)))
+    with References() as references, pytest.raises(NoSpace, match="temporary"):
+        references.add(1, (ObjectId(f"{number:064x}") for number in range(10_000)))
 
 
 def test_every_database_of_a_home_is_opened_in_one_module() -> None:

@@ -1,4 +1,4 @@
-"""Small files and stores the tests are made of, equal in every run."""
+"""Small files and stores for tests, identical in every run."""
 
 import hashlib
 import json
@@ -109,7 +109,7 @@ def append(part: Part, data: bytes, codec: int = 0, payload: bytes | None = None
 
 
 def reopen(path: Path, pack_class: PackClass = META) -> Part:
-    """Continue a part after what of it is whole."""
+    """Continue a part after its last whole record."""
     with open_pack(path) as reader:
         if not has_header(reader, pack_class):
             return new_part(path, pack_class)

@@ -1,4 +1,4 @@
-"""Objects stored as deltas: which bases are found, what depends on them, what a crash makes of them."""
+"""Objects stored as deltas: which bases are found, what depends on them, and recovery after a crash."""
 
 import os
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_declared_base_is_used_and_read_back(root: Path, tmp_path: Path) -> No
         assert content(store, tuned) == weights(0.002)
 
 
-def test_an_undeclared_fine_tune_is_found_by_its_looks(root: Path, tmp_path: Path) -> None:
+def test_an_undeclared_fine_tune_is_found_by_similarity(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         add(store, tmp_path, weights())
         store.seal()
@@ -84,7 +84,7 @@ def test_without_delta_every_object_stands_alone(root: Path, tmp_path: Path) -> 
         assert deltas(store, add(store, tmp_path, weights(0.002), bases=(base,))) == []
 
 
-def test_unrelated_weights_are_no_deltas(root: Path, tmp_path: Path) -> None:
+def test_unrelated_weights_are_not_stored_as_deltas(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         base = add(store, tmp_path, weights())
         assert deltas(store, add(store, tmp_path, weights(seed=1000), bases=(base,))) == []
@@ -117,7 +117,7 @@ def test_what_is_stored_again_under_freer_rights_is_no_delta(root: Path, tmp_pat
 
 
 def test_a_base_of_another_class_is_durable_before_its_delta(root: Path, tmp_path: Path) -> None:
-    """The base lies in one part, the delta in another, which is sealed first."""
+    """The base is in one part, the delta in another, which is sealed first."""
     with writing(root) as store:
         base = add(store, tmp_path, weights(), WEIGHTS)
         tuned = add(store, tmp_path, weights(0.002), COLD, (base,))
@@ -180,7 +180,7 @@ def test_a_pack_of_a_base_that_went_away_takes_the_deltas_from_the_index(root: P
         assert content(store, again) == weights(0.002)
 
 
-def test_an_index_made_again_knows_bases(root: Path, tmp_path: Path) -> None:
+def test_a_rebuilt_index_lists_bases(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         base = add(store, tmp_path, weights())
         tuned = add(store, tmp_path, weights(0.002), COLD, (base,))
@@ -213,7 +213,7 @@ def test_an_adopted_pack_brings_only_deltas_whose_base_is_here(tmp_path: Path) -
                 assert all(name_of(mirror.read(identifier)) == identifier for identifier in known)
 
 
-def test_small_files_and_text_are_no_deltas(root: Path, tmp_path: Path) -> None:
+def test_small_files_and_text_are_not_stored_as_deltas(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         first = add(store, tmp_path, b"{}" * 4000, META)
         second = add(store, tmp_path, b"{}" * 4000 + b" ", META, (first,))

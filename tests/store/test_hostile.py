@@ -1,4 +1,4 @@
-"""What strangers may put in front of a store: packages and packs made to slow it, to mislead it, or to fill it."""
+"""Untrusted input: packages and packs made to slow, mislead or fill a store."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def entry(identifier: ObjectId, number: int) -> Entry:
     return Entry(id=identifier, offset=100 * number, stored=10, raw=10, codec=0, kind="data")
 
 
-def test_a_million_objects_that_look_alike_are_not_all_looked_at(tmp_path: Path) -> None:
+def test_a_million_similar_objects_are_not_all_examined(tmp_path: Path) -> None:
     index = open_index(tmp_path / "index.sqlite", write=True)
     steps = []
     for count in (200, 20_000):
@@ -57,40 +57,40 @@ def test_a_million_objects_that_look_alike_are_not_all_looked_at(tmp_path: Path)
                 index.add_sketches(key, names(count))
         ticks: list[None] = []
         index._connection.set_progress_handler(lambda: ticks.append(None), 1)  # noqa: B023  # read at once
-        assert len(index.lookalikes((1, 2, 3, 4), 2)) == 2
+        assert len(index.similar_objects((1, 2, 3, 4), 2)) == 2
         index._connection.set_progress_handler(None, 1)
         steps.append(len(ticks))
     index.close()
     assert steps[1] < 2 * steps[0]
 
 
-def test_objects_that_went_away_hide_no_lookalike(tmp_path: Path) -> None:
+def test_removed_objects_hide_no_similar_object(tmp_path: Path) -> None:
     index = open_index(tmp_path / "index.sqlite", write=True)
     gone, here = names(40)[:39], names(40)[39]
     with index.transaction():
         index.add_objects(index.row_of_part("x.part", "open"), [entry(here, 0)])
         index.add_sketches(1, [*gone, here])
-    assert index.lookalikes((1,), 2) == [here]
+    assert index.similar_objects((1,), 2) == [here]
     with index.transaction():
-        index.forget_sketches()
+        index.drop_unused_sketches()
     assert index._run("SELECT count(*) FROM sketches") == [(1,)]
     index.close()
 
 
-def test_of_what_is_not_committed_the_newest_lookalikes_are_found() -> None:
+def test_the_newest_similar_objects_are_found_among_the_uncommitted() -> None:
     pending = Pending()
     for number, identifier in enumerate(names(1000)):
         found = Found(entry=entry(identifier, number), rights="open", pack=None, part="x.part", size=0)
         pending.add_object(found, (7, number))
-    assert pending.lookalikes((7, 3), 2) == [names(1000)[-1], names(1000)[-2]]
-    assert pending.lookalikes((3, 8), 2) == [names(1000)[3], names(1000)[8]]
-    assert pending.lookalikes((-1,), 2) == []
+    assert pending.similar_objects((7, 3), 2) == [names(1000)[-1], names(1000)[-2]]
+    assert pending.similar_objects((3, 8), 2) == [names(1000)[3], names(1000)[8]]
+    assert pending.similar_objects((-1,), 2) == []
 
 
 def test_a_part_whose_sync_failed_for_want_of_space_is_not_synced_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failed `fsync` the next one succeeds, and the bytes are gone all the same."""
+    """After a failed `fsync` the next one succeeds although the bytes are lost."""
     real = os.fsync
 
     def full_once(descriptor: int) -> None:
@@ -104,7 +104,7 @@ def test_a_part_whose_sync_failed_for_want_of_space_is_not_synced_again(
         monkeypatch.setattr(os, "fsync", full_once)
         with pytest.raises(NoSpace):
             store.commit()
-        with pytest.raises(StoreError, match="failed to write before"):
+        with pytest.raises(StoreError, match="earlier write"):
             store.commit()
         assert store._index.find(identifier) is None
 
@@ -139,7 +139,7 @@ def adopt(store: Store, path: Path, deltas: list[tuple[bytes, bytes]], payload: 
     return identifiers
 
 
-def test_packs_that_lean_on_one_another_bring_no_delta_of_a_delta(root: Path, tmp_path: Path) -> None:
+def test_packs_with_bases_in_each_other_bring_no_delta_of_a_delta(root: Path, tmp_path: Path) -> None:
     chain = [bf16(WORDS)]
     for seed in range(4):
         chain.append(changed(chain[-1], seed))
@@ -168,7 +168,7 @@ def test_an_adopted_delta_that_could_not_be_checked_is_checked_when_its_base_cam
         assert store.read(name_of(honest)) == honest
 
 
-def test_an_adopted_open_delta_leans_on_no_gated_base(root: Path, tmp_path: Path) -> None:
+def test_an_adopted_open_delta_has_no_gated_base(root: Path, tmp_path: Path) -> None:
     base, data = bf16(WORDS), changed(bf16(WORDS), 1)
     with writing(root) as store:
         store.put(base, dtype="BF16", pack_class=GATED)
@@ -181,7 +181,7 @@ def test_an_adopted_open_delta_leans_on_no_gated_base(root: Path, tmp_path: Path
         assert store.base_of(name_of(data)) is None
 
 
-def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Path) -> None:
+def test_rows_of_deltas_without_a_base_stay_and_are_replaceable(tmp_path: Path) -> None:
     first, second, third, other = names(4)
 
     def lies(identifier: ObjectId, base: ObjectId | None = None, at: int = 0) -> Entry:
@@ -201,10 +201,10 @@ def test_rows_of_deltas_wait_for_their_base_and_give_way_meanwhile(tmp_path: Pat
     index.close()
 
 
-def test_a_pack_that_unpacks_to_out_of_all_proportion_is_refused_unread(root: Path, tmp_path: Path) -> None:
+def test_a_pack_with_an_excessive_raw_size_is_refused_unread(root: Path, tmp_path: Path) -> None:
     came = tmp_path / "came.pack"
     part = pack_writer.new_part(came, WEIGHTS)
-    for identifier in names(30):  # what is stored is never looked at
+    for identifier in names(30):  # the stored bytes are never read
         part.append(Entry(id=identifier, offset=0, stored=9, raw=64 << 20, codec=1, kind="data"), [bytes(9)])
     pack = part.finish(INFO).pack
     with writing(root) as store, pytest.raises(IntegrityError, match="would unpack to"):

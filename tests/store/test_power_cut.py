@@ -1,4 +1,4 @@
-"""A power cut, as near as a test can come: the filesystem drops everything it was not asked to make durable."""
+"""A simulated power cut: the filesystem drops everything that was not synced."""
 
 import os
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def disk(tmp_path: Path) -> Disk:
 
 
 def abandon(store: Store, disk: Disk) -> None:
-    """Cut the power, then let go of what the dead system held."""
+    """Cut the power, then release the resources of the simulated process."""
     disk.cut_power()
     store.close()
 

@@ -150,7 +150,9 @@ def test_a_twin_under_another_name_adds_nothing(root: Path, tmp_path: Path) -> N
     ],
     ids=["size", "sha256", "git", "unknown"],
 )
-def test_a_file_that_is_not_what_was_promised_leaves_nothing(root: Path, tmp_path: Path, expected: Expected) -> None:
+def test_a_file_that_differs_from_its_promised_hash_leaves_nothing(
+    root: Path, tmp_path: Path, expected: Expected
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"four")
     with writing(root) as store:
@@ -281,7 +283,7 @@ def test_an_unknown_object_is_not_found(root: Path) -> None:
 
 
 @pytest.mark.parametrize("oid", ["", "sha256:", "sha256:zz", "git:" + "0" * 40, "nonsense", "sha256:" + "0" * 64])
-def test_an_unknown_oid_is_no_file(root: Path, oid: str) -> None:
+def test_an_unknown_oid_has_no_file(root: Path, oid: str) -> None:
     with writing(root) as store:
         assert store.known_file(oid) is None
 
@@ -304,7 +306,7 @@ def test_readers_see_what_was_committed_while_another_writes(root: Path, tmp_pat
 def test_a_store_that_cannot_be_written_is_read() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody who may not write")
-    with tempfile.TemporaryDirectory() as folder:  # pytest closes its own folders to others, at the start of any run
+    with tempfile.TemporaryDirectory() as folder:  # pytest makes its own folders private at the start of a run
         Path(folder).chmod(0o755)
         root = Path(folder, "store")
         with writing(root) as store:
@@ -323,8 +325,8 @@ with Store.open(Path({str(root)!r})) as store:
     assert printed == b"a" * 1000
 
 
-def test_who_wants_to_write_alone_is_refused_with_its_exit_code(root: Path) -> None:
-    with writing(root), pytest.raises(StoreLocked, match="has to be done alone"):
+def test_an_exclusive_writer_is_refused_with_its_exit_code(root: Path) -> None:
+    with writing(root), pytest.raises(StoreLocked, match="needs it exclusively"):
         Store.open(root, alone=True)
     with Store.open(root, alone=True):
         with pytest.raises(StoreLocked):
@@ -341,7 +343,7 @@ def test_there_is_no_store_to_read(root: Path) -> None:
         Store.open(root)
 
 
-def test_the_newest_capture_of_each_package_is_told(root: Path, tmp_path: Path) -> None:
+def test_the_newest_capture_of_each_package_is_listed(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         file = add_bytes(store, tmp_path, "a.bin", b"a" * 1000)
         other = add_bytes(store, tmp_path, "b.bin", b"b" * 1000)
@@ -366,7 +368,7 @@ def test_a_capture_without_its_manifest_is_refused(root: Path) -> None:
         store.add_capture(capture("org/a", SnapshotId("0" * 64)))
 
 
-def test_an_adopted_pack_brings_objects_and_no_claims(root: Path, tmp_path: Path) -> None:
+def test_an_adopted_pack_adds_objects_but_no_captures(root: Path, tmp_path: Path) -> None:
     with writing(tmp_path / "other") as other:
         file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
         add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
@@ -386,7 +388,7 @@ def test_an_adopted_pack_brings_objects_and_no_claims(root: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("again", ["rebuilt", "hashed", "lost", "found"])
-def test_an_adopted_pack_is_not_believed_because_its_hashes_are_lost(root: Path, tmp_path: Path, again: str) -> None:
+def test_an_adopted_pack_is_not_trusted_when_its_hashes_are_lost(root: Path, tmp_path: Path, again: str) -> None:
     with writing(tmp_path / "other") as other:
         file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
         add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
@@ -419,7 +421,7 @@ def test_an_adopted_pack_is_not_believed_because_its_hashes_are_lost(root: Path,
         assert store.known_file(sha256_oid(b"b" * 1000)) == own
 
 
-def test_a_pack_that_is_not_what_it_is_called_is_not_adopted(root: Path, tmp_path: Path) -> None:
+def test_a_pack_that_does_not_match_its_name_is_not_adopted(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         store.put(b"x" * 100, pack_class=META)
         (pack,) = store.seal()
@@ -434,7 +436,7 @@ def test_a_pack_that_is_not_what_it_is_called_is_not_adopted(root: Path, tmp_pat
         assert store.packs() == []
 
 
-def test_bytes_of_the_right_name_that_are_no_pack_are_not_adopted(root: Path, tmp_path: Path) -> None:
+def test_bytes_of_the_right_name_that_are_not_a_pack_are_not_adopted(root: Path, tmp_path: Path) -> None:
     came = tmp_path / "came.pack"
     came.write_bytes(encode_header(META).ljust(4 << 20, b"\0"))
     with writing(root) as store:
@@ -465,7 +467,7 @@ def test_a_pack_that_claims_an_object_it_does_not_hold_is_not_adopted(
         assert store.read(identifier) == data
 
 
-def test_a_reader_finds_an_object_that_was_sealed_under_its_hands(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_finds_an_object_that_is_sealed_while_it_reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with writing(root) as store:
         identifier = store.put(b"first" * 100, pack_class=META)
         store.commit()
@@ -509,7 +511,7 @@ def test_a_flipped_byte_in_a_pack_never_gives_wrong_bytes(
         assert wrong <= 2
 
 
-def test_a_damaged_object_of_a_part_is_told_at_once_and_one_of_a_lost_part_waited_for(
+def test_a_damaged_object_of_a_part_is_reported_at_once_and_one_of_a_lost_part_waited_for(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -531,7 +533,7 @@ def test_a_damaged_object_of_a_part_is_told_at_once_and_one_of_a_lost_part_waite
         assert min(slept) > 0
 
 
-def test_an_index_that_is_locked_is_not_read_as_if_nobody_wrote_it(
+def test_an_index_that_is_locked_is_not_read_as_if_it_were_not_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "index.sqlite"
@@ -544,7 +546,7 @@ def test_an_index_that_is_locked_is_not_read_as_if_nobody_wrote_it(
             open_index(path, write=False)
 
 
-def test_a_closed_store_says_so(root: Path, tmp_path: Path) -> None:
+def test_a_closed_store_raises(root: Path, tmp_path: Path) -> None:
     store = Store.open(root, write=True)
     store.close()
     with pytest.raises(StoreError, match="closed"):
@@ -555,17 +557,17 @@ def test_a_closed_store_says_so(root: Path, tmp_path: Path) -> None:
         store.put(b"x" * 100, pack_class=META)
 
 
-def test_a_store_that_is_closed_while_a_file_is_put_says_so(
+def test_a_store_that_is_closed_while_a_file_is_put_raises(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.open(root, write=True)
-    here = store._is_here
+    here = store._is_stored
 
     def close_first(identifier: ObjectId, rights: Rights) -> bool:
         found = here(identifier, rights)
         store.close()
         return found
 
-    monkeypatch.setattr(store, "_is_here", close_first)
+    monkeypatch.setattr(store, "_is_stored", close_first)
     with pytest.raises(StoreError, match="closed"):
         add_bytes(store, tmp_path, "a.bin", random_bytes(500))

@@ -1,4 +1,4 @@
-"""Which version a store has is asked before anything else, and a store that cannot say so is no riddle."""
+"""The version of a store is checked first, and an error about it names the next step."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_a_newer_store_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [None, b"{", b""])
-def test_a_store_whose_version_nobody_can_tell_says_how_to_go_on(root: Path, data: bytes | None) -> None:
+def test_a_store_with_an_unreadable_version_names_the_next_step(root: Path, data: bytes | None) -> None:
     with writing(root) as store:
         identifier = store.put(b"kept", pack_class=META)
     path = root / "version.json"

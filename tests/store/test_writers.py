@@ -1,4 +1,4 @@
-"""Several processes write one store side by side."""
+"""Several processes write one store concurrently."""
 
 import os
 import signal
@@ -91,7 +91,7 @@ def test_three_processes_store_the_same_files_at_once(root: Path, tmp_path: Path
     assert list((root / "open").iterdir()) == []
 
 
-def test_one_writer_that_is_killed_harms_nobody(root: Path, tmp_path: Path) -> None:
+def test_a_killed_writer_harms_no_other(root: Path, tmp_path: Path) -> None:
     files = files_in(tmp_path / "files")
     killed, other = start(root, tmp_path / "files", 0), start(root, tmp_path / "files", 6)
     tell(killed)
@@ -120,7 +120,7 @@ def test_a_part_is_left_to_its_writer(root: Path, tmp_path: Path) -> None:
         assert second.read(name_of(b"a" * 5000)) == b"a" * 5000
 
 
-def test_parts_that_others_left_are_continued_and_sealed(root: Path, tmp_path: Path) -> None:
+def test_parts_of_ended_writers_are_continued_and_sealed(root: Path, tmp_path: Path) -> None:
     with writing(root) as first, writing(root) as second:
         add_bytes(first, tmp_path, "a.bin", b"a" * 5000)
         add_bytes(second, tmp_path, "b.bin", b"b" * 5000)
@@ -137,7 +137,7 @@ def footer(root: Path, pack: PackId) -> tuple[Entry, ...]:
         return reader.footer()
 
 
-def test_what_one_has_not_committed_no_other_sees(root: Path, tmp_path: Path) -> None:
+def test_uncommitted_objects_are_invisible_to_other_processes(root: Path, tmp_path: Path) -> None:
     with writing(root) as first, writing(root) as second:
         file = add_bytes(first, tmp_path, "a.bin", b"a" * 5000)
         assert first.known_file(f"blake3:{file.blake3}") == file
@@ -147,7 +147,7 @@ def test_what_one_has_not_committed_no_other_sees(root: Path, tmp_path: Path) ->
 
 
 def test_a_pack_that_another_process_indexed_in_between_keeps_its_objects(root: Path, tmp_path: Path) -> None:
-    """A rebuild in another program saw the pack under its new name, before the one that sealed it told the index."""
+    """A rebuild in another process sees the pack under its new name before the sealing process updates the index."""
     with writing(root) as store:
         file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000)
         store.commit()
@@ -165,7 +165,7 @@ def test_a_pack_that_another_process_indexed_in_between_keeps_its_objects(root: 
         assert store.location(file.objects[0][0]).pack == pack
 
 
-def test_nobody_joins_one_who_is_alone(root: Path) -> None:
+def test_an_exclusive_writer_admits_no_other(root: Path) -> None:
     with Store.open(root, alone=True) as store:
         store.put(b"alone" * 30, pack_class=META)
         with pytest.raises(StoreLocked, match=f"pid {os.getpid()}"):

@@ -127,7 +127,7 @@ def test_pointers_with_extensions_and_of_empty_files_give_the_objects_they_name(
         files = {file.name: file for file in only_manifest(store).files}
     assert (files["model.bin"].source, files["model.bin"].sha256) == ("lfs", pointer.sha256)
     assert files["empty.bin"].size == 0
-    assert any("1 packages belong to their upstream git commits" in event.get("message", "") for event in checked)
+    assert any("1 package matches its upstream git commit" in event.get("message", "") for event in checked)
 
 
 def test_captured_bytes_that_the_commit_does_not_name_are_refused(server: GitServer, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_package_that_is_not_of_its_commit_fails_the_check_of_the_store(server: 
 
     said = ptmtorrent(tmp_path / "home", "verify", "--store", code=50)
 
-    assert any("not what its upstream commit names" in event.get("reason", "") for event in said)
+    assert any("does not match its upstream commit" in event.get("reason", "") for event in said)
 
 
 def forge(root: Path) -> None:

@@ -158,3 +158,13 @@ def test_too_long_a_place_fails_its_package_alone(made: Made, home: Home, tmp_pa
 def test_the_home_s_own_folders_are_no_place_for_packages(made: Made, home: Home, folder: str) -> None:
     with pytest.raises(UsageError, match="for its own files"):
         fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=home.root / folder))
+
+
+@pytest.mark.parametrize("name", ["ptmtorrent.toml", "sub/PTMtorrent.toml"])
+def test_a_settings_file_inside_a_package_is_warned_of(tmp_path: Path, name: str) -> None:
+    bait = make_channel(tmp_path, {"hf:org/bait": {name: b'home = "h"\n'}, PACKAGE: FILES})
+    bait.trusted_by(home := Home(tmp_path / "user"), str(bait.folder))
+    heard = Heard()
+    fetch_from(bait.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
+    assert [warning for warning in heard.warnings if name in warning and "`hf:org/bait`" in warning]
+    assert not [warning for warning in heard.warnings if PACKAGE in warning]

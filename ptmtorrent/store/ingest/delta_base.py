@@ -26,7 +26,7 @@ from ptmtorrent.store.pack.format import RIGHTS
 MIN_BYTES = 4 << 10
 """Shorter objects are no deltas: what would be saved is less than what knowing the base costs a reader."""
 
-MAX_LOOKALIKES = 2
+MAX_SIMILAR = 2
 
 Declared = Mapping[str, ObjectId]
 """By key of a piece: the object that holds the same numbers in a version that is declared to be the base."""
@@ -38,7 +38,7 @@ class Bases:
 
     find: Callable[[ObjectId], Found | None]
     read: Callable[[ObjectId], bytes]
-    lookalikes: Callable[[Sequence[int], int], list[ObjectId]]
+    similar_objects: Callable[[Sequence[int], int], list[ObjectId]]
 
     def delta(
         self, data: memoryview, piece: Piece, declared: Declared, keys: Sequence[int], rights: Rights
@@ -60,7 +60,7 @@ class Bases:
 
     def _candidates(self, declared: ObjectId | None, keys: Sequence[int]) -> Iterator[Found]:
         seen: set[ObjectId] = set()
-        alike = self.lookalikes(keys, MAX_LOOKALIKES) if keys else []
+        alike = self.similar_objects(keys, MAX_SIMILAR) if keys else []
         for identifier in (*([declared] if declared else []), *alike):
             found = self.find(identifier)
             if found is not None and found.entry.base is not None:

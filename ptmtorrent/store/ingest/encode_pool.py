@@ -21,7 +21,7 @@ from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import ByteSource, Piece
 from ptmtorrent.store.ingest.delta_base import Bases, Declared, keys_of, sketch
-from ptmtorrent.store.ingest.files import Steady, StoredFile, changed
+from ptmtorrent.store.ingest.files import StableFile, StoredFile, changed
 
 MIN_MEMORY_BYTES = 256 << 20
 PROCESS_BYTES = 192 << 20
@@ -65,7 +65,7 @@ def pieces_in_flight(memory: int) -> int:
     return (memory - PROCESS_BYTES) // PIECE_BYTES
 
 
-def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
+def put_pieces(stable: StableFile, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
     """Put the pieces of a file, whose ids were found when it was hashed, in order.
 
     Raises:
@@ -76,11 +76,11 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
     def code(identifier: ObjectId, piece: Piece) -> Coded:
         buffer = take_bytes("piece", MAX_OBJECT_BYTES).data
         name = blake3()
-        for block in steady.blocks(piece, buffer):
+        for block in stable.blocks(piece, buffer):
             name.update(block)
         if name.hexdigest() != identifier:
-            raise changed(steady.path)
-        return put.code(steady.whole(piece, buffer), identifier, piece)
+            raise changed(stable.path)
+        return put.code(stable.whole(piece, buffer), identifier, piece)
 
     try:
         for identifier, piece in dict(zip(ids, pieces, strict=True)).items():
@@ -95,7 +95,7 @@ def put_pieces(steady: Steady, pieces: Sequence[Piece], ids: Sequence[ObjectId],
         for future in waiting:
             future.cancel()
         wait(waiting)  # who still runs reads from a file that would be closed under its hands
-    steady.check()
+    stable.check()
 
 
 def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:

@@ -75,7 +75,7 @@ class FileHashes(msgspec.Struct, frozen=True):
         )
 
 
-class Steady:
+class StableFile:
     """An open file that must not change while it is read. A small one is read at once."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
@@ -133,7 +133,7 @@ class Steady:
 
 
 @contextmanager
-def open_steady(path: Path) -> Iterator[Steady]:
+def open_stable(path: Path) -> Iterator[StableFile]:
     """Open `path` once, for hashing and cutting alike.
 
     Raises:
@@ -142,7 +142,7 @@ def open_steady(path: Path) -> Iterator[Steady]:
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield Steady(descriptor, path)
+        yield StableFile(descriptor, path)
     finally:
         os.close(descriptor)
 
@@ -154,24 +154,24 @@ def changed(path: Path) -> IntegrityError:
     )
 
 
-def hash_file(steady: Steady, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
+def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
     """Read the file once and return its hashes; `git` asks for git's blob id too."""
     whole, sha256 = blake3(), hashing.sha256()
     digests: list[Any] = [whole, sha256]
-    blob = hashlib.sha1(b"blob %d\0" % steady.size, usedforsecurity=False)
+    blob = hashlib.sha1(b"blob %d\0" % stable.size, usedforsecurity=False)
     if git:
         digests.append(blob)
     buffer = take_bytes("block", BLOCK_BYTES).data
     objects: list[ObjectId] = []
     for piece in pieces:
         name = blake3()
-        for block in steady.blocks(piece, buffer):
+        for block in stable.blocks(piece, buffer):
             name.update(block)
             for digest in digests:
                 digest.update(block)
         objects.append(ObjectId(name.hexdigest()))
     return FileHashes(
-        steady.size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None, tuple(objects)
+        stable.size, whole.hexdigest(), sha256.hexdigest(), blob.hexdigest() if git else None, tuple(objects)
     )
 
 

@@ -66,7 +66,7 @@ class Pending:
         """Return the file of that name, if it is here."""
         return self._files.get(oid)
 
-    def lookalikes(self, keys: Iterable[int], most: int) -> list[ObjectId]:
+    def similar_objects(self, keys: Iterable[int], most: int) -> list[ObjectId]:
         """Return up to `most` objects that share a key, the newest of each key; however many there are, as fast."""
         found = [identifier for key in keys for identifier in self._sketches.get(key, ())[: -most - 1 : -1]]
         return list(islice(dict.fromkeys(found), most))

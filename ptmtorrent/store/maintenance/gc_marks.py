@@ -1,4 +1,4 @@
-"""`gc.json`: unneeded packs and the time they were found; they are deleted after a grace period.
+"""`gc.json`: unreferenced packs and when they were found; they are deleted after a grace period.
 
 ::
 
@@ -18,7 +18,7 @@ MARKS_NAME = "gc.json"
 
 
 class Marks(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """Packs, sorted, each with the moment it was first found dead."""
+    """Dead packs, sorted, each with the time at which it was first found dead."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/store-marks"
 
@@ -26,7 +26,7 @@ class Marks(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def read_marks(root: Path) -> dict[PackId, str]:
-    """Return what is marked in the store at `root`; damaged marks are none, for then the grace begins again."""
+    """Return the marks of the store at `root`; if the file is damaged, none, so that the grace period starts again."""
     path = root / MARKS_NAME
     try:
         with disk_errors(path):
@@ -37,6 +37,6 @@ def read_marks(root: Path) -> dict[PackId, str]:
 
 
 def write_marks(root: Path, marks: Mapping[PackId, str]) -> None:
-    """Keep `marks`, durably."""
+    """Write `marks`, durably."""
     document = Marks(format=Marks.FORMAT, version=Marks.VERSION, requires=(), dead=tuple(sorted(marks.items())))
     write_file(root / MARKS_NAME, canonical.encode(document))

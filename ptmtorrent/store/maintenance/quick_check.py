@@ -1,4 +1,4 @@
-"""The quick looks at a pack and at the index: what can be told without reading stored bytes."""
+"""Quick checks of a pack and of the index: those that need no stored bytes of objects."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,22 +16,23 @@ from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import open_pack
 
 MAX_PROBLEMS = 20
+"""Limit of problems of one kind that are reported."""
 
 
 def check_index(path: Path, *, thorough: bool = True) -> list[str]:
-    """Return what is wrong with the index at `path`, by SQLite and by what it says itself; nothing when it is whole.
+    """Return the problems of the index at `path`, found by SQLite and in its rows; empty if it is undamaged.
 
-    Only when `thorough`, SQLite compares its tables with what it finds their rows by.
+    `thorough` makes SQLite compare its tables with their indices as well.
 
     Raises:
-        StoreError: it cannot be read, and may be whole.
-        UnsupportedFormat: made by a newer version.
+        StoreError: the index cannot be read, but may be undamaged.
+        UnsupportedFormat: a newer version wrote it.
     """
     if not path.is_file():
         return ["it is missing"]
     with index_errors(path):
         try:
-            problems = _ask_sqlite(path, "integrity_check" if thorough else "quick_check")
+            problems = _run_sqlite_check(path, "integrity_check" if thorough else "quick_check")
         except SqliteError as error:
             if not is_damage(error):
                 raise
@@ -40,44 +41,44 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         return problems
     index = open_index(path, write=False)
     try:
-        nonsense, captures = index.nonsense(MAX_PROBLEMS), index.damaged_captures()
+        objects, captures = index.invalid_rows(MAX_PROBLEMS), index.damaged_captures()
     except StoreError as error:
         if not is_damage(error.__cause__):
             raise
         return [error.message]
     finally:
         index.close()
-    problems = [f"it says of the object `{identifier}` what cannot be" for identifier in nonsense]
-    return [*problems, *(f"it is wrong about the capture `{identifier}`" for identifier in captures[:MAX_PROBLEMS])]
+    problems = [f"its row of the object `{identifier}` is invalid" for identifier in objects]
+    return [*problems, *(f"its row of the capture `{identifier}` is wrong" for identifier in captures[:MAX_PROBLEMS])]
 
 
-def _ask_sqlite(path: Path, check: str) -> list[str]:
+def _run_sqlite_check(path: Path, check: str) -> list[str]:
     with closing(connect_to_read(path)) as connection:
         rows = connection.execute(f"PRAGMA {check}({MAX_PROBLEMS})").fetchall()
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return ["it is empty: it was never finished"]
+            return ["it is empty: its creation was interrupted"]
     return [str(row[0]) for row in rows if row[0] != "ok"]
 
 
 def check_size(path: Path, expected: Expectation) -> str | None:
-    """Say what is wrong with the file of a pack, if anything.
+    """Return what is wrong with the size of a pack's file, or None.
 
     Raises:
-        StoreError: it cannot be asked for.
-        NotFound: there is none.
+        StoreError: the size cannot be read.
+        NotFound: the file is missing.
     """
     if not path.is_file():
         raise NotFound(f"the pack `{expected.pack}` is missing")
     with disk_errors(path):
         size = path.stat().st_size
-    return None if size == expected.size else f"it is {size} bytes, and was {expected.size}"
+    return None if size == expected.size else f"its size is {size:,} bytes instead of {expected.size:,}"
 
 
-def check_outline(path: Path, expected: Expectation, is_here: Callable[[ObjectId], bool]) -> tuple[list[str], int]:
-    """Return what is wrong with header and footer of the pack at `path`, and how many bytes were read.
+def check_outline(path: Path, expected: Expectation, is_stored: Callable[[ObjectId], bool]) -> tuple[list[str], int]:
+    """Return the problems of header and footer of the pack at `path`, and how many bytes were read.
 
-    `is_here` tells of an object that the footer lists and the index has elsewhere. A delta whose base is not here is
-    rightly unknown.
+    `is_stored` says whether the index lists an object in any pack. A delta whose base is not stored is correctly absent
+    from the index.
     """
     try:
         with open_pack(path) as reader:
@@ -85,36 +86,38 @@ def check_outline(path: Path, expected: Expectation, is_here: Callable[[ObjectId
             entries, footer = read_footer(reader)
     except (IntegrityError, UnsupportedFormat, StoreError) as error:
         return [error.message], 0
-    problems = _against_index(entries, expected, is_here)
+    problems = _against_index(entries, expected, is_stored)
     if expected.size - footer.end >= 1 << 22:
         problems.append("its footer does not end in its last 4 MiB")
     return problems, min(expected.size, MAX_HEADER_BYTES) + expected.size - footer.offset
 
 
 def check_sidecar(root: Path, expected: Expectation) -> str | None:
-    """Say what is wrong with the hashes that are kept of a pack, if anything."""
+    """Return what is wrong with the stored hashes of a pack, or None."""
     if not sidecar_in(root, expected.pack).is_file():
-        return "its hashes are missing"
+        return "its stored hashes are missing"
     known = read_sidecar(root, expected.pack)
     if known is None:
-        return "its hashes are damaged"
+        return "its stored hashes are damaged"
     hashes = known[0]
     if hashes.size != expected.size:
-        return f"its hashes are those of {hashes.size} bytes"
+        return f"its stored hashes are those of a pack of {hashes.size:,} bytes"
     if hashes.layer_v2 and merkle_root(hashes.layer_v2) != hashes.root_v2:
         return "its piece layer does not hash to its root"
     return None
 
 
-def _against_index(entries: tuple[Entry, ...], expected: Expectation, is_here: Callable[[ObjectId], bool]) -> list[str]:
+def _against_index(
+    entries: tuple[Entry, ...], expected: Expectation, is_stored: Callable[[ObjectId], bool]
+) -> list[str]:
     known = {entry.id: entry for entry in expected.entries}
-    records = set(entries)  # an object may be there twice
+    records = set(entries)  # an object may have two records
     wrong = [entry.id for entry in expected.entries if entry not in records]
-    problems = [f"the index places `{identifier}` elsewhere than its footer" for identifier in wrong[:MAX_PROBLEMS]]
+    problems = [f"index and footer disagree about the object `{identifier}`" for identifier in wrong[:MAX_PROBLEMS]]
     absent = [
         entry.id
         for entry in entries
-        if entry.id not in known and not is_here(entry.id) and (entry.base is None or is_here(entry.base))
+        if entry.id not in known and not is_stored(entry.id) and (entry.base is None or is_stored(entry.base))
     ]
     problems += [f"the index lacks its object `{identifier}`" for identifier in absent[:MAX_PROBLEMS]]
     return problems

@@ -1,6 +1,6 @@
-"""Who uses which objects: a table on disk that ends with the run, so that millions of objects need no memory.
+"""Which objects are referenced, and by which owner: a temporary table on disk, so that memory stays constant.
 
-Every object has no owner, one, or several; owners are numbers of the caller's choice, packages as a rule.
+An object has no owner, one, or several (`SHARED`). Owners are numbers that the caller chooses, usually one a package.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,16 +13,16 @@ from ptmtorrent.errors import NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 
 SHARED = -1
-"""The owner of what more than one uses."""
+"""The owner of objects that several owners reference."""
 
 
-class Uses:
-    """An open table of uses. Not for several threads at once."""
+class References:
+    """An open table of references. Not thread-safe."""
 
     def __init__(self) -> None:
         with _errors():
             self._connection = connect_temporary()
-            self._connection.execute("CREATE TABLE uses (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
+            self._connection.execute("CREATE TABLE refs (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
         return self
@@ -33,19 +33,19 @@ class Uses:
         self._connection.close()
 
     def add(self, owner: int, identifiers: Iterable[ObjectId]) -> None:
-        """Say that `owner` uses these objects."""
+        """Record that `owner` references these objects."""
         with _errors():
             self._connection.executemany(
-                "INSERT INTO uses VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET"
+                "INSERT INTO refs VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET"
                 " owner = CASE owner WHEN excluded.owner THEN owner ELSE ? END",
                 ((bytes.fromhex(identifier), owner, SHARED) for identifier in identifiers),
             )
 
     def owner(self, identifier: ObjectId) -> int | None:
-        """Return the owner of an object, `SHARED` for several, None for none."""
+        """Return the owner of an object: `SHARED` if there are several, None if there is none."""
         with _errors():
             found = self._connection.execute(
-                "SELECT owner FROM uses WHERE id = ?", (bytes.fromhex(identifier),)
+                "SELECT owner FROM refs WHERE id = ?", (bytes.fromhex(identifier),)
             ).fetchone()
         return None if found is None else int(found[0])
 
@@ -58,6 +58,6 @@ def _errors() -> Iterator[None]:
         if is_full(error):
             raise NoSpace(
                 "the disk for temporary files is full",
-                hint="free some space, or name another folder: SQLITE_TMPDIR=DIR",
+                hint="free some space, or set another folder: SQLITE_TMPDIR=DIR",
             ) from error
-        raise StoreError(f"a table of temporary data failed: {error}") from error
+        raise StoreError(f"the temporary table of references failed: {error}") from error

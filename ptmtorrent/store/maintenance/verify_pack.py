@@ -1,11 +1,11 @@
-"""Reading one pack critically: every byte of it belongs to something that has a name, and what is damaged is named.
+"""Verify one pack: every byte belongs to a named region, and damage is reported by region and object.
 
 ::
 
     header | record head, stored bytes | record head, stored bytes | ... | footer and trailer | padding
 
-Places are taken from the footer where it is valid, else from the index and a forward scan together. What none of them
-can name (a lost record; stored bytes that differ and still decode to the same object) is `bytes`.
+Offsets come from the footer if it is valid, else from the index and a forward scan together. Damage that belongs to no
+known region (a lost record; stored bytes that differ and still decode to the same object) is reported as `bytes`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,18 +26,18 @@ from ptmtorrent.store.pack.hashing import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
 
 MAX_INFO_BYTES = 1 << 20
-"""No footer says more than this (1 MiB) about libraries and parameters."""
+"""Limit of the libraries and parameters in a footer (1 MiB)."""
 
 _BAD = (IntegrityError, UnsupportedFormat, PackMissing)
-"""What a damaged stretch of a pack raises, a sector that the disk no longer reads included."""
+"""Errors that reading a damaged region raises, including sectors that the disk cannot read."""
 
 What = Literal["header", "record", "object", "footer", "padding", "bytes"]
 ReadBase = Callable[[ObjectId], bytes | None]
-"""Reads an object that a delta was taken against; None when it cannot be had."""
+"""Returns the base of a delta; None if it cannot be read."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """One damaged stretch of a pack, and the object it belongs to, if any. `record` is what stands before an object."""
+    """One damaged extent of a pack, and the object it belongs to, if any. `record` is the header before an object."""
 
     what: What
     extent: Extent
@@ -45,7 +45,7 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a pack before it is read: its size, its objects by the index, its hashes if they are kept."""
+    """What is known of a pack before it is read: its size, its objects in the index, its stored hashes if any."""
 
     pack: PackId
     size: int
@@ -54,9 +54,9 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pack was found to be. `entries` are its objects, `hashes` those of the bytes that are there.
+    """The result of verifying a pack: its objects, the hashes of its actual bytes, and its damage.
 
-    `unproven` are deltas that could not be decoded, because their base is not available: their state is unknown.
+    `unproven` objects could not be decoded (deltas without their base, newer codecs); their state is unknown.
     """
 
     hashes: PackHashes
@@ -71,9 +71,9 @@ class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_pack(path: Path, expected: Expectation, read_base: ReadBase, count: Callable[[int], None]) -> CheckedPack:
-    """Read the pack at `path` twice: all its hashes, then every object decoded and hashed. Memory: one object.
+    """Read the pack at `path` twice: for its hashes, then to decode and hash every object. Memory: one object.
 
-    `count` is called with bytes as they are processed, in all twice the size of the pack; it may raise to stop.
+    `count` is called with the bytes processed, in total twice the size of the pack; it may raise to stop.
 
     Raises:
         StoreError: the file cannot be opened.
@@ -94,7 +94,7 @@ def check_pack(path: Path, expected: Expectation, read_base: ReadBase, count: Ca
                     continue
                 reader.object(entry, base)
             except UnsupportedFormat:
-                if sound:  # as it was written, by a newer version
+                if sound:  # a newer version wrote it; its bytes are right
                     unproven.append(entry.id)
                     continue
                 damages.append(_object(entry))
@@ -108,7 +108,7 @@ def check_pack(path: Path, expected: Expectation, read_base: ReadBase, count: Ca
 
 
 def find_entries(reader: PackReader, expected: Expectation) -> tuple[Entry, ...]:
-    """Return the objects of a pack that may be damaged, in the order they lie there."""
+    """Return the objects of a pack that may be damaged, by offset."""
     with suppress(*_BAD):
         return read_footer(reader)[0]
     with suppress(*_BAD):
@@ -123,10 +123,10 @@ def find_entries(reader: PackReader, expected: Expectation) -> tuple[Entry, ...]
 
 
 def read_footer(reader: PackReader) -> tuple[tuple[Entry, ...], Extent]:
-    """Return what the footer lists and where footer and trailer lie; the header is not asked.
+    """Return the entries of the footer, and the extent of footer and trailer; the header is not read.
 
     Raises:
-        IntegrityError, UnsupportedFormat, StoreError: it does not hold.
+        IntegrityError, UnsupportedFormat, StoreError: the footer is damaged or cannot be read.
     """
     name = reader.path.name
     length = min(reader.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
@@ -137,12 +137,12 @@ def read_footer(reader: PackReader) -> tuple[tuple[Entry, ...], Extent]:
 
 
 def record_start(entry: Entry) -> int:
-    """Return where the record of `entry` begins."""
+    """Return the offset at which the record of `entry` begins."""
     return entry.offset - len(pack_format.encode_record(entry))
 
 
 def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
-    """Return the pieces of 4 MiB in which two packs of the same size differ, by the SHA-1 of each piece of both."""
+    """Return the 4 MiB pieces in which two packs of the same size differ, given the SHA-1 of each piece of both."""
     return [
         Extent(offset=at // SHA1_BYTES * PIECE_BYTES, length=PIECE_BYTES)
         for at in range(0, len(expected), SHA1_BYTES)
@@ -151,9 +151,9 @@ def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
 
 
 def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None]) -> PackHashes:
-    """Hash as many bytes as there should be; what cannot be read, or is not there, counts as zeros."""
+    """Hash the expected number of bytes; unreadable and missing bytes count as zeros."""
     hasher = PackHasher()
-    size = max(1, -(-expected.size // PIECE_BYTES)) * PIECE_BYTES  # a file may be empty
+    size = max(1, -(-expected.size // PIECE_BYTES)) * PIECE_BYTES  # the file may be empty
     for at in range(0, size, READ_BYTES):
         wanted = min(READ_BYTES, size - at)
         data = b""
@@ -166,7 +166,7 @@ def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None
 
 
 def _check_shape(reader: PackReader, entries: Sequence[Entry], expected: Expectation) -> Iterator[Damage]:
-    """Yield the damage of everything but stored bytes."""
+    """Yield all damage outside the stored bytes of objects."""
     at = record_start(entries[0]) if entries else 0
     try:
         start = reader.header()[1]
@@ -186,7 +186,7 @@ def _check_shape(reader: PackReader, entries: Sequence[Entry], expected: Expecta
 
 
 def _check_ending(reader: PackReader, at: int, objects: int, expected: Expectation) -> Iterator[Damage]:
-    """Check footer, trailer and padding, which begin where the last record ends."""
+    """Yield the damage of footer, trailer and padding, which begin where the last record ends."""
     end = _footer_end(reader, at, objects)
     last = _last_byte(reader, at, expected.size)
     if end is None:
@@ -199,7 +199,7 @@ def _check_ending(reader: PackReader, at: int, objects: int, expected: Expectati
 
 
 def _footer_end(reader: PackReader, at: int, objects: int) -> int | None:
-    """Return where the trailer ends of a footer of `objects` rows at byte `at`; None when it does not hold."""
+    """Return the end of the trailer after a footer of `objects` rows at byte `at`; None if it is damaged."""
     with suppress(*_BAD):
         info = int.from_bytes(reader.read(at, 8)[4:], "little")
         length = 8 + min(info, MAX_INFO_BYTES) + pack_format.ROW_BYTES * objects
@@ -212,7 +212,7 @@ def _footer_end(reader: PackReader, at: int, objects: int) -> int | None:
 
 
 def _last_byte(reader: PackReader, at: int, size: int) -> int:
-    """Return the end of the last byte from `at` on that is not zero, as far as it can be read; `at` when all are."""
+    """Return the end of the last readable byte from `at` on that is not zero; `at` if there is none."""
     end = min(reader.size, size)
     while end > at:
         start = max(at, end - READ_BYTES)
@@ -223,9 +223,9 @@ def _last_byte(reader: PackReader, at: int, size: int) -> int:
 
 
 def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBase) -> ReadBase:
-    """Return what reads a base from this pack where it is here, else with `read_base`.
+    """Return a function that reads a base from this pack if it holds it, else with `read_base`.
 
-    The last one is kept, because deltas come in runs.
+    The last base stays in memory, because consecutive deltas often share it.
     """
     plain = {entry.id: entry for entry in entries if entry.base is None} if any(e.base for e in entries) else {}
     kept: dict[ObjectId, bytes | None] = {}
@@ -243,7 +243,7 @@ def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBas
 
 
 def _differing(found: PackHashes, expected: Expectation) -> list[Damage]:
-    """Name the pieces that differ, where hashes tell; else all of the pack."""
+    """Return the pieces that differ, according to the stored hashes; without a difference, the whole pack."""
     extents = [] if expected.hashes is None else differing_pieces(found.pieces_v1, expected.hashes.pieces_v1)
     extents = extents or [Extent(offset=0, length=expected.size)]
     return [Damage(what="bytes", extent=extent) for extent in extents]

@@ -1,1 +1,12 @@
-"""The pack format: bytes, reader, writer, hashes."""
+"""The pack format: encoded objects go in, an immutable file that is named by its hash comes out.
+
+::
+
+    classes -> format (bytes) -> writer (a part grows, is sealed) -> hashing -> hashes (stored beside the index)
+                              -> reader (by footer, or by forward scan)
+
+`classes` says which objects may share a pack. `format` is pure: bytes in, bytes out (docs/formats/pack.md). `hashing`
+computes all hashes of a pack in one pass, `hashes` stores them.
+
+The invariant: a part only grows by whole records, and a sealed pack never changes. A reader needs nothing but the file.
+"""

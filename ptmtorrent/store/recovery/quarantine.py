@@ -1,8 +1,8 @@
-"""What is done at opening about a part that is damaged before objects the index knew: they are saved, the file is kept.
+"""Salvage a part that is damaged before committed objects, when the store is opened for writing.
 
-A torn end is no damage: nothing was promised of it. Where objects that were committed lie behind the first bad record,
-whatever of the part still hashes to its id goes, as it is stored, to a fresh part; that is durable before the damaged
-file moves to `damaged/`. A crash in between leaves some objects twice, and the next opening begins again.
+A torn end is not damage: those bytes were never committed. If committed objects follow the first bad record, all
+objects that still hash to their ids are copied, in stored form, to a new part, which is durable before the damaged file
+moves to `damaged/`. A crash in between leaves some objects twice; opening the store again starts over.
 """
 
 import secrets
@@ -21,30 +21,30 @@ from ptmtorrent.store.pack.reader import PackReader
 from ptmtorrent.store.pack.writer import Part, new_part
 
 DAMAGED = "damaged"
-"""The folder of a store for damaged files that nothing reads any more."""
+"""The folder of a store for damaged files; no component reads it."""
 
 
-class Damaged(msgspec.Struct, frozen=True):
-    """A part with a bad record before objects that were `committed`, the index's word for what lies in it."""
+class DamagedPart(msgspec.Struct, frozen=True):
+    """A part with a bad record before `committed` objects, the entries that the index lists for it."""
 
     reader: PackReader
     pack_class: PackClass
     committed: AbstractSet[Entry]
 
 
-def lies_behind(size: int, cut: int, committed: Iterable[Entry]) -> bool:
-    """Tell whether cutting a part of `size` bytes at byte `cut` would take objects that were committed with it.
+def cuts_committed(size: int, cut: int, committed: Iterable[Entry]) -> bool:
+    """Return whether cutting a part of `size` bytes at byte `cut` would remove committed objects.
 
-    What a part that was cut short has lost already is not behind anything.
+    Objects beyond the end of the file are lost already and do not count.
     """
     return any(cut < entry.end <= size for entry in committed)
 
 
-def rescue(damaged: Damaged, root: Path, target: Path, read_base: ReadBase, pool: Executor) -> Part | None:
-    """Move what is whole in a damaged part to a fresh one named `target`; put its file aside in the store at `root`.
+def salvage_part(damaged: DamagedPart, root: Path, target: Path, read_base: ReadBase, pool: Executor) -> Part | None:
+    """Copy the whole objects of a damaged part to a new part at `target`; move its file to `damaged/` of the store.
 
-    Returns the fresh part, ready to be continued; None when nothing is whole. A delta that was committed is taken at
-    the index's word where its base is gone, as ever; such deltas come last, so that nothing can be lost behind them.
+    Return the new part, ready to be continued; None if no object is whole. A committed delta whose base is missing
+    cannot be verified and is kept; such deltas are copied last, so that a later cut at one of them loses nothing else.
 
     Raises:
         NoSpace: the disk is full; nothing changed.
@@ -65,20 +65,20 @@ def rescue(damaged: Damaged, root: Path, target: Path, read_base: ReadBase, pool
                 part.path.unlink()
             raise
         part.path = target
-    _put_aside(root, reader.path)
+    _quarantine(root, reader.path)
     return part
 
 
-def fresh_mark() -> str:
-    """Return a mark that tells a new part from all others."""
+def new_mark() -> str:
+    """Return a mark that makes the name of a part unique."""
     return secrets.token_hex(4)
 
 
-def _whole(damaged: Damaged, read_base: ReadBase) -> Iterator[Entry]:
-    """Yield each object once: first those that hash to their ids, then deltas that wait for their base."""
+def _whole(damaged: DamagedPart, read_base: ReadBase) -> Iterator[Entry]:
+    """Yield each object once: first those that hash to their ids, then committed deltas without their base."""
     reader = damaged.reader
     found = {scanned.entry.offset: scanned.entry for scanned in reader.scan()}
-    # The record of an object may be what is damaged: the index knows where it lies.
+    # If the record of an object is damaged, the index still has its offset.
     found |= {entry.offset: entry for entry in damaged.committed if entry.end <= reader.size}
     entries = [found[offset] for offset in sorted(found)]
     bases = local_bases(reader, entries, read_base)
@@ -96,8 +96,8 @@ def _whole(damaged: Damaged, read_base: ReadBase) -> Iterator[Entry]:
     yield from (entry for entry in waiting if entry.id not in seen)
 
 
-def _put_aside(root: Path, path: Path) -> None:
-    """Move a part to `damaged/`, durably, beside those of its name that are there."""
+def _quarantine(root: Path, path: Path) -> None:
+    """Move a part to `damaged/`, durably, under a name that is not taken."""
     folder = root / DAMAGED
     ensure_dir(folder, sure=True)
     names = (path.name, *(f"{path.stem}.{number}{path.suffix}" for number in range(1, 1 << 16)))

@@ -1,8 +1,9 @@
-"""What of unsealed parts can be continued after a crash: every object before the first that is torn or damaged.
+"""Find what can be kept of unsealed parts after a crash: every object before the first that is torn or damaged.
 
-A delta needs its base, which may lie in another part: one part that is cut can take deltas of others with it. So parts
-are checked together, until nothing more falls. What the index says of a part was durable when it was said: a delta that
-it knows is kept where its base is gone, for whatever comes after it is whole, and packs come back.
+A delta may have its base in another part, so cutting one part can make deltas of others unreadable. Parts are therefore
+checked together, repeatedly, until nothing more is cut. Objects that the index lists were durable when they were
+indexed: a listed delta is kept even without its base, because the objects after it are whole and the pack of its base
+may come back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,11 @@ from ptmtorrent.store.pack.reader import PackReader
 _NOTHING: Mapping[str, AbstractSet[Entry]] = MappingProxyType({})
 
 SealedObject = Callable[[ObjectId], bytes | None]
-"""Gives an object from a sealed pack; None when none holds it."""
+"""Returns an object from a sealed pack; None if no pack holds it."""
 
 
 def has_header(reader: PackReader, pack_class: PackClass) -> bool:
-    """Tell whether a part begins as one of `pack_class` does.
+    """Return whether a part begins with the header of `pack_class`.
 
     Raises:
         UnsupportedFormat: a newer version wrote it.
@@ -36,7 +37,7 @@ def has_header(reader: PackReader, pack_class: PackClass) -> bool:
 def good_entries(
     readers: Sequence[PackReader], sealed: SealedObject, committed: Mapping[str, AbstractSet[Entry]] = _NOTHING
 ) -> list[list[Entry]]:
-    """Return, for each part, the objects that can be kept; `committed` are those the index knew, by the part's name."""
+    """Return the objects of each part that can be kept; `committed` are those in the index, by the name of the part."""
     kept = [_whole_entries(reader) for reader in readers]
     proven: set[tuple[int, int]] = set()
     while True:
@@ -46,20 +47,20 @@ def good_entries(
             for entry in entries
             if entry.base is None
         }
-        fell = False
+        shrank = False
         for number, (reader, entries) in enumerate(zip(readers, kept, strict=True)):
-            may_wait = committed.get(reader.path.name, frozenset())
+            may_lack_base = committed.get(reader.path.name, frozenset())
             at = {at for part, at in proven if part == number}
-            good, found = _count_good(reader, entries, _Known(plain, sealed, may_wait), at)
+            good, found = _count_good(reader, entries, _Known(plain, sealed, may_lack_base), at)
             proven |= {(number, offset) for offset in found}
-            fell = fell or good < len(entries)
+            shrank = shrank or good < len(entries)
             del entries[good:]
-        if not fell:
+        if not shrank:
             return kept
 
 
 def _whole_entries(reader: PackReader) -> list[Entry]:
-    """Return the records before the first torn one or damaged plain object; deltas are taken at their word so far."""
+    """Return the records before the first torn record or damaged plain object; deltas are not verified yet."""
     entries: list[Entry] = []
     for scanned in reader.scan():
         if scanned.after_damage or (scanned.entry.base is None and not reader.holds(scanned.entry)):
@@ -69,17 +70,17 @@ def _whole_entries(reader: PackReader) -> list[Entry]:
 
 
 class _Known(NamedTuple):
-    """Where bases may be: in parts, or in sealed packs; and which deltas may wait for one that is nowhere."""
+    """Where bases can be read: in parts or in sealed packs; and the deltas that may lack their base."""
 
     plain: dict[ObjectId, tuple[PackReader, Entry]]
     sealed: SealedObject
-    may_wait: AbstractSet[Entry]
+    may_lack_base: AbstractSet[Entry]
 
 
 def _count_good(reader: PackReader, entries: Sequence[Entry], known: _Known, proven: set[int]) -> tuple[int, list[int]]:
-    """Return how many entries come before the first delta that is damaged, or may not wait for its base.
+    """Return how many entries precede the first delta that is damaged or lacks its base without permission.
 
-    Also the offsets of those of them that were decoded, now or before: they are `proven`.
+    Also return the offsets of the deltas among them that were decoded, now or in an earlier round (`proven`).
     """
     found: list[int] = []
     for number, entry in enumerate(entries):
@@ -90,7 +91,7 @@ def _count_good(reader: PackReader, entries: Sequence[Entry], known: _Known, pro
             found.append(entry.offset)
             continue
         base = beside[0].object(beside[1]) if beside is not None else known.sealed(entry.base)
-        if base is None and entry in known.may_wait:
+        if base is None and entry in known.may_lack_base:
             continue
         if base is None or not (entry.offset in proven or reader.holds(entry, base)):
             return number, found

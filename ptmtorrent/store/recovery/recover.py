@@ -1,8 +1,7 @@
-"""Bringing index and packs together again: after a crash, after files came or went, or from packs alone.
+"""Bring the index into agreement with the packs: after a crash, after files came or went, or from packs alone.
 
-Readers go index → packs, so what is healed here is the index; packs are only ever read. What a pack says about hubs
-(manifests, captures) is believed of our own packs alone: a file that an adopted pack calls known would not be
-downloaded and checked again.
+Readers go from the index to the packs, so recovery changes the index; packs are only read. Manifests and captures are
+trusted in our own packs alone: a file that an adopted pack claims to be known would not be downloaded and checked.
 """
 
 import os
@@ -28,21 +27,21 @@ from ptmtorrent.store.pack.format import PACK_CLASSES, Entry, PackClass
 from ptmtorrent.store.pack.hashes import has_sidecars, read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
 from ptmtorrent.store.pack.writer import Part, reopen_part, reopened_size
-from ptmtorrent.store.recovery.quarantine import Damaged, fresh_mark, lies_behind, rescue
+from ptmtorrent.store.recovery.quarantine import DamagedPart, cuts_committed, new_mark, salvage_part
 from ptmtorrent.store.recovery.recheck import SealedObject, good_entries, has_header
 
 
 def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
-    """Return where the store at `root` writes packs of `pack_class`; writers side by side have a `mark` each."""
+    """Return the path of a part of `pack_class` in the store at `root`; concurrent writers differ in `mark`."""
     return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
 
 
-def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
-    """Make the index say what is there, recheck unsealed parts, and return those, ready to be continued.
+def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
+    """Make the index agree with the files on disk and recheck unsealed parts; return the parts, ready to be continued.
 
-    No other process writes the store meanwhile. Nothing unsealed is trusted: objects of a part are decoded and hashed,
-    and a torn end is cut off; a part damaged before what was committed is saved to a fresh one. Only a delta that
-    was committed may wait in its part for a base that went away.
+    No other process may write the store meanwhile. Unsealed parts are not trusted: their objects are decoded and
+    hashed. A torn end is cut off; a part that is damaged before committed objects is salvaged to a new part. Only a
+    committed delta may stay in its part without its base, because the pack of the base may come back.
     """
     remove_temporaries(root)
     with index.transaction():
@@ -57,23 +56,23 @@ def heal(root: Path, index: Index, pool: Executor) -> list[Part]:
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
         _make_durable(root, [pack.pack for pack in fresh])
         parts = _index_all(root, index, fresh, lambda: _reopen_parts(root, index, pool, committed))
-        index.forget_users_of({identifier for identifier in dropped if index.find(identifier) is None})
-        _learn_all(root, index, fresh, parts, here.keys() if alone else ())
+        index.drop_dependents({identifier for identifier in dropped if index.find(identifier) is None})
+        _index_all_documents(root, index, fresh, parts, here.keys() if alone else ())
     return parts
 
 
 def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
-    """Fill an emptied index by a forward scan of all packs, reading neither footers nor the old index."""
+    """Rebuild the index by a forward scan of all packs, without their footers."""
     with index.transaction():
-        own = {pack for pack in index.packs() if index.says_own(pack)}
+        own = {pack for pack in index.packs() if index.has_documents_of(pack)}
         index.clear()
         scanned = [read for pack in packs_on_disk(root) if (read := _by_scan(root, pack)) is not None]
         _index_all(root, index, scanned, lambda: parts)
-        _learn_all(root, index, scanned, parts, own)
+        _index_all_documents(root, index, scanned, parts, own)
 
 
 def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
-    """Make the names of parts and `packs` durable before the index speaks of them: a writer may have been killed."""
+    """Sync the folders of parts and `packs` before they are indexed: a killed writer may not have synced them."""
     folders = {root / "open"}
     for pack in packs:
         for path in (pack_in(root, pack), sidecar_in(root, pack)):
@@ -84,7 +83,7 @@ def _make_durable(root: Path, packs: Iterable[PackId]) -> None:
 
 
 class _Sealed(msgspec.Struct, frozen=True):
-    """What was read of a sealed pack."""
+    """The contents of a sealed pack, as read from its footer or by a scan."""
 
     pack: PackId
     size: int
@@ -93,7 +92,7 @@ class _Sealed(msgspec.Struct, frozen=True):
 
 
 def _index_all(root: Path, index: Index, packs: Sequence[_Sealed], parts: Callable[[], list[Part]]) -> list[Part]:
-    """Index packs and parts, plain objects first: those of an adopted pack prove its deltas."""
+    """Index packs and parts, plain objects first: the deltas of an adopted pack are verified against them."""
     for pack in packs:
         plain = [entry for entry in pack.entries if entry.base is None]
         index.add_objects(index.row_of_pack(pack.pack, pack.size, pack.rights), plain)
@@ -106,9 +105,9 @@ def _index_all(root: Path, index: Index, packs: Sequence[_Sealed], parts: Callab
 
 
 def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
-    """Return the deltas of a pack; of an adopted one those that are what they are called, which takes their base.
+    """Return the deltas of a pack; for an adopted pack, only those that can be verified with their base.
 
-    What it holds was checked when it was adopted, but for deltas whose base was not here then.
+    Its other objects were verified on adoption; deltas whose base was missing then were not.
     """
     deltas = [entry for entry in pack.entries if entry.base is not None]
     known = read_sidecar(root, pack.pack)
@@ -119,40 +118,40 @@ def _deltas_of(root: Path, index: Index, pack: _Sealed) -> list[Entry]:
         return [entry for entry in deltas if entry.base and reader.holds(entry, bases(entry.base))]
 
 
-def _learn_all(
+def _index_all_documents(
     root: Path, index: Index, packs: Iterable[_Sealed], parts: Iterable[Part], own: Collection[PackId]
 ) -> None:
-    """Learn what our own packs say about hubs: as their hashes say; without hashes those of `own`."""
+    """Index the documents of our own packs: those whose stored hashes say so, or that are in `own` without hashes."""
     for pack in packs:
         known = read_sidecar(root, pack.pack)
         if pack.pack in own if known is None else known[1]:
-            learn(index, pack_in(root, pack.pack), pack.entries)
+            index_documents(index, pack_in(root, pack.pack), pack.entries)
     for part in parts:
-        learn(index, part.path, part.entries)
+        index_documents(index, part.path, part.entries)
 
 
 def add_pack(index: Index, hashes: PackHashes, entries: list[Entry]) -> None:
-    """Say that `entries` lie in a sealed pack."""
+    """Index `entries` as objects of a sealed pack."""
     index.add_objects(index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
 
 
-def learn(index: Index, path: Path, entries: Iterable[Entry]) -> None:
-    """Take whole files and captures from the manifests and captures among `entries`, as far as they can be read."""
-    telling = [entry for entry in entries if entry.kind in {"manifest", "capture"}]
-    if not telling:
+def index_documents(index: Index, path: Path, entries: Iterable[Entry]) -> None:
+    """Index known files and captures from the readable manifests and captures among `entries`."""
+    documents = [entry for entry in entries if entry.kind in {"manifest", "capture"}]
+    if not documents:
         return
     with open_pack(path) as reader:
-        for entry in telling:
+        for entry in documents:
             with suppress(IntegrityError, UnsupportedFormat):
                 data = reader.object(entry)
                 if entry.kind == "capture":
                     index.add_capture(entry.id, canonical.decode(data, Capture, name=entry.id), data)
                 else:
-                    _learn_files(index, decode_manifest(data, SnapshotId(entry.id)))
+                    _index_files(index, decode_manifest(data, SnapshotId(entry.id)))
 
 
 def packs_on_disk(root: Path) -> dict[PackId, int]:
-    """Return the sealed packs that are there, and their sizes, sorted."""
+    """Return the sealed packs on disk and their sizes, sorted."""
     found: dict[PackId, int] = {}
     for path in _below(root / "packs", "*.pack"):
         if is_hex64(path.stem) and path.parent.name == path.stem[:2]:
@@ -162,28 +161,28 @@ def packs_on_disk(root: Path) -> dict[PackId, int]:
 
 
 def remove_temporaries(root: Path) -> None:
-    """Remove what writers of small files left when they were killed."""
+    """Remove temporary files that killed writers left."""
     pattern = f"{TEMPORARY_PREFIX}*"
-    places = (root, root / "open")
-    left = [path for folder in places for path in files_in(folder, pattern)]
+    folders = (root, root / "open")
+    left = [path for folder in folders for path in files_in(folder, pattern)]
     for path in (*left, *_below(root / "packs", pattern), *_below(root / "hashes", pattern)):
         with disk_errors(path):
             os.unlink(path)  # noqa: PTH108  # the same call, with the name in errors
 
 
 def _below(folder: Path, pattern: str) -> Iterator[Path]:
-    """Yield the files of `pattern` in the folders of two digits below `folder`."""
-    for place in files_in(folder, "??"):
-        yield from files_in(place, pattern)
+    """Yield the files that match `pattern` in the two-character folders below `folder`."""
+    for each in files_in(folder, "??"):
+        yield from files_in(each, pattern)
 
 
 def _by_footer(root: Path, pack: PackId) -> _Sealed | None:
-    """Read a pack that was sealed but not indexed; one whose footer does not hold is left alone."""
+    """Read a pack that was sealed but not indexed; return None if its footer is damaged."""
     return _read(root, pack, lambda reader: list(reader.footer()))
 
 
 def _by_scan(root: Path, pack: PackId) -> _Sealed | None:
-    """Scan a pack; after damage only what hashes to its id counts, for bytes in between may be forged."""
+    """Scan a pack; after damage only objects that hash to their ids count, because records there may be forged."""
     return _read(
         root,
         pack,
@@ -211,11 +210,11 @@ def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[s
         parts: list[Part | None] = []
         for reader, pack_class in found:
             cut = reopened_size(reader, kept[reader]) if reader in kept else 0
-            promised = committed.get(reader.path.name, frozenset())
-            if lies_behind(reader.size, cut, promised):
-                target = part_in(root, pack_class, fresh_mark())
-                damaged = Damaged(reader, pack_class, promised)
-                parts.append(rescue(damaged, root, target, partial(_object_beside, kept, sealed), pool))
+            known = committed.get(reader.path.name, frozenset())
+            if cuts_committed(reader.size, cut, known):
+                target = part_in(root, pack_class, new_mark())
+                damaged = DamagedPart(reader, pack_class, known)
+                parts.append(salvage_part(damaged, root, target, partial(_object_beside, kept, sealed), pool))
             elif reader in kept:
                 parts.append(reopen_part(reader, pack_class, kept[reader], pool))
             else:
@@ -226,7 +225,7 @@ def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[s
 def _object_beside(
     kept: Mapping[PackReader, Sequence[Entry]], sealed: SealedObject, identifier: ObjectId
 ) -> bytes | None:
-    """Return a plain object from whichever part or sealed pack has it."""
+    """Return a plain object from a part or a sealed pack; None if neither holds it."""
     for reader, entries in kept.items():
         for entry in entries:
             if entry.id == identifier and entry.base is None:
@@ -247,9 +246,9 @@ def _parts_on_disk(root: Path) -> Iterator[tuple[Path, PackClass]]:
 
 
 def _is_sealed(root: Path, part: Path) -> bool:
-    """Tell whether a part is a sealed pack too: after a power cut some filesystems know a moved file by both names.
+    """Return whether a part is also a sealed pack: after a power cut some filesystems keep both names of a moved file.
 
-    Were such a part continued, the pack would be cut.
+    Continuing such a part would truncate the pack.
     """
     with disk_errors(part):
         status = part.stat()
@@ -271,7 +270,7 @@ def _remove(path: Path) -> None:
     sync_dir(path.parent)
 
 
-def _learn_files(index: Index, manifest: Manifest) -> None:
+def _index_files(index: Index, manifest: Manifest) -> None:
     for file in manifest.files:
         stored = file_in(manifest, file)
         if all(index.find(identifier) is not None for identifier, _ in stored.objects):

@@ -21,6 +21,7 @@ from typing import Literal, Self
 import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.disk.partial import staged_extents
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
@@ -106,6 +107,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         for refused in select_packages(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
+        _warn_of_settings_files(wanted, emit)
         keep = request.keep_packs and not request.dry_run
         run = stack.enter_context(FetchRun(wanted, layout, report, home, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
@@ -171,6 +173,17 @@ def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> Non
                 " what is there; `snapshot_download` refuses, unless `allow_patterns` names just those files"
             )
         )
+
+
+def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages with a file that this program would read settings from, if it were started beside it."""
+    for order in wanted.orders:
+        name = next((file.name for file in order.files if Path(file.name).name.casefold() == PROJECT_FILE), None)
+        if name is not None:
+            message = (
+                f"`{order.package}` has a settings file of this program, `{name}`: do not run this program beside it"
+            )
+            emit(Note(message=message, warning=True))
 
 
 def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed) -> PlanMade:

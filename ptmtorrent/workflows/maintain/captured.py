@@ -1,43 +1,43 @@
-"""What is captured: the manifests of the newest captures, and which packages need which objects."""
+"""Read the newest captures and their manifests, and find which packages need which objects."""
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, NotFound, PackMissing, PtmError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NotFound, PackMissing, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import Contents
-from ptmtorrent.store.maintenance.references import Uses
+from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import check_version
 
 
-class Captured(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest capture of a package, with its manifest, or why that could not be read."""
+class CapturedPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest capture of a package with its manifest, or the error that prevented reading it."""
 
     capture: Capture
     manifest: Manifest | None = None
     error: PtmError | None = None
 
 
-def read_captured(store: Store) -> Iterator[Captured]:
-    """Yield the newest capture of every package with its manifest, sorted by package; one manifest at a time."""
+def read_captured(store: Store) -> Iterator[CapturedPackage]:
+    """Yield the newest capture of every package with its manifest, sorted by package. Memory: one manifest."""
     for capture in store.captures():
         try:
             manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
-            yield Captured(capture=capture, manifest=manifest)
+            yield CapturedPackage(capture=capture, manifest=manifest)
         except PtmError as error:
-            yield Captured(capture=capture, error=error)
+            yield CapturedPackage(capture=capture, error=error)
 
 
 def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
-    """Return an object of the store, None when it is lost.
+    """Return an object of the store; None if it is lost.
 
     Raises:
-        StoreError: the disk failed, which says nothing about the object.
+        StoreError: the disk failed, so the state of the object is unknown.
     """
     try:
         return store.read(identifier)
@@ -46,30 +46,31 @@ def read_or_none(store: Store, identifier: ObjectId) -> bytes | None:
 
 
 def require_store(home: Home) -> None:
-    """Refuse a home without a store, before anything of it is looked at or touched.
+    """Check that the home has a store of a readable version, before anything is read or changed.
 
     Raises:
         NotFound: there is no store.
         UnsupportedFormat: a newer version wrote it.
     """
     if not home.store.is_dir():
-        raise NotFound(f"there is no store in `{home.root}`", hint="make one: ptmtorrent store init")
+        raise NotFound(f"there is no store in `{home.root}`", hint="create one: ptmtorrent store init")
     check_version(home.store)
 
 
-def add_bases(contents: Contents, uses: Uses, owner: int) -> None:
-    """Record `owner` as the user of bases that used deltas need and that have no other user."""
+def add_bases(contents: Contents, references: References, owner: int) -> None:
+    """Add `owner` as the owner of bases that referenced deltas need and that have no owner yet."""
     fresh = True
     while fresh:
         fresh = False
         for entry in contents.all_entries():
-            if entry.base is not None and uses.owner(entry.id) is not None and uses.owner(entry.base) is None:
-                uses.add(owner, [entry.base])
-                fresh = True
+            if entry.base is None or references.owner(entry.id) is None or references.owner(entry.base) is not None:
+                continue
+            references.add(owner, [entry.base])
+            fresh = True
 
 
 def with_deltas(contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:
-    """Return, for each of `lost` and every object that is a delta against one of them, which of `lost` it needs."""
+    """Map each object of `lost`, and each delta against one of them, to the object of `lost` that it needs."""
     needs = {identifier: identifier for identifier in lost}
     known = 0
     while known != len(needs):
@@ -81,7 +82,7 @@ def with_deltas(contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectI
 
 
 def packages_with(store: Store, contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectId, list[PackageName]]:
-    """Return which packages cannot be read without each of the objects `lost`, by themselves or as bases of deltas."""
+    """Return, for each object of `lost`, the packages that need it, directly or as the base of a delta."""
     found: dict[ObjectId, set[PackageName]] = {}
     needs = with_deltas(contents, lost)
     for captured in read_captured(store) if lost else ():
@@ -90,3 +91,22 @@ def packages_with(store: Store, contents: Contents, lost: AbstractSet[ObjectId])
         for identifier in wanted & needs.keys():
             found.setdefault(needs[identifier], set()).add(capture.package)
     return {identifier: sorted(packages) for identifier, packages in found.items()}
+
+
+def drop_incomplete(store: Store) -> list[PackageName]:
+    """Drop captures and known files that need an object the store lacks; return the packages of those captures.
+
+    A clone then captures these packages again.
+    """
+    gone: set[ObjectId] = set()
+    incomplete: list[PackageName] = []
+    for captured in read_captured(store):
+        capture, manifest = captured.capture, captured.manifest
+        if isinstance(captured.error, StoreError) and not isinstance(captured.error, PackMissing):
+            raise captured.error
+        missing = set() if manifest is None else {item for item, _ in manifest.objects if not store.has(item)}
+        if manifest is None or missing:
+            incomplete.append(capture.package)
+            gone |= {ObjectId(capture.snapshot), *missing}
+    store.contents.drop_dependents(gone)
+    return incomplete

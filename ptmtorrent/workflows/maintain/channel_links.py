@@ -1,4 +1,4 @@
-"""Our own channel's packs are hard links into the store: a pack that was mended has to take its place there too."""
+"""Replace damaged packs in our own channel, whose packs are hard links to files of the store, by repaired ones."""
 
 import os
 from collections.abc import Iterable
@@ -15,12 +15,12 @@ from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
 
 
-def mend_links(root: Path, channel: Path, mended: AbstractSet[PackId], released: Iterable[PackId]) -> list[PackId]:
-    """Put the packs of the store at `root` in the place of files of `channel` that are others; return those replaced.
+def relink_packs(root: Path, channel: Path, repaired: AbstractSet[PackId], released: Iterable[PackId]) -> list[PackId]:
+    """Link packs of the store at `root` into `channel` in place of differing files; return the packs that were linked.
 
-    A file on the same disk that is not the store's own is what a mended pack left behind, unless it hashes to its name:
-    then it may be the only whole one. Where links are impossible, only `mended` packs are compared and copied. Packs
-    that are `released` and missing there are linked again.
+    A file in the channel that is not the store's file is the damaged version of a repaired pack, unless it hashes to
+    its name: then it is kept, because it may be the only undamaged copy. If links are impossible, only `repaired` packs
+    are compared and copied. Packs in `released` that are missing from the channel are linked again.
 
     Raises:
         NoSpace: the disk is full.
@@ -34,13 +34,13 @@ def mend_links(root: Path, channel: Path, mended: AbstractSet[PackId], released:
             if pack in wanted:
                 link_or_copy(source, target)
                 replaced.append(pack)
-        elif not _is_same(source, target) and _replace(source, target, pack, must=pack in mended):
+        elif not _is_same(source, target) and _replace(source, target, pack, copy=pack in repaired):
             replaced.append(pack)
     return replaced
 
 
-def other_links(path: Path, channel: Path, pack: PackId) -> int:
-    """Return how many names a pack's file has besides those in the store and in `channel`."""
+def count_other_links(path: Path, channel: Path, pack: PackId) -> int:
+    """Return how many hard links a pack's file has besides those in the store and in `channel`."""
     target = channel / pack_path(pack)
     with disk_errors(path):
         names = path.stat().st_nlink
@@ -52,12 +52,12 @@ def _is_same(source: Path, target: Path) -> bool:
         return target.samefile(source)
 
 
-def _replace(source: Path, target: Path, pack: PackId, *, must: bool) -> bool:
+def _replace(source: Path, target: Path, pack: PackId, *, copy: bool) -> bool:
     temporary = new_temporary(target)
     try:
         os.link(source, temporary)
     except OSError:
-        if not must or _name(target) == pack:
+        if not copy or _name(target) == pack:
             return False
         with disk_errors(target):
             target.unlink()

@@ -1,10 +1,10 @@
-"""`store gc`: delete packs that are not needed any more, in two steps.
+"""`store gc`: delete packs that are no longer needed, in two steps.
 
-Alive is what the newest capture of a package needs (manifest, capture, answers, data, and the bases of deltas), every
-pack that a release of our own channel refers to, and packs that were adopted with all that their manifests need: a pack
-of our own whose hashes were lost is called adopted too. The first run marks the packs with nothing alive in them; a
-later one, after the grace, lets those go that are still dead: from the index first, then the file, then its hashes. A
-crash in between leaves a pack that is indexed again when the store is next opened, and still marked.
+Objects are live if the newest capture of a package needs them (manifest, capture, answers, data, bases of deltas).
+Packs stay if they hold a live object, if a release of our own channel refers to them, or if they were adopted, with all
+that their manifests need; one of our own packs without stored hashes counts as adopted. The first run marks the dead
+packs; a later run, after the grace period, deletes those still dead: first from the index, then the file, then its
+hashes. A crash in between leaves a pack that is indexed again when the store is next opened, and that is still marked.
 """
 
 import time
@@ -25,23 +25,24 @@ from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.maintenance.gc_marks import read_marks, write_marks
-from ptmtorrent.store.maintenance.references import Uses
+from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
-from ptmtorrent.workflows.maintain.damaged_packs import look_before
-from ptmtorrent.workflows.maintain.released import read_released
+from ptmtorrent.workflows.maintain.damaged_packs import read_index_state
+from ptmtorrent.workflows.maintain.released import read_released_packs
 
 GRACE = timedelta(hours=24)
 """Default grace period before an unreferenced pack is deleted."""
 
-_OURS = 0
+_LIVE = 0
+"""The owner of live objects."""
 
 
-class Collected(msgspec.Struct, frozen=True, kw_only=True):
-    """Packs that were deleted, that are marked for deletion, and unneeded bytes inside packs that stay."""
+class GcResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Packs that were deleted, packs that are marked for deletion, and bytes of dead objects in packs that stay."""
 
     summary: Summary
     packs_freed: int
@@ -51,7 +52,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     bytes_dead: int
 
 
-def gc(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, and who watches
+def gc(  # noqa: PLR0913  # the home, what to delete and when, and where records go
     home: Home,
     *,
     grace: timedelta = GRACE,
@@ -59,28 +60,28 @@ def gc(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, 
     dry_run: bool = False,
     clock: Clock,
     emit: Emit,
-) -> Collected:
-    """Mark dead packs, and let those go that have been marked for `grace`; a record for each.
+) -> GcResult:
+    """Mark dead packs and delete those that have been marked for `grace`; emit one record per dead pack.
 
-    Packs that a fetch kept (`--keep-packs`) are spared, unless `kept` says that they count as dead.
+    Packs that a fetch kept (`--keep-packs`) stay unless `kept` is set.
 
     Raises:
         NotFound: there is no store.
-        StoreLocked: another process writes it.
+        StoreLocked: another process is writing the store.
         StoreError: the index is missing, a release or a manifest cannot be read, or a pack that may hold manifests is
             missing or damaged, so that it is unknown what is needed; nothing was marked or deleted.
     """
     began = time.monotonic()
     require_store(home)
     _refuse_gaps(home)
-    with Store.open(home.store, alone=True) as store, Uses() as uses:
+    with Store.open(home.store, alone=True) as store, References() as references:
         _refuse_strays(store)
         sizes = store.contents.packs()
         adopted = set() if kept else _adopted(store, sizes)
-        spared = adopted | (sizes.keys() & read_released(home.channel).sizes.keys())
-        _note_described(store, adopted, uses)
-        _note_alive(store, spared, uses)
-        dead, bytes_dead = _find_dead(store.contents, uses, sizes.keys() - spared)
+        staying = adopted | (sizes.keys() & read_released_packs(home.channel).sizes.keys())
+        _add_described(store, adopted, references)
+        _add_live(store, staying, references)
+        dead, bytes_dead = _find_dead(store.contents, references, sizes.keys() - staying)
         now = clock()
         marks = {pack: since for pack, since in read_marks(home.store).items() if pack in dead}
         due = {pack for pack in dead if _is_due(marks.get(pack), now, grace)}
@@ -88,15 +89,15 @@ def gc(  # noqa: PLR0913  # where, how long to wait, what to spare, whether to, 
             marks.setdefault(pack, spell(now))
         if not dry_run:
             write_marks(home.store, marks)
-            _let_go(store, home.store, due)
+            _delete(store, home.store, due)
             write_marks(home.store, {pack: since for pack, since in marks.items() if pack not in due})
         _report(dead, due, sizes, marks, emit, dry_run=dry_run)
-    return _collected({pack: sizes[pack] for pack in dead}, due, bytes_dead, time.monotonic() - began)
+    return _result({pack: sizes[pack] for pack in dead}, due, bytes_dead, time.monotonic() - began)
 
 
-def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, seconds: float) -> Collected:
+def _result(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, seconds: float) -> GcResult:
     freed = sum(dead[pack] for pack in due)
-    return Collected(
+    return GcResult(
         summary=Summary(packages=len(due), files=len(due), bytes=freed, bytes_moved=0, seconds=seconds, unit="pack"),
         packs_freed=len(due),
         bytes_freed=freed,
@@ -107,7 +108,7 @@ def _collected(dead: Mapping[PackId, int], due: set[PackId], bytes_dead: int, se
 
 
 def _refuse_gaps(home: Home) -> None:
-    """Refuse a store that lacks what its index knew, before it is opened to write, which makes the index forget it.
+    """Refuse an incomplete store before it is opened for writing, which would drop missing packs from the index.
 
     Raises:
         StoreError: the index, a pack or a manifest is missing or cannot be read.
@@ -115,14 +116,14 @@ def _refuse_gaps(home: Home) -> None:
     if not (home.store / INDEX_NAME).is_file():
         raise StoreError(
             f"the index of `{home.store}` is missing, so it is unknown what is needed",
-            hint="make it again first: ptmtorrent store repair --index",
+            hint="rebuild it first: ptmtorrent store repair --index",
         )
-    gone = sorted(look_before(home).entries)
+    gone = sorted(read_index_state(home).entries)
     if gone:
-        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        packs = f"the pack `{gone[0]}` is" if len(gone) == 1 else f"{len(gone):,} packs (first: `{gone[0]}`) are"
         raise StoreError(
-            f"the pack `{gone[0]}`{more} is missing or cut short, so it is unknown what its manifests need",
-            hint="put it back, or mend the store first: ptmtorrent store repair",
+            f"{packs} missing or cut short, so it is unknown what is needed",
+            hint="put the files back, or repair the store first: ptmtorrent store repair",
         )
     with Store.open(home.store) as store:
         for _ in _read_manifests(store):
@@ -130,12 +131,12 @@ def _refuse_gaps(home: Home) -> None:
 
 
 def _refuse_strays(store: Store) -> None:
-    """Refuse packs that are there and not in the index even now: damaged, or of a newer version."""
+    """Refuse packs on disk that opening the store did not index: they are damaged or of a newer version."""
     strays = sorted(packs_on_disk(store.root).keys() - store.contents.packs().keys())
     if strays:
         raise StoreError(
             f"the pack `{strays[0]}` cannot be read, so it is unknown what its manifests need",
-            hint="mend it first: ptmtorrent store repair",
+            hint="repair it first: ptmtorrent store repair",
         )
 
 
@@ -151,41 +152,41 @@ def _read_manifests(store: Store) -> Iterator[tuple[Capture, Manifest]]:
             why = "" if captured.error is None else f": {captured.error.message}"
             raise StoreError(
                 f"the manifest of `{capture.package}` cannot be read, so it is unknown what it needs{why}",
-                hint="mend it first: ptmtorrent store repair",
+                hint="repair it first: ptmtorrent store repair",
             )
         yield capture, manifest
 
 
-def _note_alive(store: Store, spared: Iterable[PackId], uses: Uses) -> None:
-    """Note every object that the newest captures need, and the bases of those and of whatever lies in `spared` packs.
+def _add_live(store: Store, kept: Iterable[PackId], references: References) -> None:
+    """Add every object that the newest captures need, and the bases of these and of all objects in packs `kept`.
 
     Raises:
         StoreError: a manifest cannot be read.
     """
     for capture, manifest in _read_manifests(store):
-        uses.add(_OURS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
-        uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
-    uses.add(_OURS, (entry.base for pack in spared for entry in store.contents.entries(pack) if entry.base))
-    add_bases(store.contents, uses, _OURS)
+        references.add(_LIVE, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
+        references.add(_LIVE, (identifier for identifier, _ in manifest.objects))
+    references.add(_LIVE, (entry.base for pack in kept for entry in store.contents.entries(pack) if entry.base))
+    add_bases(store.contents, references, _LIVE)
 
 
-def _note_described(store: Store, packs: Iterable[PackId], uses: Uses) -> None:
-    """Note what the manifests in adopted `packs` need, as far as they can be read: they may have been our own."""
+def _add_described(store: Store, packs: Iterable[PackId], references: References) -> None:
+    """Add what the readable manifests in adopted `packs` need: these may be our own packs that lost their hashes."""
     for pack in packs:
         for entry in store.contents.entries(pack):
             if entry.kind == "manifest":
                 with suppress(PtmError):
                     manifest = decode_manifest(store.read(entry.id), SnapshotId(entry.id))
-                    uses.add(_OURS, (identifier for identifier, _ in manifest.objects))
+                    references.add(_LIVE, (identifier for identifier, _ in manifest.objects))
 
 
-def _find_dead(contents: Contents, uses: Uses, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
-    """Return the packs with nothing alive in them, and the stored bytes of dead objects in the others."""
+def _find_dead(contents: Contents, references: References, packs: Iterable[PackId]) -> tuple[set[PackId], int]:
+    """Return the packs without a live object, and the stored bytes of dead objects in the others."""
     dead: set[PackId] = set()
     bytes_dead = 0
     for pack in packs:
         entries = contents.entries(pack)
-        unused = [entry.stored for entry in entries if uses.owner(entry.id) is None]
+        unused = [entry.stored for entry in entries if references.owner(entry.id) is None]
         if len(unused) == len(entries):
             dead.add(pack)
         else:
@@ -194,7 +195,7 @@ def _find_dead(contents: Contents, uses: Uses, packs: Iterable[PackId]) -> tuple
 
 
 def _adopted(store: Store, packs: Iterable[PackId]) -> set[PackId]:
-    """Return the packs that a fetch kept on purpose, and those whose hashes were lost and that may be such."""
+    """Return the packs that a fetch kept, and those whose hashes are lost, which may be such packs."""
     known = {pack: read_sidecar(store.root, pack) for pack in packs}
     return {pack for pack, sidecar in known.items() if not (store.is_own(pack) if sidecar is None else sidecar[1])}
 
@@ -208,11 +209,11 @@ def _is_due(since: str | None, now: datetime, grace: timedelta) -> bool:
         return False
 
 
-def _let_go(store: Store, root: Path, packs: set[PackId]) -> None:
-    """Forget the packs and what needs them, durably, before the first file goes."""
+def _delete(store: Store, root: Path, packs: set[PackId]) -> None:
+    """Drop the packs and their dependents from the index, durably, then delete the files."""
     if not packs:
         return
-    store.contents.drop_with_users(packs)
+    store.contents.drop_with_dependents(packs)
     here = packs_on_disk(root)
     for pack in sorted(packs):
         if pack in here:
@@ -227,7 +228,7 @@ def _remove(path: Path) -> None:
     sync_dir(path.parent)
 
 
-def _report(  # noqa: PLR0913  # what there is to say
+def _report(  # noqa: PLR0913  # all that a record says
     dead: set[PackId],
     due: set[PackId],
     sizes: dict[PackId, int],
@@ -237,9 +238,9 @@ def _report(  # noqa: PLR0913  # what there is to say
     dry_run: bool,
 ) -> None:
     for pack in sorted(dead):
-        since = f"nothing needs it since {marks[pack]}"
-        gone = "it would be deleted" if dry_run else "it was deleted"
-        reason = f"{since}; {gone}" if pack in due else f"{since}; it goes when the grace is over"
+        since = f"unreferenced since {marks[pack]}"
+        deleted = "would be deleted" if dry_run else "deleted"
+        reason = f"{since}; {deleted}" if pack in due else f"{since}; will be deleted after the grace period"
         emit(
             Result(
                 kind="pack",

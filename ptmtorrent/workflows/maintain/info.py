@@ -1,7 +1,7 @@
-"""`store info`: what the store holds, and why it is smaller than what was captured.
+"""`store info`: what the store holds, and what makes it smaller than the files that were captured.
 
-Counted from the index and the manifests; stored bytes of weights are not read. Every object counts once, every ratio is
-of numbers that were counted: nothing is guessed.
+Counts come from the index and the manifests; weights are not read. Every object counts once, and ratios are computed
+from counted numbers, never estimated.
 """
 
 from collections import defaultdict
@@ -15,26 +15,26 @@ from ptmtorrent.model.ids import ObjectId, PackageName, object_id
 from ptmtorrent.paths import Home
 from ptmtorrent.store.codecs import DELTA_CODECS
 from ptmtorrent.store.contents import Contents, open_contents
-from ptmtorrent.store.maintenance.references import Uses
+from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.maintenance.verify_pack import record_start
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
 
 CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta", "delta by exponent", "fields")
-"""How docs/formats/codecs.md calls codecs, by their numbers."""
+"""The names of codecs in docs/formats/codecs.md, by number."""
 
 UNKNOWN_CODEC = "of a newer version"
 
 DOCUMENTS = -2
-"""The owner of manifests, captures and answers of hubs: what describes packages."""
+"""The owner of manifests, captures and answers of hubs."""
 
 BASES = -3
-"""The owner of objects that only deltas use."""
+"""The owner of objects that only deltas need."""
 
 
 class CodecShare(msgspec.Struct, kw_only=True):
-    """What one codec holds: objects, and their bytes raw and stored."""
+    """Objects of one codec: their number, and their bytes raw and stored."""
 
     objects: int = 0
     raw: int = 0
@@ -48,12 +48,12 @@ class CodecShare(msgspec.Struct, kw_only=True):
 
 
 class StoreInfo(msgspec.Struct, kw_only=True):
-    """Counts and bytes. `raw` are the files of all newest captures, `unique` their objects, each once.
+    """Counts and bytes. `raw` is the size of the files of all newest captures, `unique` that of their distinct objects.
 
-    `plain` and `deltas` are those objects as they are stored; `documents` manifests, captures and answers; `bases`
-    objects that only deltas need; `rest` what no newest capture needs: older revisions, placements of releases;
-    `heads` the records' own bytes and `frames` headers, footers, padding and what the index has elsewhere. All these
-    add up to `stored`.
+    `stored` is the sum of: `plain` and `deltas`, these objects in stored form; `documents`, manifests, captures and
+    answers; `bases`, objects that only deltas need; `rest`, objects that no newest capture needs (older revisions,
+    placements of releases); `heads`, the record headers; and `frames`, headers, footers, padding and objects whose
+    index row names another pack.
     """
 
     packages: int = 0
@@ -76,18 +76,18 @@ class StoreInfo(msgspec.Struct, kw_only=True):
 
     @property
     def frames(self) -> int:
-        """Headers, footers and padding."""
+        """Bytes of headers, footers and padding."""
         shares = (self.plain, self.deltas, self.documents, self.bases, self.rest)
         return self.stored - self.heads - sum(share.stored for share in shares)
 
     @property
     def objects(self) -> int:
-        """Objects of all codecs."""
+        """The number of objects of all codecs."""
         return sum(share.objects for share in self.codecs.values())
 
 
 def info(home: Home, top: int) -> StoreInfo:
-    """Count what the store of `home` holds; name the `top` packages by the stored bytes that they alone use.
+    """Count what the store of `home` holds; list the `top` packages by the stored bytes that they alone need.
 
     Raises:
         NotFound: there is no store.
@@ -95,33 +95,33 @@ def info(home: Home, top: int) -> StoreInfo:
     """
     require_store(home)
     found = StoreInfo()
-    with Store.open(home.store) as store, Uses() as uses:
-        names = _count_captured(store, uses, found)
+    with Store.open(home.store) as store, References() as references:
+        names = _count_captured(store, references, found)
         with open_contents(home.store) as contents:
             for size in contents.packs().values():
                 found.packs += 1
                 found.stored += size
             found.unsealed = sum(map(_size, files_in(home.store / "open", "*.part")))
             found.stored += found.unsealed
-            add_bases(contents, uses, BASES)
-            alone = _count_objects(contents, uses, found)
+            add_bases(contents, references, BASES)
+            alone = _count_objects(contents, references, found)
     ranked = sorted(alone.items(), key=lambda item: (-item[1], item[0]))[:top]
     found.top = [(names[owner], size) for owner, size in ranked]
     return found
 
 
 def codec_name(codec: int) -> str:
-    """Return how docs/formats/codecs.md calls a codec; packs of a newer version may have others."""
+    """Return the name of a codec; packs of a newer version may have codecs without a name here."""
     return CODEC_NAMES[codec] if codec < len(CODEC_NAMES) else UNKNOWN_CODEC
 
 
 def ratio(large: int, small: int) -> float | None:
-    """Return how many times `large` is `small`, to three digits; None where there is nothing to compare."""
+    """Return `large` divided by `small`, to three decimals; None if `small` is 0."""
     return round(large / small, 3) if small else None
 
 
-def _count_captured(store: Store, uses: Uses, info: StoreInfo) -> list[PackageName]:
-    """Count files, and note who uses which objects; return the packages in the order of their numbers."""
+def _count_captured(store: Store, references: References, info: StoreInfo) -> list[PackageName]:
+    """Count files and add the objects that each package needs; return the packages by owner number."""
     names: list[PackageName] = []
     snapshots = set()
     for captured in read_captured(store):
@@ -129,24 +129,24 @@ def _count_captured(store: Store, uses: Uses, info: StoreInfo) -> list[PackageNa
         owner = len(names)
         names.append(capture.package)
         snapshots.add(capture.snapshot)
-        uses.add(DOCUMENTS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
+        references.add(DOCUMENTS, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
         if manifest is None:
             info.unreadable.append(capture.package)
             continue
         info.files += len(manifest.files)
         info.raw += manifest.size
         rows = {row for file in manifest.files for row in manifest.objects_of(file.recipe)}
-        uses.add(owner, [manifest.objects[row][0] for row in sorted(rows)])
-        uses.add(DOCUMENTS, [item for row, (item, _) in enumerate(manifest.objects) if row not in rows])
+        references.add(owner, [manifest.objects[row][0] for row in sorted(rows)])
+        references.add(DOCUMENTS, [item for row, (item, _) in enumerate(manifest.objects) if row not in rows])
     info.packages, info.snapshots = len(names), len(snapshots)
     return names
 
 
-def _count_objects(contents: Contents, uses: Uses, info: StoreInfo) -> dict[int, int]:
-    """Count every object once, by what it is; return the stored bytes that one package alone uses, by its number."""
+def _count_objects(contents: Contents, references: References, info: StoreInfo) -> dict[int, int]:
+    """Count every object once, by its role; return the stored bytes that one package alone needs, by owner number."""
     alone: dict[int, int] = defaultdict(int)
     for entry in contents.all_entries():
-        owner = uses.owner(entry.id)
+        owner = references.owner(entry.id)
         info.heads += entry.offset - record_start(entry)
         info.codecs.setdefault(entry.codec, CodecShare()).add(entry)
         if owner is None:

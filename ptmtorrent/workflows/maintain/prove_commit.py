@@ -1,8 +1,8 @@
-"""Does what the store holds of a git-hosted package hash up to its upstream commit?
+"""Prove that the files of a git-hosted package belong to its upstream commit.
 
-The commit and its trees were kept with the package. With them and the bytes the proof needs no other source: a file's
-git id follows from its bytes, an LFS pointer's from SHA-256 and size, a tree's from its entries, a commit's from its
-tree.
+The commit and its trees are stored with the package, so the proof needs no other source: the git id of a file follows
+from its bytes, that of an LFS pointer from SHA-256 and size, that of a tree from its entries, that of a commit from
+its tree.
 """
 
 import hashlib
@@ -17,17 +17,18 @@ from ptmtorrent.store.store import Store
 
 
 def is_provable(manifest: Manifest) -> bool:
-    """Tell whether the package was kept with the git objects that prove it."""
+    """Return whether the git objects for a proof are stored with the package."""
     return any(answer.name in {PROOF, FOLDER_PROOF} for answer in manifest.raw)
 
 
 def prove(store: Store, manifest: Manifest, *, thorough: bool, stop: Stop) -> None:
-    """Check every file of git or LFS against the upstream commit; with `thorough` from the stored bytes, read again.
+    """Check every git or LFS file against the upstream commit; `thorough` hashes the stored bytes again.
 
-    Files that the package names elsewhere, of no hash or another, are not the commit's and are not looked at.
+    Files from other sources are not part of the commit and are skipped.
 
     Raises:
-        IntegrityError: naming the first that is not of that commit; else as `Store.read`.
+        IntegrityError: a file does not belong to the commit; it is named.
+        PtmError: the same errors as `Store.read`.
     """
     [answer] = [answer for answer in manifest.raw if answer.name in {PROOF, FOLDER_PROOF}]
     proof = split_proof(b"".join(_read(store, manifest, answer.recipe)))
@@ -39,7 +40,7 @@ def prove(store: Store, manifest: Manifest, *, thorough: bool, stop: Stop) -> No
         stop.raise_if_set("the check")
         sha256, git_sha1 = _hash(store, manifest, file) if thorough else (file.sha256, file.git_sha1)
         if file.source == "git" and git_sha1 is None:
-            raise IntegrityError(f"the file {file.name!r} came by git, and its git id was not kept")
+            raise IntegrityError(f"the file {file.name!r} was cloned from git, but its git id was not recorded")
         oids = pointer_ids(proof, sha256, file.size) if file.source == "lfs" else frozenset({git_sha1 or ""})
         rows[path_bytes(file.name)] = (git_modes(file.mode, file.size), oids)
     check_proof(manifest.package.commit, proof, rows, under)

@@ -1,5 +1,6 @@
-"""Which packs the releases of our own channel refer to: all of them, or an error that names what cannot be read."""
+"""Read which packs the releases of our own channel refer to: all of them, or an error that names what is unreadable."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,20 +16,22 @@ from ptmtorrent.model.release import PlacementShard
 from ptmtorrent.trust.channel_state import read_channel_state
 
 
-class Released(msgspec.Struct, frozen=True):
-    """The packs of all releases: their sizes in bytes, and which releases refer to each."""
+class ReleasedPacks(msgspec.Struct, frozen=True):
+    """The packs of all releases: their sizes in bytes, and the releases that refer to each."""
 
     sizes: dict[PackId, int]
     releases: dict[PackId, list[ReleaseName]]
 
 
-def read_released(channel: Path) -> Released:
-    """Read every release that `channel` lists or holds, its torrents and its shards, each checked against its hash.
+def read_released_packs(channel: Path) -> ReleasedPacks:
+    """Return the packs of every release that `channel` lists or holds.
+
+    Release documents, torrents and shards are read and checked against their hashes.
 
     Raises:
-        StoreError: one of them cannot be read or verified; it is named.
+        StoreError: a release cannot be read or verified; it is named.
     """
-    released = Released({}, {})
+    released = ReleasedPacks({}, {})
     for name in _names(channel):
         try:
             packs = _packs_of(channel, name)
@@ -43,8 +46,13 @@ def read_released(channel: Path) -> Released:
     return released
 
 
+def spell_releases(names: Sequence[ReleaseName]) -> str:
+    """Return releases as messages name them: the release `a`, the releases `a`, `b`."""
+    return f"the release{'s' if len(names) > 1 else ''} {', '.join(f'`{name}`' for name in names)}"
+
+
 def _names(channel: Path) -> list[ReleaseName]:
-    """Return the releases that are listed or whose folder is there, finished or not as it may be."""
+    """Return the releases that are listed, and those that have a folder and are not unfinished."""
     folder = channel / RELEASES
     try:
         state = read_channel_state(channel)
@@ -61,7 +69,7 @@ def _names(channel: Path) -> list[ReleaseName]:
 
 
 def _refuse_remains(channel: Path) -> None:
-    """Refuse a channel that shows no release, where there must have been some: its disk may not be mounted."""
+    """Raise `StoreError` if a channel without releases has traces of some: its disk may not be mounted."""
     links = [path for path in (channel, channel / RELEASES, channel / METADATA) if path.is_symlink()]
     gone = [path for path in links if not path.exists()]
     if gone or files_in(channel / TORRENTS, "*.torrent"):

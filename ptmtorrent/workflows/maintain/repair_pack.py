@@ -1,7 +1,7 @@
-"""Repair one damaged or missing pack: from what is known for certain, else from a source that has its bytes.
+"""Repair one damaged or missing pack: locally if possible, else with bytes from a source.
 
-Only what is bad is asked for: first the damaged stretches; where the whole is then still wrong, the pieces of 4 MiB
-that differ; the whole pack where its pieces are unknown. It is repaired once it hashes to its name.
+Only damaged bytes are requested: first the damaged extents; if the pack still differs, the 4 MiB pieces that differ;
+the whole pack if the hashes of its pieces are unknown. The pack is repaired once it hashes to its name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,138 +11,110 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
 from ptmtorrent.model.torrents import SHA1_BYTES
-from ptmtorrent.store.maintenance.repair_pack import (
+from ptmtorrent.store.maintenance.pack_draft import (
     Draft,
-    free_patches,
-    info_of,
-    missing_extents,
     new_draft,
     possible_patches,
+    read_pack_info,
+    rebuildable_patches,
 )
-from ptmtorrent.store.maintenance.verify_pack import CheckedPack, Expectation, differing_pieces
+from ptmtorrent.store.maintenance.verify_pack import differing_pieces
 from ptmtorrent.store.pack.format import PackInfo
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
 from ptmtorrent.store.pack.reader import hash_pack, pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
-from ptmtorrent.workflows.maintain.sources import Source
+from ptmtorrent.workflows.maintain.damaged_packs import DamagedPack
+from ptmtorrent.workflows.maintain.sources import RepairSource
 
 MAX_INFOS = 16
+"""Limit of other packs whose libraries and parameters are tried when a footer is rebuilt."""
 
 
-class Patient(msgspec.Struct, frozen=True, kw_only=True):
-    """A pack that is not what it was. `checked` is None where its file is missing."""
-
-    expected: Expectation
-    checked: CheckedPack | None
-
-    @property
-    def is_sound(self) -> bool:
-        """Is every byte of it the one that was written?"""
-        checked = self.checked
-        return checked is not None and checked.hashes.pack == self.expected.pack and not self._has_other_size
-
-    @property
-    def _has_other_size(self) -> bool:
-        return self.checked is not None and any(damage.what == "bytes" for damage in self.checked.damages)
-
-    @property
-    def lost(self) -> tuple[ObjectId, ...]:
-        """The objects that cannot be read as it is."""
-        known = tuple(entry.id for entry in self.expected.entries)
-        return known if self.checked is None else self.checked.lost
-
-    @property
-    def extents(self) -> list[Extent]:
-        """The extents that must come from a source, at least."""
-        size = self.expected.size
-        return [Extent(offset=0, length=size)] if self.checked is None else missing_extents(self.checked, size)
-
-
-class Mended(msgspec.Struct, frozen=True, kw_only=True):
-    """How a pack was mended, in words, and how many bytes crossed the network for it."""
+class PackRepair(msgspec.Struct, frozen=True, kw_only=True):
+    """How a pack was repaired, as messages say it, and the bytes moved for it over the network."""
 
     how: str
     moved: int
 
 
-def mend(root: Path, patient: Patient, sources: Sequence[Source], reasons: list[str], *, own: bool) -> Mended | None:
-    """Repair a pack of the store at `root`; None when no source has what is missing; `reasons` gets the reasons.
+def repair_pack(
+    root: Path, damaged: DamagedPack, sources: Sequence[RepairSource], reasons: list[str], *, own: bool
+) -> PackRepair | None:
+    """Repair a pack of the store at `root`; return None if no source has the missing bytes.
 
-    `own` is what is noted of a pack whose hashes are lost.
+    Failures of sources are appended to `reasons`. `own` is recorded for a pack whose hashes are lost.
 
     Raises:
         NoSpace: the disk is full.
         StoreError: the store cannot be written.
     """
-    expected = patient.expected
+    expected = damaged.expected
     target = pack_in(root, expected.pack)
-    source = target if patient.checked is not None and target.is_file() else None
-    with new_draft(source, target, expected.size) as draft:
-        mended = _mend_draft(root, patient, draft, sources, reasons)
-        if mended is None:
+    original = target if damaged.checked is not None and target.is_file() else None
+    with new_draft(original, target, expected.size) as draft:
+        repaired = _repair_draft(root, damaged, draft, sources, reasons)
+        if repaired is None:
             return None
         draft.publish()
     if read_sidecar(root, expected.pack) is None:
         write_sidecar(root, hash_pack(target, expected.pack), own=own)
-    return mended
+    return repaired
 
 
-def _mend_draft(
-    root: Path, patient: Patient, draft: Draft, sources: Sequence[Source], reasons: list[str]
-) -> Mended | None:
-    checked, pack = patient.checked, patient.expected.pack
+def _repair_draft(
+    root: Path, damaged: DamagedPack, draft: Draft, sources: Sequence[RepairSource], reasons: list[str]
+) -> PackRepair | None:
+    checked, pack = damaged.checked, damaged.expected.pack
     if checked is not None:
-        draft.write(free_patches(checked))
-        if draft.name() == pack or _guess(root, patient, draft):
-            return Mended(how="put right from what was left of it", moved=0)
+        draft.write(rebuildable_patches(checked))
+        if draft.name() == pack or _try_possible_patches(root, damaged, draft):
+            return PackRepair(how="repaired locally", moved=0)
     for source in sources:
         before = source.moved
         try:
-            _ask(source, patient, draft)
+            _fetch(source, damaged, draft)
         except PtmError as error:
             if draft.is_broken:
                 raise
             reasons.append(error.message)
             continue
         if draft.name() == pack:
-            moved = source.moved - before
-            return Mended(how=f"put right from `{source.name}`", moved=moved)
-        reasons.append(f"`{source.name}` has other bytes too")
+            return PackRepair(how=f"repaired from `{source.name}`", moved=source.moved - before)
+        reasons.append(f"`{source.name}` also has other bytes")
     return None
 
 
-def _guess(root: Path, patient: Patient, draft: Draft) -> bool:
-    """Try what header and footer may have been, when only those are damaged."""
-    checked = patient.checked
+def _try_possible_patches(root: Path, damaged: DamagedPack, draft: Draft) -> bool:
+    """Try the possible headers and footers if nothing else is damaged; return whether one of them fits."""
+    checked, pack = damaged.checked, damaged.expected.pack
     if checked is None or any(damage.what in {"object", "bytes"} for damage in checked.damages):
         return False
-    path = pack_in(root, patient.expected.pack)
-    infos = list(_infos(root, patient.expected.pack))
-    for patches in possible_patches(path, checked, patient.expected.size, infos):
+    infos = list(_infos(root, pack))
+    for patches in possible_patches(pack_in(root, pack), checked, damaged.expected.size, infos):
         draft.write(patches)
-        if draft.name() == patient.expected.pack:
+        if draft.name() == pack:
             return True
     return False
 
 
 def _infos(root: Path, pack: PackId) -> Iterator[PackInfo]:
-    """Yield what other packs were written with: probably the same libraries."""
+    """Yield the libraries and parameters of other packs, which are likely those of `pack`."""
     for other in islice(packs_on_disk(root), MAX_INFOS):
-        if other != pack and (info := info_of(pack_in(root, other))) is not None:
+        if other != pack and (info := read_pack_info(pack_in(root, other))) is not None:
             yield info
 
 
-def _ask(source: Source, patient: Patient, draft: Draft) -> None:
-    """Get what is bad from `source`: the damaged stretches, then the pieces that differ, then everything."""
-    pack, size = patient.expected.pack, patient.expected.size
-    for extent in patient.extents:
+def _fetch(source: RepairSource, damaged: DamagedPack, draft: Draft) -> None:
+    """Fetch damaged bytes from `source`: the damaged extents, then the pieces that differ, or the whole pack."""
+    pack, size = damaged.expected.pack, damaged.expected.size
+    for extent in damaged.extents:
         draft.write(source.read(pack, extent))
-    if patient.checked is None or draft.name() == pack:
+    if damaged.checked is None or draft.name() == pack:
         return
-    kept = patient.expected.hashes
+    kept = damaged.expected.hashes
     pieces = kept.pieces_v1 if kept is not None else source.pieces(pack)
     wrong = [Extent(offset=0, length=size)]
     if pieces is not None and len(pieces) == size // PIECE_BYTES * SHA1_BYTES:

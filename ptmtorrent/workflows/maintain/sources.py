@@ -1,4 +1,4 @@
-"""Where a damaged pack can be put right from: our own channel's copy of it, and a channel that was named."""
+"""Read packs and objects for a repair from a channel: our own, or one given with `--from`."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -24,24 +24,24 @@ from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass
 
 HEADER_BYTES = 512
-"""No header of this version is longer."""
+"""Upper limit of a pack header in this version."""
 
 REQUEST_BYTES = 8 << 20
-"""No request asks for more at a time."""
+"""Limit of bytes per request (8 MiB)."""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an object lies in a channel, what it is, and the place of its base where it is a delta."""
+class ChannelObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object in a pack of a channel; `base` is the object that a delta needs."""
 
     id: ObjectId
     raw: int
     kind: ObjectKind
     at: Location
-    base: "Place | None" = None
+    base: "ChannelObject | None" = None
 
     @property
     def entry(self) -> Entry:
-        """The object as a pack's footer would list it."""
+        """The object as the footer of its pack lists it."""
         base = None if self.base is None else self.base.id
         at = self.at
         return Entry(
@@ -49,40 +49,40 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Source:
-    """A channel that packs are read from. Nothing it sends is believed; `moved` counts what crossed the network."""
+class RepairSource:
+    """A channel to read packs from. Its bytes are not trusted; `moved` counts bytes moved over the network."""
 
-    def __init__(self, reader: ChannelReader, release: Release | None, *, ours: bool = False) -> None:
-        """`ours`: the channel of this home; what is read from it was not moved."""
+    def __init__(self, reader: ChannelReader, release: Release | None, *, is_own: bool = False) -> None:
+        """`is_own`: the channel of this home; bytes read from it do not count as moved."""
         self.name = reader.location
         self.moved = 0
         self._reader = reader
         self._release = release
-        self._ours = ours
+        self._is_own = is_own
 
     def read(self, pack: PackId, extent: Extent) -> Iterator[tuple[int, bytes]]:
-        """Yield the bytes of an extent of a pack, in stretches, with where each belongs.
+        """Yield `(offset in the pack, bytes)` for an extent of a pack, one request at a time.
 
         Raises:
-            NotFound: the channel has no such pack.
-            IntegrityError, TransportError: it is shorter, or could not be read.
+            NotFound: the channel lacks the pack.
+            IntegrityError, TransportError: the pack is too short or could not be read.
         """
         for at in range(extent.offset, extent.end, REQUEST_BYTES):
             data = self._reader.read_range(pack_path(pack), at, min(REQUEST_BYTES, extent.end - at))
-            self.moved += 0 if self._ours else len(data)
+            self.moved += 0 if self._is_own else len(data)
             yield at, data
 
     def class_of(self, pack: PackId) -> PackClass:
-        """Return what class of pack the channel calls it.
+        """Return the class of a pack from its header in the channel.
 
         Raises:
-            NotFound, IntegrityError, TransportError: it could not be had.
+            NotFound, IntegrityError, TransportError: the header could not be read.
         """
         data = b"".join(data for _, data in self.read(pack, Extent(offset=0, length=HEADER_BYTES)))
         return pack_format.decode_header(data, pack)[0]
 
     def pieces(self, pack: PackId) -> bytes | None:
-        """Return the SHA-1 of each piece of a pack, as the channel's release has them; None where it does not."""
+        """Return the SHA-1 of each piece of a pack, from the torrents of the release; None if they lack the pack."""
         if (release := self._release) is None:
             return None
         for volume in release.volumes:
@@ -95,24 +95,24 @@ class Source:
                     at += size // PIECE_BYTES * SHA1_BYTES
         return None
 
-    def read_object(self, place: Place) -> tuple[bytes, bytes]:
-        """Return an object as it is stored and as it is, proven by its hash.
+    def read_object(self, remote: ChannelObject) -> tuple[bytes, bytes]:
+        """Return an object encoded and decoded, verified against its id.
 
         Raises:
-            IntegrityError: other bytes than its id names.
+            IntegrityError: the bytes do not match the id.
             NotFound, TransportError: the channel lacks the pack, or could not be read.
         """
-        base = None if place.base is None else self.read_object(place.base)[1]
-        extent = Extent(offset=place.at.offset, length=place.at.length)
-        payload = b"".join(data for _, data in self.read(place.at.pack, extent))
-        data = codecs.decode(place.at.codec, payload, place.raw, base)
-        return payload, _proven(place, data, self.name)
+        base = None if remote.base is None else self.read_object(remote.base)[1]
+        extent = Extent(offset=remote.at.offset, length=remote.at.length)
+        payload = b"".join(data for _, data in self.read(remote.at.pack, extent))
+        data = codecs.decode(remote.at.codec, payload, remote.raw, base)
+        return payload, _verified(remote, data, self.name)
 
-    def find(self, wanted: set[ObjectId]) -> Iterator[Place]:
-        """Yield where the release has the objects `wanted`, manifests included, each once, until all are found.
+    def find(self, wanted: set[ObjectId]) -> Iterator[ChannelObject]:
+        """Yield each object of `wanted`, manifests included, that the release has; stop once all are found.
 
         Raises:
-            IntegrityError, TransportError: a shard could not be had.
+            IntegrityError, TransportError: a shard could not be read.
         """
         if (release := self._release) is None:
             return
@@ -123,19 +123,19 @@ class Source:
             fresh = [member for member in members if member.content.package not in seen]
             seen |= {member.content.package for member in fresh}
             for described in describe_members(fresh, self._reader):
-                for place in _places(described):
-                    if place.id in left:
-                        left.discard(place.id)
-                        yield place
+                for remote in _objects_of(described):
+                    if remote.id in left:
+                        left.discard(remote.id)
+                        yield remote
                 if not left:
                     return
 
 
-def sources_of(channel: Path, named: OpenChannel | None) -> list[Source]:
-    """Return where to ask, in order: our own channel, then the one that was named."""
-    sources = [Source(LocalReader(channel), None, ours=True)] if (channel / PACKS).is_dir() else []
-    if named is not None:
-        sources.append(Source(named.reader, named.release))
+def repair_sources(own: Path, given: OpenChannel | None) -> list[RepairSource]:
+    """Return the sources to try, in order: our own channel, then the one that was given."""
+    sources = [RepairSource(LocalReader(own), None, is_own=True)] if (own / PACKS).is_dir() else []
+    if given is not None:
+        sources.append(RepairSource(given.reader, given.release))
     return sources
 
 
@@ -146,13 +146,13 @@ def _pieces(torrent: bytes) -> bytes:
     return pieces if isinstance(pieces, bytes) else b""
 
 
-def _places(described: Described) -> Iterator[Place]:
+def _objects_of(described: Described) -> Iterator[ChannelObject]:
     manifest, placement, member = described.manifest, described.placement, described.member
     if manifest is None or placement is None:
         return
     snapshot = ObjectId(member.content.snapshot)
-    yield Place(id=snapshot, raw=member.content.manifest_size, kind="manifest", at=member.placement.manifest)
-    yield Place(
+    yield ChannelObject(id=snapshot, raw=member.content.manifest_size, kind="manifest", at=member.placement.manifest)
+    yield ChannelObject(
         id=member.placement.placement,
         raw=member.placement.placement_size,
         kind="placement",
@@ -160,7 +160,7 @@ def _places(described: Described) -> Iterator[Place]:
     )
     answers = {row for answer in manifest.raw for row in manifest.objects_of(answer.recipe)}
     for row, ((identifier, size), spot) in enumerate(zip(manifest.objects, placement.objects, strict=True)):
-        yield Place(
+        yield ChannelObject(
             id=identifier,
             raw=size,
             kind="answer" if row in answers else "data",
@@ -169,14 +169,14 @@ def _places(described: Described) -> Iterator[Place]:
         )
 
 
-def _base(placement: Placement, spot: Spot) -> Place | None:
+def _base(placement: Placement, spot: Spot) -> ChannelObject | None:
     if spot[4] == NO_BASE:
         return None
     identifier, size, where = placement.bases[spot[4]]
-    return Place(id=identifier, raw=size, kind="data", at=placement.location(where))
+    return ChannelObject(id=identifier, raw=size, kind="data", at=placement.location(where))
 
 
-def _proven(place: Place, data: bytes, name: str) -> bytes:
-    if object_id(data) != place.id:
-        raise IntegrityError(f"the channel `{name}` has other bytes than the object `{place.id}`")
+def _verified(remote: ChannelObject, data: bytes, name: str) -> bytes:
+    if object_id(data) != remote.id:
+        raise IntegrityError(f"the object `{remote.id}` in the channel `{name}` has other bytes than its id names")
     return data

@@ -1,4 +1,4 @@
-"""Every bit of a pack that flips is found, and what it belongs to is named."""
+"""Every flipped bit of a pack is found, and its region and object are reported."""
 
 import random
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from tests.store.samples import META, append, random_bytes
 
 OBJECTS = [random_bytes(size, seed=size) for size in (900, 70, 5000)]
 TINY = 1024
-"""A length of pieces that lets thousands of packs be read whole."""
+"""A piece length small enough to read thousands of packs completely."""
 
 
 class NameAlone:
-    """Hashes a pack as far as its name, whatever its size."""
+    """Computes only the name of a pack, of any size."""
 
     def __init__(self, _: object = None) -> None:
         self.size = 0
@@ -69,7 +69,7 @@ def look(path: Path, expected: Expectation) -> CheckedPack:
 
 
 def regions(path: Path) -> list[tuple[str, ObjectId | None, range]]:
-    """Every stretch of the pack: what it is, and whose."""
+    """Every region of the pack, with its kind and object."""
     with open_pack(path) as reader:
         entries, footer = read_footer(reader)
         size = reader.size

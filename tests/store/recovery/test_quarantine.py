@@ -18,7 +18,7 @@ PART = "meta-open.part"
 
 
 class Crash(BaseException):
-    """The process ends here, as far as the store can tell."""
+    """Simulates the end of the process."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def fill(root: Path, folder: Path) -> list[Found]:
-    """Commit six files to one part; return where they lie."""
+    """Commit six files to one part; return their entries."""
     with writing(root) as store:
         for content in DATA:
             add_bytes(store, folder, "a.bin", content, META)
@@ -44,7 +44,7 @@ def flip(path: Path, at: int) -> bytes:
 
 
 def read_all(store: Store) -> list[int]:
-    """Return the numbers of the files that are here; those that are, are whole."""
+    """Return the numbers of the files that the store has, after checking that these are whole."""
     here = [number for number, content in enumerate(DATA) if store.has(name_of(content))]
     assert [store.read(name_of(DATA[number])) for number in here] == [DATA[number] for number in here]
     assert here == [number for number, content in enumerate(DATA) if store.known_file(sha256_oid(content))]
@@ -88,7 +88,7 @@ def test_a_second_damaged_part_does_not_replace_the_first(root: Path, tmp_path: 
     assert sorted(path.read_bytes() for path in (root / "damaged").iterdir()) == sorted(kept)
 
 
-def test_a_torn_end_that_nothing_was_promised_of_is_cut(root: Path, tmp_path: Path) -> None:
+def test_an_uncommitted_torn_end_is_cut(root: Path, tmp_path: Path) -> None:
     fill(root, tmp_path)
     part = root / "open" / PART
     size = part.stat().st_size
@@ -100,15 +100,17 @@ def test_a_torn_end_that_nothing_was_promised_of_is_cut(root: Path, tmp_path: Pa
     assert not (root / "damaged").exists()
 
 
-@pytest.mark.parametrize("step", ["name_file", "_put_aside", "sync_dir", "_learn_all"])
-def test_a_crash_in_between_is_healed(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+@pytest.mark.parametrize("step", ["name_file", "_quarantine", "sync_dir", "_index_all_documents"])
+def test_a_crash_in_between_is_recovered(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     def crash(*_: object) -> None:
         raise Crash
 
     places = fill(root, tmp_path)
     bad = flip(root / "open" / PART, places[2].entry.offset)
     with monkeypatch.context() as patch:
-        patch.setattr(recover if step == "_learn_all" else quarantine, step, crash)
+        patch.setattr(recover if step == "_index_all_documents" else quarantine, step, crash)
         with pytest.raises(Crash):
             Store.open(root, write=True)
     with writing(root) as store:
@@ -120,7 +122,7 @@ def test_a_crash_in_between_is_healed(root: Path, tmp_path: Path, monkeypatch: p
 
 
 def commit_delta(root: Path) -> list[bytes]:
-    """Commit a base, a delta of it, and something behind both."""
+    """Commit a base, a delta of it, and another object after both."""
     data = [bf16(40_000), changed(bf16(40_000), 1), random_bytes(900)]
     encoded = codecs.encode_delta(data[1], data[0], "BF16")
     assert encoded is not None

@@ -45,7 +45,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Crash(BaseException):
-    """The process ends here, as far as the store can tell."""
+    """Simulates the end of the process."""
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def fill(store: Store, folder: Path) -> dict[str, ObjectId]:
 
 
 def contents(store: Store) -> dict[str, object]:
-    """Everything an index says, for comparing."""
+    """All rows of an index, for comparison."""
     store.commit()
     index = store._index
     rows = index._run(
@@ -79,7 +79,7 @@ def contents(store: Store) -> dict[str, object]:
     return {"objects": rows, "files": files, "captures": store.captures(), "packs": store.packs()}
 
 
-def test_a_rebuilt_index_says_what_the_old_one_said(root: Path, tmp_path: Path) -> None:
+def test_a_rebuilt_index_equals_the_old_one(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         fill(store, tmp_path)
         before = contents(store)
@@ -88,7 +88,7 @@ def test_a_rebuilt_index_says_what_the_old_one_said(root: Path, tmp_path: Path) 
         assert len(store.captures()) == 2
 
 
-def test_a_lost_index_is_made_again_from_packs_and_parts(root: Path, tmp_path: Path) -> None:
+def test_a_lost_index_is_rebuilt_from_packs_and_parts(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         fill(store, tmp_path)
         before = contents(store)
@@ -167,7 +167,7 @@ def test_a_torn_part_takes_captures_of_lost_manifests_with_it(root: Path, tmp_pa
         (Index, "seal_part"),
     ],
 )
-def test_a_crash_while_sealing_is_healed(
+def test_a_crash_while_sealing_is_recovered(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: object, step: str
 ) -> None:
     def crash(*_: object, **__: object) -> None:
@@ -191,7 +191,7 @@ def test_a_crash_while_sealing_is_healed(
     assert list((root / "open").iterdir()) == []
 
 
-def test_a_crash_before_the_index_knew_is_healed(root: Path, tmp_path: Path) -> None:
+def test_a_crash_before_the_index_commit_is_recovered(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         file = add_bytes(store, tmp_path, "a.bin", b"a" * 5000, META)
         store.commit()
@@ -208,7 +208,7 @@ def test_a_crash_before_the_index_knew_is_healed(root: Path, tmp_path: Path) -> 
         assert store.known_file(sha256_oid(b"a" * 5000)) == file
 
 
-def test_a_pack_that_went_away_is_forgotten(root: Path, tmp_path: Path) -> None:
+def test_a_missing_pack_is_dropped(root: Path, tmp_path: Path) -> None:
     with writing(root) as store:
         fill(store, tmp_path)
         store.seal()
@@ -256,7 +256,7 @@ def test_after_a_failed_fsync_nothing_more_is_written_until_reopened(
             patch.setattr(os, "fsync", fail)
             with pytest.raises(StoreError, match="Input/output"):
                 store.commit()
-        with pytest.raises(StoreError, match="failed to write before"):
+        with pytest.raises(StoreError, match="earlier write"):
             store.put(b"y" * 100, pack_class=META)
     with writing(root) as store:
         assert store.read(identifier) == b"x" * 100
@@ -303,7 +303,7 @@ def test_a_disk_that_fills_while_sealing_keeps_the_part(root: Path, monkeypatch:
 
 
 @pytest.mark.needs_root
-def test_a_real_full_disk_is_told_and_survived(tmp_path: Path) -> None:
+def test_a_real_full_disk_is_reported_and_survived(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     disk = tmp_path / "disk"
@@ -349,7 +349,7 @@ def test_a_wrong_row_in_the_index_gives_no_wrong_bytes(root: Path) -> None:
             store.read(first)
 
 
-def test_an_index_with_any_byte_flipped_gives_our_errors_alone(tmp_path: Path) -> None:
+def test_an_index_with_any_byte_flipped_raises_only_our_errors(tmp_path: Path) -> None:
     root = tmp_path / "store"
     objects = [random_bytes(300, seed=seed) for seed in range(20)]
     with writing(root) as store:
@@ -410,11 +410,11 @@ def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(
         assert store.known_file(sha256_oid(b"a" * 5000)) == file
 
 
-def test_an_index_that_was_never_finished_is_made_again(root: Path) -> None:
+def test_an_index_whose_creation_was_interrupted_is_rebuilt(root: Path) -> None:
     with writing(root) as store:
         store.put(b"one" * 100, pack_class=META)
     (root / "index.sqlite").write_bytes(b"")
-    with pytest.raises(StoreError, match="never finished"):
+    with pytest.raises(StoreError, match="creation was interrupted"):
         Store.open(root)
     with writing(root) as store:
         assert store.read(name_of(b"one" * 100)) == b"one" * 100

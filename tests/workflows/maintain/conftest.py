@@ -10,7 +10,7 @@ from tests.workflows.maintain.stores import pack_file, packs_of
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A maintainer's home with a release, that no test harms."""
+    """A maintainer's home with a release, that no test changes."""
     return make_channel(tmp_path_factory.mktemp("original"))
 
 

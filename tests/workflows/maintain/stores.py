@@ -1,4 +1,4 @@
-"""Stores with something in them to care for, and ways to harm them."""
+"""Stores to maintain, and ways to damage them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.check import Checked
+from ptmtorrent.workflows.maintain.check import CheckResult
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.inspect import Level
 from tests.channels import Heard
@@ -17,7 +17,7 @@ from tests.channels import Heard
 NEVER = Stop()
 
 
-def check(home: Home, level: Level = "normal") -> tuple[Checked, Heard]:
+def check(home: Home, level: Level = "normal") -> tuple[CheckResult, Heard]:
     heard = Heard()
     return check_store(home, level, emit=heard, stop=Stop()), heard
 
@@ -42,7 +42,7 @@ def pack_file(home: Home, pack: PackId) -> Path:
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:
-    """Flip one bit where the file lies: every hard link of it changes."""
+    """Flip one bit in place: every hard link of the file changes."""
     change(path, offset, lambda byte: byte ^ (1 << bit))
 
 

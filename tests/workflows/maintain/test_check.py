@@ -1,4 +1,4 @@
-"""What a check finds, what it names, and what it says it did not read."""
+"""What a check finds and reports, including the bytes that it did not read."""
 
 import os
 import shutil
@@ -96,7 +96,7 @@ def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
     assert any(identifier in reason for identifier in dropped)
 
 
-def test_a_package_whose_object_nobody_has_is_named(made: Made) -> None:
+def test_a_package_that_lacks_an_object_is_named(made: Made) -> None:
     place = largest_object(made.home)
     assert place.pack is not None
     with Store.open(made.home.store, alone=True) as store, store._index.transaction():
@@ -105,7 +105,7 @@ def test_a_package_whose_object_nobody_has_is_named(made: Made) -> None:
     assert any(result.id.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
 
 
-def test_a_damaged_index_is_named_and_nothing_else_is_believed(made: Made) -> None:
+def test_a_damaged_index_is_named_and_nothing_else_is_checked(made: Made) -> None:
     index = made.home.store / "index.sqlite"
     index.write_bytes(b"no database" * 1000)
     checked, heard = check(made.home, "quick")
@@ -130,7 +130,7 @@ def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
     pack_file(made.home, pack).unlink()
     sidecar_in(made.home.store, pack).unlink()
     with Store.open(made.home.store, alone=True):
-        pass  # the index forgets the pack
+        pass  # which drops the pack from the index
     assert "2026.11" in check(made.home)[1].results[pack].reason
 
 
@@ -153,7 +153,7 @@ def test_a_check_beside_a_writer_finds_nothing_wrong(home: Home, tmp_path: Path)
                 store.seal()
 
 
-def test_a_check_stops_when_it_is_asked_to(made: Made) -> None:
+def test_a_check_stops_when_the_stop_is_set(made: Made) -> None:
     stop = Stop()
     stop.set()
     with pytest.raises(Interrupted):
@@ -166,7 +166,7 @@ def test_a_home_without_a_store_has_nothing_to_check(home: Home) -> None:
 
 
 @pytest.mark.parametrize("column", ["data", "snapshot", "package", "captured"])
-def test_a_capture_that_the_index_says_wrongly_is_damage_and_made_again(made: Made, column: str) -> None:
+def test_a_wrong_row_of_a_capture_is_damage_and_rebuilt(made: Made, column: str) -> None:
     index = made.home.store / "index.sqlite"
     with closing(sqlite3.connect(index)) as connection, connection:
         kind = "TEXT" if column in {"package", "captured"} else "BLOB"
@@ -176,13 +176,13 @@ def test_a_capture_that_the_index_says_wrongly_is_damage_and_made_again(made: Ma
         )
     checked, heard = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
-    assert "wrong about the capture" in heard.results["index"].reason
+    assert "row of the capture" in heard.results["index"].reason
     repair(made.home, None, emit=Heard(), stop=Stop())
     assert check(made.home)[0].summary.failed == 0
 
 
-def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(made: Made) -> None:
-    """The row says another name than the tree it is found by: SQLite's quick check does not compare the two."""
+def test_a_wrong_pack_name_in_the_index_is_damage_and_nothing_is_lost_by_repair(made: Made) -> None:
+    """The row and the SQLite index of the table differ in the name; SQLite's quick check does not compare them."""
     index, pack = made.home.store / "index.sqlite", largest_object(made.home).pack
     assert pack is not None
     with closing(sqlite3.connect(index)) as connection:
@@ -193,11 +193,11 @@ def test_a_pack_that_the_index_misnames_is_damage_and_nothing_is_lost_by_repair(
     checked, _ = check(made.home)
     assert [finding.what for finding in checked.findings] == ["index"]
     repaired = repair(made.home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ()
+    assert repaired.incomplete == ()
     assert check(made.home, "data")[0].summary.failed == 0
 
 
-def test_a_schema_that_lost_a_column_is_damage_and_made_again(made: Made) -> None:
+def test_a_schema_that_lost_a_column_is_damage_and_rebuilt(made: Made) -> None:
     with closing(sqlite3.connect(made.home.store / "index.sqlite")) as connection, connection:
         connection.execute("ALTER TABLE captures RENAME COLUMN captured TO captuped")
     checked, _ = check(made.home)
@@ -207,7 +207,7 @@ def test_a_schema_that_lost_a_column_is_damage_and_made_again(made: Made) -> Non
 
 
 def test_an_index_that_cannot_be_opened_is_not_called_damaged(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk SQLite can make no room for its shared memory; the index is whole, and stays where it is."""
+    """On a full disk SQLite cannot allocate its shared memory; the index is undamaged and stays in place."""
 
     def refuse(path: Path) -> sqlite3.Connection:
         error = sqlite3.OperationalError(f"unable to open `{path.name}`")
@@ -229,7 +229,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(disk)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("mounting needs root, and leave to do it")
+        pytest.skip("mounting needs root and the permission to mount")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 
@@ -250,13 +250,13 @@ def test_a_full_disk_leaves_a_whole_index_where_it_is(made: Made, small_disk: Pa
     assert not (home.store / "damaged").exists()
 
 
-def test_of_an_unsealed_part_no_footer_is_claimed(home: Home, tmp_path: Path) -> None:
+def test_no_footer_of_an_unsealed_part_is_reported(home: Home, tmp_path: Path) -> None:
     capture_three(home, tmp_path)
     reasons = {result.reason for name, result in check(home)[1].results.items() if name.endswith(".part")}
-    assert reasons == {"it is there, not sealed yet; header and records are right"}
+    assert reasons == {"present, not sealed yet; header and records are undamaged"}
 
 
-def test_a_part_that_was_set_aside_is_named(home: Home, tmp_path: Path) -> None:
+def test_a_quarantined_part_is_named(home: Home, tmp_path: Path) -> None:
     capture_three(home, tmp_path)
     part = next(path for path in (home.store / "open").iterdir() if path.stat().st_size > 1000)
     flip(part, 3)

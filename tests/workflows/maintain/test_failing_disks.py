@@ -1,4 +1,4 @@
-"""A disk that fails for a moment is not damage: the operation ends, nothing is given up, and the next one succeeds."""
+"""A transient disk failure is not damage: the operation ends, nothing is dropped, and the next one succeeds."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def fail() -> OSError:
 
 
 def fail_to_open(patch: pytest.MonkeyPatch, path: Path, nth: int | None = None) -> list[Path]:
-    """Let the `nth` opening of `path` fail, or every one; return what collects the openings."""
+    """Make the `nth` opening of `path` fail, or every one; return the list of openings."""
     opened: list[Path] = []
 
     def open_file(name: str | Path, flags: int, mode: int = 0o777) -> int:
@@ -43,7 +43,7 @@ def fail_to_open(patch: pytest.MonkeyPatch, path: Path, nth: int | None = None) 
     return opened
 
 
-def mend(home: Home, mirror: Path | None = None) -> Heard:
+def run_repair(home: Home, mirror: Path | None = None) -> Heard:
     heard = Heard()
     named = None if mirror is None else open_channel(str(mirror), None, home, clock=clock, emit=heard)
     repair(home, named, level="data", emit=heard, stop=Stop())
@@ -67,27 +67,27 @@ def test_a_base_that_cannot_be_opened_costs_no_delta(
         with monkeypatch.context() as patch:
             opened = fail_to_open(patch, pack_file(home, pack), nth)
             with suppress(StoreError):
-                mend(home)
-        mend(home)
+                run_repair(home)
+        run_repair(home)
         with Store.open(home.store) as store:
             assert all(store.read(delta) for delta in deltas)
     assert nth > 2
 
 
-def test_a_pack_that_cannot_be_opened_is_not_set_aside(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_that_cannot_be_opened_is_not_quarantined(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     found = largest_object(made.home)
     assert found.pack is not None
     path = pack_file(made.home, found.pack)
     with monkeypatch.context() as patch:
         fail_to_open(patch, path)
         with pytest.raises(StoreError, match="Input/output error"):
-            mend(made.home)
+            run_repair(made.home)
     assert path.is_file()
-    assert mend(made.home).results == {}
+    assert run_repair(made.home).results == {}
     assert check(made.home, "data")[0].findings == ()
 
 
-def test_bytes_that_the_disk_does_not_read_are_damage(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_that_the_disk_cannot_read_are_damage(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     found = largest_object(made.home)
     assert found.pack is not None
     inode = pack_file(made.home, found.pack).stat().st_ino
@@ -114,12 +114,12 @@ def test_only_bytes_that_cannot_be_read_damage_an_index(
         error.sqlite_errorcode = code
         raise error
 
-    monkeypatch.setattr("ptmtorrent.store.maintenance.quick_check._ask_sqlite", ask)
+    monkeypatch.setattr("ptmtorrent.store.maintenance.quick_check._run_sqlite_check", ask)
     if is_damage:
-        assert "index" in mend(made.home).results
+        assert "index" in run_repair(made.home).results
     else:
         with pytest.raises(StoreError, match="disk I/O error"):
-            mend(made.home)
+            run_repair(made.home)
         assert not (made.home.store / "damaged").exists()
 
 
@@ -137,8 +137,8 @@ def test_a_copy_that_cannot_be_written_ends_the_repair(
         raise fail()
 
     with monkeypatch.context() as patch:
-        patch.setattr("ptmtorrent.store.maintenance.repair_pack.write_all", write_all)
+        patch.setattr("ptmtorrent.store.maintenance.pack_draft.write_all", write_all)
         with pytest.raises(StoreError, match="Input/output error"):
-            mend(made.home, tmp_path / "mirror")
-    mend(made.home, tmp_path / "mirror")
+            run_repair(made.home, tmp_path / "mirror")
+    run_repair(made.home, tmp_path / "mirror")
     assert check(made.home, "data")[0].findings == ()

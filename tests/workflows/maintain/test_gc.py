@@ -1,4 +1,4 @@
-"""Nothing that anybody needs is ever let go; what nobody needs goes in two steps."""
+"""Referenced objects are never deleted; unreferenced packs are deleted in two steps."""
 
 import shutil
 from datetime import timedelta
@@ -14,7 +14,7 @@ from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.pack.hashes import sidecar_in
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain import gc as gc_module
-from ptmtorrent.workflows.maintain.gc import Collected
+from ptmtorrent.workflows.maintain.gc import GcResult
 from ptmtorrent.workflows.maintain.gc import gc as collect
 from tests.channels import Heard, Made
 from tests.workflows.captured import TickingClock, capture
@@ -32,7 +32,7 @@ class LaterClock(TickingClock):
 
 def gc(
     home: Home, *, grace: timedelta = timedelta(hours=24), later: timedelta = NONE, dry_run: bool = False
-) -> Collected:
+) -> GcResult:
     return collect(home, grace=grace, dry_run=dry_run, clock=LaterClock(later), emit=Heard())
 
 
@@ -46,7 +46,7 @@ def recapture(home: Home, scratch: Path) -> set[PackId]:
     return old
 
 
-def test_what_an_older_capture_needed_goes_after_the_grace(home: Home, tmp_path: Path) -> None:
+def test_what_an_older_capture_needed_is_deleted_after_the_grace_period(home: Home, tmp_path: Path) -> None:
     old = recapture(home, tmp_path)
     first = gc(home)
     assert (first.packs_freed, first.packs_marked) == (0, len(first_dead := read_marks(home.store)))
@@ -61,7 +61,7 @@ def test_what_an_older_capture_needed_goes_after_the_grace(home: Home, tmp_path:
     assert check(home, "data")[0].summary.failed == 0
 
 
-def test_without_grace_it_goes_at_once(home: Home, tmp_path: Path) -> None:
+def test_without_a_grace_period_it_is_deleted_at_once(home: Home, tmp_path: Path) -> None:
     old = recapture(home, tmp_path)
     assert gc(home, grace=NONE).packs_freed >= 1
     assert not old <= packs_of(home).keys()
@@ -95,7 +95,7 @@ def test_the_packs_of_every_release_stay(made: Made) -> None:
 
 def forget_captures(made: Made) -> None:
     with Store.open(made.home.store, alone=True) as store, store._index.transaction():
-        store._index.forget_users_of({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
+        store._index.drop_dependents({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
 
 
 @pytest.mark.parametrize("what", ["release.json", "index/placement/000.json", "torrent", "folder", "metadata"])
@@ -119,7 +119,7 @@ def test_a_release_that_cannot_be_read_stops_it(made: Made, tmp_path: Path, what
 
 
 @pytest.mark.parametrize("what", ["unmounted", "only torrents"])
-def test_a_channel_that_lost_all_releases_is_none_that_has_none(made: Made, tmp_path: Path, what: str) -> None:
+def test_a_channel_that_lost_all_releases_is_not_taken_for_an_empty_one(made: Made, tmp_path: Path, what: str) -> None:
     if what == "unmounted":
         made.folder.rename(tmp_path / "elsewhere")
         made.folder.symlink_to(tmp_path / "not mounted")
@@ -145,7 +145,7 @@ def test_a_manifest_that_cannot_be_read_stops_it(home: Home, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("where", ["pack", "part"])
 def test_a_manifest_that_a_damaged_part_takes_along_stops_it_too(home: Home, tmp_path: Path, where: str) -> None:
-    """Opening the store to write saves what is whole of a part, and the index forgets the rest."""
+    """Opening the store for writing salvages the whole objects of a part and drops the rest from the index."""
     with Store.open(home.store, write=True) as store:
         capture(store, tmp_path, "hf:a/b", {"model.safetensors": b"old" * 9000})
         if where == "pack":
@@ -177,7 +177,7 @@ def capture_one(home: Home, scratch: Path) -> dict[PackId, int]:
     return packs_of(home)
 
 
-def test_without_an_index_nobody_can_tell_what_is_dead(home: Home, tmp_path: Path) -> None:
+def test_without_an_index_nothing_is_deleted(home: Home, tmp_path: Path) -> None:
     capture_one(home, tmp_path)
     lose_index(home)
     with pytest.raises(StoreError, match="index") as caught:
@@ -193,14 +193,14 @@ def test_a_pack_that_no_index_took_in_stops_it(home: Home, tmp_path: Path) -> No
     data = pack_file(home, documents).read_bytes()
     flip(pack_file(home, documents), data.rindex(b"PTME") - 1)
     with Store.open(home.store, write=True):
-        pass  # makes an index of what can be read
+        pass  # indexes the readable packs
     with pytest.raises(StoreError, match=documents):
         gc(home, grace=NONE)
     assert all(pack_file(home, pack).exists() for pack in before)
 
 
-def test_what_packs_need_that_may_be_our_own_stays(home: Home, tmp_path: Path) -> None:
-    """With index and hashes lost, a pack counts as adopted and its captures are not believed; it is kept anyway."""
+def test_what_adopted_packs_need_stays(home: Home, tmp_path: Path) -> None:
+    """With index and hashes lost, a pack counts as adopted and its captures are not trusted; it stays anyway."""
     before = capture_one(home, tmp_path)
     (documents,) = packs_with_documents(home)
     lose_index(home)
@@ -218,7 +218,7 @@ def test_it_does_not_run_beside_a_writer(home: Home, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("survives", [0, 1, 2, 3])
-def test_a_crash_while_files_go_is_finished_by_the_next_run(
+def test_a_crash_while_files_are_deleted_is_finished_by_the_next_run(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
 ) -> None:
     recapture(home, tmp_path)
@@ -244,7 +244,7 @@ def test_a_crash_while_files_go_is_finished_by_the_next_run(
         assert [capture.captured for capture in store.captures()] == ["2026-11-21T12:00:00Z"]
 
 
-def test_packs_that_a_fetch_kept_are_spared_unless_told(made: Made, tmp_path: Path) -> None:
+def test_packs_that_a_fetch_kept_stay_unless_requested(made: Made, tmp_path: Path) -> None:
     reader = Home(tmp_path / "reader")
     with Store.open(reader.store, write=True) as store:
         for pack in packs_of(made.home):
@@ -256,7 +256,7 @@ def test_packs_that_a_fetch_kept_are_spared_unless_told(made: Made, tmp_path: Pa
     assert collect(reader, grace=NONE, kept=True, clock=LaterClock(NONE), emit=Heard()).packs_freed == len(kept) > 0
 
 
-def test_it_says_what_it_does_to_each_pack(home: Home, tmp_path: Path) -> None:
+def test_it_reports_what_it_does_to_each_pack(home: Home, tmp_path: Path) -> None:
     recapture(home, tmp_path)
     heard = Heard()
     collected = collect(home, grace=NONE, clock=TickingClock(), emit=heard)

@@ -1,4 +1,4 @@
-"""A delta is worth nothing without its base: what is lost, needed and kept follows from that."""
+"""A delta cannot be read without its base: losses, references and deletion take that into account."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,7 +51,7 @@ def damage(family: Family, identifier: ObjectId) -> None:
 
 
 def forget_base(family: Family, tmp_path: Path) -> None:
-    """Capture the base's package anew, without weights: nobody captures the base any more."""
+    """Capture the base's package again, without weights: the base is then in no current capture."""
     with Store.open(family.home.store, write=True) as store:
         capture(store, tmp_path, "hf:a/base", {"README.md": b"moved away"}, captured=LATER)
         store.seal()
@@ -77,7 +77,7 @@ def test_a_damaged_delta_is_named(family: Family) -> None:
     assert (finding.pack, finding.object, finding.packages) == (family.delta_pack, delta, ("hf:b/tuned",))
 
 
-def test_a_damaged_base_is_named_once_with_all_who_need_it(family: Family) -> None:
+def test_a_damaged_base_is_named_once_with_all_packages_that_need_it(family: Family) -> None:
     base = next(iter(family.deltas.values()))
     damage(family, base)
     (finding,) = check(family.home, "data")[0].findings
@@ -91,7 +91,7 @@ def test_a_package_whose_base_is_gone_is_incomplete(family: Family) -> None:
     assert "hf:b/tuned" in heard.results[family.base_pack].reason
 
 
-def test_gc_keeps_the_base_of_a_delta_that_somebody_needs(family: Family, tmp_path: Path) -> None:
+def test_gc_keeps_the_base_of_a_live_delta(family: Family, tmp_path: Path) -> None:
     forget_base(family, tmp_path)
     assert family.base_pack not in gc(family)
     assert check(family.home, "data")[0].findings == ()
@@ -100,7 +100,7 @@ def test_gc_keeps_the_base_of_a_delta_that_somebody_needs(family: Family, tmp_pa
             assert store.read(delta)
 
 
-def test_gc_lets_bases_go_once_their_deltas_are_dead(family: Family, tmp_path: Path) -> None:
+def test_gc_deletes_bases_once_their_deltas_are_dead(family: Family, tmp_path: Path) -> None:
     forget_base(family, tmp_path)
     with Store.open(family.home.store, write=True) as store:
         capture(store, tmp_path, "hf:b/tuned", {"README.md": b"moved too"}, captured=LATER)
@@ -108,7 +108,7 @@ def test_gc_lets_bases_go_once_their_deltas_are_dead(family: Family, tmp_path: P
     assert check(family.home, "data")[0].findings == ()
 
 
-def test_gc_keeps_the_bases_of_what_lies_in_packs_that_stay(family: Family, tmp_path: Path) -> None:
+def test_gc_keeps_the_bases_of_objects_in_packs_that_stay(family: Family, tmp_path: Path) -> None:
     """A dead delta in a pack that a release needs can still be read."""
     from ptmtorrent.model.records import ignore
     from ptmtorrent.trust.keys import init_keys, load_keys
@@ -129,7 +129,7 @@ def test_a_lost_base_takes_its_deltas_and_their_packages_with_it(family: Family)
     base = next(iter(family.deltas.values()))
     damage(family, base)
     repaired = repair(family.home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ("hf:a/base", "hf:b/tuned")
+    assert repaired.incomplete == ("hf:a/base", "hf:b/tuned")
     with Store.open(family.home.store) as store:
         assert not store.has(base)
         assert not any(store.has(delta) for delta, of in family.deltas.items() if of == base)
@@ -169,7 +169,7 @@ def test_ratios_come_from_what_was_counted(family: Family) -> None:
     assert [package for package, _ in info.top] == ["hf:a/base", "hf:b/tuned"]
 
 
-def test_what_only_deltas_need_is_counted_apart(family: Family, tmp_path: Path) -> None:
+def test_what_only_deltas_need_is_counted_separately(family: Family, tmp_path: Path) -> None:
     forget_base(family, tmp_path)
     info = read_info(family.home, 10)
     assert info.bases.objects == len(set(family.deltas.values()))

@@ -1,4 +1,4 @@
-"""Rows of an index that no store of ours wrote: they are named, never followed, and gone after a repair."""
+"""Invalid rows of an index: they are reported, never followed, and gone after a repair."""
 
 import sqlite3
 from contextlib import closing
@@ -14,7 +14,7 @@ from ptmtorrent.workflows.maintain.repair import repair
 from tests.channels import Heard, Made
 from tests.workflows.maintain.stores import check, largest_object
 
-LIES = [
+INVALID = [
     ("stored", 1 << 40),
     ("stored", (1 << 63) - 1),
     ("stored", -1),
@@ -31,16 +31,16 @@ LIES = [
 ]
 
 
-def lie(made: Made, column: str, value: object) -> ObjectId:
+def corrupt(made: Made, column: str, value: object) -> ObjectId:
     identifier = largest_object(made.home).entry.id
     with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
-        index.execute(f"UPDATE objects SET {column} = ? WHERE id = ?", (value, bytes.fromhex(identifier)))  # noqa: S608  # of LIES
+        index.execute(f"UPDATE objects SET {column} = ? WHERE id = ?", (value, bytes.fromhex(identifier)))  # noqa: S608  # of INVALID
     return identifier
 
 
-@pytest.mark.parametrize(("column", "value"), LIES)
-def test_a_row_that_cannot_be_is_damage_of_the_index_and_is_mended(made: Made, column: str, value: object) -> None:
-    identifier = lie(made, column, value)
+@pytest.mark.parametrize(("column", "value"), INVALID)
+def test_an_invalid_row_is_damage_of_the_index_and_is_repaired(made: Made, column: str, value: object) -> None:
+    identifier = corrupt(made, column, value)
     (finding,) = check(made.home, "quick")[0].findings
     assert finding.what == "index"
     assert repair(made.home, None, level="normal", emit=Heard(), stop=Stop()).summary.failed == 0
@@ -49,9 +49,9 @@ def test_a_row_that_cannot_be_is_damage_of_the_index_and_is_mended(made: Made, c
         store.read(identifier)
 
 
-@pytest.mark.parametrize(("column", "value"), LIES)
-def test_whoever_meets_such_a_row_gets_an_error_of_ours(made: Made, column: str, value: object) -> None:
-    identifier = lie(made, column, value)
+@pytest.mark.parametrize(("column", "value"), INVALID)
+def test_reading_an_invalid_row_raises_an_error_of_ours(made: Made, column: str, value: object) -> None:
+    identifier = corrupt(made, column, value)
     with Store.open(made.home.store) as store, pytest.raises(PtmError):
         store.read(identifier)
     try:

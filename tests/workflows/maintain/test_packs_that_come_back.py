@@ -1,4 +1,4 @@
-"""A pack that is missing for a while takes nothing with it for ever."""
+"""A pack that is missing for a while causes no permanent loss."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -41,17 +41,17 @@ def test_a_pack_of_bases_that_is_put_back_brings_their_deltas_back(tuned: Made, 
     assert check(tuned.home, "data")[0].findings == ()
 
 
-def test_a_pack_of_bases_that_is_mended_costs_no_package(tuned: Made) -> None:
-    """Our own channel has its second name."""
+def test_a_pack_of_bases_that_is_repaired_costs_no_package(tuned: Made) -> None:
+    """Our own channel has a hard link to the pack."""
     pack_file(tuned.home, base_pack(tuned)).unlink()
     repaired = repair(tuned.home, None, emit=Heard(), stop=Stop())
-    assert repaired.mended == (base_pack(tuned),)
-    assert repaired.again == ()
+    assert repaired.repaired == (base_pack(tuned),)
+    assert repaired.incomplete == ()
     assert absent(tuned, dict(deltas(tuned))) == []
     assert check(tuned.home, "data")[0].findings == ()
 
 
-def test_deltas_in_a_part_wait_for_a_pack_of_bases_and_harm_nothing_behind_them(tuned: Made, tmp_path: Path) -> None:
+def test_deltas_in_a_part_without_their_bases_harm_no_object_after_them(tuned: Made, tmp_path: Path) -> None:
     with Store.open(tuned.home.store, write=True) as store:
         known = stored_files(store, tuned.packages[BASE])
         files = {"model.safetensors": safetensors(tune(weights(1), 9))}
@@ -70,7 +70,7 @@ def test_deltas_in_a_part_wait_for_a_pack_of_bases_and_harm_nothing_behind_them(
         assert all(store.read(identifier) for identifier, _ in third.objects)
 
 
-def test_what_waits_for_a_base_may_be_stored_again(tuned: Made, tmp_path: Path) -> None:
+def test_a_delta_without_its_base_can_be_stored_again(tuned: Made, tmp_path: Path) -> None:
     pack_file(tuned.home, base_pack(tuned)).rename(tmp_path / "away")
     with Store.open(tuned.home.store, write=True) as store:
         again = capture(store, tmp_path, "hf:org/again", {"model.safetensors": safetensors(tune(weights(1), 2))})
@@ -78,8 +78,8 @@ def test_what_waits_for_a_base_may_be_stored_again(tuned: Made, tmp_path: Path) 
         assert all(store.read(identifier) for identifier, _ in again.objects)
 
 
-def test_gc_does_not_judge_while_packs_are_missing(tuned: Made, tmp_path: Path) -> None:
-    """Who needs what is said by manifests, and those may be what is missing."""
+def test_gc_refuses_while_packs_are_missing(tuned: Made, tmp_path: Path) -> None:
+    """References come from manifests, and the manifests may be in the missing packs."""
     pack_file(tuned.home, base_pack(tuned)).rename(tmp_path / "away")
     with pytest.raises(StoreError, match=base_pack(tuned)):
         collect(tuned.home, grace=timedelta(0), clock=clock, emit=Heard())

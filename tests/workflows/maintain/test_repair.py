@@ -1,4 +1,4 @@
-"""A repair asks for what is bad and no more, and what cannot be had is named, never hidden."""
+"""A repair requests only damaged bytes, and names whatever it could not restore."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain import repair as repair_module
 from ptmtorrent.workflows.maintain.inspect import Level
-from ptmtorrent.workflows.maintain.repair import Repaired, repair
-from ptmtorrent.workflows.maintain.sources import Source
+from ptmtorrent.workflows.maintain.repair import RepairResult, repair
+from ptmtorrent.workflows.maintain.sources import RepairSource
 from tests.channels import Heard, Made, clock, make_channel
 from tests.static import serve_folder
 from tests.workflows.captured import capture_three
@@ -36,7 +36,9 @@ def mirror(original: Made, made: Made, tmp_path: Path) -> Path:
     return tmp_path / "mirror"
 
 
-def mend(made: Made, mirror: Path | str | None = None, *, level: Level = "data", **how: bool) -> tuple[Repaired, Heard]:
+def run_repair(
+    made: Made, mirror: Path | str | None = None, *, level: Level = "data", **how: bool
+) -> tuple[RepairResult, Heard]:
     heard = Heard()
     named = None if mirror is None else open_channel(str(mirror), None, made.home, clock=clock, emit=heard)
     return repair(made.home, named, level=level, emit=heard, stop=Stop(), **how), heard
@@ -52,8 +54,8 @@ def an_object(made: Made, package: str = "hf:solo") -> ObjectId:
 
 def test_a_whole_store_is_left_alone(made: Made) -> None:
     before = {path: path.stat().st_mtime_ns for path in made.home.store.rglob("*.pack")}
-    repaired, heard = mend(made)
-    assert (repaired.mended, repaired.gone, repaired.again, repaired.summary.failed) == ((), (), (), 0)
+    repaired, heard = run_repair(made)
+    assert (repaired.repaired, repaired.unrepaired, repaired.incomplete, repaired.summary.failed) == ((), (), (), 0)
     assert {path: path.stat().st_mtime_ns for path in made.home.store.rglob("*.pack")} == before
     assert heard.results == {}
 
@@ -62,8 +64,8 @@ def test_a_flip_in_an_object_moves_that_object_alone(made: Made, mirror: Path) -
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset + 100)
-    repaired, heard = mend(made, mirror)
-    assert repaired.mended == (place.pack,)
+    repaired, heard = run_repair(made, mirror)
+    assert repaired.repaired == (place.pack,)
     assert repaired.summary.bytes_moved == place.entry.stored
     assert place.entry.id in heard.results[place.pack].reason
     assert is_whole(made)
@@ -76,7 +78,7 @@ def test_flips_in_several_objects_move_those_objects_alone(made: Made, mirror: P
         assert place.pack is not None
         flip(pack_file(made.home, place.pack), place.entry.end - 1, bit=7)
         wanted += place.entry.stored
-    assert mend(made, mirror)[0].summary.bytes_moved == wanted
+    assert run_repair(made, mirror)[0].summary.bytes_moved == wanted
     assert is_whole(made)
 
 
@@ -86,33 +88,33 @@ def test_ranges_are_all_that_is_asked_of_a_server(made: Made, mirror: Path) -> N
     flip(pack_file(made.home, place.pack), place.entry.offset)
     with serve_folder(mirror) as url:
         made.trusted_by(made.home, url)
-        repaired, _ = mend(made, url)
+        repaired, _ = run_repair(made, url)
     assert repaired.summary.bytes_moved == place.entry.stored
     assert list(repaired.summary.sources.values()) == [place.entry.stored]
     assert is_whole(made)
 
 
-def test_a_mended_pack_takes_the_place_of_the_damaged_link_in_the_channel(made: Made, mirror: Path) -> None:
+def test_a_repaired_pack_replaces_the_damaged_link_in_the_channel(made: Made, mirror: Path) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     published = made.folder / pack_path(place.pack)
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    mend(made, mirror)
+    run_repair(made, mirror)
     assert published.samefile(pack_file(made.home, place.pack))
 
 
-def test_a_link_that_a_crash_left_behind_is_mended_by_the_next_run(made: Made, mirror: Path) -> None:
+def test_a_link_that_a_crash_left_behind_is_repaired_by_the_next_run(made: Made, mirror: Path) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     published = made.folder / pack_path(place.pack)
     published.unlink()
     shutil.copyfile(pack_file(made.home, place.pack), published)
     flip(published, place.entry.offset)
-    mend(made, mirror)
+    run_repair(made, mirror)
     assert published.samefile(pack_file(made.home, place.pack))
 
 
-def harm(made: Made, what: str) -> PackId:
+def damage(made: Made, what: str) -> PackId:
     """Flip a bit of one region of the largest pack."""
     place = largest_object(made.home)
     assert place.pack is not None
@@ -130,7 +132,7 @@ def harm(made: Made, what: str) -> PackId:
     return place.pack
 
 
-def test_a_whole_file_of_the_channel_never_gives_way_to_one_that_was_not_read(made: Made) -> None:
+def test_a_whole_file_of_the_channel_is_never_replaced_by_one_that_was_not_read(made: Made) -> None:
     found = largest_object(made.home)
     assert found.pack is not None
     published = made.folder / pack_path(found.pack)
@@ -138,38 +140,38 @@ def test_a_whole_file_of_the_channel_never_gives_way_to_one_that_was_not_read(ma
     published.unlink()
     published.write_bytes(whole)
     flip(pack_file(made.home, found.pack), found.entry.offset + 1)
-    mend(made, level="normal")
+    run_repair(made, level="normal")
     assert published.read_bytes() == whole
     assert not list(published.parent.glob(".tmp-*"))
-    mend(made)
+    run_repair(made)
     assert pack_file(made.home, found.pack).read_bytes() == whole
 
 
-def test_a_pack_that_nobody_could_mend_is_not_put_into_the_channel(made: Made) -> None:
+def test_a_pack_that_could_not_be_repaired_is_not_put_into_the_channel(made: Made) -> None:
     found = largest_object(made.home)
     assert found.pack is not None
     published = made.folder / pack_path(found.pack)
     published.unlink()
     flip(pack_file(made.home, found.pack), found.entry.offset + 1)
-    assert mend(made)[0].gone == (found.pack,)
+    assert run_repair(made)[0].unrepaired == (found.pack,)
     assert not published.exists()
 
 
 @pytest.mark.parametrize("what", ["header", "record", "footer", "trailer", "padding"])
-def test_what_follows_from_the_rest_is_mended_without_anybody(made: Made, what: str) -> None:
-    pack = harm(made, what)
-    repaired, _ = mend(made)
-    assert repaired.mended == (pack,)
+def test_what_follows_from_the_rest_is_repaired_without_a_source(made: Made, what: str) -> None:
+    pack = damage(made, what)
+    repaired, _ = run_repair(made)
+    assert repaired.repaired == (pack,)
     assert repaired.summary.bytes_moved == 0
     assert is_whole(made)
 
 
 def test_a_missing_pack_comes_back_from_the_own_channel(made: Made) -> None:
-    pack = harm(made, "padding")
+    pack = damage(made, "padding")
     flip(pack_file(made.home, pack), pack_file(made.home, pack).stat().st_size - 7, bit=2)
     pack_file(made.home, pack).unlink()
-    repaired, _ = mend(made)
-    assert repaired.mended == (pack,)
+    repaired, _ = run_repair(made)
+    assert repaired.repaired == (pack,)
     assert repaired.summary.bytes_moved == 0
     assert is_whole(made)
 
@@ -183,9 +185,9 @@ def test_a_missing_pack_is_fetched_whole(made: Made, mirror: Path, *, keeps_hash
         path.unlink()
     if not keeps_hashes:
         sidecar_in(made.home.store, place.pack).unlink()
-    repaired, _ = mend(made, mirror)
+    repaired, _ = run_repair(made, mirror)
     assert repaired.summary.bytes_moved == size
-    assert repaired.again == ()
+    assert repaired.incomplete == ()
     assert is_whole(made)
     assert (made.folder / pack_path(place.pack)).samefile(pack_file(made.home, place.pack))
 
@@ -196,42 +198,42 @@ def test_a_pack_cut_short_gets_what_it_lacks(made: Made, mirror: Path) -> None:
     path = pack_file(made.home, place.pack)
     with path.open("r+b") as file:
         file.truncate(place.entry.offset + 10)
-    repaired, _ = mend(made, mirror)
+    repaired, _ = run_repair(made, mirror)
     assert place.entry.stored < repaired.summary.bytes_moved < 4 << 20
     assert is_whole(made)
 
 
-def test_bytes_that_nobody_can_name_are_narrowed_to_their_piece(
+def test_bytes_of_no_known_region_are_narrowed_to_their_piece(
     made: Made, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    from ptmtorrent.workflows.maintain import repair_pack
+    from ptmtorrent.workflows.maintain import damaged_packs
 
-    monkeypatch.setattr(repair_pack.Patient, "extents", property(lambda _: []))
-    assert mend(made, mirror)[0].summary.bytes_moved == 4 << 20
+    monkeypatch.setattr(damaged_packs.DamagedPack, "extents", property(lambda _: []))
+    assert run_repair(made, mirror)[0].summary.bytes_moved == 4 << 20
     monkeypatch.undo()
     assert is_whole(made)
 
 
-def test_a_mirror_with_other_bytes_mends_nothing_and_is_named(made: Made, mirror: Path) -> None:
+def test_a_mirror_with_other_bytes_repairs_nothing_and_is_named(made: Made, mirror: Path) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
     flip(mirror / pack_path(place.pack), place.entry.offset, bit=3)
-    repaired, heard = mend(made, mirror)
-    assert repaired.gone == (place.pack,)
-    assert "has other bytes too" in heard.results[place.pack].reason
+    repaired, heard = run_repair(made, mirror)
+    assert repaired.unrepaired == (place.pack,)
+    assert "also has other bytes" in heard.results[place.pack].reason
 
 
-def test_what_nobody_has_is_forgotten_and_the_package_named_for_a_clone(made: Made) -> None:
+def test_what_no_source_has_is_dropped_and_the_package_named_for_a_clone(made: Made) -> None:
     identifier = an_object(made)
     place = find(made.home, identifier)
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    repaired, heard = mend(made)
-    assert repaired.again == ("hf:solo",)
+    repaired, heard = run_repair(made)
+    assert repaired.incomplete == ("hf:solo",)
     assert "ptmtorrent clone huggingface --id solo" in heard.results["hf:solo"].reason
     reason = heard.results[place.pack].reason
     assert identifier in reason
@@ -248,13 +250,13 @@ def test_what_nobody_has_is_forgotten_and_the_package_named_for_a_clone(made: Ma
     assert damaged == {place.pack}  # the release still needs it
 
 
-def test_a_pack_that_was_put_aside_comes_back_when_a_channel_has_it(made: Made, mirror: Path) -> None:
+def test_a_quarantined_pack_comes_back_when_a_channel_has_it(made: Made, mirror: Path) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    mend(made)
-    repaired, _ = mend(made, mirror)
-    assert repaired.mended == (place.pack,)
+    run_repair(made)
+    repaired, _ = run_repair(made, mirror)
+    assert repaired.repaired == (place.pack,)
     assert is_whole(made)
     with Store.open(made.home.store) as store:
         store.read(place.entry.id)
@@ -267,9 +269,9 @@ def test_objects_that_the_channel_has_in_other_packs_are_put_again(tmp_path: Pat
     assert place.pack is not None
     assert not (other.folder / pack_path(place.pack)).exists()
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    repaired, _ = mend(made, other.folder)
-    assert repaired.again == ()
-    assert repaired.gone == (place.pack,)
+    repaired, _ = run_repair(made, other.folder)
+    assert repaired.incomplete == ()
+    assert repaired.unrepaired == (place.pack,)
     with Store.open(made.home.store) as store:
         assert store.has(place.entry.id)
         assert "hf:solo" in {capture.package for capture in store.captures()}
@@ -282,7 +284,7 @@ def test_a_lost_manifest_takes_its_package_with_it(made: Made) -> None:
     place = find(made.home, ObjectId(snapshot))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset + 2)
-    assert mend(made)[0].again == ("hf:solo",)
+    assert run_repair(made)[0].incomplete == ("hf:solo",)
 
 
 def test_lost_hashes_are_taken_again(made: Made) -> None:
@@ -290,13 +292,13 @@ def test_lost_hashes_are_taken_again(made: Made) -> None:
     wanted = {pack: read_sidecar(made.home.store, pack) for pack in (first, last)}
     sidecar_in(made.home.store, first).unlink()
     flip(sidecar_in(made.home.store, last), 30)
-    repaired, _ = mend(made)
-    assert set(repaired.mended) == {first, last}
+    repaired, _ = run_repair(made)
+    assert set(repaired.repaired) == {first, last}
     assert {pack: read_sidecar(made.home.store, pack) for pack in (first, last)} == wanted
 
 
 @pytest.mark.parametrize("state", ["missing", "damaged", "torn"])
-def test_the_index_is_made_again_from_the_packs(made: Made, state: str) -> None:
+def test_the_index_is_rebuilt_from_the_packs(made: Made, state: str) -> None:
     index = made.home.store / "index.sqlite"
     if state == "missing":
         index.unlink()
@@ -304,7 +306,7 @@ def test_the_index_is_made_again_from_the_packs(made: Made, state: str) -> None:
         index.write_bytes(b"no database" * 500)
     else:
         index.write_bytes(index.read_bytes()[:5000])
-    repaired, heard = mend(made)
+    repaired, heard = run_repair(made)
     assert heard.results["index"].status == "ok"
     assert repaired.summary.failed == 0
     assert is_whole(made)
@@ -312,12 +314,12 @@ def test_the_index_is_made_again_from_the_packs(made: Made, state: str) -> None:
         assert {capture.package for capture in store.captures()} == set(made.packages)
 
 
-def test_the_index_is_made_again_when_asked(made: Made) -> None:
+def test_the_index_is_rebuilt_when_asked(made: Made) -> None:
     with Store.open(made.home.store, alone=True) as store, store._index.transaction():
         store._index.clear()
         for pack, size in packs_of(made.home).items():
             store._index.row_of_pack(pack, size, "open")
-    mend(made, rebuild=True, level="normal")
+    run_repair(made, rebuild=True, level="normal")
     assert is_whole(made)
 
 
@@ -327,7 +329,7 @@ def test_rows_that_the_index_lost_are_found_in_the_footer(made: Made) -> None:
         store._index.drop(pack)
         store._index.row_of_pack(pack, size, "open")
     assert check(made.home)[0].summary.failed
-    mend(made)
+    run_repair(made)
     assert is_whole(made)
 
 
@@ -337,7 +339,7 @@ def test_a_dry_run_says_what_it_would_ask_for_and_changes_nothing(made: Made, mi
     path = pack_file(made.home, place.pack)
     flip(path, place.entry.offset)
     before = path.read_bytes()
-    repaired, heard = mend(made, mirror, dry_run=True)
+    repaired, heard = run_repair(made, mirror, dry_run=True)
     assert heard.plan.bytes_to_move == place.entry.stored
     assert heard.results[place.pack].status == "ok"
     assert repaired.summary.bytes_moved == 0
@@ -349,27 +351,27 @@ def test_a_dry_run_without_a_channel_says_that_one_has_to_be_named(made: Made) -
     assert place.pack is not None
     shutil.rmtree(made.home.channel)
     flip(pack_file(made.home, place.pack), place.entry.offset)
-    _, heard = mend(made, dry_run=True)
+    _, heard = run_repair(made, dry_run=True)
     assert heard.results[place.pack].status == "impossible"
     assert "--from" in heard.results[place.pack].reason
 
 
-def test_of_a_missing_pack_nothing_is_said_to_be_kept(made: Made) -> None:
+def test_no_object_of_a_missing_pack_is_reported_as_salvaged(made: Made) -> None:
     place = find(made.home, an_object(made))
     assert place.pack is not None
     shutil.rmtree(made.home.channel)
     pack_file(made.home, place.pack).unlink()
-    _, heard = mend(made)
-    assert "could not be mended" in heard.results[place.pack].reason
-    assert "what was whole" not in heard.results[place.pack].reason
+    _, heard = run_repair(made)
+    assert "could not be repaired" in heard.results[place.pack].reason
+    assert "whole objects" not in heard.results[place.pack].reason
 
 
 def test_a_repair_does_not_run_beside_a_writer(made: Made) -> None:
     with Store.open(made.home.store, write=True), pytest.raises(StoreLocked):
-        mend(made)
+        run_repair(made)
 
 
-STEPS = ("mend_links", "salvage", "forget_incomplete")
+STEPS = ("relink_packs", "salvage_pack", "drop_incomplete")
 
 
 @pytest.fixture(params=STEPS)
@@ -391,8 +393,8 @@ def test_a_repair_that_was_killed_is_finished_by_the_next(made: Made) -> None:
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset)
     with pytest.raises(KeyboardInterrupt):
-        mend(made)
-    mend(made)
+        run_repair(made)
+    run_repair(made)
     with Store.open(made.home.store) as store:
         assert "hf:solo" not in {capture.package for capture in store.captures()}
         assert not store.has(place.entry.id)
@@ -406,7 +408,7 @@ def test_what_an_unsealed_part_lost_is_named_for_a_clone(home: Home, tmp_path: P
     assert place.part is not None
     flip(home.store / "open" / place.part, place.entry.offset)
     repaired = repair(home, None, emit=Heard(), stop=Stop())
-    assert repaired.again == ("onnx:vision/x",)
+    assert repaired.incomplete == ("onnx:vision/x",)
     assert check(home, "data")[0].findings == ()
 
 
@@ -423,10 +425,10 @@ def test_a_channel_that_fails_stops_no_repair(
     place = find(made.home, an_object(made))
     assert place.pack is not None
     flip(pack_file(made.home, place.pack), place.entry.offset + 2)
-    monkeypatch.setattr(Source, "read", refuse)
-    monkeypatch.setattr(Source, where, fail)
-    repaired, heard = mend(made, mirror)
-    assert repaired.again == ("hf:solo",)
+    monkeypatch.setattr(RepairSource, "read", refuse)
+    monkeypatch.setattr(RepairSource, where, fail)
+    repaired, heard = run_repair(made, mirror)
+    assert repaired.incomplete == ("hf:solo",)
     assert "the channel hung up" in heard.results[place.pack].reason
     with Store.open(made.home.store) as store:
         assert "hf:solo" not in {capture.package for capture in store.captures()}

@@ -1,4 +1,4 @@
-"""What is saved of damaged packs, or comes from other channels, leans on nothing that cannot carry it."""
+"""Objects that are salvaged or fetched from other channels are deltas only where their base can be one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +12,8 @@ from ptmtorrent.model.placement import Location
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.maintain.salvage import fetch_lost
-from ptmtorrent.workflows.maintain.sources import Place, Source
+from ptmtorrent.workflows.maintain.fetch_lost import fetch_lost
+from ptmtorrent.workflows.maintain.sources import ChannelObject, RepairSource
 from tests.store.samples import GATED, WEIGHTS, bf16, name_of, writing
 from tests.store.test_hostile import changed
 
@@ -30,13 +30,13 @@ class Elsewhere:
         assert encoded is not None
         self.payload, self.data = b"".join(encoded.chunks), data
         at = Location(pack="0" * 64, pack_size=1 << 22, offset=0, length=len(self.payload), codec=encoded.codec)  # type: ignore[arg-type]
-        under = Place(id=name_of(base), raw=len(base), kind="data", at=at)
-        self.place = Place(id=name_of(data), raw=len(data), kind="data", at=at, base=under)
+        under = ChannelObject(id=name_of(base), raw=len(base), kind="data", at=at)
+        self.place = ChannelObject(id=name_of(data), raw=len(data), kind="data", at=at, base=under)
 
-    def find(self, wanted: set[ObjectId]) -> Iterator[Place]:
+    def find(self, wanted: set[ObjectId]) -> Iterator[ChannelObject]:
         return (place for place in [self.place] if place.id in wanted)
 
-    def read_object(self, place: Place) -> tuple[bytes, bytes]:
+    def read_object(self, place: ChannelObject) -> tuple[bytes, bytes]:
         assert place is self.place
         return self.payload, self.data
 
@@ -48,7 +48,7 @@ class Elsewhere:
 def fetch(store: Store, data: bytes, base: bytes, rights: Rights = "open") -> None:
     store.commit()
     reasons: list[str] = []
-    channel = cast("Source", Elsewhere(data, base))
+    channel = cast("RepairSource", Elsewhere(data, base))
     assert fetch_lost(store, [name_of(data)], {name_of(data): rights}, channel, reasons) == 1
     assert reasons == []
     assert store.read(name_of(data)) == data

@@ -1,7 +1,7 @@
-"""Putting a damaged pack right in a copy, which takes the pack's place only once it hashes to the pack's name.
+"""A draft: a copy of a damaged pack that is patched, and that replaces the pack once it hashes to the pack's name.
 
-Much of a pack follows from the rest: what stands before an object from the footer or the index, the padding always,
-header and footer from few possibilities. Those are rebuilt locally; stored bytes must come from a source.
+Much of a pack can be rebuilt locally: record headers from the footer or the index, the padding always, header and
+footer by trying a few possibilities. Only the stored bytes of objects must come from a source.
 """
 
 import os
@@ -27,27 +27,27 @@ from ptmtorrent.store.pack.hashing import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
 
 Patch = tuple[int, bytes]
-"""Bytes, and where in the pack they belong."""
+"""An offset in the pack, and the bytes that belong there."""
 
 _MAX_INFO_BYTES = 1 << 20
 _SECTOR_BYTES = 64 << 10
-"""So much is given up where a disk cannot read a part of it."""
+"""Bytes that are skipped around an unreadable sector."""
 
 _BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 
 
 class Draft:
-    """A copy of a pack that is being repaired beside its place. It is not visible before `publish`."""
+    """A copy of a pack under a temporary name beside its target. It is not visible before `publish`."""
 
     def __init__(self, path: Path, target: Path, size: int) -> None:
         self.path = path
         self.size = size
         self.is_broken = False
-        """Whether writing it failed; then no source can help."""
+        """Whether writing the draft failed; then other sources are useless."""
         self._target = target
 
     def write(self, patches: Iterable[Patch]) -> None:
-        """Put bytes in their places; what lies beyond the pack's size is left out.
+        """Write patches; bytes beyond the size of the pack are ignored.
 
         Raises:
             NoSpace: the disk is full.
@@ -66,12 +66,12 @@ class Draft:
             raise disk_error(error, self.path) from error
 
     def name(self) -> PackId:
-        """Return the name of a pack with these bytes."""
+        """Return the name that a pack with these bytes has."""
         with disk_errors(self.path):
             return PackId(blake3().update_mmap(self.path).hexdigest())
 
     def hashes(self, rights: Rights) -> PackHashes:
-        """Return all hashes of a pack with these bytes."""
+        """Return all hashes of these bytes."""
         hasher = PackHasher()
         with open_pack(self.path) as reader:
             for at in range(0, self.size, READ_BYTES):
@@ -79,16 +79,16 @@ class Draft:
         return hasher.finish(rights)
 
     def publish(self) -> None:
-        """Put it in the pack's place, durably."""
+        """Move the draft to its target, durably."""
         publish_file(self.path, self._target)
 
 
 @contextmanager
 def new_draft(source: Path | None, target: Path, size: int) -> Iterator[Draft]:
-    """Give a copy of `source`, or zeros, of `size` bytes, that may become `target`; what is not published is removed.
+    """Yield a draft of `size` bytes for `target`: a copy of `source`, or zeros. It is removed unless it is published.
 
     Raises:
-        NoSpace: the disk is full, naming the bytes needed.
+        NoSpace: the disk is full; the bytes needed are named.
         StoreError: it cannot be written.
     """
     ensure_dir(target.parent, sure=True)
@@ -108,8 +108,8 @@ def new_draft(source: Path | None, target: Path, size: int) -> Iterator[Draft]:
             temporary.unlink()
 
 
-def free_patches(checked: CheckedPack) -> list[Patch]:
-    """Return what can be put right for certain: what stands before objects that are known, and the padding."""
+def rebuildable_patches(checked: CheckedPack) -> list[Patch]:
+    """Return patches that are certain: the record headers of known objects, and the padding."""
     heads = {entry.id: pack_format.encode_record(entry) for entry in checked.entries}
     patches: list[Patch] = []
     for damage in checked.damages:
@@ -121,7 +121,10 @@ def free_patches(checked: CheckedPack) -> list[Patch]:
 
 
 def possible_patches(path: Path, checked: CheckedPack, size: int, infos: Sequence[PackInfo]) -> Iterator[list[Patch]]:
-    """Yield what header and footer may have been; `infos` are what other packs of the store say of themselves."""
+    """Yield possible headers and footers, one combination at a time.
+
+    `infos` are the libraries and parameters of other packs of the store.
+    """
     headers = [patch for damage in checked.damages if damage.what == "header" for patch in _headers(damage)]
     footers: list[Patch] = []
     for damage in checked.damages:
@@ -135,7 +138,7 @@ def possible_patches(path: Path, checked: CheckedPack, size: int, infos: Sequenc
 
 
 def missing_extents(checked: CheckedPack, size: int) -> list[Extent]:
-    """Return the extents that a source has to send: disjoint, in order, none of them beyond `size`."""
+    """Return the extents that must come from a source: disjoint, in order, none beyond `size`."""
     wanted = [damage.extent for damage in checked.damages if damage.what in {"object", "header", "footer", "bytes"}]
     extents: list[Extent] = []
     at = 0
@@ -147,8 +150,8 @@ def missing_extents(checked: CheckedPack, size: int) -> list[Extent]:
     return extents
 
 
-def info_of(path: Path) -> PackInfo | None:
-    """Return what a whole pack says it was written with."""
+def read_pack_info(path: Path) -> PackInfo | None:
+    """Return the libraries and parameters in the footer of a pack; None if they cannot be read."""
     with suppress(*_BAD), open_pack(path) as reader:
         length = min(reader.size, READ_BYTES + pack_format.TRAILER_BYTES)
         offset, _, _ = pack_format.decode_trailer(reader.read(reader.size - length, length), reader.size, path.name)
@@ -157,9 +160,9 @@ def info_of(path: Path) -> PackInfo | None:
 
 
 def _copy(source: Path, descriptor: int, size: int) -> None:
-    """Copy what can be read of `source`, sectors that cannot stay zeros. Raises `OSError`.
+    """Copy the readable bytes of `source`; unreadable sectors become zeros. Raises `OSError`.
 
-    Where the filesystem can, the copy shares the bytes and costs nothing.
+    If the filesystem supports it, the copy shares the blocks of `source`.
     """
     original = os.open(source, os.O_RDONLY)
     try:
@@ -190,9 +193,9 @@ def _footers(
     reader: PackReader, damage: Damage, checked: CheckedPack, size: int, infos: Sequence[PackInfo]
 ) -> Iterator[Patch]:
     own = _info_at(reader, damage.extent.offset)
-    ours = PackInfo(libraries=codecs.versions(), parameters=codecs.parameters())
+    current = PackInfo(libraries=codecs.versions(), parameters=codecs.parameters())
     tried: list[PackInfo] = []
-    for info in (own, *infos, ours):
+    for info in (own, *infos, current):
         if info is not None and info not in tried:
             tried.append(info)
             footer = pack_format.encode_footer(checked.entries, info, damage.extent.offset)
@@ -201,7 +204,7 @@ def _footers(
 
 
 def _info_at(reader: PackReader, offset: int) -> PackInfo | None:
-    """Return the info of a footer that may be damaged further on."""
+    """Return the info at the start of a footer, the rest of which may be damaged."""
     with suppress(*_BAD, msgspec.MsgspecError, UnicodeDecodeError):
         length = int.from_bytes(reader.read(offset + 4, 4), "little")
         return decode_json(reader.read(offset + 8, min(length, _MAX_INFO_BYTES)), PackInfo)
