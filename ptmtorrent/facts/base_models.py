@@ -56,7 +56,7 @@ def _of_tags(tags: Iterable[str]) -> Iterator[tuple[str, str]]:
 def _of_card(record: str | bytes) -> Iterator[tuple[str, str]]:
     try:
         card = msgspec.convert(decode_json(record, _Record).card, _Card)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (ValueError, RecursionError):
         return
     names = card.base_model if isinstance(card.base_model, list) else [card.base_model]
     relation = card.base_model_relation if isinstance(card.base_model_relation, str) else ""

@@ -40,7 +40,7 @@ def decode(data: bytes, *, name: str) -> Value:
     """Return the value of all of `data`; `name` is the file as shown in errors.
 
     Raises:
-        IntegrityError: not bencoded, not in the canonical encoding, too deep, of too many values, or longer than 16 MiB.
+        IntegrityError: not bencoded, not in the canonical encoding, too deep, too many values, or over 16 MiB.
     """
     if len(data) > MAX_BYTES:
         raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_BYTES)}")

@@ -18,6 +18,9 @@ from ptmtorrent.model.text import spell_size
 MAX_MEMORY_BYTES = 64 << 20
 """Limit of the memory for one document (64 MiB): its bytes, its values, and its bytes encoded again."""
 
+MAX_ANSWER_MEMORY_BYTES = 36 << 20
+"""Limit of the memory for one answer of a hub or file of a package (36 MiB): what is taken from it is copied."""
+
 _COPIES = 3
 """The bytes of a document, its texts as values, and the encoding it is compared with."""
 
@@ -35,10 +38,13 @@ class TooManyParts(ValueError):
     """A document whose values would take more memory than any document may."""
 
 
-def json_memory(data: bytes) -> int:
-    """Return an estimate of the bytes of memory that the JSON in `data` takes when it is decoded; never too low."""
-    parts = sum(data.count(mark) * weight for mark, weight in _MARKS)
-    return len(data) * _COPIES + parts + _WIDE_BYTES * _wide_bytes(data)
+def json_memory(data: bytes, limit: int = MAX_MEMORY_BYTES) -> int:
+    """Return an estimate of the bytes of memory that the JSON in `data` takes when it is decoded.
+
+    It is never too low up to `limit`; what exceeds that is not counted to its end.
+    """
+    narrow = len(data) * _COPIES + sum(data.count(mark) * weight for mark, weight in _MARKS)
+    return narrow if narrow > limit else narrow + _WIDE_BYTES * _wide_bytes(data)
 
 
 def check_json(data: bytes, limit: int = MAX_MEMORY_BYTES) -> None:
@@ -47,7 +53,7 @@ def check_json(data: bytes, limit: int = MAX_MEMORY_BYTES) -> None:
     Raises:
         TooManyParts: a `ValueError`, as for any other JSON that cannot be read.
     """
-    if (needed := json_memory(data)) > limit:
+    if (needed := json_memory(data, limit)) > limit:
         raise TooManyParts(
             f"its {spell_size(len(data))} hold so many parts that they would take {spell_size(needed)} of memory, "
             f"over the limit of {spell_size(limit)}"
@@ -59,13 +65,13 @@ def decode_json(data: bytes | str) -> Any: ...  # noqa: ANN401  # any JSON value
 @overload
 def decode_json(data: bytes | str, kind: type[T]) -> T: ...
 def decode_json(data: bytes | str, kind: Any = Any) -> Any:
-    """Return the value of the JSON in `data`, decoded as `kind`, in bounded memory.
+    """Return the value of the JSON in `data`, decoded as `kind`: an answer of a hub, or a file of a package.
 
     Raises:
         ValueError: too many parts, not JSON (`msgspec.DecodeError`), or not of that kind.
         RecursionError: nested too deep.
     """
-    check_json(data.encode(errors="surrogatepass") if isinstance(data, str) else data)
+    check_json(data.encode(errors="surrogatepass") if isinstance(data, str) else data, MAX_ANSWER_MEMORY_BYTES)
     return msgspec.json.decode(data, type=kind)
 
 

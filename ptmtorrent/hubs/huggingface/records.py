@@ -15,7 +15,7 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import json_without_mail
 from ptmtorrent.hubs.port import HubFile, Listed
-from ptmtorrent.model.bounds import decode_json
+from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.text import spell_size
@@ -29,6 +29,7 @@ MAX_COUNT = 1 << 50
 
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
+_MAX_ESCAPES = 300_000
 _MAX_PAGE_OBJECTS = 300_000
 """Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
 
@@ -52,6 +53,8 @@ def read_listed(raw: bytes) -> Listed:
         raw = json_without_mail(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
+        if not _may_be_replaced(raw):
+            raise
         raw = json_without_mail(_replace_invalid(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
@@ -92,7 +95,7 @@ def split_page(body: bytes, what: str) -> list[bytes]:
     try:
         return _split(body, what)
     except HubError as error:
-        valid = _replace_invalid(body)
+        valid = _replace_invalid(body) if _may_be_replaced(body) else body
         if valid == body:
             raise
         try:
@@ -173,6 +176,11 @@ def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # unvalidated JSON
         return decode_json(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not JSON: {error}") from error
+
+
+def _may_be_replaced(raw: bytes) -> bool:
+    """Return whether replacing what is invalid fits in memory: each escape takes a hundred bytes meanwhile."""
+    return raw.count(b"\\") <= _MAX_ESCAPES and json_memory(raw) <= MAX_MEMORY_BYTES
 
 
 def _replace_invalid(raw: bytes) -> bytes:
