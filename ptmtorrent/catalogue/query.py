@@ -1,4 +1,4 @@
-"""Reads the tables of a release. The caller has checked the file's hash; DuckDB may read that file and no other."""
+"""Reads the tables of a release. The caller has checked the hash of the file; DuckDB can read only that file."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ptmtorrent.model.ids import PackageName, SnapshotId
 
 
 class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a list shows of a package. What the hub did not say is None."""
+    """The facts that a list shows about a package. Values that the hub did not state are None."""
 
     package: PackageName
     snapshot: SnapshotId
@@ -42,7 +42,7 @@ def list_packages(table: Path) -> tuple[PackageFacts, ...]:
 
 
 def open_locked(*tables: Path) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that can read `tables` and touch nothing else, and whose settings are locked."""
+    """Return a database in memory with locked settings that can access only `tables`."""
     database = connect()
     allowed = ", ".join(quote(table) for table in tables)
     database.execute(f"SET allowed_paths=[{allowed}]")

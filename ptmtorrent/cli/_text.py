@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from ptmtorrent.model.records import Progress
-from ptmtorrent.model.text import count, spell_seconds, spell_size
+if TYPE_CHECKING:
+    from ptmtorrent.model.records import Progress
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -29,8 +29,10 @@ def printable(text: str, stream: TextIO) -> str:
     return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
-def spell_progress(progress: Progress) -> str:
+def spell_progress(progress: "Progress") -> str:
     """Return one progress record as a line: step, bytes, packages, rate and time left, as far as they are known."""
+    from ptmtorrent.model.text import count, spell_seconds, spell_size
+
     parts = [spell_size(progress.bytes) + (f" of {spell_size(progress.bytes_total)}" if progress.bytes_total else "")]
     if progress.packages_total:
         parts.append(f"{progress.packages:,} of {count(progress.packages_total, 'package')}")

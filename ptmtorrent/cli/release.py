@@ -8,6 +8,7 @@ import typer
 from ptmtorrent.cli._options import parse_choices
 from ptmtorrent.cli._session import Session, ask_passphrase
 from ptmtorrent.cli._text import Size
+from ptmtorrent.errors import UsageError
 
 app = typer.Typer()
 
@@ -28,9 +29,16 @@ def release(
         list[str] | None,
         typer.Option(metavar="CLASS", help="Also include packages that are restricted, unknown, gated."),
     ] = None,
+    deleted: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
 ) -> None:
-    """Make a signed release of every captured package whose licence allows redistribution."""
+    """Make a signed release of every captured package whose licence allows redistribution.
+
+    `release delete NAME` deletes a release that is published nowhere.
+    """
     session: Session = ctx.obj
+    if name == "delete" or deleted is not None:
+        _delete(session, name, deleted)
+        return
 
     from ptmtorrent.channel.paths import release_folder
     from ptmtorrent.facts.licences import RightsClass
@@ -62,3 +70,18 @@ def release(
     }
     session.sink.rows("release", [row])
     session.finish()
+
+
+def _delete(session: Session, verb: str, name: str | None) -> None:
+    if verb != "delete" or name is None:
+        message = f"`{name}` is one argument too many" if verb != "delete" else "`release delete` needs a name"
+        raise UsageError(message, hint="ptmtorrent release NAME, or ptmtorrent release delete NAME")
+
+    from ptmtorrent.model.ids import parse_release_name
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.trust.keys import load_keys
+    from ptmtorrent.workflows.release.delete import delete_release
+
+    release_name = parse_release_name(name)
+    keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
+    session.finish(delete_release(release_name, session.home, keys, clock=read_clock, emit=session.emit))

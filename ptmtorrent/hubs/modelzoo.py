@@ -7,7 +7,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, is_web_address, text
-from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
@@ -76,6 +76,6 @@ def read_catalogue(body: bytes, what: str) -> list[Listed]:
             continue
         if not is_usable(slug):
             continue
-        raw = msgspec.json.encode(without_mail(row)).decode()
+        raw = msgspec.json.encode(redact(row)).decode()
         found[slug] = Listed(name=slug, library=text(row, "framework"), raw=raw)
     return list(found.values())

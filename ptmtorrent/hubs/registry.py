@@ -54,11 +54,11 @@ class HubKind:
         Raises:
             ConfigError: as the adapter says of its options.
         """
-        from ptmtorrent.hubs.client.ssrf import is_inner
+        from ptmtorrent.hubs.client.ssrf import is_internal
 
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
-        hub.session.guarded = bool(self.schemes) and not any(map(is_inner, places))
+        hub.session.guarded = bool(self.schemes) and not any(map(is_internal, places))
         return hub
 
 

@@ -25,7 +25,7 @@ _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
 
 
 class LaidOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was verified and written: its path, and its size, time and hash at that moment."""
+    """A file that was verified and written: its path, and its size, time and hash at that time."""
 
     path: Path
     size: int

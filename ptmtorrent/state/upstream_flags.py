@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS flags (
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True):
-    """A package, the change upstream, and the moment a clone first saw it."""
+    """A package, the change upstream, and the time when a clone first saw it."""
 
     package: PackageName
     flag: FlagName
@@ -69,7 +69,7 @@ class Flags:
 
 
 def read_flags(path: Path) -> list[Flag]:
-    """Return the flags in the file `path`; none when there is no such file.
+    """Return the flags in the file `path`; none if the file does not exist.
 
     Raises:
         StoreError: it cannot be read.

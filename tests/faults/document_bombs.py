@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.facts.base_models import base_models
-from ptmtorrent.hubs.client.redact import json_without_mail
+from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.huggingface.discussions import _decode as read_discussions
 from ptmtorrent.hubs.huggingface.records import read_files, read_listed, split_page
 from ptmtorrent.hubs.kaggle.records import read_object
@@ -210,7 +210,7 @@ READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], Iterator[tuple[
     "page of Hugging Face": (lambda data: split_page(data, "a page"), lambda: json_bombs(b"[", b"]")),
     "tree of Hugging Face": (lambda data: read_files([data], "a tree"), lambda: json_bombs(b"[", b"]")),
     "discussions": (lambda data: read_discussions(data, "d"), lambda: json_bombs(b'{"discussions":[', b"]}")),
-    "answer without addresses": (json_without_mail, lambda: json_bombs(b'["@",', b"]")),
+    "answer without addresses": (redact_json, lambda: json_bombs(b'["@",', b"]")),
     "record of any hub": (lambda data: read_answer(data.decode()), lambda: json_bombs(b'{"a":[', b"]}")),
     "base models": (lambda data: base_models((), data), lambda: json_bombs(b'{"cardData":{"base_model":[', b"]}}")),
     "answer of Kaggle": (lambda data: read_object(data, "k"), lambda: json_bombs(b'{"a":[', b"]}")),

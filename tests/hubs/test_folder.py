@@ -133,7 +133,7 @@ def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: P
     hub = FolderHub(str(tmp_path))
     file = HubFile(path="a.bin", size=11, oid=None, source="url")
 
-    with pytest.raises(HubError, match="cannot be read any more"):
+    with pytest.raises(HubError, match="can no longer be read"):
         Download(
             session=hub.session,
             locate=lambda: Located(path=tmp_path / "a.bin"),

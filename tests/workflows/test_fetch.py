@@ -130,7 +130,7 @@ def test_a_subset_narrows_the_kinds_of_its_members(made: Made, home: Home, tmp_p
     fetch_from(made.folder, home, FetchRequest(subset="metadata", to=tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.safetensors"))
     assert (tmp_path / "out" / "hf" / "org" / "base" / "config.json").is_file()
-    with pytest.raises(UsageError, match="asks for something else"):
+    with pytest.raises(UsageError, match="selects other kinds"):
         fetch_from(made.folder, home, FetchRequest(subset="metadata", only=("weights",), to=tmp_path / "out"))
 
 
@@ -306,7 +306,7 @@ def test_two_fetches_of_one_home_take_turns(made: Made, home: Home, tmp_path: Pa
 
 
 def test_nothing_named_is_a_usage_error(made: Made, home: Home, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nothing to fetch"):
+    with pytest.raises(UsageError, match="no packages were given"):
         fetch_from(made.folder, home, FetchRequest(to=tmp_path))
 
 
@@ -435,7 +435,7 @@ def test_a_damaged_manifest_names_the_pack_and_the_channel(home: Home, tmp_path:
         pack.write(bytes([byte ^ 0x10]))
     damaged.trusted_by(home, str(damaged.folder))
     heard = Heard()
-    with pytest.raises(IntegrityError, match=r"has other bytes than it should"):
+    with pytest.raises(IntegrityError, match=r"has wrong bytes"):
         fetch_from(damaged.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
     [reason] = {result.reason for result in heard.results.values() if result.status == "error"}
     assert row.pack in reason

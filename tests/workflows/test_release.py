@@ -448,7 +448,7 @@ def test_a_previous_release_that_was_changed_stops_the_release(made: tuple[Home,
     path = home.channel / "releases" / SECOND / "release.json"
     path.write_bytes(path.read_bytes().replace(f'"sequence":{other.sequence}'.encode(), b'"sequence":9'))
 
-    with pytest.raises(IntegrityError, match="not the release that was signed"):
+    with pytest.raises(IntegrityError, match="not the signed release"):
         run(home, keys, ReleaseName("2027.01"))
 
     assert not (home.channel / "releases" / "2027.01").exists()

@@ -13,7 +13,7 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_inner
+from ptmtorrent.hubs.client.ssrf import is_internal
 from ptmtorrent.hubs.git.clones import Clones, Remote, split_remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
@@ -151,7 +151,7 @@ class GitRemotes:
 
     def _allow_inner(self, url: str) -> None:
         """Allow a remote inside the network of this machine, if the user named it."""
-        if self._named and self.session.guarded and is_inner(url):
+        if self._named and self.session.guarded and is_internal(url):
             self.session.guarded = False
 
     def _new_addresses(self, remote: Remote, waiting: dict[str, int]) -> LfsAddresses:

@@ -97,7 +97,7 @@ class Clones:
 
     def bind_session(self, session: Session) -> None:
         """Kill git when the stop of `session` is set, and refuse the addresses that `session` refuses."""
-        self.git.stopped, self.git.check_place = session.is_stopped, session.check_place
+        self.git.stopped, self.git.check_address = session.is_stopped, session.check_address
 
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:
         """Return the files of the commit below `under`, proven to belong to it, and the objects that prove it.

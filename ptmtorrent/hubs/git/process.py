@@ -84,7 +84,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 class Git:
     """Runs git with the allowed `protocols` (`https:http`); a running git is killed once `stopped` returns True.
 
-    `check_place` may refuse an address before git contacts it; git follows redirects from there by itself.
+    `check_address` may refuse an address before git contacts it; git follows redirects from there by itself.
 
     `credentials` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its environment,
     because other users can read the arguments of a process.
@@ -94,7 +94,7 @@ class Git:
     protocols: str = "https:http"
     credentials: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
-    check_place: Callable[[str, str], None] = lambda _url, _what: None
+    check_address: Callable[[str, str], None] = lambda _url, _what: None
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -113,7 +113,7 @@ class Git:
         Raises:
             As `head`.
         """
-        self.check_place(url, what)
+        self.check_address(url, what)
         output = self.run(["ls-remote", "--quiet", "--", url, *wanted], what).decode(errors="replace")
         lines = (line.partition("\t") for line in output.splitlines())
         return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
@@ -128,7 +128,7 @@ class Git:
         """
         if not _COMMIT.fullmatch(commit):
             raise HubError(f"{what}: {commit!r} is not a commit id")
-        self.check_place(url, what)
+        self.check_address(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]

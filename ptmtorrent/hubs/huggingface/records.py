@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.client.redact import json_without_mail
+from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
 from ptmtorrent.model.manifest import FileSource
@@ -50,12 +50,12 @@ def read_listed(raw: bytes) -> Listed:
         HubError: not a JSON object, or it has no usable name.
     """
     try:
-        raw = json_without_mail(raw)
+        raw = redact_json(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
         if not _may_be_replaced(raw):
             raise
-        raw = json_without_mail(_replace_invalid(raw))
+        raw = redact_json(_replace_invalid(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
         raise HubError("a record of the hub is not a JSON object")

@@ -14,7 +14,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import text
-from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.names import check_path
@@ -85,7 +85,7 @@ def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | No
         licence=text(instance, "licenseName"),
         library=framework,
         modified=text(model, "updateTime"),
-        raw=msgspec.json.encode(without_mail({"model": model, "instance": instance})).decode(),
+        raw=msgspec.json.encode(redact({"model": model, "instance": instance})).decode(),
     )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, is_web_address, text
-from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.modelhub.config import with_config
@@ -95,7 +95,7 @@ def read_registry(body: bytes) -> list[Listed]:
             hub_id=text(row, "id"),
             task=text(row, "task_extended"),
             tags=tuple(one for one in backends if isinstance(one, str)) if isinstance(backends, list) else (),
-            raw=msgspec.json.encode(without_mail(row)).decode(),
+            raw=msgspec.json.encode(redact(row)).decode(),
         )
     return list(found.values())
 

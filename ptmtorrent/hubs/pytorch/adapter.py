@@ -9,7 +9,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, weight_of
-from ptmtorrent.hubs.client.redact import text_without_mail
+from ptmtorrent.hubs.client.redact import redact_text
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
@@ -67,7 +67,7 @@ def _card(listed: Listed) -> Card:
 def list_card(path: str, data: bytes) -> Listed:
     """Return the package of a card. A malformed card is listed too; `describe` raises its error."""
     name = path.removesuffix(".md")
-    content = text_without_mail(data.decode(errors="replace"))
+    content = redact_text(data.decode(errors="replace"))
     raw = msgspec.json.encode({"card": path, "text": content}).decode()
     try:
         card = read_card(content.encode())

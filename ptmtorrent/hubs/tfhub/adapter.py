@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
-from ptmtorrent.hubs.client.redact import text_without_mail
+from ptmtorrent.hubs.client.redact import redact_text
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
@@ -154,7 +154,7 @@ def list_document(document: Document, data: bytes) -> Listed | None:
         "kind": document.kind,
         "handle": document.handle,
         "path": document.path,
-        "text": text_without_mail(data.decode(errors="replace")),
+        "text": redact_text(data.decode(errors="replace")),
     }
     tags = {
         **{f"dataset:{value}": None for value in document.values("dataset")},

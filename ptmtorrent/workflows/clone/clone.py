@@ -15,13 +15,13 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.clone_journal import Journal, Run
-from ptmtorrent.state.rate_windows import KeptWindows, NoWindows
+from ptmtorrent.state.rate_windows import NoWindows, StoredWindows
 from ptmtorrent.state.upstream_flags import Flags
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
@@ -121,9 +121,9 @@ def _use_rate_windows(hub: Hub, request: CloneRequest, home: Home, clock: Clock,
     """Start with the rate windows that earlier processes learned from the hub, and keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
         return
-    windows = stack.enter_context(KeptWindows(home.limits, lambda: clock().timestamp()))
-    stack.callback(hub.session.governor.keep_in, NoWindows())
-    hub.session.governor.keep_in(windows)
+    windows = stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp()))
+    stack.callback(hub.session.rate_limiter.use_windows, NoWindows())
+    hub.session.rate_limiter.use_windows(windows)
 
 
 def _serialised(emit: Emit) -> Emit:
@@ -162,6 +162,9 @@ class _Clone:
         self.hub.session.on_wait = self._note_wait
 
     def run(self) -> Summary:
+        seen = None if self.store is None else self.store.latest_moment()
+        if note := behind_note(self.clock(), seen, "a capture in the store"):
+            self.emit(note)
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
         outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit)
         self.journal.release(run.id)

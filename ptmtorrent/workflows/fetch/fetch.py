@@ -25,7 +25,7 @@ from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.disk.partial import staged_extents
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, ignores_case
+from ptmtorrent.layouts.folders import ensure_real_dir, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Layout
@@ -158,7 +158,7 @@ def _lock_layout(layout: Layout, stack: ExitStack) -> None:
     """
     incoming = layout.incoming()
     ensure_real_dir(layout.root, incoming)
-    drop_shared(incoming / LOCK_NAME)
+    remove_shared(incoming / LOCK_NAME)
     stack.enter_context(WriteLock(incoming))
     stack.callback(clear_incoming, incoming)
 

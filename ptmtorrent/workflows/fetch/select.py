@@ -11,11 +11,10 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
-from ptmtorrent.model.placement import NO_BASE, Placement
-from ptmtorrent.model.placement import Spot as PlacementSpot
+from ptmtorrent.model.placement import NO_BASE, Placement, Spot
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
@@ -78,41 +77,43 @@ class Selection:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
             StoreError: a file wants a place where another package has a different one.
         """
-        spots = [self._spot(order, file) for file in order.files]
-        folded = self._fold(spots) if self._folds else {}
+        destinations = [self._destination(order, file) for file in order.files]
+        folded = self._fold(destinations) if self._folds else {}
         fresh = {
-            spot.target: self._assembly(order.manifest, file, spot)
-            for file, spot in zip(order.files, spots, strict=True)
-            if spot.target not in self.assemblies
+            destination.target: self._assembly(order.manifest, file, destination)
+            for file, destination in zip(order.files, destinations, strict=True)
+            if destination.target not in self.assemblies
         }
         self.assemblies.update(fresh)
-        order.assemblies = tuple(self.assemblies[spot.target] for spot in spots)
-        for spot, assembly in zip(spots, order.assemblies, strict=True):
-            if spot.link:
-                assembly.add_link(spot.link)
+        order.assemblies = tuple(self.assemblies[destination.target] for destination in destinations)
+        for destination, assembly in zip(destinations, order.assemblies, strict=True):
+            if destination.link:
+                assembly.add_link(destination.link)
         self._folded.update(folded)
         self.orders.append(order)
 
-    def _spot(self, order: Order, file: FileEntry) -> Spot:
-        spot = self._layout.place(order.manifest, file)
-        there = self.assemblies.get(spot.target)
+    def _destination(self, order: Order, file: FileEntry) -> Destination:
+        destination = self._layout.destination(order.manifest, file)
+        there = self.assemblies.get(destination.target)
         if there is not None and there.blake3 != file.blake3:
-            raise StoreError(f"`{spot.target}` is wanted by another package too, with other bytes")
-        return spot
+            raise StoreError(f"`{destination.target}` is wanted by another package too, with other bytes")
+        return destination
 
-    def _fold(self, spots: list[Spot]) -> dict[str, Path]:
+    def _fold(self, destinations: list[Destination]) -> dict[str, Path]:
         """Refuse places that would be one on a disk that ignores case; return them by their folded names."""
         folded: dict[str, Path] = {}
-        for place in (spot.link or spot.target for spot in spots):
+        for place in (destination.link or destination.target for destination in destinations):
             key = str(place).casefold()
             if folded.setdefault(key, self._folded.get(key, place)) != place:
                 raise UnsupportedFormat(f"`{place}` differs in case alone from another file, and the disk ignores case")
         return folded
 
-    def _assembly(self, manifest: Manifest, file: FileEntry, spot: Spot) -> Assembly:
-        place = spot.target.relative_to(self._layout.root).as_posix()
+    def _assembly(self, manifest: Manifest, file: FileEntry, destination: Destination) -> Assembly:
+        place = destination.target.relative_to(self._layout.root).as_posix()
         name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
-        return Assembly(spot, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name)
+        return Assembly(
+            destination, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name
+        )
 
 
 def select_packages(
@@ -168,7 +169,7 @@ def needed_bases(wanted: Selection) -> Iterator[WantedObject]:
             yield WantedObject(id=identifier, size=size, at=placement.location(at))
 
 
-def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, PlacementSpot]]:
+def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, Spot]]:
     for order in wanted.orders:
         if any(assembly.error for assembly in order.assemblies):
             continue

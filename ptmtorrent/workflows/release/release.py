@@ -13,7 +13,7 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import ConfigError, NotFound, UsageError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
-from ptmtorrent.model.moments import Clock, Monotonic, spell
+from ptmtorrent.model.moments import Clock, Monotonic, behind_note, spell
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
@@ -53,6 +53,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     failed = 0
     with _open_store(home) as store:
         history = read_history(home.channel, keys)
+        _check_clock(clock, store, history, emit)
         if _is_unsigned(name, history):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
         else:
@@ -92,6 +93,17 @@ def _open_store(home: Home) -> Store:
             f"nothing has been captured in `{home.root}`", hint="capture packages first: ptmtorrent clone huggingface"
         )
     return Store.open(home.store, write=True, alone=True)
+
+
+def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:
+    """Warn of a clock behind the captures or the previous release; sequences are not taken from it."""
+    previous = history.newest
+    seen = [(store.latest_moment(), "a capture in the store")]
+    if previous is not None:
+        seen.append((previous.created, f"release `{previous.name}`"))
+    notes = (behind_note(clock(), moment, what) for moment, what in seen)
+    if note := next(filter(None, notes), None):
+        emit(note)
 
 
 def _is_unsigned(name: ReleaseName, history: History) -> bool:

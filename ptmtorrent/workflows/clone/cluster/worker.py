@@ -24,7 +24,7 @@ from ptmtorrent.model.moments import read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Journal, Run, Work
-from ptmtorrent.state.rate_windows import GivenWindows, Known
+from ptmtorrent.state.rate_windows import Known, SharedWindows
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
@@ -101,9 +101,9 @@ class _OpenWorker:
         with ExitStack() as stack:
             stack.enter_context(WriteLock(self.spool))
             self.hub: Hub = stack.enter_context(closing(_make_hub(unit, self.spool / "hub")))
-            governor = self.hub.session.governor
-            governor.share = unit.share
-            governor.keep_in(GivenWindows(unit.known, time.time, unit.share))
+            limiter = self.hub.session.rate_limiter
+            limiter.share = unit.share
+            limiter.use_windows(SharedWindows(unit.known, time.time, unit.share))
             self.store = stack.enter_context(Store.open(home.store, write=True, memory=unit.max_memory))
             self._stack = stack.pop_all()
 
