@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.facts.front_matter import FRONT, read_front
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.pytorch.cards import FRONT, read_front
 from ptmtorrent.hubs.tfhub.documents import PUBLIC_ENDPOINT, read_document
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.uniform_record import Count, Text, Texts, UniformRecord

@@ -152,15 +152,6 @@ class Journal:
             if limit is not None:
                 self._base.run("DELETE FROM work WHERE run = ? AND rank > ?", run, limit)
 
-    def has(self, run: int, name: str) -> bool:
-        """Return whether a package was listed."""
-        return bool(self._base.all("SELECT 1 FROM work WHERE run = ? AND name = ?", run, name))
-
-    def listing(self, run: int) -> Iterator[bytes]:
-        """Yield the listed records by name, before they are ranked."""
-        for (listed,) in self._base.all("SELECT listed FROM work WHERE run = ? ORDER BY name", run):
-            yield listed
-
     def missing(self, run: Run, min_downloads: int = 0) -> list[str]:
         """Return the packages that earlier runs captured from the hub and this one did not list, by name.
 

@@ -15,12 +15,13 @@ from ptmtorrent.model.plan import Extent, Plan, plan_moves
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.sources import Sources
+from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.disk_space import STAGED_BYTES, STAGED_PACKS, disk_needed
 from ptmtorrent.workflows.fetch.fetch import ABANDONED_AFTER, FetchRequest
-from ptmtorrent.workflows.fetch.select import Selection
+from ptmtorrent.workflows.fetch.select import Neighbours, Selection
 from tests.channels import NOW, check_laid_out, fetch_from, make_channel
 from tests.model.generated import hex64
 from tests.model.test_plan import PACK_BYTES, location
@@ -46,7 +47,9 @@ def staged(tmp_path: Path, packs: int, *names: str, keeps_packs: bool = False) -
             "server": HttpTransport("http://127.0.0.1:1", client),
         }
         sources = Sources(**{name: known[name] for name in names}, keeps_packs=keeps_packs)  # type: ignore[arg-type]
-        return disk_needed(Selection(PlainDir(tmp_path)), fragments(packs), 0, sources).staged
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            wanted = Selection(PlainDir(tmp_path), Neighbours(ledger, folds=False))
+            return disk_needed(wanted, fragments(packs), 0, sources).staged
 
 
 def test_packs_that_are_read_in_place_take_no_room(tmp_path: Path) -> None:

@@ -15,16 +15,16 @@ import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import yaml
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.facts.front_matter import FRONT, read_front
 from ptmtorrent.hubs.catalogues import Read, is_web_address
 from ptmtorrent.hubs.pytorch.entry_points import Repository, parse, reach, read_source
 from ptmtorrent.model.text import count, spell_size
 
 MAX_CARD_BYTES = 1 << 20
-MAX_FRONT_CHARACTERS = 1 << 16
 MAX_WEIGHTS = 1000
+<<<<<<< HEAD
 MAX_EVENTS = 4096
 """Limit of YAML events in a front matter; a real one has about 60."""
 
@@ -32,6 +32,8 @@ MAX_BRACKETS = 500
 """Limit of brackets and braces in a front matter: the time for nested ones grows with their square."""
 
 FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
+=======
+>>>>>>> main
 _LOAD = re.compile(
     r"hub\.load\(\s*(?:repo_or_dir\s*=\s*)?(['\"])([^'\":\s]+)(?::([^'\"\s]+))?\1\s*,\s*(?:model\s*=\s*)?['\"]([\w.-]+)['\"]"
 )
@@ -100,6 +102,7 @@ def _short_text(value: object) -> str | None:
     return value[:200] if isinstance(value, str) else None
 
 
+<<<<<<< HEAD
 def read_front(content: str) -> dict[str, object]:
     """Return a YAML mapping. Anchors are refused, because a few of them can expand beyond the available memory.
 
@@ -122,6 +125,8 @@ def read_front(content: str) -> dict[str, object]:
     return {str(key): value for key, value in front.items()}
 
 
+=======
+>>>>>>> main
 def read_hubconf(data: bytes) -> Hubconf:
     """Return the parsed `hubconf.py`. URLs are the string constants that end like files of weights.
 

@@ -145,7 +145,7 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
     pages = [*release.content, *release.placement]
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
-    for ref in dict.fromkeys((*pages, *release.tables)):
+    for ref in dict.fromkeys((*pages, *release.others)):
         yield listed_path(release, ref), ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None

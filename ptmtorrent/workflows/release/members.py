@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
@@ -40,23 +40,31 @@ def make_members(
             places = locate(store, manifest, capture.rights)
             placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
-            yield Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
+            yield _left_out(capture, error)
             continue
-        member = _place(
-            store,
-            capture,
-            ContentRow(
-                package=capture.package,
-                snapshot=capture.snapshot,
-                manifest_size=len(data),
-                raw=manifest.size,
-                files=len(manifest.files),
-            ),
-            placement,
-        )
+        member = _place(store, capture, _content_row(capture, data, manifest), placement)
         tallies.add_package(capture, manifest, places)
         tables.add(capture, manifest)
         yield member
+
+
+def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[ContentRow | Result]:
+    """Yield the row of each capture, in order, or a record of why it cannot be a member; write nothing.
+
+    An object that is not sealed yet counts as found.
+    """
+    for capture in captures:
+        try:
+            data, manifest = _read_manifest(store, capture)
+            try:
+                locate(store, manifest, capture.rights)
+            except NotFound:
+                if not all(store.has(identifier) for identifier, _ in manifest.objects):
+                    raise
+        except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+            yield _left_out(capture, error)
+            continue
+        yield _content_row(capture, data, manifest)
 
 
 def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) -> list[PlacementRow]:
@@ -74,6 +82,20 @@ def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) ->
         tallies.add_documents(member.capture, [(manifest, row.manifest), (row.placement, row.placement_at)])
         rows.append(row)
     return rows
+
+
+def _left_out(capture: Capture, error: PtmError) -> Result:
+    return Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
+
+
+def _content_row(capture: Capture, data: bytes, manifest: Manifest) -> ContentRow:
+    return ContentRow(
+        package=capture.package,
+        snapshot=capture.snapshot,
+        manifest_size=len(data),
+        raw=manifest.size,
+        files=len(manifest.files),
+    )
 
 
 def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
