@@ -161,13 +161,8 @@ class GitRemotes:
 
     def _remote(self, described: Described) -> Remote:
         identity = described.identity
-<<<<<<< HEAD
         found = decode_json(described.listed.raw or "{}", dict[str, str]).get("url", "")
-        url = split_remote(found, SCHEMES)[0]
-=======
-        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
         url = split_remote(found, self._schemes)[0]
->>>>>>> main
         self._allow_inner(url)
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
 
