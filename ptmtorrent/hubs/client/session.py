@@ -29,8 +29,8 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
-MAX_REPLY_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB)."""
+MAX_REPLY_BYTES = 16 << 20
+"""Limit of a listing page or the description of a package (16 MiB)."""
 
 MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
