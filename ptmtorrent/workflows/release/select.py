@@ -15,10 +15,10 @@ def choose(captures: Sequence[Capture], include: frozenset[RightsClass], emit: E
     chosen: list[Capture] = []
     left_out: Counter[str] = Counter()
     for capture in captures:
-        licence = licence_of(capture)
-        if licence.rights == "open" or licence.rights in include:
+        if may_pass_on(capture, include):
             chosen.append(capture)
             continue
+        licence = licence_of(capture)
         left_out[licence.rights] += 1
         reason = f"it is {licence.rights} ({licence.rule}) and may not be passed on"
         emit(Result(kind="package", id=capture.package, status="impossible", reason=reason))
@@ -26,6 +26,12 @@ def choose(captures: Sequence[Capture], include: frozenset[RightsClass], emit: E
         counts = ", ".join(f"{left_out[rights]} {rights}" for rights in CLASSES if left_out[rights])
         emit(Note(message=f"Left out because they may not be passed on: {counts} (`--include CLASS` takes them in)."))
     return chosen
+
+
+def may_pass_on(capture: Capture, include: frozenset[RightsClass]) -> bool:
+    """Return whether what was captured may be passed on: it is `open`, or of a class in `include`."""
+    rights = licence_of(capture).rights
+    return rights == "open" or rights in include
 
 
 def licence_of(capture: Capture) -> Licence:

@@ -18,7 +18,7 @@ from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Emit, Result
+from ptmtorrent.model.records import Emit, Note, Result
 from ptmtorrent.model.release import (
     MAX_RELEASE_BYTES,
     FileRef,
@@ -30,14 +30,18 @@ from ptmtorrent.model.release import (
     placement_root,
 )
 from ptmtorrent.model.subset import SubsetRule
+from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.progress import new_meter
+from ptmtorrent.store.maintenance.references import References
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
-from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose
+from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose, may_pass_on
 from ptmtorrent.workflows.release.stats import Tallies, Tally
-from ptmtorrent.workflows.release.volumes import write_volumes
+from ptmtorrent.workflows.release.volumes import NeededPacks, write_volumes
 
 WRITTEN_BY = f"ptmtorrent {__version__}"
 
@@ -70,17 +74,26 @@ def write_folder(store: Store, draft: Draft) -> int:
     """
     store.seal()
     _remove(draft.unfinished)
+    with References() as references:
+        return _write_parts(store, draft, Carried(store, references))
+
+
+def _write_parts(store: Store, draft: Draft, carried: Carried) -> int:
     tallies = Tallies(draft.rules)
     with TableWriter(draft.unfinished / "tables") as tables:
-        members, failed = _collect(store, draft, tables, tallies)
+        members, failed = _collect(store, draft, tables, tallies, carried)
         written = tables.finish()
     store.seal()
+    carried.add_placements([member.placement for member in members])
+    _tell_rewritten(draft, carried)
     rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
     bits, index = write_index(draft.unfinished, rows)
     subsets = _write_subsets(draft, members, rows, index, tallies)
-    volumes = write_volumes(
-        store, draft.channel, tallies.whole.packs, draft.history.newest, gated="gated" in draft.include
+    needed = NeededPacks(
+        packs=frozenset(tallies.whole.packs),
+        rights=max((member.capture.rights for member in members), key=RIGHTS.index),
     )
+    volumes = write_volumes(store, draft.channel, needed, draft.history.newest, carried)
     table_refs = tuple(_refer(draft.unfinished, path) for path in written)
     release = Release(
         format=Release.FORMAT,
@@ -105,7 +118,9 @@ def write_folder(store: Store, draft: Draft) -> int:
     return failed
 
 
-def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) -> tuple[list[Member], int]:
+def _collect(
+    store: Store, draft: Draft, tables: TableWriter, tallies: Tallies, carried: Carried
+) -> tuple[list[Member], int]:
     captures = store.captures()
     if not captures:
         raise NotFound(
@@ -114,8 +129,10 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
     meter = new_meter("release", draft.emit, draft.monotonic, packages_total=len(captures))
     chosen = choose(captures, draft.include, draft.emit)
     meter.add(packages=len(captures) - len(chosen))
+    carried.add(chosen, lambda capture: may_pass_on(capture, draft.include))
+    carried.separate()
     members: list[Member] = []
-    for outcome in make_members(store, chosen, tables, tallies):
+    for outcome in make_members(store, chosen, tables, tallies, carried):
         if isinstance(outcome, Result):
             draft.emit(outcome)
             meter.add(packages=1)
@@ -134,6 +151,16 @@ def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) 
             hint="capture them again: ptmtorrent clone huggingface",
         )
     return members, len(chosen) - len(members)
+
+
+def _tell_rewritten(draft: Draft, carried: Carried) -> None:
+    if carried.packs_rewritten:
+        draft.emit(
+            Note(
+                message=f"{count(carried.packs_rewritten, 'pack')} held objects that this release leaves out; what its "
+                f"packages need of them was stored again, in packs of {spell_size(carried.bytes_rewritten)}."
+            )
+        )
 
 
 def _write_subsets(
