@@ -47,7 +47,7 @@ def new_home(root: Path) -> tuple[Home, Keys]:
     return home, load_keys(home.keys, lambda: None)
 
 
-def capture(  # noqa: PLR0913  # the facts of a package
+def capture(  # the facts of a package
     store: Store,
     scratch: Path,
     package: str,

@@ -5,18 +5,17 @@ were open when they were captured first, and have become restricted or gated.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.errors import IntegrityError
 from ptmtorrent.facts.licences import RightsClass
-from ptmtorrent.model.ids import PackId, ReleaseName
+from ptmtorrent.model.ids import ObjectId, ReleaseName
 from ptmtorrent.model.records import ignore
 from ptmtorrent.paths import Home
-from ptmtorrent.store.pack.reader import open_pack, pack_in
+from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.release.release import release
@@ -32,14 +31,15 @@ FACTS: dict[RightsClass, dict[str, object]] = {
     "unknown": {"rights": "restricted", "licence": None},
     "gated": {"rights": "gated", "licence": "mit"},
 }
-KINDS: dict[str, tuple[RightsClass, RightsClass]] = {
+KINDS: dict[str, tuple[RightsClass, ...]] = {
     "nc": ("restricted", "restricted"),
     "none": ("unknown", "unknown"),
     "gate": ("gated", "gated"),
     "was-open": ("open", "restricted"),
     "now-gated": ("open", "gated"),
+    "to-and-fro": ("unknown", "open", "unknown"),
 }
-"""By kind of package: its class when it was captured first, and now."""
+"""By kind of package: its class in each of its captures, the last of which counts."""
 
 TUNED: dict[str, RightsClass] = {"nc": "unknown", "none": "restricted", "was-open": "open", "now-gated": "open"}
 """By kind of its base: the class of a fine-tune, which is a member of releases that leave its base out."""
@@ -47,7 +47,7 @@ TUNED: dict[str, RightsClass] = {"nc": "unknown", "none": "restricted", "was-ope
 
 @dataclass
 class Package:
-    """A package as it is now: its class, its files, and the markers in those and in what only it has."""
+    """A package as it is now: its class, its files, and its markers: bytes that no other package has."""
 
     rights: RightsClass
     files: dict[str, bytes]
@@ -56,10 +56,16 @@ class Package:
 
 @dataclass
 class World:
-    """A home, and its packages by name; `older` are markers of former snapshots, by the class they were captured as."""
+    """A home, and its packages by name.
+
+    `older` are markers of former snapshots: their package, and the class they were captured as. With `apart` every
+    capture is sealed, so that no pack holds two packages.
+    """
 
     home: Home
     keys: Keys
+    apart: bool
+    captures: int = 0
     packages: dict[str, Package] = field(default_factory=dict)
     older: dict[bytes, tuple[str, RightsClass]] = field(default_factory=dict)
 
@@ -71,111 +77,105 @@ class World:
     def forbidden(self, include: frozenset[RightsClass]) -> set[bytes]:
         """The markers that a release with `include` may not carry."""
         members, allowed = self.members(include), {"open", *include}
-        now = {marker for name, package in self.packages.items() if name not in members for marker in package.markers}
+        left_out = [package for name, package in self.packages.items() if name not in members]
+        now = {marker for package in left_out for marker in package.markers}
         return now | {
             marker for marker, (name, rights) in self.older.items() if name not in members or rights not in allowed
         }
 
 
-def make_world(root: Path, *, earlier: bool) -> World:
+def make_world(root: Path, *, earlier: bool, apart: bool) -> World:
     """Capture every kind of package; `earlier` releases had them all, before and after some became restricted."""
     home, keys = new_home(root / "home")
-    world = World(home, keys)
+    world = World(home, keys, apart=apart)
     with writing(home) as store:
         for number, kind in enumerate(KINDS):
-            _capture_first(world, store, root, kind, number)
-        _capture(world, store, root, "hf:m/plain", "open", {**SHARED, "plain.bin": _bytes("plain")})
-        _capture(world, store, root, "hf:m/freed", "gated", {"freed.bin": _bytes("freed"), "was.bin": _bytes("was")})
-        world.older[_bytes("was")] = ("hf:m/freed", "gated")
-        _capture(world, store, root, "hf:m/twice", "open", {"once.bin": _bytes("once")})
+            _capture_kind(world, store, root, kind, number)
+        _capture(world, store, root, "hf:m/plain", rights="open", files={**SHARED, "plain.bin": _bytes("plain")})
+        _capture(world, store, root, "hf:m/twice", rights="open", files={"once.bin": _bytes("once")})
+        for name, before in (("hf:m/freed", "gated"), ("hf:m/named", "unknown")):
+            _capture(
+                world,
+                store,
+                root,
+                name,
+                rights=before,
+                files={"kept.bin": _bytes(name), "was.bin": _bytes(f"{name} was")},
+            )
+            world.older[_bytes(f"{name} was")] = (name, before)
     if earlier:
         release(ReleaseName("early"), home, keys, clock=TickingClock(), emit=ignore, include=EVERYTHING)
     with writing(home) as store:
-        for kind, (_, now) in KINDS.items():
-            name, files = _name(kind), world.packages[_name(kind)].files
-            _capture(world, store, root, name, now, {**files, "new.bin": _bytes(f"{kind} new")}, again=True)
-            world.packages[name].markers.append(_bytes(f"{kind} new"))
-        _capture(world, store, root, "hf:m/freed", "open", {"freed.bin": _bytes("freed")}, again=True)
-        _capture(world, store, root, "hf:m/twice", "open", {"twice.bin": _bytes("twice")}, again=True)
+        for kind, classes in KINDS.items():
+            name = _name(kind)
+            for number, rights in enumerate(classes[1:], 1):
+                new = _bytes(f"{kind} {number}")
+                _capture(
+                    world, store, root, name, rights=rights, files={**world.packages[name].files, f"{number}.bin": new}
+                )
+                world.packages[name].markers.append(new)
+        _capture(world, store, root, "hf:m/twice", rights="open", files={"twice.bin": _bytes("twice")})
+        _capture(world, store, root, "hf:m/freed", rights="open", files={"kept.bin": _bytes("hf:m/freed")})
+        _capture(world, store, root, "hf:m/named", rights="restricted", files={"kept.bin": _bytes("hf:m/named")})
     if earlier:
         release(ReleaseName("internal"), home, keys, clock=TickingClock(), emit=ignore, include=EVERYTHING)
     return world
 
 
-def all_bytes(channel: Path, store: Store) -> Iterator[tuple[str, bytes]]:
-    """Yield every file of a channel, and every object of every pack in it; bases that it lacks are read from `store`."""
-    for path in sorted(channel.rglob("*")):
-        if not path.is_file():
-            continue
-        yield str(path), path.name.encode() + path.read_bytes()
-        if path.suffix == ".pack":
-            with open_pack(path) as reader:
-                for entry in reader.footer():
-                    base = None if entry.base is None else store.read(entry.base)
-                    yield f"{path.name}: {entry.kind} {entry.id}", reader.object(entry, base)
+def all_bytes(channel: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield every file of a channel, and every object of every pack in it, which has the bases of deltas too."""
+    packs = sorted(channel.rglob("*.pack"))
+    plain: dict[ObjectId, bytes] = {}
+    for path in packs:
+        with open_pack(path) as reader:
+            plain |= {entry.id: reader.object(entry) for entry in reader.footer() if entry.base is None}
+    for path in packs:
+        with open_pack(path) as reader:
+            for entry in reader.footer():
+                base = None if entry.base is None else plain[entry.base]
+                yield f"{path.name}: {entry.kind} {entry.id}", reader.object(entry, base)
+    for path in channel.rglob("*"):
+        if path.is_file():
+            yield str(path), path.name.encode() + path.read_bytes()
 
 
-def held_by(world: World, marker: bytes) -> set[PackId]:
-    """Return the packs of the home's store with the marker in an object of theirs."""
-    found = set()
-    with Store.open(world.home.store) as store:
-        for pack in store.packs():
-            with open_pack(pack_in(world.home.store, pack)) as reader:
-                for entry in reader.footer():
-                    base = None if entry.base is None else store.read(entry.base)
-                    if marker in reader.object(entry, base):
-                        found.add(pack)
-    return found
-
-
-def damage(path: Path, needle: bytes) -> None:
-    """Flip a bit of the first `needle` in a file."""
-    at = path.read_bytes().index(needle)
-    if at < 0:
-        raise IntegrityError(f"`{path}` has no such bytes")
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(bytes([needle[0] ^ 1]))
-
-
-def _capture_first(world: World, store: Store, root: Path, kind: str, number: int) -> None:
-    first, now = KINDS[kind]
+def _capture_kind(world: World, store: Store, root: Path, kind: str, number: int) -> None:
+    """Capture a package for the first time, twice, and a fine-tune of it."""
+    first = KINDS[kind][0]
     tensors = weights(number, 1, 4_000)
-    name, marker = _name(kind), _marker(kind)
-    old = {f"old {kind}.bin": _bytes(f"{kind} old")}
+    name, marker = _name(kind), f"{kind}-marker"
     files = {**SHARED, f"{marker}.bin": _bytes(kind), "model.safetensors": safetensors(tensors)}
-    _capture(world, store, root, name, first, {**files, **old})
-    world.packages[name] = Package(now, files, [marker.encode(), _bytes(kind), tensors["layer.0"][1][1000:1064]])
+    _capture(world, store, root, name, rights=first, files={**files, "old.bin": _bytes(f"{kind} old")})
+    _capture(world, store, root, name, rights=first, files=files)
+    world.packages[name].markers += [marker.encode(), _bytes(kind), tensors["layer.0"][1][1000:1064]]
     world.older[_bytes(f"{kind} old")] = (name, first)
     if kind in TUNED:
         tuned = {"model.safetensors": safetensors(tune(tensors, 100 + number))}
-        bases = [store.known_file(f"blake3:{blake3(files['model.safetensors']).hexdigest()}")]
-        _capture(world, store, root, f"hf:t/{kind}", TUNED[kind], tuned, bases=[base for base in bases if base])
+        base = store.known_file(f"blake3:{blake3(files['model.safetensors']).hexdigest()}")
+        _capture(world, store, root, f"hf:t/{kind}", rights=TUNED[kind], files=tuned, bases=[base] if base else [])
 
 
-def _capture(  # noqa: PLR0913  # the facts of a package
+def _capture(  # the facts of a package
     world: World,
     store: Store,
     root: Path,
     name: str,
+    *,
     rights: RightsClass,
     files: dict[str, bytes],
-    *,
-    bases: list[StoredFile] = [],  # noqa: B006  # never changed
-    again: bool = False,
+    bases: Sequence[StoredFile] = (),
 ) -> None:
-    moment = f"2026-11-{21 if again else 20}T12:00:00Z"
+    world.captures += 1
+    moment = f"2026-11-20T12:00:{world.captures:02}Z"
     capture(store, root, name, files, bases=bases, captured=moment, **FACTS[rights])
     markers = world.packages[name].markers if name in world.packages else []
     world.packages[name] = Package(rights, files, markers)
+    if world.apart:
+        store.seal()
 
 
 def _name(kind: str) -> str:
-    return f"hf:x/{_marker(kind)}"
-
-
-def _marker(kind: str) -> str:
-    return f"{kind}-marker"
+    return f"hf:x/{kind}-marker"
 
 
 def _bytes(name: str) -> bytes:
