@@ -150,7 +150,8 @@ def _capture_kind(world: World, store: Store, root: Path, kind: str, number: int
     world.packages[name].markers += [marker.encode(), _bytes(kind), tensors["layer.0"][1][1000:1064]]
     world.older[_bytes(f"{kind} old")] = (name, first)
     if kind in TUNED:
-        tuned = {"model.safetensors": safetensors(tune(tensors, 100 + number))}
+        own = {"layer.0": ("BF16", _bytes(f"t/{kind}"))}
+        tuned = {"model.safetensors": safetensors(tune(tensors, 100 + number)), "own.safetensors": safetensors(own)}
         base = store.known_file(f"blake3:{blake3(files['model.safetensors']).hexdigest()}")
         _capture(world, store, root, f"hf:t/{kind}", rights=TUNED[kind], files=tuned, bases=[base] if base else [])
 
