@@ -76,9 +76,9 @@ class Channel:
 
 
 def open(  # noqa: A001  # the word of the docs; used as `ptm.open`
-    location: str | None = None, *, release: str | None = None, home: Path | None = None, emit: Emit = ignore
+    location: str | Path | None = None, *, release: str | None = None, home: Path | None = None, emit: Emit = ignore
 ) -> Channel:
-    """Open the channel at `location`, a URL or a folder (default: the sample channel that ships with the program).
+    """Open the channel at `location`, a folder, URL or Globus folder (default: the program's sample channel).
 
     `release` is a name, or `b3:` and a content root (default: the newest). `home` is the folder of the user's state
     (default: the platform's folder for application data).

@@ -25,9 +25,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from ptmtorrent.errors import ConfigError, UsageError
+from ptmtorrent.errors import ConfigError, PtmError, UsageError
+from ptmtorrent.scrub import keep_secret, split_login
+
+if TYPE_CHECKING:
+    from ptmtorrent.model.locations import Location
 
 FORMATS = ("auto", "human", "json", "quiet")
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
@@ -66,7 +70,7 @@ class Settings:
 
     home: Path
     format: str
-    channel: str | None
+    channel: "Location | None"
     transport: TransportName
     jobs: int
     max_memory: int
@@ -130,6 +134,7 @@ def load_settings(
         for name, value in layer.values.items():
             values[name] = _check(name, value, layer.origin(name), layer.folder)
             origins[name] = layer.origin(name)
+    _keep_secrets(environment)
     for name, variable in SECRETS:
         values[name] = environment.get(variable) or None
         origins[name] = f"environment {variable}" if values[name] else "default"
@@ -157,6 +162,7 @@ def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str
     """Return the tokens that are set, by prefix of the hub they are for."""
     environment = os.environ if environment is None else environment
     variables = dict(SECRETS)
+    _keep_secrets(environment)
     return {prefix: token for prefix, name in _HUB_TOKENS.items() if (token := environment.get(variables[name]))}
 
 
@@ -166,11 +172,29 @@ def network_environment(environment: Mapping[str, str] | None = None) -> Mapping
     return {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
 
 
+def ssh_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the environment of ssh, which is the user's own program: how git calls it, and where its keys are."""
+    environment = os.environ if environment is None else environment
+    return {name: environment[name] for name in _SSH_VARIABLES if name in environment}
+
+
+def _keep_secrets(environment: Mapping[str, str]) -> None:
+    """Register the secrets of the environment, so that they are removed from all that is printed or kept."""
+    for _, variable in SECRETS:
+        keep_secret(environment.get(variable), user="token")
+    for variable in _NETWORK_VARIABLES:
+        if variable.lower().endswith("_proxy"):
+            split_login(environment.get(variable, ""))
+
+
 def _check(name: str, value: object, origin: str, folder: Path) -> object:
     check = _CHECKS.get(name)
     if check is None:
         raise ConfigError(f"{origin}: unknown setting `{name}`", hint=f"the settings are {_listed(_CHECKS)}")
-    checked = check(value, folder)
+    try:
+        checked = check(value, folder)
+    except UsageError as error:
+        raise _refused(name, origin, error) from error
     if checked is None and value is not None:
         if origin == _flag(name):
             raise UsageError(f"`{_option(name)}` cannot be `{value}`", hint=f"expected {_EXPECTED[name]}")
@@ -178,14 +202,22 @@ def _check(name: str, value: object, origin: str, folder: Path) -> object:
     return checked
 
 
+def _refused(name: str, origin: str, error: UsageError) -> PtmError:
+    if origin == _flag(name):
+        return UsageError(f"`{_option(name)}`: {error.message}", hint=error.hint)
+    return ConfigError(f"{origin}: `{name}`: {error.message}", hint=error.hint)
+
+
 def _check_home(value: object, folder: Path) -> Path | None:
-    return folder / Path(value).expanduser() if isinstance(value, str) and value else None
+    from ptmtorrent.model.locations import parse_folder
+
+    return parse_folder(value, "--home", folder) if isinstance(value, str) and value else None
 
 
-def _check_channel(value: object, folder: Path) -> str | None:
-    if not isinstance(value, str) or not value:
-        return None
-    return value if ":" in value else str(folder / Path(value).expanduser())
+def _check_channel(value: object, folder: Path) -> "Location | None":
+    from ptmtorrent.model.locations import parse_location
+
+    return parse_location(value, folder) if isinstance(value, str) and value else None
 
 
 def _check_jobs(value: object, folder: Path) -> int | None:  # noqa: ARG001  # all checks have one signature
@@ -221,6 +253,7 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+_SSH_VARIABLES = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
 _NETWORK_VARIABLES = (
     *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),

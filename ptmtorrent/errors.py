@@ -26,16 +26,18 @@ Exit codes are public (DESIGN section 7).
 
 from typing import ClassVar
 
+from ptmtorrent.scrub import scrub
+
 
 class PtmError(Exception):
-    """Base of all errors. `message` says what happened to which thing, `hint` what to type next."""
+    """Base of all errors. `message` says what happened to which thing, `hint` what to type next; both are scrubbed."""
 
     code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = scrub(message)
+        self.hint = hint if hint is None else scrub(hint)
+        super().__init__(self.message)
 
 
 class UsageError(PtmError):

@@ -13,6 +13,7 @@ import httpx2
 
 from ptmtorrent import __version__
 from ptmtorrent.errors import NotFound, PtmError, TransportError
+from ptmtorrent.scrub import Login
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
@@ -25,13 +26,17 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)
 USER_AGENT = f"ptmtorrent/{__version__}"
 
 
-def new_client(*, connections: int = 32, follow_redirects: bool = True) -> httpx2.Client:
-    """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file."""
+def new_client(*, connections: int = 32, follow_redirects: bool = True, login: Login | None = None) -> httpx2.Client:
+    """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file.
+
+    `login` is sent with every request; a redirect to another origin goes without it.
+    """
     return httpx2.Client(
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
+        auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
         event_hooks={"response": [_cut_short]},
     )
 

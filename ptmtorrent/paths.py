@@ -13,6 +13,7 @@
       trust/          trusted channels, and the newest metadata seen of each
       journal.sqlite  the clone journal: work done and to do
       limits.sqlite   request limits of hubs
+      publications.json  where releases were published
       flags.sqlite    upstream changes of captured packages
       ledger.sqlite   files that fetches wrote
       globus/         tokens (0600) and jobs of Globus transfers
@@ -84,6 +85,11 @@ class Home:
     def flags(self) -> Path:
         """Upstream changes of captured packages."""
         return self.root / "flags.sqlite"
+
+    @property
+    def publications(self) -> Path:
+        """Where releases of the own channel were published."""
+        return self.root / "publications.json"
 
     @property
     def ledger(self) -> Path:

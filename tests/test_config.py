@@ -17,6 +17,7 @@ from ptmtorrent.config import (
     requested_format,
 )
 from ptmtorrent.errors import ConfigError
+from ptmtorrent.model.locations import FolderLocation
 from ptmtorrent.store.ingest.encode_pool import MIN_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
 
@@ -32,7 +33,7 @@ def test_each_origin_wins_over_the_next(tmp_path: Path) -> None:
 
     settings = load(tmp_path, environment, channel="http://flag/")
 
-    assert settings.channel == "http://flag/"
+    assert str(settings.channel) == "http://flag"
     assert settings.format == "human"
     assert settings.transport == "local"
     assert settings.jobs == 2
@@ -64,7 +65,7 @@ def test_a_relative_home_starts_at_the_file_that_says_it(tmp_path: Path) -> None
     (tmp_path / "user.toml").write_text('home = "data"\nchannel = "served"\n')
     settings = load(tmp_path)
     assert settings.home == tmp_path / "data"
-    assert settings.channel == str(tmp_path / "served")
+    assert settings.channel == FolderLocation(path=tmp_path / "served")
 
 
 @pytest.mark.parametrize(

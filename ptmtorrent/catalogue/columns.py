@@ -1,7 +1,7 @@
-"""The columns of a release's tables (docs/formats/release.md), and the rows that captures and manifests make.
+"""The columns of the tables of a release (docs/formats/release.md), and their rows from captures and manifests.
 
-Rows are plain JSON objects: they wait in a line-by-line file until the table is written, so that a release of a
-million files needs no memory for them.
+Rows are JSON objects, kept one per line in a file until the table is written, so that a release of a million files does
+not need memory for them.
 """
 
 from typing import TypeAlias
@@ -31,7 +31,7 @@ PACKAGE_COLUMNS: dict[str, str] = {
     "files": "BIGINT",
     "bytes": "BIGINT",
 }
-"""`packages.parquet`: one row a package, by name. What the hub did not say is NULL; moments are UTC."""
+"""`packages.parquet`: one row per package, by name. Values that the hub did not state are NULL; times are UTC."""
 
 FILE_COLUMNS: dict[str, str] = {
     "package": "VARCHAR",
@@ -45,7 +45,7 @@ FILE_COLUMNS: dict[str, str] = {
     "source": "VARCHAR",
     "cutter": "VARCHAR",
 }
-"""`files.parquet`: one row a file, by package and path."""
+"""`files.parquet`: one row per file, by package and path."""
 
 
 def package_row(capture: Capture, manifest: Manifest) -> Row:
@@ -89,5 +89,5 @@ def file_row(capture: Capture, file: FileEntry) -> Row:
 
 
 def readable(path: str) -> str:
-    r"""Spell a path that is not UTF-8 as text: each byte that is none becomes `\xff`, and the rest stays."""
+    r"""Return a path as text: each byte that is not UTF-8 is spelled like `\xff`."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,6 +1,7 @@
-"""Who is wanted: the rows of a subset, or of packages named one by one (one shard each).
+"""The index of a release: finds the packages of a subset or by name (one shard each), and reads their manifests.
 
-Rows say what a member is (content, covered by the release's content root) and where its manifest and placement lie.
+A content row describes a package and is covered by the content root of the release. A placement row has the locations
+of its manifest and its placement.
 """
 
 import difflib
@@ -29,18 +30,21 @@ from ptmtorrent.model.release import (
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import codecs
 
-GROUP = 64
-"""Manifests and placements are read for this many members at a time."""
+GROUP_MEMBERS = 64
+"""Number of members whose manifests and placements are read together."""
 
 RUN_BYTES = 8 << 20
-"""Manifests that lie together are read together, up to this many bytes a request."""
+"""Limit of bytes per request that reads neighbouring manifests."""
 
-MANY_SHARDS = 16
-"""With more shards than this, near matches of a misspelt name are looked for in its own shard alone."""
+KEPT_BYTES = 32 << 20
+"""Runs are kept up to this many bytes: in an archived release a placement is not signed, and may claim any size."""
+
+MAX_SEARCHED_SHARDS = 16
+"""In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One package that is wanted. `only` narrows its files by kind; empty means all."""
+    """One selected package. `only` selects its files by kind; empty selects all."""
 
     content: ContentRow
     placement: PlacementRow
@@ -48,7 +52,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
-    """A member with its manifest and placement, both proven; or, where that failed, why."""
+    """A member with its verified manifest and placement, or the error that prevented reading them."""
 
     member: Member
     manifest: Manifest | None = None
@@ -63,15 +67,15 @@ def find_members(
     subset: str | None,
     only: tuple[FileKind, ...],
 ) -> list[Member]:
-    """Return the packages named, then the members of the subset, each once.
+    """Return the named packages, then the members of the subset, without duplicates.
 
     Raises:
-        UsageError: nothing was named.
-        NotFound: no such package or subset in this release, naming near matches.
-        IntegrityError, TransportError: a shard could not be had.
+        UsageError: neither a package nor a subset is given.
+        NotFound: the release has no such package or subset; the hint has near matches.
+        IntegrityError, TransportError: a shard could not be read.
     """
     if not packages and subset is None:
-        raise UsageError("nothing to fetch was named", hint="name a package, or a subset: `--subset popular`")
+        raise UsageError("no packages were given", hint="name a package, or a subset: `--subset popular`")
     members = {member.content.package: member for member in _named(release, reader, packages, only)}
     for member in _of_subset(release, reader, subset, only) if subset is not None else ():
         members.setdefault(member.content.package, member)
@@ -79,13 +83,13 @@ def find_members(
 
 
 def describe_members(members: Sequence[Member], reader: ChannelReader) -> Iterator[Described]:
-    """Yield every member with its manifest and placement, in order; reads a few requests for each 64 members."""
-    for start in range(0, len(members), GROUP):
-        group = members[start : start + GROUP]
+    """Yield every member with its manifest and placement, in order; each 64 members take a few requests."""
+    for start in range(0, len(members), GROUP_MEMBERS):
+        group = members[start : start + GROUP_MEMBERS]
         documents = _Documents(reader, group)
         for member in group:
             try:
-                yield _describe(member, documents)
+                yield _read_member(member, documents)
             except PtmError as error:
                 yield Described(member=member, error=error)
 
@@ -99,7 +103,7 @@ def _named(
         if shard not in shards:
             shards[shard] = _shard(release, reader, release.content[shard], release.placement[shard], only)
         if name not in shards[shard]:
-            raise _unknown(release, reader, name, shards, only)
+            raise _unknown_package(release, reader, name, shards, only)
         yield shards[shard][name]
 
 
@@ -108,8 +112,8 @@ def _of_subset(release: Release, reader: ChannelReader, name: str, only: tuple[F
     kinds = tuple(kind for kind in only if kind in subset.only) if only and subset.only else only or subset.only
     if only and subset.only and not kinds:
         raise UsageError(
-            f"subset `{name}` holds {', '.join(subset.only)} only, and `--only` asks for something else",
-            hint="leave `--only` out, or take another subset",
+            f"subset `{name}` has only {', '.join(subset.only)}, and `--only` selects other kinds",
+            hint="omit `--only`, or use another subset",
         )
     for content, placement in zip(subset.content, subset.placement, strict=True):
         yield from _shard(release, reader, content, placement, kinds).values()
@@ -119,27 +123,28 @@ def _shard(
     release: Release, reader: ChannelReader, content: FileRef, placement: FileRef, only: tuple[FileKind, ...]
 ) -> dict[PackageName, Member]:
     rows = canonical.decode(read_listed(reader, release, content), ContentShard, name=content.path).rows
-    places = canonical.decode(read_listed(reader, release, placement), PlacementShard, name=placement.path).rows
-    if [row.snapshot for row in rows] != [row.snapshot for row in places]:
+    placements = canonical.decode(read_listed(reader, release, placement), PlacementShard, name=placement.path).rows
+    if [row.snapshot for row in rows] != [row.snapshot for row in placements]:
         raise IntegrityError(f"`{placement.path}` of release `{release.name}` does not match `{content.path}`")
-    for row, place in zip(rows, places, strict=True):
-        if max(row.manifest_size, place.placement_size) > canonical.MAX_DOCUMENT_BYTES:
-            raise IntegrityError(f"`{content.path}` says that `{row.package}` has a manifest no reader should believe")
-        check_location(place.manifest, row.manifest_size)
-        check_location(place.placement_at, place.placement_size)
+    for row, placed in zip(rows, placements, strict=True):
+        if max(row.manifest_size, placed.placement_size) > canonical.MAX_DOCUMENT_BYTES:
+            raise IntegrityError(f"`{content.path}` states an implausible size for the manifest of `{row.package}`")
+        check_location(placed.manifest, row.manifest_size)
+        check_location(placed.placement_at, placed.placement_size)
     return {
-        row.package: Member(content=row, placement=place, only=only) for row, place in zip(rows, places, strict=True)
+        row.package: Member(content=row, placement=placed, only=only)
+        for row, placed in zip(rows, placements, strict=True)
     }
 
 
-def _unknown(
+def _unknown_package(
     release: Release,
     reader: ChannelReader,
     name: PackageName,
     shards: dict[int, dict[PackageName, Member]],
     only: tuple[FileKind, ...],
 ) -> NotFound:
-    if len(release.content) <= MANY_SHARDS:
+    if len(release.content) <= MAX_SEARCHED_SHARDS:
         for number, (content, placement) in enumerate(zip(release.content, release.placement, strict=True)):
             shards.setdefault(number, {}).update(_shard(release, reader, content, placement, only))
     known = sorted({package for shard in shards.values() for package in shard})
@@ -148,57 +153,60 @@ def _unknown(
     hint = (
         f"did you mean {', '.join(f'`{folded[match]}`' for match in near)}?"
         if near
-        else "`ptmtorrent list` names them all"
+        else "`ptmtorrent list` lists all packages"
     )
     return NotFound(f"release `{release.name}` has no package `{name}`", hint=hint)
 
 
 class _Documents:
-    """The manifests and placements of a group of members, read in runs where they lie close together."""
+    """The manifests and placements of a group of members. Neighbouring documents are read with one request."""
 
     def __init__(self, reader: ChannelReader, members: Sequence[Member]) -> None:
         self._reader = reader
         self._runs: dict[str, list[Extent]] = {}
         self._read: dict[tuple[str, Extent], bytes | PtmError] = {}
-        places = [place for member in members for place in (member.placement.manifest, member.placement.placement_at)]
-        for pack in {place.pack for place in places}:
-            self._runs[pack] = _runs([place for place in places if place.pack == pack])
+        locations = [
+            location for member in members for location in (member.placement.manifest, member.placement.placement_at)
+        ]
+        for pack in {location.pack for location in locations}:
+            self._runs[pack] = _runs([location for location in locations if location.pack == pack])
 
-    def object(self, identifier: ObjectId, place: Location, size: int) -> bytes:
-        """Return the object at `place`, proven by its hash.
+    def object(self, identifier: ObjectId, location: Location, size: int) -> bytes:
+        """Return the object at `location`, verified by its hash.
 
         Raises:
-            IntegrityError: other bytes than `identifier` names.
+            IntegrityError: the bytes do not have the hash `identifier`.
             NoSource, TransportError: the channel lacks the pack, or could not be read.
         """
         run = next(
             run
-            for run in self._runs[place.pack]
-            if run.offset <= place.offset and place.offset + place.length <= run.end
+            for run in self._runs[location.pack]
+            if run.offset <= location.offset and location.offset + location.length <= run.end
         )
-        start = place.offset - run.offset
-        data = _decode(place, self._run(place.pack, run)[start : start + place.length], size)
+        start = location.offset - run.offset
+        data = _decode(location, self._run(location.pack, run)[start : start + location.length], size)
         if data is None or object_id(data) != identifier:
             raise IntegrityError(
-                f"`{pack_path(place.pack)}` of channel `{self._reader.location}` has other bytes than it should"
-                f" ({place.length} from byte {place.offset} on)",
-                hint="try another mirror; this one is damaged",
+                f"`{pack_path(location.pack)}` of channel `{self._reader.location}` has wrong bytes"
+                f" ({location.length} from byte {location.offset} on)",
+                hint="use another mirror; this one is damaged",
             )
         return data
 
     def _run(self, pack: PackId, run: Extent) -> bytes:
-        """Read a run once; a failure is remembered too, for all members that share it."""
+        """Return a run, which is read once; a failure is kept for all members that share it."""
         if (pack, run) not in self._read:
+            self._forget(KEPT_BYTES - run.length)
             try:
                 self._read[pack, run] = self._reader.read_range(pack_path(pack), run.offset, run.length)
             except NotFound as error:
                 location = self._reader.location
-                lacking = NoSource(
-                    f"no source has pack `{pack}`: `{location}` lacks it, and manifests come from there alone",
+                missing = NoSource(
+                    f"no source has pack `{pack}`: `{location}` lacks it, and manifests are read only from there",
                     hint="name another mirror with --channel",
                 )
-                lacking.__cause__ = error
-                self._read[pack, run] = lacking
+                missing.__cause__ = error
+                self._read[pack, run] = missing
             except PtmError as error:
                 self._read[pack, run] = error
         found = self._read[pack, run]
@@ -206,31 +214,41 @@ class _Documents:
             raise found
         return found
 
+    def _forget(self, limit: int) -> None:
+        """Drop the runs that were read first, until those that are kept have at most `limit` bytes."""
+        held = {key: len(found) for key, found in self._read.items() if isinstance(found, bytes)}
+        total = sum(held.values())
+        for key, length in held.items():
+            if total <= limit:
+                return
+            del self._read[key]
+            total -= length
 
-def _decode(place: Location, payload: bytes, size: int) -> bytes | None:
+
+def _decode(location: Location, payload: bytes, size: int) -> bytes | None:
     try:
-        return codecs.decode(place.codec, payload, size)
+        return codecs.decode(location.codec, payload, size)
     except IntegrityError:
         return None
 
 
-def _runs(places: Sequence[Location]) -> list[Extent]:
+def _runs(locations: Sequence[Location]) -> list[Extent]:
     runs: list[Extent] = []
-    for place in sorted(places, key=lambda place: (place.offset, place.length)):
-        end = place.offset + place.length
+    for location in sorted(locations, key=lambda location: (location.offset, location.length)):
+        end = location.offset + location.length
         last = runs[-1] if runs else None
-        if last and place.offset <= last.end + MERGE_GAP_BYTES and max(end, last.end) - last.offset <= RUN_BYTES:
+        if last and location.offset <= last.end + MERGE_GAP_BYTES and max(end, last.end) - last.offset <= RUN_BYTES:
             runs[-1] = Extent(offset=last.offset, length=max(end, last.end) - last.offset)
         else:
-            runs.append(Extent(offset=place.offset, length=place.length))
+            runs.append(Extent(offset=location.offset, length=location.length))
     return runs
 
 
-def _describe(member: Member, documents: _Documents) -> Described:
-    row, place = member.content, member.placement
-    data = documents.object(ObjectId(row.snapshot), place.manifest, row.manifest_size)
+def _read_member(member: Member, documents: _Documents) -> Described:
+    row, placed = member.content, member.placement
+    data = documents.object(ObjectId(row.snapshot), placed.manifest, row.manifest_size)
     manifest = decode_manifest(data, row.snapshot)
     if manifest.package.package != row.package:
-        raise IntegrityError(f"the snapshot listed as `{row.package}` is one of `{manifest.package.package}`")
-    data = documents.object(place.placement, place.placement_at, place.placement_size)
+        raise IntegrityError(f"the snapshot listed for `{row.package}` belongs to `{manifest.package.package}`")
+    data = documents.object(placed.placement, placed.placement_at, placed.placement_size)
     return Described(member=member, manifest=manifest, placement=decode_placement(data, manifest, row.snapshot))

@@ -1,7 +1,7 @@
 """Writes the tables of a release as Parquet: rows are added package by package, in order, and written once.
 
-The bytes follow from the rows and the version of DuckDB: one thread, rows in the order given, zstd. DuckDB loads no
-extension and touches no file but the two it is given.
+The bytes depend only on the rows and the version of DuckDB: one thread, rows in the given order, zstd. DuckDB loads no
+extension and accesses only the files it is given.
 """
 
 import shutil
@@ -23,7 +23,7 @@ _SPILL = ".spill"
 
 
 class TableWriter:
-    """Collects the rows of `packages.parquet` and `files.parquet` below `folder`, and writes them by `finish`."""
+    """Collects the rows of `packages.parquet` and `files.parquet` below `folder`; `finish` writes the tables."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,7 +44,7 @@ class TableWriter:
         shutil.rmtree(self._folder / _SPILL, ignore_errors=True)
 
     def add(self, capture: Capture, manifest: Manifest) -> None:
-        """Add one package and its files. Packages come in the order of their names."""
+        """Add one package and its files. Packages must be added in the order of their names."""
         _append(self._packages, [package_row(capture, manifest)])
         _append(self._files, [file_row(capture, file) for file in manifest.files])
 
@@ -65,7 +65,7 @@ class TableWriter:
 
 
 def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that loads no extension; it spills below `temporary`, or not at all."""
+    """Return a database in memory that loads no extension; it spills to `temporary`, or not at all for None."""
     return duckdb.connect(
         ":memory:",
         config={
@@ -78,7 +78,7 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
 
 
 def quote(path: Path) -> str:
-    """Return `path` as an SQL string."""
+    """Return `path` as a string literal of SQL."""
     return "'" + str(path).replace("'", "''") + "'"
 
 
@@ -93,7 +93,7 @@ def _append(rows: BinaryIO, batch: list[Row]) -> None:
 
 def _write_table(path: Path, columns: dict[str, str]) -> Path:
     rows = _rows_path(path.parent, path.name)
-    # Moments are cast after reading: a hub's odd spelling becomes NULL instead of failing the release.
+    # Times are cast after reading: an invalid time from a hub becomes NULL and does not fail the release.
     stored = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()}
     listed = ", ".join(f"'{name}': '{kind}'" for name, kind in stored.items())
     picked = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns.items())
@@ -107,7 +107,8 @@ def _write_table(path: Path, columns: dict[str, str]) -> Path:
     except duckdb.Error as error:
         if "No space left" in str(error):
             raise NoSpace(
-                f"the disk is full: `{path}` could not be written", hint="free some space and run again"
+                f"the disk is full: `{path}` could not be written",
+                hint="free some space and run the same command again",
             ) from error
         raise StoreError(f"the table `{path}` could not be written: {error}") from error
     durable.publish_file(path, path)

@@ -1,1 +1,12 @@
-"""The channel: the port its readers share, where its files lie, and the readers of folders and servers."""
+"""The channel: the static files of releases, where each is, and readers of folders and web servers.
+
+::
+
+    port, paths -> readers -> listed, folder
+
+In comes the path of a file below the root of a channel; out come its bytes, bounded by a size that the caller verified.
+`port` defines `ChannelReader`, `paths` spells every path, `readers` read a folder or a web server, `listed` reads the
+files that a release lists, and `folder` reads the channel of this home.
+
+Invariant: nothing in this package checks a signature. `trust` verifies `release.json`, and hashes verify the rest.
+"""

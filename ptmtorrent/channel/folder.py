@@ -1,6 +1,6 @@
-"""The home's own channel, as a folder: the releases in it, their volumes, and what a crash left unfinished.
+"""The channel of this home, a folder: its releases and the packs of their volumes.
 
-No signature is involved. Files are proven by the hashes in `release.json`; `trust` proves `release.json`.
+Signatures are not checked here. The hashes in `release.json` verify the other files; `trust` verifies `release.json`.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ptmtorrent.model.torrents import packs_in
 
 
 class OwnReader:
-    """Reads the home's own channel. A file that cannot be read is a `StoreError`: no transport is involved."""
+    """Reads the channel of this home. A file that cannot be read raises `StoreError`: no transport is involved."""
 
     def __init__(self, channel: Path) -> None:
         self.location = str(channel)
@@ -36,7 +36,7 @@ class OwnReader:
 
 
 def release_names(channel: Path) -> tuple[ReleaseName, ...]:
-    """Return the names of the finished releases in the folder, signed or not, sorted.
+    """Return the names of the finished releases in the folder, sorted; they may be unsigned.
 
     Raises:
         StoreError: the folder cannot be read.
@@ -52,9 +52,9 @@ def read_release(channel: Path, name: ReleaseName) -> tuple[bytes, Release]:
     """Return the bytes of `release.json` of the release `name`, and the release they describe.
 
     Raises:
-        NotFound: the channel has no such release; names near matches.
-        IntegrityError: it contradicts itself, or describes another release.
-        StoreError: it cannot be read.
+        NotFound: the channel has no such release; the hint has near matches.
+        IntegrityError: the file is malformed, or describes another release.
+        StoreError: the file cannot be read.
     """
     path = paths.release_path(name)
     try:
@@ -72,7 +72,7 @@ def read_volume_packs(channel: Path, release: Release, volume: VolumeRef) -> tup
 
     Raises:
         IntegrityError: the torrent is missing, or is not the one that `release` lists.
-        StoreError: it cannot be read.
+        StoreError: the torrent cannot be read.
     """
     ref = volume.torrent_v1
     try:
@@ -99,7 +99,7 @@ def _unknown_release(channel: Path, name: ReleaseName) -> NotFound:
     known = release_names(channel)
     near = get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
     names = ", ".join(f"`{item}`" for item in near)
-    hint = f"did you mean {names}?" if near else f"make it: ptmtorrent release {name}"
+    hint = f"did you mean {names}?" if near else f"create it: ptmtorrent release {name}"
     return NotFound(f"the channel `{channel}` has no release `{name}`", hint=hint)
 
 

@@ -1,13 +1,14 @@
-"""Every path below the root of a channel, in one place.
+"""Spells every path below the root of a channel.
 
 ::
 
-    metadata/1.root.json                         the first root: its hash is the channel's fingerprint
+    metadata/1.root.json                         the first root; its hash is the fingerprint of the channel
     metadata/<n>.{root,targets,snapshot}.json    TUF metadata, by version
-    metadata/timestamp.json                      the signed pointer to all of it
+    metadata/timestamp.json                      the signed pointer to the current metadata
     keys/minisign.pub                            the public minisign key
     releases/<name>/release.json                 a release; `release.json.minisig` beside it
     releases/<name>/{index,subsets,tables}/...   the files that `release.json` lists
+    releases/<name>/policy.json                  what its maintainer decided about packages; listed too
     torrents/<infohash>.torrent                  shared by all releases
     packs/<2 hex>/<64 hex>.pack                  shared by all releases; the path is part of every infohash
 """
@@ -25,6 +26,7 @@ __all__ = [
     "METADATA",
     "MINISIGN_PUBLIC",
     "PACKS",
+    "POLICY_FILE",
     "RELEASES",
     "RELEASE_FILE",
     "TABLES",
@@ -59,13 +61,14 @@ TIMESTAMP_NAME = "timestamp.json"
 TIMESTAMP = f"{METADATA}/{TIMESTAMP_NAME}"
 MINISIGN_PUBLIC = "keys/minisign.pub"
 RELEASE_FILE = "release.json"
+POLICY_FILE = "policy.json"
 
 VersionedRole = Literal["root", "targets", "snapshot"]
 
 _RELEASE_PATH = re.compile(rf"{RELEASES}/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/release\.json")
 _VERSIONED = re.compile(r"([1-9][0-9]*)\.(root|targets|snapshot)\.json")
 _UNFINISHED_PREFIX = ".partial-"
-"""The name of a release never starts with a dot, so an unfinished folder cannot be taken for a release."""
+"""Release names never start with a dot, so an unfinished folder is not mistaken for a release."""
 
 
 def metadata_path(role: VersionedRole, version: int) -> str:
@@ -95,7 +98,7 @@ def release_path(name: ReleaseName) -> str:
 
 
 def signature_path(name: ReleaseName) -> str:
-    """Return the path of the minisign signature of that `release.json`."""
+    """Return the path of the minisign signature of `release.json` of the release `name`."""
     return f"{release_path(name)}.minisig"
 
 
@@ -127,5 +130,5 @@ def subset_paths(stem: str) -> tuple[str, str]:
 
 
 def is_unfinished(name: str) -> bool:
-    """Tell whether a folder below `releases/` with this name is not a finished release."""
+    """Return whether the folder `name` below `releases/` is not a finished release."""
     return name.startswith(".")

@@ -1,6 +1,6 @@
-"""The port of a channel: reading the static files it consists of.
+"""The port of a channel: reads its static files.
 
-Adapters raise only our errors and never retry.
+Adapters raise only errors of this project and never retry.
 """
 
 from typing import Protocol
@@ -11,25 +11,25 @@ class ChannelReader(Protocol):
 
     @property
     def location(self) -> str:
-        """What the user calls this channel."""
+        """The location of the channel, as the user gave it."""
         ...
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file.
 
         Raises:
-            NotFound: no such file here.
-            IntegrityError: longer than `limit` bytes; no more than that was read.
+            NotFound: the channel has no such file.
+            IntegrityError: the file is longer than `limit` bytes; the rest was not read.
             TransportError: the source could not be read.
         """
         ...
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Return exactly `length` bytes of the file from byte `offset` on; never more than that is kept.
+        """Return exactly `length` bytes of the file from byte `offset` on; further bytes are not kept.
 
         Raises:
-            NotFound: no such file here.
-            IntegrityError: the file ends before.
+            NotFound: the channel has no such file.
+            IntegrityError: the file is too short.
             TransportError: the source could not be read.
         """
         ...

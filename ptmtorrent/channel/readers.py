@@ -1,7 +1,7 @@
-"""Readers of a channel's small files, and of ranges of its packs: from a folder, or from any static web server.
+"""Read small files of a channel and ranges of its packs, from a folder or from any static web server.
 
-Nothing that is read here is trusted; every answer is bounded by a size that the caller has verified. Files that a
-release lists are read by one function, which checks them against the listed size and hash.
+The bytes are untrusted, and every read is bounded by a size that the caller has verified. Files that a release lists
+are read by one function, which checks them against the listed size and hash.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class LocalReader:
         """Return the whole file; see `ChannelReader.read`."""
         data = self._read(path, 0, limit + 1)
         if len(data) > limit:
-            raise IntegrityError(f"`{self._folder / path}` is longer than the {limit} bytes it should have")
+            raise IntegrityError(f"`{self._folder / path}` is longer than the expected {limit} bytes")
         return data
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
@@ -58,19 +58,19 @@ class LocalReader:
 
     def _read(self, path: str, offset: int, length: int) -> bytes:
         check_path(path)
-        place = self._folder / path
+        file_path = self._folder / path
         try:
-            with place.open("rb") as file:
+            with file_path.open("rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise NotFound(f"the channel `{self._folder}` has no file `{path}`") from error
         except OSError as error:
-            raise TransportError(f"`{place}` could not be read: {error.strerror or error}") from error
+            raise TransportError(f"`{file_path}` could not be read: {error.strerror or error}") from error
 
 
 class HttpReader:
-    """Reads a channel from a static web server. When it ignores Range, the file is read from its start."""
+    """Reads a channel from a static web server. If the server ignores Range, files are read from their start."""
 
     def __init__(self, url: str, client: httpx2.Client) -> None:
         self.location = url.rstrip("/")
@@ -81,7 +81,7 @@ class HttpReader:
         url = url_of(self.location, path)
         with translate_errors(f"`{url}`"), self._client.stream("GET", url) as response:
             check_answer(response, f"`{url}`", {OK})
-            too_long = IntegrityError(f"`{url}` is longer than the {limit} bytes it should have")
+            too_long = IntegrityError(f"`{url}` is longer than the expected {limit} bytes")
             if stated_length(response) > limit:
                 raise too_long
             data = _take(response, limit + 1)
@@ -108,7 +108,7 @@ class HttpReader:
 
 
 class RetryingReader:
-    """Retries reads of `reader` that failed, up to three times in all; a missing file is not retried."""
+    """Retries failed reads of `reader`, three attempts in total; a missing file is not retried."""
 
     def __init__(self, reader: ChannelReader) -> None:
         self.location = reader.location
@@ -145,24 +145,26 @@ def _retry(read: Callable[[], T]) -> T:
 
 
 MAX_LISTED_BYTES = 1 << 30
-"""Longest listed file that is read whole (1 GiB): in an archived release the sizes of placements are not signed."""
+"""Limit of a listed file that is read whole (1 GiB): in an archived release the sizes of placements are unsigned."""
 
 
 def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
     """Return the bytes of a file that `release` lists; never reads more than its listed size.
 
     Raises:
-        IntegrityError: the file is longer, shorter or has other bytes; names the file and the channel.
+        IntegrityError: the file has another size or hash.
         NotFound: this channel does not hold the file; a mirror may hold any part.
         TransportError, StoreError: the reader's own error.
     """
     path = listed_path(release, ref)
     if ref.size > MAX_LISTED_BYTES:
-        raise IntegrityError(f"release `{release.name}` says `{path}` is {ref.size} bytes, more than is read whole")
+        raise IntegrityError(
+            f"release `{release.name}` lists `{path}` with {ref.size} bytes, which exceeds {MAX_LISTED_BYTES}"
+        )
     data = reader.read(path, limit=ref.size)
     if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
         raise IntegrityError(
             f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
-            hint="try another mirror; this one is damaged",
+            hint="use another mirror; this one is damaged",
         )
     return data

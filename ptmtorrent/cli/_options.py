@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ChannelOption = Annotated[
     str | None,
-    typer.Option("--channel", metavar="LOC", help="URL or folder of a channel (default: the sample channel)."),
+    typer.Option(
+        "--channel", metavar="LOC", help="Location of a channel: a folder, URL or Globus folder (default: the sample)."
+    ),
 ]
 ReleaseOption = Annotated[
     str | None,

@@ -5,15 +5,13 @@ only). Workflows may emit from several threads. A sink is made when something is
 completion import none of them.
 """
 
-import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ptmtorrent.cli._text import Row
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:
+    from ptmtorrent.cli._text import Row
     from ptmtorrent.model.records import Event
 
 
@@ -24,7 +22,7 @@ class Sink(Protocol):
         """Show one record of a workflow."""
         ...
 
-    def rows(self, kind: str, rows: Sequence[Row]) -> None:
+    def rows(self, kind: str, rows: "Sequence[Row]") -> None:
         """Print rows of data; `kind` is their `type` in JSON. All rows have the same columns."""
         ...
 
@@ -35,19 +33,3 @@ class Sink(Protocol):
     def close(self) -> None:
         """Remove progress bars and flush."""
         ...
-
-
-def new_sink(form: str) -> Sink:
-    """Return the sink for a format of `config.FORMATS`, on this process's stdout and stderr."""
-    if form == "json":
-        from ptmtorrent.cli._json import JsonSink
-
-        return JsonSink(sys.stdout)
-    if form == "quiet":
-        from ptmtorrent.cli._quiet import QuietSink
-
-        return QuietSink(sys.stdout, sys.stderr)
-    from ptmtorrent.cli._human import HumanSink
-
-    aligned = form == "human" or sys.stdout.isatty()
-    return HumanSink(sys.stdout, sys.stderr, aligned=aligned, monotonic=time.monotonic)

@@ -3,12 +3,13 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from ptmtorrent.cli._output import Sink, new_sink
+from ptmtorrent.cli._output import Sink
 from ptmtorrent.config import Settings, load_settings
 from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure
 from ptmtorrent.paths import Home
@@ -113,6 +114,22 @@ class Session:
                 f"{last.failed:,} of {count(last.packages, last.unit)} failed (see above)",
                 hint="run the same command again to retry what failed",
             )
+
+
+def new_sink(form: str) -> Sink:
+    """Return the sink for a format of `config.FORMATS`, on this process's stdout and stderr."""
+    if form == "json":
+        from ptmtorrent.cli._json import JsonSink
+
+        return JsonSink(sys.stdout)
+    if form == "quiet":
+        from ptmtorrent.cli._quiet import QuietSink
+
+        return QuietSink(sys.stdout, sys.stderr)
+    from ptmtorrent.cli._human import HumanSink
+
+    aligned = form == "human" or sys.stdout.isatty()
+    return HumanSink(sys.stdout, sys.stderr, aligned=aligned, monotonic=time.monotonic)
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from ptmtorrent.model.records import Progress
-from ptmtorrent.model.text import count, spell_seconds, spell_size
+from ptmtorrent.scrub import scrub
+
+if TYPE_CHECKING:
+    from ptmtorrent.model.records import Progress
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -24,13 +26,19 @@ def escape(text: str, *, keep: str = "") -> str:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """Return `text` as `stream` can encode it: surrogates and characters its encoding lacks become escapes."""
+    """Return `text` as `stream` can encode it: surrogates and characters its encoding lacks become escapes.
+
+    Passwords and tokens are removed: every line for people and scripts passes here.
+    """
+    text = scrub(text)
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, errors="backslashreplace").decode(encoding)
 
 
-def spell_progress(progress: Progress) -> str:
+def spell_progress(progress: "Progress") -> str:
     """Return one progress record as a line: step, bytes, packages, rate and time left, as far as they are known."""
+    from ptmtorrent.model.text import count, spell_seconds, spell_size
+
     parts = [spell_size(progress.bytes) + (f" of {spell_size(progress.bytes_total)}" if progress.bytes_total else "")]
     if progress.packages_total:
         parts.append(f"{progress.packages:,} of {count(progress.packages_total, 'package')}")

@@ -21,6 +21,7 @@ def show(ctx: typer.Context) -> None:
     session: Session = ctx.obj
     settings = session.settings
     values: dict[str, object] = {name: getattr(settings, name) for name in NAMES}
+    values["channel"] = None if settings.channel is None else str(settings.channel)
     values.update({name: "set" if getattr(settings, name) else None for name in SECRETS})
     rows = [{"setting": name, "value": value, "origin": settings.origins[name]} for name, value in values.items()]
     session.sink.rows("setting", rows)

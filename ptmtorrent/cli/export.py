@@ -1,7 +1,6 @@
 """`export`: metadata of captured packages, in a format that other tools read."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,13 +20,15 @@ class Shape(StrEnum):
 def export(
     ctx: typer.Context,
     shape: Annotated[Shape, typer.Argument(metavar="FORMAT", help="ptmtorrent-json, the only format.")],  # noqa: ARG001  # there is one
-    to: Annotated[Path, typer.Option("--to", metavar="PATH", help="Folder to write into.")],
+    to: Annotated[str, typer.Option("--to", metavar="PATH", help="Folder to write into.")],
 ) -> None:
     """Write the metadata of captured packages as JSON: one uniform list, and one list per hub."""
     session: Session = ctx.obj
 
+    from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.workflows.export import export as export_captured
 
-    packages, failed = export_captured(session.home, to, emit=session.emit)
-    session.sink.rows("export", [{"folder": str(to), "packages": packages, "failed": failed}])
+    folder = parse_folder(to, "--to")
+    packages, failed = export_captured(session.home, folder, emit=session.emit)
+    session.sink.rows("export", [{"folder": str(folder), "packages": packages, "failed": failed}])
     session.finish()

@@ -1,7 +1,6 @@
 """`fetch`: download packages or a subset of a release, verified and ready to use."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -62,7 +61,7 @@ def fetch(
     ] = None,
     into: Annotated[Into, typer.Option(help="Plain folders or a Hugging Face cache.")] = Into.DIR,
     to: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="PATH",
             help="Destination (default: current folder; with `--into hf-cache`, the home's HF cache).",
@@ -84,6 +83,7 @@ def fetch(
 
     from ptmtorrent.model.ids import parse_package_name
     from ptmtorrent.model.kinds import FILE_KINDS
+    from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.text import parse_size
     from ptmtorrent.workflows.fetch.fetch import FetchRequest
@@ -95,7 +95,7 @@ def fetch(
         only=parse_choices(only, FILE_KINDS, "--only"),
         max_bytes=parse_size(max_bytes) if max_bytes else None,
         into=into.value,
-        to=to,
+        to=None if to is None else parse_folder(to, "--to"),
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,

@@ -31,10 +31,21 @@ def show(
     ctx: typer.Context,
     fingerprint: Annotated[bool, typer.Option("--fingerprint", help="Print only the fingerprint.")] = False,
 ) -> None:
-    """Show the fingerprint of this home's channel and the folder of its keys."""
+    """Show the fingerprint of this home's channel, when its roles expire, and the folder of its keys."""
     session: Session = ctx.obj
 
     from ptmtorrent.trust.fingerprints import fingerprint as fingerprint_of
 
     row = {"fingerprint": fingerprint_of(session.home.channel)}
-    session.sink.rows("key", [row if fingerprint else {**row, "folder": str(session.home.keys)}])
+    if fingerprint:
+        session.sink.rows("key", [row])
+        return
+
+    from ptmtorrent.model.moments import read_clock
+    from ptmtorrent.trust.channel_state import read_expiries
+    from ptmtorrent.trust.expiry import RENEW_HINT, spell_expiry
+
+    now = read_clock()
+    expiries = read_expiries(session.home.channel)
+    dates = {f"{role}_expires": spell_expiry(role, moment, now, hint=RENEW_HINT) for role, moment in expiries.items()}
+    session.sink.rows("key", [{**row, **dates, "folder": str(session.home.keys)}])

@@ -1,4 +1,4 @@
-"""`renew`: sign the timestamp of the home's own channel again, so that it does not expire."""
+"""`renew`: sign the roles of the home's own channel that are due again, so that it does not expire."""
 
 import typer
 
@@ -9,7 +9,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: ptmtorrent renew")
 def renew(ctx: typer.Context) -> None:
-    """Renew the signature of the channel for 30 days; publish the newest release again to distribute it."""
+    """Renew the signatures of the channel that are due; publish the newest release again to distribute them."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock, spell
@@ -18,4 +18,4 @@ def renew(ctx: typer.Context) -> None:
 
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
     expires = run(session.home, keys, clock=read_clock)
-    session.sink.rows("timestamp", [{"channel": str(session.home.channel), "expires": spell(expires)}])
+    session.sink.rows("role", [{"role": role, "expires": spell(moment)} for role, moment in expires.items()])

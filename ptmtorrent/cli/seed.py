@@ -1,6 +1,5 @@
 """`seed`: seed the volumes of a channel directory."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ app = typer.Typer()
 def seed(
     ctx: typer.Context,
     channel: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Channel directory (default: this home's own channel).")
+        str | None, typer.Option(metavar="DIR", help="Channel directory (default: this home's own channel).")
     ] = None,
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Address to listen on; port 0: any free port.")
@@ -27,18 +26,21 @@ def seed(
     host, port = parse_address(listen, any_port=True)
     trackers = tuple(parse_url(url, ("udp", "http", "https"), "--tracker") for url in parse_list(tracker))
 
+    from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.workflows.seed import seed as run
+
+    folder = None if channel is None else parse_folder(channel, "--channel")
 
     def ready(actual: int) -> None:
         session.sink.rows("listening", [{"address": f"{host}:{actual}"}])
 
     with stopping() as stop:
         run(
-            channel or session.home.channel,
+            folder or session.home.channel,
             listen=(host, port),
             emit=session.emit,
             stop=stop,
             ready=ready,
             trackers=trackers,
-            verified=channel is None,  # this home wrote those packs and hashed them then
+            verified=folder is None,  # this home wrote those packs and hashed them then
         )

@@ -1,7 +1,7 @@
-"""Packages as large as one likes that take no disk: for tests that need a gigabyte to interrupt.
+"""Generated packages of any size that take no disk space, for tests that interrupt large transfers.
 
-One tile of bf16 noise is made once; every block is that tile, turned by an offset and with other mantissa bits, both
-drawn from the name of the package and the number of the block. So blocks differ, and serving runs at memory speed.
+One tile of bf16 noise is generated once. Every block is that tile, rotated by an offset and with other mantissa bits,
+which both depend on the package name and the block number. So blocks differ, and serving runs at memory speed.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _TILE_WORDS = CHUNK_BYTES // 2
 
 
 class Bulk(msgspec.Struct, frozen=True):
-    """A safetensors file: a header, then bf16 noise that depends on `seed` alone, made when it is read."""
+    """A safetensors file: a header, then bf16 noise that depends only on `seed` and is generated when read."""
 
     seed: str
     header: bytes
@@ -31,11 +31,11 @@ class Bulk(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size in bytes."""
         return len(self.header) + self.data_bytes
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Make blocks of 1 MiB as the reader asks for them."""
+        """Generate blocks of 1 MiB as they are read."""
         if start < len(self.header):
             yield self.header[start:stop]
         first, last = max(0, start - len(self.header)), stop - len(self.header)
@@ -72,5 +72,5 @@ def _tile() -> NDArray[np.uint16]:
 
 def _block(seed: str, number: int) -> bytes:
     draw = int(words(f"{seed}/{number}", 1)[0])
-    turned = np.roll(_tile(), draw % _TILE_WORDS)
-    return (turned ^ np.uint16(draw >> 40 & 0x7F)).astype("<u2").tobytes()
+    rotated = np.roll(_tile(), draw % _TILE_WORDS)
+    return (rotated ^ np.uint16(draw >> 40 & 0x7F)).astype("<u2").tobytes()

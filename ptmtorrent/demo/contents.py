@@ -1,4 +1,4 @@
-"""Where the bytes of a served file come from: memory, or a file on disk that is never read whole."""
+"""The content of a served file: bytes in memory, or a file on disk that is never read whole."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,11 +11,11 @@ CHUNK_BYTES = 1 << 20
 
 
 class Content(Protocol):
-    """Bytes that can be read from any offset, as often as one likes."""
+    """Bytes that can be read repeatedly from any offset."""
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size in bytes."""
         ...
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -24,13 +24,13 @@ class Content(Protocol):
 
 
 class InMemory(msgspec.Struct, frozen=True):
-    """Bytes that are there already."""
+    """Bytes in memory."""
 
     data: bytes
 
     @property
     def size(self) -> int:
-        """How many bytes there are."""
+        """The size in bytes."""
         return len(self.data)
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -40,13 +40,13 @@ class InMemory(msgspec.Struct, frozen=True):
 
 
 class OnDisk(msgspec.Struct, frozen=True):
-    """A file that stays as it is while it is served."""
+    """A file that must not change while it is served."""
 
     path: Path
     size: int
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        """Read on as the reader asks for more."""
+        """Read the file in chunks as they are consumed."""
         with self.path.open("rb") as file:
             file.seek(start)
             while start < stop and (data := file.read(min(CHUNK_BYTES, stop - start))):
@@ -55,7 +55,7 @@ class OnDisk(msgspec.Struct, frozen=True):
 
 
 def sha256_of(content: Content) -> str:
-    """Return the SHA-256, which is the oid of an LFS file, in hex."""
+    """Return the SHA-256 in hex, which is the oid of an LFS file."""
     digest = hashlib.sha256()
     for data in content.chunks(0, content.size):
         digest.update(data)
@@ -63,7 +63,7 @@ def sha256_of(content: Content) -> str:
 
 
 def git_sha1_of(content: Content) -> str:
-    """Return the id git gives these bytes, in hex."""
+    """Return the git blob id in hex."""
     digest = hashlib.sha1(b"blob %d\0" % content.size, usedforsecurity=False)
     for data in content.chunks(0, content.size):
         digest.update(data)

@@ -1,6 +1,6 @@
-"""Packages that belong together: a base and what was made of it, one network in many formats.
+"""Related packages: a base model and its derivatives, and one network in several formats.
 
-These are what tensor-aware storage is for: the same bytes turn up in several packages, in other files, or nearly.
+They show the use of tensor-aware storage: several packages have the same tensors, or similar ones, in different files.
 """
 
 from ptmtorrent.demo.formats.gguf import encode_gguf
@@ -23,7 +23,7 @@ _SHARDS = 3
 
 
 def quill_family() -> tuple[Package, ...]:
-    """Return a bf16 base and its kin: two fine-tunes, a re-upload, an embedder, an adapter, a quantised one."""
+    """Return a bf16 base and its derivatives: two fine-tunes, a re-upload, an embedder, an adapter, a quantised one."""
     base = encoder("quill", _QUILL, labels=2)
     news = nudge(base, "news")
     mood = redraw(nudge(base, "mood", only="quill.pooler"), "mood", only="score")
@@ -41,7 +41,7 @@ def quill_family() -> tuple[Package, ...]:
 
 
 def papyrus_family() -> tuple[Package, ...]:
-    """Return one network as fp32, fp16, GGUF and ONNX; the first two with the torch twin of the same tensors."""
+    """Return one network as fp32, fp16, GGUF and ONNX; the first two also as a torch file of the same tensors."""
     network = encoder("papyrus", _MINI)
     return (
         _papyrus(MINI, render(network, "F32"), dtype="float32", downloads=61_000),
@@ -190,19 +190,19 @@ def _onnx(tensors: tuple[Tensor, ...]) -> Package:
 def _sharded(network: Weights) -> Package:
     tensors = render(network, "BF16")
     shards: list[PackageFile] = []
-    places: dict[str, str] = {}
+    weight_map: dict[str, str] = {}
     for number in range(_SHARDS):
         path = f"model-{number + 1:05}-of-{_SHARDS:05}.safetensors"
         members = tensors[number * len(tensors) // _SHARDS : (number + 1) * len(tensors) // _SHARDS]
         shards.append(data_file(path, encode_safetensors(members)))
-        places |= {tensor.name: path for tensor in members}
+        weight_map |= {tensor.name: path for tensor in members}
     total = sum(len(tensor.data) for tensor in tensors)
     files = (
         gitattributes(),
         readme("ink-large", {"license": "apache-2.0"}, "Too large for one file, or so it says."),
         encoder_config(_INK, "bfloat16"),
         *shards,
-        json_file("model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": places}),
+        json_file("model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map}),
     )
     return Package(name=INK, files=files, licence="apache-2.0", downloads=23_400, likes=88, library="transformers")
 

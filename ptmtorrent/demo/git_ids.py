@@ -1,4 +1,4 @@
-r"""The ids git gives to trees and commits, so that what the sample hub says could be served from git as well.
+r"""Git ids of trees and commits, so that the ids of the sample hub match those of a real git repository.
 
 Source: git, "Git Objects" (`<type> <length>\0<body>`, SHA-1).
 """
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-_WHO = b"Sample Hub <sample@hub.invalid>"
+_AUTHOR = b"Sample Hub <sample@hub.invalid>"
 
 
 class Trees(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +32,10 @@ def hash_trees(files: Mapping[str, str]) -> Trees:
 
 def hash_commit(tree: str, seconds: int) -> str:
     """Return the id of the first and only commit of `tree`, made at `seconds` since 1970."""
-    who = b"%s %d +0000" % (_WHO, seconds)
-    return _hash("commit", b"tree %s\nauthor %s\ncommitter %s\n\nAdd the model\n" % (tree.encode(), who, who))
+    signature = b"%s %d +0000" % (_AUTHOR, seconds)
+    return _hash(
+        "commit", b"tree %s\nauthor %s\ncommitter %s\n\nAdd the model\n" % (tree.encode(), signature, signature)
+    )
 
 
 def _hash_tree(prefix: str, files: Mapping[str, str], folders: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Packages with one odd thing each, every one of which real hubs have: names, licences, access, counts, emptiness."""
+"""Packages with one unusual property each, all found on real hubs: names, licences, access, counts, no content."""
 
 from ptmtorrent.demo.formats.safetensors import encode_safetensors
 from ptmtorrent.demo.formats.torch_zip import encode_torch_zip
@@ -8,7 +8,7 @@ from ptmtorrent.demo.texts import gitattributes, json_file, readme
 
 
 def odd_packages() -> tuple[Package, ...]:
-    """Return the odd ones, in no order that matters."""
+    """Return the unusual packages, in any order."""
     return (
         _case_study(),
         _world_names(),

@@ -1,4 +1,4 @@
-"""A package as the sample hub holds it: its files, and what the hub says about it."""
+"""A package of the sample hub: its files, and the metadata that the hub states."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,10 +11,10 @@ Access = Literal["public", "gated", "private"]
 
 LFS_SUFFIXES = (".safetensors", ".bin", ".gguf", ".onnx", ".msgpack", ".h5", ".pt", ".ot")
 LFS_BYTES = 10_000_000
-"""Longer files are LFS whatever their name (10 MB)."""
+"""Longer files are in LFS, independent of their name (10 MB)."""
 
 CREATED_SECONDS = 1_767_225_600
-"""2026-01-01T00:00:00Z: when every sample package was made, unless it says otherwise."""
+"""2026-01-01T00:00:00Z: the default creation time of a sample package."""
 
 
 class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,15 +25,15 @@ class PackageFile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_lfs(self) -> bool:
-        """Tell whether the hub keeps the file in LFS: by suffix, as `.gitattributes` says, or by size."""
+        """Whether the file is in LFS: by suffix, as `.gitattributes` states, or by size."""
         return self.path.endswith(LFS_SUFFIXES) or self.content.size > LFS_BYTES
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """One package. `downloads` is None when the hub does not count them, `licence` when none was chosen.
+    """One package. `downloads` is None if the hub does not count them, `licence` if the package has none.
 
-    Another `registration` makes it another package of the same name. One that was renamed says what it was
-    `registered_as`.
+    Another `registration` makes it another package of the same name. `registered_as` is the former name of a renamed
+    package.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def author(self) -> str:
-        """The owner's name: what stands before the slash."""
+        """The name of the owner: the part before the slash."""
         return self.name.split("/")[0]
 
     @classmethod
@@ -65,7 +65,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
         downloads: int | None = None,
         access: Access = "public",
     ) -> "Package":
-        """Serve what lies in `folder`, all its regular files, as the package `name`. Nothing is read into memory."""
+        """Return a package `name` of all regular files in `folder`, which are not read into memory."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = tuple(
             PackageFile(path=path.relative_to(folder).as_posix(), content=OnDisk(path, path.stat().st_size))

@@ -1,4 +1,4 @@
-"""The sample packages: small, generated, the same bytes everywhere, and as varied as a hub."""
+"""The sample packages: small, generated, deterministic, and as varied as those of a real hub."""
 
 from ptmtorrent.demo.families import ink_family, papyrus_family, quill_family
 from ptmtorrent.demo.oddities import odd_packages
@@ -6,6 +6,6 @@ from ptmtorrent.demo.package import Package
 
 
 def sample_packages() -> tuple[Package, ...]:
-    """Return all sample packages, about four megabytes of different bytes, sorted by name."""
+    """Return all sample packages, about 4 MB of distinct content, sorted by name."""
     packages = (*quill_family(), *papyrus_family(), *ink_family(), *odd_packages())
     return tuple(sorted(packages, key=lambda package: package.name))

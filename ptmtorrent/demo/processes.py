@@ -1,6 +1,6 @@
-"""Runs the program as its users do: processes of their own, each with a home of its own.
+"""Runs verbs of the program as subprocesses, each with its own home.
 
-The processes ignore the settings of the calling user, and receive none of the user's tokens.
+The processes ignore the settings of the calling user, and do not receive the user's tokens.
 """
 
 import json
@@ -17,17 +17,17 @@ from ptmtorrent.errors import Interrupted, PtmError
 
 DEADLINE_SECONDS = 600
 STOP_SECONDS = 30
-TALK = "beside.log"
-"""What the hub and the seeder said on stderr, below the working folder."""
+LOG_NAME = "beside.log"
+"""The stderr of the hub and the seeder, in the working folder."""
 
 Event = dict[str, Any]
 
 
 def run_verb(home: Path, *arguments: str, accept: frozenset[int] = frozenset({0})) -> list[Event]:
-    """Run a verb with `--format json` and return what it printed.
+    """Run a verb with `--format json` and return the events it printed.
 
     Raises:
-        PtmError: it ended with a code that is not in `accept`; the message is its own.
+        PtmError: it exited with a code that is not in `accept`; the message includes its own.
         Interrupted: it was interrupted.
     """
     try:
@@ -41,52 +41,53 @@ def run_verb(home: Path, *arguments: str, accept: frozenset[int] = frozenset({0}
             env=_environment(home.parent),
         )
     except subprocess.TimeoutExpired as error:
-        raise PtmError(f"`ptmtorrent {arguments[0]}` did not end within {DEADLINE_SECONDS} seconds") from error
+        raise PtmError(f"`ptmtorrent {arguments[0]}` did not exit within {DEADLINE_SECONDS} seconds") from error
     events = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode == Interrupted.code:
         raise Interrupted(f"`ptmtorrent {arguments[0]}` was interrupted")
     if done.returncode not in accept:
         raise PtmError(
-            f"`ptmtorrent {' '.join(arguments)}` ended {done.returncode}: {_last_words(events, done.stderr)}"
+            f"`ptmtorrent {' '.join(arguments)}` exited with code {done.returncode}: "
+            f"{_last_message(events, done.stderr)}"
         )
     return events
 
 
 @contextmanager
 def running_verb(home: Path, *arguments: str, ready: str) -> Iterator[Event]:
-    """Run a verb beside us until the block is left; yields the first event of type `ready` it prints."""
+    """Run a verb in the background during the block; yield its first event of type `ready`."""
     with _running(_command(home, arguments), home.parent) as lines:
         for line in lines:
             event: Event = json.loads(line)
             if event["type"] == ready:
                 yield event
                 return
-        raise PtmError(f"`ptmtorrent {arguments[0]}` ended before it was ready", hint=_look_into(home.parent))
+        raise PtmError(f"`ptmtorrent {arguments[0]}` exited before it was ready", hint=_log_hint(home.parent))
 
 
 @contextmanager
 def running_hub(workdir: Path) -> Iterator[str]:
-    """Run the sample hub beside us until the block is left; yields its endpoint."""
+    """Run the sample hub in the background during the block; yield its endpoint."""
     with _running([sys.executable, "-m", "ptmtorrent.demo.sample_hub"], workdir) as lines:
         endpoint = lines.readline().strip()
         if not endpoint:
-            raise PtmError("the sample hub ended before it was ready", hint=_look_into(workdir))
+            raise PtmError("the sample hub exited before it was ready", hint=_log_hint(workdir))
         yield endpoint
 
 
-def _look_into(folder: Path) -> str:
-    return f"what it said is in `{folder / TALK}`"
+def _log_hint(folder: Path) -> str:
+    return f"its output is in `{folder / LOG_NAME}`"
 
 
 @contextmanager
 def _running(command: Sequence[str], folder: Path) -> Iterator[IO[str]]:
-    with (folder / TALK).open("ab") as talk:
+    with (folder / LOG_NAME).open("ab") as log:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=talk, text=True, cwd=folder, env=_environment(folder)
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder, env=_environment(folder)
         )
     out = process.stdout
     if out is None:
-        raise PtmError(f"`{command[0]}` could not be listened to")
+        raise PtmError(f"the output of `{command[0]}` cannot be read")
     try:
         yield out
     finally:
@@ -115,6 +116,6 @@ def _environment(folder: Path) -> Mapping[str, str]:
     return {**kept, "XDG_CONFIG_HOME": str(folder / "config"), "XDG_DATA_HOME": str(folder / "data")}
 
 
-def _last_words(events: Sequence[Event], talk: str) -> str:
+def _last_message(events: Sequence[Event], log: str) -> str:
     messages = [str(event["message"]) for event in events if event["type"] == "error"]
-    return messages[-1] if messages else talk.strip()[-2000:]
+    return messages[-1] if messages else log.strip()[-2000:]

@@ -1,13 +1,13 @@
-"""The whole way on one machine: hub, clone, release, seeder, and a fetch by BitTorrent, each a process of its own.
+"""Runs hub, clone, release, seeder and a fetch by BitTorrent on one machine, each in its own process.
 
 ::
 
     workdir/
-      maintainer/   home of who clones, releases and publishes
-      channel/      what was published
-      mirror/       home of the seeder; no trust in either direction
-      researcher/   home of who fetches
-      models/       what was fetched
+      maintainer/   home of clone, release and publish
+      channel/      the published channel
+      mirror/       home of the seeder, without trust in either direction
+      researcher/   home of fetch
+      models/       the fetched packages
 """
 
 import hashlib
@@ -31,7 +31,7 @@ RELEASE = "demo-1"
 
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the demo did. `packages`, `files`, `raw` and `stored` (bytes) are of the release, `moved` of the fetch."""
+    """The result of the demo: `packages`, `files`, `raw` and `stored` (bytes) of the release, `moved` of the fetch."""
 
     packages: int
     files: int
@@ -59,11 +59,11 @@ class _Steps:
 
 
 def run_demo(workdir: Path, *, emit: Emit, monotonic: Monotonic = time.monotonic) -> DemoReport:
-    """Run the demo below `workdir`, which stays for the user to look at.
+    """Run the demo below `workdir`, which is kept for inspection.
 
     Raises:
-        PtmError: a step ended otherwise than it should have.
-        IntegrityError: a fetched file is not the hub's.
+        PtmError: a step failed.
+        IntegrityError: a fetched file differs from the hub's.
     """
     packages = sample_packages()
     steps = _Steps(emit, monotonic)
@@ -91,10 +91,10 @@ def run_demo(workdir: Path, *, emit: Emit, monotonic: Monotonic = time.monotonic
 
 def _make_release(workdir: Path, endpoint: str, steps: _Steps) -> Event:
     home = workdir / "maintainer"
-    with steps.step("clone", f"cloning every package of {endpoint}; one is gated, and has to be reported"):
+    with steps.step("clone", f"cloning every package of {endpoint}; one is gated, and must be reported"):
         arguments = ("clone", "huggingface", "--endpoint", endpoint, "--limit", "1000")
         run_verb(home, *arguments, accept=frozenset({PartialFailure.code}))
-    with steps.step("keys", "making keys"):
+    with steps.step("keys", "creating keys"):
         run_verb(home, "keys", "init", "--no-passphrase")
     with steps.step("release", f"releasing `{RELEASE}`"):
         made = _last(run_verb(home, "release", RELEASE, "--include", "restricted", "--include", "unknown"), "release")
@@ -122,17 +122,17 @@ def _expected(packages: tuple[Package, ...]) -> Mapping[str, Package]:
 
 
 def _verify(expected: Mapping[str, Package], events: list[Event]) -> int:
-    """Return how many files were compared; all of them are the hub's."""
+    """Compare the fetched files with the hub's; return their number."""
     folders = {event["id"]: Path(event["path"]) for event in events if event["type"] == "result"}
     if folders.keys() != expected.keys():
         difference = ", ".join(sorted(folders.keys() ^ expected.keys()))
-        raise IntegrityError(f"the subset `popular` is not what the hub calls popular: {difference}")
+        raise IntegrityError(f"the subset `popular` differs from the popular packages of the hub: {difference}")
     compared = 0
     for name, package in expected.items():
         for file in package.files:
             path = folders[name] / file.path
             if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256_of(file.content):
-                raise IntegrityError(f"`{path}` is not the hub's `{file.path}` of `{name}`")
+                raise IntegrityError(f"`{path}` differs from `{file.path}` of `{name}` on the hub")
             compared += 1
     return compared
 
@@ -141,4 +141,4 @@ def _last(events: list[Event], kind: str) -> Event:
     for event in reversed(events):
         if event["type"] == kind:
             return event
-    raise PtmError(f"a verb printed no `{kind}`")
+    raise PtmError(f"a verb did not print a `{kind}` event")

@@ -1,7 +1,7 @@
-"""Makes the sample channel that ships with the program: a release of everything the sample hub has.
+"""Creates the sample channel that ships with the program: a release of all packages of the sample hub.
 
-Captured at a fixed moment, one file after another, so that a rebuild has the same content root. The keys
-that sign it are thrown away with the working folder: its content root, pinned in code, is what it is trusted by.
+The capture has a fixed time and runs one file after another, so that a rebuild has the same content root. The keys that
+sign it are deleted with the working folder: the sample is verified by its content root, which is pinned in the code.
 """
 
 from contextlib import closing
@@ -25,16 +25,16 @@ from ptmtorrent.workflows.release.release import release
 
 SAMPLE_RELEASE = ReleaseName("sample")
 ALL_BUT_GATED: frozenset[RightsClass] = frozenset({"restricted", "unknown"})
-"""The bytes of the sample are our own, whatever licence its cards show; one package stands for those behind a gate."""
+"""The sample bytes are part of this project, whatever licence the cards state; one package represents gated ones."""
 
 CAPTURED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def make_sample(workdir: Path, channel: Path) -> Release:
-    """Clone the sample hub, release it and publish it into `channel`; work in `workdir`, keys included.
+    """Clone the sample hub, release it and publish it into `channel`; keys and all else are kept in `workdir`.
 
     Raises:
-        PtmError: as its steps do.
+        PtmError: a step failed.
     """
     home = Home(workdir / "home")
     packages = sample_packages()
@@ -47,7 +47,7 @@ def make_sample(workdir: Path, channel: Path) -> Release:
     made = release(
         SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore, include=ALL_BUT_GATED
     )
-    publish(SAMPLE_RELEASE, home, channel, emit=ignore)
+    publish(SAMPLE_RELEASE, home, channel, emit=ignore, clock=_clock)
     return made
 
 

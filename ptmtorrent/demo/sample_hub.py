@@ -1,7 +1,7 @@
-"""A hub on this machine that speaks the Hugging Face REST protocol, and can fail on order.
+"""A local hub that implements the Hugging Face REST protocol, with injected faults.
 
-Anonymous users get what is public; `TOKEN` opens what is gated. Small files come from the hub itself, LFS files by a
-redirect to a second origin (another port), as on the real one. The unmodified `huggingface_hub` is its judge
+Public packages need no token; `TOKEN` gives access to gated ones. The hub itself serves small files, and redirects to a
+second origin (another port) for LFS files, as the real one does. The unmodified `huggingface_hub` tests it
 (tests/interop/test_sample_hub_clients.py).
 
 Source: Hugging Face Hub API documentation, and the requests that huggingface_hub 2.4 makes.
@@ -31,17 +31,17 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.stop import Stop
 
-TOKEN = "hf_sample"  # noqa: S105  # it opens generated files on this machine
+TOKEN = "hf_sample"  # noqa: S105  # it gives access to generated files only
 PAGE = 1000
 
 
 class SampleHub:
-    """A hub over `packages`, serving from threads while it is entered.
+    """A hub that serves `packages` from threads within its `with` block.
 
-    `page` is the length of listing and tree pages; `monotonic` gives the seconds that quotas count by.
+    `page` is the length of listing and tree pages; `monotonic` is the clock of the quotas.
     """
 
-    def __init__(  # noqa: PLR0913  # each is one thing a test turns
+    def __init__(  # noqa: PLR0913  # each is a parameter of tests
         self,
         packages: Iterable[Package],
         *,
@@ -68,15 +68,15 @@ class SampleHub:
 
     @property
     def endpoint(self) -> str:
-        """What `HF_ENDPOINT` or `--endpoint` is set to."""
+        """The value for `HF_ENDPOINT` or `--endpoint`."""
         return self._hub.base
 
     def add(self, package: Package) -> None:
-        """Serve one more package, or a new version of one."""
+        """Add a package, or replace it with a new version."""
         self.catalogue.add(package)
 
     def remove(self, name: str) -> None:
-        """Serve the package called `name` no longer."""
+        """Remove the package called `name`."""
         self.catalogue.remove(name)
 
     def __enter__(self) -> Self:
@@ -146,7 +146,7 @@ class SampleHub:
         return refusal(404, "", "No such object.") if row is None else files.lfs_object(row, self._faults)
 
     def _split(self, parts: Sequence[str]) -> tuple[str, Sequence[str]]:
-        """Return the name of a package, which is its owner's and its own, or for the oldest its own alone."""
+        """Split `parts` into the name of a package, with or without an owner, and the rest."""
         length = 1 if self.catalogue.find(parts[0]) else 2
         return "/".join(parts[:length]), parts[length:]
 
@@ -161,16 +161,16 @@ class SampleHub:
 
 
 def serve(packages: Iterable[Package], ready: Callable[[str], None], stop: Stop) -> None:
-    """Serve `packages` until `stop` is set; `ready` gets the endpoint."""
+    """Serve `packages` until `stop` is set; `ready` receives the endpoint."""
     with SampleHub(packages) as hub:
         ready(hub.endpoint)
         stop.wait()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the hub as a process of its own: `python -m ptmtorrent.demo.sample_hub`, which prints its endpoint."""
+    """Run the hub as a program: `python -m ptmtorrent.demo.sample_hub`, which prints its endpoint."""
     parser = argparse.ArgumentParser(prog="sample_hub", description="A Hugging Face hub of sample packages.")
-    parser.add_argument("--port-file", type=Path, help="write the endpoint here as well, once it answers")
+    parser.add_argument("--port-file", type=Path, help="also write the endpoint to this file, once the hub is ready")
     parser.add_argument("--folder", action="append", default=[], metavar="NAME=PATH", help="serve a folder as NAME")
     parser.add_argument("--bulk", nargs=2, type=int, metavar=("COUNT", "BYTES"), help="serve generated large packages")
     options = parser.parse_args(arguments)

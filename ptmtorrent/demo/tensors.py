@@ -1,7 +1,7 @@
-"""Tensors of small networks: shapes and names as transformer checkpoints have them, values from integers.
+"""Tensors of small networks: shapes and names like those of transformer checkpoints, values from integers.
 
-Weights stay on the integer grid while they are trained (here: nudged), and are rendered to a dtype last, as the
-checkpoints of one network in several precisions are.
+Weights stay on the integer grid during training (simulated by `nudge`) and are rendered to a dtype last, like the
+checkpoints of one network in several precisions.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,7 +37,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encoder(seed: str, shape: Shape, *, labels: int = 0) -> Weights:
-    """Return a BERT-like encoder named `quill.*`, and a head `score.*` when it has labels."""
+    """Return a BERT-like encoder named `quill.*`, and a head `score.*` if it has labels."""
     shapes: dict[str, tuple[int, ...]] = {
         "quill.embeddings.word_embeddings.weight": (shape.tokens, shape.hidden),
         "quill.embeddings.position_embeddings.weight": (64, shape.hidden),
@@ -62,7 +62,7 @@ def nudge(network: Weights, seed: str, *, only: str = "") -> Weights:
 
 
 def redraw(network: Weights, seed: str, *, only: str) -> Weights:
-    """Return the network with the tensors below the prefix `only` trained anew."""
+    """Return the network with the tensors below the prefix `only` trained from scratch."""
     return {
         name: _start(f"{seed}/{name}", name, array.shape) if name.startswith(only) else array
         for name, array in network.items()
@@ -78,7 +78,7 @@ def render(network: Weights, dtype: str) -> tuple[Tensor, ...]:
 
 
 def integers(name: str, seed: str, shape: tuple[int, ...]) -> Tensor:
-    """Return an I8 tensor, as quantised checkpoints have them."""
+    """Return an I8 tensor, as in quantised checkpoints."""
     values = bells(seed, prod(shape)) >> 10
     return Tensor(name=name, dtype="I8", shape=shape, data=np.clip(values, -127, 127).astype("i1").tobytes())
 

@@ -1,4 +1,4 @@
-"""The text files around weights: cards with front matter, configurations, vocabularies."""
+"""The text files of packages: model cards with front matter, configurations, vocabularies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def gitattributes() -> PackageFile:
-    """Say which files are LFS, in git's words."""
+    """Return the `.gitattributes` that lists the suffixes of LFS files."""
     return text_file(
         ".gitattributes", "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
     )
 
 
-def json_file(path: str, value: Any) -> PackageFile:  # noqa: ANN401  # JSON is any of its types
+def json_file(path: str, value: Any) -> PackageFile:  # noqa: ANN401  # any JSON
     """Return an indented JSON file, as the libraries write them."""
     return text_file(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -47,7 +47,7 @@ def encoder_config(shape: Shape, dtype: str, architecture: str = "QuillModel") -
 
 
 def vocabulary(count: int) -> tuple[str, ...]:
-    """Return `count` different tokens: the special ones, then syllables by length."""
+    """Return `count` distinct tokens: the special ones, then syllables by length."""
     syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
     pairs = [first + second for first in syllables for second in syllables]
     return (*SPECIAL_TOKENS, *syllables, *pairs)[:count]

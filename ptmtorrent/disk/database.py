@@ -1,11 +1,11 @@
-"""The one way a SQLite file is opened: WAL, a version stamp, and this project's errors.
+"""Opens SQLite files: WAL mode, a version stamp, and errors of this project.
 
 ::
 
     with Database(path, name="the journal", schema=_SCHEMA, version=1, synchronous="FULL") as database:
         database.run("INSERT INTO run (hub) VALUES (?)", "huggingface")
 
-A full disk is `NoSpace` (exit code 22) whichever statement meets it, and a file of a newer version is
+A full disk is `NoSpace` (exit code 22) in any statement, and a file of a newer version is
 `UnsupportedFormat` (23). Everything else that SQLite reports is `StoreError` (20).
 """
 
@@ -30,7 +30,7 @@ BUSY_SECONDS = 30.0
 """Time that a statement waits for another process to finish its transaction."""
 
 _PRIMARY = 0xFF
-"""The low byte of an extended result code is the primary code."""
+"""Mask of the primary code in an extended result code."""
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 _NOT_WRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
@@ -96,13 +96,13 @@ class Database:
             return self._connection.execute(statement, values).fetchall()
 
     def first(self, statement: str, *values: object) -> tuple[Any, ...] | None:
-        """Return the first row of a query, None when it has none."""
+        """Return the first row of a query, or None."""
         with self.errors():
             row: tuple[Any, ...] | None = self._connection.execute(statement, values).fetchone()
         return row
 
     def run(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Run one statement; outside of a `transaction` it is one by itself."""
+        """Run one statement, which commits by itself outside of a `transaction`."""
         with self.errors():
             return self._connection.execute(statement, values)
 
@@ -145,34 +145,36 @@ class Database:
 
 
 def connect(
-    place: Path | str, *, any_thread: bool = False, uri: bool = False, busy_seconds: float = BUSY_SECONDS
+    location: Path | str, *, any_thread: bool = False, uri: bool = False, busy_seconds: float = BUSY_SECONDS
 ) -> sqlite3.Connection:
     """Return a connection in autocommit mode.
 
     Raises:
         sqlite3.Error: the file cannot be opened.
     """
-    return sqlite3.connect(place, timeout=busy_seconds, isolation_level=None, check_same_thread=not any_thread, uri=uri)
+    return sqlite3.connect(
+        location, timeout=busy_seconds, isolation_level=None, check_same_thread=not any_thread, uri=uri
+    )
 
 
 def connect_to_read(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """Return a read-only connection, also on a disk that is read-only or full: no process can write the file then.
+    """Return a read-only connection, also on a disk that is read-only or full, where no process can write the file.
 
     Raises:
         sqlite3.Error: the file cannot be opened.
     """
-    place = f"file:{quote(str(path.absolute()))}?mode=ro"
+    location = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        return _try_to_read(place, busy_seconds)
+        return _try_to_read(location, busy_seconds)
     except sqlite3.OperationalError as error:
         code = error.sqlite_errorcode
         if code & _PRIMARY not in _NOT_WRITABLE and code not in _FULL:
             raise
-        return _try_to_read(f"{place}&immutable=1", busy_seconds)
+        return _try_to_read(f"{location}&immutable=1", busy_seconds)
 
 
-def _try_to_read(place: str, busy_seconds: float) -> sqlite3.Connection:
-    connection = connect(place, any_thread=True, uri=True, busy_seconds=busy_seconds)
+def _try_to_read(location: str, busy_seconds: float) -> sqlite3.Connection:
+    connection = connect(location, any_thread=True, uri=True, busy_seconds=busy_seconds)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error:
@@ -182,7 +184,7 @@ def _try_to_read(place: str, busy_seconds: float) -> sqlite3.Connection:
 
 
 def connect_temporary() -> sqlite3.Connection:
-    """Return a database without a name: SQLite moves it to a temporary file once it outgrows memory.
+    """Return a temporary database: SQLite moves it to an unnamed file once it outgrows memory.
 
     Raises:
         sqlite3.Error: it cannot be created.
@@ -193,7 +195,7 @@ def connect_temporary() -> sqlite3.Connection:
 
 
 def database_error(error: sqlite3.Error, name: str, path: Path | None, hint: str | None = None) -> StoreError:
-    """Return this project's error for what SQLite reported about `name`, whose file is `path`."""
+    """Return the error of this project for an SQLite error of `name`, whose file is `path`."""
     if is_full(error, path):
         return NoSpace(
             f"the disk is full: {name} could not be written", hint="free some space and run the same command again"
@@ -214,14 +216,14 @@ def is_full(error: BaseException | None, path: Path | None = None) -> bool:
 
 
 def is_corrupt(error: BaseException | None) -> bool:
-    """Return whether SQLite found the file to be damaged or no database."""
+    """Return whether SQLite found the file to be damaged or not to be a database."""
     return _code(error) in _CORRUPT
 
 
 def is_damage(error: BaseException | None) -> bool:
     """Return whether the file itself is at fault: damaged, or not readable from the disk.
 
-    Errors that are not SQLite's come from values that no whole file has.
+    Errors of other types are raised by values that an intact file never has.
     """
     code = _code(error)
     wrong = code & _PRIMARY in {*_CORRUPT, sqlite3.SQLITE_ERROR} or code in _UNREADABLE

@@ -1,7 +1,7 @@
 """File writes that survive a power cut: the bytes first, then the name, then the folder that holds the name.
 
-What `rename` makes visible is complete. A crash leaves either the old file or the new one, and perhaps a file whose
-name starts with `.tmp-`, which nothing ever reads.
+A file is complete when `rename` makes it visible. A crash leaves either the old file or the new one, and possibly a
+file whose name starts with `.tmp-`, which is never read.
 """
 
 import errno
@@ -19,7 +19,7 @@ from ptmtorrent.errors import NoSpace, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
 _MAX_VECTORS = 512
-"""Chunks one call writes; systems allow 1,024."""
+"""Chunks per call of `writev`; systems allow 1,024."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -29,9 +29,9 @@ _CANNOT_SYNC_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 
 def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreError:
-    """Translate what the operating system said about `path`; raise the result `from error`.
+    """Return the error of this project for `error` at `path`, to be raised `from error`.
 
-    A full disk or an exhausted quota becomes `NoSpace`, naming the bytes `needed` where they are known.
+    A full disk or an exhausted quota becomes `NoSpace`, whose message has the `needed` bytes if they are given.
     """
     if error.errno in _FULL:
         bytes_needed = "" if needed is None else f"; {needed} more bytes are needed"
@@ -45,10 +45,10 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreEr
 def _hint(error: OSError, path: Path) -> str | None:
     """Return a hint for an error that the user can resolve; None for others."""
     if error.errno in _NOT_ALLOWED:
-        return f"look at who may use `{path.parent}` and how its disk is mounted, then run the same command again"
+        return f"check the permissions of `{path.parent}` and how its disk is mounted, then run the same command again"
     if error.errno in _NO_FOLDER:
-        in_the_way = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
-        return f"move `{in_the_way}` away: a folder has to be there; then run the same command again"
+        in_the_way = next((existing for existing in (path, *path.parents) if os.path.lexists(existing)), path)
+        return f"move `{in_the_way}` away, because a folder is needed there, then run the same command again"
     return None
 
 
@@ -62,14 +62,14 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of `data`, however little the system takes at a time. Raises `OSError`."""
+    """Write all of `data`, also when the system writes only a part per call. Raises `OSError`."""
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def write_chunks(descriptor: int, chunks: Sequence[bytes | memoryview]) -> None:
-    """Write `chunks` one after another, with few calls. Raises `OSError`."""
+    """Write `chunks` in order, with few system calls. Raises `OSError`."""
     rest = deque(memoryview(chunk).cast("B") for chunk in chunks if len(chunk))
     while rest:
         written = os.writev(descriptor, list(islice(rest, _MAX_VECTORS)))
@@ -80,7 +80,7 @@ def write_chunks(descriptor: int, chunks: Sequence[bytes | memoryview]) -> None:
 
 
 def read_into(descriptor: int, target: memoryview, offset: int) -> int:
-    """Fill `target` with the bytes at `offset`; return how many there were before the file ended. Raises `OSError`."""
+    """Read into `target` from `offset` on; return the bytes read, fewer at the end of the file. Raises `OSError`."""
     done = 0
     while done < len(target) and (count := os.preadv(descriptor, [target[done:]], offset + done)):
         done += count
@@ -88,7 +88,7 @@ def read_into(descriptor: int, target: memoryview, offset: int) -> int:
 
 
 def read_at(descriptor: int, offset: int, length: int) -> bytes:
-    """Read `length` bytes at `offset`, or fewer where the file ends. Raises `OSError`."""
+    """Return `length` bytes from `offset` on, fewer at the end of the file. Raises `OSError`."""
     data = os.pread(descriptor, length, offset)
     if len(data) == length or not data:
         return data
@@ -101,10 +101,10 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
-    """Return what lies in `folder` under names of `pattern`, sorted; nothing where there is no such folder.
+    """Return the entries of `folder` that match `pattern`, sorted; none if the folder does not exist.
 
     Raises:
-        StoreError: it cannot be listed, which is not the same as empty.
+        StoreError: the folder cannot be listed.
     """
     try:
         found = sorted(folder.iterdir())
@@ -116,7 +116,7 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def sync_dir(path: Path) -> None:
-    """Make the names in the folder `path` durable.
+    """Sync the folder `path`, so that the names in it are durable.
 
     Raises:
         StoreError: the folder cannot be opened or synced.
@@ -126,7 +126,7 @@ def sync_dir(path: Path) -> None:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            # Some network filesystems cannot sync a folder; their renames are as durable as they get.
+            # Some network filesystems cannot sync a folder; nothing can make their renames more durable.
             if error.errno not in _CANNOT_SYNC_FOLDER:
                 raise
         finally:
@@ -134,12 +134,12 @@ def sync_dir(path: Path) -> None:
 
 
 def ensure_dir(path: Path, *, sure: bool = False) -> None:
-    """Make the folder `path` and the missing ones above it, durably.
+    """Create the folder `path` and its missing parents, durably.
 
-    An existing folder may not be durable yet, because its creator was killed: `sure` syncs it too.
+    An existing folder may not be durable yet, if its creator was killed: `sure` syncs it too.
 
     Raises:
-        StoreError: it cannot be made, or a file is in its place.
+        StoreError: the folder cannot be created, or the path is a file.
     """
     made: list[Path] = []
     for folder in (path, *path.parents):
@@ -155,7 +155,7 @@ def ensure_dir(path: Path, *, sure: bool = False) -> None:
 
 
 def publish_file(temporary: Path, target: Path) -> None:
-    """Give the finished file `temporary` its name `target`, on the same filesystem, durably.
+    """Sync the finished file `temporary` and rename it to `target`, on the same filesystem, durably.
 
     Raises:
         NoSpace: the disk is full.
@@ -171,19 +171,17 @@ def publish_file(temporary: Path, target: Path) -> None:
 
 
 def name_file(temporary: Path, target: Path) -> None:
-    """Do as `publish_file` with a file whose bytes are durable already."""
+    """Rename `temporary`, whose bytes are durable already, to `target`, durably; see `publish_file`."""
     with disk_errors(target):
         temporary.replace(target)
     sync_dir(target.parent)
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write `data` to `path`: afterwards the old bytes or all of `data` are there, whatever happens.
-
-    Folders that are missing are made.
+    """Replace the file at `path` with `data`, atomically and durably; missing folders are created.
 
     Raises:
-        NoSpace: the disk is full, naming the bytes needed.
+        NoSpace: the disk is full; the message has the needed bytes.
         StoreError: any other failure.
     """
     ensure_dir(path.parent)
@@ -198,29 +196,29 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
                 os.close(descriptor)
         publish_file(temporary, path)
     except BaseException:
-        _forget(temporary)
+        _remove_quietly(temporary)
         raise
 
 
 def write_once(path: Path, data: bytes) -> None:
-    """Write `data` to `path` as `write_file` does, unless these bytes are there."""
+    """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
     try:
         with disk_errors_but_missing(path):
             if path.read_bytes() == data:
                 return
     except FileNotFoundError:
-        pass  # then it is written
+        pass  # it is written below
     write_file(path, data)
 
 
 def link_or_copy(source: Path, target: Path) -> bool:
-    """Make `target` the same bytes as `source`, by a hard link where the filesystem allows one; durable.
+    """Create `target` with the bytes of `source`, durably, by a hard link if the filesystem allows it.
 
-    Returns True when `target` is a link. A `target` that is the same file, or has the same size, is left as it is:
-    meant for files that are named by their hash or never change. Folders that are missing are made.
+    Returns True when `target` is a link. A `target` that is the same file, or has the same size, is not changed: the
+    function is for files that are named by their hash or never change. Missing folders are created.
 
     Raises:
-        NoSpace: the disk is full, naming the bytes needed.
+        NoSpace: the disk is full; the message has the needed bytes.
         StoreError: any other failure; `target` is then as it was.
     """
     with disk_errors(source):
@@ -240,14 +238,14 @@ def link_or_copy(source: Path, target: Path) -> bool:
                 shutil.copyfile(source, temporary)
         publish_file(temporary, target)
     except BaseException:
-        _forget(temporary)
+        _remove_quietly(temporary)
         raise
     return linked
 
 
 @contextmanager
 def disk_errors_but_missing(path: Path) -> Iterator[None]:
-    """Like `disk_errors`, but let `FileNotFoundError` through."""
+    """Raise `disk_error` in place of any `OSError` of the block but `FileNotFoundError`."""
     try:
         yield
     except FileNotFoundError:
@@ -258,12 +256,12 @@ def disk_errors_but_missing(path: Path) -> Iterator[None]:
 
 def free_bytes(folder: Path) -> int:
     """Return the bytes free on the disk of `folder`, or of its nearest parent that exists."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
-    return shutil.disk_usage(there).free
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def new_temporary(path: Path) -> Path:
-    """Return a fresh name beside `path` for what is not finished."""
+    """Return a new path beside `path` for an unfinished file."""
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
 
 
@@ -277,6 +275,6 @@ def _link(source: Path, target: Path) -> bool:
     return True
 
 
-def _forget(path: Path) -> None:
+def _remove_quietly(path: Path) -> None:
     with suppress(OSError):
         path.unlink()

@@ -1,4 +1,4 @@
-"""Advisory locks that end with their process, however that ends: one writer alone, or several side by side."""
+"""Advisory locks, exclusive or shared, that the system frees when their process ends for any reason."""
 
 import errno
 import fcntl
@@ -13,24 +13,24 @@ from ptmtorrent.errors import StoreError, StoreLocked
 
 LOCK_NAME = "lock"
 PASSING = "passing"
-"""Written after the pid by one who holds the folder alone for a moment, to open it for several."""
+"""Written after the pid by a process that holds the lock exclusively only while it opens the folder for sharing."""
 
-PATIENCE_SECONDS = 60.0
+WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-_LOOKS = 4
-"""So often a holder is found not to be passing before that is believed: a lock is taken before it is signed."""
+_CONFIRMATIONS = 4
+"""Checks that must find a holder not to be passing: its note is written only after it takes the lock."""
 
 _BUSY = {errno.EWOULDBLOCK, errno.EACCES}
 
 
 class WriteLock:
-    """The right to write alone below `folder`, held between `__enter__` and `__exit__`.
+    """The exclusive right to write below `folder`, held between `__enter__` and `__exit__`.
 
-    The lock is `flock` on `<folder>/lock`: the system frees it when the process dies, so a left-over file locks
-    nothing. The file holds the pid of the last holder, for the message alone.
+    The lock is `flock` on `<folder>/lock`. The system frees it when the process ends, so a remaining file locks
+    nothing. The file holds the pid of the last holder, which is used only in messages.
 
     Raises:
-        StoreLocked: another process holds it, naming the pid.
+        StoreLocked: another process holds the lock; the message has its pid.
         StoreError: the folder cannot be written, or the filesystem has no locks.
     """
 
@@ -52,13 +52,14 @@ class WriteLock:
 
 
 class SharedLock(WriteLock):
-    """The right to write below `folder` beside others who hold it shared.
+    """The right to write below `folder`, shared with other processes.
 
-    A process without company has it `alone` at first, to clean up, and then admits others with `share` or
-    shuts them out with `keep`.
+    The first process holds the lock `alone` (exclusively), so that it can clean up. It then admits other processes with
+    `share`, or refuses them with `keep`.
 
     Raises:
-        StoreLocked: a process holds it alone, naming the pid; one that only opens the folder is waited for.
+        StoreLocked: another process holds the lock exclusively, and not only while it opens the folder; the message
+            has its pid.
         StoreError: the folder cannot be written, or the filesystem has no locks.
     """
 
@@ -66,7 +67,7 @@ class SharedLock(WriteLock):
     _refusals = 0
 
     def __enter__(self) -> Self:
-        until = time.monotonic() + PATIENCE_SECONDS
+        until = time.monotonic() + WAIT_SECONDS
         while self._descriptor is None:
             try:
                 self._descriptor = _lock(self._folder, alone=True, note=PASSING)
@@ -76,12 +77,12 @@ class SharedLock(WriteLock):
         return self
 
     def keep(self) -> None:
-        """Stay alone: other processes are refused at once."""
+        """Keep the lock as it is. If it is exclusive, other processes are refused at once."""
         if self._descriptor is not None:
             _sign(self._descriptor, self._folder / LOCK_NAME)
 
     def share(self) -> None:
-        """Let others write too."""
+        """Make the lock shared, so that other processes may write too."""
         if self._descriptor is not None and self.alone:
             _take(self._descriptor, self._folder, fcntl.LOCK_SH)
             self.alone = False
@@ -92,14 +93,14 @@ class SharedLock(WriteLock):
             return _lock(self._folder, alone=False)
         except StoreLocked:
             self._refusals = 0 if _is_passing(self._folder) else self._refusals + 1
-            if self._refusals >= _LOOKS or time.monotonic() > until:
+            if self._refusals >= _CONFIRMATIONS or time.monotonic() > until:
                 raise
             time.sleep(_POLL_SECONDS)
             return None
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a process holds the lock of `folder` alone."""
+    """Return whether a process holds the lock of `folder` exclusively."""
     try:
         descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -114,7 +115,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
-    """Return the descriptor that holds the lock; None when its last holder removed the file meanwhile."""
+    """Return the descriptor that holds the lock; None if the last holder removed the file meanwhile."""
     path = folder / LOCK_NAME
     ensure_dir(folder, sure=True)
     try:

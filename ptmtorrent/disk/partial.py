@@ -1,8 +1,8 @@
-"""Staging files: half-downloaded extents of packs, `<pack>.<offset>-<length>.part`, that survive a kill.
+"""Staging files: partly downloaded extents of packs, `<pack>.<offset>-<length>.part`, that survive a kill.
 
-Bytes are written in order, and before the first byte beyond a multiple of 4 MiB is written everything below it is
-synced. A file of size `s` is therefore good up to the last such multiple strictly below `s`, whatever happened to the
-process or the power; the rest, at most 4 MiB, is fetched again.
+Bytes are written in order, and the file is synced at every multiple of 4 MiB before further bytes are written. So after
+a kill or a power cut, a file of size `s` is intact up to the last such multiple strictly below `s`. The rest, at most
+4 MiB, is fetched again.
 """
 
 import os
@@ -20,12 +20,12 @@ _NAME = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
 
 
 def staging_path(staging: Path, pack: PackId, extent: Extent) -> Path:
-    """Return where `extent` of `pack` is staged."""
+    """Return the path of the staging file of `extent` of `pack`."""
     return staging / f"{pack}.{extent.offset}-{extent.length}.part"
 
 
 def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have been begun in the folder `staging`, by pack, in order."""
+    """Return the extents that have a file in the folder `staging`, by pack, in order."""
     found: dict[PackId, list[Extent]] = {}
     if not staging.is_dir():
         return {}
@@ -38,10 +38,10 @@ def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
 
 
 class StagingFile:
-    """A staging file being written, from `position` on: the bytes below it are those of earlier runs.
+    """A staging file that is being written from `position` on; the bytes before it are from earlier runs.
 
     Raises:
-        NoSpace: the disk is full, naming the bytes needed.
+        NoSpace: the disk is full; the message has the needed bytes.
         StoreError: it cannot be written.
     """
 
@@ -66,11 +66,11 @@ class StagingFile:
 
     @property
     def left(self) -> int:
-        """Bytes still to come."""
+        """Number of missing bytes."""
         return self.length - self.position
 
     def rewind(self, position: int) -> None:
-        """Forget everything from `position` on."""
+        """Truncate the file to `position` bytes."""
         with disk_errors(self.path, self.length):
             os.ftruncate(self._descriptor, position)
             os.lseek(self._descriptor, position, os.SEEK_SET)

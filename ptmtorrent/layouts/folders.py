@@ -1,4 +1,4 @@
-"""Places that are really there: no component below a root may be a link, because a link could lead anywhere."""
+"""Checks of existing paths below the root of a layout: none may be a link, because a link could lead anywhere."""
 
 import os
 import stat
@@ -10,14 +10,14 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
 
-_MOVE_IT = "move it away, or lay out elsewhere with `--to`"
+_MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
 def ensure_real_dir(root: Path, folder: Path) -> None:
-    """Make `folder`, which lies below `root`, durably; `root` itself may be reached by links, nothing below it.
+    """Create `folder`, which is below `root`, durably. The path of `root` may contain links, the path below it may not.
 
     Raises:
-        StoreError: a link or a file is in the way, naming it; or the folder cannot be made.
+        StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
     """
     ensure_dir(root)
     place = root
@@ -32,11 +32,25 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
                 sync_dir(place.parent)
 
 
-def refuse_unless_dir(place: Path) -> None:
-    """Refuse `place` unless it is a folder itself, not a link to one.
+def refuse_links(root: Path, folder: Path) -> None:
+    """Refuse `folder` when something below `root` on the way to it is there and is no folder itself.
 
     Raises:
         StoreError: naming it.
+    """
+    place = root
+    for component in folder.relative_to(root).parts:
+        place = place / component
+        if not os.path.lexists(place):
+            return
+        refuse_unless_dir(place)
+
+
+def refuse_unless_dir(place: Path) -> None:
+    """Refuse `place` unless it is a folder; a link to a folder is refused.
+
+    Raises:
+        StoreError: it is not a folder.
     """
     with disk_errors(place):
         mode = os.lstat(place).st_mode
@@ -45,22 +59,22 @@ def refuse_unless_dir(place: Path) -> None:
         raise StoreError(f"`{place}` is {what}, and a package needs a folder there", hint=_MOVE_IT)
 
 
-def refuse_strange(place: Path) -> None:
-    """Refuse a place where something is that is not a plain file: it would be followed, waited for or lost.
+def refuse_unless_file(place: Path) -> None:
+    """Refuse `place` if it exists and is not a regular file. Writing would follow a link, block on a pipe or lose it.
 
     Raises:
-        StoreError: it is a link or a file, or it cannot be read.
+        StoreError: it is not a regular file, or it cannot be read.
     """
     with suppress(FileNotFoundError), disk_errors_but_missing(place):
         mode = os.lstat(place).st_mode
         if not stat.S_ISREG(mode):
             kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder"}
-            what = kinds.get(stat.S_IFMT(mode), "not a plain file")
+            what = kinds.get(stat.S_IFMT(mode), "not a regular file")
             raise StoreError(f"`{place}` is {what}, and a package needs a file there", hint=_MOVE_IT)
 
 
 def read_link(place: Path) -> str | None:
-    """Return the text of the link at `place`; None when nothing or something else is there.
+    """Return the text of the symbolic link at `place`; None when there is no link.
 
     Raises:
         StoreError: it cannot be read.
@@ -70,8 +84,8 @@ def read_link(place: Path) -> str | None:
     return None
 
 
-def is_ours_alone(place: Path) -> bool:
-    """Tell whether `place` is a plain file with no other name: writing into it changes nothing elsewhere."""
+def is_unshared_file(place: Path) -> bool:
+    """Return whether `place` is a regular file with a single name, so that writing to it changes no other path."""
     try:
         found = os.lstat(place)
     except OSError:
@@ -79,22 +93,22 @@ def is_ours_alone(place: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_nlink == 1
 
 
-def drop_shared(place: Path) -> None:
-    """Remove the name `place` when writing there would change something elsewhere: a link, a second name, a device.
+def remove_shared(place: Path) -> None:
+    """Remove the name `place` if writing to it would change something else: a link, a hard link or a device.
 
     Raises:
         StoreError: it is a folder, or cannot be removed.
     """
-    if not is_ours_alone(place):
+    if not is_unshared_file(place):
         with suppress(FileNotFoundError), disk_errors_but_missing(place):
             place.unlink()
 
 
 def ignores_case(folder: Path) -> bool:
-    """Tell whether names in `folder` that differ in case alone are one name. Makes and removes a file to find out.
+    """Return whether the filesystem of `folder` ignores case; creates and removes a file to find out.
 
     Raises:
-        StoreError: nothing can be written there.
+        StoreError: `folder` cannot be written.
     """
     ensure_dir(folder)
     probe = new_temporary(folder / "probe")
@@ -106,8 +120,24 @@ def ignores_case(folder: Path) -> bool:
             probe.unlink()
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Return everything below `folder` that is no folder itself, sorted; links are not followed.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    left = [folder]
+    while left:
+        place = left.pop()
+        with suppress(FileNotFoundError), disk_errors_but_missing(place), os.scandir(place) as entries:
+            for entry in entries:
+                (left if entry.is_dir(follow_symlinks=False) else found).append(place / entry.name)
+    return sorted(found)
+
+
 def same_file(path: Path, size: int, digest: str) -> bool:
-    """Return whether the file at `path` has these bytes, by hashing it.
+    """Return whether the file at `path` has this size and BLAKE3 hash.
 
     Raises:
         StoreError: it cannot be read.

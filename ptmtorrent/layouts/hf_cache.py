@@ -1,4 +1,4 @@
-"""A Hugging Face cache, as `huggingface_hub` 2.4 writes and reads it.
+"""The layout of a Hugging Face cache, as `huggingface_hub` 2.4 writes and reads it.
 
 ::
 
@@ -6,10 +6,10 @@
       blobs/<etag>                    git blob id of a small file, SHA-256 of an LFS file
       snapshots/<commit>/<path>       a relative link into blobs/
       refs/main                       the commit
-      trees/<commit>.json             every file of the commit, so that a reader can tell whether a snapshot is complete
+      trees/<commit>.json             every file of the commit, so that a reader sees whether a snapshot is complete
 
-`trees/<commit>.json` lists every file of the package, also those that were not wanted: offline, `snapshot_download`
-then refuses a partial snapshot unless it is asked for just the files that are there, as it does with its own.
+`trees/<commit>.json` lists every file of the package, including those that were not fetched. Offline,
+`snapshot_download` then refuses a partial snapshot unless only fetched files are requested, as for its own downloads.
 """
 
 import json
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ptmtorrent.disk.durable import write_once
 from ptmtorrent.errors import UnsupportedFormat
-from ptmtorrent.layouts.folders import ensure_real_dir, refuse_strange
-from ptmtorrent.layouts.port import Spot
+from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
+from ptmtorrent.layouts.port import Destination
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
 
@@ -30,9 +30,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HfCache:
-    """Lays packages of the Hugging Face hub out below `root`, the folder that `HF_HUB_CACHE` would name."""
+    """The layout of packages of the Hugging Face hub below `root`, the folder that `HF_HUB_CACHE` would name."""
 
     name = "hf-cache"
+    keeps_snapshots = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,49 +42,57 @@ class HfCache:
         """Return the folder for unfinished files; see `Layout.incoming`."""
         return self.root / INCOMING
 
-    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
-        """Return where `file` goes; see `Layout.place`.
+    def destination(self, manifest: Manifest, file: FileEntry) -> Destination:
+        """Return the destination of `file`; see `Layout.destination`.
 
         Raises:
-            UnsupportedFormat: the package is not one a Hugging Face cache can hold.
+            UnsupportedFormat: a Hugging Face cache cannot hold the package.
         """
-        folder = self._folder(manifest)
+        folder = self.folder(manifest)
         etag = _etag(file)
-        return Spot(
+        return Destination(
             target=folder / "blobs" / etag.partition(":")[2],
             link=folder / "snapshots" / manifest.package.commit / file.name,
-            proves=etag,
+            claimed_hash=etag,
         )
 
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
         """Write `trees/` and `refs/main`; see `Layout.finish`."""
-        folder, commit = self._folder(manifest), manifest.package.commit
+        folder, commit = self.folder(manifest), manifest.package.commit
         self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
         self._write_once(folder / "refs" / "main", commit.encode())
         return folder / "snapshots" / commit
 
     def _write_once(self, path: Path, data: bytes) -> None:
         ensure_real_dir(self.root, path.parent)
-        refuse_strange(path)
+        refuse_unless_file(path)
         write_once(path, data)
 
-    def _folder(self, manifest: Manifest) -> Path:
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder of the package; see `Layout.folder`.
+
+        Raises:
+            UnsupportedFormat: a Hugging Face cache cannot hold the package.
+        """
         package = manifest.package
         if package.hub != "hf":
             raise UnsupportedFormat(
-                f"`{package.package}` is not from Hugging Face, so no Hugging Face cache can hold it",
+                f"`{package.package}` is not from Hugging Face, so a Hugging Face cache cannot hold it",
                 hint="use `--into dir`",
             )
         if not _NAME.fullmatch(package.name) or "--" in package.name or not _COMMIT.fullmatch(package.commit):
             raise UnsupportedFormat(
-                f"`{package.package}` at `{package.commit}` has a name or commit that no Hugging Face cache can hold",
+                f"`{package.package}` at `{package.commit}` has a name or commit that a Hugging Face cache cannot hold",
                 hint="use `--into dir`",
             )
         return self.root / "--".join(("models", *package.name.split("/")))
 
 
 def _etag(file: FileEntry) -> str:
-    """Return the hash that the hub gives as ETag, spelled as `Spot.proves`: git blob id, or SHA-256 of LFS files."""
+    """Return the hash that the hub sends as ETag: the git blob id, or the SHA-256 of an LFS file.
+
+    It is spelled like `Destination.claimed_hash`.
+    """
     return f"git:{file.git_sha1}" if file.git_sha1 is not None else f"sha256:{file.sha256}"
 
 

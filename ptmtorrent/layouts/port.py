@@ -1,6 +1,6 @@
-"""The port of layouts: how a package is laid out for its user. Layouts say where; the fetch workflow writes.
+"""The port of layouts: where the files of a package are written.
 
-A file is assembled in `incoming`, verified, and only then renamed to where `place` says.
+The fetch workflow assembles a file in `incoming`, verifies it, and only then renames it to its destination.
 """
 
 from pathlib import Path
@@ -11,35 +11,41 @@ import msgspec
 from ptmtorrent.model.manifest import FileEntry, Manifest
 
 
-class Spot(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a file goes: its bytes at `target`, and, where the layout wants one, a relative link to it at `link`.
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """The destination of a file: its bytes at `target`, and, if the layout has one, a relative link to it at `link`.
 
-    `proves` is a hash that the place itself claims, `sha256:<hex>` or `git:<hex>` (of a git blob): it is checked before
-    the file appears there, because other programs believe it. With `points` the place is a symbolic link with this
-    text, which are the bytes of the file; the manifest has been checked to hold none that leads out of its package.
+    `claimed_hash` is the hash that the path states, `sha256:<hex>` or `git:<hex>` (of a git blob). It is checked before
+    the file appears there, because other programs rely on it. If `link_text` is given, `target` is a symbolic link with
+    this text, which is the content of the file; the manifest was checked for links that lead out of the package.
     """
 
     target: Path
     link: Path | None = None
     mode: int = 0o644
-    proves: str | None = None
-    points: str | None = None
+    claimed_hash: str | None = None
+    link_text: str | None = None
 
 
 class Layout(Protocol):
-    """Decides places below `root`; writes nothing but small layout files of its own in `finish`."""
+    """Decides paths below `root`; writes only the small files of the layout itself, in `finish`."""
 
     name: str
     root: Path
+    keeps_snapshots: bool
+    """Whether several snapshots of a package exist side by side; if not, a fetch replaces what an older one left."""
 
     def incoming(self) -> Path:
         """Return the folder for unfinished files, on the same filesystem as `root`."""
         ...
 
-    def place(self, manifest: Manifest, file: FileEntry) -> Spot:
-        """Return where `file` goes. The paths of `manifest` have been checked."""
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder that contains every file of the package."""
+        ...
+
+    def destination(self, manifest: Manifest, file: FileEntry) -> Destination:
+        """Return the destination of `file`. The paths of `manifest` must have been checked."""
         ...
 
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:
-        """Write what a reader of this layout expects besides the files; return the folder to tell the user of."""
+        """Write what a reader of this layout expects besides the files; return the folder of the package."""
         ...

@@ -52,7 +52,7 @@ def parse_release_name(text: str) -> ReleaseName:
     Raises:
         UsageError: for any other text, because a release name becomes a folder name on every mirror.
     """
-    if not _RELEASE.fullmatch(text):
+    if not _RELEASE.fullmatch(text) or text == "delete":
         raise UsageError(
             f"`{text}` cannot be the name of a release",
             hint="use letters, digits, `.`, `_` and `-`, at most 64, starting with a letter or digit",

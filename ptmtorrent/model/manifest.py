@@ -251,8 +251,16 @@ Rights = Literal["open", "restricted", "gated"]
 """Whether the files may be redistributed. Packs and volumes never mix packages with different rights."""
 
 
+MAX_SEQUENCE = (1 << 53) - 1
+"""Limit of the number of a capture: the largest integer that every JSON reader keeps."""
+
+
 class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """One capture of one package. A count that the hub did not give is None, never 0."""
+    """One capture of one package. A count that the hub did not give is None, never 0.
+
+    `sequence` is the number that the store gave the capture, which decides which of two is newer. Versions before it
+    gave none; their captures are older than all that have one, and among them `captured` decides.
+    """
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
 
@@ -268,8 +276,16 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     library: str | None = None
     tags: tuple[str, ...] = ()
     modified: str | None = None
+    sequence: int | None = None
 
     def __post_init__(self) -> None:
-        """Raise `ValueError` for a malformed snapshot id; the document decoder turns it into an `IntegrityError`."""
+        """Raise `ValueError` for a malformed id or number; the document decoder turns it into an `IntegrityError`."""
         if not is_hex64(self.snapshot):
             raise ValueError("`snapshot` is not 64 lowercase hex digits")
+        if self.sequence is not None and not 1 <= self.sequence <= MAX_SEQUENCE:
+            raise ValueError(f"`sequence` is {self.sequence}")
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """The key that sorts captures of one package, the newest last."""
+        return (self.sequence or 0, self.captured)

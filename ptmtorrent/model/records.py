@@ -77,7 +77,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     failed: int = 0
     sources: dict[str, int] = {}
     bytes_unread: int = 0
-    unit: Literal["package", "pack"] = "package"
+    unit: Literal["package", "pack", "release"] = "package"
     flagged: dict[str, int] = {}
 
 

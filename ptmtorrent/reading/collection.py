@@ -12,13 +12,13 @@ from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader
 from ptmtorrent.config import Settings
 from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
     GlobusAccess,
-    GlobusLocation,
     LocalCollection,
     https_url,
     parse_local_collection,
@@ -62,7 +62,7 @@ class Collection:
         source = token_source(self.access, self.place.collection, self.host)
         client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS)
         stack.callback(client.close)
-        return Retrying(HttpTransport(https_url(self.place, self.host), client, counted=counted))
+        return Retrying(HttpTransport(https_url(self.place, self.host), client, on_bytes=counted))
 
     def transfers(self, stack: ExitStack, emit: Emit) -> PackTransport:
         """Return Globus Transfer, into this machine's own collection, as a source of packs.

@@ -14,17 +14,19 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
-from ptmtorrent.errors import NotFound, StoreError, TrustError, UsageError
+from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
-from ptmtorrent.transports.globus.locations import GlobusAccess, is_globus, parse_location
+from ptmtorrent.scrub import Login
+from ptmtorrent.transports.globus.locations import GlobusAccess
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
-from ptmtorrent.trust.pins import Pins, normalise
+from ptmtorrent.trust.pins import Pins
 
 PIN_PREFIX = "b3:"
 
@@ -32,7 +34,7 @@ PIN_PREFIX = "b3:"
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
 
-    `collection` is set when it lies in a Globus collection.
+    `collection` is set when it lies in a Globus collection, `login` when its server is read with one.
     """
 
     location: str
@@ -41,10 +43,11 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     how: str
     folder: Path | None
     collection: Collection | None = None
+    login: Login | None = None
 
 
 def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
-    location: str | None,
+    location: Location | Path | str | None,
     release: str | None,
     home: Home,
     *,
@@ -66,27 +69,36 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     """
     if location is None:
         return _open_sample(release, emit)
-    reader: ChannelReader
-    if is_globus(location):
-        collection = Collection(parse_location(location), globus or no_access(home))
-        place, folder, reader = collection.place.location, None, RetryingReader(collection.reader())
-    else:
-        collection = None
-        place, folder, reader = _find(location, home)
+    place = as_location(location)
+    collection = Collection(place, globus or no_access(home)) if isinstance(place, GlobusLocation) else None
+    folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
+    reader = RetryingReader(collection.reader()) if collection else find_reader(place)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
-        verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
-    return _opened(place, reader, verified, folder, collection)
+        now = clock()
+        verified = open_fresh(reader, root=root, state=home.trust, now=now, release=release)
+        if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
+            emit(note)
+    return _opened(place, reader, verified, collection)
 
 
-def find_reader(location: str, globus: GlobusAccess | None = None) -> ChannelReader:
-    """Return a reader of the files at `location`, a folder, a URL or a place in Globus; nothing is read yet."""
-    if globus is not None and is_globus(location):
-        return RetryingReader(Collection(parse_location(location), globus).reader())
-    place = normalise(location)
-    return _server_reader(place) if _is_server(place) else LocalReader(Path(place))
+def find_reader(location: Location | str, globus: GlobusAccess | None = None) -> ChannelReader:
+    """Return a reader of the files at `location`; nothing is read yet.
+
+    Raises:
+        UsageError: the location is malformed.
+        ConfigError: it is in a Globus collection, and `globus` is None.
+    """
+    place = as_location(location)
+    if isinstance(place, FolderLocation):
+        return LocalReader(place.path)
+    if isinstance(place, WebLocation):
+        return _server_reader(place)
+    if globus is None:
+        raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
+    return RetryingReader(Collection(place, globus).reader())
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
@@ -103,33 +115,24 @@ def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
     names = {verified.release.name, f"{PIN_PREFIX}{verified.release.content_root}"}
     if release is not None and release not in names:
         raise NotFound(f"the sample channel has no release `{release}`", hint=f"it has `{verified.release.name}` only")
-    return _opened(str(folder), reader, verified, folder)
+    return _opened(FolderLocation(path=folder), reader, verified)
 
 
-def _find(location: str, home: Home) -> tuple[str, Path | None, ChannelReader]:
-    place = normalise(location)
-    if _is_server(place):
-        return place, None, _server_reader(place)
-    if "://" in place:
-        raise UsageError(f"`{location}` cannot be read by this version", hint="name a folder or an http(s) URL")
-    folder = Path(place)
+def _find_folder(place: FolderLocation, home: Home) -> Path:
+    folder = place.path
     if not (folder / METADATA).is_dir() and not (folder / RELEASES).is_dir():
-        raise NotFound(f"there is no channel at `{location}`", hint=_near(place, home))
-    return place, folder, LocalReader(folder)
+        raise NotFound(f"there is no channel at `{place}`", hint=_near(place.location, home))
+    return folder
 
 
-def _is_server(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
-
-
-def _server_reader(url: str) -> ChannelReader:
-    client = new_client()
-    reader = RetryingReader(HttpReader(url, client))
+def _server_reader(place: WebLocation) -> ChannelReader:
+    client = new_client(login=place.login)
+    reader = RetryingReader(HttpReader(place.url, client))
     weakref.finalize(reader, client.close)
     return reader
 
 
-def _root(place: str, folder: Path | None, home: Home) -> bytes:
+def _root(place: Location, folder: Path | None, home: Home) -> bytes:
     """Return the root that the channel is trusted by."""
     if folder is not None and folder.resolve() == home.channel.resolve():
         try:
@@ -163,17 +166,14 @@ def _near(place: str, home: Home) -> str | None:
 
 
 def _opened(
-    location: str,
-    reader: ChannelReader,
-    verified: VerifiedRelease,
-    folder: Path | None,
-    collection: Collection | None = None,
+    place: Location, reader: ChannelReader, verified: VerifiedRelease, collection: Collection | None = None
 ) -> OpenChannel:
     return OpenChannel(
-        location=location,
+        location=place.location,
         reader=reader,
         release=verified.release,
         how=verified.how,
-        folder=folder,
+        folder=place.path if isinstance(place, FolderLocation) else None,
         collection=collection,
+        login=place.login if isinstance(place, WebLocation) else None,
     )

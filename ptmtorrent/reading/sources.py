@@ -11,7 +11,7 @@ from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
-from ptmtorrent.transports.hybrid import Together
+from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import PackTransport, Swarm
 
@@ -72,7 +72,7 @@ class Sources:
         swarm = None if swarm and swarm.name in blamed else swarm
         server = None if server and server.name in blamed else server
         transfers = None if transfers and transfers.name in blamed else transfers
-        both = Together(swarm, server) if swarm and server else None
+        both = HybridTransport(swarm, server) if swarm and server else None
         # After both of them the swarm is asked once more, for what the server could not send.
         stages = [stage for stage in ((here, both, swarm) if both else (here, transfers, swarm, server)) if stage]
         return Chain(stages) if stages else None
@@ -134,8 +134,8 @@ def _globus(
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
     if channel.collection is not None:
         return channel.collection.server(stack, counted)
-    client = stack.enter_context(new_client(connections=CONNECTIONS))
-    return Retrying(HttpTransport(channel.location, client, counted=counted))
+    client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login))
+    return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
 
 
 def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:

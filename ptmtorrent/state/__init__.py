@@ -1,1 +1,13 @@
-"""What a home remembers besides its store."""
+"""The state of a home besides its store: SQLite files that a run leaves for the next one.
+
+::
+
+    clone_journal    what each clone has listed, planned and done
+    laid_out         the ledger of files that fetches wrote
+    rate_windows     the request windows of hubs
+    upstream_flags   changes upstream to captured packages
+
+Each module owns one file, opened through `disk.database`; none imports another.
+
+Invariant: losing a file costs only time or requests. The store is the only record of what is captured.
+"""

@@ -89,7 +89,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal:
-    """The journal at `path`, in memory for None. What a method writes is durable when it returns.
+    """The journal at `path`, in memory for None. Changes are durable when a method returns.
 
     Raises:
         StoreError: it cannot be read or written.
@@ -152,19 +152,10 @@ class Journal:
             if limit is not None:
                 self._base.run("DELETE FROM work WHERE run = ? AND rank > ?", run, limit)
 
-    def has(self, run: int, name: str) -> bool:
-        """Return whether a package was listed."""
-        return bool(self._base.all("SELECT 1 FROM work WHERE run = ? AND name = ?", run, name))
-
-    def listing(self, run: int) -> Iterator[bytes]:
-        """Yield the listed records by name, before they are ranked."""
-        for (listed,) in self._base.all("SELECT listed FROM work WHERE run = ? ORDER BY name", run):
-            yield listed
-
-    def missing(self, run: Run, least_downloads: int = 0) -> list[str]:
+    def missing(self, run: Run, min_downloads: int = 0) -> list[str]:
         """Return the packages that earlier runs captured from the hub and this one did not list, by name.
 
-        Packages with fewer downloads than `least_downloads` at their capture are left out.
+        Packages with fewer downloads than `min_downloads` at their capture are left out.
         """
         rows = self._base.all(
             "SELECT DISTINCT work.name FROM work JOIN run ON run.id = work.run "
@@ -173,7 +164,7 @@ class Journal:
             "AND NOT EXISTS (SELECT 1 FROM work AS now WHERE now.run = ?2 AND now.name = work.name) ORDER BY 1",
             run.hub,
             run.id,
-            least_downloads,
+            min_downloads,
         )
         return [name for (name,) in rows]
 
@@ -233,7 +224,7 @@ class Journal:
             )
 
     def claim(self, run: int, owner: str, now: float) -> Work | None:
-        """Lease the first package that is to do, or whose lease expired, to `owner`; None when there is none.
+        """Lease the first package to do, or whose lease expired, to `owner`; None if no package remains.
 
         `now` is in seconds; the lease ends ten minutes later unless `renew` is called.
         """

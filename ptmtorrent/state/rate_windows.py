@@ -85,7 +85,7 @@ class NoWindows:
         return ()
 
 
-class GivenWindows(NoWindows):
+class SharedWindows(NoWindows):
     """Windows known to another process; each of `share` processes takes an equal part of what is left."""
 
     def __init__(self, known: Known, wall: Callable[[], float], share: int) -> None:
@@ -103,7 +103,7 @@ class GivenWindows(NoWindows):
         return window
 
 
-class KeptWindows:
+class StoredWindows:
     """The windows in the file at `path`. For one thread at a time. `wall` returns seconds since 1970.
 
     Raises:

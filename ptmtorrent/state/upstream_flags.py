@@ -1,7 +1,7 @@
-"""Changes upstream to captured packages: withdrawn, renamed, or the name registered again by another owner.
+"""Changes upstream to captured packages: withdrawn, gated, private, renamed, or the name registered again by others.
 
-A flag changes nothing in the store; it informs the decision what to release. Losing the file costs only that the next
-clone finds the changes again.
+A flag changes nothing in the store. A release leaves out what is gated or private now (`CLOSED`). Losing the file costs
+only that the next clone finds the changes again.
 """
 
 from pathlib import Path
@@ -13,7 +13,10 @@ import msgspec
 from ptmtorrent.disk.database import Database
 from ptmtorrent.model.ids import PackageName
 
-FlagName = Literal["withdrawn", "renamed", "registered-again"]
+FlagName = Literal["withdrawn", "gated", "private", "renamed", "registered-again"]
+
+CLOSED: tuple[FlagName, ...] = ("gated", "private")
+"""The flags of packages that their hub no longer gives to everyone."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS flags (
@@ -23,7 +26,7 @@ CREATE TABLE IF NOT EXISTS flags (
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True):
-    """A package, the change upstream, and the moment a clone first saw it."""
+    """A package, the change upstream, and the time when a clone first saw it."""
 
     package: PackageName
     flag: FlagName
@@ -69,7 +72,7 @@ class Flags:
 
 
 def read_flags(path: Path) -> list[Flag]:
-    """Return the flags in the file `path`; none when there is no such file.
+    """Return the flags in the file `path`; none if the file does not exist.
 
     Raises:
         StoreError: it cannot be read.

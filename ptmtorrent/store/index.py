@@ -23,7 +23,7 @@ from ptmtorrent.disk.database import (
 from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
-from ptmtorrent.model.manifest import Capture, Rights
+from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture, Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
@@ -46,11 +46,22 @@ CREATE TABLE captures (
 """
 _SKETCHES = """
 CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
-PRAGMA user_version = 2;
 """
-_VERSION = 2
-_READABLE = {1, 2}
-"""Version 1 has no sketches; a writer adds the table."""
+_SEQUENCES = """
+ALTER TABLE captures ADD COLUMN sequence INTEGER;
+UPDATE captures SET sequence = json_extract(CAST(data AS TEXT), '$.sequence') WHERE json_valid(CAST(data AS TEXT));
+CREATE TABLE highest (sequence INTEGER NOT NULL);
+INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
+PRAGMA user_version = 3;
+"""
+_VERSION = 3
+_SCRIPTS = {None: _TABLES + _SKETCHES + _SEQUENCES, 1: _SKETCHES + _SEQUENCES, 2: _SEQUENCES}
+"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences."""
+
+_BY_TIME = "captured DESC, row DESC"
+_BY_SEQUENCE = "coalesce(sequence, 0) DESC, captured DESC, iif(sequence IS NULL, row, object) DESC"
+"""The order of captures, the newest first. Two stores that were merged may have given a number twice; the time and then
+the id decide between those, so that every index of the same packs has the same order."""
 
 _OBJECTS_OF_KEY = (
     "SELECT * FROM (SELECT object FROM sketches WHERE key = ?"
@@ -90,9 +101,10 @@ class Found(msgspec.Struct, frozen=True):
 class Index:
     """An open index. Writes form one transaction until `commit`, which blocks all other writers."""
 
-    def __init__(self, connection: Connection, path: Path) -> None:
+    def __init__(self, connection: Connection, path: Path, version: int = _VERSION) -> None:
         self._connection = connection
         self._path = path
+        self._has_sequences = version == _VERSION
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -231,9 +243,11 @@ class Index:
         return dropped
 
     def clear(self) -> None:
-        """Drop all rows but sketches, which cannot be rebuilt from packs."""
+        """Drop all rows but sketches and the highest number of a capture, which cannot be rebuilt from packs."""
         for table in ("objects", "packs", "files", "captures"):
             self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are the four above
+        sane = "typeof(sequence) = 'integer' AND sequence BETWEEN 0 AND ?"
+        self._write(f"UPDATE highest SET sequence = 0 WHERE NOT ({sane})", MAX_SEQUENCE - 1)  # noqa: S608  # a constant
 
     def add_file(self, file: StoredFile) -> None:
         """Add a known file, all objects of which are in the store."""
@@ -302,19 +316,37 @@ class Index:
     def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
         """Add a capture; `data` are the bytes of its object."""
         self._write(
-            "INSERT OR IGNORE INTO captures (object, snapshot, package, captured, data) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO captures (object, snapshot, package, captured, data, sequence)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             bytes.fromhex(identifier),
             bytes.fromhex(capture.snapshot),
             capture.package,
             capture.captured,
             data,
+            capture.sequence,
         )
+        self._write("UPDATE highest SET sequence = max(sequence, ?)", capture.sequence or 0)
+
+    def highest_sequence(self) -> int:
+        """Return the highest number that a capture ever had here, 0 for none; it never falls."""
+        rows = self._run("SELECT sequence FROM highest")
+        with index_errors(self._path):
+            ((highest,),) = rows
+            if not isinstance(highest, int) or not 0 <= highest < MAX_SEQUENCE:
+                raise LookupError(f"the highest number of a capture is said to be {highest!r}")
+            return highest
+
+    def latest_moment(self) -> str | None:
+        """Return the latest time that a capture here says it was made at."""
+        ((latest,),) = self._run("SELECT max(captured) FROM captures")
+        return latest if isinstance(latest, str) else None
 
     def captures(self) -> list[bytes]:
         """Return the bytes of the newest capture of each package, sorted by package."""
+        newest_first = _BY_SEQUENCE if self._has_sequences else _BY_TIME
         rows = self._run(
-            "SELECT data FROM (SELECT package, data, row_number() OVER"
-            " (PARTITION BY package ORDER BY captured DESC, row DESC) AS rank FROM captures)"
+            "SELECT data FROM (SELECT package, data, row_number() OVER"  # noqa: S608  # a constant
+            f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures)"
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
@@ -349,8 +381,9 @@ class Index:
         """Return the captures whose rows differ from the capture in their `data`."""
         with index_errors(self._path):
             # As bytes, because a damaged row may have any type.
-            names = ", ".join(f"CAST({name} AS BLOB)" for name in ("object", "data", "snapshot", "package", "captured"))
-            rows = self._connection.execute(f"SELECT {names} FROM captures")  # noqa: S608  # the names are these five
+            names = ("object", "data", "snapshot", "package", "captured", *(["sequence"] * self._has_sequences))
+            casts = ", ".join(f"CAST({name} AS BLOB)" for name in names)
+            rows = self._connection.execute(f"SELECT {casts} FROM captures")  # noqa: S608  # the names are these six
             return [ObjectId(found.hex()) for found, data, *columns in rows if not _matches(found, data, columns)]
 
     def drop_dependents(self, lost: set[ObjectId]) -> None:
@@ -396,13 +429,13 @@ def open_index(path: Path, *, write: bool) -> Index:
             f"the index `{path}` is empty: its creation was interrupted",
             hint=REBUILD_HINT,
         )
-    if version not in _READABLE:
+    if version not in {*_SCRIPTS, _VERSION}:
         connection.close()
         raise UnsupportedFormat(
             f"the index `{path}` has version {version}; this program reads version {_VERSION}",
             hint=UPGRADE_HINT,
         )
-    return Index(connection, path)
+    return Index(connection, path, version)
 
 
 @contextmanager
@@ -423,10 +456,10 @@ def _connect_to_write(path: Path) -> Connection:
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} {_SKETCHES} COMMIT;")
-        elif connection.execute("PRAGMA user_version").fetchone() == (1,):
-            connection.executescript(f"BEGIN IMMEDIATE; {_SKETCHES} COMMIT;")
+        is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()
+        if version in _SCRIPTS:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCRIPTS[version]} COMMIT;")
     except SqliteError:
         connection.close()
         raise
@@ -437,12 +470,14 @@ def _is_missing(path: Path) -> bool:
     return path.parent.is_dir() and not path.exists()
 
 
-def _matches(identifier: bytes, data: bytes, columns: list[bytes]) -> bool:
-    """Return whether `data` hash to the id, and `columns` (snapshot, package, time) are those of the capture."""
+def _matches(identifier: bytes, data: bytes, columns: list[bytes | None]) -> bool:
+    """Return whether `data` hash to the id, and `columns` (snapshot, package, time, number) match them."""
     if object_id(data) != identifier.hex():
         return False
     capture = canonical.decode(data, Capture, name="a capture")
-    return columns == [bytes.fromhex(capture.snapshot), capture.package.encode(), capture.captured.encode()]
+    expected = [bytes.fromhex(capture.snapshot), capture.package.encode(), capture.captured.encode()]
+    sequence = None if capture.sequence is None else str(capture.sequence).encode()
+    return columns in (expected, [*expected, sequence])
 
 
 def _found(row: tuple[Any, ...]) -> Found:

@@ -291,16 +291,17 @@ class Store:
             writer.commit()
 
     def add_capture(self, capture: Capture) -> None:
-        """Store a capture, after its manifest.
+        """Store a capture, after its manifest, with a number above those of all captures so far.
 
         Raises:
             NotFound: the store lacks the manifest.
         """
         self._find(ObjectId(capture.snapshot))
-        data = canonical.encode(capture)
-        identifier = self.put(data, kind="capture", pack_class=PackClass("meta", capture.rights))
         with self._writing() as writer:
-            writer.pending.add_capture((identifier, capture, data))
+            numbered = msgspec.structs.replace(capture, sequence=writer.next_sequence())
+            data = canonical.encode(numbered)
+            identifier = self.put(data, kind="capture", pack_class=PackClass("meta", capture.rights))
+            writer.pending.add_capture((identifier, numbered, data))
 
     def captures(self) -> list[Capture]:
         """Return the newest capture of every package, sorted by package."""
@@ -309,6 +310,11 @@ class Store:
             if self._writer is not None:
                 return self._writer.pending.newest(rows)
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
+
+    def latest_moment(self) -> str | None:
+        """Return the latest time that a capture in the index says it was made at, None without a capture."""
+        with self._lock:
+            return self._index.latest_moment()
 
     def seal(self) -> list[PackId]:
         """Seal the open parts of this process; return the new packs."""

@@ -1,1 +1,14 @@
-"""Ways to move packs (local, http, torrent) and their composition."""
+"""Transports: deliver extents of packs into a staging folder, from folders, web servers, swarms and Globus.
+
+::
+
+    port -> local, http, torrent/, globus/ -> chain, fill_holes -> hybrid
+
+In come requests for extents of packs; out comes one outcome for every extent, `Delivered` or `Failed`. `port` defines
+the protocol. `local`, `http`, `torrent/` and `globus/` implement one source each. `chain` composes sources: failover
+(`Chain`) and retries (`Retrying`). `hybrid` runs a swarm and a web server at the same time, and `fill_holes` lets the
+server complete packs that the swarm began.
+
+Invariants: delivered bytes are untrusted until the caller has hashed their objects. An adapter raises only errors of
+this project and never retries. At most `WINDOW_BYTES` are staged and not yet consumed.
+"""

@@ -1,7 +1,7 @@
-"""Failover by composition: transports made of transports.
+"""Transports composed of transports, for failover and retries.
 
-`Chain` asks one source after the other, and `Retrying` asks the same source again. `hybrid` lets a swarm and a web
-server share the work, as `--transport auto` does.
+`Chain` requests from one source after the other, `Retrying` repeats requests to the same source. `hybrid` divides the
+requests between a swarm and a web server, as `--transport auto` does.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ Outcome = Delivered | Failed
 
 
 class Chain:
-    """Requests from each of `stages` what those before it could not deliver."""
+    """Requests from each of `stages` the extents that the stages before it could not deliver."""
 
     name = "chain"
 
@@ -33,13 +33,13 @@ class Chain:
         self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Generator[Outcome, None, None]:
-        """Yield one outcome for every extent; a failure names every source that was asked."""
+        """Yield one outcome for every extent; a failure names every source that was tried."""
         pending = list(requests)
         tried: dict[PackId, list[Failed]] = defaultdict(list)
         for stage in self._stages:
-            asked = [widen(request) for request in pending] if stage.whole_packs else pending
+            batch = [widen(request) for request in pending] if stage.whole_packs else pending
             failures: list[Failed] = []
-            for outcome in stage.deliver(asked, staging, stop) if asked else ():
+            for outcome in stage.deliver(batch, staging, stop) if batch else ():
                 if isinstance(outcome, Delivered):
                     yield outcome
                     continue
@@ -49,7 +49,7 @@ class Chain:
                 return
             pending = regroup(failures)
         for request in pending:
-            error = nothing_left(request.pack, tried[request.pack])
+            error = no_source_error(request.pack, tried[request.pack])
             for extent in request.extents:
                 yield Failed(request=request, extent=extent, source=self.name, error=error)
 
@@ -83,7 +83,7 @@ class Retrying:
             for part in self._inner.deliver(pending, staging, stop):
                 key = (part.request.pack, part.extent)
                 outcome = msgspec.structs.replace(part, moved=part.moved + before.get(key, 0))
-                if may_retry and isinstance(outcome, Failed) and _may_pass(outcome.error):
+                if may_retry and isinstance(outcome, Failed) and _is_transient(outcome.error):
                     before[key] = outcome.moved
                     again.append(outcome)
                 else:
@@ -94,7 +94,7 @@ class Retrying:
 
 
 def regroup(failures: Iterable[Failed]) -> list[PackRequest]:
-    """Return requests for just the extents that failed, and the objects in them."""
+    """Return requests for the failed extents only, with the objects in them."""
     extents: dict[PackRequest, set[Extent]] = defaultdict(set)
     for failed in failures:
         extents[failed.request].add(failed.extent)
@@ -102,15 +102,15 @@ def regroup(failures: Iterable[Failed]) -> list[PackRequest]:
 
 
 def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
-    """Return `request` for some of its extents alone."""
+    """Return `request` reduced to `extents`."""
     objects = tuple(item for extent in extents for item in objects_in(request, extent))
     return msgspec.structs.replace(request, extents=tuple(extents), objects=objects)
 
 
-def nothing_left(pack: PackId, tried: Sequence[Failed]) -> PtmError:
-    """Return the error for a pack that no source delivered, with the answer of each.
+def no_source_error(pack: PackId, tried: Sequence[Failed]) -> PtmError:
+    """Return the error for a pack that no source delivered, with the reason of each source.
 
-    It is an `AuthError` when all of them require a login, an `IntegrityError` when one of them had wrong bytes.
+    It is an `AuthError` if all sources require a login, an `IntegrityError` if any source had wrong bytes.
     """
     reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
     if tried and all(isinstance(failed.error, AuthError) for failed in tried):
@@ -121,5 +121,5 @@ def nothing_left(pack: PackId, tried: Sequence[Failed]) -> PtmError:
     return NoSource(message, hint="name another source with --channel or --peer, or run the same command again later")
 
 
-def _may_pass(error: PtmError) -> bool:
+def _is_transient(error: PtmError) -> bool:
     return isinstance(error, TransportError) and not isinstance(error, NotFound)

@@ -1,7 +1,7 @@
-"""Packs of which a swarm brought some pieces, completed by a server that is asked for the rest.
+"""Completes packs of which a swarm delivered some pieces with extents from a server.
 
-The swarm's file stays where it is, and the server's extents are written into its holes. Nothing is fetched twice, and
-what comes out is a whole pack.
+The extents of the server are written into the holes of the swarm's file. No byte is fetched twice, and the result is a
+whole pack.
 """
 
 from collections import defaultdict
@@ -13,11 +13,11 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.transports.port import Delivered, Failed
 
-COPY_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
-class _Pack:
-    """One pack being filled: its request, its file, and the holes that are left."""
+class _PartialPack:
+    """A pack that is being completed: its request, its file, and the remaining holes."""
 
     def __init__(self, request: PackRequest, path: Path, holes: tuple[Extent, ...]) -> None:
         self.request = request
@@ -26,25 +26,25 @@ class _Pack:
         self.moved = 0
 
 
-class Filling:
-    """Fills what `parts` lack of the packs of `whole`; `requests` are what a server must be asked for."""
+class HoleFiller:
+    """Completes the packs of `whole`, of which `parts` were delivered; `requests` are the requests for the server."""
 
     def __init__(self, whole: Mapping[PackId, PackRequest], parts: Iterable[Delivered]) -> None:
-        here: dict[PackId, list[Delivered]] = defaultdict(list)
+        present: dict[PackId, list[Delivered]] = defaultdict(list)
         for part in parts:
-            here[part.request.pack].append(part)
-        self._packs: dict[PackId, _Pack] = {}
+            present[part.request.pack].append(part)
+        self._packs: dict[PackId, _PartialPack] = {}
         self.requests: list[PackRequest] = []
         for pack, request in whole.items():
-            asked = request
-            if here[pack]:
-                holes = _holes(request.size, [part.extent for part in here[pack]])
-                asked = PackRequest(pack=pack, size=request.size, extents=holes, objects=())
-                self._packs[pack] = _Pack(request, here[pack][0].path, holes)
-            self.requests.append(asked)
+            needed = request
+            if present[pack]:
+                holes = _find_holes(request.size, [part.extent for part in present[pack]])
+                needed = PackRequest(pack=pack, size=request.size, extents=holes, objects=())
+                self._packs[pack] = _PartialPack(request, present[pack][0].path, holes)
+            self.requests.append(needed)
 
     def take(self, outcome: Delivered | Failed) -> Delivered | Failed | None:
-        """Return what `outcome` means for its pack: whole now, failed, or nothing yet.
+        """Record an outcome of the server; return the outcome of its pack, None while extents are missing.
 
         Raises:
             NoSpace, StoreError: the pack's file cannot be written.
@@ -54,10 +54,10 @@ class Filling:
             return outcome
         whole = Extent(offset=0, length=pack.request.size)
         if isinstance(outcome, Failed):
-            first_time = bool(pack.holes)
+            is_first = bool(pack.holes)
             pack.holes.clear()
             failed = Failed(request=pack.request, extent=whole, source=outcome.source, error=outcome.error)
-            return failed if first_time else None
+            return failed if is_first else None
         if outcome.extent not in pack.holes:
             return None
         _copy(outcome, pack.path)
@@ -76,9 +76,9 @@ class Filling:
         )
 
 
-def _holes(size: int, here: Iterable[Extent]) -> tuple[Extent, ...]:
+def _find_holes(size: int, present: Iterable[Extent]) -> tuple[Extent, ...]:
     holes, end = [], 0
-    for extent in (*sorted(here), Extent(offset=size, length=0)):
+    for extent in (*sorted(present), Extent(offset=size, length=0)):
         if extent.offset > end:
             holes.append(Extent(offset=end, length=extent.offset - end))
         end = max(end, extent.end)
@@ -91,7 +91,7 @@ def _copy(delivered: Delivered, path: Path) -> None:
             source.seek(delivered.start)
             target.seek(delivered.extent.offset)
             left = delivered.extent.length
-            while data := source.read(min(left, COPY_BYTES)):
+            while data := source.read(min(left, CHUNK_BYTES)):
                 target.write(data)
                 left -= len(data)
         if delivered.temporary:

@@ -1,7 +1,7 @@
-"""Packs over HTTP from any static server: several extents at a time, each resumed where it was cut off.
+"""Downloads packs over HTTP from any static server: several extents in parallel, each resumed where it ended.
 
-A whole pack is a plain GET; part of one is a Range request. A server that ignores Range is used as long as it sends the
-whole pack. What is wrong with an answer makes that extent `Failed`; trying again is for who wraps this.
+A whole pack is a plain GET, a part of a pack a Range request. A server that ignores Range is usable if it sends the
+whole pack. A wrong reply makes its extent `Failed`; retries are left to `Retrying`.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 
 CONNECTIONS = 4
-LEAVE_SECONDS = 1.0
-LOOK_SECONDS = 0.2
-"""How often a wait for the next extent looks whether the user asked to stop."""
+JOIN_SECONDS = 1.0
+POLL_SECONDS = 0.2
+"""Interval at which a wait for the next extent polls the stop flag."""
 
 Job = tuple[PackRequest, Extent]
 Outcome = Delivered | Failed
 
 
 class HttpTransport:
-    """Delivers extents of packs from the channel at `url`; `counted` hears of payload bytes as they come."""
+    """Delivers extents of packs from the channel at `url`; `on_bytes` receives the payload bytes of every chunk."""
 
     whole_packs = False
 
@@ -41,28 +41,32 @@ class HttpTransport:
         client: httpx2.Client,
         *,
         connections: int = CONNECTIONS,
-        counted: Callable[[int], None] = lambda _: None,
+        on_bytes: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = url.rstrip("/")
         self._client = client
         self._connections = connections
-        self._counted = counted
+        self._on_bytes = on_bytes
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         jobs = [(request, extent) for request in requests for extent in request.extents]
-        with contextlib.closing(_Lanes(self._fetch, jobs, staging, stop, self._connections)) as lanes:
-            yield from lanes.outcomes()
+        with contextlib.closing(_WorkerPool(self._fetch, jobs, staging, stop, self._connections)) as pool:
+            yield from pool.outcomes()
 
     def _fetch(self, job: Job, staging: Path, halted: Callable[[], bool]) -> Outcome | None:
-        """Bring one extent into `staging`; None when it was halted on the way. Raises `StoreError` for our own disk."""
+        """Download one extent into `staging`; return None when halted.
+
+        Raises:
+            StoreError: `staging` cannot be written.
+        """
         request, extent = job
         received = 0
 
         def count(size: int) -> None:
             nonlocal received
             received += size
-            self._counted(size)
+            self._on_bytes(size)
 
         path = staging_path(staging, request.pack, extent)
         try:
@@ -104,7 +108,7 @@ class HttpTransport:
                 if not file.left:
                     break
         if file.left:
-            raise TransportError(f"`{url}` ended {file.left} bytes too early")
+            raise TransportError(f"`{url}` ended {file.left} bytes early")
 
 
 def _check(response: httpx2.Response, url: str, request: PackRequest, offset: int, length: int) -> int:
@@ -120,12 +124,12 @@ def _check(response: httpx2.Response, url: str, request: PackRequest, offset: in
         if stated not in {-1, request.size}:
             raise IntegrityError(f"the pack `{url}` is {stated} bytes, not {request.size}")
     elif stated not in {-1, length}:
-        raise TransportError(f"`{url}` was asked for {length} bytes and sends {stated}")
+        raise TransportError(f"`{url}` sends {stated} bytes instead of the requested {length}")
     return skip
 
 
-class _Lanes:
-    """A few threads that work through jobs, with a bound on staged bytes that are not consumed yet."""
+class _WorkerPool:
+    """A pool of threads that run jobs, with a bound on staged bytes that are not consumed yet."""
 
     def __init__(
         self,
@@ -138,16 +142,16 @@ class _Lanes:
         self._fetch = fetch
         self._staging = staging
         self._stop = stop
-        self._left = Stop()
+        self._closed = Stop()
         self._jobs = iter(jobs)
         self._count = len(jobs)
-        self._ahead = 0
-        self._room = Condition()
+        self._unconsumed = 0
+        self._changed = Condition()
         self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._threads = [Thread(target=self._work, daemon=True) for _ in range(min(width, len(jobs)))]
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield outcomes as they come, until all are there or `stop` is set."""
+        """Yield outcomes as jobs finish, until all have finished or `stop` is set."""
         for thread in self._threads:
             thread.start()
         for _ in range(self._count):
@@ -158,31 +162,31 @@ class _Lanes:
             self._release(outcome.extent.length)
 
     def close(self) -> None:
-        """Let the threads go. One that waits for a silent server ends by itself, and writes nothing more."""
-        self._left.set()
-        with self._room:
-            self._room.notify_all()
+        """Stop the threads. A thread that waits for a silent server ends later by itself, and writes nothing more."""
+        self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(LEAVE_SECONDS)
+                thread.join(JOIN_SECONDS)
 
     def _next(self) -> Outcome | None:
         while not self._stop.is_set():
             with contextlib.suppress(queue.Empty):
-                outcome = self._done.get(timeout=LOOK_SECONDS)
+                outcome = self._done.get(timeout=POLL_SECONDS)
                 if isinstance(outcome, BaseException):
                     raise outcome
                 return outcome
         return None
 
     def _halted(self) -> bool:
-        return self._stop.is_set() or self._left.is_set()
+        return self._stop.is_set() or self._closed.is_set()
 
     def _work(self) -> None:
         while (job := self._take()) is not None:
             try:
                 outcome: Outcome | BaseException | None = self._fetch(job, self._staging, self._halted)
-            except BaseException as error:  # noqa: BLE001  # it is raised again where the outcomes are taken
+            except BaseException as error:  # noqa: BLE001  # raised again by the consumer of the queue
                 outcome = error
             if outcome is not None:
                 self._done.put(outcome)
@@ -190,17 +194,20 @@ class _Lanes:
                 return
 
     def _take(self) -> Job | None:
-        """Take the next job once there is room for it; a job larger than all the room goes alone."""
-        with self._room:
+        """Return the next job once its bytes fit into the window; a job larger than the window runs alone."""
+        with self._changed:
             job = next(self._jobs, None)
             if job is None:
                 return None
             length = job[1].length
-            self._room.wait_for(lambda: self._halted() or not self._ahead or self._ahead + length <= WINDOW_BYTES)
-            self._ahead += length
+            self._changed.wait_for(lambda: self._halted() or self._fits(length))
+            self._unconsumed += length
             return None if self._halted() else job
 
+    def _fits(self, length: int) -> bool:
+        return not self._unconsumed or self._unconsumed + length <= WINDOW_BYTES
+
     def _release(self, length: int) -> None:
-        with self._room:
-            self._ahead -= length
-            self._room.notify_all()
+        with self._changed:
+            self._unconsumed -= length
+            self._changed.notify_all()

@@ -1,8 +1,8 @@
-"""A swarm and a web server at once (`--transport auto`, DESIGN section 7).
+"""Downloads from a swarm and a web server at the same time (`--transport auto`, DESIGN section 7).
 
-Packs wanted whole are left to the swarm, parts of packs come from the server at once. When no payload came from peers
-for five seconds, the server takes what is left; the swarm is stopped first, and the server fills the holes of the packs
-that it began, so that nothing is fetched twice.
+Whole packs are requested from the swarm, parts of packs from the server. When the peers have sent no payload for five
+seconds, the swarm is stopped and the remaining packs are requested from the server. For packs that the swarm began, the
+server delivers only the missing extents, so that no byte is fetched twice.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ from threading import Thread
 from ptmtorrent.errors import Interrupted, TransportError
 from ptmtorrent.model.plan import PackRequest
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.fill_holes import Filling
+from ptmtorrent.transports.fill_holes import HoleFiller
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm
 
 QUIET_SECONDS = 5.0
-LOOK_SECONDS = 0.1
-AHEAD_OUTCOMES = 1
+POLL_SECONDS = 0.1
+MAX_QUEUED_OUTCOMES = 1
 
 Outcome = Delivered | Failed
 
 
-class Together:
-    """Delivers from `swarm` and `server` at once. After `quiet_seconds` of silence (five) the server takes over."""
+class HybridTransport:
+    """Delivers from `swarm` and `server`. After `quiet_seconds` without payload (5) the server replaces the swarm."""
 
     name = "auto"
     whole_packs = False
@@ -38,63 +38,70 @@ class Together:
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         whole = {request.pack: request for request in requests if request.whole}
-        filling = Filling({}, [])
-        done: _Done = queue.Queue(AHEAD_OUTCOMES)
+        filler = HoleFiller({}, [])
+        done: _Queue = queue.Queue(MAX_QUEUED_OUTCOMES)
         with contextlib.ExitStack() as stack:
 
-            def begin(transport: PackTransport, wanted: Sequence[PackRequest]) -> _Side:
-                return stack.enter_context(contextlib.closing(_Side(transport, wanted, staging, done)))
+            def start(transport: PackTransport, requested: Sequence[PackRequest]) -> _RunningTransport:
+                return stack.enter_context(contextlib.closing(_RunningTransport(transport, requested, staging, done)))
 
-            swarm = begin(self._swarm, list(whole.values()))
-            running = {swarm, begin(self._server, [request for request in requests if not request.whole])}
+            swarm = start(self._swarm, list(whole.values()))
+            running = {swarm, start(self._server, [request for request in requests if not request.whole])}
             while running:
-                side, outcome = self._next(done, running, swarm, stop)
+                source, outcome = self._next(done, running, swarm, stop)
                 if outcome is None:
-                    running.discard(side)
-                    if side is swarm and whole and not stop.is_set():
+                    running.discard(source)
+                    if source is swarm and whole and not stop.is_set():
                         yield from self._swarm.partial
-                        filling = Filling(whole, self._swarm.partial)
-                        running.add(begin(self._server, filling.requests))
-                elif side is not swarm:
-                    if (filled := filling.take(outcome)) is not None:
+                        filler = HoleFiller(whole, self._swarm.partial)
+                        running.add(start(self._server, filler.requests))
+                elif source is not swarm:
+                    if (filled := filler.take(outcome)) is not None:
                         yield filled
                 elif isinstance(outcome, Delivered):
                     whole.pop(outcome.request.pack, None)
                     yield outcome
 
-    def _next(self, done: "_Done", running: "set[_Side]", swarm: "_Side", stop: Stop) -> "tuple[_Side, Outcome | None]":
-        """Wait for what comes next; None when a side has ended. Stops the swarm when it is quiet, all on `stop`."""
+    def _next(
+        self, done: "_Queue", running: "set[_RunningTransport]", swarm: "_RunningTransport", stop: Stop
+    ) -> "tuple[_RunningTransport, Outcome | None]":
+        """Return the next outcome and its transport; None in its place once that transport has ended.
+
+        Halts the swarm when it has sent no payload for too long, and every transport when `stop` is set.
+        """
         while True:
             if self._swarm.quiet_seconds >= self._quiet_seconds:
                 swarm.halt()
-            for side in running if stop.is_set() else ():
-                side.halt()
+            for transport in running if stop.is_set() else ():
+                transport.halt()
             with contextlib.suppress(queue.Empty):
-                side, outcome = done.get(timeout=LOOK_SECONDS)
+                source, outcome = done.get(timeout=POLL_SECONDS)
                 if isinstance(outcome, BaseException):
                     raise outcome
-                return side, outcome
+                return source, outcome
 
 
-class _Side:
-    """One transport at work in a thread of its own; its outcomes, then None, go to `done`."""
+class _RunningTransport:
+    """One transport, run in its own thread. Puts its outcomes, then None, into `done`."""
 
-    def __init__(self, transport: PackTransport, requests: Sequence[PackRequest], staging: Path, done: "_Done") -> None:
+    def __init__(
+        self, transport: PackTransport, requests: Sequence[PackRequest], staging: Path, done: "_Queue"
+    ) -> None:
         halted = Stop()
         self._outcomes: Iterator[Outcome] = transport.deliver(requests, staging, halted) if requests else iter(())
         self._done = done
         self._halted = halted
-        self._left = Stop()
+        self._closed = Stop()
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
     def halt(self) -> None:
-        """Ask it to end after what it is doing."""
+        """Request an early end."""
         self._halted.set()
 
     def close(self) -> None:
-        """End it, and take nothing more from it."""
-        self._left.set()
+        """Stop the transport, discard further outcomes and join the thread."""
+        self._closed.set()
         self.halt()
         self._thread.join()
 
@@ -105,17 +112,17 @@ class _Side:
                 if not self._put(outcome):
                     return
         except (Interrupted, TransportError):
-            pass  # the first is what it was asked to do; after the second the other side goes on
-        except BaseException as error:  # noqa: BLE001  # it is raised again where the outcomes are taken
+            pass  # Interrupted follows from `halt`; after a TransportError the other transport continues
+        except BaseException as error:  # noqa: BLE001  # raised again by the consumer of the queue
             last = error
         self._put(last)
 
     def _put(self, outcome: Outcome | BaseException | None) -> bool:
-        while not self._left.is_set():
+        while not self._closed.is_set():
             with contextlib.suppress(queue.Full):
-                self._done.put((self, outcome), timeout=LOOK_SECONDS)
+                self._done.put((self, outcome), timeout=POLL_SECONDS)
                 return True
         return False
 
 
-_Done = queue.Queue[tuple[_Side, Outcome | BaseException | None]]
+_Queue = queue.Queue[tuple[_RunningTransport, Outcome | BaseException | None]]

@@ -1,4 +1,4 @@
-"""Packs of a channel that is a folder here: read in place, nothing is copied."""
+"""Reads packs of a channel that is a local folder in place, without a copy."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from ptmtorrent.transports.port import Delivered, Failed
 
 
 class LocalTransport:
-    """Delivers extents of packs where they lie, below `folder`."""
+    """Delivers extents of packs of the channel in `folder`."""
 
     whole_packs = False
 
@@ -28,7 +28,7 @@ class LocalTransport:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         for request in requests:
             path = self._folder / pack_path(request.pack)
-            error = _reason_against(path, request)
+            error = _check_pack(path, request)
             for extent in request.extents:
                 if stop.is_set():
                     return
@@ -46,11 +46,11 @@ class LocalTransport:
                 )
 
 
-def _reason_against(path: Path, request: PackRequest) -> PtmError | None:
+def _check_pack(path: Path, request: PackRequest) -> PtmError | None:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
-        return NotFound(f"there is no `{path}`")
+        return NotFound(f"`{path}` does not exist")
     except OSError as error:
         return TransportError(f"`{path}` could not be read: {error.strerror or error}")
     if size != request.size:

@@ -1,7 +1,7 @@
-"""The port of transports: delivering extents of packs.
+"""The port of transports: delivers extents of packs.
 
-What a `PackTransport` delivers is untrusted: the caller hashes every object before anything else sees it.
-Adapters raise only our errors, never retry, and return when `stop` is set.
+What a `PackTransport` delivers is untrusted: the caller hashes every object before using it. Adapters raise only
+errors of this project, never retry, and return when `stop` is set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +15,14 @@ from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.stop import Stop
 
 WINDOW_BYTES = 512 << 20
-"""A transport stages no more than this, and one pack, before the caller has taken it: no fetch needs the disk twice."""
+"""Bytes that may be staged, besides one pack, before the caller consumes them; bounds the disk space of a fetch."""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True):
-    """An extent of a pack, readable now at `path` from byte `start` on; `moved` bytes crossed the transport for it.
+    """An extent of a pack, readable at `path` from byte `start` on. The transport moved `moved` bytes for it.
 
-    `path` may be a pack in place (a local channel) or a staging file; `temporary` says that the caller removes it
-    once its objects are decoded.
+    `path` is a pack in place (in a local channel) or a staging file. If `temporary`, the caller deletes the file once
+    its objects are decoded.
     """
 
     request: PackRequest
@@ -35,7 +35,7 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An extent that this source could not deliver, and why; another transport may. `moved` bytes came all the same."""
+    """An extent that this source could not deliver, and the reason. `moved` bytes were transferred nevertheless."""
 
     request: PackRequest
     extent: Extent
@@ -45,35 +45,35 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PackTransport(Protocol):
-    """Delivers extents of packs in whatever order they arrive.
+    """Delivers extents of packs, in any order.
 
-    `whole_packs` tells the planner that this transport moves packs, not extents of them.
+    `whole_packs` states that this transport can only move whole packs.
     """
 
     name: str
     whole_packs: bool
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
-        """Yield one outcome for every extent of every request, as they come.
+        """Yield one outcome for every extent of every request, as soon as it is known.
 
-        Staging files survive a kill; the next call continues them. Bytes already in `staging` are checked, or
-        fetched again, never trusted.
+        Staging files survive a kill, and the next call continues them. Bytes that are already in `staging` are not
+        trusted: they are checked or fetched again.
         """
         ...
 
 
 class Swarm(PackTransport, Protocol):
-    """A transport whose peers may fall silent: `quiet_seconds` counts since they last sent payload.
+    """A transport whose peers may stop sending.
 
-    What came of packs that did not come whole is in `partial` once `deliver` has ended.
+    Once `deliver` has ended, `partial` holds the received parts of incomplete packs.
     """
 
     @property
     def quiet_seconds(self) -> float:
-        """Seconds since payload last came, or since the first was asked for."""
+        """Seconds since payload was last received or first requested."""
         ...
 
     @property
     def partial(self) -> Sequence[Delivered]:
-        """Extents whose every piece was hashed, of packs that did not come whole; their files stay in staging."""
+        """Extents of incomplete packs whose pieces were all hashed; their files stay in staging."""
         ...

@@ -1,12 +1,13 @@
-"""What the metadata in a channel folder leads to, unverified: which files to copy, and which releases are listed.
+"""Reads the unverified metadata of a channel folder: the files to publish, and the listed releases.
 
-Publishing and maintenance use it on the home's own channel. Every client verifies the signatures when it fetches.
+Publishing and maintenance use it on the channel of this home. Clients verify the signatures when they fetch.
 """
 
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
+from tuf.api.metadata import Root
 
 from ptmtorrent.channel.folder import OwnReader, read_optional
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
@@ -14,11 +15,13 @@ from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust.client import listed_releases
-from ptmtorrent.trust.metadata import Listing, read_listing
+from ptmtorrent.trust.keys import Keys
+from ptmtorrent.trust.metadata import Listing, parse_metadata, read_listing
+from ptmtorrent.trust.publisher import sign_selection
 
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes, version and expiry of `timestamp.json`, the files it leads to, and the releases, oldest first."""
+    """The bytes, version and expiry of `timestamp.json`, the files it refers to, and the releases, oldest first."""
 
     timestamp: bytes
     version: int
@@ -49,14 +52,50 @@ def read_channel_state(channel: Path) -> ChannelState | None:
     )
 
 
+def read_expiries(channel: Path) -> dict[str, datetime]:
+    """Return when each role of the channel in the folder expires, unverified; empty for a folder without a root.
+
+    Raises:
+        IntegrityError: a document is missing or is not TUF metadata.
+        StoreError: the folder cannot be read.
+    """
+    roots = _root_files(channel)
+    if not roots:
+        return {}
+    newest = max(roots, key=lambda path: metadata_version("root", path.rpartition("/")[2]) or 0)
+    root = parse_metadata((channel / newest).read_bytes(), Root).signed
+    if read_optional(channel / TIMESTAMP) is None:
+        return {"root": root.expires}
+    listing = read_listing(OwnReader(channel))
+    return {"root": root.expires, **listing.expiries}
+
+
+def select_state(channel: Path, keys: Keys, names: tuple[ReleaseName, ...], now: datetime) -> ChannelState:
+    """Sign a list of `names` alone (`sign_selection`); return the state of a destination that gets it.
+
+    Raises:
+        ConfigError, TrustError, StoreError: as `sign_selection` says.
+    """
+    selection = sign_selection(channel, keys, names, now)
+    return ChannelState(
+        timestamp=selection.timestamp,
+        version=selection.version,
+        expires=selection.expires,
+        files=(*_root_files(channel), *selection.files),
+        releases=names,
+    )
+
+
 def _root_files(channel: Path) -> list[str]:
+    if not (channel / METADATA).is_dir():
+        return []
     with disk_errors(channel / METADATA):
         names = sorted(path.name for path in (channel / METADATA).iterdir())
     return [f"{METADATA}/{name}" for name in names if metadata_version("root", name) is not None]
 
 
 def _releases(channel: Path, listing: Listing) -> tuple[ReleaseName, ...]:
-    """Return the listed releases. A malformed entry is an error: maintenance must not take its packs for unused."""
+    """Return the listed releases. A malformed entry is an error, or its packs would count as unreferenced."""
     listed = listed_releases(listing.targets)
     for path in listing.targets:
         folder, _, name = path.partition("/")

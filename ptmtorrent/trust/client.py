@@ -1,7 +1,7 @@
-"""Opens a channel: from bytes that anyone may have changed to one release that was signed, or that was pinned.
+"""Opens a channel: verifies untrusted bytes and returns one release.
 
-*Fresh* follows TUF from a pinned root and asks for the time. *Archived* knows the release's content root already and
-asks for neither keys nor time. Everything below `release.json` is hashes, in both.
+*Fresh* follows TUF from a pinned root and needs the current time. *Archived* checks a release against a content root,
+and needs neither keys nor time. In both cases, all other files are verified by the hashes in `release.json`.
 """
 
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.memory import alone, highest_seen, remember
+from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
 from ptmtorrent.trust.metadata import read_listing
-from ptmtorrent.trust.refresh import check_target, distrust, refresh
+from ptmtorrent.trust.refresh import check_target, refresh, trust_error
+from ptmtorrent.trust.roles import stated_sequence
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,69 +40,75 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """A release whose bytes are what the maintainer signed (`fresh`) or what a content root pins (`archived`)."""
+    """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
+
+    `refreshed` is the time of the latest refresh before this one, if any.
+    """
 
     release: Release
     how: Literal["fresh", "archived"]
     sequence: int
+    refreshed: str | None = None
 
 
 def open_fresh(
     reader: ChannelReader, *, root: bytes, state: Path, now: datetime, release: str | None
 ) -> VerifiedRelease:
-    """Return the newest release of the channel, or the one named `release`, as its maintainer signed it.
+    """Return the newest release of the channel, or the one named `release`, verified by its signatures.
 
-    `root` is the pinned first root; what is remembered of the channel lies below `state`, by its fingerprint, so all
-    mirrors of a channel share one memory. The newest sequence offered may never be below the highest seen.
+    `root` is the pinned first root. The state of a channel is kept below `state` by its fingerprint, so all mirrors of
+    a channel share it. The newest listed sequence must not be below the highest seen. Expiry is judged at `now`, or at
+    the latest successful refresh if that is later: then the clock was set back.
 
     Raises:
-        TrustError: a signature, expiry, version, hash or sequence does not hold.
-        NotFound: no such release, naming the nearest; or the channel lacks a file.
+        TrustError: a signature, expiry, version, hash or sequence is invalid.
+        NotFound: the channel has no such release (the hint has near matches), or lacks a file.
         TransportError: the reader's own error.
-        IntegrityError, UnsupportedFormat: what was signed cannot be read by this program.
+        IntegrityError, UnsupportedFormat: this program cannot read the signed release.
         StoreError: `state` cannot be written.
     """
     folder = state / folder_of(fingerprint(root))
-    with alone(folder):
-        listed = listed_releases(refresh(reader, root, folder / METADATA, now))
-        _never_below(folder, listed, reader.location)
+    with exclusive(folder):
+        seen = read_seen(folder)
+        targets = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
+        listed = listed_releases(targets.targets)
+        newest = _newest_sequence(listed, stated_sequence(targets), seen, reader.location)
+        record_refresh(folder, seen, newest, now)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
-    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
+    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence, refreshed=seen.refreshed)
 
 
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
-    """Return the release that has this content root: no keys, no clock, the hash is the trust.
+    """Return the release with this content root, which replaces signatures and expiry.
 
-    Without `name` the channel's own listing, which is not verified, says where to look.
+    Without `name`, the release is found in the unverified listing of the channel.
 
     Raises:
         UsageError: `content_root` or `name` is malformed.
-        TrustError: what lies there has another content root.
-        NotFound: the channel lists no such release, or lacks the file.
+        TrustError: the release has another content root.
+        NotFound: the channel does not list the release, or lacks the file.
         TransportError: the reader's own error.
         UnsupportedFormat: written by a newer version.
     """
     if not is_hex64(content_root):
-        raise UsageError(f"`{content_root}` is not a content root", hint="it is 64 hex digits: `--release b3:HASH`")
+        raise UsageError(f"`{content_root}` is not a content root", hint="give 64 hex digits: `--release b3:HASH`")
     where = _find(reader, content_root) if name is None else parse_release_name(name)
     data = reader.read(release_path(where), limit=MAX_RELEASE_BYTES)
     try:
         release = decode_release(data)
     except IntegrityError as error:
-        raise distrust(reader.location, f"release `{where}` is damaged: {error.message}") from error
+        raise trust_error(reader.location, f"release `{where}` is damaged: {error.message}") from error
     if (release.content_root, release.name) != (content_root, where):
-        raise distrust(reader.location, f"release `{where}` is `b3:{release.content_root}`, not `b3:{content_root}`")
+        raise trust_error(reader.location, f"release `{where}` is `b3:{release.content_root}`, not `b3:{content_root}`")
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _never_below(folder: Path, listed: dict[ReleaseName, ListedRelease], location: str) -> None:
-    newest = max((item.sequence for item in listed.values()), default=0)
-    seen = highest_seen(folder)
-    if newest < seen:
-        raise distrust(location, f"its newest release has sequence {newest}, but {seen} was seen before")
-    if newest > seen:
-        remember(folder, newest)
+def _newest_sequence(listed: dict[ReleaseName, ListedRelease], stated: int, seen: Seen, location: str) -> int:
+    newest = max((stated, *(item.sequence for item in listed.values())))
+    if newest < seen.sequence:
+        raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
+    return newest
 
 
 def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:
@@ -118,39 +125,39 @@ def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, locat
 def _read_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
     path = release_path(chosen.name)
     if chosen.target.length > MAX_RELEASE_BYTES:
-        raise IntegrityError(f"`{path}` is {chosen.target.length} bytes, more than any release.json")
+        raise IntegrityError(f"`{path}` is {chosen.target.length} bytes, which exceeds the limit of a release.json")
     try:
         data = reader.read(path, limit=chosen.target.length)
     except IntegrityError as error:
-        raise distrust(reader.location, error.message) from error
+        raise trust_error(reader.location, error.message) from error
     check_target(chosen.target, data, reader.location)
     release = decode_release(data)
-    said = (release.name, release.sequence, release.content_root)
-    if said != (chosen.name, chosen.sequence, chosen.content_root):
-        raise TrustError(f"release `{chosen.name}` of channel `{reader.location}` is not what its signature says of it")
+    found = (release.name, release.sequence, release.content_root)
+    if found != (chosen.name, chosen.sequence, chosen.content_root):
+        raise TrustError(f"release `{chosen.name}` of channel `{reader.location}` differs from its signed listing")
     return release
 
 
 def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
-    """Search the newest listing, unverified: the release found must hash to the pin."""
+    """Search the unverified listing; the caller checks that the release has this content root."""
     try:
         listing = read_listing(reader)
     except IntegrityError as error:
-        raise distrust(reader.location, f"its listing cannot be read: {error.message}") from error
+        raise trust_error(reader.location, f"its listing cannot be read: {error.message}") from error
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name
-    raise NotFound(f"channel `{reader.location}` lists no release `b3:{content_root}`")
+    raise NotFound(f"channel `{reader.location}` does not list a release `b3:{content_root}`")
 
 
 def listed_releases(targets: Mapping[str, TargetFile]) -> dict[ReleaseName, ListedRelease]:
-    """Return the releases among `targets`, oldest first; entries that are not well formed are no releases."""
+    """Return the releases among `targets`, oldest first; malformed entries are ignored."""
     found = filter(None, (_listed(path, target) for path, target in targets.items()))
     return {listed.name: listed for listed in sorted(found, key=lambda listed: (listed.sequence, listed.name))}
 
 
 def unknown_release(name: str, known: Mapping[ReleaseName, ListedRelease], location: str) -> NotFound:
-    """Return the error for a release the channel does not list, naming the nearest that it does."""
+    """Return the error for a release that the channel does not list; its hint has near matches."""
     near = get_close_matches(name, known, n=3, cutoff=0.5) or [*known][-3:]
     names = ", ".join(f"`{item}`" for item in near)
     return NotFound(f"channel `{location}` has no release `{name}`", hint=f"did you mean {names}?" if near else None)

@@ -1,4 +1,4 @@
-"""Lets a stock TUF client read a channel through whatever transport there is: folder, HTTP, later Globus."""
+"""Adapts a `ChannelReader` to the fetcher interface of python-tuf."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,14 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.model.bounds import TooManyParts, check_json
+from ptmtorrent.trust.metadata import MAX_METADATA_MEMORY
 
 
 class ReaderFetcher(FetcherInterface):
-    """Fetches the files of one channel; the addresses it is given are paths below the channel's root.
+    """Fetches the files of one channel; URLs are paths below the root of the channel.
 
-    The bound the client sets on a file is the bound of the read, so no more than that crosses the transport.
-    A failure of the reader is kept as the cause of the `DownloadError` that it becomes.
+    The length limit of the TUF client bounds the read. An error of the reader becomes the cause of a `DownloadError`.
     """
 
     def __init__(self, reader: ChannelReader) -> None:
@@ -28,16 +29,20 @@ class ReaderFetcher(FetcherInterface):
 
     @contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
-        """Give the whole file at `url`, at most `max_length` bytes."""
+        """Yield the whole file at `url`, at most `max_length` bytes."""
         yield BytesIO(self._read(url, max_length))
 
     def _read(self, path: str, limit: int) -> bytes:
         try:
-            return self._reader.read(path, limit=limit)
+            data = self._reader.read(path, limit=limit)
+            check_json(data, MAX_METADATA_MEMORY)
+        except TooManyParts as error:
+            raise DownloadLengthMismatchError(f"`{path}` is refused: {error}") from error
         except NotFound as error:
-            # 404 for the next root is how the client learns that it has the newest.
-            raise DownloadHTTPError(f"there is no `{path}`", 404) from error
+            # A 404 for the next root tells the client that it has the newest one.
+            raise DownloadHTTPError(f"`{path}` is missing", 404) from error
         except IntegrityError as error:
             raise DownloadLengthMismatchError(f"`{path}` is longer than {limit} bytes") from error
         except PtmError as error:
             raise DownloadError(f"`{path}` could not be read") from error
+        return data

@@ -1,4 +1,4 @@
-"""What the maintainer's own channel holds before a new release: the listed releases, and finished but unsigned ones."""
+"""The history of the maintainer's channel before a new release: listed releases, and finished but unsigned ones."""
 
 from pathlib import Path
 
@@ -16,9 +16,13 @@ from ptmtorrent.trust.own import read_published
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
-    """The releases a channel lists, the newest of them and its hash, and the finished releases it does not list."""
+    """The releases a channel lists, the newest of them and its hash, and the finished releases it does not list.
+
+    `sequence` is that of the newest release ever signed, listed or not.
+    """
 
     listed: tuple[ReleaseName, ...]
+    sequence: int
     unlisted: tuple[ReleaseName, ...]
     newest: Release | None
     newest_hash: str | None
@@ -26,25 +30,32 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def next_sequence(self) -> int:
         """The sequence of the next release."""
-        return 1 if self.newest is None else self.newest.sequence + 1
+        return self.sequence + 1
 
 
 def read_history(channel: Path, keys: Keys) -> History:
-    """Return the releases that `channel` lists, verified with `keys`, and the other finished ones in its folder.
+    """Return the history of `channel`, whose listed releases are verified with `keys`.
 
     Raises:
-        ConfigError: the channel was made with other keys.
+        ConfigError: the channel has other keys.
         TrustError: the metadata cannot be verified.
         NotFound: the folder of the newest release is missing.
-        IntegrityError: the newest release is not the one that was signed.
+        IntegrityError: the newest release is not the signed one.
         StoreError: the folder cannot be read.
     """
-    listed = listed_releases(read_published(channel, keys).targets)
+    published = read_published(channel, keys)
+    listed = listed_releases(published.targets)
     unlisted = tuple(name for name in release_names(channel) if name not in listed)
     if not listed:
-        return History(listed=(), unlisted=unlisted, newest=None, newest_hash=None)
+        return History(listed=(), sequence=published.sequence, unlisted=unlisted, newest=None, newest_hash=None)
     last = [*listed.values()][-1]
     data, newest = read_release(channel, last.name)
     if (newest.sequence, newest.content_root) != (last.sequence, last.content_root):
         raise IntegrityError(f"`{release_path(last.name)}` in your channel is not the release that was signed")
-    return History(listed=tuple(listed), unlisted=unlisted, newest=newest, newest_hash=blake3(data).hexdigest())
+    return History(
+        listed=tuple(listed),
+        sequence=max(published.sequence, newest.sequence),
+        unlisted=unlisted,
+        newest=newest,
+        newest_hash=blake3(data).hexdigest(),
+    )

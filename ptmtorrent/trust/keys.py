@@ -3,14 +3,14 @@
 ::
 
     keys/                 0700
-      root.pem            0600   PKCS8 PEM, encrypted when there is a passphrase
+      root.pem            0600   PKCS8 PEM, encrypted if there is a passphrase
       targets.pem         0600
       snapshot.pem        0600
       timestamp.pem       0600
       minisign.key        0600   in the format of the minisign program, encrypted with the same passphrase
-      minisign.pub        0644   what others check with: `minisign -Vm release.json -p minisign.pub`
+      minisign.pub        0644   for verification: `minisign -Vm release.json -p minisign.pub`
 
-The folder appears whole, by one rename, and is never written again.
+The folder is created by one rename and never changed.
 """
 
 import shutil
@@ -42,25 +42,29 @@ _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 @dataclass(frozen=True)
 class Keys:
-    """Keys in memory, ready to sign: a signer for each of `ROLES`, and the minisign secret key."""
+    """Keys in memory, ready to sign: a signer for each of `ROLES`, and the minisign secret key.
+
+    The root signs only the first release and its own renewal, so its key may be kept elsewhere; then `signers`
+    lacks it.
+    """
 
     signers: dict[str, CryptoSigner]
     minisign: minisign.SecretKey
 
     @property
     def minisign_public(self) -> bytes:
-        """The public half, as the minisign program reads it."""
+        """The public key in the format of the minisign program."""
         return bytes(self.minisign.get_public_key()) + b"\n"
 
 
 def init_keys(folder: Path, passphrase: bytes | None) -> None:
-    """Make new keys in `folder`; with `passphrase` None they lie there unencrypted, readable by their owner alone.
+    """Create keys in `folder`, readable by their owner only; for `passphrase` None they are not encrypted.
 
     Raises:
         ConfigError: `folder` is not empty, or the passphrase is empty or not UTF-8.
-        StoreError: it cannot be written.
+        StoreError: `folder` cannot be written.
     """
-    _refuse_taken(folder)
+    _refuse_existing(folder)
     files = _new_key_files(_check_passphrase(passphrase))
     ensure_dir(folder.parent)
     with disk_errors(folder):
@@ -68,7 +72,7 @@ def init_keys(folder: Path, passphrase: bytes | None) -> None:
     try:
         for name, data in files.items():
             write_file(unfinished / name, data, mode=0o644 if name == MINISIGN_PUBLIC else 0o600)
-        _refuse_taken(folder)
+        _refuse_existing(folder)
         with disk_errors(folder):
             unfinished.rename(folder)
     except BaseException:
@@ -78,26 +82,27 @@ def init_keys(folder: Path, passphrase: bytes | None) -> None:
 
 
 def load_keys(folder: Path, passphrase: Callable[[], bytes | None]) -> Keys:
-    """Read the keys in `folder`. `passphrase` is asked once, and only when the keys are encrypted.
+    """Read the keys in `folder`; `root.pem` may be missing. `passphrase` is called once, only for encrypted keys.
 
     Raises:
-        ConfigError: no keys, a damaged key, or no or the wrong passphrase.
-        StoreError: they cannot be read.
+        ConfigError: a key is missing or damaged, or the passphrase is missing or wrong.
+        StoreError: the folder cannot be read.
     """
-    pems = {role: _read(folder, f"{role}.pem") for role in ROLES}
+    here = [role for role in ROLES if role != "root" or (folder / "root.pem").exists()]
+    pems = {role: _read(folder, f"{role}.pem") for role in here}
     secret = _read(folder, MINISIGN_KEY)
     encrypted = any(pem.startswith(_ENCRYPTED) for pem in pems.values())
-    word = _check_passphrase(_ask(folder, passphrase)) if encrypted else None
+    entered = _check_passphrase(_ask_passphrase(folder, passphrase)) if encrypted else None
     return Keys(
-        signers={role: _load_signer(folder / f"{role}.pem", pem, word) for role, pem in pems.items()},
-        minisign=_load_minisign(folder / MINISIGN_KEY, secret, word),
+        signers={role: _load_signer(folder / f"{role}.pem", pem, entered) for role, pem in pems.items()},
+        minisign=_load_minisign(folder / MINISIGN_KEY, secret, entered),
     )
 
 
 def _new_key_files(passphrase: bytes | None) -> dict[str, bytes]:
-    lock = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     files = {
-        f"{role}.pem": Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+        f"{role}.pem": Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
         for role in ROLES
     }
     pair = minisign.KeyPair.generate()
@@ -108,12 +113,12 @@ def _new_key_files(passphrase: bytes | None) -> dict[str, bytes]:
     return files
 
 
-def _refuse_taken(folder: Path) -> None:
+def _refuse_existing(folder: Path) -> None:
     with disk_errors(folder):
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
             raise ConfigError(
-                f"`{folder}` is there already; keys are never overwritten",
-                hint="use another `--home`, or move the folder away first: without its keys a channel cannot go on",
+                f"`{folder}` exists already; keys are never overwritten",
+                hint="use another `--home`, or move the folder away: a channel without its keys cannot be continued",
             )
 
 
@@ -125,20 +130,18 @@ def _check_passphrase(passphrase: bytes | None) -> bytes | None:
     except UnicodeDecodeError as error:
         raise ConfigError("the passphrase is not valid UTF-8") from error
     if not passphrase:
-        raise ConfigError(
-            "the passphrase is empty", hint="type one, or decline it with `ptmtorrent keys init --no-passphrase`"
-        )
+        raise ConfigError("the passphrase is empty", hint="enter one, or use `ptmtorrent keys init --no-passphrase`")
     return passphrase
 
 
-def _ask(folder: Path, passphrase: Callable[[], bytes | None]) -> bytes:
-    word = passphrase()
-    if word is None:
+def _ask_passphrase(folder: Path, passphrase: Callable[[], bytes | None]) -> bytes:
+    entered = passphrase()
+    if entered is None:
         raise ConfigError(
             f"the keys in `{folder}` are encrypted and no passphrase was given",
             hint="set PTMTORRENT_KEY_PASSPHRASE, or run this on a terminal",
         )
-    return word
+    return entered
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -148,7 +151,7 @@ def _read(folder: Path, name: str) -> bytes:
             return path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(
-            f"there is no key `{name}` in `{folder}`", hint="make keys with `ptmtorrent keys init`"
+            f"the key `{name}` is missing in `{folder}`", hint="create keys with `ptmtorrent keys init`"
         ) from error
 
 
@@ -174,6 +177,6 @@ def _load_minisign(path: Path, data: bytes, passphrase: bytes | None) -> minisig
 
 def _unreadable(path: Path) -> ConfigError:
     return ConfigError(
-        f"the key `{path}` cannot be opened: another passphrase is needed, or the file is damaged",
+        f"the key `{path}` cannot be read: the passphrase is wrong, or the file is damaged",
         hint="check PTMTORRENT_KEY_PASSPHRASE",
     )

@@ -1,7 +1,7 @@
-"""The one parser of TUF documents, and the walk from a channel's timestamp down to its list of targets.
+"""The only parser of TUF documents, and a reader that follows a timestamp to the list of targets.
 
-Nothing here checks a signature: `refresh` (any channel) and `own` (the maintainer's) do. What is read unverified serves
-only where a hash or the maintainer's own keys decide afterwards.
+Signatures are not checked here: `refresh` checks those of any channel, `own` those of the maintainer's. Unverified
+metadata is used only where a hash or the maintainer's keys are checked afterwards.
 """
 
 from datetime import datetime
@@ -15,12 +15,16 @@ from tuf.ngclient.config import UpdaterConfig
 from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.bounds import TooManyParts, check_json, decode_json
+
+MAX_METADATA_MEMORY = 32 << 20
+"""Limit of the memory for one TUF document as JSON (32 MiB); its objects take as much again. 10,000 releases fit."""
 
 Signed = TypeVar("Signed", Root, Timestamp, Snapshot, Targets)
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel's metadata, unverified: the bytes, version and expiry of the timestamp, and what it leads to.
+    """Unverified metadata of a channel: bytes, version and expiry of the timestamp, and the targets.
 
     `files` are the paths of the targets and of the snapshot document.
     """
@@ -30,6 +34,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     expires: datetime
     files: tuple[str, str]
     targets: dict[str, TargetFile]
+    expiries: dict[str, datetime]
 
 
 def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
@@ -39,8 +44,9 @@ def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         IntegrityError: the bytes are not TUF metadata, or a document of another type.
     """
     try:
+        check_json(data, MAX_METADATA_MEMORY)
         metadata = Metadata[Signed].from_bytes(data)
-    except (RepositoryError, RecursionError) as error:
+    except (RepositoryError, RecursionError, TooManyParts) as error:
         raise IntegrityError(f"a {kind.type} document is not TUF metadata ({error})") from error
     if not isinstance(metadata.signed, kind):
         raise IntegrityError(f"a document is {metadata.signed.type}, not {kind.type}")
@@ -48,19 +54,19 @@ def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
 
 
 def timestamp_version(data: bytes) -> int:
-    """Return the version of a timestamp document, read as plain JSON: a publisher compares it, no reader trusts it.
+    """Return the unverified version of a timestamp document; only a publisher compares it.
 
     Raises:
-        IntegrityError: the bytes have no version.
+        IntegrityError: the document has no version.
     """
     try:
-        return int(msgspec.json.decode(data)["signed"]["version"])
+        return int(decode_json(data)["signed"]["version"])
     except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
         raise IntegrityError(f"the metadata of the published channel is damaged: {error!r}") from error
 
 
 def read_listing(reader: ChannelReader) -> Listing:
-    """Return what the newest metadata of a channel says, unverified.
+    """Return the newest metadata of a channel, unverified.
 
     Raises:
         NotFound: a document is missing.
@@ -73,7 +79,7 @@ def read_listing(reader: ChannelReader) -> Listing:
     snapshot_file = metadata_path("snapshot", timestamp.snapshot_meta.version)
     snapshot = parse_metadata(reader.read(snapshot_file, limit=bounds.snapshot_max_length), Snapshot).signed
     if "targets.json" not in snapshot.meta:
-        raise IntegrityError(f"`{snapshot_file}` names no targets document")
+        raise IntegrityError(f"`{snapshot_file}` does not name a targets document")
     targets_file = metadata_path("targets", snapshot.meta["targets.json"].version)
     targets = parse_metadata(reader.read(targets_file, limit=bounds.targets_max_length), Targets).signed
     return Listing(
@@ -82,4 +88,5 @@ def read_listing(reader: ChannelReader) -> Listing:
         expires=timestamp.expires,
         files=(targets_file, snapshot_file),
         targets=targets.targets,
+        expiries={"targets": targets.expires, "snapshot": snapshot.expires, "timestamp": timestamp.expires},
     )

@@ -1,6 +1,7 @@
-"""What a maintainer's own channel folder says now, verified with the maintainer's own keys."""
+"""Reads the current metadata of the maintainer's channel folder, verified with the maintainer's keys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,71 +11,102 @@ from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Time
 from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
-from ptmtorrent.trust.keys import ROLES, Keys
+from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.metadata import parse_metadata
+from ptmtorrent.trust.roles import stated_sequence
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
 
 
 @dataclass(frozen=True)
 class Published:
-    """What the channel points to. A folder without a timestamp points to nothing yet."""
+    """What the channel points to. A folder without a timestamp points to nothing yet.
 
-    has_root: bool
-    timestamp_version: int
-    targets: dict[str, TargetFile]
+    `sequence` is that of the newest release ever signed, listed or not. `expires` has a time for each role in use.
+    """
+
+    root: Root | None = None
+    timestamp_version: int = 0
+    targets: dict[str, TargetFile] = field(default_factory=dict)
+    sequence: int = 0
     snapshot: MetaFile | None = None
+    about_targets: MetaFile | None = None
+    expires: dict[str, datetime] = field(default_factory=dict)
 
 
 def read_published(channel: Path, keys: Keys) -> Published:
-    """Read and verify root, timestamp, snapshot and targets. Expiry is not asked: publishing is what renews them.
+    """Read and verify root, timestamp, snapshot and targets. Expiry is not checked: publishing is what renews them.
 
     Raises:
-        ConfigError: the root names other keys than `keys`.
-        TrustError: a document is damaged, missing or not signed by these keys.
+        ConfigError: the root lists other keys than `keys`.
+        TrustError: a document is damaged, missing or not signed with these keys.
         StoreError: the folder cannot be read.
     """
-    root_data = read_optional(channel / FIRST_ROOT)
-    if root_data is None:
-        return Published(has_root=False, timestamp_version=0, targets={})
     try:
-        return _verify(channel, _check_root(channel, root_data, keys))
+        root = _newest_root(channel, keys)
+        return Published() if root is None else _verify(channel, root)
     except (RepositoryError, IntegrityError, ValueError) as error:
         raise TrustError(
-            f"the metadata of your channel `{channel}` does not hold: {error}",
+            f"the metadata of your channel `{channel}` is invalid: {error}",
             hint="restore `metadata/` from a mirror; nothing was signed",
         ) from error
 
 
-def _check_root(channel: Path, data: bytes, keys: Keys) -> Root:
-    root = parse_metadata(data, Root)
-    for role in ROLES:
-        if keys.signers[role].public_key.keyid not in root.signed.roles[role].keyids:
+def _newest_root(channel: Path, keys: Keys) -> Root | None:
+    """Return the last root of the chain, each signed by the one before it; None for a folder without one."""
+    data = read_optional(channel / FIRST_ROOT)
+    if data is None:
+        return None
+    first = parse_metadata(data, Root)
+    _check_keys(channel, first.signed, keys)
+    first.signed.verify_delegate("root", first.signed_bytes, first.signatures)
+    newest = first.signed
+    while (data := read_optional(channel / metadata_path("root", newest.version + 1))) is not None:
+        following = parse_metadata(data, Root)
+        for root in (newest, following.signed):
+            root.verify_delegate("root", following.signed_bytes, following.signatures)
+        if following.signed.version != newest.version + 1:
+            raise IntegrityError(f"root {newest.version + 1} has the version {following.signed.version}")
+        newest = following.signed
+    _check_keys(channel, newest, keys)
+    return newest
+
+
+def _check_keys(channel: Path, root: Root, keys: Keys) -> None:
+    for role, signer in keys.signers.items():
+        if signer.public_key.keyid not in root.roles[role].keyids:
             raise ConfigError(
-                f"the {role} key is not one that the channel `{channel}` was made with",
-                hint="name the home that holds its keys with `--home`",
+                f"the {role} key is not a key of the channel `{channel}`",
+                hint="give the home with its keys as `--home`",
             )
-    root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
-    return root.signed
 
 
 def _verify(channel: Path, root: Root) -> Published:
     timestamp_data = read_optional(channel / TIMESTAMP)
     if timestamp_data is None:
-        return Published(has_root=True, timestamp_version=0, targets={})
+        return Published(root=root, expires={"root": root.expires})
     timestamp = _open(root, Timestamp, timestamp_data)
     about = timestamp.snapshot_meta
     snapshot_data = _read_listed(channel / metadata_path("snapshot", about.version))
     about.verify_length_and_hashes(snapshot_data)
-    about = _open(root, Snapshot, snapshot_data).meta["targets.json"]
+    snapshot = _open(root, Snapshot, snapshot_data)
+    about = snapshot.meta["targets.json"]
     targets_data = _read_listed(channel / metadata_path("targets", about.version))
     about.verify_length_and_hashes(targets_data)
     targets = _open(root, Targets, targets_data)
     return Published(
-        has_root=True,
+        root=root,
         timestamp_version=timestamp.version,
         targets=targets.targets,
+        sequence=stated_sequence(targets),
         snapshot=timestamp.snapshot_meta,
+        about_targets=about,
+        expires={
+            "root": root.expires,
+            "targets": targets.expires,
+            "snapshot": snapshot.expires,
+            "timestamp": timestamp.expires,
+        },
     )
 
 

@@ -1,19 +1,17 @@
-"""The channels a user trusts: a location, and the fingerprint of the root that was pinned for it.
+"""The trusted channels: for each location, the fingerprint of the pinned root.
 
 ::
 
     trust/pins.json              {"format":"ptmtorrent/pins","pins":{"https://models.example.org/ptm":"b3:…"},…}
-    trust/<64 hex>/1.root.json   the root itself, so that opening the channel needs no download of it
+    trust/<64 hex>/1.root.json   the root itself, which need not be downloaded to open the channel
 
-Nothing is trusted on first use: a fingerprint comes from a paper, a README or a person
+Nothing is trusted on first use: a fingerprint comes from another source, such as a paper or a README
 (docs/adr/0003-pins-not-first-use.md).
 """
 
-import os
-import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -21,14 +19,14 @@ from ptmtorrent.channel.paths import FIRST_ROOT_NAME
 from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.locations import Location, as_location
+from ptmtorrent.scrub import scrub
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, parse_fingerprint
-from ptmtorrent.trust.memory import alone
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+from ptmtorrent.trust.memory import exclusive
 
 
 class PinFile(canonical.Document, frozen=True, kw_only=True):
-    """`pins.json`: normalised location to fingerprint."""
+    """`pins.json`: canonical spelling of a location to fingerprint."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pins"
 
@@ -42,55 +40,41 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
 
 
-def normalise(location: str) -> str:
-    """Return the one spelling of a location: an absolute path, or a URL without a slash at its end.
-
-    `file:` URLs become paths, so that a folder is one channel however it was named; scheme and host are lowercase.
-
-    Raises:
-        UsageError: it looks like a URL and is none.
-    """
-    try:
-        parts = urlsplit(location)
-    except ValueError as error:
-        raise UsageError(f"`{location}` is neither a URL nor a folder: {error}") from error
-    if parts.scheme == "file":
-        location = unquote(parts.path)
-    elif _SCHEME.match(location):
-        return parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
-    return os.path.abspath(location)  # noqa: PTH100  # resolve() would follow links, and `..` must still go
-
-
 class Pins:
-    """The pins kept in the folder `folder`. Every call reads the file: another process may have added one."""
+    """The pins in `folder`. Every call reads the file, because another process may have added one."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, location: str, fingerprint: str, root: bytes) -> Pin:
-        """Trust the channel at `location` whose first root is `root`; an earlier pin of the location is replaced.
+    def add(self, location: Location | str, fingerprint: str, root: bytes) -> Pin:
+        """Trust the channel at `location` whose first root is `root`; earlier pins of the same place are replaced.
 
         Raises:
-            UsageError: `fingerprint` is malformed.
+            UsageError: `fingerprint` or the location is malformed.
             TrustError: `root` has another fingerprint.
             StoreError: the folder cannot be written.
         """
-        pin = Pin(location=normalise(location), fingerprint=parse_fingerprint(fingerprint))
+        place = as_location(location)
+        pin = Pin(location=place.location, fingerprint=parse_fingerprint(fingerprint))
         _check_root(root, pin)
-        with alone(self._folder):
-            pins = {**self._read(), pin.location: pin.fingerprint}
+        with exclusive(self._folder):
+            kept = {name: found for name, found in self._read().items() if _identity(name) != place.identity}
+            pins = {**kept, pin.location: pin.fingerprint}
             write_file(self._root_path(pin.fingerprint), root)
             document = PinFile(format=PinFile.FORMAT, version=PinFile.VERSION, requires=(), pins=pins)
             write_file(self._path, canonical.encode(document))
         return pin
 
-    def find(self, location: str) -> bytes | None:
-        """Return the root pinned for `location`, None when there is no pin.
+    def find(self, location: Location | str) -> bytes | None:
+        """Return the root pinned for `location` in any of its spellings, None when there is no pin.
 
         Raises:
-            StoreError: what was kept is damaged.
+            StoreError: the stored root is damaged.
         """
-        found = self._read().get(normalise(location))
+        place = as_location(location)
+        location = place.location
+        pins = {_identity(name): found for name, found in self._read().items()}
+        found = pins.get(place.identity)
         if found is None:
             return None
         path = self._root_path(found)
@@ -101,8 +85,8 @@ class Pins:
             root = b""
         if fingerprint(root) != found:
             raise StoreError(
-                f"the root kept for channel `{location}` is damaged: `{path}`",
-                hint=f"type `ptmtorrent trust add {location} --fingerprint {found}`",
+                f"the stored root of channel `{location}` is damaged: `{path}`",
+                hint=f"run `ptmtorrent trust add {location} --fingerprint {found}`",
             )
         return root
 
@@ -121,7 +105,8 @@ class Pins:
         try:
             with disk_errors_but_missing(self._path):
                 data = self._path.read_bytes()
-            return canonical.decode(data, PinFile, name=str(self._path)).pins
+            pins = canonical.decode(data, PinFile, name=str(self._path)).pins
+            return dict(_spelled_anew(pins))
         except FileNotFoundError:
             return {}
         except IntegrityError as error:
@@ -130,9 +115,35 @@ class Pins:
             ) from error
 
 
+def _spelled_anew(pins: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield pins by canonical spelling: earlier versions wrote others, logins included.
+
+    A place with two fingerprints is not trusted, unless one of them has the canonical spelling.
+    """
+    names = {name: _canonical(name) for name in pins}
+    for name, found in pins.items():
+        others = {pins[other] for other, spelled in names.items() if spelled == names[name]}
+        if name == names[name] or (names[name] not in pins and others == {found}):
+            yield names[name], found
+
+
+def _canonical(name: str) -> str:
+    try:
+        return as_location(name).location
+    except UsageError:  # a location that an earlier version took for a folder
+        return scrub(name)
+
+
+def _identity(name: str) -> str:
+    try:
+        return as_location(name).identity
+    except UsageError:
+        return name
+
+
 def _check_root(root: bytes, pin: Pin) -> None:
     if fingerprint(root) != pin.fingerprint:
         raise TrustError(
             f"channel `{pin.location}` has the fingerprint `{fingerprint(root)}`, not `{pin.fingerprint}`",
-            hint="ask the maintainer which is right; trust neither until you know",
+            hint="ask the maintainer for the right one; do not trust the channel until then",
         )

@@ -1,13 +1,18 @@
-"""Signs a release into a channel folder, so that a crash leaves the old channel or the new one.
+"""Signs what a channel folder says, so that a crash leaves the old channel or the new one.
 
-Order of writes: minisign signature, root (the first time), `N.targets.json`, `N.snapshot.json`, and `timestamp.json`
-last, by rename. Until that rename no reader sees the rest; a run after a crash takes the next free version numbers.
-What the folder already says is verified before it is signed again: a maintainer never vouches for a stranger's lines.
+Order of writes: minisign signature, root, `N.targets.json`, `N.snapshot.json`, and `timestamp.json` last, by rename.
+Until that rename no reader sees the rest; a run after a crash takes the next free version numbers. The metadata in the
+folder is verified before anything is signed: unverified entries are never signed again.
+
+A destination may list fewer releases than the home. Its list is signed with versions of its own (`sign_selection`), and
+the home's list is signed again with higher ones: so versions only increase, whichever of the two a reader sees next.
 """
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 from tuf.api.metadata import TargetFile
 
 from ptmtorrent.channel.paths import (
@@ -22,28 +27,41 @@ from ptmtorrent.channel.paths import (
     signature_path,
 )
 from ptmtorrent.disk.durable import disk_errors, write_file, write_once
-from ptmtorrent.errors import IntegrityError, NotFound, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import spell
 from ptmtorrent.model.release import Release, decode_release
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import Published, read_published
 
+RENEW_BEFORE = timedelta(days=180)
+"""Time before the expiry of root, targets and snapshot at which `renew_roles` signs them again."""
 
-def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none derivable
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """A signed list of some of the home's releases: the timestamp, and the paths of the documents that it leads to."""
+
+    timestamp: bytes
+    version: int
+    expires: datetime
+    files: tuple[str, ...]
+
+
+def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
     channel: Path, keys: Keys, release_json: Path, name: ReleaseName, sequence: int, now: datetime
 ) -> None:
-    """Sign the finished release whose `release.json` is given, and make it what the channel points to.
+    """Sign the finished release whose `release.json` is given, and make it the newest release of the channel.
 
     Everything the release lists must be durable already. Earlier releases stay listed. Publishing the same bytes
-    again changes nothing. One caller at a time; nothing here locks.
+    again changes nothing. The caller makes sure that no other process signs at the same time.
 
     Raises:
         UsageError: the name is published with other bytes, or the sequence is not above all earlier ones.
         IntegrityError: `release_json` is not the release `name` with this sequence.
         ConfigError: the keys are not those of the channel.
-        TrustError: the metadata in the folder was not signed by these keys.
+        TrustError: the metadata in the folder was not signed by these keys, or a root that expired cannot be signed.
         StoreError: the folder cannot be written.
     """
     with disk_errors(release_json):
@@ -64,28 +82,90 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # six facts, none deriv
         signature_path(name): roles.target(signature_path(name), signature),
         MINISIGN_PUBLIC: roles.target(MINISIGN_PUBLIC, keys.minisign_public),
     }
-    _write_metadata(channel, keys, published, {**published.targets, **added}, now)
+    if published.root is None:
+        if "root" not in keys.signers:
+            raise ConfigError("the first release of a channel needs the root key", hint="put `root.pem` into the keys")
+        write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
+    else:
+        _renew_root(channel, keys, published, now)
+    _write_list(channel, keys, published, {**published.targets, **added}, now)
 
 
-def renew_timestamp(channel: Path, keys: Keys, now: datetime) -> datetime:
-    """Sign the pointer of the channel again: it says what it said, for another 30 days. Returns when it expires.
+def renew_roles(channel: Path, keys: Keys, now: datetime) -> dict[str, datetime]:
+    """Sign every role again that is due; return the time at which each of the four roles expires.
+
+    The timestamp is always signed: for another 30 days. The others are signed once they expire within 180 days; the
+    root only if its key is at hand.
 
     Raises:
-        NotFound: the channel points to nothing yet.
+        NotFound: the channel has no release yet.
         ConfigError: the keys are not those of the channel.
-        TrustError: the metadata in the folder was not signed by these keys.
+        TrustError: the metadata in the folder was not signed by these keys, or the root has expired and its key is
+            not at hand.
         StoreError: the folder cannot be written.
     """
     published = read_published(channel, keys)
-    if published.snapshot is None:
+    if published.snapshot is None or published.about_targets is None:
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
-    timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, published.snapshot, now)
-    write_file(channel / TIMESTAMP, timestamp)
-    return now + roles.TIMESTAMP_LIFE
+    _renew_root(channel, keys, published, now)
+    if _is_due(published.expires["targets"], now):
+        _write_list(channel, keys, published, published.targets, now)
+    else:
+        snapshot = published.snapshot
+        if _is_due(published.expires["snapshot"], now):
+            version = _next_version(channel, "snapshot")
+            data = roles.sign_snapshot(keys, version, published.about_targets, now)
+            write_file(channel / metadata_path("snapshot", version), data)
+            snapshot = roles.describe(version, data)
+        timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, snapshot, now)
+        write_file(channel / TIMESTAMP, timestamp)
+    return read_published(channel, keys).expires
+
+
+def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], now: datetime) -> Selection:
+    """Sign a list of the releases `names` alone, for a destination; then sign the home's own list again above it.
+
+    The documents are written into `channel`, where only the returned timestamp leads to them.
+
+    Raises:
+        UsageError: `names` has a release that the channel does not list.
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    listed = listed_releases(published.targets)
+    for name in names:
+        if name not in listed:
+            raise UsageError(f"the channel `{channel}` does not list a release `{name}`")
+    _renew_root(channel, keys, published, now)
+    chosen = {MINISIGN_PUBLIC, *(path for name in names for path in (release_path(name), signature_path(name)))}
+    targets = {path: target for path, target in published.targets.items() if path in chosen}
+    version = published.timestamp_version + 1
+    timestamp, files = _sign_list(channel, keys, targets, _sequence(published), version, now)
+    own, _ = _sign_list(channel, keys, published.targets, _sequence(published), version + 1, now)
+    write_file(channel / TIMESTAMP, own)
+    return Selection(timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=files)
+
+
+def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime) -> None:
+    """Take the release `name` from the signed list of the channel; its files stay.
+
+    Its sequence is not used again: the list states the highest sequence ever signed.
+
+    Raises:
+        NotFound: the channel does not list it.
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    if release_path(name) not in published.targets:
+        raise NotFound(f"the channel `{channel}` lists no release `{name}`")
+    _renew_root(channel, keys, published, now)
+    gone = {release_path(name), signature_path(name)}
+    targets = {path: target for path, target in published.targets.items() if path not in gone}
+    _write_list(channel, keys, published, targets, now)
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
-    """Return the `.minisig` file for `data`; `comment` is signed with it. The same input gives the same bytes."""
+    """Return the `.minisig` file for `data` and the signed `comment`; deterministic."""
     return bytes(keys.minisign.sign(data, trusted_comment=comment)) + b"\n"
 
 
@@ -103,32 +183,64 @@ def _check_new(published: Published, path: str, sequence: int) -> None:
     if path in published.targets:
         raise UsageError(
             f"`{path}` is published already, with other bytes; a release never changes",
-            hint="give the new release a name of its own",
+            hint="use another name for the new release",
         )
-    highest = max((listed.sequence for listed in listed_releases(published.targets).values()), default=0)
+    highest = _sequence(published)
     if sequence <= highest:
         raise UsageError(f"`{path}` has sequence {sequence}, but the channel is at {highest} already")
 
 
-def _write_metadata(
-    channel: Path, keys: Keys, published: Published, targets: dict[str, TargetFile], now: datetime
-) -> None:
-    if not published.has_root:
-        write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
-    version = _next_version(channel, "targets")
-    signed = roles.sign_targets(keys, version, targets, now)
-    write_file(channel / metadata_path("targets", version), signed)
-    about_targets = roles.describe(version, signed)
-    version = _next_version(channel, "snapshot")
-    signed = roles.sign_snapshot(keys, version, about_targets, now)
-    write_file(channel / metadata_path("snapshot", version), signed)
-    about_snapshot = roles.describe(version, signed)
-    timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, about_snapshot, now)
+def _sequence(published: Published) -> int:
+    """Return the highest sequence ever signed."""
+    return max(published.sequence, _highest(published.targets))
+
+
+def _highest(targets: dict[str, TargetFile]) -> int:
+    return max((listed.sequence for listed in listed_releases(targets).values()), default=0)
+
+
+def _is_due(expires: datetime, now: datetime) -> bool:
+    return now >= expires - RENEW_BEFORE
+
+
+def _renew_root(channel: Path, keys: Keys, published: Published, now: datetime) -> None:
+    root = published.root
+    if root is None or not _is_due(root.expires, now):
+        return
+    if "root" in keys.signers:
+        write_file(channel / metadata_path("root", root.version + 1), roles.sign_next_root(keys, root, now))
+    elif now >= root.expires:
+        raise TrustError(
+            f"the root of the channel `{channel}` expired on {spell(root.expires)}, and its key is not at hand",
+            hint="put `root.pem` back into the keys folder, then run `ptmtorrent renew`; nothing was signed",
+        )
+
+
+def _write_list(channel: Path, keys: Keys, published: Published, targets: dict[str, TargetFile], now: datetime) -> None:
+    sequence = max(_sequence(published), _highest(targets))
+    timestamp, _ = _sign_list(channel, keys, targets, sequence, published.timestamp_version + 1, now)
     write_file(channel / TIMESTAMP, timestamp)
 
 
+def _sign_list(  # noqa: PLR0913, PLR0917  # the content of three documents
+    channel: Path, keys: Keys, targets: dict[str, TargetFile], sequence: int, version: int, now: datetime
+) -> tuple[bytes, tuple[str, ...]]:
+    """Write targets and snapshot under free versions; return the timestamp of `version`, and the paths of the two."""
+    number = _next_version(channel, "targets")
+    signed = roles.sign_targets(keys, number, targets, sequence, _highest(targets), now)
+    targets_path = metadata_path("targets", number)
+    write_file(channel / targets_path, signed)
+    about_targets = roles.describe(number, signed)
+    number = _next_version(channel, "snapshot")
+    signed = roles.sign_snapshot(keys, number, about_targets, now)
+    snapshot_path = metadata_path("snapshot", number)
+    write_file(channel / snapshot_path, signed)
+    about_snapshot = roles.describe(number, signed)
+    return roles.sign_timestamp(keys, version, about_snapshot, now), (targets_path, snapshot_path)
+
+
 def _next_version(channel: Path, role: VersionedRole) -> int:
-    """Return the version after the highest one in the folder, unused files of a crash included: none is rewritten."""
+    """Return the version after the highest one in the folder, which may be an unused file of a crashed run."""
     folder = channel / METADATA
     with disk_errors(folder):
         found = [metadata_version(role, file.name) or 0 for file in folder.iterdir()]

@@ -1,4 +1,4 @@
-"""One TUF refresh: from a pinned root to the verified list of targets, with python-tuf doing all the verifying."""
+"""One TUF refresh: from a pinned root to the verified list of targets; python-tuf does all verification."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import TargetFile
+from tuf.api.metadata import TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
 from ptmtorrent.channel.paths import METADATA
@@ -26,79 +26,95 @@ from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
 
 
-def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> dict[str, TargetFile]:
-    """Return the targets of the channel as its metadata lists them now, all signatures, versions and expiries checked.
+def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
+    reader: ChannelReader,
+    root: bytes,
+    folder: Path,
+    now: datetime,
+    *,
+    seen: datetime | None = None,
+    record: Path | None = None,
+) -> Targets:
+    """Return the current targets document of the channel, after a check of all signatures, versions and expiries.
 
-    `folder` keeps the metadata seen last, against rollback. Damaged files in it are fetched again.
+    `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again. Expiry is judged at
+    `now`, or at the time of an earlier refresh that was `seen`, if that is later; `record` is the file that has it.
 
     Raises:
-        TrustError: naming what does not hold.
+        TrustError: a check failed.
         NotFound: the channel lacks a metadata file.
         TransportError: the reader's own error, unchanged.
         StoreError: `folder` cannot be written.
     """
     ensure_dir(folder)
     config = UpdaterConfig(prefix_targets_with_hash=False)
-    with _our_errors(reader.location, now), disk_errors(folder):
+    judged = now if seen is None else max(now, seen)
+    with _translate_errors(reader.location, _expiry_hint(now, judged, record)), disk_errors(folder):
         updater = Updater(str(folder), METADATA, fetcher=ReaderFetcher(reader), config=config, bootstrap=root)
-        # The only private name we touch. python-tuf reads the machine's clock when it is made and lists no targets,
-        # and has no public way to give it a time or to ask for the list. tests/trust/test_refresh.py pins both.
+        # The only private name used: python-tuf has no public way to set the time or to list the targets.
+        # tests/trust/test_refresh.py checks both.
         trusted = updater._trusted_set  # noqa: SLF001
-        trusted.reference_time = now
+        trusted.reference_time = judged
         updater.refresh()
-        return trusted.targets.targets
+        return trusted.targets
 
 
 def check_target(target: TargetFile, data: bytes, location: str) -> None:
     """Check the length and hash of a target file.
 
     Raises:
-        TrustError: they are not what the metadata says.
+        TrustError: they differ from the metadata.
     """
     try:
         target.verify_length_and_hashes(data)
     except LengthOrHashMismatchError as error:
-        raise distrust(location, f"`{target.path}` is not the file that was signed") from error
+        raise trust_error(location, f"`{target.path}` is not the signed file") from error
 
 
 @contextmanager
-def _our_errors(location: str, now: datetime) -> Iterator[None]:
+def _translate_errors(location: str, expiry_hint: str) -> Iterator[None]:
     try:
         yield
     except DownloadHTTPError as error:
         raise NotFound(
             f"channel `{location}` cannot be opened: {error}",
-            hint="check the location: it may be no channel, or a part of one",
+            hint="check the location: it may not be a channel, or only a part of one",
         ) from error
     except DownloadLengthMismatchError as error:
-        raise distrust(location, str(error)) from error
+        raise trust_error(location, str(error)) from error
     except DownloadError as error:
         if isinstance(error.__cause__, PtmError):
             raise error.__cause__ from None
         raise TransportError(f"channel `{location}` could not be read: {error}") from error
     except ExpiredMetadataError as error:
-        raise TrustError(
-            f"channel `{location}` has expired: {error}",
-            hint=f"it is {spell(now)} by the clock here; if that is right, ask the maintainer for `ptmtorrent renew`, "
-            "or name a release by its hash: `--release b3:HASH`",
-        ) from error
+        raise TrustError(f"channel `{location}` has expired: {error}", hint=expiry_hint) from error
     except RepositoryError as error:
-        raise distrust(location, _reason(error)) from error
+        raise trust_error(location, _reason(error)) from error
+
+
+def _expiry_hint(now: datetime, judged: datetime, record: Path | None) -> str:
+    hint = "ask the maintainer to run `ptmtorrent renew`, or give a release by its hash: `--release b3:HASH`"
+    if judged == now or record is None:
+        return f"if {spell(judged)} is the right time, {hint}"
+    return (
+        f"the clock shows {spell(now)}, but the channel was read at {spell(judged)} before; if the clock is right and "
+        f"was wrong then, reset the record: rm '{record}'; otherwise {hint}"
+    )
 
 
 def _reason(error: RepositoryError) -> str:
     if isinstance(error, BadVersionNumberError):
-        return f"it offers older metadata than was seen before ({error})"
+        return f"its metadata is older than the metadata seen before ({error})"
     if isinstance(error, UnsignedMetadataError):
-        return f"a signature does not hold ({error})"
+        return f"a signature is invalid ({error})"
     if isinstance(error, LengthOrHashMismatchError):
-        return f"a metadata file is not the one that was signed ({error})"
+        return f"a metadata file is not the signed one ({error})"
     return f"its metadata is malformed ({error})"
 
 
-def distrust(location: str, reason: str) -> TrustError:
-    """Return the error for a channel of which `reason` is true."""
+def trust_error(location: str, reason: str) -> TrustError:
+    """Return the error for a channel that cannot be trusted because of `reason`."""
     return TrustError(
-        f"channel `{location}` is not to be trusted: {reason}",
-        hint="try another mirror of it; if all say the same, tell the maintainer",
+        f"channel `{location}` cannot be trusted: {reason}",
+        hint="use another mirror; if all fail in the same way, inform the maintainer",
     )

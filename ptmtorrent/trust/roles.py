@@ -1,7 +1,7 @@
-"""The four signed documents of a channel, built and signed in memory. No I/O, no clock of its own.
+"""Builds and signs the four TUF documents of a channel in memory. No I/O; the time is an argument.
 
-Expiry is what bounds how long a mirror can hide news: the timestamp is renewed often by a key that is online, the
-others seldom by keys that need not be (docs/adr/0001-small-tuf-over-merkle-release.md).
+Expiry bounds how long a mirror can withhold updates. The timestamp is renewed often, with a key that is online; the
+other documents seldom, with keys that may be offline (docs/adr/0001-small-tuf-over-merkle-release.md).
 """
 
 from datetime import UTC, datetime, timedelta
@@ -19,45 +19,75 @@ ROOT_LIFE = timedelta(days=730)
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=365)
 TIMESTAMP_LIFE = timedelta(days=30)
+SEQUENCE = "sequence"
+"""The member of a targets document with the highest sequence ever signed (docs/formats/channel.md)."""
+
 SPEC = "1.0.31"
-"""The version of the TUF specification the documents name; written out, so that a newer library writes equal bytes."""
+"""The version of the TUF specification in the documents; explicit, so that a newer library writes the same bytes."""
 
 
 def sign_first_root(keys: Keys, now: datetime) -> bytes:
-    """Return root 1: which key speaks for which role, one signature needed of each."""
+    """Return root 1: the key of each role, one signature needed of each."""
     root = Root(version=1, spec_version=SPEC, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
     for role in ROLES:
         root.add_key(keys.signers[role].public_key, role)
     return _sign(root, keys, "root")
 
 
-def sign_targets(keys: Keys, version: int, targets: dict[str, TargetFile], now: datetime) -> bytes:
-    """Return the targets document that lists `targets`."""
-    signed = Targets(version=version, spec_version=SPEC, expires=_expiry(now, TARGETS_LIFE), targets=targets)
+def sign_next_root(keys: Keys, root: Root, now: datetime) -> bytes:
+    """Return the version after `root`, with the same keys and roles and a later expiry."""
+    signed = Root.from_dict(root.to_dict())
+    signed.version = root.version + 1
+    signed.expires = _expiry(now, ROOT_LIFE)
+    return _sign(signed, keys, "root")
+
+
+def sign_targets(  # noqa: PLR0913, PLR0917  # the content of the document, and who signs it when
+    keys: Keys, version: int, targets: dict[str, TargetFile], sequence: int, highest_listed: int, now: datetime
+) -> bytes:
+    """Return the targets document that lists `targets`.
+
+    `sequence` is that of the newest release ever signed. The document states it where it is above `highest_listed`,
+    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen.
+    """
+    unknown = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    signed = Targets(
+        version=version,
+        spec_version=SPEC,
+        expires=_expiry(now, TARGETS_LIFE),
+        targets=targets,
+        unrecognized_fields=unknown,
+    )
     return _sign(signed, keys, "targets")
 
 
+def stated_sequence(targets: Targets) -> int:
+    """Return the sequence that a targets document states besides its releases; 0 where it states none."""
+    value = targets.unrecognized_fields.get(SEQUENCE, 0)
+    return value if type(value) is int and value > 0 else 0
+
+
 def sign_snapshot(keys: Keys, version: int, targets: MetaFile, now: datetime) -> bytes:
-    """Return the snapshot that names one version of targets."""
+    """Return the snapshot document for one version of targets."""
     meta = {"targets.json": targets}
     signed = Snapshot(version=version, spec_version=SPEC, expires=_expiry(now, SNAPSHOT_LIFE), meta=meta)
     return _sign(signed, keys, "snapshot")
 
 
 def sign_timestamp(keys: Keys, version: int, snapshot: MetaFile, now: datetime) -> bytes:
-    """Return the timestamp that names one snapshot."""
+    """Return the timestamp document for one snapshot."""
     expires = _expiry(now, TIMESTAMP_LIFE)
     signed = Timestamp(version=version, spec_version=SPEC, expires=expires, snapshot_meta=snapshot)
     return _sign(signed, keys, "timestamp")
 
 
 def describe(version: int, data: bytes) -> MetaFile:
-    """Return version, length and SHA-256 of a document, for the document above it."""
+    """Return version, length and SHA-256 of a document, for the document that refers to it."""
     return MetaFile(version=version, length=len(data), hashes={"sha256": sha256(data).hexdigest()})
 
 
 def target(path: str, data: bytes, custom: dict[str, int | str] | None = None) -> TargetFile:
-    """Return the target at `path` with these bytes, and what is said of it in `custom`."""
+    """Return the target at `path` with these bytes and the `custom` fields."""
     unknown = {"custom": custom} if custom else {}
     return TargetFile(
         length=len(data), hashes={"sha256": sha256(data).hexdigest()}, path=path, unrecognized_fields=unknown

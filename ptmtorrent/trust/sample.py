@@ -1,7 +1,7 @@
 """The content root of the sample channel that ships with the program (docs/formats/release.md).
 
-It is what the sample is trusted by: it never expires, and the keys that signed it were thrown away.
-`scripts/make-sample` makes the channel anew and prints this line.
+The sample is verified by it: it never expires, and the keys that signed the sample were deleted.
+`scripts/make-sample` creates the channel again and prints this line.
 """
 
 from ptmtorrent.model.ids import ContentRoot

@@ -3,23 +3,28 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ptmtorrent.channel.folder import release_names
 from ptmtorrent.disk.durable import free_bytes
+from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.client.rate_limiter import file_limit
+from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
-from ptmtorrent.state.rate_windows import KeptWindows
+from ptmtorrent.state.rate_windows import StoredWindows
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.channel_state import read_expiries
+from ptmtorrent.trust.expiry import RENEW_HINT, spell_expiry
 
 MAX_FLAGS = 50
 """Limit of flagged packages that `status` names; `list` marks all those of a release."""
 
 
-def status(home: Home) -> list[tuple[str, str | int]]:
+def status(home: Home, *, clock: Clock = read_clock) -> list[tuple[str, str | int]]:
     """Return what `home` holds, as names and values; sizes are in bytes.
 
     Raises:
@@ -31,9 +36,21 @@ def status(home: Home) -> list[tuple[str, str | int]]:
         *_clone_status(home),
         *_flags_status(home.flags),
         ("releases", ", ".join(release_names(home.channel)) or "none"),
+        *_expiry_status(home.channel, clock()),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", free_bytes(home.root)),
     ]
+
+
+def _expiry_status(channel: Path, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield when each role of the home's own channel expires."""
+    try:
+        expiries = read_expiries(channel)
+    except IntegrityError as error:
+        yield "expires", error.message
+        return
+    for role, moment in expiries.items():
+        yield f"{role} expires", spell_expiry(role, moment, now, hint=RENEW_HINT)
 
 
 def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
@@ -67,7 +84,7 @@ def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
 def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if not home.limits.is_file():
         return "no limit is known"
-    with KeptWindows(home.limits, time.time) as windows:
+    with StoredWindows(home.limits, time.time) as windows:
         host = urlsplit(endpoint).netloc
         quotas = {budget.kind: quota for budget, quota in windows.quotas().items() if budget.host == host}
     limit = file_limit(hub, quotas)

@@ -50,7 +50,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     assert once == again
 
 
-def test_what_a_hub_did_not_say_is_null_and_what_it_said_is_kept(tmp_path: Path) -> None:
+def test_unstated_values_are_null_and_stated_values_are_kept(tmp_path: Path) -> None:
     packages, _ = write(tmp_path, members())
 
     rows = ask("SELECT package, downloads, tags, strftime(modified, '%Y-%m-%d') FROM TABLE ORDER BY package", packages)

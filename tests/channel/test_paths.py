@@ -1,4 +1,4 @@
-"""Paths below a channel are spelled in `channel/paths.py` alone."""
+"""Paths below a channel are spelled only in `channel/paths.py`."""
 
 import ast
 from pathlib import Path
@@ -12,15 +12,15 @@ FILES = {"timestamp.json", "1.root.json", "minisign.pub"}
 OTHER_MEANINGS = {
     *("model/kinds.py", "model/subset.py"),  # a kind of file and a subset are called `metadata`
     *("hubs/onnx/records.py", "exports/ptmtorrent_json.py"),  # a field of a hub's answer
-    "model/volume.py",  # part of every infohash; `paths` passes it on
+    "model/volume.py",  # part of every infohash; `paths` exports it
     "workflows/status.py",  # a row of `status` is called `releases`
-    "trust/keys.py",  # the home's own keys, outside any channel
+    "trust/keys.py",  # the keys of a home, outside of any channel
     "paths.py",  # the folders of a home
 }
 
 
 def spelled(path: Path) -> set[str]:
-    """The text constants of a module that are a folder or file of a channel, or begin with one."""
+    """Return the strings of a module that are, or start with, a folder or file of a channel."""
     texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
     named = {text for text in texts if isinstance(text, str) and "\n" not in text and " " not in text}
     return {text for text in named if text in FOLDERS | FILES or (text.partition("/")[0] in FOLDERS and "/" in text)}
@@ -34,7 +34,7 @@ def test_no_other_module_spells_a_path_of_a_channel() -> None:
         for path, name in others.items()
         if name not in left_out and not name.startswith("demo/") and spelled(path)
     }
-    assert spelled(PACKAGE / "channel" / "paths.py")  # the search finds what it looks for
+    assert spelled(PACKAGE / "channel" / "paths.py")  # the search works
     assert found == {}
 
 

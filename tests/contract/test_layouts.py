@@ -1,4 +1,4 @@
-"""What every layout keeps to. A new one is a line in `LAYOUTS`."""
+"""The contract of layouts. Add a new one to `LAYOUTS`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.plain_dir import PlainDir
-from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.manifest import Manifest
 from tests.layouts.manifests import manifest_of
 
@@ -16,24 +16,35 @@ LAYOUTS: list[Callable[[Path], Layout]] = [PlainDir, HfCache]
 
 @pytest.mark.parametrize("new_layout", LAYOUTS)
 class TestLayouts:
-    def test_every_place_is_below_the_root(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+    def test_every_destination_is_below_the_root(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         layout, manifest = new_layout(tmp_path), manifest_of()
-        spots = map_spots(layout, manifest)
-        assert all(spot.target.is_relative_to(tmp_path) for spot in spots)
-        assert all(spot.link is None or spot.link.is_relative_to(tmp_path) for spot in spots)
+        destinations = map_destinations(layout, manifest)
+        assert all(destination.target.is_relative_to(tmp_path) for destination in destinations)
+        assert all(
+            destination.link is None or destination.link.is_relative_to(tmp_path) for destination in destinations
+        )
 
-    def test_different_files_have_different_places(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+    def test_different_files_have_different_destinations(
+        self, new_layout: Callable[[Path], Layout], tmp_path: Path
+    ) -> None:
         layout = new_layout(tmp_path)
         manifests = [manifest_of("org/a"), manifest_of("org/b")]
-        seen = [spot.link or spot.target for manifest in manifests for spot in map_spots(layout, manifest)]
+        seen = [
+            destination.link or destination.target
+            for manifest in manifests
+            for destination in map_destinations(layout, manifest)
+        ]
         assert len(set(seen)) == 6
 
-    def test_incoming_is_below_the_root_and_no_place_is_in_it(
+    def test_incoming_is_below_the_root_and_no_destination_is_in_it(
         self, new_layout: Callable[[Path], Layout], tmp_path: Path
     ) -> None:
         layout = new_layout(tmp_path)
         assert layout.incoming().is_relative_to(tmp_path)
-        assert not any(spot.target.is_relative_to(layout.incoming()) for spot in map_spots(layout, manifest_of()))
+        assert not any(
+            destination.target.is_relative_to(layout.incoming())
+            for destination in map_destinations(layout, manifest_of())
+        )
 
     def test_finishing_twice_changes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         layout, manifest = new_layout(tmp_path), manifest_of()
@@ -42,10 +53,10 @@ class TestLayouts:
         assert layout.finish(manifest, manifest.files) == first
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
-    def test_placing_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
-        map_spots(new_layout(tmp_path), manifest_of())
+    def test_choosing_destinations_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
+        map_destinations(new_layout(tmp_path), manifest_of())
         assert list(tmp_path.iterdir()) == []
 
 
-def map_spots(layout: Layout, manifest: Manifest) -> list[Spot]:
-    return [layout.place(manifest, file) for file in manifest.files]
+def map_destinations(layout: Layout, manifest: Manifest) -> list[Destination]:
+    return [layout.destination(manifest, file) for file in manifest.files]

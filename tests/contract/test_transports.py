@@ -1,4 +1,4 @@
-"""What every reader and every pack transport keeps to. A new one is a line in `READERS` or `TRANSPORTS`."""
+"""The contract of readers and pack transports. Add a new one to `READERS` or `TRANSPORTS`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -80,7 +80,7 @@ def globus(folder: Path) -> Iterator[PackTransport]:
 
 
 def asked(transport: PackTransport, *requests: PackRequest) -> list[PackRequest]:
-    """What the planner would ask of this transport."""
+    """Return the requests of the planner for this transport."""
     return [widen(request) if transport.whole_packs else request for request in requests]
 
 
@@ -105,7 +105,7 @@ class TestReaders:
             assert reader.read("releases/a b/#1?.json", limit=256) == bytes(range(256))
 
     def test_a_longer_file_is_refused(self, open_reader: Readers, channel: Path) -> None:
-        with open_reader(channel) as reader, pytest.raises(IntegrityError, match="longer than the 255 bytes"):
+        with open_reader(channel) as reader, pytest.raises(IntegrityError, match="longer than the expected 255 bytes"):
             reader.read("releases/a b/#1?.json", limit=255)
 
     def test_a_missing_file_is_not_found(self, open_reader: Readers, channel: Path) -> None:
@@ -136,7 +136,7 @@ class TestTransports:
         assert len(outcomes) == len(found)
         assert set(found) == {(request.pack, extent) for request in requests for extent in request.extents}
 
-    def test_what_is_delivered_is_the_extent(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
+    def test_the_delivered_bytes_are_the_extent(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
         pack, data = write_pack(channel, PIECE)
         with open_transport(channel) as transport:
             for outcome in transport.deliver(
@@ -162,7 +162,7 @@ class TestTransports:
             [outcome] = transport.deliver([whole(pack, data)], tmp_path, Stop())
         assert isinstance(outcome, Failed)
 
-    def test_nothing_to_do_is_nothing(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
+    def test_no_requests_give_no_outcomes(self, open_transport: Opened, channel: Path, tmp_path: Path) -> None:
         with open_transport(channel) as transport:
             assert list(transport.deliver([], tmp_path, Stop())) == []
 

@@ -1,4 +1,4 @@
-"""Contents can be read from anywhere, and ids are those of the real git."""
+"""Contents can be read from any offset, and ids are those of the real git."""
 
 import hashlib
 import shutil

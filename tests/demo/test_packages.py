@@ -1,4 +1,4 @@
-"""The sample packages are the same everywhere, and what they say they are."""
+"""The sample packages are the same everywhere, and match their descriptions."""
 
 import hashlib
 import io
@@ -132,7 +132,7 @@ def test_onnx_fields_parse_and_hold_raw_data(packages: dict[str, Package]) -> No
         assert initializer[9] == [bytes(twin[initializer[8][0].decode()]["data"])]
 
 
-def test_names_collide_by_case_and_come_from_everywhere(packages: dict[str, Package]) -> None:
+def test_names_collide_by_case_and_are_in_many_scripts(packages: dict[str, Package]) -> None:
     case = [file.path for file in packages["Case-Lab/case-study"].files]
     assert len({path.lower() for path in case}) == len(case) - 2
     world = [file.path for file in packages["world/names"].files]
@@ -170,7 +170,7 @@ def load_torch_zip(data: bytes, dtype: str) -> dict[str, np.ndarray[Any, Any]]:
     archive = zipfile.ZipFile(io.BytesIO(data))
 
     class Reader(pickle.Unpickler):
-        """Knows the three names a state dict needs, and nothing else."""
+        """Resolves only the three names that a state dict needs."""
 
         def find_class(self, module: str, name: str) -> Any:
             known = {"collections.OrderedDict": OrderedDict, "torch._utils._rebuild_tensor_v2": rebuild}

@@ -1,4 +1,4 @@
-"""Verbs run as processes say what became of them."""
+"""Verbs that run as processes report their results."""
 
 from pathlib import Path
 
@@ -21,14 +21,14 @@ def test_settings_and_tokens_of_the_user_stay_outside(tmp_path: Path, monkeypatc
     assert "environment" not in shown
 
 
-def test_a_verb_that_fails_is_quoted_with_its_own_words(tmp_path: Path) -> None:
-    with pytest.raises(PtmError, match=r"`ptmtorrent publish no-such --to .*` ended 12: .*no-such"):
+def test_the_message_of_a_failed_verb_is_quoted(tmp_path: Path) -> None:
+    with pytest.raises(PtmError, match=r"`ptmtorrent publish no-such --to .*` exited with code 12: .*no-such"):
         run_verb(tmp_path / "home", "publish", "no-such", "--to", str(tmp_path / "channel"))
 
 
 def test_a_verb_that_ends_before_it_is_ready_is_an_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(PtmError, match="ended before it was ready"),
+        pytest.raises(PtmError, match="exited before it was ready"),
         running_verb(tmp_path / "home", "config", "show", ready="listening"),
     ):
         pytest.fail("it was never ready")

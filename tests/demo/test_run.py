@@ -1,4 +1,4 @@
-"""The demo goes the whole way and tells the truth about it."""
+"""The demo runs all steps and reports them correctly."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The sample channel in the tree is the one the sample hub gives, and small enough to ship."""
+"""The sample channel in the tree is the one made from the sample hub, and small enough to ship."""
 
 from pathlib import Path
 
@@ -30,6 +30,6 @@ def test_shipped_objects_are_at_most_three_mebibytes(shipped: Release) -> None:
     assert shipped.totals.stored <= MAX_STORED_BYTES
 
 
-def test_keys_that_signed_it_were_thrown_away() -> None:
+def test_keys_that_signed_it_were_deleted() -> None:
     files = [path for path in sample_channel().rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in {".pem", ".key"} or b"PRIVATE KEY" in path.read_bytes()]

@@ -1,4 +1,4 @@
-"""What the sample hub does on the wire: ranges, refusals, quotas and faults on order."""
+"""The replies of the sample hub: ranges, refusals, quotas and injected faults."""
 
 import json
 import os
@@ -81,13 +81,13 @@ def test_odd_names_are_decoded_once(hub: SampleHub) -> None:
     assert len(response.headers["ETag"].strip('"')) == 40
 
 
-def test_raw_serves_what_git_holds(hub: SampleHub) -> None:
+def test_raw_serves_the_git_blob(hub: SampleHub) -> None:
     _, body = ask(hub.endpoint, f"/{NAME}/raw/main/w.safetensors")
     assert body.startswith(b"version https://git-lfs.github.com/spec/v1\noid sha256:")
     assert body.endswith(b"\nsize 256000\n")
 
 
-def test_private_package_is_neither_listed_nor_given(hub: SampleHub) -> None:
+def test_private_package_is_neither_listed_nor_served(hub: SampleHub) -> None:
     assert [each["id"] for each in json.loads(ask(hub.endpoint, "/api/models")[1])] == [NAME]
     assert ask(hub.endpoint, "/api/models/lab/secret")[0].status == 401
     assert ask(hub.endpoint, "/api/models/lab/secret", Authorization=f"Bearer {TOKEN}")[0].status == 200
@@ -102,7 +102,7 @@ def test_private_package_is_neither_listed_nor_given(hub: SampleHub) -> None:
         (f"/api/models/{NAME}/tree/main/no", "EntryNotFound"),
     ],
 )
-def test_what_is_not_there_is_named_by_error_code(hub: SampleHub, path: str, code: str) -> None:
+def test_missing_items_have_error_codes(hub: SampleHub, path: str, code: str) -> None:
     response, _ = ask(hub.endpoint, path)
     assert (response.status, response.headers["X-Error-Code"]) == (404, code)
 
@@ -141,7 +141,7 @@ def test_quota_starts_again_with_each_window() -> None:
     assert seen[0].headers["RateLimit-Policy"] == '"fixed window";"resolvers";q=2;w=10'
 
 
-def test_connection_is_dropped_once_a_file() -> None:
+def test_connection_is_dropped_once_per_file() -> None:
     with SampleHub([PACKAGE], faults=Faults(drop_after=1000)) as hub:
         base, path = lfs_url(hub)
         with pytest.raises(IncompleteRead) as caught:
@@ -151,7 +151,7 @@ def test_connection_is_dropped_once_a_file() -> None:
         assert hub.log.sent("/lfs/") == len(WEIGHTS)
 
 
-def test_faults_on_order() -> None:
+def test_injected_faults() -> None:
     with SampleHub([PACKAGE], faults=Faults(ignore_range=True, flip=frozenset({"w.safetensors"}))) as hub:
         response, body = ask(*lfs_url(hub), Range="bytes=5-")
         assert response.status == 200

@@ -29,7 +29,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, below: str) ->
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
-def test_what_may_not_be_used_says_where_to_look(tmp_path: Path, number: int) -> None:
+def test_a_denied_path_says_what_to_check(tmp_path: Path, number: int) -> None:
     error = durable.disk_error(OSError(number, os.strerror(number)), tmp_path / "store" / "lock")
     assert f"`{tmp_path / 'store'}`" in str(error.hint)
 
@@ -124,12 +124,12 @@ def test_a_target_of_another_size_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"pack"
 
 
-def test_linking_what_is_not_there_says_so(tmp_path: Path) -> None:
+def test_linking_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing"):
         durable.link_or_copy(tmp_path / "missing", tmp_path / "target")
 
 
-def test_a_folder_where_a_file_is_says_so(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="file"):
         durable.ensure_dir(tmp_path / "file" / "folder")

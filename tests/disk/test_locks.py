@@ -75,10 +75,10 @@ def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
     assert precious.read_text() == "kept"
 
 
-def test_who_takes_the_lock_a_moment_before_signing_it_is_waited_for(
+def test_a_holder_that_has_not_signed_its_lock_yet_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "lock").write_text("1\n")  # signed by somebody who is long gone
+    (tmp_path / "lock").write_text("1\n")  # the note of a process that ended
     holder = os.open(tmp_path / "lock", os.O_RDWR)
     fcntl.flock(holder, fcntl.LOCK_EX)
     later = iter([lambda: (tmp_path / "lock").write_text(f"2 {locks.PASSING}\n"), lambda: os.close(holder)])
@@ -88,7 +88,7 @@ def test_who_takes_the_lock_a_moment_before_signing_it_is_waited_for(
     assert next(later, None) is None
 
 
-def test_who_lets_others_in_is_passing_until_they_are_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_is_passing_until_its_lock_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take, notes = locks._take, []
 
     def look(descriptor: int, folder: Path, how: int) -> None:

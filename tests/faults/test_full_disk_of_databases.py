@@ -11,7 +11,7 @@ from ptmtorrent.errors import NoSpace, PtmError
 from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.state.clone_journal import Journal
 from ptmtorrent.state.laid_out import Ledger
-from ptmtorrent.state.rate_windows import Budget, KeptWindows, Window
+from ptmtorrent.state.rate_windows import Budget, StoredWindows, Window
 from ptmtorrent.state.upstream_flags import Flag, Flags
 from ptmtorrent.store.index import open_index
 from ptmtorrent.store.maintenance.references import References
@@ -44,7 +44,7 @@ def journal(folder: Path, stack: ExitStack) -> Writes:
 
 
 def windows(folder: Path, stack: ExitStack) -> Writes:
-    rows = stack.enter_context(KeptWindows(folder / "limits.sqlite", lambda: 0.0))
+    rows = stack.enter_context(StoredWindows(folder / "limits.sqlite", lambda: 0.0))
     for number in range(10_000):
         budget = Budget(f"host-{number}" + "x" * 5000, "api")
         yield lambda budget=budget: rows.write(budget, Window(quota=1), 0.0)

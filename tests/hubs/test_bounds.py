@@ -33,11 +33,11 @@ LONG = "x" * 99
 CARD = "---\ngithub-id: o/n\n{}\n---\n"
 
 
-def test_document_of_too_many_parts_is_refused_before_it_is_read(
+def test_document_of_too_many_values_is_refused_before_it_is_read(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_PARTS", 100)
-    with serving(lambda _: json_reply(json.dumps([[]] * 60))) as peer, pytest.raises(HubError, match="parts"):
+    monkeypatch.setattr(sessions, "MAX_JSON_VALUES", 100)
+    with serving(lambda _: json_reply(json.dumps([[]] * 60))) as peer, pytest.raises(HubError, match="values"):
         session.read(f"{peer.base}/x", {}, budget="api", what="the list")
 
 
@@ -55,7 +55,7 @@ def test_document_that_takes_for_ever_ends_when_asked_to_stop() -> None:
 
 
 def test_document_that_takes_too_long_is_given_up(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_ANSWER_SECONDS", -1.0)
+    monkeypatch.setattr(sessions, "MAX_REPLY_SECONDS", -1.0)
     with serving(lambda _: json_reply("[]")) as peer, pytest.raises(HubError, match="seconds"):
         session.read(f"{peer.base}/x", {}, budget="api", what="the list")
 

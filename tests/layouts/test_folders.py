@@ -33,7 +33,7 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "a").is_dir()
 
 
-def test_this_disk_tells_case_apart_and_nothing_is_left_of_asking(tmp_path: Path) -> None:
+def test_this_disk_distinguishes_case_and_the_probe_is_removed(tmp_path: Path) -> None:
     (tmp_path / "Probe").touch()
     assert ignores_case(tmp_path) is (tmp_path / "probe").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["Probe"]

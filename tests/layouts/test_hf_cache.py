@@ -13,9 +13,13 @@ from tests.layouts.manifests import manifest_of
 
 def place(root: Path, manifest: Manifest, path: str) -> tuple[str, str, str | None]:
     file = next(file for file in manifest.files if file.path == path)
-    spot = HfCache(root).place(manifest, file)
-    assert spot.link is not None
-    return spot.target.relative_to(root).as_posix(), spot.link.relative_to(root).as_posix(), spot.proves
+    destination = HfCache(root).destination(manifest, file)
+    assert destination.link is not None
+    return (
+        destination.target.relative_to(root).as_posix(),
+        destination.link.relative_to(root).as_posix(),
+        destination.claimed_hash,
+    )
 
 
 def test_a_small_file_is_named_by_its_git_id(tmp_path: Path) -> None:
@@ -30,8 +34,8 @@ def test_a_small_file_is_named_by_its_git_id(tmp_path: Path) -> None:
 def test_an_lfs_file_is_named_by_its_sha256(tmp_path: Path) -> None:
     manifest = manifest_of()
     etag = next(file.sha256 for file in manifest.files if file.source == "lfs")
-    target, link, proves = place(tmp_path, manifest, "deep/model.safetensors")
-    assert (target, proves) == (f"models--org--name/blobs/{etag}", f"sha256:{etag}")
+    target, link, claimed_hash = place(tmp_path, manifest, "deep/model.safetensors")
+    assert (target, claimed_hash) == (f"models--org--name/blobs/{etag}", f"sha256:{etag}")
     assert link == f"models--org--name/snapshots/{COMMIT}/deep/model.safetensors"
 
 
@@ -77,13 +81,13 @@ def test_a_newer_commit_moves_the_ref(tmp_path: Path) -> None:
         ("hf", "org/name", "main"),
     ],
 )
-def test_what_no_cache_can_hold_is_refused(tmp_path: Path, hub: str, name: str, commit: str) -> None:
+def test_a_package_that_a_cache_cannot_hold_is_refused(tmp_path: Path, hub: str, name: str, commit: str) -> None:
     manifest = manifest_of(name, hub, commit)
-    with pytest.raises(UnsupportedFormat, match="no Hugging Face cache can hold"):
-        HfCache(tmp_path).place(manifest, manifest.files[0])
+    with pytest.raises(UnsupportedFormat, match="a Hugging Face cache cannot hold"):
+        HfCache(tmp_path).destination(manifest, manifest.files[0])
 
 
-def test_the_tree_lists_files_that_were_not_wanted(tmp_path: Path) -> None:
+def test_the_tree_lists_files_that_were_not_fetched(tmp_path: Path) -> None:
     manifest = manifest_of()
     HfCache(tmp_path).finish(manifest, manifest.files[:1])
     tree = json.loads((tmp_path / "models--org--name" / "trees" / f"{COMMIT}.json").read_bytes())

@@ -85,7 +85,7 @@ def test_a_server_that_is_not_there_is_a_transport_error(made: Made, home: Home)
 
 
 def test_a_scheme_we_cannot_read_is_a_usage_error(home: Home) -> None:
-    with pytest.raises(UsageError, match="cannot be read by this version"):
+    with pytest.raises(UsageError, match="`ftp:` is not supported"):
         opened("ftp://example.org/channel", home)
 
 

@@ -50,7 +50,7 @@ def test_package_that_shifted_onto_a_second_page_is_kept_once() -> None:
         assert len(list(journal.works(run.id))) == 4
 
 
-def test_listing_goes_on_in_another_process(tmp_path: Path) -> None:
+def test_listing_continues_in_another_process(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.sqlite") as journal:
         run = journal.start("hub", "{}", "now")
         journal.add_page(run.id, PAGE, "page 2")
@@ -183,7 +183,7 @@ def test_newer_journal_is_refused(tmp_path: Path) -> None:
         Journal(path)
 
 
-def test_file_that_is_no_journal_is_a_store_error(tmp_path: Path) -> None:
+def test_file_that_is_not_a_journal_is_a_store_error(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"something else entirely" * 100)
 

@@ -34,7 +34,7 @@ def test_a_file_that_changed_is_not_held(tmp_path: Path) -> None:
         assert [ledger.holds(tmp_path / name, 4, HASH) for name in ("touched", "gone", "linked")] == [False] * 3
 
 
-def test_a_file_is_known_until_somebody_else_changes_it(tmp_path: Path) -> None:
+def test_a_file_is_known_until_another_program_changes_it(tmp_path: Path) -> None:
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         lay_out(tmp_path / "file", ledger)
         assert ledger.knows(tmp_path / "file")

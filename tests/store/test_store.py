@@ -348,8 +348,8 @@ def test_the_newest_capture_of_each_package_is_listed(root: Path, tmp_path: Path
         file = add_bytes(store, tmp_path, "a.bin", b"a" * 1000)
         other = add_bytes(store, tmp_path, "b.bin", b"b" * 1000)
         add_package(store, "org/z", {"a.bin": file}, "2026-11-20T12:00:00Z")
-        newest = add_package(store, "org/a", {"b.bin": other}, "2026-11-21T12:00:00Z")
         add_package(store, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
+        newest = add_package(store, "org/a", {"b.bin": other}, "2026-11-21T12:00:00Z")
         told = [(capture.package, capture.snapshot) for capture in store.captures()]
         assert [package for package, _ in told] == ["hf:org/a", "hf:org/z"]
         assert told[0][1] == newest

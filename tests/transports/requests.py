@@ -15,7 +15,7 @@ PIECE = 4 << 20
 
 
 def write_pack(channel: Path, size: int, seed: int = 1) -> tuple[PackId, bytes]:
-    """Write a pack of random bytes where a channel keeps it."""
+    """Write a pack of random bytes at its path in a channel."""
     data = random.Random(seed).randbytes(size)
     pack = PackId(blake3(data).hexdigest())
     path = channel / pack_path(pack)
@@ -29,7 +29,7 @@ def whole(pack: PackId, data: bytes) -> PackRequest:
 
 
 def parts(pack: PackId, data: bytes, *spans: tuple[int, int]) -> PackRequest:
-    """Ask for the objects that lie at the spans `(offset, length)`, one extent each."""
+    """Return a request for the objects at the spans `(offset, length)`, one extent each."""
     objects = tuple(
         WantedObject(
             id=ObjectId(blake3(data[offset : offset + length]).hexdigest()),

@@ -9,7 +9,7 @@ from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, Stor
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain, Retrying
-from ptmtorrent.transports.hybrid import Together
+from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.requests import parts, whole, write_pack
@@ -72,7 +72,7 @@ class SilentSwarm:
 
 
 class BusySwarm(Scripted):
-    """A swarm that always has something to send."""
+    """A swarm that always sends payload."""
 
     quiet_seconds = 0.0
     partial = ()
@@ -84,7 +84,7 @@ def requests(tmp_path: Path) -> list[PackRequest]:
 
 
 def begun(folder: Path) -> tuple[PackRequest, Delivered, bytes]:
-    """A pack of which a swarm brought all but the ends: its request, what came, and its bytes."""
+    """Return a pack of which a swarm delivered all but the ends: its request, the delivered part, and its bytes."""
     pack, data = write_pack(folder, 5000)
     request = whole(pack, data)
     path = folder / "begun"
@@ -100,7 +100,7 @@ def sources_of(outcomes: Sequence[Delivered | Failed]) -> dict[str, str]:
     return {outcome.request.pack: outcome.source for outcome in outcomes if isinstance(outcome, Delivered)}
 
 
-def test_what_all_tries_moved_is_counted(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_moved_counts_all_attempts(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
 
     class CutOff(Scripted):
@@ -113,7 +113,7 @@ def test_what_all_tries_moved_is_counted(requests: list[PackRequest], tmp_path: 
     assert [outcome.moved for outcome in outcomes] == [5200] * 3
 
 
-def test_what_one_source_lacks_comes_from_the_next(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_missing_extents_come_from_the_next_source(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     first, second = Scripted("a", packs[:1]), Scripted("b", packs[1:])
     outcomes = list(Chain([first, second]).deliver(requests, tmp_path, Stop()))
@@ -121,7 +121,7 @@ def test_what_one_source_lacks_comes_from_the_next(requests: list[PackRequest], 
     assert [request.pack for request in second.asked[0]] == packs[1:]
 
 
-def test_only_the_failed_extents_are_asked_of_the_next(tmp_path: Path) -> None:
+def test_only_failed_extents_are_requested_from_the_next_source(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, 5000)
     request = parts(pack, data, (0, 10), (1000, 20))
 
@@ -153,19 +153,19 @@ def test_a_source_with_a_wrong_pack_makes_it_an_integrity_error(requests: list[P
     assert isinstance(failed.error, IntegrityError)
 
 
-def test_a_chain_of_nothing_fails_everything(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_an_empty_chain_fails_everything(requests: list[PackRequest], tmp_path: Path) -> None:
     outcomes = list(Chain([]).deliver(requests, tmp_path, Stop()))
     assert [type(outcome.error) for outcome in outcomes if isinstance(outcome, Failed)] == [NoSource] * 3
 
 
-def test_a_swarm_after_a_server_is_asked_for_whole_packs(tmp_path: Path) -> None:
+def test_whole_packs_are_requested_from_a_swarm_after_a_server(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, 5000)
     swarm = Scripted("torrent", [pack], whole_packs=True)
     list(Chain([Scripted("http"), swarm]).deliver([parts(pack, data, (0, 10))], tmp_path, Stop()))
     assert [request.whole for request in swarm.asked[0]] == [True]
 
 
-def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_a_failed_transfer_is_retried(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     inner = Scripted("a", packs, error=TransportError("reset"), fails_first=2)
     waits: list[float] = []
@@ -180,7 +180,7 @@ def test_what_fails_on_the_way_is_asked_for_again(requests: list[PackRequest], t
 
 
 @pytest.mark.parametrize("error", [NotFound("no"), IntegrityError("short")])
-def test_what_is_not_there_is_not_asked_for_again(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
+def test_a_missing_pack_is_not_retried(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
     inner = Scripted("a", error=error)
     assert len(list(Retrying(inner).deliver(requests, tmp_path, Stop()))) == 3
     assert len(inner.asked) == 1
@@ -190,7 +190,7 @@ def test_the_swarm_gets_whole_packs_and_the_server_the_rest(requests: list[PackR
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http", [pack])
-    outcomes = list(Together(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, server).deliver([*requests, parts(pack, data, (5, 9))], tmp_path, Stop()))
     assert sources_of(outcomes) == {**{request.pack: "torrent" for request in requests}, pack: "http"}
 
 
@@ -205,15 +205,15 @@ def test_the_server_takes_over_from_a_silent_swarm_once_that_has_stopped(
             return super().deliver(requests, staging, stop)
 
     server = Server("http", [request.pack for request in requests])
-    outcomes = list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, server).deliver(requests, tmp_path, Stop()))
     assert set(sources_of(outcomes).values()) == {"http"}
     assert len(outcomes) == 3
 
 
-def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path) -> None:
+def test_the_server_fills_the_holes_of_packs_of_a_silent_swarm(tmp_path: Path) -> None:
     request, came, data = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, LocalTransport(tmp_path)).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [filled] = [outcome for outcome in outcomes[1:] if isinstance(outcome, Delivered)]
     assert (filled.request, filled.extent, filled.moved) == (request, request.extents[0], 2000)
@@ -223,7 +223,7 @@ def test_the_server_fills_the_holes_of_what_a_silent_swarm_began(tmp_path: Path)
 def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> None:
     request, came, _ = begun(tmp_path)
     swarm = SilentSwarm(quiet_seconds=5.0, partial=[came])
-    outcomes = list(Together(swarm, Scripted("http")).deliver([request], tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, Scripted("http")).deliver([request], tmp_path, Stop()))
     assert outcomes[0] == came
     [failed] = outcomes[1:]
     assert isinstance(failed, Failed)
@@ -233,22 +233,22 @@ def test_a_hole_that_cannot_be_filled_fails_its_pack_once(tmp_path: Path) -> Non
 def test_the_server_does_not_take_over_while_payload_comes(requests: list[PackRequest], tmp_path: Path) -> None:
     swarm = BusySwarm("torrent", [request.pack for request in requests], whole_packs=True)
     server = Scripted("http")
-    list(Together(swarm, server).deliver(requests, tmp_path, Stop()))
+    list(HybridTransport(swarm, server).deliver(requests, tmp_path, Stop()))
     assert server.asked == []
 
 
-def test_what_the_swarm_could_not_deliver_comes_from_the_server(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_packs_that_the_swarm_failed_come_from_the_server(requests: list[PackRequest], tmp_path: Path) -> None:
     packs = [request.pack for request in requests]
     swarm = BusySwarm("torrent", packs[:1], whole_packs=True)
-    outcomes = list(Together(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Stop()))
+    outcomes = list(HybridTransport(swarm, Scripted("http", packs)).deliver(requests, tmp_path, Stop()))
     assert sources_of(outcomes) == {packs[0]: "torrent", packs[1]: "http", packs[2]: "http"}
 
 
-def test_stop_ends_both_sides(requests: list[PackRequest], tmp_path: Path) -> None:
+def test_stop_ends_both_transports(requests: list[PackRequest], tmp_path: Path) -> None:
     stop = Stop()
     stop.set()
     swarm = SilentSwarm(quiet_seconds=0.0)
-    assert list(Together(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
+    assert list(HybridTransport(swarm, Scripted("http")).deliver(requests, tmp_path, stop)) == []
     assert swarm.stopped.is_set()
 
 
@@ -260,4 +260,4 @@ def test_an_error_of_our_own_disk_ends_the_delivery(requests: list[PackRequest],
     pack, data = write_pack(tmp_path, 5000, seed=9)
     swarm = SilentSwarm(quiet_seconds=0.0)
     with pytest.raises(StoreError, match="the disk is gone"):
-        list(Together(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))
+        list(HybridTransport(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))

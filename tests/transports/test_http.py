@@ -93,7 +93,7 @@ def test_a_server_that_ignores_range_is_used_when_it_sends_the_pack(
         ("gone", NotFound),
     ],
 )
-def test_a_lie_fails_the_extent_and_names_the_url(
+def test_a_wrong_reply_fails_the_extent_and_names_the_url(
     server: StaticServer, client: httpx2.Client, tmp_path: Path, lie: Lie, error: type[PtmError]
 ) -> None:
     server.lie, server.cut_after = lie, 1000
@@ -127,14 +127,14 @@ def test_no_more_than_the_extent_is_written_of_a_longer_body(
     assert delivered.path.read_bytes() == data[16:9016]
 
 
-def test_a_server_that_is_not_there_fails_every_extent(client: httpx2.Client, tmp_path: Path) -> None:
+def test_an_unreachable_server_fails_every_extent(client: httpx2.Client, tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
     request = parts(pack, data, (0, 10), (1000, 10))
     outcomes = list(HttpTransport("http://127.0.0.1:9", client).deliver([request], tmp_path, Stop()))
     assert [type(outcome) for outcome in outcomes] == [Failed, Failed]
 
 
-def test_nobody_runs_far_ahead_of_who_takes(
+def test_staged_bytes_are_bounded_by_the_window(
     server: StaticServer, client: httpx2.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "WINDOW_BYTES", 2 * PIECE)
@@ -151,7 +151,7 @@ def test_nobody_runs_far_ahead_of_who_takes(
 def test_stop_ends_the_delivery(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
     packs = [write_pack(server.folder, PIECE, seed) for seed in range(6)]
     stop = Stop()
-    transport = HttpTransport(server.url, client, counted=lambda _: stop.set())
+    transport = HttpTransport(server.url, client, on_bytes=lambda _: stop.set())
     assert list(transport.deliver([whole(*pack) for pack in packs], tmp_path, stop)) == []
 
 
@@ -166,7 +166,7 @@ def test_bytes_are_synced_before_any_beyond_the_step_is_written(
     assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
 
 
-def test_begun_extents_are_found_again(tmp_path: Path) -> None:
+def test_staged_extents_are_listed(tmp_path: Path) -> None:
     pack, _ = write_pack(tmp_path, 100)
     extent = Extent(offset=5, length=9)
     staging_path(tmp_path, pack, extent).touch()
@@ -181,14 +181,14 @@ def test_a_reader_reads_ranges_even_where_range_is_ignored(server: StaticServer,
     assert reader.read_range(f"packs/{pack[:2]}/{pack}.pack", 500, 300) == data[500:800]
 
 
-def test_a_reader_takes_no_more_than_its_limit(server: StaticServer, client: httpx2.Client) -> None:
+def test_a_reader_reads_no_more_than_its_limit(server: StaticServer, client: httpx2.Client) -> None:
     server.folder.mkdir()
     (server.folder / "big").write_bytes(bytes(10_000))
-    with pytest.raises(IntegrityError, match="longer than the 9999 bytes"):
+    with pytest.raises(IntegrityError, match="longer than the expected 9999 bytes"):
         HttpReader(server.url, client).read("big", limit=9999)
 
 
-def test_a_patient_reader_asks_again_and_no_more_than_three_times(server: StaticServer, client: httpx2.Client) -> None:
+def test_a_retrying_reader_makes_three_attempts(server: StaticServer, client: httpx2.Client) -> None:
     pack, _ = write_pack(server.folder, PIECE)
     server.lie, server.cut_after = "cut", 10
     reader = RetryingReader(HttpReader(server.url, client))

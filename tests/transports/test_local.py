@@ -11,7 +11,7 @@ from ptmtorrent.transports.port import Delivered, Failed
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 
 
-def test_packs_are_delivered_where_they_lie(tmp_path: Path) -> None:
+def test_packs_are_delivered_in_place(tmp_path: Path) -> None:
     pack, data = write_pack(tmp_path, PIECE)
     [delivered] = LocalTransport(tmp_path).deliver([whole(pack, data)], tmp_path / "staging", Stop())
     assert isinstance(delivered, Delivered)
@@ -52,7 +52,7 @@ def test_a_reader_never_leaves_its_folder(tmp_path: Path) -> None:
         LocalReader(tmp_path / "channel").read("../secret", limit=100)
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     with pytest.raises(NotFound, match="no file `metadata`"):
         LocalReader(tmp_path).read("metadata", limit=100)

@@ -1,4 +1,4 @@
-"""Small channels for the tests of trust: real releases of nothing but one content shard."""
+"""Small channels for the tests of trust: real releases with one content shard only."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
 class FolderReader:
-    """Reads a channel from a folder, and remembers what was asked of it."""
+    """Reads a channel from a folder, and records the requests."""
 
     def __init__(self, folder: Path) -> None:
         self.location = str(folder)

@@ -1,4 +1,4 @@
-"""Hostile mirrors: whatever they change, a client gets what the maintainer signed, or exit 60."""
+"""Hostile mirrors: for any change, a client gets the signed release or fails with exit code 60."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ SIGNED = ("timestamp.json", "2.snapshot.json", "2.targets.json")
 
 
 class LyingReader(FolderReader):
-    """Serves `lies` in place of what lies in the folder."""
+    """Serves `lies` in place of the files in the folder."""
 
     def __init__(self, folder: Path, lies: dict[str, bytes]) -> None:
         super().__init__(folder)
@@ -57,7 +57,7 @@ def test_one_flipped_byte_is_never_accepted(old_and_new: tuple[Path, Path], tmp_
     original = (channel / name).read_bytes()
     for position in range(0, len(original), 3):
         flip(channel / name, position, 0x01)
-        # A flipped version may name a file that is not there: refused all the same.
+        # A flipped version may name a missing file, which is refused too.
         with pytest.raises((TrustError, NotFound)):
             open_newest(channel, tmp_path / "state")
         (channel / name).write_bytes(original)
@@ -66,7 +66,7 @@ def test_one_flipped_byte_is_never_accepted(old_and_new: tuple[Path, Path], tmp_
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_damage_gives_the_signed_release_or_an_error_of_ours(
+def test_any_damage_gives_the_signed_release_or_a_project_error(
     old_and_new: tuple[Path, Path], tmp_path: Path, data: st.DataObject
 ) -> None:
     channel = old_and_new[1]
@@ -119,7 +119,7 @@ def test_the_key_of_one_role_cannot_sign_for_another(
     channel = tmp_path / "forged"
     shutil.copytree(old_and_new[0], channel)
     metadata = channel / "metadata"
-    targets = roles.sign_targets(forged, 9, {}, NOW)
+    targets = roles.sign_targets(forged, 9, {}, 0, 0, NOW)
     snapshot = roles.sign_snapshot(forged, 9, roles.describe(9, targets), NOW)
     (metadata / "9.targets.json").write_bytes(targets)
     (metadata / "9.snapshot.json").write_bytes(snapshot)
@@ -177,7 +177,7 @@ def test_an_old_channel_is_refused_even_when_the_local_metadata_was_lost(
         open_newest(old, tmp_path / "state")
 
 
-def test_naming_an_old_release_is_no_rollback(old_and_new: tuple[Path, Path], tmp_path: Path) -> None:
+def test_naming_an_old_release_is_not_a_rollback(old_and_new: tuple[Path, Path], tmp_path: Path) -> None:
     open_newest(old_and_new[1], tmp_path / "state")
     assert open_newest(old_and_new[1], tmp_path / "state", release="r1").sequence == 1
 
@@ -204,10 +204,8 @@ def test_one_release_cannot_stand_for_another(old_and_new: tuple[Path, Path], tm
 
 
 @pytest.mark.parametrize("field", ["written_by", "created"])
-def test_an_archived_release_vouches_for_its_content_alone(
-    old_and_new: tuple[Path, Path], tmp_path: Path, field: str
-) -> None:
-    """Who wrote it and when is not in the content root; a changed member is."""
+def test_a_content_root_covers_only_the_content(old_and_new: tuple[Path, Path], tmp_path: Path, field: str) -> None:
+    """The content root does not cover author and time; it covers the members."""
     channel = shutil.copytree(old_and_new[1], tmp_path / "mirror")
     path = channel / "releases" / "r1" / "release.json"
     pin = new_release("r1", 1).content_root

@@ -47,14 +47,14 @@ def test_an_unknown_release_names_the_nearest(channel: Path, keys: Keys, tmp_pat
     assert caught.value.hint == "did you mean `2026.11`?"
 
 
-def test_a_release_like_no_other_is_told_what_there_is(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_a_release_without_near_matches_lists_the_newest(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "2026.11", 1)
     with pytest.raises(NotFound) as caught:
         open_newest(channel, tmp_path / "state", release="../../etc/passwd")
     assert "`2026.11`" in (caught.value.hint or "")
 
 
-def test_a_folder_that_is_no_channel_is_not_found(tmp_path: Path, channel: Path, keys: Keys) -> None:
+def test_a_folder_that_is_not_a_channel_is_not_found(tmp_path: Path, channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
     with pytest.raises(NotFound, match="timestamp"):
         open_newest(tmp_path / "nothing", tmp_path / "state", root=read_first_root(channel))
@@ -107,7 +107,7 @@ def test_an_expired_timestamp_is_not_trusted(channel: Path, keys: Keys, tmp_path
     assert "--release b3:HASH" in (caught.value.hint or "")
 
 
-def test_expiry_also_holds_for_a_client_that_was_here_before(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_expiry_also_holds_for_a_returning_client(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     open_newest(channel, tmp_path / "state")
     with pytest.raises(TrustError, match="expired"):
@@ -122,7 +122,7 @@ def test_a_new_release_is_seen_after_the_old_timestamp_expired(channel: Path, ke
     assert open_newest(channel, tmp_path / "state", now=later).sequence == 2
 
 
-def test_all_mirrors_of_a_channel_share_one_memory(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_all_mirrors_of_a_channel_share_one_state(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     publish(channel, keys, "r2", 2)
     open_newest(channel, tmp_path / "state")
@@ -133,7 +133,7 @@ def test_all_mirrors_of_a_channel_share_one_memory(channel: Path, keys: Keys, tm
 
 @pytest.mark.parametrize("name", ["timestamp.json", "snapshot.json", "targets.json", "root_history/1.root.json"])
 @pytest.mark.parametrize("damage", [b"", b"{", b"\x00" * 100, b'{"signatures":[],"signed":{}}'])
-def test_damaged_local_metadata_heals_itself(
+def test_damaged_local_metadata_is_fetched_again(
     channel: Path, keys: Keys, tmp_path: Path, name: str, damage: bytes
 ) -> None:
     publish(channel, keys, "r1", 1)
@@ -145,7 +145,7 @@ def test_damaged_local_metadata_heals_itself(
 @pytest.mark.parametrize(
     "damage", [b"", b"{}", b'{"format":"ptmtorrent/seen","requires":[],"sequence":"1","version":1}']
 )
-def test_a_damaged_memory_is_an_error_that_names_its_file(
+def test_a_damaged_record_is_an_error_that_names_its_file(
     channel: Path, keys: Keys, tmp_path: Path, damage: bytes
 ) -> None:
     publish(channel, keys, "r1", 1)
@@ -166,14 +166,14 @@ def test_a_state_that_cannot_be_written_is_a_store_error(channel: Path, keys: Ke
         open_newest(channel, tmp_path / "state")
 
 
-def test_runs_at_the_same_time_do_not_disturb_one_another(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_concurrent_runs_do_not_disturb_each_other(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: open_newest(channel, tmp_path / "state").sequence, range(24)))
     assert found == [1] * 24
 
 
-def test_a_pinned_root_that_is_no_root_is_not_trusted(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_a_pinned_root_that_is_not_a_root_is_not_trusted(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     with pytest.raises(TrustError, match="malformed"):
         open_newest(channel, tmp_path / "state", root=b"root")
@@ -213,9 +213,9 @@ def test_a_renamed_archive_is_not_trusted(channel: Path, keys: Keys) -> None:
         open_archived(FolderReader(channel), pin, name="r2")
 
 
-def test_a_content_root_nobody_lists_is_not_found(channel: Path, keys: Keys) -> None:
+def test_an_unlisted_content_root_is_not_found(channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
-    with pytest.raises(NotFound, match="lists no release"):
+    with pytest.raises(NotFound, match="does not list a release"):
         open_archived(FolderReader(channel), ContentRoot("0" * 64))
 
 

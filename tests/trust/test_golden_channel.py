@@ -1,4 +1,4 @@
-"""The channel of `tests/golden/channel/`, written with fixed keys: any change of these bytes is a change of format."""
+"""The channel of `tests/golden/channel/`, written with fixed keys: any change of these bytes is a format change."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ FINGERPRINT = "b3:27e233dd6cfae5c2124f81fd0bbf8aaa8d75a98cdcf384f09419fb8d1e7821
 
 
 def minisign_key(seed: bytes) -> minisign.SecretKey:
-    """Spell an unencrypted minisign secret key by hand: algorithms, empty KDF, key id, key, checksum."""
+    """Return an unencrypted minisign secret key: algorithms, empty KDF, key id, key, checksum."""
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     body = b"ptm-test" + seed + public
     checksum = hashlib.blake2b(b"Ed" + body, digest_size=32).digest()

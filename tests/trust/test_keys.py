@@ -27,7 +27,7 @@ def test_each_role_has_a_key_of_its_own(tmp_path: Path) -> None:
     assert len({keys.signers[role].public_key.keyid for role in ROLES}) == 4
 
 
-def test_keys_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "keys"
     init_keys(folder, None)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -93,7 +93,7 @@ def test_another_passphrase_is_a_config_error(locked: Path, word: bytes | None) 
 
 
 @pytest.mark.parametrize("word", [b"", b"\xff\xfe"])
-def test_a_passphrase_nobody_can_type_is_refused(tmp_path: Path, word: bytes) -> None:
+def test_a_passphrase_that_cannot_be_typed_is_refused(tmp_path: Path, word: bytes) -> None:
     with pytest.raises(ConfigError):
         init_keys(tmp_path / "keys", word)
     assert not (tmp_path / "keys").exists()

@@ -13,7 +13,7 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust import publisher
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.publisher import publish_release_metadata, renew_timestamp
+from ptmtorrent.trust.publisher import publish_release_metadata, renew_roles
 from tests.trust.channels import NOW, new_keys, open_newest, publish, write_release
 
 
@@ -98,18 +98,18 @@ def test_the_minisign_signature_covers_release_json_and_its_comment(channel: Pat
     assert signature.trusted_comment == "ptmtorrent release r1 sequence 1"
 
 
-def test_other_keys_cannot_go_on_with_a_channel(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_other_keys_cannot_continue_a_channel(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     with pytest.raises(ConfigError, match="root key"):
         publish(channel, new_keys(tmp_path / "other"), "r2", 2)
 
 
 @pytest.mark.parametrize("name", ["1.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"])
-def test_strange_metadata_is_never_signed_again(channel: Path, keys: Keys, name: str) -> None:
+def test_foreign_metadata_is_never_signed_again(channel: Path, keys: Keys, name: str) -> None:
     publish(channel, keys, "r1", 1)
     path = channel / "metadata" / name
     path.write_bytes(path.read_bytes().replace(b'"version":1}', b'"version":7}'))
-    with pytest.raises(TrustError, match="does not hold"):
+    with pytest.raises(TrustError, match="is invalid"):
         publish(channel, keys, "r2", 2)
 
 
@@ -199,16 +199,16 @@ def test_a_renewed_channel_opens_after_it_would_have_expired(channel: Path, keys
     with pytest.raises(TrustError, match="expired"):
         open_newest(channel, tmp_path / "state", now=later)
 
-    expires = renew_timestamp(channel, keys, later)
+    expires = renew_roles(channel, keys, later)
 
-    assert expires == later + timedelta(days=30)
+    assert expires["timestamp"] == later + timedelta(days=30)
     assert open_newest(channel, tmp_path / "state", now=later).release.name == "r1"
 
 
 def test_renewing_rewrites_the_timestamp_alone(channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
     before = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
-    renew_timestamp(channel, keys, NOW + timedelta(days=1))
+    renew_roles(channel, keys, NOW + timedelta(days=1))
     after = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
     assert before.keys() == after.keys()
     assert [path.name for path in before if before[path] != after[path]] == ["timestamp.json"]
@@ -216,10 +216,10 @@ def test_renewing_rewrites_the_timestamp_alone(channel: Path, keys: Keys) -> Non
 
 def test_a_channel_without_a_release_cannot_be_renewed(channel: Path, keys: Keys) -> None:
     with pytest.raises(NotFound, match="no release"):
-        renew_timestamp(channel, keys, NOW)
+        renew_roles(channel, keys, NOW)
 
 
-def test_a_stranger_cannot_renew(channel: Path, keys: Keys, tmp_path: Path) -> None:
+def test_other_keys_cannot_renew(channel: Path, keys: Keys, tmp_path: Path) -> None:
     publish(channel, keys, "r1", 1)
     with pytest.raises(ConfigError):
-        renew_timestamp(channel, new_keys(tmp_path / "others"), NOW)
+        renew_roles(channel, new_keys(tmp_path / "others"), NOW)

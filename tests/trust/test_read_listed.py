@@ -36,10 +36,10 @@ def test_a_file_this_mirror_lacks_is_not_found(channel: Path, keys: Keys) -> Non
         read_listed(FolderReader(channel), new_release("r1", 1), ref)
 
 
-def test_a_size_beyond_belief_is_refused_unread(channel: Path) -> None:
+def test_an_implausible_size_is_refused_unread(channel: Path) -> None:
     reader = FolderReader(channel)
     ref = FileRef(path="tables/files.parquet", size=MAX_LISTED_BYTES + 1, blake3="0" * 64)
-    with pytest.raises(IntegrityError, match="more than is read whole"):
+    with pytest.raises(IntegrityError, match="which exceeds"):
         read_listed(reader, new_release("r1", 1), ref)
     assert reader.asked == []
 

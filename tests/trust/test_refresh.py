@@ -1,4 +1,4 @@
-"""Pins what we rely on in python-tuf beyond its public names."""
+"""Checks the private names of python-tuf that this project uses."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from ptmtorrent.trust.keys import Keys
 from tests.trust.channels import FolderReader, publish
 
 
-def test_the_updater_still_keeps_its_clock_and_its_targets_where_we_reach(
+def test_the_updater_still_has_its_clock_and_targets_in_the_trusted_set(
     channel: Path, keys: Keys, tmp_path: Path
 ) -> None:
     publish(channel, keys, "r1", 1)

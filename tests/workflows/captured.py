@@ -110,3 +110,9 @@ def capture_three(home: Home, scratch: Path) -> dict[str, Manifest]:
                 ("onnx:vision/x", {"x.safetensors": bytes(range(256)) * 40}, {}),
             )
         }
+
+
+def policy_file(text: str, folder: Path) -> Path:
+    path = folder / "policy.toml"
+    path.write_text(text)
+    return path

@@ -248,7 +248,7 @@ def test_package_withdrawn_while_its_files_are_fetched_is_a_record(run: Run) -> 
         run(hub)
 
     assert run.results() == {"hf:a/x": "error", "hf:a/other": "ok"}
-    assert "is not there" in run.reason("hf:a/x")
+    assert "does not exist" in run.reason("hf:a/x")
 
 
 @pytest.mark.parametrize(("status", "token"), [(401, None), (403, TOKEN)])

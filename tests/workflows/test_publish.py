@@ -7,12 +7,12 @@ from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.disk import durable
-from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, ignore
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
-from ptmtorrent.trust.keys import Keys
+from ptmtorrent.trust.keys import Keys, load_keys
 from ptmtorrent.workflows.publish.publish import publish
 from ptmtorrent.workflows.release import release as release_workflow
 from ptmtorrent.workflows.release.release import release
@@ -40,6 +40,7 @@ def to(tmp_path: Path) -> Path:
 
 
 def run(home: Home, to: Path, name: ReleaseName = FIRST, **options: object) -> Summary:
+    options.setdefault("load_keys", lambda: load_keys(home.keys, lambda: None))
     return publish(name, home, to, emit=ignore, clock=TickingClock(), **options)  # type: ignore[arg-type]  # of the test
 
 
@@ -184,14 +185,14 @@ def test_publishing_an_older_release_alone_says_that_the_newest_is_missing(made:
     release(SECOND, home, keys, clock=TickingClock(), emit=ignore)
     heard = Listener()
 
-    publish(FIRST, home, to, emit=heard, clock=TickingClock())
+    publish(FIRST, home, to, emit=heard, load_keys=lambda: keys, clock=TickingClock())
 
     assert [(event.warning, f"ptmtorrent publish {SECOND}" in event.message) for event in heard.of(Note)] == [
-        (True, True)
+        (False, True)
     ]
 
 
-@pytest.mark.parametrize(("days", "said"), [(10, None), (25, "expires"), (31, "expired")])
+@pytest.mark.parametrize(("days", "said"), [(10, None), (25, "expires")])
 def test_a_pointer_about_to_expire_is_said(made: tuple[Home, Keys], to: Path, days: int, said: str | None) -> None:
     heard = Listener()
 
@@ -200,6 +201,14 @@ def test_a_pointer_about_to_expire_is_said(made: tuple[Home, Keys], to: Path, da
     warnings = [event.message for event in heard.of(Note) if "ptmtorrent renew" in event.message]
     assert len(warnings) == (said is not None)
     assert all(f"The channel {said} on" in message for message in warnings)
+
+
+def test_an_expired_channel_is_not_published(made: tuple[Home, Keys], to: Path) -> None:
+    with pytest.raises(TrustError, match="has expired") as caught:
+        publish(FIRST, made[0], to, emit=ignore, clock=lambda: START + timedelta(days=31))
+
+    assert "ptmtorrent renew" in (caught.value.hint or "")
+    assert not (to / "metadata/timestamp.json").exists()
 
 
 def test_an_unknown_release_is_refused_naming_near_ones(made: tuple[Home, Keys], to: Path) -> None:
@@ -283,12 +292,12 @@ def test_a_forked_copy_of_the_home_cannot_publish_over_the_other(
     shutil.copytree(home.root, fork.root)
     release(SECOND, home, keys, clock=TickingClock(), emit=ignore)
     run(home, to, SECOND)
-    for name in ("fork.1", "fork.2"):
+    for name in ("fork.1", "fork.2", "fork.3"):
         release(ReleaseName(name), fork, keys, clock=TickingClock(), emit=ignore)
     before = tree(to)
 
     with pytest.raises(ConfigError, match="has diverged"):
-        run(fork, to, ReleaseName("fork.2"))
+        run(fork, to, ReleaseName("fork.3"))
 
     assert tree(to) == before
 

@@ -14,7 +14,7 @@ app = typer.Typer()
 def repair(
     ctx: typer.Context,
     channel: Annotated[
-        str | None, typer.Option("--from", metavar="CHANNEL", help="URL or folder of a channel with the same packs.")
+        str | None, typer.Option("--from", metavar="LOC", help="Location of a channel with the same packs.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Find damage without reading all bytes.")] = False,
     index: Annotated[bool, typer.Option("--index", help="Rebuild the index from the packs.")] = False,

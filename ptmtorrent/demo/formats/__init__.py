@@ -1,1 +1,1 @@
-"""Writers of the checkpoint formats the sample packages come in. Written by hand: nothing here imports a framework."""
+"""Writers of the checkpoint formats of the sample packages, one per module, implemented without any framework."""

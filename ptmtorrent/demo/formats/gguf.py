@@ -28,7 +28,7 @@ def encode_gguf(tensors: Sequence[Tensor], values: Mapping[str, Value]) -> bytes
 
 
 def _row(tensor: Tensor, offset: int) -> bytes:
-    shape = tensor.shape[::-1]  # ggml names the fastest dimension first
+    shape = tensor.shape[::-1]  # ggml lists the fastest dimension first
     dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
     return _text(tensor.name) + dimensions + struct.pack("<IQ", _TENSOR_TYPES[tensor.dtype], offset)
 

@@ -13,7 +13,7 @@ _TENSOR_TYPES = {"F32": 1, "I8": 3, "I64": 7, "F16": 10, "F64": 11, "BF16": 16}
 
 
 def encode_onnx(tensors: Sequence[Tensor], *, name: str) -> bytes:
-    """Return a model of IR version 8, opset 17, in which `input` passes through every tensor to `output`."""
+    """Return a model of IR version 8, opset 17, that multiplies `input` by every tensor to `output`."""
     names = ["input", *(f"hidden_{number}" for number in range(1, len(tensors))), "output"]
     nodes = b"".join(
         _field(1, _node("MatMul", (names[number], tensor.name), names[number + 1]))

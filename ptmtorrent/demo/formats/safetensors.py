@@ -20,7 +20,7 @@ def encode_safetensors(tensors: Sequence[Tensor]) -> bytes:
 
 
 def encode_header(rows: Sequence[tuple[str, str, tuple[int, ...], int]]) -> bytes:
-    """Return length and header for `(name, dtype, shape, bytes)` rows that lie one after another."""
+    """Return length and header for consecutive `(name, dtype, shape, bytes)` rows."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, dtype, shape, size in rows:

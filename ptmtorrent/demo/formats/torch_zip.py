@@ -1,4 +1,4 @@
-"""The zip that `torch.save` writes: a pickle of tensor records, and one stored member a storage.
+"""The zip that `torch.save` writes: a pickle of tensor records, and one stored member per storage.
 
 The pickle is assembled opcode by opcode, because nothing of torch is imported to write it and nothing of a package is
 ever unpickled. Storages begin at multiples of 64 bytes, padded by an extra field, as torch pads them.

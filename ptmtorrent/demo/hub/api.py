@@ -22,9 +22,9 @@ def whoami(request: Request, token: str) -> Response:
 def package_info(revision: Revision, request: Request) -> Response:
     """Serve `GET /api/models/{id}[/revision/{revision}]`; `blobs` adds sizes and hashes to the files."""
     record = describe(revision)
-    if request.says("blobs"):
+    if request.is_set("blobs"):
         record["siblings"] = [_sibling(row) for row in revision.rows.values()]
-    if request.says("securityStatus"):
+    if request.is_set("securityStatus"):
         record["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
     return json_response(trim(record, request))
 
@@ -34,21 +34,21 @@ def tree(revision: Revision, request: Request, folder: str, page: int = TREE_PAG
     if folder and folder not in revision.folders:
         return entry_not_found(revision)
     prefix = f"{folder}/" if folder else ""
-    recursive = request.says("recursive")
+    recursive = request.is_set("recursive")
     paths = [*revision.folders, *revision.rows]
     inside = [
         path for path in sorted(paths) if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
     ]
     chosen, headers = paged(inside, request, page)
-    return json_response([_entry(revision, path, expand=request.says("expand")) for path in chosen], headers)
+    return json_response([_entry(revision, path, expand=request.is_set("expand")) for path in chosen], headers)
 
 
 def paths_info(revision: Revision, request: Request) -> Response:
     """Serve `POST /api/models/{id}/paths-info/{revision}`, whose body is a form or JSON."""
     form: dict[str, Any] = json.loads(request.body) if request.body[:1] == b"{" else parse_qs(request.body.decode())
-    asked = form.get("paths", [])
+    requested = form.get("paths", [])
     expand = form.get("expand") in (True, ["true"])
-    known = [path for path in asked if path in revision.rows or path in revision.folders]
+    known = [path for path in requested if path in revision.rows or path in revision.folders]
     return json_response([_entry(revision, path, expand=expand) for path in known])
 
 
@@ -71,7 +71,7 @@ def commits(revision: Revision) -> Response:
 
 
 def entry_not_found(revision: Revision) -> Response:
-    """Refuse a path that the commit does not have."""
+    """Return the reply for a path that is not in the commit."""
     return refusal(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": revision.commit})
 
 

@@ -1,4 +1,4 @@
-"""The packages of the sample hub with everything computed that clients ask for: git ids, LFS oids, commits."""
+"""The packages of the sample hub, with computed git ids, LFS oids and commits."""
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -11,7 +11,7 @@ from ptmtorrent.demo.package import Package
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a commit: its git id, which for LFS files is the pointer's, and the LFS oid where there is one."""
+    """A file of a commit: its git id, which for an LFS file is that of the pointer, and its LFS oid."""
 
     path: str
     content: Content
@@ -21,7 +21,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def etag(self) -> str:
-        """What clients name the bytes by: the LFS oid, else the git id."""
+        """The ETag of the file: the LFS oid, else the git id."""
         return self.sha256 or self.git_id
 
 
@@ -35,7 +35,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def hub_id(self) -> str:
-        """The id that stays with a package, and goes when its name is registered again: 24 hex digits."""
+        """The permanent id of the package, 24 hex digits; it changes when the name is registered again."""
         registered = self.package.registered_as or self.package.name
         return sha256(f"{registered}{self.package.registration}".encode()).hexdigest()[:24]
 
@@ -53,21 +53,21 @@ class Catalogue:
         return iter(sorted(self._revisions.values(), key=lambda revision: revision.package.name))
 
     def add(self, package: Package) -> None:
-        """Serve `package`, in place of one with the same name."""
+        """Add `package`, which replaces one with the same name."""
         revision = _commit(package)
         self._lfs |= {row.sha256: row for row in revision.rows.values() if row.sha256}
         self._revisions = {**self._revisions, package.name: revision}
 
     def remove(self, name: str) -> None:
-        """Forget the package called `name`."""
+        """Remove the package called `name`."""
         self._revisions = {key: revision for key, revision in self._revisions.items() if key != name}
 
     def find(self, name: str) -> Revision | None:
-        """Return the package called `name`."""
+        """Return the package called `name`, if any."""
         return self._revisions.get(name)
 
     def find_lfs(self, oid: str) -> Row | None:
-        """Return a file whose LFS oid is `oid`."""
+        """Return a file with the LFS oid `oid`, if any."""
         return self._lfs.get(oid)
 
 

@@ -10,7 +10,7 @@ from ptmtorrent.demo.contents import Content, InMemory
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request, taken apart. `parts` are the decoded components of the path; `base` is this server's own address."""
+    """A parsed request. `parts` are the decoded components of the path; `base` is the address of this server."""
 
     method: str
     path: str
@@ -25,13 +25,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Return the first value of a query parameter."""
         return next(iter(self.query.get(name, ())), None)
 
-    def says(self, name: str) -> bool:
-        """Tell whether a query parameter is switched on."""
+    def is_set(self, name: str) -> bool:
+        """Return whether a query parameter is true."""
         return (self.first(name) or "").lower() in {"true", "1"}
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """A response. `ranged` answers honour `Range`."""
+    """A response. `Range` is honoured if it is `ranged`."""
 
     status: int
     headers: Mapping[str, str] = {}
@@ -45,11 +45,11 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def json_response(value: Any, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Response:  # noqa: ANN401  # JSON is any of its types
-    """Return JSON."""
+    """Return a response with a JSON body."""
     return Response(status=status, headers=headers or {}, content=InMemory(json.dumps(value).encode()))
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error in the hub's own way: two headers that clients read, and JSON."""
+    """Return an error response like that of the real hub: two headers that clients read, and JSON."""
     named = {"X-Error-Code": code, "X-Error-Message": message} if code else {}
     return json_response({"error": message}, {**named, **(headers or {})}, status=status)

@@ -1,4 +1,4 @@
-"""What the hub reads off the files of a package, as the real one does: its configuration and its parameters."""
+"""Facts that the hub reads from the files of a package, as the real one does: configuration and parameters."""
 
 import json
 from collections import Counter
@@ -13,14 +13,14 @@ _CONFIG_KEYS = ("architectures", "auto_map", "model_type")
 
 
 def read_config(revision: Revision) -> dict[str, Any] | None:
-    """Return what the hub shows of `config.json`; None without one."""
+    """Return the members of `config.json` that the hub shows; None without such a file."""
     row = revision.rows.get("config.json")
     config = _read_object(row.content, 0, row.content.size) if row else {}
     return {key: config[key] for key in _CONFIG_KEYS if key in config} or None
 
 
 def count_parameters(revision: Revision) -> dict[str, Any] | None:
-    """Return the parameters of the safetensors files at the top, by dtype and in total; None without such files."""
+    """Return the parameters of the top-level safetensors files, by dtype and in total; None without such files."""
     counts: Counter[str] = Counter()
     for row in revision.rows.values():
         if row.path.endswith(".safetensors") and "/" not in row.path:

@@ -12,12 +12,12 @@ from ptmtorrent.model.moments import Monotonic
 class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """Faults of the hub. By default there are none.
 
-    drop_after: cut the connection after that many bytes of a file, once a file.
-    ignore_range: answer 200 with the whole file whatever range was asked for.
+    drop_after: close the connection after that many bytes of a file, once per file.
+    ignore_range: return 200 with the whole file for any requested range.
     serve_pointer: paths whose LFS pointer is served in place of the file.
-    flip: paths of which the middle byte is served with its lowest bit flipped.
-    vanished: packages that are listed, and gone when asked for.
-    unavailable: answer 503 to this many requests before serving the first.
+    flip: paths of files whose middle byte is served with its lowest bit flipped.
+    vanished: packages that are listed, but missing when requested.
+    unavailable: return 503 for this many requests before serving the first.
     """
 
     drop_after: int | None = None
@@ -37,7 +37,7 @@ class Quota(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meter:
-    """Counts requests against a quota and writes the headers that say how much is left.
+    """Counts requests against a quota and creates the headers that state how many are left.
 
     Source: Hugging Face Hub documentation, "Rate limits": `RateLimit`, `RateLimit-Policy`, `Retry-After`.
     """
@@ -50,7 +50,7 @@ class Meter:
         self._lock = threading.Lock()
 
     def admit(self, kind: str, token: str | None) -> tuple[Mapping[str, str], Response | None]:
-        """Count a request of `kind` (`api`, `resolvers`); return its headers, and a refusal if it is too many."""
+        """Count a request of `kind` (`api`, `resolvers`); return its headers, and a refusal if it exceeds the quota."""
         allowed = self._quota.api if kind == "api" else self._quota.resolvers
         if allowed is None:
             return {}, None

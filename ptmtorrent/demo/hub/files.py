@@ -1,4 +1,4 @@
-"""Files: small ones from the hub itself, LFS ones by a redirect to another origin."""
+"""The routes of files: small files are served directly, LFS files by a redirect to another origin."""
 
 from ptmtorrent.demo.contents import Content, InMemory
 from ptmtorrent.demo.hub.catalogue import Revision, Row
@@ -9,7 +9,7 @@ from ptmtorrent.demo.hub.faults import Faults
 def resolve(revision: Revision, row: Row, lfs_base: str, faults: Faults) -> Response:
     """Serve `GET /{id}/resolve/{revision}/{path}`.
 
-    LFS files are a 302 to another origin, so that a client which sends its token along is found out.
+    An LFS file is a 302 to another origin, which detects a client that forwards its token.
     """
     headers = {"X-Repo-Commit": revision.commit, "Accept-Ranges": "bytes"}
     if not row.sha256:
@@ -22,7 +22,7 @@ def resolve(revision: Revision, row: Row, lfs_base: str, faults: Faults) -> Resp
 
 
 def raw(revision: Revision, row: Row, faults: Faults) -> Response:
-    """Serve `GET /{id}/raw/{revision}/{path}`: what git holds, which for LFS files is the pointer."""
+    """Serve `GET /{id}/raw/{revision}/{path}`: the git blob, which for an LFS file is the pointer."""
     content = InMemory(row.pointer) if row.sha256 else row.content
     return _serve(content, row, faults, {"X-Repo-Commit": revision.commit})
 

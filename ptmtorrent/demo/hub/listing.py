@@ -1,4 +1,4 @@
-"""What the hub says about packages: one record each, filtered, sorted, and paged."""
+"""The records of packages: filtered, sorted and paged."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ def list_packages(revisions: Iterable[Revision], request: Request, page: int) ->
 
 
 def paged(rows: Sequence[Any], request: Request, page: int) -> tuple[Sequence[Any], dict[str, str]]:
-    """Return the page that the request's cursor points at, and the header that leads to the next."""
+    """Return the page at the cursor of the request, and the header with the address of the next page."""
     start = _read_cursor(request.first("cursor"))
     if start + page >= len(rows):
         return rows[start:], {}
@@ -38,7 +38,7 @@ def paged(rows: Sequence[Any], request: Request, page: int) -> tuple[Sequence[An
 
 
 def describe(revision: Revision) -> dict[str, Any]:
-    """Return the whole record of a package, as `HfApi.model_info` gives it."""
+    """Return the whole record of a package, as `HfApi.model_info` returns it."""
     package = revision.package
     record: dict[str, Any] = {
         "_id": revision.hub_id,
@@ -71,16 +71,16 @@ def describe(revision: Revision) -> dict[str, Any]:
 
 
 def trim(record: dict[str, Any], request: Request, brief: frozenset[str] | None = None) -> dict[str, Any]:
-    """Keep the fields asked for: those of `expand`, all of them with `full`, else `brief` (None: all)."""
+    """Return the requested fields: those of `expand`, all with `full`, else `brief` (None: all)."""
     if expand := request.query.get("expand"):
         return {key: value for key, value in record.items() if key in {"_id", "id", *expand}}
-    if brief is None or request.says("full"):
+    if brief is None or request.is_set("full"):
         return record
     return {key: value for key, value in record.items() if key in brief}
 
 
 def zulu(seconds: int) -> str:
-    """Spell a moment as clients insist on: milliseconds and a Z."""
+    """Return a time in the form that clients require: with milliseconds and a Z."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 

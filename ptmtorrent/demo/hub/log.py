@@ -9,7 +9,7 @@ OriginName = Literal["hub", "lfs", "cas"]
 
 @dataclass
 class Exchange:
-    """One request and what became of it. `sent` counts body bytes handed to the connection so far."""
+    """One request and its result. `sent` is the number of body bytes written to the connection so far."""
 
     origin: OriginName
     method: str
@@ -22,14 +22,14 @@ class Exchange:
 
 @dataclass
 class RequestLog:
-    """All exchanges in the order they were answered, and every fault of the server itself."""
+    """All exchanges in the order of their replies, and every error of the server itself."""
 
     failures: list[BaseException] = field(default_factory=list)
     _exchanges: list[Exchange] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, exchange: Exchange) -> None:
-        """Note an exchange, before its body is sent."""
+        """Record an exchange before its body is sent."""
         with self._lock:
             self._exchanges.append(exchange)
 

@@ -1,7 +1,7 @@
 """An HTTP/1.1 origin on one socket: parses requests, and writes responses.
 
-Connections are kept alive, request bodies are always read, and stopping closes every connection and joins every thread,
-so that nothing is left behind in the process of a test.
+Connections are kept alive and request bodies are always read. Stopping closes every connection and joins every thread,
+so that none remains in a test process.
 """
 
 import re
@@ -37,7 +37,7 @@ class Origin:
 
     @property
     def base(self) -> str:
-        """The address clients use, without a slash at the end."""
+        """The address for clients, without a trailing slash."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -54,7 +54,7 @@ class Origin:
         self._server.server_close()
 
     def cut_at(self, etag: str, size: int) -> int | None:
-        """Return the number of bytes after which to cut this body off: once per file, only for longer ones."""
+        """Return the number of bytes after which to cut off this body: once per file, only for longer files."""
         if self.drop_after is None or size <= self.drop_after:
             return None
         with self._lock:
@@ -86,7 +86,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Keep the error for the test that reads the log; a client that went away is none."""
+        """Ignore the error of a client that disconnected; errors of routes are in the log."""
 
     def close_connections(self) -> None:
         with self._lock:
@@ -94,7 +94,7 @@ class _Server(ThreadingHTTPServer):
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # the client was quicker
+                    continue  # the client closed it first
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -144,9 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request: Request, response: Response) -> None:
         size = response.content.size
         start, stop, status, headers = 0, size, response.status, dict(response.headers)
-        asked = _RANGE.fullmatch(self.headers.get("Range", "")) if response.ranged else None
-        if asked:
-            start, stop = int(asked[1]), min(int(asked[2] or size) + bool(asked[2]), size)
+        requested = _RANGE.fullmatch(self.headers.get("Range", "")) if response.ranged else None
+        if requested:
+            start, stop = int(requested[1]), min(int(requested[2] or size) + bool(requested[2]), size)
             status = 206 if start < stop else 416
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}" if status == 206 else f"bytes */{size}"
             start, stop = (start, stop) if status == 206 else (0, 0)

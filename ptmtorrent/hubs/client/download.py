@@ -1,8 +1,7 @@
-"""Half-downloaded files, and how they are completed: by Range, across processes, never past what is durable.
+"""Completes partly downloaded files with Range requests; the next run continues after a kill or a power cut.
 
-A file is written from its start to its end, and the disk is waited for at every multiple of 4 MiB before a byte is
-written beyond it. So a part of `s` bytes is durable up to the last multiple of 4 MiB below `s`, whatever happened to
-the process or the power, and nothing needs to be written down: the next run goes on from there.
+A file is written in order, and synced at every multiple of 4 MiB before further bytes are written. So a part of `s`
+bytes is durable up to the last multiple of 4 MiB below `s`, where the next run continues without any other record.
 """
 
 import hashlib
@@ -29,19 +28,19 @@ from ptmtorrent.stop import Stop
 SYNC_BYTES = 4 << 20
 
 Count = Callable[[int, int], None]
-"""Told of bytes as they come: `(held, moved)`, how many more the part holds (fewer when negative) and were received."""
+"""Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
 
 
 def durable_bytes(size: int) -> int:
-    """Return how many bytes of a part of `size` bytes are certain: the last multiple of 4 MiB below its end."""
+    """Return how many bytes of a part of `size` bytes are durable: up to the last multiple of 4 MiB below its end."""
     return max(0, size - 1) // SYNC_BYTES * SYNC_BYTES
 
 
 @dataclass
 class Download:
-    """One file being downloaded into `part`. `locate` returns its address; `count` is called from this thread.
+    """The download of one file into `part`. `locate` returns its address; `count` is called from this thread.
 
-    The first address is number `first`: 0 is the hub's own, then the alternates follow, as far as there are any.
+    Addresses are numbered: 0 is the one of the hub, the alternates follow. `first` is the number to start with.
     """
 
     session: Session
@@ -53,17 +52,17 @@ class Download:
     stop: Stop
     first: int = 0
     _located: Located | None = None
-    _turn: int = 0
+    _number: int = 0
     _relocated: bool = False
-    _refused: bool = False
+    _restarted: bool = False
 
     def run(self) -> None:
         """Complete the part. Its hash is checked when the file is stored.
 
         Raises:
-            IntegrityError: the hub gives more or fewer bytes than it listed, or a pointer in place of the file.
-            HubError: an answer that makes no sense; `Unreachable` when trying again did not help.
-            AuthError, NotFound, RateLimited: as the hub says.
+            IntegrityError: the hub sends more or fewer bytes than it listed, or a pointer in place of the file.
+            HubError: the reply is invalid; `Unreachable` if retries failed.
+            AuthError, NotFound, RateLimited: by the status of the reply.
             Interrupted: `stop` was set; the part is kept.
             NoSpace: the disk is full; the part is kept.
         """
@@ -74,7 +73,7 @@ class Download:
             self._try_addresses(descriptor)
 
     def _try_addresses(self, descriptor: int) -> None:
-        """Go from one address to the next while the file cannot be had; the last error tells of all of them."""
+        """Try one address after the other; the last error has the messages of all."""
         failures: list[str] = []
         while True:
             try:
@@ -82,17 +81,20 @@ class Download:
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
-                if not self._turn_to_next(descriptor):
+                if not self._next_address(descriptor):
                     error.message = "; ".join(dict.fromkeys(failures))
                     raise
             else:
                 return
 
-    def _turn_to_next(self, descriptor: int) -> bool:
-        """Turn to the next alternate, if there is one. Bytes of two places are joined only where a hash will tell."""
-        if self._located is None or self._turn >= len(self._located.alternates):
+    def _next_address(self, descriptor: int) -> bool:
+        """Select the next alternate; return whether there is one.
+
+        Bytes from two addresses are combined only if the file has a hash to check them with.
+        """
+        if self._located is None or self._number >= len(self._located.alternates):
             return False
-        self._turn += 1
+        self._number += 1
         if self.file.oid is None:
             self._empty(descriptor, _size(descriptor))
         return True
@@ -107,7 +109,7 @@ class Download:
             os.close(descriptor)
 
     def _prepare(self, descriptor: int) -> int:
-        """Keep what is certain; a part that has its full length is kept whole, because its hash will tell."""
+        """Truncate the part to its durable bytes; keep a part of full length, because its hash is checked later."""
         found, size = _size(descriptor), self.file.size
         keep = 0 if size is None or found > size else found if found == size else durable_bytes(found)
         self._cut(descriptor, keep)
@@ -122,9 +124,9 @@ class Download:
         try:
             self._continue(descriptor)
         except AuthError:
-            if self._turn:
+            if self._number:
                 raise
-            # A signed address may have expired while we waited; one that the hub refuses twice is refused.
+            # A signed address may have expired during a wait, so it is requested once more.
             if self._relocated:
                 raise
             self._relocated, self._located = True, None
@@ -133,57 +135,57 @@ class Download:
     def _continue(self, descriptor: int) -> None:
         located = self._locate()
         if self.file.size is None:
-            # Nothing says that what is there now is what was begun, so it is begun again.
+            # The file may have changed since the part was written, so the download starts again.
             self._empty(descriptor, _size(descriptor))
         start = _size(descriptor)
-        if located.path is not None and not self._turn:
+        if located.path is not None and not self._number:
             self._copy(located.path, descriptor, start)
             return
-        if located.pieces is not None and not self._turn:
+        if located.pieces is not None and not self._number:
             self._empty(descriptor, start)
-            self._take(located.pieces(), descriptor, 0)
+            self._write_pieces(located.pieces(), descriptor, 0)
             return
-        if located.ranged is not None and not (self._turn or self.first):
-            if self._take_ranged(located, located.ranged(start), descriptor, start):
+        if located.ranged is not None and not (self._number or self.first):
+            if self._receive_ranged(located, located.ranged(start), descriptor, start):
                 return
             start = _size(descriptor)
-        url = located.alternates[self._turn - 1] if self._turn else located.url
-        own, budget = ({}, "") if self._turn else (located.headers, located.budget)
+        url = located.alternates[self._number - 1] if self._number else located.url
+        own, budget = ({}, "") if self._number else (located.headers, located.budget)
         headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
         with self.session.open(url, headers, budget=budget, what=self.what) as reply:
             skip = judge_range(reply, self.what, first=start, size=self.file.size, refused=HubError)
             if skip is None:
-                self._begin_again(descriptor, start)
+                self._restart(descriptor, start)
             if skip:
                 self._empty(descriptor, start)
                 start = 0
             end = self._receive(reply, descriptor, start)
-        self._check_end(descriptor, end, said_so="content-length" in reply.headers)
+        self._check_end(descriptor, end, length_stated="content-length" in reply.headers)
 
     def _locate(self) -> Located:
-        """Return where the file is, asking anew when the answer has expired."""
+        """Return the address of the file; an expired one is requested again."""
         now = self._located
-        if now is not None and (now.expires is None or self._turn or self.session.clock() < now.expires):
+        if now is not None and (now.expires is None or self._number or self.session.clock() < now.expires):
             return now
         self._located = located = self.locate()
-        self._turn = max(self._turn, min(self.first, len(located.alternates)))
+        self._number = max(self._number, min(self.first, len(located.alternates)))
         return located
 
     def _copy(self, source: Path, descriptor: int, start: int) -> None:
-        """Take the rest from a local file. One that was changed since it was listed shows by its length or its hash."""
-        self._take(_rest_of(source, start, self.what), descriptor, start)
+        """Copy the rest from a local file. A change since the listing is detected by length or hash."""
+        self._write_pieces(_read_rest(source, start, self.what), descriptor, start)
 
-    def _take_ranged(self, located: Located, pieces: Generator[bytes], descriptor: int, start: int) -> bool:
-        """Take the rest by another protocol; tell whether that worked. What did not is not tried again."""
+    def _receive_ranged(self, located: Located, pieces: Generator[bytes], descriptor: int, start: int) -> bool:
+        """Receive the rest by another protocol, which is not used again if it fails; return whether it succeeded."""
         try:
-            self._take(pieces, descriptor, start)
+            self._write_pieces(pieces, descriptor, start)
         except (AuthError, HubError, NotFound):
             self._located = msgspec.structs.replace(located, ranged=None)
             return False
         return True
 
-    def _take(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
-        """Write what comes from this machine after `start`."""
+    def _write_pieces(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
+        """Write `pieces` after `start`."""
         end = start
         with disk_errors(self.part):
             os.lseek(descriptor, start, os.SEEK_SET)
@@ -196,23 +198,23 @@ class Download:
                     _append(descriptor, end, piece)
                 end += len(piece)
                 self.count(len(piece), len(piece))
-        self._check_end(descriptor, end, said_so=True)
+        self._check_end(descriptor, end, length_stated=True)
 
     def _empty(self, descriptor: int, held: int) -> None:
         if held:
             self._cut(descriptor, 0)
             self.count(-held, 0)
 
-    def _begin_again(self, descriptor: int, held: int) -> NoReturn:
-        """The hub says it has fewer bytes than we hold: drop them, once."""
-        if self._refused or not held:
-            raise HubError(f"{self.what}: the hub refuses to give any byte of it")
-        self._refused = True
+    def _restart(self, descriptor: int, held: int) -> NoReturn:
+        """Empty the part, once, because the hub states fewer bytes than the part holds."""
+        if self._restarted or not held:
+            raise HubError(f"{self.what}: the hub refuses to send any byte of it")
+        self._restarted = True
         self._empty(descriptor, held)
-        raise Unreachable(f"{self.what}: the hub refused to go on at byte {held}")
+        raise Unreachable(f"{self.what}: the hub refused to continue at byte {held}")
 
     def _receive(self, reply: httpx2.Response, descriptor: int, start: int) -> int:
-        """Write what comes after `start`; return where it ended."""
+        """Write the body after `start`; return the end position."""
         limit = self.file.size if self.file.size is not None else start + _length(reply, self.what)
         end = start
         with disk_errors(self.part, limit - start):
@@ -227,36 +229,36 @@ class Download:
             self.count(len(chunk), len(chunk))
         return end
 
-    def _check_end(self, descriptor: int, end: int, *, said_so: bool) -> None:
+    def _check_end(self, descriptor: int, end: int, *, length_stated: bool) -> None:
         if self.file.size is None or end == self.file.size:
             return
-        if not said_so:
+        if not length_stated:
             raise Unreachable(f"{self.what} ended at byte {end} of {self.file.size}")
         _refuse_pointer(self.file, os.pread(descriptor, MAX_POINTER_BYTES + 1, 0), self.what)
         raise IntegrityError(f"{self.what} has {end} bytes, the hub listed {self.file.size}")
 
 
 def check_md5(file: HubFile, part: Path) -> bool:
-    """Check a file that was promised with its MD5; tell whether it was.
+    """Check the MD5 of a file if the hub lists one; return whether it does.
 
     Raises:
-        IntegrityError: it has another.
+        IntegrityError: the file has another MD5.
     """
-    sort, _, promised = (file.oid or "").partition(":")
-    if sort != "md5":
+    kind, _, listed = (file.oid or "").partition(":")
+    if kind != "md5":
         return False
     with disk_errors(part), part.open("rb") as stream:
         found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != promised:
-        raise IntegrityError(f"`{file.path}` hashes to `md5:{found}`, `{file.oid}` was promised")
+    if found != listed:
+        raise IntegrityError(f"`{file.path}` has the hash `md5:{found}`, but the hub lists `{file.oid}`")
     return True
 
 
 def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
-    """Refuse a git LFS pointer where its weights should be, however the hub listed it.
+    """Refuse a git LFS pointer in place of weights, whatever the hub listed.
 
     Raises:
-        IntegrityError: naming the file and the oid that is missing.
+        IntegrityError: the file is a pointer; the message has the oid of the missing object.
     """
     with disk_errors(part), part.open("rb") as stream:
         _refuse_pointer(file, stream.read(MAX_POINTER_BYTES + 1), what)
@@ -266,7 +268,7 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     pointer = parse_pointer(data)
     if pointer is None and file_kind(file.path, len(data)) == "weights":
         pointer = recognise_pointer(data)
-    # An LFS file may be the text of a pointer to something else: its hash then says that this is what it is.
+    # An LFS file may itself consist of the text of a pointer; its oid then matches.
     is_itself = file.source in {"lfs", "xet"} and file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}"
     if pointer is None or is_itself:
         return
@@ -275,20 +277,20 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     )
 
 
-def _rest_of(source: Path, start: int, what: str) -> Generator[bytes]:
+def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:
     try:
-        # What was a file when it was listed may be a link or a pipe by now.
+        # Since the listing, the file may have been replaced by a link or a pipe.
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             stream.seek(start)
             while piece := stream.read(1 << 20):
                 yield piece
     except OSError as error:
-        raise HubError(f"{what} cannot be read any more: {error.strerror}") from error
+        raise HubError(f"{what} can no longer be read: {error.strerror}") from error
 
 
 def _append(descriptor: int, at: int, data: bytes) -> None:
-    """Write `data` at the position `at`, waiting for the disk at each multiple of 4 MiB."""
+    """Write `data` at the position `at`, and sync at each multiple of 4 MiB."""
     rest = memoryview(data)
     while rest:
         piece = rest[: SYNC_BYTES - at % SYNC_BYTES]
@@ -302,7 +304,7 @@ def _append(descriptor: int, at: int, data: bytes) -> None:
 def _length(reply: httpx2.Response, what: str) -> int:
     text = reply.headers.get("content-length", "")
     if not text.isdigit():
-        raise HubError(f"{what}: neither the listing nor the hub's answer says how long it is")
+        raise HubError(f"{what}: neither the listing nor the reply of the hub states its length")
     return int(text)
 
 

@@ -1,16 +1,16 @@
-"""Keeps within a hub's request limits by reading what every reply says of them.
+"""Keeps within the request limits of a hub, which its replies state.
 
-Hubs count requests in fixed windows, a count for each class of request (`api`, `resolvers`, `pages`) and each account,
-and say on every reply how much is left::
+Hubs count requests in fixed windows, per class of request (`api`, `resolvers`, `pages`) and account, and state in every
+reply how many are left::
 
     RateLimit: "api";r=488;t=270                      488 left, the window ends in 270 seconds
     RateLimit-Policy: "fixed window";"api";q=500;w=300
 
-So the next request waits for the next window before the hub has to refuse it. While nothing is known of a window, as
-at its beginning and after a crash, one request is under way at a time: its reply tells what the others may do. What is
-known is kept (`windows.py`) before a request is sent, so that a process that is killed leaves nothing uncounted.
+When none is left, requests wait for the next window. While the state of a window is unknown (at its beginning, and
+after a crash), one request is in flight at a time, and its reply states the limits for the others. The window is stored
+(`state/rate_windows.py`) before a request is sent, so that requests of a killed process are counted.
 
-Source: draft-ietf-httpapi-ratelimit-headers-09, and `Retry-After` (RFC 9110) where a hub says no more than that.
+Source: draft-ietf-httpapi-ratelimit-headers-09, and `Retry-After` (RFC 9110) for hubs that send only that.
 """
 
 import re
@@ -25,47 +25,47 @@ from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.state.rate_windows import Budget, NoWindows, Window, Windows
 
 SLACK_SECONDS = 1.0
-"""Windows are announced in whole seconds, rounded either way; a second more is never refused."""
+"""Replies state windows in whole seconds, rounded up or down; waiting one second more is safe."""
 
 MAX_WAIT_SECONDS = 3600.0
-"""No window of any hub is longer; who says so is not believed, but asked again after an hour."""
+"""Limit of a wait. No hub has longer windows, so a longer stated wait is invalid."""
 
 MAX_LOST = 1024
-"""Limit of lost replies that are remembered; a hub that loses more in the time of one reply is down."""
+"""Limit of recorded lost replies; a hub that loses more during one reply is down."""
 
 _ITEM = re.compile(r'"([^"]*)"((?:\s*;\s*[a-z]+\s*=\s*[0-9]+)*)')
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*([0-9]{1,18})")
-"""What goes on after 18 digits is as good as endless, and Python refuses to read thousands of them."""
+"""Digits after the 18th are ignored, because Python refuses to parse integers with thousands of digits."""
 
 
 @dataclass
 class _Account:
-    """What is known of one budget. `window.left` counts down with every request taken, whatever becomes of it.
+    """The state of one budget. `window.left` is decremented for every request that `take` admits.
 
-    `seen` is the smallest number that a reply of this window said is left, which tells of requests of others too;
-    `told` is whether any did, to this process. `began` is the moment from which the window was taken for a new one, and
-    `lost` are those at which requests ended without a reply.
+    `seen` is the smallest number left that a reply stated in this window, which includes requests of other processes;
+    `informed` is whether this process received such a reply. `began` is the time from which the window counts as new,
+    `lost` are the times at which requests ended without a reply.
     """
 
     window: Window = field(default_factory=Window)
     in_flight: int = 0
     seen: int | None = None
-    told: bool = False
+    informed: bool = False
     began: float = float("-inf")
     lost: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_LOST))
 
     @property
     def left(self) -> int | None:
-        """How many more requests may be sent; those under way may be among those the hub has `seen`, or not."""
+        """Number of requests that may still be sent. `seen` may or may not include those in flight."""
         left = self.window.left
         return left if left is None or self.seen is None else min(left, self.seen - self.in_flight)
 
 
 @dataclass
-class Governor:
-    """The budgets of one hub's session; safe to use from many threads. `monotonic` gives seconds.
+class RateLimiter:
+    """The budgets of the session of one hub; thread-safe. `monotonic` returns seconds.
 
-    `share` processes spend from the same budgets, each no more than its part of what is left when it first hears of it.
+    `share` processes use the same budgets; each takes at most an equal share of what is left at its first reply.
     """
 
     monotonic: Monotonic
@@ -74,15 +74,15 @@ class Governor:
     _accounts: dict[Budget, _Account] = field(default_factory=dict)
     _replied: threading.Condition = field(default_factory=threading.Condition)
 
-    def keep_in(self, windows: Windows) -> None:
-        """Keep what is known in `windows` from now on, and go by what they hold already."""
+    def use_windows(self, windows: Windows) -> None:
+        """Store windows in `windows` from now on, and use the windows stored there."""
         with self._replied:
             self.windows = windows
 
     def take(self, budget: Budget) -> float | None:
-        """Take one request out of the budget and return 0.0, or return how many seconds to wait before asking again.
+        """Admit one request and return 0.0, or return the seconds to wait before the next call.
 
-        None when another request is under way whose reply will tell: then `await_reply`.
+        Returns None while the reply to another request will state the limits; call `await_reply` then.
         """
         with self._replied:
             account = self._account(budget)
@@ -92,13 +92,13 @@ class Governor:
             if now >= window.ends:
                 window = _next_window(account, now, self.share)
             if account.left is not None and account.left <= 0:
-                # With a quota of nothing the wait is for the window's end, and then one request asks again.
+                # With a quota of 0, one request is admitted after the end of the window.
                 return max(window.ends - now, SLACK_SECONDS)
-            if not account.told and account.in_flight:
+            if not account.informed and account.in_flight:
                 return None
             account.in_flight += 1
             window.left = None if window.left is None else window.left - 1
-            self._keep(budget, account)
+            self._store(budget, account)
             return 0.0
 
     def quotas(self, host: str) -> dict[str, tuple[int, int]]:
@@ -125,28 +125,28 @@ class Governor:
         refused: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        """Take note of a reply to a request that `take` let through at the moment `sent`.
+        """Record the reply to a request that `take` admitted at the time `sent`.
 
-        `headers` are None when no reply came: the hub may have counted the request or not. `retry_after` is in
-        seconds, for a reply that `refused`.
+        `headers` are None without a reply; the hub may or may not have counted that request. `retry_after` is in
+        seconds, for a reply that `refused` the request.
         """
         with self._replied:
             account = self._account(budget)
             account.in_flight -= 1
             now = self.monotonic()
             if sent < account.began and account.window.left is not None:
-                # It may have been counted in the window before, or in this one.
+                # The hub may have counted it in the previous window, or in this one.
                 account.window.left -= 1
             elif headers is None:
                 account.lost.append(now)
             else:
-                _learn(account, budget, headers, sent, now, self.share)
+                _apply_headers(account, budget, headers, sent, now, self.share)
             if refused:
-                account.told = False
+                account.informed = False
             if retry_after is not None:
                 closed = now + min(retry_after, MAX_WAIT_SECONDS) + SLACK_SECONDS
                 account.window.closed_until = max(account.window.closed_until, closed)
-            self._keep(budget, account)
+            self._store(budget, account)
             self._replied.notify_all()
 
     def _account(self, budget: Budget) -> _Account:
@@ -154,37 +154,37 @@ class Governor:
             self._accounts[budget] = _Account(self.windows.read(budget, self.monotonic()))
         return self._accounts[budget]
 
-    def _keep(self, budget: Budget, account: _Account) -> None:
-        """Write down the window as it stands if everything under way is counted."""
+    def _store(self, budget: Budget, account: _Account) -> None:
+        """Store the window, with all requests in flight counted."""
         self.windows.write(budget, msgspec.structs.replace(account.window, left=account.left), self.monotonic())
 
 
 def _next_window(account: _Account, now: float, share: int) -> Window:
-    """Begin a window: the quota of the last one, ending somewhere within its length from now; one reply will tell.
+    """Start a window with the quota of the last one; it ends within its length from now, until a reply states when.
 
-    A quota of nothing would never let another request through to say that it has changed. What no hub told of before
-    has no window: its first reply states one.
+    At least one request is admitted, so that a quota of 0 can change. Without a stated quota there is no window; the
+    first reply states one.
     """
     window, account.seen = account.window, None
     if window.quota is None or window.seconds is None:
         window.left = None
         window.ends_after, window.ends = now, now
-        account.told = account.told and window.silent
+        account.informed = account.informed and window.silent
         return window
     window.left = max(1, window.quota // share)
     window.ends_after, window.ends = now, now + min(window.seconds, MAX_WAIT_SECONDS) + SLACK_SECONDS
-    account.told, account.began = False, now
+    account.informed, account.began = False, now
     return window
 
 
-def _learn(  # noqa: PLR0913, PLR0917  # a reply and its moments
+def _apply_headers(  # noqa: PLR0913, PLR0917  # a reply and its times
     account: _Account, budget: Budget, headers: Mapping[str, str], sent: float, now: float, share: int
 ) -> None:
-    """Read the headers of a reply that was written between `sent` and `now`.
+    """Apply the headers of a reply that was written between `sent` and `now`.
 
-    The end of the window is known only to lie between two moments, because the reply took its time. Windows whose ends
-    may be one and the same are the same: there the smallest count is the newest, as replies overtake each other. One
-    that ended before the one we know is news of the past.
+    The end of the window is known only as an interval, because the time of writing is unknown. Windows whose intervals
+    overlap are the same window; since replies overtake each other, its smallest count is the newest. A window that ends
+    before the current one is outdated and ignored.
     """
     window = account.window
     policy = _parameters(headers.get("ratelimit-policy", ""), budget.kind)
@@ -193,22 +193,22 @@ def _learn(  # noqa: PLR0913, PLR0917  # a reply and its moments
     limit = _parameters(headers.get("ratelimit", ""), budget.kind)
     if "r" not in limit or "t" not in limit:
         if window.left is None:
-            account.told = window.silent = True
+            account.informed = window.silent = True
         return
     seconds = min(limit["t"], MAX_WAIT_SECONDS)
     after, ends = sent + seconds - SLACK_SECONDS, now + seconds + SLACK_SECONDS
     if window.left is not None and ends < window.ends_after:
         return
-    # What was lost while this reply was on its way may have been counted after it was written.
-    free = limit["r"] // share - account.in_flight - sum(moment > sent for moment in account.lost)
+    # Requests lost while this reply was in transit may have been counted after it was written.
+    free = limit["r"] // share - account.in_flight - sum(time > sent for time in account.lost)
     if window.left is None or after > window.ends:
         window.left, account.seen = free, limit["r"]
         window.ends_after, window.ends = after, ends
     else:
-        window.left = window.left if account.told else min(window.left, free)
+        window.left = window.left if account.informed else min(window.left, free)
         account.seen = limit["r"] if account.seen is None else min(account.seen, limit["r"])
         window.ends_after, window.ends = max(window.ends_after, after), min(window.ends, ends)
-    account.told, window.silent = True, False
+    account.informed, window.silent = True, False
 
 
 def _parameters(header: str, kind: str) -> dict[str, int]:
@@ -220,7 +220,7 @@ def _parameters(header: str, kind: str) -> dict[str, int]:
 
 
 _KINDS = {"huggingface": "resolvers", "kaggle": "files"}
-"""The class that each hub counts requests for files as; those not named here have one class for everything."""
+"""The class of file requests per hub; other hubs have one class for all requests."""
 
 HUGGING_FACE_RESOLVERS = {
     500: 3_000,
@@ -231,7 +231,7 @@ HUGGING_FACE_RESOLVERS = {
     10_000: 100_000,
     100_000: 500_000,
 }
-"""Files in five minutes, by the API calls in five minutes that the same account has.
+"""Files per five minutes, by the API calls per five minutes of the same account.
 
 Source: Hugging Face Hub documentation, "Hub rate limits", table of tiers of September 2025.
 """
@@ -253,12 +253,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 def file_limit(hub: str, quotas: Mapping[str, tuple[int, int]]) -> Limit | None:
     """Return the limit of file requests to the hub named `hub`; None when it is unknown.
 
-    `quotas` are what its replies told, `(requests, seconds)` by class. Of Hugging Face the account's tier is known as
-    soon as it answered a call of the API, before a file was asked for.
+    `quotas` are the `(requests, seconds)` that replies stated, by class. For Hugging Face, one API call reveals the
+    tier of the account, before any file is requested.
     """
-    told = quotas.get(_KINDS.get(hub, ""))
-    if told is not None:
-        return Limit(requests=told[0], seconds=told[1])
+    stated = quotas.get(_KINDS.get(hub, ""))
+    if stated is not None:
+        return Limit(requests=stated[0], seconds=stated[1])
     calls, seconds = quotas.get("api", (None, _WINDOW_SECONDS))
     if hub == "huggingface" and calls in HUGGING_FACE_RESOLVERS:
         return Limit(requests=HUGGING_FACE_RESOLVERS[calls], seconds=seconds)

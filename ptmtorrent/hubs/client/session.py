@@ -1,7 +1,7 @@
-"""One hub's connections: requests that keep within its limits, follow its redirects and raise our errors.
+"""The HTTP session of one hub: keeps within its limits, follows redirects and raises errors of this project.
 
-The adapter reads documents through it and downloads run through it, so that both spend from the same budgets.
-Redirects are followed here, because only the origin of the first request may see the credentials.
+Documents and downloads use the same session, and so the same budgets. Redirects are followed here, because credentials
+may be sent only to the origin of the first request.
 """
 
 import time
@@ -15,25 +15,26 @@ import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
 from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
-from ptmtorrent.hubs.client.rate_limiter import Governor
-from ptmtorrent.hubs.client.ssrf import refuse_inner
+from ptmtorrent.hubs.client.rate_limiter import RateLimiter
+from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.retry import retry
+from ptmtorrent.scrub import scrub_bytes, split_login
 from ptmtorrent.state.rate_windows import Budget, credential_id
 from ptmtorrent.stop import Stop
 
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.5
-"""Doubled each time: with six attempts a hub that is down gets 15 seconds to come back."""
+"""Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
-MAX_ANSWER_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB); a longer one is not read to its end."""
+MAX_REPLY_BYTES = 16 << 20
+"""Limit of a listing page or the description of a package (16 MiB)."""
 
-MAX_ANSWER_SECONDS = 600.0
-MAX_PARTS = 4_000_000
-"""Limit of JSON values in a document, counted by their separators: each may take a hundred bytes of memory."""
+MAX_REPLY_SECONDS = 600.0
+MAX_JSON_VALUES = 4_000_000
+"""Limit of JSON values in a document, counted by their separators; a value may take 100 bytes of memory."""
 
 MAX_DRAINED_BYTES = 4096
 
@@ -45,7 +46,7 @@ _HARMLESS = {"range", "accept"}
 """Headers that are sent on to another origin; any other header may be a credential."""
 
 Pause = Callable[[float, Stop], None]
-"""Waits that many seconds. Raises `Interrupted` as soon as the stop is set."""
+"""Waits for that many seconds. Raises `Interrupted` as soon as the stop is set."""
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
 
     `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
-    budget. A `guarded` session sends no request to machines inside the network of this one.
+    budget. A `guarded` session sends no requests to addresses in the network of this machine. `logins` are
+    `Authorization` headers by address, for requests to the origin of that address that have none.
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
@@ -71,9 +73,10 @@ class Session:
     stop: Stop = field(default_factory=Stop)
     on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
     guarded: bool = False
+    logins: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.governor = Governor(self.monotonic)
+        self.rate_limiter = RateLimiter(self.monotonic)
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
@@ -98,14 +101,14 @@ class Session:
             progress=progress,
         )
 
-    def check_place(self, url: str, what: str) -> None:
-        """Refuse an address that a guarded session must not reach.
+    def check_address(self, url: str, what: str) -> None:
+        """Refuse a URL that a guarded session must not request.
 
         Raises:
-            HubError: naming it.
+            HubError: the address is internal.
         """
         if self.guarded:
-            refuse_inner(url, what)
+            refuse_internal(url, what)
 
     def close(self) -> None:
         """Close all connections."""
@@ -137,7 +140,7 @@ class Session:
         raise HubError(f"{what} could not be read: the hub redirects more than {MAX_REDIRECTS} times")
 
     def read(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> tuple[bytes, Mapping[str, str]]:
-        """Return a JSON document and the headers it came with.
+        """Return a JSON document, without registered secrets that it repeats, and the headers it came with.
 
         Raises:
             HubError: it is not JSON (a login page, say), is encoded, or exceeds a limit of size, values or time; else
@@ -147,14 +150,14 @@ class Session:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise HubError(
-                    f"{what} could not be read: `{url}` answered with `{kind or 'no type'}`, not with JSON",
-                    hint="check --endpoint; a login page or a proxy may have answered in the hub's place",
+                    f"{what} could not be read: `{url}` returned `{kind or 'no type'}` instead of JSON",
+                    hint="check --endpoint; the reply may come from a login page or a proxy",
                 )
             refuse_encoding(reply, what)
-            return refuse_crowded(self._whole(reply, what), what), reply.headers
+            return scrub_bytes(refuse_too_many_values(self._whole(reply, what), what)), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
-        """Send `body` and return the answer, whatever its type. Redirects of a POST are refused.
+        """Send `body` and return the body of the reply, of any type. Redirects are refused.
 
         Raises:
             HubError: a redirect, an encoded body, or one that exceeds a limit of size, values or time; else as `open`.
@@ -164,18 +167,18 @@ class Session:
                 _drain(reply)
                 raise error
             if reply.status_code != 200:
-                raise HubError(f"{what} could not be read: the hub answered {reply.status_code}")
+                raise HubError(f"{what} could not be read: the hub returned {reply.status_code}")
             refuse_encoding(reply, what)
-            return refuse_crowded(self._whole(reply, what), what)
+            return refuse_too_many_values(self._whole(reply, what), what)
 
     def _whole(self, reply: httpx2.Response, what: str) -> bytes:
-        body, until = bytearray(), self.monotonic() + MAX_ANSWER_SECONDS
+        body, until = bytearray(), self.monotonic() + MAX_REPLY_SECONDS
         for chunk in reply.iter_raw():
             body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                raise HubError(f"{what} could not be read: the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            if len(body) > MAX_REPLY_BYTES:
+                raise HubError(f"{what} could not be read: the reply is longer than {MAX_REPLY_BYTES} bytes")
             if self.monotonic() > until:
-                raise HubError(f"{what} could not be read: the answer takes more than {MAX_ANSWER_SECONDS:.0f} seconds")
+                raise HubError(f"{what} could not be read: the reply takes more than {MAX_REPLY_SECONDS:.0f} seconds")
             self.stop.raise_if_set(f"reading {what}")
         return bytes(body)
 
@@ -183,7 +186,8 @@ class Session:
     def _send(
         self, url: str, headers: Mapping[str, str], budget: str, what: str, body: bytes | None = None
     ) -> Iterator[httpx2.Response]:
-        self.check_place(url, what)
+        self.check_address(url, what)
+        headers = self._with_login(url, headers)
         counted = Budget(urlsplit(url).netloc, budget, credential_id(_authorization(headers)))
         self._wait_for(counted)
         sent = self.monotonic()
@@ -194,22 +198,30 @@ class Session:
                     self.client.stream("GET" if body is None else "POST", url, headers=headers, content=body)
                 )
             except BaseException:
-                self.governor.settle(counted, None, sent=sent)
+                self.rate_limiter.settle(counted, None, sent=sent)
                 raise
             refused = reply.status_code in {429, 503}
             wait = retry_after_seconds(reply.headers, self.clock()) if refused else None
-            self.governor.settle(counted, reply.headers, sent=sent, refused=refused, retry_after=wait)
+            self.rate_limiter.settle(counted, reply.headers, sent=sent, refused=refused, retry_after=wait)
             yield reply
+
+    def _with_login(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if not self.logins or _authorization(headers) is not None:
+            return headers
+        own = [(address, value) for address, value in self.logins.items() if _origin(address) == _origin(url)]
+        # The login of the longest address that the request is below; else any of that origin.
+        best = max(own, key=lambda login: (url.startswith(login[0]), len(login[0])), default=None)
+        return headers if best is None else {**headers, "Authorization": best[1]}
 
     def _wait_for(self, budget: Budget) -> None:
         """Wait until the rate limiter admits a request."""
-        while (seconds := self.governor.take(budget)) != 0.0:
+        while (seconds := self.rate_limiter.take(budget)) != 0.0:
             if seconds is not None:
                 self.on_wait(budget.host, seconds)
                 self.pause(seconds, self.stop)
                 continue
             self.stop.raise_if_set("waiting for the hub")
-            self.governor.await_reply(REPLY_POLL_SECONDS)
+            self.rate_limiter.await_reply(REPLY_POLL_SECONDS)
 
 
 def _given_wait(error: PtmError) -> float | None:
@@ -226,24 +238,24 @@ def _transient(what: str) -> Iterator[None]:
 
 
 def refuse_encoding(reply: httpx2.Response, what: str) -> None:
-    """Refuse an encoded body: a few bytes may decode to more than fits in memory.
+    """Refuse an encoded body: a few bytes could decode to more than fits in memory.
 
     Raises:
-        HubError: naming the encoding.
+        HubError: the body is encoded.
     """
     encoding = reply.headers.get("content-encoding", "identity")
     if encoding != "identity":
-        raise HubError(f"{what} came encoded as `{encoding}`, though identity was asked for")
+        raise HubError(f"{what} is encoded as `{encoding}`, but identity was requested")
 
 
-def refuse_crowded(body: bytes, what: str) -> bytes:
-    """Return a document, unless decoding it would take gigabytes.
+def refuse_too_many_values(body: bytes, what: str) -> bytes:
+    """Return a document, unless decoding it would take gigabytes of memory.
 
     Raises:
-        HubError: it has too many values.
+        HubError: the document has too many values.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_PARTS:
-        raise HubError(f"{what} could not be read: the answer has more than {MAX_PARTS} parts")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
+        raise HubError(f"{what} could not be read: the reply has more than {MAX_JSON_VALUES} values")
     return body
 
 
@@ -275,7 +287,7 @@ def next_url(url: str, location: str, what: str) -> str:
         HubError: it is missing, is not HTTP, or leads from https to http.
     """
     try:
-        target = urljoin(url, location)
+        target, _ = split_login(urljoin(url, location))
         scheme = urlsplit(target).scheme
     except ValueError:
         target = scheme = ""

@@ -1,8 +1,8 @@
-"""Where a hub on the open network may send us: to no machine of the network that this one stands in.
+"""Guards against server-side request forgery: a public hub must not cause requests to internal addresses.
 
-A package names addresses of weights, of LFS objects and of git remotes, and any of them may redirect. What answers
-inside (a cloud's metadata service, a database without a password) would be stored as a file, and published. A hub that
-is inside itself may lead to its neighbours.
+Packages state addresses of weights, LFS objects and git remotes, and any of these may redirect. A reply from an
+internal service (the metadata service of a cloud, a database without a password) would be stored as a file and
+published. A hub that is internal itself may lead to internal addresses.
 """
 
 import ipaddress
@@ -13,25 +13,25 @@ from urllib.parse import urlsplit
 
 from ptmtorrent.errors import HubError
 
-REMEMBERED_SECONDS = 60
+CACHE_SECONDS = 60
 
 
-def is_inner(url: str) -> bool:
-    """Tell whether the host of `url` is, or is known here as, an address that is not of the open network.
+def is_internal(url: str) -> bool:
+    """Return whether the host of `url` is, or resolves to, an address that is not public.
 
-    A name that cannot be looked up is none: who is asked through a proxy need not be known here.
+    A name that does not resolve is not internal, because a proxy may resolve it.
     """
     try:
         host = urlsplit(url).hostname
-        addresses = _addresses(host, int(time.monotonic() / REMEMBERED_SECONDS)) if host is not None else ()
+        addresses = _addresses(host, int(time.monotonic() / CACHE_SECONDS)) if host is not None else ()
         return any(not ipaddress.ip_address(address).is_global for address in addresses)
     except ValueError:
         return False
 
 
 @lru_cache(maxsize=1024)
-def _addresses(host: str, _turn: int) -> set[str]:
-    """Look a name up; what is found is good for the turn, so that not every request asks."""
+def _addresses(host: str, _interval: int) -> set[str]:
+    """Return the addresses of a name, cached for one `_interval`."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -39,14 +39,14 @@ def _addresses(host: str, _turn: int) -> set[str]:
     return {str(row[4][0]).partition("%")[0] for row in found}
 
 
-def refuse_inner(url: str, what: str) -> None:
-    """Refuse an address that leads into the network of this machine.
+def refuse_internal(url: str, what: str) -> None:
+    """Refuse a URL with an internal address.
 
     Raises:
-        HubError: naming it.
+        HubError: the address is internal.
     """
-    if is_inner(url):
+    if is_internal(url):
         raise HubError(
-            f"{what} leads to `{url[:200]}`, which is inside the network of this machine: refused",
-            hint="a hub of your own network may lead there: name it with --endpoint",
+            f"{what} leads to `{url[:200]}`, an address in the network of this machine: refused",
+            hint="only a hub in your own network may lead there: give it as --endpoint",
         )

@@ -1,7 +1,7 @@
-"""What a hub's reply means: the one place where status codes become our errors.
+"""Maps the status codes of hubs to errors of this project.
 
-Hugging Face names its reasons in `X-Error-Code`; other hubs have the status alone. A reason wins over a status, because
-a hub answers 401 for a package that does not exist, so as not to tell that others do.
+Hugging Face states a reason in `X-Error-Code`; other hubs send only the status. A reason takes precedence, because a
+hub returns 401 for a package that does not exist, so as not to reveal which packages do.
 """
 
 from collections.abc import Mapping
@@ -12,39 +12,39 @@ from ptmtorrent.http import retry_after_seconds
 
 _MISSING = {"RepoNotFound", "RevisionNotFound", "EntryNotFound"}
 _CLOSED = {"GatedRepo", "DisabledRepo"}
-_TEXT_LIMIT = 200
+_MAX_MESSAGE_CHARACTERS = 200
 
 
 class Unreachable(HubError):
-    """The hub, or the way to it, failed in a manner that trying again may cure."""
+    """The hub or the connection to it failed; a retry may succeed."""
 
 
 def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime) -> PtmError | None:
-    """Return the error that a reply to a request for `what` stands for; None when there is none.
+    """Return the error for a reply to a request for `what`; None if it is not an error.
 
     `AuthError` for 401, 403 and gated packages, `NotFound` for 404 and 410, `RateLimited` for 429, `Unreachable` (worth
-    trying again) for 408 and 5xx, `HubError` for any other status of 400 and above. 416 is no error here: who asked for
-    a range judges it.
+    a retry) for 408 and 5xx, `HubError` for other statuses from 400 on. 416 is left to the caller that requested a
+    range.
     """
     reason = headers.get("x-error-code", "")
-    said = _said(headers)
+    message = _error_message(headers)
     if reason in _MISSING or (status in {404, 410} and reason not in _CLOSED):
-        return NotFound(f"{what} is not there: {said or reason or status}")
+        return NotFound(f"{what} does not exist: {message or reason or status}")
     if reason in _CLOSED or status in {401, 403, 451}:
-        gated = ", it is gated" if reason == "GatedRepo" else ""
+        gated = ", because it is gated" if reason == "GatedRepo" else ""
         return AuthError(
-            f"{what} may not be read{gated}: {said or reason or status}",
-            hint="accept the terms on the hub's page of the package, then set HF_TOKEN to a token of that account",
+            f"{what} cannot be accessed{gated}: {message or reason or status}",
+            hint="accept the terms on the page of the package, then set HF_TOKEN to a token of that account",
         )
     if status == 429:
         return RateLimited(f"{what} was refused: too many requests", retry_after=retry_after_seconds(headers, now))
     if status >= 500 or status == 408:
-        return Unreachable(f"{what} could not be read: the hub answered {status}")
+        return Unreachable(f"{what} could not be read: the hub returned {status}")
     if status >= 400 and status != 416:
-        return HubError(f"{what} could not be read: the hub answered {status} {said}".rstrip())
+        return HubError(f"{what} could not be read: the hub returned {status} {message}".rstrip())
     return None
 
 
-def _said(headers: Mapping[str, str]) -> str:
+def _error_message(headers: Mapping[str, str]) -> str:
     text = headers.get("x-error-message", "")
-    return "".join(character for character in text if character.isprintable())[:_TEXT_LIMIT]
+    return "".join(character for character in text if character.isprintable())[:_MAX_MESSAGE_CHARACTERS]

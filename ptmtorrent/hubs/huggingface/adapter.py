@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import msgspec
 
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
-from ptmtorrent.hubs.client.redact import json_without_mail
+from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface.discussions import read_discussions
 from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read_listed, split_page
@@ -72,7 +72,7 @@ class HuggingFace:
         self._also = also
         # A hub served over plain HTTP, such as a local one, may have its storage there too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
-        self._xet = XetStorage(self._read_token, schemes, self.session.check_place) if xet else None
+        self._xet = XetStorage(self._read_token, schemes, self.session.check_address) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the URL of the next page.
@@ -129,14 +129,14 @@ class HuggingFace:
         answers = [("tree", page) for page in pages]
         if HISTORY in self._also:
             commits = self._pages(f"{api}/commits/{identity.commit}", f"the commits of `{identity.package}`")
-            answers += [(HISTORY, json_without_mail(page)) for page in commits]
+            answers += [(HISTORY, redact_json(page)) for page in commits]
         if DISCUSSIONS in self._also:
             discussions = read_discussions(
                 lambda url, what: self._read(url, what)[0],
                 f"{api}/discussions",
                 f"the discussions of `{identity.package}`",
             )
-            answers += [(DISCUSSIONS, json_without_mail(page)) for page in _bounded(discussions, "the discussions")]
+            answers += [(DISCUSSIONS, redact_json(page)) for page in _bounded(discussions, "the discussions")]
         return read_files(pages, what), tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:

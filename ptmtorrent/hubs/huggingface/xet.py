@@ -16,6 +16,7 @@ import msgspec
 
 from ptmtorrent.errors import ConfigError, HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.model.bounds import decode_json
 
 RANGE_BYTES = 1 << 30
 MIN_TOKEN_SECONDS = 300
@@ -44,7 +45,7 @@ class _Access(msgspec.Struct, frozen=True, rename="camel"):
 class XetStorage:
     """Xet storage. `read` requests tokens from the hub: it is called with a URL and a description for messages.
 
-    The URL of the storage must have one of `schemes`; `check_place` may refuse it.
+    The URL of the storage must have one of `schemes`; `check_address` may refuse it.
 
     Raises:
         ConfigError: hf-xet is not installed.
@@ -54,7 +55,7 @@ class XetStorage:
         self,
         read: Callable[[str, str], bytes],
         schemes: tuple[str, ...] = ("https",),
-        check_place: Callable[[str, str], None] = lambda _url, _what: None,
+        check_address: Callable[[str, str], None] = lambda _url, _what: None,
     ) -> None:
         try:
             import hf_xet
@@ -66,7 +67,7 @@ class XetStorage:
         self._session: Any = hf_xet.XetSession(hf_xet.XetConfig().with_config(_SETTINGS))
         self._read = read
         self._schemes = schemes
-        self._check_place = check_place
+        self._check_address = check_address
         self._access: dict[str, _Access] = {}
         self._lock = threading.Lock()
 
@@ -124,11 +125,11 @@ class XetStorage:
     def _ask(self, address: str, what: str) -> _Access:
         body = self._read(address, f"the token of Xet storage for {what}")
         try:
-            access = msgspec.json.decode(body, type=_Access)
+            access = decode_json(body, _Access)
             scheme = urlsplit(access.cas_url).scheme
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error
         if scheme not in self._schemes:
             raise HubError(f"the token of Xet storage for {what} names `{access.cas_url}`: refused")
-        self._check_place(access.cas_url, f"Xet storage for {what}")
+        self._check_address(access.cas_url, f"Xet storage for {what}")
         return access

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ptmtorrent.errors import AuthError, HubError, NotFound
-from ptmtorrent.hubs.client.session import MAX_ANSWER_BYTES, Session
+from ptmtorrent.hubs.client.session import MAX_REPLY_BYTES, Session
 from ptmtorrent.hubs.kaggle.records import (
     is_name,
     promised,
@@ -105,8 +105,8 @@ class KaggleModels:
             answer = self._read(f"{self._version(described)}/files", options, what)
             answers.append(("files", msgspec.json.encode(answer)))
             total += len(answers[-1][1])
-            if total > MAX_ANSWER_BYTES:
-                raise HubError(f"{what} could not be listed: the list exceeds {spell_size(MAX_ANSWER_BYTES)}")
+            if total > MAX_REPLY_BYTES:
+                raise HubError(f"{what} could not be listed: the list exceeds {spell_size(MAX_REPLY_BYTES)}")
             rows += read_files(answer, what)
             token = read_token(answer, what)
             if token is None:

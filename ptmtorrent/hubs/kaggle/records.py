@@ -14,8 +14,9 @@ import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import text
-from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.names import check_path
 
 MAX_FILES = 1_000_000
@@ -32,7 +33,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
         HubError: `body` is not a JSON object.
     """
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        return decode_json(body, dict[str, Any])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: {error}") from error
 
@@ -84,7 +85,7 @@ def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | No
         licence=text(instance, "licenseName"),
         library=framework,
         modified=text(model, "updateTime"),
-        raw=msgspec.json.encode(without_mail({"model": model, "instance": instance})).decode(),
+        raw=msgspec.json.encode(redact({"model": model, "instance": instance})).decode(),
     )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, Interrupted, NotFound, PtmError, RateLimited
-from ptmtorrent.hubs.client.redact import without_mail
+from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.adapter import EMPTY
 from ptmtorrent.hubs.git.clones import Clones, Remote
@@ -150,7 +150,7 @@ class OnnxZoo:
             task=task_of(name),
             licence=licence,
             tags=tuple(tags),
-            raw=msgspec.json.encode(without_mail(raw)).decode(),
+            raw=msgspec.json.encode(redact(raw)).decode(),
         )
 
     def _text(self, remote: Remote, file: HubFile | None) -> bytes:

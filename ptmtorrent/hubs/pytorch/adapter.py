@@ -9,12 +9,13 @@ import msgspec
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, weight_of
-from ptmtorrent.hubs.client.redact import text_without_mail
+from ptmtorrent.hubs.client.redact import redact_text
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.cards import MAX_CARD_BYTES, Card, find_weights, read_card
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 
 NOT_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
@@ -59,14 +60,14 @@ class PyTorchHub(CatalogueHub):
 
 
 def _card(listed: Listed) -> Card:
-    record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
+    record = decode_json(listed.raw or "{}", dict[str, str])
     return read_card(record.get("text", "").encode())
 
 
 def list_card(path: str, data: bytes) -> Listed:
     """Return the package of a card. A malformed card is listed too; `describe` raises its error."""
     name = path.removesuffix(".md")
-    content = text_without_mail(data.decode(errors="replace"))
+    content = redact_text(data.decode(errors="replace"))
     raw = msgspec.json.encode({"card": path, "text": content}).decode()
     try:
         card = read_card(content.encode())

@@ -62,6 +62,11 @@ class Pending:
         """Take a capture in."""
         self._captures.append(kept)
 
+    @property
+    def highest_sequence(self) -> int:
+        """The highest number of a capture, 0 for none."""
+        return max((capture.sequence or 0 for _, capture, _ in self._captures[-1:]), default=0)
+
     def file(self, oid: str) -> StoredFile | None:
         """Return the file of that name, if it is here."""
         return self._files.get(oid)
@@ -77,7 +82,7 @@ class Pending:
         decoded = (canonical.decode(data, Capture, name="a capture") for data in captures)
         for capture in (*decoded, *(capture for _, capture, _ in self._captures)):
             before = newest.get(capture.package)
-            if before is None or capture.captured >= before.captured:
+            if before is None or capture.order >= before.order:
                 newest[capture.package] = capture
         return [newest[package] for package in sorted(newest)]
 
@@ -122,6 +127,13 @@ class Writer:
     def find(self, identifier: ObjectId) -> Found | None:
         """Return where an object lies, durable or not."""
         return self.pending.objects.get(identifier) or self._index.find(identifier)
+
+    def next_sequence(self) -> int:
+        """Return the number after the highest that a capture had, in the index or here.
+
+        Two processes may give the same number at the same time: then neither capture is the newer one.
+        """
+        return 1 + max(self._index.highest_sequence(), self.pending.highest_sequence)
 
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
         """Write an object to the open part of its class; a full one is sealed first.

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.model.locations import parse_globus
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.model.text import count
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, resume_hint
 from ptmtorrent.transports.globus.jobs import WAITING, Job, Jobs, JobState, with_state
-from ptmtorrent.transports.globus.locations import parse_location
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus, TransferService
 from ptmtorrent.transports.globus.wait import WaitPolicy, WaitResult, wait_for_task
 
@@ -31,7 +31,7 @@ LABEL_CHARACTERS = 128
 
 
 class JobContext(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of a job needs. `on_message` receives sentences, `on_bytes` the bytes transferred so far."""
+    """The dependencies of a run of a job. `on_message` receives sentences, `on_bytes` the bytes transferred so far."""
 
     jobs: Jobs
     service: TransferService
@@ -79,8 +79,8 @@ def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, 
         "DATA_TYPE": "transfer",
         "submission_id": submission_id,
         "label": f"ptmtorrent {job.kind} {job.job}"[:LABEL_CHARACTERS],
-        "source_endpoint": parse_location(job.source).collection,
-        "destination_endpoint": parse_location(job.destination).collection,
+        "source_endpoint": parse_globus(job.source).collection,
+        "destination_endpoint": parse_globus(job.destination).collection,
         "deadline": deadline.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
         "verify_checksum": True,
         "sync_level": SYNC_CHECKSUM,

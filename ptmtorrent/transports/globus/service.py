@@ -17,8 +17,8 @@ from globus_sdk.transport import RequestsTransport
 from requests.adapters import HTTPAdapter
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.model.locations import read_host
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_hint
-from ptmtorrent.transports.globus.locations import read_host
 
 HTTP_SECONDS = 20.0
 """Shorter than the SDK's minute: after a lost reply, posting the same submission again is answered at once."""

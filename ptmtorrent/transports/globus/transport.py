@@ -1,4 +1,4 @@
-"""Packs by Globus Transfer, from a channel in a collection into a local folder that another collection exposes.
+"""Transfers packs with Globus, from a channel in a collection to a local folder that another collection exposes.
 
 A pack lands in `.ptm-incoming/<job>` and is hashed there; only a correct pack is renamed into the staging folder,
 because a partial file of an interrupted GridFTP transfer may have its full size and wrong bytes inside. Wrong and
@@ -18,11 +18,12 @@ from ptmtorrent.disk import durable
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
-from ptmtorrent.transports.globus.locations import INCOMING, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import INCOMING, LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.port import Delivered, Failed
 
@@ -43,7 +44,7 @@ class GlobusTransport:
         self._place = place
         self._here = here
         self._context = context
-        self._most_items = max_items
+        self._max_items = max_items
         self._landing = f"globus:{here.collection}/{INCOMING}"
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
@@ -67,7 +68,7 @@ class GlobusTransport:
             if self._concerns(job, waiting):
                 yield from self._run(job, waiting, staging, stop)
         while waiting and not stop.is_set():
-            batch = list(waiting.values())[: self._most_items]
+            batch = list(waiting.values())[: self._max_items]
             files = [self._file(request) for request in batch]
             job = self._context.jobs.plan(
                 "fetch", source=self._place.folder, destination=self._landing, files=files, landing=f"/{INCOMING}"

@@ -32,7 +32,7 @@ class WaitPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a wait ended, and the task's status at that moment."""
+    """How a wait ended, and the final status of the task."""
 
     end: End
     status: TaskStatus

@@ -1,4 +1,4 @@
-"""Packs from a swarm: joins the v1 torrents of the volumes with requested packs, and downloads only those packs.
+"""Downloads packs from a swarm: joins the v1 torrents of the volumes with requested packs, and requests only those.
 
 libtorrent writes below `staging`, each pack at its channel path. Existing files (after a kill, for instance) are hashed
 before anything is requested. A pack consists of whole pieces, so no byte of an unrequested pack is transferred.

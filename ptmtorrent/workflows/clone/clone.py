@@ -15,13 +15,14 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
+from ptmtorrent.scrub import scrub
 from ptmtorrent.state.clone_journal import Journal, Run
-from ptmtorrent.state.rate_windows import KeptWindows, NoWindows
+from ptmtorrent.state.rate_windows import NoWindows, StoredWindows
 from ptmtorrent.state.upstream_flags import Flags
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
@@ -67,7 +68,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The choice of packages: two requests with the same key resume each other."""
-        choice = (sorted(self.ids), self.least_downloads, self.limit, self.max_bytes)
+        choice = (sorted(map(scrub, self.ids)), self.least_downloads, self.limit, self.max_bytes)
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
@@ -121,9 +122,9 @@ def _use_rate_windows(hub: Hub, request: CloneRequest, home: Home, clock: Clock,
     """Start with the rate windows that earlier processes learned from the hub, and keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
         return
-    windows = stack.enter_context(KeptWindows(home.limits, lambda: clock().timestamp()))
-    stack.callback(hub.session.governor.keep_in, NoWindows())
-    hub.session.governor.keep_in(windows)
+    windows = stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp()))
+    stack.callback(hub.session.rate_limiter.use_windows, NoWindows())
+    hub.session.rate_limiter.use_windows(windows)
 
 
 def _serialised(emit: Emit) -> Emit:
@@ -162,8 +163,11 @@ class _Clone:
         self.hub.session.on_wait = self._note_wait
 
     def run(self) -> Summary:
+        seen = None if self.store is None else self.store.latest_moment()
+        if note := behind_note(self.clock(), seen, "a capture in the store"):
+            self.emit(note)
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
-        outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit)
+        outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit, self.changes.check_refused)
         self.journal.release(run.id)
         outcomes.repeat_failures()
         if run.state == "listing":
@@ -188,16 +192,12 @@ class _Clone:
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
     def _compare(self, run: Run) -> None:
-        """Find upstream changes of packages that earlier runs captured, as far as this listing shows them."""
-        if self.request.ids:
-            for listed in self.journal.listing(run.id):
-                self.changes.compare(msgspec.json.decode(listed, type=Listed))
-            return
-        self.changes.clear_returned(lambda name: self.journal.has(run.id, name))
-        if self.request.limit is None:
+        """Ask for packages that earlier runs captured and this listing of the whole hub lacks."""
+        if not self.request.ids and self.request.limit is None:
             self.changes.query(self.journal.missing(run, self.request.least_downloads or 0), run.id)
 
     def _is_wanted(self, listed: Listed) -> bool:
+        self.changes.compare(listed)
         least = self.request.least_downloads
         return least is None or (listed.downloads is not None and listed.downloads >= least)
 
@@ -219,7 +219,10 @@ class _Clone:
 
     def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
         package = PackageName(f"{self.hub.prefix}:{listed.name}")
-        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
+        rights = rights_in(listed)
+        if listed.licence_in_files and rights != "gated":
+            rights = "open"  # the files of this commit, and the licence that they state, are those captured before
+        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None

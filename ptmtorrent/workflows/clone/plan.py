@@ -217,5 +217,5 @@ def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) 
 
 
 def _hours(hub: Hub, requests: int) -> float | None:
-    limit = file_limit(hub.name, hub.session.governor.quotas(urlsplit(hub.endpoint).netloc))
+    limit = file_limit(hub.name, hub.session.rate_limiter.quotas(urlsplit(hub.endpoint).netloc))
     return None if limit is None else limit.hours(requests)

@@ -27,8 +27,15 @@ from ptmtorrent.disk.durable import (
     sync_dir,
 )
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
-from ptmtorrent.layouts.folders import drop_shared, ensure_real_dir, is_ours_alone, read_link, refuse_strange, same_file
-from ptmtorrent.layouts.port import Layout, Spot
+from ptmtorrent.layouts.folders import (
+    ensure_real_dir,
+    is_unshared_file,
+    read_link,
+    refuse_unless_file,
+    remove_shared,
+    same_file,
+)
+from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.state.laid_out import Ledger
 
@@ -41,20 +48,22 @@ Part = tuple[ObjectId, int, int]
 
 
 class Assembly:
-    """One file that is wanted at `spot.target`, and the parts of it that are still missing.
+    """One file that is wanted at `destination.target`, and the parts of it that are still missing.
 
     `in_target` are missing parts that the present file at the target has at the same offset, as an older version of it
     does. `replaces` marks a target that no fetch of this home wrote. `here` is set once the target is verified, `error`
     once it cannot be.
     """
 
-    def __init__(self, spot: Spot, size: int, digest: str, parts: tuple[Part, ...], incoming: Path) -> None:
-        self.spot = spot
+    def __init__(
+        self, destination: Destination, size: int, digest: str, parts: tuple[Part, ...], incoming: Path
+    ) -> None:
+        self.destination = destination
         self.size = size
         self.blake3 = digest
         self.parts = parts
         self.incoming = incoming
-        self.links = {spot.link} if spot.link else set()
+        self.links = {destination.link} if destination.link else set()
         self.missing = {number for number, (_, _, length) in enumerate(parts) if length}
         self.in_target: frozenset[int] = frozenset()
         self.replaces = False
@@ -64,7 +73,7 @@ class Assembly:
     @property
     def target(self) -> Path:
         """The path of the finished file."""
-        return self.spot.target
+        return self.destination.target
 
     @property
     def allocated(self) -> int:
@@ -86,7 +95,7 @@ class Assembly:
         if self.here or self.error:
             return
         try:
-            if self.spot.points is not None:
+            if self.destination.link_text is not None:
                 self._examine_link(ledger, package, snapshot)
             else:
                 self._examine_file(ledger, package, snapshot)
@@ -94,7 +103,7 @@ class Assembly:
             self.error = error
 
     def _examine_file(self, ledger: Ledger, package: str, snapshot: str) -> None:
-        refuse_strange(self.target)
+        refuse_unless_file(self.target)
         if ledger.holds(self.target, self.size, self.blake3):
             self.here = True
         elif same_file(self.target, self.size, self.blake3):
@@ -107,12 +116,12 @@ class Assembly:
     def _examine_link(self, ledger: Ledger, package: str, snapshot: str) -> None:
         """Accept a link that is right and replace one that a fetch made; refuse any other."""
         found = read_link(self.target)
-        if found is not None and found == self.spot.points:
+        if found is not None and found == self.destination.link_text:
             ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
             self.here = True
             return
         if found is None or not ledger.knows(self.target):
-            refuse_strange(self.target)
+            refuse_unless_file(self.target)
         self._recheck()
 
     def _recheck(self) -> None:
@@ -121,9 +130,9 @@ class Assembly:
         Raises:
             StoreError: one of the files cannot be read.
         """
-        if is_ours_alone(self.incoming):
+        if is_unshared_file(self.incoming):
             self.missing -= self._right_parts(self.incoming)
-        if self.spot.points is None:
+        if self.destination.link_text is None:
             self.in_target = frozenset(self._right_parts(self.target))
 
     def _right_parts(self, path: Path) -> set[int]:
@@ -154,7 +163,7 @@ class Assembler:
         self._finishing: deque[Future[Assembly]] = deque()
         self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
         for assembly in assemblies:
-            drop_shared(assembly.incoming)
+            remove_shared(assembly.incoming)
             for number in assembly.missing:
                 self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
 
@@ -228,17 +237,17 @@ class Assembler:
         if not assembly.size:
             self._write(assembly, 0, b"")
         ensure_real_dir(self._layout.root, assembly.target.parent)
-        if assembly.spot.points is None:
-            refuse_strange(assembly.target)
+        if assembly.destination.link_text is None:
+            refuse_unless_file(assembly.target)
         if (fault := _fault(assembly)) is not None:
             with disk_errors(assembly.incoming):
                 assembly.incoming.unlink()
             raise IntegrityError(fault)
-        if assembly.spot.points is not None:
-            _make_link(assembly.target, assembly.spot.points, assembly.incoming)
+        if assembly.destination.link_text is not None:
+            _make_link(assembly.target, assembly.destination.link_text, assembly.incoming)
         else:
             with disk_errors(assembly.incoming):
-                assembly.incoming.chmod(assembly.spot.mode)
+                assembly.incoming.chmod(assembly.destination.mode)
             publish_file(assembly.incoming, assembly.target)
         self._link(assembly)
         assembly.here = True
@@ -281,20 +290,20 @@ def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:
 
 def _fault(assembly: Assembly) -> str | None:
     """Hash the unfinished file; return what is wrong with it, None when it is right."""
-    proves = assembly.spot.proves
+    claimed_hash = assembly.destination.claimed_hash
     hashes = [(assembly.blake3, blake3())]
-    kind, _, claimed = (proves or "").partition(":")
+    kind, _, claimed = (claimed_hash or "").partition(":")
     other = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind == "git":
         other.update(b"blob %d\0" % assembly.size)
     with disk_errors(assembly.incoming), assembly.incoming.open("rb") as file:
         while data := file.read(HASH_BYTES):
             hashes[0][1].update(data)
-            if proves:
+            if claimed_hash:
                 other.update(data)
     if hashes[0][1].hexdigest() != assembly.blake3:
         return f"`{assembly.target}` does not hash to what its manifest says, although all its objects do"
-    if proves and other.hexdigest() != claimed:
+    if claimed_hash and other.hexdigest() != claimed:
         return f"`{assembly.target}` does not have the hash that its name states"
     return None
 
@@ -311,7 +320,7 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
     if text != points.encode():
         raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, and its bytes are another target")
     if read_link(target) is None:
-        refuse_strange(target)
+        refuse_unless_file(target)
     _put_link(target, points)
     with disk_errors(incoming):
         incoming.unlink()

@@ -19,6 +19,7 @@ from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
@@ -28,7 +29,7 @@ from ptmtorrent.reading.collection import JOBS, Collection, here_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
 from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, with_state
-from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import STAGING, GlobusAccess, LocalCollection
 from ptmtorrent.transports.globus.login import open_service
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService

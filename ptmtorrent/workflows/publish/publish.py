@@ -1,21 +1,24 @@
 """`publish RELEASE --to DIR`: put a release of our own channel into a directory that anything can serve.
 
-Packs, torrents and the release's files come first, by hard link where the filesystem allows one; then the metadata,
-and `timestamp.json` last, by rename. So the directory is the old channel or the new one whenever the power goes, and
+Packs, torrents and the release's files come first, by hard link where the filesystem allows one; then the metadata.
+Then the directory is read as a fetch client reads it, with the new timestamp held in memory; only if that succeeds is
+`timestamp.json` written, by rename. So the directory is the old channel or the new one whenever the power goes, and
 running the same command again copies only what is missing.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_optional, read_release, read_volume_packs
-from ptmtorrent.channel.paths import MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
+from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
+from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
-from ptmtorrent.errors import ConfigError, IntegrityError, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
@@ -23,7 +26,10 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
+from ptmtorrent.state.publications import note_publication, read_publications
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
+from ptmtorrent.workflows.publish.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
 EXPIRES_SOON = timedelta(days=7)
@@ -43,52 +49,90 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     to: Path,
     *,
     emit: Emit,
+    load_keys: LoadKeys | None = None,
     dry_run: bool = False,
     clock: Clock = read_clock,
     monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Put release `name` of the channel of `home` into the directory `to`; a `dry_run` only says what it would move.
 
-    `bytes_moved` counts what was copied; what is hard-linked moves nothing, and neither does what is there already.
+    The directory then lists `name` and what it held before. If that is less than the home lists, the list is signed
+    with the keys from `load_keys`. `bytes_moved` counts what was copied, not what was hard-linked or in place already.
 
     Raises:
-        NotFound: no such release, naming near matches.
+        NotFound: no such release, naming near matches; or a reader would miss a file. The directory serves what it did.
         UsageError: `to` is the channel itself.
-        ConfigError: the release is not signed yet, or `to` holds another channel or a newer state of this one.
-        IntegrityError: a file of the release is missing or has another size.
+        ConfigError: the release is not signed yet, keys are needed, or `to` holds another channel or a newer state.
+        IntegrityError: a file of the release is missing or has another size or other bytes.
+        TrustError: a reader would refuse a signature, or a role has expired. The directory serves what it did.
         NoSpace: the disk is full; run again to go on.
         StoreError: a file cannot be read or written.
     """
     started = monotonic()
     source = home.channel
     _, release = read_release(source, name)
-    state = _check(source, to, name)
+    own, there = read_states(home, to, name)
+    listed = choose_listed(own, held_releases(to, there), str(to), add=name, drop=None)
+    # A dry run signs nothing: the documents that it would sign are about as long as the home's own.
+    state = own if dry_run else settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
     items = [_inspect(source, to, path, size) for path, size in list_files(source, release, state)]
     emit(_plan(source, to, release, items))
     if dry_run:
         return _summary(release, 0, monotonic() - started)
-    total = sum(item.size for item in items)
-    meter = new_meter("publish", emit, monotonic, bytes_total=total)
+    meter = new_meter("publish", emit, monotonic, bytes_total=sum(item.size for item in items))
     moved = _put(source, to, items, meter)
-    turned = read_optional(to / TIMESTAMP) != state.timestamp
-    if turned:
-        durable.write_file(to / TIMESTAMP, state.timestamp)
-        moved += len(state.timestamp)
+    turned = point_to(home, to, state, name, now=clock(), emit=emit)
+    moved += len(state.timestamp) if turned else 0
     changed = turned or not all(item.there for item in items)
     emit(Result(kind="release", id=name, status="ok" if changed else "notneeded", path=str(to), bytes=moved))
-    _warn_of_missing(to, state, emit)
-    _warn_of_expiry(state, clock(), emit)
+    warn_of_unpublished(own, state, str(to), emit)
+    warn_of_expiry(state, clock(), emit)
     return _summary(release, moved, monotonic() - started)
 
 
-def _check(source: Path, to: Path, name: ReleaseName) -> ChannelState:
-    if to.resolve() == source.resolve():
+def read_states(home: Home, to: Path, name: ReleaseName) -> tuple[ChannelState, ChannelState | None]:
+    """Return the states of the home's channel and of the directory `to`, which may hold nothing yet.
+
+    Raises:
+        UsageError: `to` is the channel itself.
+        ConfigError: the release `name` is not signed yet, or `to` holds another channel or a newer state of this one.
+    """
+    if to.resolve() == home.channel.resolve():
         raise UsageError(f"`{to}` is the channel to publish from", hint="name another directory, or serve this one")
-    state = read_channel_state(source)
+    state = read_channel_state(home.channel)
     if state is None or name not in state.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
-    check_same_channel(source, to, state)
-    return state
+    check_same_channel(home.channel, to, state)
+    return state, read_channel_state(to)
+
+
+def point_to(  # noqa: PLR0913  # what is served from where, and what is read of it
+    home: Home, to: Path, state: ChannelState, name: ReleaseName | None, *, now: datetime, emit: Emit
+) -> bool:
+    """Make `to` serve `state` if a reader accepts it; return whether the timestamp changed.
+
+    Every file that `state` leads to is in place. All files of the release `name` are read.
+
+    Raises:
+        NotFound, IntegrityError, TrustError: a reader does not accept it; `to` serves what it did before.
+        StoreError: a file cannot be read or written.
+    """
+    root = (home.channel / FIRST_ROOT).read_bytes()
+    reader = LocalReader(to)
+    check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
+    place = str(to.resolve())
+    before = read_publications(home.publications).get(place, ())
+    note_publication(home.publications, place, (*before, *(each for each in state.releases if each not in before)))
+    turned = read_optional(to / TIMESTAMP) != state.timestamp
+    if turned:
+        durable.write_file(to / TIMESTAMP, state.timestamp)
+        try:
+            check_as_reader(reader, root, state.releases, None, now)
+        except PtmError as error:
+            emit(Note(message=f"`{to}` was changed and does not read back: {error.message}", warning=True))
+            raise
+    note_publication(home.publications, place, state.releases)
+    return turned
 
 
 def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[tuple[str, int | None]]:
@@ -101,13 +145,31 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
     pages = [*release.content, *release.placement]
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
-    for ref in dict.fromkeys((*pages, *release.tables)):
+    for ref in dict.fromkeys((*pages, *release.others)):
         yield listed_path(release, ref), ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None
-    yield MINISIGN_PUBLIC, None
-    for path in state.files:
+    for path in list_metadata(state):
         yield path, None
+
+
+def list_metadata(state: ChannelState) -> Iterator[str]:
+    """Yield the paths of the public key and of the documents that the timestamp of `state` leads to."""
+    yield MINISIGN_PUBLIC
+    yield from state.files
+
+
+def put_files(source: Path, to: Path, paths: Iterable[str]) -> None:
+    """Put small files of the channel `source` into `to`, durably.
+
+    Raises:
+        IntegrityError: one is missing.
+        ConfigError: `to` has another file of that name.
+        StoreError: one cannot be read or written.
+    """
+    for path in paths:
+        if not _inspect(source, to, path, None).there:
+            durable.link_or_copy(source / path, to / path)
 
 
 def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
@@ -148,6 +210,7 @@ def _put(source: Path, to: Path, items: list[_Item], meter: Meter) -> int:
     for item in items:
         if not item.there and not durable.link_or_copy(source / item.path, to / item.path):
             moved += item.size
+            _compare(source / item.path, to / item.path)
         meter.add(bytes=item.size)
     meter.finish()
     return moved
@@ -169,23 +232,32 @@ def _plan(source: Path, to: Path, release: Release, items: list[_Item]) -> PlanM
     )
 
 
-def _warn_of_missing(to: Path, state: ChannelState, emit: Emit) -> None:
-    newest = state.releases[-1]
-    if not (to / release_path(newest)).is_file():
-        emit(
-            Note(
-                message=f"The newest release `{newest}` is not in `{to}`; type: ptmtorrent publish {newest} --to {to}",
-                warning=True,
-            )
+def warn_of_unpublished(own: ChannelState, state: ChannelState, to: str, emit: Emit) -> None:
+    """Say that the home's newest release is not listed by the destination `to`, if it is not."""
+    newest = own.releases[-1]
+    if newest not in state.releases:
+        emit(Note(message=f"`{to}` does not list `{newest}`; to add it: ptmtorrent publish {newest} --to {to}"))
+
+
+def warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
+    """Warn that the timestamp of `state` expires within a week."""
+    if now >= state.expires - EXPIRES_SOON:
+        what = f"The channel expires on {spell(state.expires)}; fetching from it fails after that"
+        emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
+
+
+def _compare(source: Path, copy: Path) -> None:
+    """Read a copy back.
+
+    Raises:
+        IntegrityError: it has other bytes than its source.
+    """
+    with durable.disk_errors(copy):
+        same = blake3().update_mmap(copy).digest() == blake3().update_mmap(source).digest()
+    if not same:
+        raise IntegrityError(
+            f"`{copy}` does not have the bytes that were written", hint="check the disk, then run again"
         )
-
-
-def _warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
-    if now < state.expires - EXPIRES_SOON:
-        return
-    verb = "expires" if now < state.expires else "expired"
-    what = f"The channel {verb} on {spell(state.expires)}; fetching from it fails after that"
-    emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 
 
 def _summary(release: Release, moved: int, seconds: float) -> Summary:

@@ -8,6 +8,8 @@ what the members need is stored again in a pack of its own; a delta whose base m
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
@@ -36,13 +38,18 @@ class Carried:
         self.bytes_rewritten = 0
 
     def add(self, chosen: Sequence[Capture], may_carry: Callable[[Capture], bool]) -> None:
-        """Add what the packages of `chosen` need, and the objects of their older captures that `may_carry` accepts."""
+        """Add what the packages of `chosen` need, and the objects of their older captures that `may_carry` accepts.
+
+        A chosen capture may have another licence than its record: a policy may state it.
+        """
         newest = {capture.package: capture for capture in chosen}
         for identifier, capture in self._store.contents.captures():
             current = newest.get(capture.package)
-            if capture == current:
+            if current is None:
+                continue
+            if msgspec.structs.replace(capture, licence=current.licence) == current:
                 self._add_snapshot(identifier, capture.snapshot, _NEEDED)
-            elif current is not None and may_carry(capture):
+            elif may_carry(capture):
                 self._add_snapshot(identifier, capture.snapshot, _ALLOWED)
 
     def separate(self) -> None:

@@ -20,7 +20,7 @@ SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 class Run:
-    """One download from a peer that answers as told."""
+    """One download from a peer with scripted replies."""
 
     def __init__(self, session: Session, part: Path, data: bytes = DATA, *, size: int | None = -1) -> None:
         self.session, self.part = session, part
@@ -99,7 +99,7 @@ def test_part_of_another_process_is_continued_at_what_is_durable(run: Run, found
     assert (run.held, run.moved) == (len(DATA), len(DATA) - kept)
 
 
-def test_complete_part_is_not_asked_for_again(run: Run) -> None:
+def test_complete_part_is_not_requested_again(run: Run) -> None:
     run.part.write_bytes(DATA)
     run.against(whole)
 
@@ -107,7 +107,7 @@ def test_complete_part_is_not_asked_for_again(run: Run) -> None:
     assert (run.held, run.moved) == (len(DATA), 0)
 
 
-def test_part_longer_than_the_file_is_begun_again(run: Run) -> None:
+def test_part_longer_than_the_file_is_restarted(run: Run) -> None:
     run.part.write_bytes(DATA + b"more")
     run.against(whole)
 
@@ -115,9 +115,7 @@ def test_part_longer_than_the_file_is_begun_again(run: Run) -> None:
     assert run.ranges == [None]
 
 
-def test_disk_is_waited_for_at_every_boundary_before_a_byte_beyond_it(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_is_synced_at_every_boundary_before_a_byte_beyond_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(run.part.stat().st_size))
     run.against(whole)
@@ -156,7 +154,7 @@ def test_long_download_may_break_more_often_than_a_call_may_fail(session: Sessio
     assert len(run.peer.asked) > ATTEMPTS
 
 
-def test_hub_that_never_gets_on_is_given_up(run: Run) -> None:
+def test_hub_without_progress_is_given_up(run: Run) -> None:
     def answer(asked: Asked) -> Reply:
         reply = ranged(DATA, asked)
         reply.cut = 0
@@ -226,7 +224,7 @@ def test_encoded_answer_is_refused(run: Run) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_expired_address_is_asked_for_again_once(run: Run, status: int) -> None:
+def test_expired_address_is_requested_again_once(run: Run, status: int) -> None:
     run.against(lambda asked: Reply(status) if asked.path == "/1" else ranged(DATA, asked))
 
     assert run.part.read_bytes() == DATA
@@ -261,7 +259,7 @@ def test_full_disk_is_no_space_and_keeps_the_part(run: Run, monkeypatch: pytest.
     assert run.part.exists()
 
 
-def test_file_of_unknown_size_is_bounded_by_what_the_hub_says(session: Session, tmp_path: Path) -> None:
+def test_file_of_unknown_size_is_bounded_by_its_content_length(session: Session, tmp_path: Path) -> None:
     run = Run(session, tmp_path / "u.part", size=None)
     run.part.write_bytes(b"left over")
     run.against(whole)

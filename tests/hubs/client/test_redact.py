@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.client.redact import json_without_mail, without_mail
+from ptmtorrent.hubs.client.redact import redact, redact_json
 from ptmtorrent.hubs.huggingface.records import read_listed
 from ptmtorrent.hubs.kaggle.records import read_models
 from ptmtorrent.hubs.modelhub.adapter import read_registry
@@ -15,18 +15,18 @@ from ptmtorrent.hubs.tfhub.documents import read_document
 WRITTEN = "by A <a.b+c@sub.hub.invalid>, mailto:d@hub.invalid"
 
 
-def test_addresses_go_from_nested_texts_and_names_of_members() -> None:
+def test_addresses_are_removed_from_nested_texts_and_member_names() -> None:
     value = {"a": [{"b": WRITTEN, "x@hub.invalid": 1}], "E-Mail": "e", "n": None}
-    assert without_mail(value) == {"a": [{"b": "by A <>, ", "": 1}], "n": None}
+    assert redact(value) == {"a": [{"b": "by A <>, ", "": 1}], "n": None}
 
 
-def test_escaped_address_goes_too() -> None:
-    assert json_without_mail(b'{"a": "d\\u0040hub.invalid"}') == b'{"a":""}'
+def test_escaped_address_is_removed() -> None:
+    assert redact_json(b'{"a": "d\\u0040hub.invalid"}') == b'{"a":""}'
 
 
 @pytest.mark.parametrize("raw", [b'{ "a": 1.50 }', b'{"rfilename": "w@v1.bin"}', b'{"a": "a @ b, c@d"}'])
 def test_json_without_addresses_stays_byte_for_byte(raw: bytes) -> None:
-    assert json_without_mail(raw) == raw
+    assert redact_json(raw) == raw
 
 
 def test_no_hub_keeps_an_address() -> None:
@@ -50,7 +50,7 @@ def test_no_hub_keeps_an_address() -> None:
     assert [each.name for each in listed if "hub.invalid" in each.raw] == []
 
 
-def test_record_that_is_nested_too_deep_is_an_error_of_ours() -> None:
+def test_record_that_is_nested_too_deep_is_a_project_error() -> None:
     deep = b'{"id": "o/m", "a@hub.invalid": ' + b"[" * 700 + b"]" * 700 + b"}"
     with pytest.raises(HubError):
-        json_without_mail(deep)
+        redact_json(deep)

@@ -16,7 +16,7 @@ def read(session: Session, url: str) -> bytes:
     return session.read(url, SECRET, budget="api", what="`it`")[0]
 
 
-def test_document_is_read_and_identity_is_asked_for(session: Session) -> None:
+def test_document_is_read_and_identity_is_requested(session: Session) -> None:
     with serving(lambda _: json_reply("[1]")) as peer:
         assert read(session, f"{peer.base}/x") == b"[1]"
 
@@ -64,7 +64,7 @@ def test_endless_redirects_are_refused(session: Session) -> None:
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "", "http://[", "//[::1"])
-def test_redirect_to_what_is_not_http_is_refused(session: Session, location: str) -> None:
+def test_redirect_to_another_scheme_than_http_is_refused(session: Session, location: str) -> None:
     with (
         serving(lambda _: Reply(302, headers={"Location": location})) as peer,
         pytest.raises(HubError, match="redirects to"),
@@ -73,12 +73,12 @@ def test_redirect_to_what_is_not_http_is_refused(session: Session, location: str
 
 
 @pytest.mark.parametrize("location", ["http://a..b/", f"http://{'a' * 70}/", "http://127.0.0.1:99999/"])
-def test_redirect_to_a_host_that_cannot_be_is_unreachable(session: Session, location: str) -> None:
+def test_redirect_to_an_impossible_host_is_unreachable(session: Session, location: str) -> None:
     with serving(lambda _: Reply(302, headers={"Location": location})) as peer, pytest.raises(Unreachable):
         read(session, f"{peer.base}/x")
 
 
-def test_encoded_document_is_refused_before_it_can_unfold(session: Session) -> None:
+def test_encoded_document_is_refused_before_decoding(session: Session) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
     with (
@@ -88,8 +88,8 @@ def test_encoded_document_is_refused_before_it_can_unfold(session: Session) -> N
         read(session, f"{peer.base}/x")
 
 
-def test_document_without_end_is_not_read_to_it(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.hubs.client.session.MAX_ANSWER_BYTES", 1000)
+def test_endless_document_is_not_read_further_than_the_limit(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.client.session.MAX_REPLY_BYTES", 1000)
 
     with serving(lambda _: json_reply("[" + "0," * 1000)) as peer, pytest.raises(HubError, match="longer than 1000"):
         read(session, f"{peer.base}/x")
@@ -128,7 +128,7 @@ def test_spent_budget_is_waited_for_before_sending(session: Session, time: Time)
     assert time.waits == [41.0]
 
 
-def test_persist_waits_as_long_as_the_hub_asks_and_then_succeeds(session: Session, time: Time) -> None:
+def test_retry_waits_as_long_as_the_hub_states_and_then_succeeds(session: Session, time: Time) -> None:
     replies = [Reply(429, headers={"Retry-After": "30"}), Reply(503), json_reply("[2]")]
     with serving(lambda _: replies.pop(0)) as peer:
         body = session.retry(lambda: read(session, f"{peer.base}/x"))
@@ -137,14 +137,14 @@ def test_persist_waits_as_long_as_the_hub_asks_and_then_succeeds(session: Sessio
     assert 31.0 in time.waits
 
 
-def test_persist_gives_up_after_a_bounded_number_of_attempts(session: Session) -> None:
+def test_retry_gives_up_after_a_bounded_number_of_attempts(session: Session) -> None:
     with serving(lambda _: Reply(500)) as peer, pytest.raises(Unreachable):
         session.retry(lambda: read(session, f"{peer.base}/x"))
 
     assert len(peer.asked) == ATTEMPTS
 
 
-def test_persist_gives_up_on_a_hub_that_always_refuses(session: Session) -> None:
+def test_retry_gives_up_on_a_hub_that_always_refuses(session: Session) -> None:
     with (
         serving(lambda _: Reply(429, headers={"Retry-After": "1"})) as peer,
         pytest.raises(RateLimited) as caught,
@@ -155,7 +155,7 @@ def test_persist_gives_up_on_a_hub_that_always_refuses(session: Session) -> None
     assert len(peer.asked) == ATTEMPTS
 
 
-def test_persist_does_not_repeat_what_cannot_work(session: Session) -> None:
+def test_retry_does_not_repeat_permanent_errors(session: Session) -> None:
     with serving(lambda _: Reply(404)) as peer, pytest.raises(NotFound):
         session.retry(lambda: read(session, f"{peer.base}/x"))
 

@@ -2,7 +2,7 @@ import pytest
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_inner, refuse_inner
+from ptmtorrent.hubs.client.ssrf import is_internal, refuse_internal
 from ptmtorrent.hubs.registry import HUBS, HubOptions, find_kind
 from tests.hubs.peer import Reply, serving
 
@@ -18,34 +18,37 @@ INNER = [
 
 
 @pytest.mark.parametrize("url", INNER)
-def test_addresses_inside_are_refused(url: str) -> None:
-    with pytest.raises(HubError, match="inside the network"):
-        refuse_inner(url, "`w`")
+def test_internal_addresses_are_refused(url: str) -> None:
+    with pytest.raises(HubError, match="in the network of this"):
+        refuse_internal(url, "`w`")
 
 
 @pytest.mark.parametrize("url", ["https://1.1.1.1/x", "http://name.invalid/", "http://[", "", "/path"])
-def test_others_are_not(url: str) -> None:
-    assert not is_inner(url)
+def test_public_addresses_are_not_refused(url: str) -> None:
+    assert not is_internal(url)
 
 
-def test_guarded_session_asks_nobody_inside_and_follows_no_redirect_there() -> None:
+def test_guarded_session_requests_no_internal_address_and_follows_no_redirect_there() -> None:
     with serving(lambda _: Reply(body=b"secret")) as inside:
         session = Session(guarded=True)
-        with pytest.raises(HubError, match="inside the network"), session.open(inside.base, {}, budget="", what="`w`"):
+        with (
+            pytest.raises(HubError, match="in the network of this"),
+            session.open(inside.base, {}, budget="", what="`w`"),
+        ):
             pass
         session.close()
         assert inside.asked == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in HUBS if kind.schemes], ids=lambda kind: kind.name)
-def test_adapters_of_public_hubs_are_guarded_and_those_of_ones_own_are_not(kind, tmp_path) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def test_adapters_of_public_hubs_are_guarded_and_those_of_internal_hubs_are_not(kind, tmp_path) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
     made = [
         find_kind(kind.name).make(HubOptions(endpoint=endpoint, work=tmp_path, environment={"PATH": "/usr/bin:/bin"}))
         for endpoint in ("https://192.0.2.1", "http://127.0.0.1:9/a/b")
     ]
     for hub in made:
         hub.close()
-    # 192.0.2.0/24 is for documentation, and not of the open network either.
+    # 192.0.2.0/24 is for documentation, and not public either.
     assert [hub.session.guarded for hub in made] == [False, False]
     public = find_kind(kind.name).make(
         HubOptions(endpoint="https://hub.invalid/a/b", work=tmp_path, environment={"PATH": "/usr/bin:/bin"})

@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
         (418, "", HubError),
     ],
 )
-def test_status_and_reason_become_our_error(status: int, reason: str, kind: type[PtmError]) -> None:
+def test_status_and_reason_become_a_project_error(status: int, reason: str, kind: type[PtmError]) -> None:
     error = error_for(status, {"x-error-code": reason}, "`it`", NOW)
 
     assert type(error) is kind
@@ -36,7 +36,7 @@ def test_status_and_reason_become_our_error(status: int, reason: str, kind: type
 
 
 @pytest.mark.parametrize("status", [200, 206, 204, 416])
-def test_replies_that_are_no_failure_give_no_error(status: int) -> None:
+def test_successful_replies_give_no_error(status: int) -> None:
     assert error_for(status, {}, "`it`", NOW) is None
 
 
@@ -57,7 +57,7 @@ def test_retry_after_is_read_in_both_spellings(text: str, seconds: float | None)
     assert error.retry_after == seconds
 
 
-def test_what_the_hub_says_cannot_move_the_cursor_of_a_terminal() -> None:
+def test_messages_of_a_hub_cannot_move_the_cursor_of_a_terminal() -> None:
     error = error_for(403, {"x-error-message": "no\x1b[2J entry" + "y" * 1000}, "`it`", NOW)
 
     assert error is not None

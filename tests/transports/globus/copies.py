@@ -1,12 +1,13 @@
-"""A Transfer service that copies at once, in this process, for tests of what is done around it."""
+"""A simulated Transfer service that copies immediately, in the test process."""
 
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.transports.globus.jobs import Jobs
-from ptmtorrent.transports.globus.locations import GlobusLocation, LocalCollection
+from ptmtorrent.transports.globus.locations import LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext
 from ptmtorrent.transports.globus.service import TaskStatus
 from ptmtorrent.transports.globus.transport import GlobusTransport
@@ -23,7 +24,7 @@ def status(word: str = "ACTIVE", **more: Any) -> TaskStatus:
 
 
 class Copies:
-    """Copies what there is when a document is posted; `answers` are what the task says before it has succeeded."""
+    """Copies existing files when a document is posted; `answers` are the task's statuses before it succeeds."""
 
     def __init__(self, source: Path, target: Path, answers: Sequence[TaskStatus] = ()) -> None:
         self._source = source
@@ -57,7 +58,7 @@ class Copies:
 
 
 def copying_context(service: Copies, folder: Path, on_message: Callable[[str], None] = lambda _: None) -> JobContext:
-    """A context that waits for nobody: a pause is over at once, and takes its whole time on the clock."""
+    """Return a context whose pauses return immediately and advance the clock by their duration."""
     moments = iter(range(1_000_000))
     patience = WaitPolicy(stall_seconds=10, pause=lambda stop, _: stop.is_set(), monotonic=lambda: float(next(moments)))
     return JobContext(
@@ -68,7 +69,7 @@ def copying_context(service: Copies, folder: Path, on_message: Callable[[str], N
 def copying_transport(
     source: Path, target: Path, service: Copies | None = None, *, max_items: int = MAX_ITEMS
 ) -> GlobusTransport:
-    """A transport from the channel `source` into a collection whose `/` is `target`."""
+    """Return a transport from the channel `source` to a collection whose `/` is `target`."""
     context = copying_context(service or Copies(source, target), target / "jobs")
     place, here = GlobusLocation(collection=THERE, path=""), LocalCollection(collection=HERE, folder=target)
     return GlobusTransport(place, here, context, max_items=max_items)

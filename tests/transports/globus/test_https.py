@@ -1,4 +1,4 @@
-"""Who the HTTPS server of a collection is told that we are, and what is made of its refusals."""
+"""Tokens sent to the HTTPS server of a collection, and its refusals."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,7 +19,7 @@ Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
 class Server:
-    """Answers by `handler`; keeps what was asked, and with which header."""
+    """Replies with `handler`; records requests and their headers."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -47,7 +47,7 @@ def wants(token: str, refusal: Callable[[], httpx2.Response]) -> Handler:
 REFUSALS = [lambda: answer(401), lambda: answer(403), lambda: answer(302, location=LOGIN)]
 
 
-def test_who_is_not_asked_says_nothing() -> None:
+def test_no_token_is_sent_without_a_refusal() -> None:
     server = Server(lambda _: answer(200))
     assert server.read(TOKEN) == b"right"
     assert server.asked == [("g-1.data.example", None)]

@@ -1,4 +1,4 @@
-"""Globus without a service: places, the journal, the wait, and what becomes of packs that land."""
+"""Globus without a service: locations, the journal, the wait, and landed packs."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -18,9 +18,10 @@ from ptmtorrent.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from ptmtorrent.model.locations import GlobusLocation, parse_globus, parse_location
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Job, Jobs
-from ptmtorrent.transports.globus.locations import LocalCollection, is_globus, parse_local_collection, parse_location
+from ptmtorrent.transports.globus.locations import LocalCollection, parse_local_collection
 from ptmtorrent.transports.globus.run_job import DEADLINE, run_job
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus
 from ptmtorrent.transports.port import Delivered, Failed
@@ -31,7 +32,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 def stopped() -> Stop:
-    """A wish to stop, that is heard at the first pause."""
+    """A stop that is set during the first pause."""
 
     class Later(Stop):
         def __init__(self) -> None:
@@ -55,9 +56,10 @@ class TestPlaces:
     @pytest.mark.parametrize(
         "text", [f"globus:{THERE}/a/b", f"globus:{THERE}@g-1.data.globus.org/a", f"globus:{THERE}"]
     )
-    def test_a_place_is_read_and_spelled_alike(self, text: str) -> None:
-        assert is_globus(text)
-        assert parse_location(text).location == text
+    def test_a_location_is_parsed_and_spelled_alike(self, text: str) -> None:
+        place = parse_location(text)
+        assert isinstance(place, GlobusLocation)
+        assert place.location == text
 
     @pytest.mark.parametrize(
         "text",
@@ -76,12 +78,12 @@ class TestPlaces:
             ),
         ],
     )
-    def test_what_is_no_place_is_refused(self, text: str) -> None:
+    def test_an_invalid_location_is_refused(self, text: str) -> None:
         with pytest.raises(UsageError):
-            parse_location(text)
+            parse_globus(text)
 
     def test_a_server_has_one_spelling(self) -> None:
-        assert parse_location(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
+        assert parse_globus(f"globus:{THERE}@G-1.Data.example:443/a").location == f"globus:{THERE}@g-1.data.example/a"
 
     def test_what_the_collection_does_not_show_is_refused(self) -> None:
         here = parse_local_collection(f"{HERE}:/data")
@@ -98,7 +100,7 @@ class TestJournal:
         assert jobs.open("fetch", job.source, job.destination) == [job]
         assert jobs.open("publish", job.source, job.destination) == []
 
-    def test_a_damaged_job_is_not_passed_over(self, tmp_path: Path) -> None:
+    def test_a_damaged_job_is_an_error(self, tmp_path: Path) -> None:
         jobs = Jobs(tmp_path / "jobs")
         job = plan(jobs)
         (tmp_path / "jobs" / f"{job.job}.json").write_bytes(b"{}")
@@ -137,7 +139,7 @@ class TestJournal:
             jobs.all()
 
     def test_a_job_is_found_however_the_channel_is_named(self) -> None:
-        assert parse_location(f"globus:{THERE}@a.b/c").folder == parse_location(f"globus:{THERE}/c").folder
+        assert parse_globus(f"globus:{THERE}@a.b/c").folder == parse_globus(f"globus:{THERE}/c").folder
 
     def test_two_homes_do_not_land_in_one_folder(self, tmp_path: Path) -> None:
         assert plan(Jobs(tmp_path / "a")).items != plan(Jobs(tmp_path / "b")).items
@@ -181,7 +183,7 @@ class TestJournal:
         [last_synced, journal_and_folder] = before
         assert last_synced == journal_and_folder
 
-    def test_what_is_posted_has_checksums_and_mails_nobody(self, tmp_path: Path) -> None:
+    def test_the_document_has_checksums_and_no_notification_mails(self, tmp_path: Path) -> None:
         service = Copies(tmp_path / "a", tmp_path / "b")
         run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop())
         [document] = service.posted
@@ -195,7 +197,7 @@ class TestWaiting:
         service = Copies(tmp_path / "a", tmp_path / "b", answers)  # type: ignore[arg-type]  # of the test
         return run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop()), service
 
-    def test_success_alone_is_landed(self, tmp_path: Path) -> None:
+    def test_only_success_is_landed(self, tmp_path: Path) -> None:
         assert self.carried(tmp_path, status())[0].state == "landed"
 
     def test_a_failed_task_says_why(self, tmp_path: Path) -> None:
@@ -207,17 +209,17 @@ class TestWaiting:
             self.carried(tmp_path, status("INACTIVE"))
         assert [job.state for job in Jobs(tmp_path).all()] == ["paused"]
 
-    def test_faults_are_no_progress_and_end_in_a_cancel(self, tmp_path: Path) -> None:
+    def test_faults_do_not_count_as_progress_and_end_in_a_cancel(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *(status(nice="busy", faults=number) for number in range(99)))
         assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
         assert "busy" in job.reason
 
-    def test_a_task_that_stands_still_is_cancelled_when_patience_ends(self, tmp_path: Path) -> None:
+    def test_a_task_without_progress_is_cancelled_after_the_stall_time(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *[status(bytes=7)] * 99)
         assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
         assert "no progress for 10 seconds" in job.reason
 
-    def test_who_stops_is_told_what_goes_on_and_how_to_end_it(self, tmp_path: Path) -> None:
+    def test_stopping_reports_the_running_task_and_how_to_cancel_it(self, tmp_path: Path) -> None:
         said: list[str] = []
         service = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
         stop = Stop()
@@ -232,11 +234,11 @@ class TestWaiting:
         job, service = self.carried(tmp_path, *(status(bytes=number) for number in range(99)))
         assert (job.state, service.cancelled) == ("landed", [])
 
-    def test_bytes_that_are_sent_again_are_no_progress(self, tmp_path: Path) -> None:
+    def test_bytes_sent_again_do_not_count_as_progress(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *(status(bytes=9 - number % 9) for number in range(99)))
         assert (job.state, service.cancelled) == ("cancelled", ["task-1"])
 
-    def test_a_task_that_nobody_knows_any_more_ends_its_job(self, tmp_path: Path) -> None:
+    def test_a_task_unknown_to_the_service_ends_its_job(self, tmp_path: Path) -> None:
         class Forgetful(Copies):
             def task(self, task: str) -> TaskStatus:
                 raise NotFound(f"there is no {task}")
@@ -245,7 +247,7 @@ class TestWaiting:
         assert run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path), Stop()).state == "failed"
 
     @pytest.mark.parametrize("error", [Rejected("no"), NotFound("no such collection")])
-    def test_what_will_never_be_accepted_is_not_posted_for_ever(self, tmp_path: Path, error: PtmError) -> None:
+    def test_a_rejected_document_is_not_posted_again(self, tmp_path: Path, error: PtmError) -> None:
         class Refusing(Copies):
             def submit(self, document: dict[str, Any]) -> str:  # noqa: ARG002  # whatever it is
                 raise error
@@ -276,7 +278,7 @@ class TestPacks:
         assert [len(document["DATA"]) for document in service.posted] == [2, 2, 1]
         assert all(isinstance(outcome, Delivered) for outcome in outcomes)
 
-    def test_a_pack_of_the_right_size_with_a_hole_is_refused_alone(self, tmp_path: Path) -> None:
+    def test_only_a_pack_of_the_right_size_with_a_hole_is_refused(self, tmp_path: Path) -> None:
         good, bad = write_pack(tmp_path / "a", PIECE, 1), write_pack(tmp_path / "a", PIECE, 2)
         path = next((tmp_path / "a").rglob(f"{bad[0]}.pack"))
         path.write_bytes(bad[1][:4096] + bytes(4096) + bad[1][8192:])
@@ -296,7 +298,7 @@ class TestPacks:
         assert isinstance(outcome, Failed)
         assert not list((tmp_path / "b").rglob("*.pack"))
 
-    def test_a_job_that_nobody_waits_for_holds_nobody_up(self, tmp_path: Path) -> None:
+    def test_a_job_without_requested_packs_is_not_waited_for(self, tmp_path: Path) -> None:
         old, new = write_pack(tmp_path / "a", PIECE, 1), write_pack(tmp_path / "a", PIECE, 2)
         busy = Copies(tmp_path / "a", tmp_path / "b", [status()] * 99)
         list(copying_transport(tmp_path / "a", tmp_path / "b", busy).deliver([whole(*old)], tmp_path / "s", stopped()))

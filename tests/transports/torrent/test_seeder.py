@@ -15,7 +15,7 @@ def shared(tmp_path: Path) -> Shared:
 
 
 def sentences_of(shared: Shared, *, verified: bool = False) -> tuple[list[str], list[frozenset[str]]]:
-    """Offer both torrents, wait until they are checked, and return what was said and what is missing."""
+    """Offer both torrents, wait until they are checked, and return the warnings and the missing packs."""
     with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
         session.port()
         seeder = Seeder(session, shared.channel)
@@ -33,12 +33,12 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("verified", [True, False])
-def test_whole_packs_are_offered_without_a_word(shared: Shared, verified: bool) -> None:
+def test_whole_packs_are_offered_without_warnings(shared: Shared, verified: bool) -> None:
     assert sentences_of(shared, verified=verified) == ([], [frozenset(), frozenset()])
 
 
 @pytest.mark.parametrize("verified", [True, False])
-def test_a_missing_pack_is_told_and_nothing_is_written(shared: Shared, verified: bool) -> None:
+def test_a_missing_pack_is_reported_and_nothing_is_written(shared: Shared, verified: bool) -> None:
     gone, short = shared.packs[0], shared.packs[1]
     shutil.rmtree(shared.path(gone).parent)
     shared.path(short).write_bytes(b"too short")
@@ -59,6 +59,6 @@ def test_a_damaged_pack_is_named_once(shared: Shared) -> None:
     assert said == [f"the pack `{shared.packs[1].pack}` is damaged: some of its pieces are not offered"]
 
 
-def test_a_torrent_that_is_no_volume_is_refused(shared: Shared) -> None:
+def test_a_torrent_that_is_not_a_volume_is_refused(shared: Shared) -> None:
     with TorrentSession("loopback", LOOPBACK, seeding=True) as session, pytest.raises(IntegrityError, match="`x`"):
         Seeder(session, shared.channel).offer(shared.v1[:-2], name="x")

@@ -28,8 +28,8 @@ from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
 from tests.transports.requests import read_delivered
 
 NOBODY = 5.0
-NO_HOST = "h" * 64  # too long for a name: no resolver is asked
-"""Patience for swarms that should answer: a deadline, not something that is waited for."""
+NO_HOST = "h" * 64  # too long for a host name, so it is not resolved
+"""The deadline for swarms that should reply."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def good(shared: Shared) -> Iterator[Address]:
 
 @pytest.fixture
 def copy(shared: Shared, tmp_path: Path) -> Shared:
-    """The same volume in a folder of the test's own, to be damaged."""
+    """The same volume in a separate folder, where a test may damage it."""
     channel = tmp_path / "copy"
     shutil.copytree(shared.channel, channel)
     return Shared(channel=channel, packs=shared.packs, v1=shared.v1, v2=shared.v2)
@@ -103,7 +103,7 @@ def test_no_more_than_the_window_is_staged_before_it_is_taken(
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
 
 
-def test_what_came_of_a_pack_when_it_is_stopped_is_told(shared: Shared, tmp_path: Path) -> None:
+def test_a_stopped_download_reports_partial_packs(shared: Shared, tmp_path: Path) -> None:
     pack = max(shared.packs, key=lambda pack: pack.size)
     stop = Stop()
     with seeder(shared, bytes_per_second=8 << 20) as (address, offering):
@@ -127,9 +127,7 @@ def test_what_came_of_a_pack_when_it_is_stopped_is_told(shared: Shared, tmp_path
     assert sum(part.moved for part in transport.partial) >= sum(part.extent.length for part in transport.partial)
 
 
-def test_a_window_that_nobody_can_fill_is_widened(
-    copy: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_window_without_available_packs_grows(copy: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "WINDOW_BYTES", PIECE_BYTES)
     monkeypatch.setattr(download, "STALL_SECONDS", 0.2)
     copy.path(copy.packs[0]).unlink()
@@ -141,7 +139,7 @@ def test_a_window_that_nobody_can_fill_is_widened(
     assert failed == [copy.packs[0].pack]
 
 
-def test_what_is_in_staging_is_hashed_and_not_fetched_again(shared: Shared, good: Address, tmp_path: Path) -> None:
+def test_staged_packs_are_hashed_and_not_fetched_again(shared: Shared, good: Address, tmp_path: Path) -> None:
     shutil.copytree(shared.channel, tmp_path, dirs_exist_ok=True)
     damaged = shared.packs[3]
     flip(tmp_path / pack_path(damaged.pack), 2 * PIECE_BYTES + 5)
@@ -181,7 +179,7 @@ def test_a_flipped_byte_at_the_seeder_is_never_delivered(copy: Shared, tmp_path:
     assert f"127.0.0.1:{address[1]}" in outcome.error.message
 
 
-def test_another_peer_makes_up_for_a_damaged_one(copy: Shared, good: Address, tmp_path: Path) -> None:
+def test_another_peer_replaces_a_damaged_one(copy: Shared, good: Address, tmp_path: Path) -> None:
     flip(copy.path(copy.packs[1]), 0)
     with seeder(copy) as (address, _):
         transport = TorrentTransport([copy.v1], [address, good], patience_seconds=NOBODY)
@@ -195,7 +193,7 @@ def test_another_peer_makes_up_for_a_damaged_one(copy: Shared, good: Address, tm
     )
 
 
-def test_after_wrong_bytes_each_source_is_asked_alone(
+def test_after_wrong_bytes_each_source_is_tried_separately(
     copy: Shared, good: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Address, ...]] = []
@@ -272,12 +270,12 @@ def test_a_pack_no_torrent_lists_fails_alone(shared: Shared, good: Address, tmp_
     assert isinstance(outcomes[0].error, NoSource)
 
 
-def test_a_torrent_that_is_no_volume_is_refused(shared: Shared) -> None:
+def test_a_torrent_that_is_not_a_volume_is_refused(shared: Shared) -> None:
     with pytest.raises(IntegrityError):
         TorrentTransport([shared.v1[:-1]], [])
 
 
-def test_stopping_ends_without_a_word_and_the_next_run_goes_on(shared: Shared, good: Address, tmp_path: Path) -> None:
+def test_stopping_yields_no_outcomes_and_the_next_run_continues(shared: Shared, good: Address, tmp_path: Path) -> None:
     stop = Stop()
     transport = TorrentTransport([shared.v1], [good])
     outcomes = []
@@ -300,7 +298,7 @@ def test_stopping_ends_a_download_that_waits(shared: Shared, tmp_path: Path) -> 
     assert list(transport.deliver([request_of(shared.packs[0])], tmp_path, stop)) == []
 
 
-def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) -> None:
+def test_quiet_seconds_grow_without_payload(shared: Shared, tmp_path: Path) -> None:
     transport = TorrentTransport([shared.v1], [("127.0.0.1", dead_port())], patience_seconds=1)
     heard: list[float] = [transport.quiet_seconds]
     stop = Stop()
@@ -320,7 +318,7 @@ def test_silence_is_counted_while_nothing_comes(shared: Shared, tmp_path: Path) 
     assert transport.quiet_seconds == 0
 
 
-def test_a_caller_who_takes_long_is_not_a_silent_swarm(shared: Shared, good: Address, tmp_path: Path) -> None:
+def test_a_slow_caller_does_not_count_as_a_silent_swarm(shared: Shared, good: Address, tmp_path: Path) -> None:
     now = [0.0]
     transport = TorrentTransport([shared.v1], [good], patience_seconds=30, monotonic=lambda: now[0])
 
@@ -334,7 +332,7 @@ def test_a_caller_who_takes_long_is_not_a_silent_swarm(shared: Shared, good: Add
 
 
 def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: Shared, tmp_path: Path) -> None:
-    """Peers still believe that we have it; asking for it must not stop the torrent."""
+    """Peers may still request a deleted pack, which must not stop the torrent."""
     dropped, kept, never = shared.packs[3], shared.packs[2], shared.packs[1]
     without = Shared(channel=tmp_path / "without", packs=shared.packs, v1=shared.v1, v2=shared.v2)
     shutil.copytree(shared.channel, without.channel)
@@ -361,7 +359,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
         thread.start()
         try:
             assert both_came.wait(30)
-            offered.close()  # or the second downloader hears of it
+            offered.close()  # or the second downloader connects to it
             transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=3)
             outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Stop()))
         finally:

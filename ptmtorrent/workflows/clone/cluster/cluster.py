@@ -70,7 +70,7 @@ class ClusterRunner(NamedTuple):
         todo = leases.journal.tally(leases.run, "todo", "leased").packages
         if not todo:
             return
-        known = hub.session.governor.windows.known()
+        known = hub.session.rate_limiter.windows.known()
 
         def unit_of(works: tuple[Work, ...]) -> WorkUnit:
             return WorkUnit(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.config import hub_tokens, network_environment
+from ptmtorrent.config import hub_tokens, network_environment, ssh_environment
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import WriteLock, is_locked
 from ptmtorrent.errors import PtmError, StoreError
@@ -24,7 +24,7 @@ from ptmtorrent.model.moments import read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Journal, Run, Work
-from ptmtorrent.state.rate_windows import GivenWindows, Known
+from ptmtorrent.state.rate_windows import Known, SharedWindows
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
@@ -70,7 +70,7 @@ class UnitReport:
 
 def without_secrets(options: HubOptions) -> HubOptions:
     """Return the options to send to a worker, which reads tokens from its own environment."""
-    return replace(options, environment={}, tokens={})
+    return replace(options, environment={}, tokens={}, logins={})
 
 
 def run_unit(unit: WorkUnit) -> UnitReport:
@@ -101,9 +101,9 @@ class _OpenWorker:
         with ExitStack() as stack:
             stack.enter_context(WriteLock(self.spool))
             self.hub: Hub = stack.enter_context(closing(_make_hub(unit, self.spool / "hub")))
-            governor = self.hub.session.governor
-            governor.share = unit.share
-            governor.keep_in(GivenWindows(unit.known, time.time, unit.share))
+            limiter = self.hub.session.rate_limiter
+            limiter.share = unit.share
+            limiter.use_windows(SharedWindows(unit.known, time.time, unit.share))
             self.store = stack.enter_context(Store.open(home.store, write=True, memory=unit.max_memory))
             self._stack = stack.pop_all()
 
@@ -164,7 +164,9 @@ class _ReportedOutcomes(Outcomes):
 
 
 def _make_hub(unit: WorkUnit, folder: Path) -> Hub:
-    options = replace(unit.options, work=folder, environment=network_environment(), tokens=hub_tokens())
+    options = replace(
+        unit.options, work=folder, environment={**network_environment(), **ssh_environment()}, tokens=hub_tokens()
+    )
     return find_kind(unit.hub).make(options)
 
 

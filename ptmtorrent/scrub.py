@@ -1,0 +1,126 @@
+"""Removes passwords and tokens from texts: from addresses, and wherever a secret that this run uses is repeated.
+
+Errors are scrubbed when they are made, records, rows and tracebacks when they are printed, answers of hubs when they
+are kept. A secret is registered when it is read, so a hub that repeats it in an answer does not get it logged.
+"""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+HIDDEN = "***"
+MIN_SECRET = 6
+"""Characters of the shortest secret that is removed wherever it occurs; shorter ones occur in ordinary words."""
+
+_SPLIT = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<login>[^/?#\\]*)@(?P<rest>.*)", re.DOTALL)
+_END = r"\s'\"`<>"
+_SCHEME = r"(?<![a-z0-9+.-])([a-z][a-z0-9+.-]*://)"
+_SSH_PASSWORD = re.compile(rf"(?i)((?:ssh|git\+ssh|ssh\+git)://[^/?#@:{_END}]*):[^/?#{_END}]*@")
+_LOGIN = re.compile(rf"(?i)(?!ssh:|git\+ssh:|ssh\+git:){_SCHEME}[^/?#{_END}]*@")
+_ODD_LOGIN = re.compile(rf"(?i){_SCHEME}[^/?#@:\[{_END}]*:(?![0-9]*(?:[/?#,{_END}]|$))[^{_END}]*@")
+"""A password with an unescaped `/`, `?` or `#`: what follows the colon is no port."""
+
+_QUERY = re.compile(
+    r"(?i)([?&;](?:[a-z0-9_.-]*(?:token|secret|signature|passw(?:or)?d|credentials?|api[_-]?key|authorization)|sig|key)=)"
+    rf"[^&;#{_END}]+"
+)
+
+
+@dataclass(frozen=True)
+class Login:
+    """The user and the password of an address, decoded; `password` is None where the address has a user only."""
+
+    user: str
+    password: str | None = field(default=None, repr=False)
+
+    @property
+    def basic(self) -> str:
+        """The value of an `Authorization` header (RFC 7617)."""
+        return "Basic " + _base64(f"{self.user}:{self.password or ''}")
+
+
+def split_login(address: str) -> tuple[str, Login | None]:
+    """Return an address without its login, and the login; the secret in it is registered.
+
+    A user without a password is taken for a token, as git hosts accept one.
+    """
+    match = _SPLIT.fullmatch(address)
+    if match is None:
+        return address, None
+    user, colon, password = match["login"].partition(":")
+    login = Login(unquote(user), unquote(password) if colon else None)
+    keep_secret(login.password if colon else login.user, user=login.user)
+    return f"{match['scheme']}{match['rest']}", login
+
+
+def is_web(address: str) -> bool:
+    """Return whether `address` starts with `http://` or `https://`."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def keep_secret(secret: str | None, *, user: str = "") -> None:
+    """Register a secret, for `scrub` to remove in each of its spellings: plain, escaped, or as Basic credentials."""
+    if secret and len(secret) >= MIN_SECRET:
+        _SECRETS.add(secret, user)
+
+
+def scrub(text: str) -> str:
+    """Return `text` without the logins of addresses, values of secret query parameters, and registered secrets."""
+    if _SECRETS.pattern is not None:
+        text = _SECRETS.pattern.sub(HIDDEN, text)
+    if "://" not in text and "=" not in text:
+        return text
+    text = _SSH_PASSWORD.sub(r"\1@", text)
+    text = _ODD_LOGIN.sub(r"\1", _LOGIN.sub(r"\1", text))
+    return _QUERY.sub(rf"\1{HIDDEN}", text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text that is used again, such as an address, without registered secrets and without its login."""
+    if _SECRETS.pattern is not None:
+        text = _SECRETS.pattern.sub(HIDDEN, text)
+    return split_login(text)[0]
+
+
+def scrub_bytes(data: bytes) -> bytes:
+    """Return a document without registered secrets; the same bytes when it repeats none."""
+    if _SECRETS.pattern is None:
+        return data
+    text = data.decode(errors="surrogateescape")
+    clean = _SECRETS.pattern.sub(HIDDEN, text)
+    return data if clean == text else clean.encode(errors="surrogateescape")
+
+
+class _Secrets:
+    """The secrets of this process, as one pattern of all their spellings; any thread may add one."""
+
+    def __init__(self) -> None:
+        self.pattern: re.Pattern[str] | None = None
+        self._spellings: set[str] = set()
+        self._lock = threading.Lock()
+
+    def add(self, secret: str, user: str) -> None:
+        """Add a secret of `user`, and the Basic credentials of both."""
+        known = {"".join(map(_spellings, secret))}
+        known |= {re.escape(_base64(text).rstrip("=")) for text in (secret, f"{user}:{secret}")}
+        with self._lock:
+            if not known <= self._spellings:
+                self._spellings |= known
+                self.pattern = re.compile("|".join(sorted(self._spellings, key=len, reverse=True)), re.IGNORECASE)
+
+
+def _base64(text: str) -> str:
+    from base64 import b64encode
+
+    return b64encode(text.encode(errors="surrogateescape")).decode()
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern of one character: plain, escaped as in a URL, or as in JSON."""
+    escaped = "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogateescape"))
+    unicode = "" if ord(character) < 0x20 or ord(character) > 0xFFFF else rf"|\\u{ord(character):04x}"
+    return rf"(?:\\?{re.escape(character)}|{escaped}{unicode})"
+
+
+_SECRETS = _Secrets()

@@ -1,0 +1,74 @@
+"""`publish --retire RELEASE --to DIR`: take a release from what a directory lists, then delete what only it needs."""
+
+import time
+from pathlib import Path
+
+from ptmtorrent.channel.paths import release_folder
+from ptmtorrent.channel.unlisted import find_unlisted, remove_release
+from ptmtorrent.errors import ConfigError, NotFound, UsageError
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import Clock, Monotonic, read_clock
+from ptmtorrent.model.records import Emit, Note, Result, Summary
+from ptmtorrent.model.text import count
+from ptmtorrent.paths import Home
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
+from ptmtorrent.workflows.publish.publish import list_metadata, point_to, put_files
+from ptmtorrent.workflows.publish.same_channel import check_same_channel
+
+
+def retire(  # noqa: PLR0913  # what, from where, and how it is watched
+    name: ReleaseName,
+    home: Home,
+    to: Path,
+    *,
+    emit: Emit,
+    load_keys: LoadKeys,
+    dry_run: bool = False,
+    clock: Clock = read_clock,
+    monotonic: Monotonic = time.monotonic,
+) -> Summary:
+    """Take the release `name` from the signed list of the directory `to`, then delete the files that only it needs.
+
+    Running it again after an interruption finishes the deletion. With `dry_run` nothing is signed or deleted.
+
+    Raises:
+        NotFound: `to` lists no such release, or a reader would miss a file of another; `to` serves what it did.
+        UsageError: it is the only release that `to` lists.
+        ConfigError: `to` holds another channel, a newer state of this one, or a release that this home lacks.
+        IntegrityError, TrustError: a reader would refuse the other releases; `to` serves what it did.
+        StoreError: a file cannot be written or deleted.
+    """
+    started = monotonic()
+    own, there = _read_states(home, to)
+    listed = choose_listed(own, held_releases(to, there), str(to), add=None, drop=name)
+    if name not in there.releases and not (to / release_folder(name)).exists():
+        raise NotFound(f"`{to}` lists no release `{name}`", hint=f"it lists {', '.join(there.releases)}")
+    if not listed:
+        raise UsageError(
+            f"`{name}` is the only release in `{to}`, and a channel lists at least one",
+            hint="publish another release first, or delete the directory",
+        )
+    unlisted = find_unlisted(to, listed)
+    if not dry_run:
+        state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
+        put_files(home.channel, to, list_metadata(state))
+        point_to(home, to, state, None, now=clock(), emit=emit)
+        remove_release(to, name, unlisted)
+    verb = "would be deleted" if dry_run else "deleted"
+    files = len(unlisted.paths)
+    emit(Note(message=f"{count(files, 'pack or torrent', 'packs and torrents')} that only `{name}` needs: {verb}"))
+    emit(Result(kind="release", id=name, status="ok", path=str(to), reason="retired", bytes=unlisted.bytes))
+    return Summary(
+        packages=1, files=files, bytes=unlisted.bytes, bytes_moved=0, seconds=monotonic() - started, unit="release"
+    )
+
+
+def _read_states(home: Home, to: Path) -> tuple[ChannelState, ChannelState]:
+    own, there = read_channel_state(home.channel), read_channel_state(to)
+    if there is None:
+        raise NotFound(f"`{to}` is no channel", hint="name the directory that a release was published to")
+    if own is None:
+        raise ConfigError(f"the home `{home.root}` has no channel", hint="name the home that published with `--home`")
+    check_same_channel(home.channel, to, own)
+    return own, there

@@ -1,0 +1,71 @@
+"""Every option that takes a place refuses what is none, and creates no folder of that name."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.channels import RELEASE, Made, make_channel
+from tests.program import environment, ptmtorrent
+
+OPTIONS = {
+    "publish": ("publish", str(RELEASE), "--to"),
+    "fetch from": ("fetch", "hf:org/name", "--channel"),
+    "fetch to": ("fetch", "hf:org/name", "--to"),
+    "list": ("list", "--channel"),
+    "show": ("show", "hf:org/name", "--channel"),
+    "subsets": ("subsets", "--channel"),
+    "seed": ("seed", "--channel"),
+    "trust": ("trust", "add", "--fingerprint", f"b3:{'0' * 64}"),
+    "repair": ("store", "repair", "--from"),
+    "export": ("export", "ptmtorrent-json", "--to"),
+    "home": ("status", "--home"),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_channel(tmp_path_factory.mktemp("made"), {"hf:org/name": {"a.json": b"{}" * 50}})
+
+
+def refused(home: Path, folder: Path, *arguments: str) -> dict[str, str]:
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=folder, env=environment()
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert list(folder.iterdir()) == []
+    error: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return error
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/channel", "me@example.org:/srv/channel"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_another_scheme_is_a_usage_error_and_nothing_is_created(
+    made: Made, tmp_path: Path, option: str, place: str
+) -> None:
+    error = refused(made.home.root, tmp_path, *OPTIONS[option], place)
+    assert place in error["message"]
+    assert "rclone" in error["hint"]
+
+
+@pytest.mark.parametrize("option", ["publish", "fetch to", "seed", "export", "home"])
+def test_a_web_server_is_no_folder_and_nothing_is_created(made: Made, tmp_path: Path, option: str) -> None:
+    assert "example.org" in refused(made.home.root, tmp_path, *OPTIONS[option], "http://example.org/channel")["message"]
+
+
+@pytest.mark.parametrize("name", ["s3:", "C:/channel", "me@example.org:channel"])
+def test_a_release_is_published_into_a_folder_named_like_an_address(made: Made, tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-m", "ptmtorrent", "--home", str(made.home.root), "publish", str(RELEASE)]
+    subprocess.run([*command, "--to", f"./{name}"], check=True, capture_output=True, cwd=tmp_path, env=environment())
+    assert (tmp_path / name / "metadata" / "timestamp.json").is_file()
+    ptmtorrent(made.home.root, "seed", "--channel", f"file://{tmp_path}/none", code=12)
+
+
+def test_a_setting_with_another_scheme_is_named_with_its_origin(made: Made) -> None:
+    env = environment(PTMTORRENT_CHANNEL="s3://bucket/channel")
+    (error,) = ptmtorrent(made.home.root, "list", code=10, env=env)
+    assert "PTMTORRENT_CHANNEL" in error["message"]
+    assert "rclone" in error["hint"]
