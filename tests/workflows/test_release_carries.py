@@ -71,7 +71,7 @@ def _release(world: World, include: frozenset[RightsClass], name: str = PUBLIC) 
 
 
 def _publish(world: World, to: Path, name: str = PUBLIC) -> Path:
-    publish(ReleaseName(name), world.home, to, emit=ignore, clock=TickingClock())
+    publish(ReleaseName(name), world.home, to, emit=ignore, load_keys=lambda: world.keys, clock=TickingClock())
     return to
 
 

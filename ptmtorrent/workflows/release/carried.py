@@ -34,8 +34,6 @@ class Carried:
         self._references = references
         self._snapshots: dict[SnapshotId, int] = {}
         self._clean: dict[PackId, bool] = {}
-        self.packs_rewritten = 0
-        self.bytes_rewritten = 0
 
     def add(self, chosen: Sequence[Capture], may_carry: Callable[[Capture], bool]) -> None:
         """Add what the packages of `chosen` need, and the objects of their older captures that `may_carry` accepts.
@@ -122,10 +120,7 @@ class Carried:
         if self.is_clean(pack):
             return
         with suppress(*_UNREADABLE):
-            made = rewrite_pack(self._store, pack, self._is_needed)
-            if made is not None:
-                self.packs_rewritten += 1
-                self.bytes_rewritten += made.size
+            rewrite_pack(self._store, pack, self._is_needed)
 
     def _is_wanted(self, identifier: ObjectId) -> bool:
         return self._references.owner(identifier) in {_NEEDED, SHARED}

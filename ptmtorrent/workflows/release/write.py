@@ -17,7 +17,7 @@ from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Emit, Note, Result
+from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.model.release import (
     MAX_RELEASE_BYTES,
     FileRef,
@@ -28,7 +28,6 @@ from ptmtorrent.model.release import (
     decode_release,
     placement_root,
 )
-from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.progress import new_meter
 from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.format import RIGHTS
@@ -83,7 +82,6 @@ def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
         written = tables.finish()
     store.seal()
     carried.add_placements([member.placement for member in members])
-    _tell_rewritten(draft, carried)
     rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
     bits, index = write_index(draft.unfinished, rows)
     subsets = _write_subsets(draft, members, rows, index, tallies)
@@ -161,16 +159,6 @@ def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
 def _write_policy(draft: Draft) -> FileRef | None:
     policy = draft.plan.selection.policy
     return None if policy.is_empty else write_listed(draft.unfinished, POLICY_FILE, canonical.encode(policy))
-
-
-def _tell_rewritten(draft: Draft, carried: Carried) -> None:
-    if carried.packs_rewritten:
-        draft.emit(
-            Note(
-                message=f"{count(carried.packs_rewritten, 'pack')} held objects that this release leaves out; what its "
-                f"packages need of them was stored again, in packs of {spell_size(carried.bytes_rewritten)}."
-            )
-        )
 
 
 def _write_subsets(
