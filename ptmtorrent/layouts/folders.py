@@ -32,6 +32,20 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
                 sync_dir(place.parent)
 
 
+def refuse_links(root: Path, folder: Path) -> None:
+    """Refuse `folder` when something below `root` on the way to it is there and is no folder itself.
+
+    Raises:
+        StoreError: naming it.
+    """
+    place = root
+    for component in folder.relative_to(root).parts:
+        place = place / component
+        if not os.path.lexists(place):
+            return
+        refuse_unless_dir(place)
+
+
 def refuse_unless_dir(place: Path) -> None:
     """Refuse `place` unless it is a folder; a link to a folder is refused.
 
@@ -104,6 +118,22 @@ def ignores_case(folder: Path) -> bool:
             return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return everything below `folder` that is no folder itself, sorted; links are not followed.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    left = [folder]
+    while left:
+        place = left.pop()
+        with suppress(FileNotFoundError), disk_errors_but_missing(place), os.scandir(place) as entries:
+            for entry in entries:
+                (left if entry.is_dir(follow_symlinks=False) else found).append(place / entry.name)
+    return sorted(found)
 
 
 def same_file(path: Path, size: int, digest: str) -> bool:

@@ -12,6 +12,7 @@ from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.scrub import scrub_bytes, without_secrets
 from ptmtorrent.state.clone_journal import Journal, Run
 
 STALE = timedelta(days=1)
@@ -53,10 +54,13 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise
         rows = [
-            (listed.name, listed.downloads, msgspec.json.encode(listed)) for listed in page.packages if wanted(listed)
+            (listed.name, listed.downloads, scrub_bytes(msgspec.json.encode(listed)))
+            for listed in page.packages
+            if wanted(listed)
         ]
         found += len(rows)
         cursor = page.cursor if query.limit is None or found < query.limit else None
+        cursor = cursor and without_secrets(cursor)
         journal.add_page(run.id, rows, cursor)
         if cursor is None:
             return
