@@ -18,7 +18,7 @@ from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, Usa
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
@@ -79,7 +79,10 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
-        verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
+        now = clock()
+        verified = open_fresh(reader, root=root, state=home.trust, now=now, release=release)
+        if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
+            emit(note)
     return _opened(place, reader, verified, collection)
 
 
