@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import NoSpace, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -204,7 +205,7 @@ def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
     try:
         with disk_errors_but_missing(path):
-            if path.read_bytes() == data:
+            if read_regular(path) == data:
                 return
     except FileNotFoundError:
         pass  # it is written below
