@@ -66,7 +66,7 @@ class HfCache:
     def _write_once(self, path: Path, data: bytes) -> None:
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
-        write_once(path, data)
+        write_once(path, data, None)
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the folder of the package; see `Layout.folder`.
