@@ -215,7 +215,7 @@ def write_file(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
         raise
 
 
-def write_once(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
+def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
     try:
         with disk_errors_but_missing(path):
@@ -223,7 +223,7 @@ def write_once(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
                 return
     except FileNotFoundError:
         pass  # it is written below
-    write_file(path, data, mode)
+    write_file(path, data)
 
 
 def make_readable(root: Path, path: Path) -> None:
