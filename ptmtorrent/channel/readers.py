@@ -4,6 +4,7 @@ The bytes are untrusted, and every read is bounded by a size that the caller has
 are read by one function, which checks them against the listed size and hash.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,8 @@ from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
+    DOCUMENT_RATE,
+    DOCUMENT_SECONDS,
     OK,
     check_answer,
     judge_range,
@@ -132,9 +135,13 @@ def url_of(base: str, path: str) -> str:
 def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
     """Return at most `length` bytes of the body after the first `skip`; read no further."""
     data = bytearray()
-    for part in response.iter_raw(CHUNK_BYTES):
+    seconds = DOCUMENT_SECONDS + length / DOCUMENT_RATE
+    until = time.monotonic() + seconds
+    for part in response.iter_raw():
         data += part[skip:]
         skip = max(0, skip - len(part))
+        if time.monotonic() > until:
+            raise TransportError(f"`{response.url}` took longer than {seconds:.0f} seconds")
         if len(data) >= length:
             break
     return bytes(data[:length])

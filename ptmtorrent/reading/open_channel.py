@@ -18,12 +18,13 @@ from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, Usa
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.scrub import Login
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.pins import Pins
@@ -54,11 +55,12 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     clock: Clock,
     emit: Emit,
     globus: GlobusAccess | None = None,
+    stop: Stop | None = None,
 ) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
     `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` is how places in
-    Globus collections are reached.
+    Globus collections are reached. A read that waits ends once `stop` is set.
 
     Raises:
         NotFound: there is no channel, or it has no such release; names near matches.
@@ -72,16 +74,21 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     place = as_location(location)
     collection = Collection(place, globus or no_access(home)) if isinstance(place, GlobusLocation) else None
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = RetryingReader(collection.reader()) if collection else find_reader(place)
+    reader = RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
-        verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
+        now = clock()
+        verified = open_fresh(reader, root=root, state=home.trust, now=now, release=release)
+        if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
+            emit(note)
     return _opened(place, reader, verified, collection)
 
 
-def find_reader(location: Location | str, globus: GlobusAccess | None = None) -> ChannelReader:
+def find_reader(
+    location: Location | str, globus: GlobusAccess | None = None, *, stop: Stop | None = None
+) -> ChannelReader:
     """Return a reader of the files at `location`; nothing is read yet.
 
     Raises:
@@ -92,10 +99,10 @@ def find_reader(location: Location | str, globus: GlobusAccess | None = None) ->
     if isinstance(place, FolderLocation):
         return LocalReader(place.path)
     if isinstance(place, WebLocation):
-        return _server_reader(place)
+        return _server_reader(place, stop)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
-    return RetryingReader(Collection(place, globus).reader())
+    return RetryingReader(Collection(place, globus).reader(stop))
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
@@ -122,8 +129,8 @@ def _find_folder(place: FolderLocation, home: Home) -> Path:
     return folder
 
 
-def _server_reader(place: WebLocation) -> ChannelReader:
-    client = new_client(login=place.login)
+def _server_reader(place: WebLocation, stop: Stop | None) -> ChannelReader:
+    client = new_client(login=place.login, stop=stop)
     reader = RetryingReader(HttpReader(place.url, client))
     weakref.finalize(reader, client.close)
     return reader

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ptmtorrent.disk.elapsed import AGES_NAME
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.http import new_client
 from ptmtorrent.layouts.plain_dir import PlainDir
@@ -77,19 +78,27 @@ def test_only_what_nobody_wanted_for_long_is_cleared_away(tmp_path: Path) -> Non
     made, home = make_channel(tmp_path), Home(tmp_path / "home")
     made.trusted_by(home, str(made.folder))
     young, old = PackId(hex64("young")), PackId(hex64("old"))
-    ages = {young: ABANDONED_AFTER - timedelta(hours=1), old: ABANDONED_AFTER + timedelta(hours=1)}
     left = {}
-    for pack, age in ages.items():
+    for pack in (young, old):
         extent = Extent(offset=0, length=10)
         left[pack] = {staging_path(home.incoming, pack, extent), home.incoming / pack_path(pack)}
         for path in left[pack]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"half")
-            os.utime(path, (0, (NOW - age).timestamp()))
+            os.utime(path, (0, (NOW - 2 * ABANDONED_AFTER).timestamp()))
+    both = left[young] | left[old]
+
+    def fetch_later(name: str, later: timedelta) -> set[Path]:
+        fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / name), later=later)
+        check_laid_out(tmp_path / name, made.packages)
+        return {path for path in home.incoming.rglob("*") if path.is_file() and path.name not in {"lock", AGES_NAME}}
 
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "dry", dry_run=True))
-    assert all(path.exists() for paths in left.values() for path in paths)
-    fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
-
-    check_laid_out(tmp_path / "out", made.packages)
-    assert {path for path in home.incoming.rglob("*") if path.is_file() and path.name != "lock"} == left[young]
+    assert fetch_later("first", timedelta(0)) == both
+    assert fetch_later("second", timedelta(hours=1)) == both
+    for path in left[young]:
+        path.write_bytes(b"more than half")
+    assert fetch_later("third", ABANDONED_AFTER - timedelta(hours=1)) == both
+    assert fetch_later("fourth", ABANDONED_AFTER + timedelta(hours=1)) == left[young]
+    assert fetch_later("fifth", 2 * ABANDONED_AFTER) == set()
+    assert not (home.incoming / AGES_NAME).exists()

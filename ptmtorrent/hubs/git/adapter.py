@@ -13,7 +13,6 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_internal
 from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
@@ -23,7 +22,9 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.git.trees import Snapshot
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.network import is_internal
 
 HISTORY = "history"
 """Name of the raw answer that holds every commit up to the captured one, as a git bundle."""
@@ -84,7 +85,7 @@ class GitRemotes:
             NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
         """
         if listed.access == "private":
-            if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
+            if self._credentials(decode_json(listed.raw or "{}", dict[str, str]).get("url", "")):
                 raise AuthError(
                     f"`{self.prefix}:{listed.name}` cannot be read with the token in `PTMTORRENT_GIT_TOKEN`",
                     hint="set `PTMTORRENT_GIT_TOKEN` to a token with access to this remote",
@@ -160,7 +161,7 @@ class GitRemotes:
 
     def _remote(self, described: Described) -> Remote:
         identity = described.identity
-        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
+        found = decode_json(described.listed.raw or "{}", dict[str, str]).get("url", "")
         url = split_remote(found, self._schemes)[0]
         self._allow_inner(url)
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")

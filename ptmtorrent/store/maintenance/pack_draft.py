@@ -14,6 +14,7 @@ from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import Extent
@@ -206,5 +207,5 @@ def _info_at(reader: PackReader, offset: int) -> PackInfo | None:
     """Return the info at the start of a footer, the rest of which may be damaged."""
     with suppress(*_BAD, msgspec.MsgspecError, UnicodeDecodeError):
         length = int.from_bytes(reader.read(offset + 4, 4), "little")
-        return msgspec.json.decode(reader.read(offset + 8, min(length, _MAX_INFO_BYTES)), type=PackInfo)
+        return decode_json(reader.read(offset + 8, min(length, _MAX_INFO_BYTES)), PackInfo)
     return None

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -95,6 +95,15 @@ class PackReader:
         end = self.read(self.size - length, length)
         offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
         return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
+
+    def holds_only(self, entries: Sequence[Entry]) -> bool:
+        """Return whether the records of `entries`, by offset, fill the pack from its header to its footer."""
+        _, at = self.header()
+        for entry in entries:
+            if entry.offset != at + len(pack_format.encode_record(entry)):
+                return False
+            at = entry.end
+        return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
 
     def scan(self) -> Iterator[Scanned]:
         """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""

@@ -7,16 +7,19 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.disk.partial import staged_extents, staging_path
 from ptmtorrent.errors import NoSpace
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
@@ -91,18 +94,18 @@ def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def clear_abandoned(staging: Path, wanted: Collection[PackId], before: float) -> None:
-    """Remove packs that nothing was written to since `before`, in seconds since the epoch, unless they are `wanted`.
+def clear_abandoned(
+    staging: Path, wanted: Collection[PackId], limit: timedelta, clock: Clock, uptime: Uptime = read_uptime
+) -> None:
+    """Remove packs that nothing was written to for `limit`, as far as fetches found, unless they are `wanted`.
 
     They are left over from fetches that were never resumed.
     """
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
-    for path in (*parts, *staging.glob("packs/*/*.pack")):
-        if path.name[:ID_DIGITS] in wanted:
-            continue
+    left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
+    for path in find_old(staging, left, limit, clock, uptime):
         with disk_errors(path):
-            if path.lstat().st_mtime < before:
-                path.unlink()
+            path.unlink()
 
 
 def clear_incoming(incoming: Path) -> None:

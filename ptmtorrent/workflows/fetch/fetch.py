@@ -22,6 +22,7 @@ import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.config import PROJECT_FILE
+from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.disk.partial import staged_extents
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
@@ -66,7 +67,7 @@ from ptmtorrent.workflows.fetch.select import (
 )
 
 ABANDONED_AFTER = timedelta(days=14)
-"""What a fetch left half-moved is kept this long for one that wants it, and then until the next fetch ends."""
+"""What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +94,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     emit: Emit,
     stop: Stop,
     monotonic: Monotonic = time.monotonic,
+    uptime: Uptime = read_uptime,
 ) -> Summary:
     """Lay the wanted packages out; a record per package, then the summary.
 
@@ -104,7 +106,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         Interrupted: `stop` was set; the same command goes on from there.
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
-    now, started = clock(), monotonic()
+    started = monotonic()
     layout = choose_layout(request, home)
     members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
     with ExitStack() as stack:
@@ -129,13 +131,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.counted,
             keeps_packs=request.keep_packs,
             emit=emit,
+            stop=stop,
         )
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need))
         moved = Counter[str]()
         if not request.dry_run:
             moved = run.run(plan, need, sources)
-            clear_abandoned(home.incoming, wanted.packs, (now - ABANDONED_AFTER).timestamp())
+            clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
     summary = report.summary(moved, monotonic() - started)
     if (error := report.worst()) is not None:
         emit(summary)
