@@ -65,7 +65,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     ensure_dir(folder)
     path = folder / "lock"
     with disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         # Some cluster filesystems have no flock. Concurrent runs may then fail, but accept nothing unverified.
         with suppress(OSError):

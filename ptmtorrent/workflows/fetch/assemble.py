@@ -8,6 +8,7 @@ Nothing outside this module changes an `Assembly`.
 import errno
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -248,7 +249,7 @@ class Assembler:
             _make_link(assembly.target, assembly.destination.link_text, assembly.incoming)
         else:
             with disk_errors(assembly.incoming):
-                assembly.incoming.chmod(assembly.destination.mode)
+                _set_mode(assembly.incoming, executable=bool(assembly.destination.mode & stat.S_IXUSR))
             publish_file(assembly.incoming, assembly.target)
         self._link(assembly)
         assembly.here = True
@@ -267,7 +268,7 @@ class Assembler:
 
     def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
         with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
-            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 if os.fstat(descriptor).st_size != assembly.size:
                     os.ftruncate(descriptor, assembly.size)
@@ -307,6 +308,14 @@ def _fault(assembly: Assembly) -> str | None:
     if claimed_hash and other.hexdigest() != claimed:
         return f"`{assembly.target}` does not have the hash that its name states"
     return None
+
+
+def _set_mode(path: Path, *, executable: bool) -> None:
+    """Make an executable file executable for all who may read it, as the umask decided. Raises `OSError`."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    wanted = mode & 0o666 | ((mode & 0o444) >> 2 if executable else 0)
+    if mode != wanted:
+        path.chmod(wanted)
 
 
 def _make_link(target: Path, points: str, incoming: Path) -> None:

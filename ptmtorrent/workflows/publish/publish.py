@@ -127,6 +127,8 @@ def point_to(  # noqa: PLR0913  # what is served from where, and what is read of
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
         durable.write_file(to / TIMESTAMP, state.timestamp)
+    durable.make_readable(to, to / TIMESTAMP)
+    if turned:
         try:
             check_as_reader(reader, root, state.releases, None, now)
         except PtmError as error:
@@ -171,6 +173,7 @@ def put_files(source: Path, to: Path, paths: Iterable[str]) -> None:
     for path in paths:
         if not _inspect(source, to, path, None).there:
             durable.link_or_copy(source / path, to / path)
+        durable.make_readable(to, to / path)
 
 
 def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
@@ -208,10 +211,12 @@ def _same_bytes(source: Path, target: Path) -> bool:
 
 def _put(source: Path, to: Path, items: list[_Item], meter: Meter) -> int:
     moved = 0
+    durable.ensure_dir(to, mode=durable.PUBLIC_DIR)
     for item in items:
         if not item.there and not durable.link_or_copy(source / item.path, to / item.path):
             moved += item.size
             _compare(source / item.path, to / item.path)
+        durable.make_readable(to, to / item.path)
         meter.add(bytes=item.size)
     meter.finish()
     return moved
