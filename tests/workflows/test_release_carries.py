@@ -175,3 +175,19 @@ def test_a_seeder_of_what_is_published_offers_what_the_release_names_alone(world
     offered = [event.message for event in heard.of(Note) if event.message.startswith("volume")]
     assert len(offered) == len(made.volumes)
     assert all(any(volume.v1 in message for message in offered) for volume in made.volumes)
+
+
+def test_a_volume_keeps_packs_that_only_older_releases_need_while_they_may_be_passed_on(tmp_path: Path) -> None:
+    home, keys = new_home(tmp_path / "home")
+    made: list[Release] = []
+    for number, facts in enumerate(({}, {}, {"rights": "restricted", "licence": "cc-by-nc-4.0"})):
+        with writing(home) as store:
+            capture(store, tmp_path, "hf:a/changes", {"a.bin": random.Random(number).randbytes(500)}, **facts)
+            capture(store, tmp_path, "hf:a/other", {"b.bin": random.Random(number + 9).randbytes(500)})
+        made.append(release(ReleaseName(f"r{number}"), home, keys, clock=TickingClock(), emit=ignore))
+
+    first, second, third = made
+    assert {volume.v1 for volume in first.volumes} < {volume.v1 for volume in second.volumes}
+    assert second.totals.packs < sum(volume.packs for volume in second.volumes)
+    assert not _packs_of(home.channel, third) & _packs_of(home.channel, second)
+    assert third.totals.packs == sum(volume.packs for volume in third.volumes)
