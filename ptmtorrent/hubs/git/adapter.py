@@ -13,7 +13,6 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_internal
 from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
@@ -25,6 +24,7 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Quer
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.network import is_internal
 
 HISTORY = "history"
 """Name of the raw answer that holds every commit up to the captured one, as a git bundle."""

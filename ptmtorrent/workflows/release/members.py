@@ -14,6 +14,7 @@ from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.locate import Places, locate
 from ptmtorrent.workflows.release.stats import Tallies
 
@@ -28,7 +29,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_members(
-    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies
+    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies, carried: Carried
 ) -> Iterator[Member | Result]:
     """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
 
@@ -38,6 +39,7 @@ def make_members(
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
+            carried.check((store.location(ObjectId(capture.snapshot)), *places.all))
             placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)
