@@ -10,6 +10,8 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
 
+SHARED_DIR = 0o777
+"""The mode of folders in which packages are, less the umask of their user."""
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
@@ -19,7 +21,7 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
     """
-    ensure_dir(root)
+    ensure_dir(root, mode=SHARED_DIR)
     place = root
     for component in folder.relative_to(root).parts:
         place = place / component
@@ -110,7 +112,7 @@ def ignores_case(folder: Path) -> bool:
     Raises:
         StoreError: `folder` cannot be written.
     """
-    ensure_dir(folder)
+    ensure_dir(folder, mode=SHARED_DIR)
     probe = new_temporary(folder / "probe")
     with disk_errors(probe):
         probe.touch(exist_ok=False)

@@ -14,9 +14,10 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import write_once
+from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination
@@ -66,7 +67,10 @@ class HfCache:
     def _write_once(self, path: Path, data: bytes) -> None:
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
-        write_once(path, data)
+        with suppress(FileNotFoundError), disk_errors_but_missing(path):
+            if path.read_bytes() == data:
+                return
+        write_file(path, data, None)
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the folder of the package; see `Layout.folder`.

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
-from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
+from ptmtorrent.http import keep_pace, new_client, retry_after_seconds, translate_errors
 from ptmtorrent.hubs.client.rate_limiter import RateLimiter
 from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
@@ -77,6 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
+        keep_pace(self.client, self.stop)
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""

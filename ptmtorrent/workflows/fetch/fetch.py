@@ -131,6 +131,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.counted,
             keeps_packs=request.keep_packs,
             emit=emit,
+            stop=stop,
         )
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need))
