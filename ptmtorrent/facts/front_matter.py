@@ -11,6 +11,9 @@ MAX_FRONT_CHARACTERS = 1 << 16
 MAX_EVENTS = 4096
 """Limit of YAML events in a front matter; a real one has about 60."""
 
+MAX_BRACKETS = 500
+"""Limit of brackets and braces in a front matter: the time for nested ones grows with their square."""
+
 FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 
 
@@ -22,6 +25,8 @@ def read_front(content: str) -> dict[str, object]:
     """
     if len(content) > MAX_FRONT_CHARACTERS:
         raise HubError(f"the front matter of the card has more than {count(MAX_FRONT_CHARACTERS, 'character')}")
+    if sum(content.count(mark) for mark in "[{") > MAX_BRACKETS:
+        raise HubError(f"the front matter of the card is refused: it has more than {count(MAX_BRACKETS, 'bracket')}")
     try:
         for number, event in enumerate(yaml.parse(content, Loader=yaml.SafeLoader)):
             if number > MAX_EVENTS or getattr(event, "anchor", None) is not None:

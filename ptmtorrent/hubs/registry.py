@@ -57,7 +57,7 @@ class HubKind:
         Raises:
             ConfigError: as the adapter says of its options.
         """
-        from ptmtorrent.hubs.client.ssrf import is_internal
+        from ptmtorrent.network import is_internal
 
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]

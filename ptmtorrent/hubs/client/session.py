@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
-from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
+from ptmtorrent.http import keep_pace, new_client, retry_after_seconds, translate_errors
 from ptmtorrent.hubs.client.rate_limiter import RateLimiter
 from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
@@ -29,8 +29,8 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
-MAX_REPLY_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB)."""
+MAX_REPLY_BYTES = 16 << 20
+"""Limit of a listing page or the description of a package (16 MiB)."""
 
 MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
@@ -77,6 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
+        keep_pace(self.client, self.stop)
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""

@@ -13,7 +13,6 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_internal
 from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
@@ -23,7 +22,9 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.git.trees import Snapshot
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.network import is_internal
 
 HISTORY = "history"
 """Name of the raw answer that holds every commit up to the captured one, as a git bundle."""
@@ -84,7 +85,7 @@ class GitRemotes:
             NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
         """
         if listed.access == "private":
-            if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
+            if self._credentials(decode_json(listed.raw or "{}", dict[str, str]).get("url", "")):
                 raise AuthError(
                     f"`{self.prefix}:{listed.name}` cannot be read with the token in `PTMTORRENT_GIT_TOKEN`",
                     hint="set `PTMTORRENT_GIT_TOKEN` to a token with access to this remote",
@@ -99,7 +100,7 @@ class GitRemotes:
         described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
         remote = self._remote(described)
         self._found[remote] = self._clones.files(remote)
-        listed = with_licence(listed, self._found[remote][0], lambda file: self._read_blob(remote, file))
+        listed = with_licence(listed, self._found[remote][0], lambda file: self.read_blob(remote, file))
         return msgspec.structs.replace(described, listed=listed)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
@@ -153,14 +154,14 @@ class GitRemotes:
         self._clones.close()
         self.session.close()
 
-    def _read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
+    def read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
         """Return the bytes of a file in git; those of an LFS file are not known before the download."""
         kind, _, oid = (file.oid or "").partition(":")
         return self._clones.read(remote, oid) if kind == "git" else None
 
     def _remote(self, described: Described) -> Remote:
         identity = described.identity
-        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
+        found = decode_json(described.listed.raw or "{}", dict[str, str]).get("url", "")
         url = split_remote(found, self._schemes)[0]
         self._allow_inner(url)
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.objects import (
@@ -183,8 +183,7 @@ class Clones:
     def _fill(self, bare: _Bare, remote: Remote) -> None:
         if not (bare.folder / _DONE).exists():
             bare.remove()
-            with disk_errors(self.work):
-                self.work.mkdir(parents=True, exist_ok=True)
+            ensure_dir(self.work)
             self.git.fetch(remote.url, remote.commit, bare.folder, remote.package, history=self.history)
             with disk_errors(bare.folder):
                 (bare.folder / _DONE).touch()

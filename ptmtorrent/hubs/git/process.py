@@ -39,7 +39,7 @@ _SETTINGS = (
         "fetch.recurseSubmodules=false",
         "fetch.writeCommitGraph=false",
     ),
-    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1"),
+    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1024"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
     *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),

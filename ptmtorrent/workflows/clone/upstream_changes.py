@@ -28,6 +28,10 @@ _AWAY: dict[str, tuple[FlagName, str]] = {
     "gone": ("withdrawn", "the hub does not have it any more; what was captured is kept"),
     "disabled": ("withdrawn", "the hub has disabled it; what was captured is kept"),
     "private": ("private", "the hub requires a login for it now; releases leave it out"),
+    "hidden": (
+        "private",
+        "the hub does not show it without a login now: private, or gone; releases leave it out",
+    ),
     "gated": ("gated", "the hub requires that its terms are accepted now; releases leave it out"),
 }
 _RETURNED: tuple[FlagName, ...] = ("withdrawn", *CLOSED)

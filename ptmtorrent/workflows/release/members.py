@@ -14,6 +14,7 @@ from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.locate import Places, locate
 from ptmtorrent.workflows.release.stats import Tallies
 
@@ -28,7 +29,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_members(
-    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies
+    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies, carried: Carried
 ) -> Iterator[Member | Result]:
     """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
 
@@ -38,10 +39,12 @@ def make_members(
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
+            carried.check((store.location(ObjectId(capture.snapshot)), *places.all))
+            placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)
             continue
-        member = _place(store, capture, _content_row(capture, data, manifest), places)
+        member = _place(store, capture, _content_row(capture, data, manifest), placement)
         tallies.add_package(capture, manifest, places)
         tables.add(capture, manifest)
         yield member
@@ -105,8 +108,14 @@ def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _place(store: Store, capture: Capture, content: ContentRow, places: Places) -> Member:
+def _encode_placement(capture: Capture, places: Places) -> bytes:
+    """Return the placement, which readers must accept: one with many deltas takes more memory than its manifest."""
+    data = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
+    canonical.check_size(data, f"placement of {capture.package}")
+    return data
+
+
+def _place(store: Store, capture: Capture, content: ContentRow, placement: bytes) -> Member:
     """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
-    placement = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
     identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
     return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))

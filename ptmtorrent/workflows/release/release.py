@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import release_path
+from ptmtorrent.disk.durable import make_readable
 from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.facts.licences import RightsClass
+from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
 from ptmtorrent.model.moments import Clock, Monotonic, behind_note, spell
 from ptmtorrent.model.policy import Policy
@@ -83,6 +85,8 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
         _, made = read_release(home.channel, name)
         path = home.channel / release_path(name)
         publish_release_metadata(home.channel, keys, path, name, made.sequence, clock())
+        for file in files_below(home.channel):
+            make_readable(home.root, file)
     _report(made, home, monotonic() - started, emit, failed=len(failed))
     return made
 

@@ -29,14 +29,17 @@ from ptmtorrent.model.release import (
     placement_root,
 )
 from ptmtorrent.progress import new_meter
+from ptmtorrent.store.maintenance.references import References
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_listed, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
 from ptmtorrent.workflows.release.plan import Plan
 from ptmtorrent.workflows.release.select import INCLUDE_HINT
 from ptmtorrent.workflows.release.stats import Tallies, Tally
-from ptmtorrent.workflows.release.volumes import write_volumes
+from ptmtorrent.workflows.release.volumes import NeededPacks, write_volumes
 
 WRITTEN_BY = f"ptmtorrent {__version__}"
 
@@ -68,17 +71,25 @@ def write_folder(store: Store, draft: Draft) -> list[str]:
     """
     store.seal()
     _remove(draft.unfinished)
+    with References() as references:
+        return _write_parts(store, draft, Carried(store, references))
+
+
+def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
     tallies = Tallies(draft.plan.rules)
     with TableWriter(draft.unfinished / "tables") as tables:
-        members, failed = _collect(store, draft, tables, tallies)
+        members, failed = _collect(store, draft, tables, tallies, carried)
         written = tables.finish()
     store.seal()
+    carried.add_placements([member.placement for member in members])
     rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
     bits, index = write_index(draft.unfinished, rows)
     subsets = _write_subsets(draft, members, rows, index, tallies)
-    volumes = write_volumes(
-        store, draft.channel, tallies.whole.packs, draft.history.newest, gated=_takes_gated(draft.plan)
+    needed = NeededPacks(
+        packs=frozenset(tallies.whole.packs),
+        rights=max((member.capture.rights for member in members), key=RIGHTS.index),
     )
+    volumes = write_volumes(store, draft.channel, needed, draft.history.newest, carried)
     table_refs = tuple(_refer(draft.unfinished, path) for path in written)
     release = Release(
         format=Release.FORMAT,
@@ -104,13 +115,17 @@ def write_folder(store: Store, draft: Draft) -> list[str]:
     return failed
 
 
-def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) -> tuple[list[Member], list[str]]:
+def _collect(
+    store: Store, draft: Draft, tables: TableWriter, tallies: Tallies, carried: Carried
+) -> tuple[list[Member], list[str]]:
     chosen, captured = draft.plan.chosen, len(draft.plan.decided)
     meter = new_meter("release", draft.emit, draft.monotonic, packages_total=captured)
     meter.add(packages=captured - len(chosen))
+    carried.add(chosen, lambda capture: draft.plan.selection.decide(capture).left_out is None)
+    carried.separate()
     members: list[Member] = []
     failed: list[str] = []
-    for outcome in make_members(store, chosen, tables, tallies):
+    for outcome in make_members(store, chosen, tables, tallies, carried):
         if isinstance(outcome, Result):
             draft.emit(outcome)
             failed.append(outcome.id)
@@ -139,10 +154,6 @@ def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
             f"none of the {len(plan.chosen)} captured packages is complete; release `{name}` was not made",
             hint="capture them again: ptmtorrent clone huggingface",
         )
-
-
-def _takes_gated(plan: Plan) -> bool:
-    return "gated" in plan.selection.include or any(capture.rights == "gated" for capture in plan.chosen)
 
 
 def _write_policy(draft: Draft) -> FileRef | None:
