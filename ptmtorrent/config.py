@@ -172,6 +172,12 @@ def network_environment(environment: Mapping[str, str] | None = None) -> Mapping
     return {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
 
 
+def ssh_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the environment of ssh, which is the user's own program: how git calls it, and where its keys are."""
+    environment = os.environ if environment is None else environment
+    return {name: environment[name] for name in _SSH_VARIABLES if name in environment}
+
+
 def _keep_secrets(environment: Mapping[str, str]) -> None:
     """Register the secrets of the environment, so that they are removed from all that is printed or kept."""
     for _, variable in SECRETS:
@@ -247,6 +253,7 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+_SSH_VARIABLES = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
 _NETWORK_VARIABLES = (
     *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),

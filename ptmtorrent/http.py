@@ -8,15 +8,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import urljoin
 
 import httpx2
 
 from ptmtorrent import __version__
-from ptmtorrent.errors import NotFound, PtmError, TransportError
+from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.network import Pace, PacedBackend, PacedStream, is_internal, is_loopback
 from ptmtorrent.scrub import Login
+from ptmtorrent.stop import Stop
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 60.0
+PACE = Pace(connect=CONNECT_SECONDS, silent=READ_SECONDS, headers=60.0, window=60.0, least_rate=1024)
+"""What every server must keep: a byte a minute, headers within a minute, then 1 KiB a second over any minute."""
+
+DOCUMENT_SECONDS = 300.0
+DOCUMENT_RATE = 8192
+"""A document of a channel must be complete within five minutes and a second for each 8 KiB of it."""
+
 UNREAD_BYTES = 64 << 10
 ASKED_AGAIN = frozenset({401, 403})
 OK, PARTIAL, UNSATISFIABLE = 200, 206, 416
@@ -26,19 +36,76 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)
 USER_AGENT = f"ptmtorrent/{__version__}"
 
 
-def new_client(*, connections: int = 32, follow_redirects: bool = True, login: Login | None = None) -> httpx2.Client:
+def new_client(
+    *,
+    connections: int = 32,
+    follow_redirects: bool = True,
+    login: Login | None = None,
+    stop: Stop | None = None,
+    pace: Pace | None = None,
+) -> httpx2.Client:
     """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file.
 
-    `login` is sent with every request; a redirect to another origin goes without it.
+    `login` is sent with every request; a redirect to another origin goes without it. A read that waits ends once `stop`
+    is set, and when the server does not keep the `pace`.
     """
-    return httpx2.Client(
+    guards = [_refuse_internal_redirect] if follow_redirects else []
+    client = httpx2.Client(
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
         auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
-        event_hooks={"response": [_cut_short]},
+        event_hooks={"request": [_refuse_plain_token], "response": [_begin_body, *guards, _cut_short]},
     )
+    keep_pace(client, stop, pace)
+    return client
+
+
+def keep_pace(client: httpx2.Client, stop: Stop | None, pace: Pace | None = None) -> None:
+    """Let the reads of `client` end once `stop` is set, and when a server does not keep the `pace`."""
+
+    def halt() -> None:
+        if stop is not None:
+            stop.raise_if_set("the transfer")
+
+    # The only private names we touch: the library has no public way to give a client another network backend, nor
+    # its own transports to a client that heeds the proxies of the environment. tests/test_network.py pins both.
+    for transport in (client._transport, *client._mounts.values()):  # noqa: SLF001
+        if isinstance(transport, httpx2.HTTPTransport):
+            transport._pool._network_backend = PacedBackend(pace or PACE, halt)  # noqa: SLF001
+
+
+def _begin_body(response: httpx2.Response) -> None:
+    stream = response.extensions.get("network_stream")
+    if isinstance(stream, PacedStream):
+        stream.begin_body()
+
+
+def _refuse_plain_token(request: httpx2.Request) -> None:
+    """Refuse to send a token or password where anyone on the way could read it."""
+    url = str(request.url)
+    if "authorization" in request.headers and request.url.scheme == "http" and not is_loopback(url):
+        raise AuthError(
+            f"the login for `{request.url.host}` is not sent over plain http",
+            hint="use the https address of the server",
+        )
+
+
+def _refuse_internal_redirect(response: httpx2.Response) -> None:
+    """Refuse a redirect from the open network to an address inside the network of this machine."""
+    if not response.is_redirect:
+        return
+    source = str(response.request.url)
+    try:
+        target = urljoin(source, response.headers.get("location", ""))
+    except ValueError:
+        return
+    if is_internal(target) and not is_internal(source):
+        raise TransportError(
+            f"`{source[:200]}` redirects to `{target[:200]}`, an address in the network of this machine: refused",
+            hint="try another mirror",
+        )
 
 
 class _Beginning(httpx2.SyncByteStream):

@@ -54,6 +54,11 @@ def split_login(address: str) -> tuple[str, Login | None]:
     return f"{match['scheme']}{match['rest']}", login
 
 
+def is_web(address: str) -> bool:
+    """Return whether `address` starts with `http://` or `https://`."""
+    return address.lower().startswith(("http://", "https://"))
+
+
 def keep_secret(secret: str | None, *, user: str = "") -> None:
     """Register a secret, for `scrub` to remove in each of its spellings: plain, escaped, or as Basic credentials."""
     if secret and len(secret) >= MIN_SECRET:
@@ -69,6 +74,13 @@ def scrub(text: str) -> str:
     text = _SSH_PASSWORD.sub(r"\1@", text)
     text = _ODD_LOGIN.sub(r"\1", _LOGIN.sub(r"\1", text))
     return _QUERY.sub(rf"\1{HIDDEN}", text)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text that is used again, such as an address, without registered secrets and without its login."""
+    if _SECRETS.pattern is not None:
+        text = _SECRETS.pattern.sub(HIDDEN, text)
+    return split_login(text)[0]
 
 
 def scrub_bytes(data: bytes) -> bytes:

@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
@@ -91,11 +91,24 @@ def clock() -> datetime:
 
 
 def fetch_from(
-    location: Path | str, home: Home, request: FetchRequest, *, emit: Callable[[Record], None] = ignore
+    location: Path | str,
+    home: Home,
+    request: FetchRequest,
+    *,
+    emit: Callable[[Record], None] = ignore,
+    later: timedelta = timedelta(0),
 ) -> Summary:
-    """Open the channel and fetch, as the verb does."""
+    """Open the channel and fetch, as the verb does; both clocks are `later` when the fetch ends."""
     channel = open_channel(str(location), None, home, clock=clock, emit=emit)
-    return fetch(request, channel, home, clock=clock, emit=emit, stop=Stop())
+    return fetch(
+        request,
+        channel,
+        home,
+        clock=lambda: clock() + later,
+        emit=emit,
+        stop=Stop(),
+        uptime=lambda: ("boot", int(later.total_seconds())),
+    )
 
 
 def tensors(seed: int, *, count: int = 3, numbers: int = 60_000, dtype: str = "BF16") -> bytes:

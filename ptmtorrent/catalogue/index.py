@@ -36,6 +36,9 @@ GROUP_MEMBERS = 64
 RUN_BYTES = 8 << 20
 """Limit of bytes per request that reads neighbouring manifests."""
 
+KEPT_BYTES = 32 << 20
+"""Runs are kept up to this many bytes: in an archived release a placement is not signed, and may claim any size."""
+
 MAX_SEARCHED_SHARDS = 16
 """In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
 
@@ -193,6 +196,7 @@ class _Documents:
     def _run(self, pack: PackId, run: Extent) -> bytes:
         """Return a run, which is read once; a failure is kept for all members that share it."""
         if (pack, run) not in self._read:
+            self._forget(KEPT_BYTES - run.length)
             try:
                 self._read[pack, run] = self._reader.read_range(pack_path(pack), run.offset, run.length)
             except NotFound as error:
@@ -209,6 +213,16 @@ class _Documents:
         if isinstance(found, PtmError):
             raise found
         return found
+
+    def _forget(self, limit: int) -> None:
+        """Drop the runs that were read first, until those that are kept have at most `limit` bytes."""
+        held = {key: len(found) for key, found in self._read.items() if isinstance(found, bytes)}
+        total = sum(held.values())
+        for key, length in held.items():
+            if total <= limit:
+                return
+            del self._read[key]
+            total -= length
 
 
 def _decode(location: Location, payload: bytes, size: int) -> bytes | None:

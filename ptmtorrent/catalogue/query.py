@@ -1,22 +1,28 @@
 """Reads the tables of a release. The caller has checked the hash of the file; DuckDB can read only that file."""
 
+import tempfile
 from pathlib import Path
 
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.tables import connect, quote
+from ptmtorrent.catalogue.tables import PACKAGES, connect, quote
+from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import PackageName, SnapshotId
+from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.release import Release
 
 
 class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that a list shows about a package. Values that the hub did not state are None."""
+    """The facts that a release states about a package. Values that the hub did not state are None."""
 
     package: PackageName
     snapshot: SnapshotId
     files: int
     bytes: int
+    rights: Rights
     licence: str | None
     downloads: int | None
     likes: int | None
@@ -39,6 +45,22 @@ def list_packages(table: Path) -> tuple[PackageFacts, ...]:
         )
     except (duckdb.Error, msgspec.ValidationError) as error:
         raise IntegrityError(f"`{table}` cannot be read as a table of packages: {error}") from error
+
+
+def read_packages(release: Release, reader: ChannelReader) -> list[PackageFacts]:
+    """Return the packages of `release`, by name, from a private copy of its table, which no other process changes.
+
+    Raises:
+        IntegrityError, NotFound, TransportError, StoreError: the table cannot be read.
+    """
+    facts: list[PackageFacts] = []
+    with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
+        for ref in release.tables:
+            if Path(ref.path).name == PACKAGES:
+                copy = Path(folder) / PACKAGES
+                copy.write_bytes(read_listed(reader, release, ref))
+                facts += list_packages(copy)
+    return sorted(facts, key=lambda row: row.package)
 
 
 def open_locked(*tables: Path) -> duckdb.DuckDBPyConnection:

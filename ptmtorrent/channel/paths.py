@@ -8,6 +8,7 @@
     keys/minisign.pub                            the public minisign key
     releases/<name>/release.json                 a release; `release.json.minisig` beside it
     releases/<name>/{index,subsets,tables}/...   the files that `release.json` lists
+    releases/<name>/policy.json                  what its maintainer decided about packages; listed too
     torrents/<infohash>.torrent                  shared by all releases
     packs/<2 hex>/<64 hex>.pack                  shared by all releases; the path is part of every infohash
 """
@@ -25,6 +26,7 @@ __all__ = [
     "METADATA",
     "MINISIGN_PUBLIC",
     "PACKS",
+    "POLICY_FILE",
     "RELEASES",
     "RELEASE_FILE",
     "TABLES",
@@ -59,6 +61,7 @@ TIMESTAMP_NAME = "timestamp.json"
 TIMESTAMP = f"{METADATA}/{TIMESTAMP_NAME}"
 MINISIGN_PUBLIC = "keys/minisign.pub"
 RELEASE_FILE = "release.json"
+POLICY_FILE = "policy.json"
 
 VersionedRole = Literal["root", "targets", "snapshot"]
 

@@ -4,6 +4,8 @@ The bytes are untrusted, and every read is bounded by a size that the caller has
 are read by one function, which checks them against the listed size and hash.
 """
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +16,11 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.disk.regular import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
+    DOCUMENT_RATE,
+    DOCUMENT_SECONDS,
     OK,
     check_answer,
     judge_range,
@@ -60,7 +65,7 @@ class LocalReader:
         check_path(path)
         file_path = self._folder / path
         try:
-            with file_path.open("rb") as file:
+            with os.fdopen(open_regular(file_path), "rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -132,9 +137,13 @@ def url_of(base: str, path: str) -> str:
 def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
     """Return at most `length` bytes of the body after the first `skip`; read no further."""
     data = bytearray()
-    for part in response.iter_raw(CHUNK_BYTES):
+    seconds = DOCUMENT_SECONDS + length / DOCUMENT_RATE
+    until = time.monotonic() + seconds
+    for part in response.iter_raw():
         data += part[skip:]
         skip = max(0, skip - len(part))
+        if time.monotonic() > until:
+            raise TransportError(f"`{response.url}` took longer than {seconds:.0f} seconds")
         if len(data) >= length:
             break
     return bytes(data[:length])

@@ -10,6 +10,7 @@ import msgspec
 from ptmtorrent.cli._text import Row
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.records import ErrorRecord, Event
+from ptmtorrent.scrub import scrub
 
 
 class JsonSink:
@@ -37,7 +38,7 @@ class JsonSink:
         self._out.flush()
 
     def _print(self, value: object) -> None:
-        line = _json_line(value)
+        line = scrub(_json_line(value))
         with self._lock:
             self._out.write(line + "\n")
             self._out.flush()

@@ -13,6 +13,7 @@ from ptmtorrent.errors import UsageError
 
 if TYPE_CHECKING:
     from ptmtorrent.reading.open_channel import OpenChannel
+    from ptmtorrent.stop import Stop
 
 ChannelOption = Annotated[
     str | None,
@@ -30,7 +31,9 @@ SubsetOption = Annotated[
 ]
 
 
-def open_requested(session: Session, channel: str | None, release: str | None) -> "OpenChannel":
+def open_requested(
+    session: Session, channel: str | None, release: str | None, stop: "Stop | None" = None
+) -> "OpenChannel":
     """Return the channel that the options name, else the configured one, else the sample.
 
     Raises:
@@ -43,7 +46,8 @@ def open_requested(session: Session, channel: str | None, release: str | None) -
 
     settings = session.settings.with_flags(channel=channel)
     globus = access_of(settings, session.home)
-    return open_channel(settings.channel, release, session.home, clock=read_clock, emit=session.emit, globus=globus)
+    home, emit = session.home, session.emit
+    return open_channel(settings.channel, release, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
 
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from ptmtorrent.scrub import scrub
+
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Progress
 
@@ -24,7 +26,11 @@ def escape(text: str, *, keep: str = "") -> str:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """Return `text` as `stream` can encode it: surrogates and characters its encoding lacks become escapes."""
+    """Return `text` as `stream` can encode it: surrogates and characters its encoding lacks become escapes.
+
+    Passwords and tokens are removed: every line for people and scripts passes here.
+    """
+    text = scrub(text)
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, errors="backslashreplace").decode(encoding)
 

@@ -11,6 +11,7 @@ from ptmtorrent.cli._options import parse_list, parse_url
 from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
+from ptmtorrent.scrub import Login, is_web, split_login
 
 app = typer.Typer()
 
@@ -64,6 +65,7 @@ def clone(
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="pass only one of them")
     kind = find_kind(hub)
+    endpoint, mirror, ids, logins = _take_logins(endpoint, mirror, identifiers)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
     wanted = _wanted(kind, also)
@@ -74,7 +76,7 @@ def clone(
     settings = session.settings.with_flags(jobs=jobs, max_memory=max_memory)
 
     from ptmtorrent.clusters.description import read_cluster
-    from ptmtorrent.config import hub_tokens, network_environment
+    from ptmtorrent.config import hub_tokens, network_environment, ssh_environment
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.text import parse_size
     from ptmtorrent.workflows.clone.clone import CloneRequest
@@ -82,7 +84,7 @@ def clone(
     from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 
     request = CloneRequest(
-        ids=parse_list(identifiers),
+        ids=ids,
         popular=popular,
         min_downloads=min_downloads,
         limit=limit,
@@ -98,9 +100,10 @@ def clone(
         endpoint=endpoint or kind.endpoint,
         work=session.home.hubs / kind.name,
         mirror=copies,
+        logins=logins,
         also=wanted,
         xet=xet,
-        environment=network_environment(),
+        environment={**network_environment(), **ssh_environment()},
         tokens=hub_tokens(),
     )
     described = read_cluster(cluster) if cluster is not None else None
@@ -109,6 +112,17 @@ def clone(
     with stopping() as stop, closing(adapter):
         summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, cluster=runner)
     session.finish(summary)
+
+
+def _take_logins(
+    endpoint: str | None, mirror: str | None, identifiers: list[str] | None
+) -> tuple[str | None, str | None, tuple[str, ...], dict[str, Login]]:
+    """Return the addresses without their logins, and the logins by address."""
+    texts = [text for text in (endpoint, mirror, *parse_list(identifiers)) if text]
+    split = {text: split_login(text) if is_web(text) else (text, None) for text in texts}
+    logins = {address: login for address, login in split.values() if login is not None}
+    ids = tuple(split[text][0] for text in parse_list(identifiers))
+    return endpoint and split[endpoint][0], mirror and split[mirror][0], ids, logins
 
 
 def _wanted(kind: HubKind, also: list[str] | None) -> frozenset[str]:

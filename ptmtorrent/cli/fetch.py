@@ -102,6 +102,6 @@ def fetch(
         dry_run=dry_run,
     )
     with stopping() as stop:
-        source = open_requested(session, channel, release)
+        source = open_requested(session, channel, release, stop)
         summary = run(request, source, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

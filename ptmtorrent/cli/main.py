@@ -41,6 +41,7 @@ from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
 from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
+from ptmtorrent.scrub import scrub
 
 VERBS = (
     fetch,
@@ -186,7 +187,7 @@ def _fail(session: Session, error: PtmError) -> int:
         session.last_sink.error(error)
         session.last_sink.close()
         if session.verbose:
-            traceback.print_exception(error, file=sys.stderr)
+            sys.stderr.write(scrub("".join(traceback.format_exception(error))))
     except BrokenPipeError:
         return _hush()
     except OSError:  # stdout cannot be written, which may be the cause of the error

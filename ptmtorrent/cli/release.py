@@ -1,6 +1,7 @@
 """`release`: write a named, signed release of the store into the home's own channel."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,13 @@ def release(
         list[str] | None,
         typer.Option(metavar="CLASS", help="Also include packages that are restricted, unknown, gated."),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML with decisions and subsets (default: the previous release's)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be included and left out; write nothing.")
+    ] = False,
     deleted: Annotated[str | None, typer.Argument(metavar="", hidden=True)] = None,
 ) -> None:
     """Make a signed release of every captured package whose licence allows redistribution.
@@ -46,10 +54,12 @@ def release(
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.model.records import Event, Result
     from ptmtorrent.trust.keys import load_keys
+    from ptmtorrent.workflows.release.dry_run import plan_release
+    from ptmtorrent.workflows.release.policy import read_policy
     from ptmtorrent.workflows.release.release import release as run
 
     def emit(event: Event) -> None:
-        if not isinstance(event, Result):  # the row below has its content
+        if not isinstance(event, Result) or event.kind == "package":  # the row below has the content of the release's
             session.emit(event)
 
     classes: frozenset[RightsClass] = frozenset(
@@ -57,7 +67,12 @@ def release(
     )
     release_name = parse_release_name(name)
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
-    made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes)
+    decisions = None if policy is None else read_policy(policy)
+    if dry_run:
+        plan_release(release_name, session.home, keys, emit=emit, include=classes, policy=decisions)
+        session.finish()
+        return
+    made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes, policy=decisions)
     row = {
         "name": made.name,
         "content_root": f"b3:{made.content_root}",

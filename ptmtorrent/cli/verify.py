@@ -18,7 +18,10 @@ def verify(
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Check the packs of the store instead.")] = False,
 ) -> None:
-    """Re-check files that were fetched, or the packs of the store; exit with 50 if anything is damaged."""
+    """Re-check files that were fetched, or the packs of the store; exit with 50 if anything is damaged.
+
+    A folder must be exactly one snapshot of its package: what else is in it is named.
+    """
     session: Session = ctx.obj
     if store and target is not None:
         raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
@@ -34,5 +37,12 @@ def verify(
             summary = verify_files(session.home, target, emit=session.emit, stop=stop)
     session.report(summary)
     if summary.failed:
-        hint = "repair: `ptmtorrent store repair --from CHANNEL`" if store else "run the same fetch again to replace it"
-        raise IntegrityError(f"{count(summary.failed, summary.unit)} damaged (see above)", hint=hint)
+        number = count(summary.failed, summary.unit)
+        if store:
+            raise IntegrityError(
+                f"{number} damaged (see above)", hint="repair: `ptmtorrent store repair --from CHANNEL`"
+            )
+        raise IntegrityError(
+            f"{number} not exactly what was fetched (see above)",
+            hint="run the same fetch again; move away what it does not replace",
+        )

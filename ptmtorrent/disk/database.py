@@ -9,6 +9,7 @@ A full disk is `NoSpace` (exit code 22) in any statement, and a file of a newer 
 `UnsupportedFormat` (23). Everything else that SQLite reports is `StoreError` (20).
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from ptmtorrent.disk.durable import ensure_dir
+from ptmtorrent.disk.durable import disk_error, ensure_dir
 from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
 
 SqliteError = sqlite3.Error
@@ -68,7 +69,7 @@ class Database:
         self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
         self._hint = hint
         if path is not None:
-            ensure_dir(path.parent)
+            _create_private(path)
         with self.errors():
             self._connection = connect(":memory:" if path is None else path, any_thread=any_thread)
         try:
@@ -142,6 +143,23 @@ class Database:
             )
         with self.errors():
             self._connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file for its owner alone where none is; refuse a link, because SQLite would follow it.
+
+    An existing file is not opened: closing it would drop the locks of this process on it.
+    """
+    ensure_dir(path.parent)
+    if path.is_symlink():
+        raise disk_error(OSError(errno.ELOOP, os.strerror(errno.ELOOP)), path)
+    if not path.exists():
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except FileExistsError:
+            return  # another process created it
+        except OSError as error:
+            raise disk_error(error, path) from error
 
 
 def connect(

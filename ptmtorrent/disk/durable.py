@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,9 +16,14 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
+from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import NoSpace, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
+PRIVATE_DIR = 0o700
+"""The mode of folders by default: what a home keeps is for its user alone."""
+PUBLIC_DIR, PUBLIC_FILE = 0o755, 0o644
+"""The modes of a published channel, which a web server reads as another user."""
 _MAX_VECTORS = 512
 """Chunks per call of `writev`; systems allow 1,024."""
 
@@ -38,6 +44,10 @@ def disk_error(error: OSError, path: Path, needed: int | None = None) -> StoreEr
         return NoSpace(
             f"the disk is full: `{path}` could not be written{bytes_needed}",
             hint=f"free some space on the disk of `{path.parent}` and run the same command again",
+        )
+    if error.errno == errno.ELOOP:
+        return StoreError(
+            f"`{path}` is a link, which is not followed", hint="look where it leads and remove it, then run again"
         )
     return StoreError(f"`{path}` could not be used: {error.strerror or error}", hint=_hint(error, path))
 
@@ -133,9 +143,10 @@ def sync_dir(path: Path) -> None:
             os.close(descriptor)
 
 
-def ensure_dir(path: Path, *, sure: bool = False) -> None:
+def ensure_dir(path: Path, *, sure: bool = False, mode: int = PRIVATE_DIR) -> None:
     """Create the folder `path` and its missing parents, durably.
 
+    They get `mode` less the umask; `PUBLIC_DIR` whatever the umask is.
     An existing folder may not be durable yet, if its creator was killed: `sure` syncs it too.
 
     Raises:
@@ -150,7 +161,9 @@ def ensure_dir(path: Path, *, sure: bool = False) -> None:
         sync_dir(folder.parent)
     for folder in reversed(made):
         with disk_errors(folder):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode, exist_ok=True)
+            if mode == PUBLIC_DIR:
+                folder.chmod(mode)
         sync_dir(folder.parent)
 
 
@@ -177,8 +190,10 @@ def name_file(temporary: Path, target: Path) -> None:
     sync_dir(target.parent)
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace the file at `path` with `data`, atomically and durably; missing folders are created.
+def write_file(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
+    """Replace the file at `path` with `data`, atomically and durably; missing folders are created, private ones.
+
+    It gets `mode` whatever the umask is; with None the umask decides.
 
     Raises:
         NoSpace: the disk is full; the message has the needed bytes.
@@ -188,9 +203,10 @@ def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     temporary = new_temporary(path)
     try:
         with disk_errors(path, len(data)):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
             try:
-                os.fchmod(descriptor, mode)
+                if mode is not None:
+                    os.fchmod(descriptor, mode)
                 write_all(descriptor, data)
             finally:
                 os.close(descriptor)
@@ -204,11 +220,25 @@ def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
     try:
         with disk_errors_but_missing(path):
-            if path.read_bytes() == data:
+            if read_regular(path) == data:
                 return
     except FileNotFoundError:
         pass  # it is written below
     write_file(path, data)
+
+
+def make_readable(root: Path, path: Path) -> None:
+    """Let every user read the file `path`, which is below the folder `root`, whatever the umask was.
+
+    Raises:
+        StoreError: a mode cannot be changed.
+    """
+    for place, is_file in ((path, True), *((parent, False) for parent in path.parents if root in parent.parents)):
+        with disk_errors(place):
+            mode = stat.S_IMODE(place.stat().st_mode)
+            wanted = PUBLIC_FILE if is_file else mode | PUBLIC_DIR
+            if mode != wanted:
+                place.chmod(wanted)
 
 
 def link_or_copy(source: Path, target: Path) -> bool:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from ptmtorrent.model.bounds import decode_json
+
 MAX_BASES = 8
 """Limit of bases that are considered: a merge may name dozens."""
 
@@ -53,8 +55,8 @@ def _of_tags(tags: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _of_card(record: str | bytes) -> Iterator[tuple[str, str]]:
     try:
-        card = msgspec.convert(msgspec.json.decode(record, type=_Record).card, _Card)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        card = msgspec.convert(decode_json(record, _Record).card, _Card)
+    except (ValueError, RecursionError):
         return
     names = card.base_model if isinstance(card.base_model, list) else [card.base_model]
     relation = card.base_model_relation if isinstance(card.base_model_relation, str) else ""

@@ -15,7 +15,9 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
+from ptmtorrent.facts.licence_files import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, mode_and_link
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
@@ -60,7 +62,7 @@ class FolderHub:
         yield Page(packages=tuple(self._listed(name) for name in names), cursor=None)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to its current content. Reads every byte.
+        """Pin the package to its current content, and read its licence from it. Reads every byte.
 
         Raises:
             NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: an
@@ -70,11 +72,14 @@ class FolderHub:
         check_path(listed.name)
         if listed.access != "public":
             raise NotFound(f"{package} was not found: `{self.endpoint}` has no such folder with files")
-        files = self._read(self._folder(listed.name), package)
+        evidence: dict[str, bytes] = {}
+        files = self._read(self._folder(listed.name), package, evidence)
         revision = blake3(msgspec.json.encode([_row(file) for file in files])).hexdigest()
         self._found[f"{listed.name} {revision}"] = files
         identity = Identity(hub=self.prefix, name=listed.name, commit=revision)
-        return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()),))
+        answers = (("record", listed.raw.encode()),)
+        listed = with_licence(listed, files, lambda file: evidence.get(file.path))
+        return Described(identity=identity, listed=listed, answers=answers)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
         """Return the files of the revision; the raw answer is the list that the revision is the hash of.
@@ -148,7 +153,8 @@ class FolderHub:
                 return top / name / ".none"
         return place
 
-    def _read(self, folder: Path, package: str) -> list[HubFile]:
+    def _read(self, folder: Path, package: str, evidence: dict[str, bytes]) -> list[HubFile]:
+        """Return all files, and add the bytes of cards and licence texts to `evidence`."""
         files: list[HubFile] = []
         waiting = [(folder, 0)]
         while waiting:
@@ -158,13 +164,13 @@ class FolderHub:
                     if entry.name not in LEFT_OUT:
                         waiting.append((Path(entry.path), depth + 1))
                     continue
-                files.append(self._file(Path(entry.path), folder, package))
+                files.append(self._file(Path(entry.path), folder, package, evidence))
             if len(files) > MAX_FILES or depth > MAX_DEPTH:
                 raise HubError(f"{package} has more than {count(MAX_FILES, 'file')} or {MAX_DEPTH} levels of folders")
         check_paths(file.path for file in files)
         return sorted(files, key=lambda file: os.fsencode(file.path))
 
-    def _file(self, place: Path, folder: Path, package: str) -> HubFile:
+    def _file(self, place: Path, folder: Path, package: str, evidence: dict[str, bytes]) -> HubFile:
         path = place.relative_to(folder).as_posix()
         what = f"{package} file `{path}`"
         try:
@@ -173,24 +179,31 @@ class FolderHub:
                 mode, link = mode_and_link(path, LINK_MODE, text)
                 oid = f"sha256:{hashlib.sha256(text).hexdigest()}"
                 return HubFile(path=path, size=len(text), oid=oid, source="url", mode=mode, link=link)
-            size, oid, mode = self._hash(place, what)
+            limit = limit_of(path) if is_evidence(path) else 0
+            size, oid, mode, head = self._hash(place, what, limit)
         except OSError as error:
             raise HubError(f"{what} cannot be read: {error.strerror}") from error
+        if 0 < size <= limit:
+            evidence[path] = head
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)
 
-    def _hash(self, place: Path, what: str) -> tuple[int, str, int]:
-        """Return size, SHA-256 and mode of a regular file. Pipes and devices, which may never end, are refused."""
+    def _hash(self, place: Path, what: str, limit: int) -> tuple[int, str, int, bytes]:
+        """Return size, SHA-256, mode and first `limit` bytes of a regular file.
+
+        Pipes and devices, which may never end, are refused.
+        """
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise HubError(f"{what} is not a regular file or a link")
-            digest, size = hashlib.sha256(), 0
+            digest, size, head = hashlib.sha256(), 0, b""
             while piece := stream.read(_CHUNK_BYTES):
                 self.session.stop.raise_if_set("reading a folder")
                 digest.update(piece)
                 size += len(piece)
-        return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE
+                head += piece[: max(0, limit - len(head))]
+        return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

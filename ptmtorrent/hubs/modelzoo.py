@@ -12,6 +12,7 @@ from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.names import check_path
 
 
@@ -25,6 +26,7 @@ class ModelZoo(CatalogueHub):
 
     name = "modelzoo"
     prefix = "modelzoo"
+    licence_in_files = True
 
     def catalogue(self) -> Sequence[Listed]:
         """Return a package for every record that has a usable slug.
@@ -38,7 +40,7 @@ class ModelZoo(CatalogueHub):
 
     def link(self, listed: Listed) -> Link:
         """Return the remote of the record's `link`: host and the first two components of its path."""
-        record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
+        record: dict[str, Any] = decode_json(listed.raw or "{}", dict[str, Any])
         url = record.get("link")
         if not is_web_address(url):
             raise HubError(f"the record links to {str(url)[:100]!r}, which is not the URL of a git remote")
@@ -65,7 +67,7 @@ def read_catalogue(body: bytes, what: str) -> list[Listed]:
         HubError: the body is not JSON with a list `models`.
     """
     try:
-        rows = msgspec.json.decode(body, type=dict[str, list[dict[str, Any]]]).get("models", [])
+        rows = decode_json(body, dict[str, list[dict[str, Any]]]).get("models", [])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not a list of models: {error}") from error
     found: dict[str, Listed] = {}

@@ -21,9 +21,10 @@ _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
-    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have;
-    counts the hub did not give are None. Several licences are joined with ` AND `. A package that was asked for by a
-    name it had before says which, in `formerly`.
+    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have, and
+    `hidden` where the hub does not say whether it has it; counts the hub did not give are None. Several licences are
+    joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
+    package is described. A package that was asked for by a name it had before says which, in `formerly`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     downloads: int | None = None
     likes: int | None = None
     licence: str | None = None
+    licence_in_files: bool = False
     task: str | None = None
     library: str | None = None
     tags: tuple[str, ...] = ()

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.facts.front_matter import FRONT, read_front
 from ptmtorrent.hubs.port import Listed
-from ptmtorrent.hubs.pytorch.cards import FRONT, read_front
 from ptmtorrent.hubs.tfhub.documents import PUBLIC_ENDPOINT, read_document
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.uniform_record import Count, Text, Texts, UniformRecord
 
 MAX_VALUE = 1 << 16
@@ -176,7 +177,7 @@ def read_answer(raw: str) -> dict[str, Any]:
         HubError: `raw` is not a JSON object.
     """
     try:
-        answer = msgspec.json.decode(raw or "{}")
+        answer = decode_json(raw or "{}")
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"the raw answer of a package is not JSON: {error}") from error
     if not isinstance(answer, dict):

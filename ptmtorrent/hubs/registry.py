@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptmtorrent.errors import UsageError
+from ptmtorrent.scrub import Login
 
 if TYPE_CHECKING:
     from ptmtorrent.hubs.port import Hub
@@ -17,13 +18,15 @@ class HubOptions:
     """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
 
     `environment` is what programs of other projects may know of the machine. Below `mirror`, if any, the same files lie
-    at the same paths. `also` is what to keep besides the packages, of what the kind `keeps`. With `xet`, files in Xet
-    storage are asked for by its own protocol.
+    at the same paths. `logins` are those of addresses that the user named, by address without the login. `also` is what
+    to keep besides the packages, of what the kind `keeps`. With `xet`, files in Xet storage are asked for by its own
+    protocol.
     """
 
     endpoint: str
     work: Path
     mirror: str | None = None
+    logins: Mapping[str, Login] = field(default_factory=dict, repr=False)
     also: frozenset[str] = frozenset()
     xet: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -54,15 +57,17 @@ class HubKind:
         Raises:
             ConfigError: as the adapter says of its options.
         """
-        from ptmtorrent.hubs.client.ssrf import is_internal
+        from ptmtorrent.network import is_internal
 
         hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
+        hub.session.logins.update({address: login.basic for address, login in options.logins.items()})
         hub.session.guarded = bool(self.schemes) and not any(map(is_internal, places))
         return hub
 
 
 _GIT = frozenset({"history"})
+_REMOTES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git", "file")
 
 HUBS = (
     HubKind(
@@ -103,7 +108,9 @@ HUBS = (
         endpoint="https://github.com/modelhub-ai/modelhub",
         keeps=_GIT,
     ),
-    HubKind(name="git", prefix="git", module="git.adapter", endpoint="https://github.com", keeps=_GIT),
+    HubKind(
+        name="git", prefix="git", module="git.adapter", endpoint="https://github.com", schemes=_REMOTES, keeps=_GIT
+    ),
     HubKind(name="dir", prefix="dir", module="folder", endpoint="", schemes=()),
 )
 

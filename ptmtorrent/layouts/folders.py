@@ -10,6 +10,8 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
 
+SHARED_DIR = 0o777
+"""The mode of folders in which packages are, less the umask of their user."""
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
@@ -19,7 +21,7 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
     """
-    ensure_dir(root)
+    ensure_dir(root, mode=SHARED_DIR)
     place = root
     for component in folder.relative_to(root).parts:
         place = place / component
@@ -30,6 +32,20 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
                 refuse_unless_dir(place)
             else:
                 sync_dir(place.parent)
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """Refuse `folder` when something below `root` on the way to it is there and is no folder itself.
+
+    Raises:
+        StoreError: naming it.
+    """
+    place = root
+    for component in folder.relative_to(root).parts:
+        place = place / component
+        if not os.path.lexists(place):
+            return
+        refuse_unless_dir(place)
 
 
 def refuse_unless_dir(place: Path) -> None:
@@ -96,7 +112,7 @@ def ignores_case(folder: Path) -> bool:
     Raises:
         StoreError: `folder` cannot be written.
     """
-    ensure_dir(folder)
+    ensure_dir(folder, mode=SHARED_DIR)
     probe = new_temporary(folder / "probe")
     with disk_errors(probe):
         probe.touch(exist_ok=False)
@@ -104,6 +120,22 @@ def ignores_case(folder: Path) -> bool:
             return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return everything below `folder` that is no folder itself, sorted; links are not followed.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    found: list[Path] = []
+    left = [folder]
+    while left:
+        place = left.pop()
+        with suppress(FileNotFoundError), disk_errors_but_missing(place), os.scandir(place) as entries:
+            for entry in entries:
+                (left if entry.is_dir(follow_symlinks=False) else found).append(place / entry.name)
+    return sorted(found)
 
 
 def same_file(path: Path, size: int, digest: str) -> bool:

@@ -14,9 +14,10 @@
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import write_once
+from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination
@@ -33,6 +34,7 @@ class HfCache:
     """The layout of packages of the Hugging Face hub below `root`, the folder that `HF_HUB_CACHE` would name."""
 
     name = "hf-cache"
+    keeps_snapshots = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -47,7 +49,7 @@ class HfCache:
         Raises:
             UnsupportedFormat: a Hugging Face cache cannot hold the package.
         """
-        folder = self._folder(manifest)
+        folder = self.folder(manifest)
         etag = _etag(file)
         return Destination(
             target=folder / "blobs" / etag.partition(":")[2],
@@ -57,7 +59,7 @@ class HfCache:
 
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
         """Write `trees/` and `refs/main`; see `Layout.finish`."""
-        folder, commit = self._folder(manifest), manifest.package.commit
+        folder, commit = self.folder(manifest), manifest.package.commit
         self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
         self._write_once(folder / "refs" / "main", commit.encode())
         return folder / "snapshots" / commit
@@ -65,9 +67,17 @@ class HfCache:
     def _write_once(self, path: Path, data: bytes) -> None:
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
-        write_once(path, data)
+        with suppress(FileNotFoundError), disk_errors_but_missing(path):
+            if path.read_bytes() == data:
+                return
+        write_file(path, data, None)
 
-    def _folder(self, manifest: Manifest) -> Path:
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder of the package; see `Layout.folder`.
+
+        Raises:
+            UnsupportedFormat: a Hugging Face cache cannot hold the package.
+        """
         package = manifest.package
         if package.hub != "hf":
             raise UnsupportedFormat(

@@ -31,9 +31,15 @@ class Layout(Protocol):
 
     name: str
     root: Path
+    keeps_snapshots: bool
+    """Whether several snapshots of a package exist side by side; if not, a fetch replaces what an older one left."""
 
     def incoming(self) -> Path:
         """Return the folder for unfinished files, on the same filesystem as `root`."""
+        ...
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder that contains every file of the package."""
         ...
 
     def destination(self, manifest: Manifest, file: FileEntry) -> Destination:

@@ -15,8 +15,11 @@ from typing import TypeAlias
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.text import spell_size
 
-MAX_BYTES = 64 << 20
-"""Limit of a torrent (64 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""
+MAX_BYTES = 16 << 20
+"""Limit of a torrent (16 MiB); the two of a full volume (1 TiB) are about 5 MB and 9 MB."""
+
+MAX_VALUES = 250_000
+"""Limit of values in a torrent, keys included; the v2 torrent of a full volume has 60,000."""
 
 MAX_DEPTH = 32
 """Limit of nesting, which protects Python's stack; our torrents are six levels deep."""
@@ -37,12 +40,12 @@ def decode(data: bytes, *, name: str) -> Value:
     """Return the value of all of `data`; `name` is the file as shown in errors.
 
     Raises:
-        IntegrityError: not bencoded, not in the canonical encoding, too deep, or longer than 64 MiB.
+        IntegrityError: not bencoded, not in the canonical encoding, too deep, too many values, or over 16 MiB.
     """
     if len(data) > MAX_BYTES:
         raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_BYTES)}")
     try:
-        value, end = _read(data, 0, MAX_DEPTH)
+        value, end = _Walk(data).read(0, MAX_DEPTH)
     except (ValueError, IndexError) as error:
         raise IntegrityError(f"`{name}` is not bencoded: {error}") from error
     if end != len(data):
@@ -70,17 +73,50 @@ def _write(value: Value, parts: list[bytes]) -> None:
         raise TypeError(f"{type(value).__name__} has no bencoding")
 
 
-def _read(data: bytes, at: int, depth: int) -> tuple[Value, int]:
-    if depth == 0:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} at byte {at}")
-    kind = data[at : at + 1]
-    if kind == b"i":
-        return _read_number(data, at + 1, b"e")
-    if kind == b"l":
-        return _read_list(data, at + 1, depth - 1)
-    if kind == b"d":
-        return _read_dict(data, at + 1, depth - 1)
-    return _read_bytes(data, at)
+class _Walk:
+    """Reads values from `data` at given positions, and counts them before each is built."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._values = 0
+
+    def read(self, at: int, depth: int) -> tuple[Value, int]:
+        """Return the value at `at`, nested at most `depth` deep, and the position after it. Raises `ValueError`."""
+        if depth == 0:
+            raise ValueError(f"nested deeper than {MAX_DEPTH} at byte {at}")
+        self._count()
+        kind = self._data[at : at + 1]
+        if kind == b"i":
+            return _read_number(self._data, at + 1, b"e")
+        if kind == b"l":
+            return self._list(at + 1, depth - 1)
+        if kind == b"d":
+            return self._dict(at + 1, depth - 1)
+        return _read_bytes(self._data, at)
+
+    def _count(self) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values")
+
+    def _list(self, at: int, depth: int) -> tuple[list[Value], int]:
+        items: list[Value] = []
+        while self._data[at] != ord("e"):
+            item, at = self.read(at, depth)
+            items.append(item)
+        return items, at + 1
+
+    def _dict(self, at: int, depth: int) -> tuple[dict[bytes, Value], int]:
+        items: dict[bytes, Value] = {}
+        last: bytes | None = None
+        while self._data[at] != ord("e"):
+            self._count()
+            key, value_at = _read_bytes(self._data, at)
+            if last is not None and key <= last:
+                raise ValueError(f"the key at byte {at} is out of order")
+            items[key], at = self.read(value_at, depth)
+            last = key
+        return items, at + 1
 
 
 def _read_number(data: bytes, at: int, stop: bytes) -> tuple[int, int]:
@@ -96,23 +132,3 @@ def _read_bytes(data: bytes, at: int) -> tuple[bytes, int]:
     if not 0 <= length <= len(data) - start:
         raise ValueError(f"the string at byte {at} extends beyond the end of the file")
     return data[start : start + length], start + length
-
-
-def _read_list(data: bytes, at: int, depth: int) -> tuple[list[Value], int]:
-    items: list[Value] = []
-    while data[at] != ord("e"):
-        item, at = _read(data, at, depth)
-        items.append(item)
-    return items, at + 1
-
-
-def _read_dict(data: bytes, at: int, depth: int) -> tuple[dict[bytes, Value], int]:
-    items: dict[bytes, Value] = {}
-    last: bytes | None = None
-    while data[at] != ord("e"):
-        key, value_at = _read_bytes(data, at)
-        if last is not None and key <= last:
-            raise ValueError(f"the key at byte {at} is out of order")
-        items[key], at = _read(data, value_at, depth)
-        last = key
-    return items, at + 1

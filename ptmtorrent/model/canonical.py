@@ -12,10 +12,11 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model.bounds import TooManyParts, check_json
 from ptmtorrent.model.text import spell_size
 
-MAX_DOCUMENT_BYTES = 64 << 20
-"""Limit of a document (64 MiB); a longer one is refused before it is parsed."""
+MAX_DOCUMENT_BYTES = 16 << 20
+"""Limit of a document (16 MiB); a longer one is refused before it is parsed."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,15 +41,28 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(builtin, order="sorted")
 
 
+def check_size(data: bytes, name: str) -> None:
+    """Refuse a document that no reader would decode: too long, or of too many parts (`bounds`).
+
+    Raises:
+        IntegrityError: naming the document and the limit.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
+    try:
+        check_json(data)
+    except TooManyParts as error:
+        raise IntegrityError(f"`{name}` is refused: {error}") from error
+
+
 def decode(data: bytes, kind: type[D], *, name: str) -> D:
     """Return the document in `data`; `name` is the document as shown in errors.
 
     Raises:
-        IntegrityError: not JSON, not canonical, or not a valid document of this kind.
+        IntegrityError: too large, not JSON, not canonical, or not a valid document of this kind.
         UnsupportedFormat: another version, or an unknown feature in `requires`.
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
+    check_size(data, name)
     tree = _parse(data, name)
     _check_head(tree, kind, name)
     try:

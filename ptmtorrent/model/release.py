@@ -107,6 +107,12 @@ class Release(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     subsets: tuple[SubsetRef, ...]
     volumes: tuple[VolumeRef, ...]
     totals: Totals
+    policy: FileRef | None = None
+
+    @property
+    def others(self) -> tuple[FileRef, ...]:
+        """The files of its folder that belong to no index and no subset: tables, and the policy if there is one."""
+        return self.tables if self.policy is None else (*self.tables, self.policy)
 
     def subset(self, name: str) -> SubsetRef:
         """Return the subset called `name`.
@@ -239,6 +245,7 @@ def _check_files(release: Release) -> None:
         documents += [*subset.content, *subset.placement]
     for volume in release.volumes:
         documents += [volume.torrent_v1, volume.torrent_v2]
+    documents += [] if release.policy is None else [release.policy]
     for file in (*documents, *release.tables):
         check_path(file.path)
         if not is_hex64(file.blake3) or file.size < 0:

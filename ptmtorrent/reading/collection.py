@@ -15,6 +15,7 @@ from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
@@ -49,18 +50,18 @@ class Collection:
             self._host = self._ask_host()
         return self._host
 
-    def reader(self) -> ChannelReader:
+    def reader(self, stop: Stop | None = None) -> ChannelReader:
         """Return a reader of the channel's files."""
         source = token_source(self.access, self.place.collection, self.host)
-        client = collection_client(self.place.collection, self.host, source)
+        client = collection_client(self.place.collection, self.host, source, stop=stop)
         reader = HttpReader(https_url(self.place, self.host), client)
         weakref.finalize(reader, client.close)
         return reader
 
-    def server(self, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+    def server(self, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None = None) -> PackTransport:
         """Return the collection's HTTPS server as a source of packs."""
         source = token_source(self.access, self.place.collection, self.host)
-        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS)
+        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS, stop=stop)
         stack.callback(client.close)
         return Retrying(HttpTransport(https_url(self.place, self.host), client, on_bytes=counted))
 

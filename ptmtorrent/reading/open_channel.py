@@ -14,16 +14,18 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
+from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
-from ptmtorrent.model.moments import Clock
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.scrub import Login
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
 from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.pins import Pins
@@ -54,11 +56,12 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     clock: Clock,
     emit: Emit,
     globus: GlobusAccess | None = None,
+    stop: Stop | None = None,
 ) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
     `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` is how places in
-    Globus collections are reached.
+    Globus collections are reached. A read that waits ends once `stop` is set.
 
     Raises:
         NotFound: there is no channel, or it has no such release; names near matches.
@@ -72,16 +75,21 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     place = as_location(location)
     collection = Collection(place, globus or no_access(home)) if isinstance(place, GlobusLocation) else None
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = RetryingReader(collection.reader()) if collection else find_reader(place)
+    reader = RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
-        verified = open_fresh(reader, root=root, state=home.trust, now=clock(), release=release)
+        now = clock()
+        verified = open_fresh(reader, root=root, state=home.trust, now=now, release=release)
+        if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
+            emit(note)
     return _opened(place, reader, verified, collection)
 
 
-def find_reader(location: Location | str, globus: GlobusAccess | None = None) -> ChannelReader:
+def find_reader(
+    location: Location | str, globus: GlobusAccess | None = None, *, stop: Stop | None = None
+) -> ChannelReader:
     """Return a reader of the files at `location`; nothing is read yet.
 
     Raises:
@@ -92,10 +100,10 @@ def find_reader(location: Location | str, globus: GlobusAccess | None = None) ->
     if isinstance(place, FolderLocation):
         return LocalReader(place.path)
     if isinstance(place, WebLocation):
-        return _server_reader(place)
+        return _server_reader(place, stop)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
-    return RetryingReader(Collection(place, globus).reader())
+    return RetryingReader(Collection(place, globus).reader(stop))
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
@@ -122,8 +130,8 @@ def _find_folder(place: FolderLocation, home: Home) -> Path:
     return folder
 
 
-def _server_reader(place: WebLocation) -> ChannelReader:
-    client = new_client(login=place.login)
+def _server_reader(place: WebLocation, stop: Stop | None) -> ChannelReader:
+    client = new_client(login=place.login, stop=stop)
     reader = RetryingReader(HttpReader(place.url, client))
     weakref.finalize(reader, client.close)
     return reader
@@ -133,7 +141,7 @@ def _root(place: Location, folder: Path | None, home: Home) -> bytes:
     """Return the root that the channel is trusted by."""
     if folder is not None and folder.resolve() == home.channel.resolve():
         try:
-            return (folder / FIRST_ROOT).read_bytes()
+            return read_regular(folder / FIRST_ROOT)
         except FileNotFoundError as error:
             raise NotFound("your own channel has no release yet", hint="make one: ptmtorrent release NAME") from error
         except OSError as error:

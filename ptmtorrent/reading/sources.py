@@ -9,6 +9,7 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
@@ -87,6 +88,7 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     *,
     keeps_packs: bool = False,
     emit: Emit = ignore,
+    stop: Stop | None = None,
 ) -> Sources:
     """Return the sources that `transport` names; what must be closed is left to `stack`.
 
@@ -106,18 +108,24 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     if transport == "http" and not is_server:
         raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
     if transport == "globus":
-        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs)
+        return _globus(channel, stack, counted, emit, stop, keeps_packs=keeps_packs)
     swarm = transport == "torrent" or (transport == "auto" and bool(peers))
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
         swarm=_swarm(channel, peers) if swarm else None,
-        server=_server(channel, stack, counted) if is_server and transport in {"auto", "http"} else None,
+        server=_server(channel, stack, counted, stop) if is_server and transport in {"auto", "http"} else None,
         keeps_packs=keeps_packs,
     )
 
 
-def _globus(
-    channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], emit: Emit, *, keeps_packs: bool
+def _globus(  # noqa: PLR0913  # what a source is made with
+    channel: OpenChannel,
+    stack: ExitStack,
+    counted: Callable[[int], None],
+    emit: Emit,
+    stop: Stop | None,
+    *,
+    keeps_packs: bool,
 ) -> Sources:
     if channel.collection is None:
         raise UsageError(
@@ -126,15 +134,15 @@ def _globus(
         )
     return Sources(
         transfers=channel.collection.transfers(stack, emit),
-        server=channel.collection.server(stack, counted),
+        server=channel.collection.server(stack, counted, stop),
         keeps_packs=keeps_packs,
     )
 
 
-def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None) -> PackTransport:
     if channel.collection is not None:
-        return channel.collection.server(stack, counted)
-    client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login))
+        return channel.collection.server(stack, counted, stop)
+    client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login, stop=stop))
     return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
 
 

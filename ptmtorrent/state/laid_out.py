@@ -1,11 +1,15 @@
-"""The ledger: the files that fetches wrote, so that a second run moves and hashes nothing.
+"""The ledger: the files that fetches wrote, so that a second run moves and hashes nothing, and the folders they are in.
 
-A row is valid as long as the file has the size and modification time that it had when it was verified. Losing the
-ledger costs only time: files without a row are hashed.
+A row of a file is valid as long as the file has the size and modification time that it had when it was verified.
+Losing the ledger costs only time: files without a row are hashed.
+
+A folder has one row: the package in it, and the snapshot of the newest fetch. A file whose snapshot is another one is
+left over from an older fetch.
 """
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +25,11 @@ CREATE TABLE IF NOT EXISTS files (
     blake3 TEXT NOT NULL, package TEXT NOT NULL, snapshot TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_FOLDERS = """
+CREATE TABLE IF NOT EXISTS folders (
+    folder BLOB PRIMARY KEY, package TEXT NOT NULL, snapshot TEXT, files INTEGER NOT NULL
+) WITHOUT ROWID
+"""
 _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
 
 
@@ -33,6 +42,18 @@ class LaidOut(msgspec.Struct, frozen=True, kw_only=True):
     blake3: str
     package: str
     snapshot: str
+
+
+class PackageFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder that a package is in, its snapshot (None if the layout keeps several), and the files that it has.
+
+    Both are unknown, "" and 0, of a folder that an earlier version of this program filled from several snapshots.
+    """
+
+    folder: Path
+    package: str
+    snapshot: str | None
+    files: int
 
 
 class Ledger:
@@ -50,6 +71,8 @@ class Ledger:
             synchronous="NORMAL",
             hint=f"remove `{path}`: files that are there are then hashed once more",
         )
+        self._rows.run(_FOLDERS)
+        self._add_folders()
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +109,21 @@ class Ledger:
                 f"`{path}` disappeared while it was written: {error.strerror}", hint="run the same command again"
             ) from error
         values = (os.fsencode(path), found.st_size, found.st_mtime_ns, blake3, package, snapshot)
-        self._rows.run(f"INSERT OR REPLACE INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", *values)  # noqa: S608  # constant names
+        self._rows.run(
+            f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, "  # noqa: S608  # constant names
+            "mtime_ns = excluded.mtime_ns, blake3 = excluded.blake3, package = excluded.package, "
+            "snapshot = CASE WHEN blake3 = excluded.blake3 THEN snapshot ELSE excluded.snapshot END",
+            *values,
+        )
 
-    def files(self) -> list[LaidOut]:
-        """Return every row, sorted by path."""
-        rows = self._rows.all(f"SELECT {_COLUMNS} FROM files ORDER BY path")  # noqa: S608  # constant names
+    def forget(self, path: Path) -> None:
+        """Remove the row of a file."""
+        self._rows.run("DELETE FROM files WHERE path = ?", os.fsencode(path))
+
+    def files(self, below: Path | None = None) -> list[LaidOut]:
+        """Return every row, or those of the files below a folder, sorted by path."""
+        bounds = (b"", b"\xff") if below is None else (_inside(below), _after(below))
+        rows = self._rows.all(f"SELECT {_COLUMNS} FROM files WHERE path >= ? AND path < ? ORDER BY path", *bounds)  # noqa: S608  # constant names
         return [
             LaidOut(
                 path=Path(os.fsdecode(path)),
@@ -102,6 +135,63 @@ class Ledger:
             )
             for path, size, mtime_ns, blake3, package, snapshot in rows
         ]
+
+    def put_folder(self, found: PackageFolder) -> None:
+        """Record what a folder is; a row of the same folder is replaced."""
+        values = (os.fsencode(found.folder), found.package, found.snapshot, found.files)
+        self._rows.run("INSERT OR REPLACE INTO folders (folder, package, snapshot, files) VALUES (?, ?, ?, ?)", *values)
+
+    def folders(self) -> list[PackageFolder]:
+        """Return every folder that a package was laid out in, sorted by path; some may be gone since."""
+        rows = self._rows.all("SELECT folder, package, snapshot, files FROM folders ORDER BY folder")
+        return [
+            PackageFolder(folder=Path(os.fsdecode(folder)), package=package, snapshot=snapshot, files=files)
+            for folder, package, snapshot, files in rows
+        ]
+
+    def belongs(self, folder: PackageFolder, same: Mapping[Path, str]) -> None:
+        """Record the folder, and that its files with the hashes of `same` are of its snapshot too."""
+        rows = [row for row in self.files(folder.folder) if row.snapshot != folder.snapshot]
+        mine = [row for row in rows if same.get(row.path) == row.blake3]
+        with self._rows.transaction():
+            self.put_folder(folder)
+            self._rows.run_many(
+                "UPDATE files SET snapshot = ?, package = ? WHERE path = ?",
+                ((folder.snapshot, folder.package, os.fsencode(row.path)) for row in mine),
+            )
+
+    def _add_folders(self) -> None:
+        """Find the folders of files that a version without such rows recorded."""
+        if self._rows.first("SELECT 1 FROM folders") or not self._rows.first("SELECT 1 FROM files"):
+            return
+        snapshots: dict[tuple[Path, str], set[str]] = {}
+        for row in self.files():
+            folder = _folder_of(row)
+            if folder is not None:
+                snapshots.setdefault((folder, row.package), set()).add(row.snapshot)
+        for (folder, package), found in snapshots.items():
+            several = folder.name.startswith(_HF_CACHE)
+            snapshot = None if several else found.pop() if len(found) == 1 else ""
+            self.put_folder(PackageFolder(folder=folder, package=package, snapshot=snapshot, files=0))
+
+
+_HF_CACHE = "models--"
+
+
+def _folder_of(row: LaidOut) -> Path | None:
+    """Return the outermost folder of `row.path` that has the name of its package, in either layout."""
+    hub, _, name = row.package.partition(":")
+    ends = ((hub, *name.split("/")), ("--".join((_HF_CACHE[:-2], *name.split("/"))),))
+    parents = reversed(row.path.parents)
+    return next((folder for folder in parents if any(folder.parts[-len(end) :] == end for end in ends)), None)
+
+
+def _inside(folder: Path) -> bytes:
+    return os.fsencode(folder).rstrip(b"/") + b"/"
+
+
+def _after(folder: Path) -> bytes:
+    return os.fsencode(folder).rstrip(b"/") + b"0"  # what follows a slash
 
 
 def _is_ours(mode: int) -> bool:

@@ -1,7 +1,7 @@
-"""Changes upstream to captured packages: withdrawn, renamed, or the name registered again by another owner.
+"""Changes upstream to captured packages: withdrawn, gated, private, renamed, or the name registered again by others.
 
-A flag changes nothing in the store; it informs the decision what to release. Losing the file costs only that the next
-clone finds the changes again.
+A flag changes nothing in the store. A release leaves out what is gated or private now (`CLOSED`). Losing the file costs
+only that the next clone finds the changes again.
 """
 
 from pathlib import Path
@@ -13,7 +13,10 @@ import msgspec
 from ptmtorrent.disk.database import Database
 from ptmtorrent.model.ids import PackageName
 
-FlagName = Literal["withdrawn", "renamed", "registered-again"]
+FlagName = Literal["withdrawn", "gated", "private", "renamed", "registered-again"]
+
+CLOSED: tuple[FlagName, ...] = ("gated", "private")
+"""The flags of packages that their hub no longer gives to everyone."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS flags (

@@ -1,7 +1,7 @@
 """The contents of a store according to its index: packs, unsealed parts, and their objects. For maintenance.
 
 The index is private to the store. Maintenance reads it through `Contents`, on a connection of its own (`open_contents`)
-or under the store's lock (`Store.contents`), and changes it with the four operations that drop or replace rows.
+or under the store's lock (`Store.contents`), and changes it with the five operations that drop, replace or move rows.
 """
 
 import threading
@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.pack.format import Entry
@@ -59,6 +60,22 @@ class Contents:
         with self._lock:
             found = self._index.find(identifier)
         return None if found is None else found.rights
+
+    def captures(self) -> Iterator[tuple[ObjectId, Capture]]:
+        """Yield every capture, older ones too, with the id of its object, sorted by package.
+
+        Raises:
+            IntegrityError: one of them is damaged.
+        """
+        with self._lock:
+            rows = self._index.all_captures()
+        for identifier, data in rows:
+            yield identifier, canonical.decode(data, Capture, name="a capture")
+
+    def move(self, source: PackId, hashes: PackHashes, entries: Sequence[Entry]) -> None:
+        """List objects of the pack `source` in another pack, at the places in `entries`, durably."""
+        with self._lock, self._index.transaction():
+            self._index.move(source, self._index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
 
     def drop(self, packs: Iterable[PackId]) -> set[ObjectId]:
         """Drop the rows of packs and of their objects, durably; return these objects."""

@@ -170,6 +170,17 @@ class Index:
         self._write("DELETE FROM packs WHERE id = ?", identifier)
         self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE part = ?", identifier, size, part)
 
+    def move(self, source: PackId, row: int, entries: Iterable[Entry]) -> None:
+        """List `entries` in the pack of `row`, those of them that are listed in `source`."""
+        for entry in entries:
+            self._write(
+                "UPDATE objects SET pack = ?, at = ? WHERE id = ? AND pack = (SELECT row FROM packs WHERE id = ?)",
+                row,
+                entry.offset,
+                bytes.fromhex(entry.id),
+                bytes.fromhex(source),
+            )
+
     def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
         """Add `entries` as objects of the pack or part of `row`.
 
@@ -339,6 +350,12 @@ class Index:
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
+
+    def all_captures(self) -> list[tuple[ObjectId, bytes]]:
+        """Return the ids and bytes of all captures, older ones too, sorted by package."""
+        rows = self._run("SELECT object, data FROM captures ORDER BY package, row")
+        with index_errors(self._path):
+            return [(ObjectId(identifier.hex()), data) for identifier, data in rows]
 
     def has_documents_of(self, pack: PackId) -> bool:
         """Return whether the index lists every capture in a pack, and a capture for every manifest in it.

@@ -455,10 +455,10 @@ class Store:
             fresh = self._writer.pending.similar_objects(keys, limit) if self._writer is not None else []
             return [*fresh, *self._index.similar_objects(keys, limit)]
 
-    def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
-        """Store an encoded object unless the store has it; the base of a delta must be in the store."""
+    def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass, *, again: bool = False) -> None:
+        """Store an encoded object unless the store has it (or `again`); the base of a delta must be in the store."""
         with self._writing() as writer:
-            if not self._is_stored(coded.id, pack_class.rights):
+            if again or not self._is_stored(coded.id, pack_class.rights):
                 writer.append(coded, kind, pack_class)
 
     def _is_stored(self, identifier: ObjectId, rights: Rights) -> bool:

@@ -14,7 +14,7 @@ import httpx2
 
 from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
 from ptmtorrent.disk.partial import StagingFile, staging_path
-from ptmtorrent.errors import IntegrityError, PtmError, StoreError, TransportError
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, TransportError
 from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import pack_path
@@ -76,6 +76,8 @@ class HttpTransport:
                     return None
         except StoreError:
             raise
+        except Interrupted:
+            return None
         except PtmError as error:
             return Failed(request=request, extent=extent, source=self.name, error=error, moved=received)
         return Delivered(

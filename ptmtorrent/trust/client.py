@@ -19,7 +19,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.memory import exclusive, highest_seen, record_sequence
+from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
 from ptmtorrent.trust.roles import stated_sequence
@@ -40,11 +40,15 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """A release that was verified by signatures (`fresh`) or by its content root (`archived`)."""
+    """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
+
+    `refreshed` is the time of the latest refresh before this one, if any.
+    """
 
     release: Release
     how: Literal["fresh", "archived"]
     sequence: int
+    refreshed: str | None = None
 
 
 def open_fresh(
@@ -53,7 +57,8 @@ def open_fresh(
     """Return the newest release of the channel, or the one named `release`, verified by its signatures.
 
     `root` is the pinned first root. The state of a channel is kept below `state` by its fingerprint, so all mirrors of
-    a channel share it. The newest listed sequence must not be below the highest seen.
+    a channel share it. The newest listed sequence must not be below the highest seen. Expiry is judged at `now`, or at
+    the latest successful refresh if that is later: then the clock was set back.
 
     Raises:
         TrustError: a signature, expiry, version, hash or sequence is invalid.
@@ -64,12 +69,14 @@ def open_fresh(
     """
     folder = state / folder_of(fingerprint(root))
     with exclusive(folder):
-        targets = refresh(reader, root, folder / METADATA, now)
+        seen = read_seen(folder)
+        targets = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
         listed = listed_releases(targets.targets)
-        _check_sequence(folder, listed, stated_sequence(targets), reader.location)
+        newest = _newest_sequence(listed, stated_sequence(targets), seen, reader.location)
+        record_refresh(folder, seen, newest, now)
     chosen = _choose(listed, release, reader.location)
     verified = _read_release(reader, chosen)
-    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence)
+    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence, refreshed=seen.refreshed)
 
 
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
@@ -97,13 +104,11 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _check_sequence(folder: Path, listed: dict[ReleaseName, ListedRelease], stated: int, location: str) -> None:
+def _newest_sequence(listed: dict[ReleaseName, ListedRelease], stated: int, seen: Seen, location: str) -> int:
     newest = max((stated, *(item.sequence for item in listed.values())))
-    seen = highest_seen(folder)
-    if newest < seen:
-        raise trust_error(location, f"its newest release has sequence {newest}, but {seen} was seen before")
-    if newest > seen:
-        record_sequence(folder, newest)
+    if newest < seen.sequence:
+        raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
+    return newest
 
 
 def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:

@@ -11,6 +11,8 @@ from tuf.ngclient.fetcher import FetcherInterface
 
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.model.bounds import TooManyParts, check_json
+from ptmtorrent.trust.metadata import MAX_METADATA_MEMORY
 
 
 class ReaderFetcher(FetcherInterface):
@@ -32,7 +34,10 @@ class ReaderFetcher(FetcherInterface):
 
     def _read(self, path: str, limit: int) -> bytes:
         try:
-            return self._reader.read(path, limit=limit)
+            data = self._reader.read(path, limit=limit)
+            check_json(data, MAX_METADATA_MEMORY)
+        except TooManyParts as error:
+            raise DownloadLengthMismatchError(f"`{path}` is refused: {error}") from error
         except NotFound as error:
             # A 404 for the next root tells the client that it has the newest one.
             raise DownloadHTTPError(f"`{path}` is missing", 404) from error
@@ -40,3 +45,4 @@ class ReaderFetcher(FetcherInterface):
             raise DownloadLengthMismatchError(f"`{path}` is longer than {limit} bytes") from error
         except PtmError as error:
             raise DownloadError(f"`{path}` could not be read") from error
+        return data

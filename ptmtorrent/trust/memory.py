@@ -1,35 +1,58 @@
-"""State per channel between runs: the highest sequence seen, below which no release is accepted.
+"""State per channel between runs: the highest sequence seen, below which no release is accepted, and the last refresh.
 
 TUF keeps metadata versions too, but drops them when the key of a role is replaced or a file is damaged. The sequence is
-written durably, and a damaged file is an error, because a guess would allow a rollback to an old release.
+written durably, and a damaged file is an error, because a guess would allow a rollback to an old release. The time of
+the last refresh is one before which the true time cannot be, unless the clock was wrong then: a clock that was set back
+does not make expired metadata valid again.
 """
 
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
+import msgspec
 from tuf.api.metadata import Root, Timestamp
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
+from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fingerprints import folder_of
 from ptmtorrent.trust.metadata import parse_metadata
 
 SEEN = "seen.json"
 
 
-class Seen(canonical.Document, frozen=True, kw_only=True):
-    """`seen.json`: the highest sequence of a release in any metadata of this channel."""
+class Seen(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
+    """`seen.json`: the highest sequence of a release in any metadata of this channel, and the latest refresh, if any.
+
+    Versions before it did not record the refresh.
+    """
 
     FORMAT: ClassVar[str] = "ptmtorrent/seen"
 
     sequence: int
+    refreshed: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for a time that is not one; the document decoder turns it into an `IntegrityError`."""
+        if self.refreshed is not None and datetime.fromisoformat(self.refreshed).tzinfo is None:
+            raise ValueError(f"`refreshed` is {self.refreshed}")
+
+    @property
+    def refreshed_at(self) -> datetime | None:
+        """The time of the latest refresh."""
+        return None if self.refreshed is None else datetime.fromisoformat(self.refreshed).astimezone(UTC)
+
+
+NOTHING_SEEN = Seen(format=Seen.FORMAT, version=Seen.VERSION, requires=(), sequence=0)
+"""What is recorded of a channel that was never opened."""
 
 
 @contextmanager
@@ -42,7 +65,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     ensure_dir(folder)
     path = folder / "lock"
     with disk_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         # Some cluster filesystems have no flock. Concurrent runs may then fail, but accept nothing unverified.
         with suppress(OSError):
@@ -56,16 +79,25 @@ def highest_seen(folder: Path) -> int:
     """Return the highest sequence seen, 0 for a channel that was never opened.
 
     Raises:
+        As `read_seen`.
+    """
+    return read_seen(folder).sequence
+
+
+def read_seen(folder: Path) -> Seen:
+    """Return what was recorded of a channel.
+
+    Raises:
         TrustError: the file is damaged.
         StoreError: the file cannot be read.
     """
     path = folder / SEEN
     try:
         with disk_errors_but_missing(path):
-            data = path.read_bytes()
-        return canonical.decode(data, Seen, name=str(path)).sequence
+            data = read_regular(path)
+        return canonical.decode(data, Seen, name=str(path))
     except FileNotFoundError:
-        return 0
+        return NOTHING_SEEN
     except IntegrityError as error:
         raise TrustError(
             f"`{path}` is damaged, so the newest release seen of its channel is unknown",
@@ -83,19 +115,21 @@ def seen_expiries(trust: Path, fingerprint: str) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
     for path in (folder / FIRST_ROOT_NAME, folder / METADATA / "root.json"):
         with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
-            found["root"] = parse_metadata(path.read_bytes(), Root).signed.expires
+            found["root"] = parse_metadata(read_regular(path), Root).signed.expires
     path = folder / METADATA / TIMESTAMP_NAME
     with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
-        found["timestamp"] = parse_metadata(path.read_bytes(), Timestamp).signed.expires
+        found["timestamp"] = parse_metadata(read_regular(path), Timestamp).signed.expires
     return found
 
 
-def record_sequence(folder: Path, sequence: int) -> None:
-    """Keep `sequence` as the highest seen, durably.
+def record_refresh(folder: Path, seen: Seen, sequence: int, now: datetime) -> None:
+    """Record durably a refresh at `now` that listed `sequence`, if either exceeds what was `seen`.
 
     Raises:
         NoSpace: the disk is full.
         StoreError: the file cannot be written.
     """
-    seen = Seen(format=Seen.FORMAT, version=Seen.VERSION, requires=(), sequence=sequence)
-    write_file(folder / SEEN, canonical.encode(seen))
+    latest = now if seen.refreshed_at is None else max(now, seen.refreshed_at)
+    record = msgspec.structs.replace(seen, sequence=max(sequence, seen.sequence), refreshed=spell(latest))
+    if record != seen:
+        write_file(folder / SEEN, canonical.encode(record))

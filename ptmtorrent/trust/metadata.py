@@ -15,6 +15,10 @@ from tuf.ngclient.config import UpdaterConfig
 from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.bounds import TooManyParts, check_json, decode_json
+
+MAX_METADATA_MEMORY = 32 << 20
+"""Limit of the memory for one TUF document as JSON (32 MiB); its objects take as much again. 10,000 releases fit."""
 
 Signed = TypeVar("Signed", Root, Timestamp, Snapshot, Targets)
 
@@ -40,8 +44,9 @@ def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
         IntegrityError: the bytes are not TUF metadata, or a document of another type.
     """
     try:
+        check_json(data, MAX_METADATA_MEMORY)
         metadata = Metadata[Signed].from_bytes(data)
-    except (RepositoryError, RecursionError) as error:
+    except (RepositoryError, RecursionError, TooManyParts) as error:
         raise IntegrityError(f"a {kind.type} document is not TUF metadata ({error})") from error
     if not isinstance(metadata.signed, kind):
         raise IntegrityError(f"a document is {metadata.signed.type}, not {kind.type}")
@@ -55,7 +60,7 @@ def timestamp_version(data: bytes) -> int:
         IntegrityError: the document has no version.
     """
     try:
-        return int(msgspec.json.decode(data)["signed"]["version"])
+        return int(decode_json(data)["signed"]["version"])
     except (msgspec.DecodeError, LookupError, TypeError, ValueError) as error:
         raise IntegrityError(f"the metadata of the published channel is damaged: {error!r}") from error
 

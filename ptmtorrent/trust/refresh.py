@@ -26,10 +26,19 @@ from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
 
 
-def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> Targets:
-    """Return the targets document of the channel that is current now, all signatures, versions and expiries checked.
+def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
+    reader: ChannelReader,
+    root: bytes,
+    folder: Path,
+    now: datetime,
+    *,
+    seen: datetime | None = None,
+    record: Path | None = None,
+) -> Targets:
+    """Return the current targets document of the channel, after a check of all signatures, versions and expiries.
 
-    `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again.
+    `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again. Expiry is judged at
+    `now`, or at the time of an earlier refresh that was `seen`, if that is later; `record` is the file that has it.
 
     Raises:
         TrustError: a check failed.
@@ -39,12 +48,13 @@ def refresh(reader: ChannelReader, root: bytes, folder: Path, now: datetime) -> 
     """
     ensure_dir(folder)
     config = UpdaterConfig(prefix_targets_with_hash=False)
-    with _translate_errors(reader.location, now), disk_errors(folder):
+    judged = now if seen is None else max(now, seen)
+    with _translate_errors(reader.location, _expiry_hint(now, judged, record)), disk_errors(folder):
         updater = Updater(str(folder), METADATA, fetcher=ReaderFetcher(reader), config=config, bootstrap=root)
         # The only private name used: python-tuf has no public way to set the time or to list the targets.
         # tests/trust/test_refresh.py checks both.
         trusted = updater._trusted_set  # noqa: SLF001
-        trusted.reference_time = now
+        trusted.reference_time = judged
         updater.refresh()
         return trusted.targets
 
@@ -62,7 +72,7 @@ def check_target(target: TargetFile, data: bytes, location: str) -> None:
 
 
 @contextmanager
-def _translate_errors(location: str, now: datetime) -> Iterator[None]:
+def _translate_errors(location: str, expiry_hint: str) -> Iterator[None]:
     try:
         yield
     except DownloadHTTPError as error:
@@ -77,13 +87,19 @@ def _translate_errors(location: str, now: datetime) -> Iterator[None]:
             raise error.__cause__ from None
         raise TransportError(f"channel `{location}` could not be read: {error}") from error
     except ExpiredMetadataError as error:
-        raise TrustError(
-            f"channel `{location}` has expired: {error}",
-            hint=f"if {spell(now)} is the right time, ask the maintainer to run `ptmtorrent renew`, "
-            "or give a release by its hash: `--release b3:HASH`",
-        ) from error
+        raise TrustError(f"channel `{location}` has expired: {error}", hint=expiry_hint) from error
     except RepositoryError as error:
         raise trust_error(location, _reason(error)) from error
+
+
+def _expiry_hint(now: datetime, judged: datetime, record: Path | None) -> str:
+    hint = "ask the maintainer to run `ptmtorrent renew`, or give a release by its hash: `--release b3:HASH`"
+    if judged == now or record is None:
+        return f"if {spell(judged)} is the right time, {hint}"
+    return (
+        f"the clock shows {spell(now)}, but the channel was read at {spell(judged)} before; if the clock is right and "
+        f"was wrong then, reset the record: rm '{record}'; otherwise {hint}"
+    )
 
 
 def _reason(error: RepositoryError) -> str:

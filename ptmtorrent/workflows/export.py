@@ -48,9 +48,10 @@ def export(home: Home, folder: Path, *, emit: Emit) -> tuple[int, int]:
                 continue
             uniforms.append(uniform_json(record, len(uniforms), len(rows)))
             rows += made
+    durable.ensure_dir(folder, mode=0o777)  # it is the user's: the umask decides
     for prefix, rows in owns.items():
-        durable.write_file(folder / METADATA.format(prefix), msgspec.json.encode(rows))
-    durable.write_file(folder / UNIFORM, msgspec.json.encode(uniforms))
+        durable.write_file(folder / METADATA.format(prefix), msgspec.json.encode(rows), None)
+    durable.write_file(folder / UNIFORM, msgspec.json.encode(uniforms), None)
     return len(uniforms), failed
 
 

@@ -1,12 +1,7 @@
 """`list`: the packages of a release, read from its verified tables and shards."""
 
-import tempfile
-from pathlib import Path
-
 from ptmtorrent.catalogue.index import find_members
-from ptmtorrent.catalogue.query import PackageFacts, list_packages
-from ptmtorrent.catalogue.tables import PACKAGES
-from ptmtorrent.channel.readers import read_listed
+from ptmtorrent.catalogue.query import PackageFacts, read_packages
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.state.upstream_flags import read_flags
@@ -19,7 +14,7 @@ def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
         NotFound: no such subset.
         IntegrityError, TransportError: a table or a shard cannot be read.
     """
-    facts = _read_packages(channel)
+    facts = read_packages(channel.release, channel.reader)
     if subset is None:
         return facts
     members = find_members(channel.release, channel.reader, (), subset, ())
@@ -37,15 +32,3 @@ def read_marks(home: Home) -> dict[str, str]:
     for flag in read_flags(home.flags):
         marks[flag.package] = f"{marks[flag.package]}, {flag.flag}" if flag.package in marks else flag.flag
     return marks
-
-
-def _read_packages(channel: OpenChannel) -> list[PackageFacts]:
-    """Read `packages.parquet` from a private copy, which cannot change after its hash was checked."""
-    facts: list[PackageFacts] = []
-    with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
-        for ref in channel.release.tables:
-            if Path(ref.path).name == PACKAGES:
-                copy = Path(folder) / PACKAGES
-                copy.write_bytes(read_listed(channel.reader, channel.release, ref))
-                facts += list_packages(copy)
-    return sorted(facts, key=lambda row: row.package)

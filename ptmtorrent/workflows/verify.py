@@ -1,25 +1,29 @@
 """`verify`: hash again what lies here, files that a fetch laid out or packs of the store.
 
-What is damaged is reported, never changed; a damaged file only loses its time of change, so that the next fetch does
-not believe the ledger and gets it again.
+A folder is right if it is exactly one snapshot, or the part of it that was fetched: what another snapshot left there,
+what no fetch wrote, and other packages inside it are named. What is damaged is reported, never changed; a damaged file
+only loses its time of change, so that the next fetch does not believe the ledger and gets it again.
 """
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from blake3 import blake3
 
 from ptmtorrent.errors import NotFound, StoreError
-from ptmtorrent.layouts.folders import read_link, same_file
+from ptmtorrent.layouts.folders import files_below, read_link, same_file
 from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
-from ptmtorrent.state.laid_out import LaidOut, Ledger
+from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.stop import Stop
+
+MAX_LISTED = 50
+"""Paths that one fault of a package names."""
 
 
 def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary:
@@ -32,9 +36,11 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
     """
     began = time.monotonic()
     with Ledger(home.ledger) as ledger:
+        known = ledger.folders()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
     if not files and target is not None:
         raise NotFound(f"nothing was laid out at `{target}` from this home", hint="see what was: ptmtorrent verify")
+    folders = _Folders(known, files, target)
     files.sort(key=lambda file: (file.package, file.path))
     meter = new_meter(
         "verify",
@@ -45,12 +51,69 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
     )
     failed = 0
     for package, laid_out in groupby(files, key=lambda file: file.package):
-        damaged = [file.path for file in laid_out if not _is_whole(file, meter, stop)]
-        failed += bool(damaged)
+        mine = list(laid_out)
+        damaged = [file.path for file in folders.of_their_snapshot(mine) if not _is_whole(file, meter, stop)]
+        faults = [f"not the bytes that were verified: {_listed(damaged)}"] if damaged else []
+        faults += folders.faults(package, mine)
+        failed += bool(faults)
         meter.add(packages=1)
-        emit(_record(package, damaged))
+        emit(_record(package, faults))
     meter.finish()
     return _summary(meter, began, files=len(files), failed=failed)
+
+
+class _Folders:
+    """The folders of packages, and what the ledger has of each; those partly outside `target` do not matter."""
+
+    def __init__(self, known: Sequence[PackageFolder], files: Sequence[LaidOut], target: str | None) -> None:
+        self._by_path = {found.folder: found for found in known}
+        self._known = {file.path for file in files}
+        self._checked = [
+            found
+            for found in known
+            if target is None or found.package == target or found.folder.is_relative_to(Path(target).absolute())
+        ]
+
+    def of_their_snapshot(self, files: Iterable[LaidOut]) -> Iterator[LaidOut]:
+        """Yield the files that are of the snapshot of their folder."""
+        return (file for file in files if not self._is_older(file))
+
+    def faults(self, package: str, files: Sequence[LaidOut]) -> list[str]:
+        """Return what is wrong with the folders of a package, apart from wrong bytes."""
+        older = [file.path for file in files if self._is_older(file) and os.path.lexists(file.path)]
+        unknown, inner = [], []
+        used = {folder.folder for file in files if (folder := self._folder(file)) is not None}
+        for found in self._checked:
+            if found.package != package or found.folder not in used:
+                continue
+            inner += [
+                other.folder
+                for other in self._by_path.values()
+                if found.folder in other.folder.parents and self._has_files(other.folder)
+            ]
+            if found.snapshot is not None:
+                paths = (path for path in files_below(found.folder) if path not in self._known)
+                unknown += [path for path in paths if not any(place in inner for place in path.parents)]
+        return [
+            f"{what}: {_listed(paths)}"
+            for what, paths in (
+                ("left by another snapshot", older),
+                ("in no snapshot of it", unknown),
+                ("another package is inside it", inner),
+            )
+            if paths
+        ]
+
+    def _is_older(self, file: LaidOut) -> bool:
+        folder = self._folder(file)
+        return folder is not None and folder.snapshot is not None and folder.snapshot != file.snapshot
+
+    def _folder(self, file: LaidOut) -> PackageFolder | None:
+        found = (self._by_path.get(place) for place in file.path.parents)
+        return next((folder for folder in found if folder is not None and folder.package == file.package), None)
+
+    def _has_files(self, folder: Path) -> bool:
+        return any(folder in path.parents and os.path.lexists(path) for path in self._known)
 
 
 def _is_meant(file: LaidOut, target: str) -> bool:
@@ -73,11 +136,15 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
     return whole
 
 
-def _record(name: str, damaged: Iterable[Path]) -> Result:
-    places = ", ".join(f"`{path}`" for path in damaged)
-    if places:
-        return Result(kind="package", id=name, status="error", reason=f"not the bytes that were verified: {places}")
+def _record(name: str, faults: Sequence[str]) -> Result:
+    if faults:
+        return Result(kind="package", id=name, status="error", reason="; ".join(faults))
     return Result(kind="package", id=name, status="ok", reason="every byte is right")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - MAX_LISTED} more" if len(paths) > MAX_LISTED else ""
+    return ", ".join(f"`{path}`" for path in paths[:MAX_LISTED]) + more
 
 
 def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:

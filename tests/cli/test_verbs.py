@@ -80,6 +80,38 @@ def test_a_release_name_is_taken_once(maintainer: Maintainer) -> None:
     assert run(maintainer.home, "release", "r1", code=2)[-1]["code"] == 2
 
 
+def test_a_finished_release_that_is_made_again_says_so(maintainer: Maintainer) -> None:
+    again = run(maintainer.home, "release", "r1", "--include", "restricted", "--include", "unknown")
+    assert [each["content_root"] for each in of_type(again, "release")] == [
+        each["content_root"] for each in of_type(maintainer.released, "release")
+    ]
+    assert any("has not changed since" in each["message"] for each in of_type(again, "note"))
+
+
+def test_a_release_is_planned_and_made_by_its_policy_and_published_with_it(tmp_path: Path) -> None:
+    home, policy = tmp_path / "home", tmp_path / "policy.toml"
+    for name in ("a", "b"):
+        (tmp_path / "zoo" / name).mkdir(parents=True)
+        (tmp_path / "zoo" / name / "LICENSE").write_text("MIT License")
+    run(home, "clone", "dir", "--endpoint", tmp_path / "zoo")
+    run(home, "keys", "init", "--no-passphrase")
+    policy.write_text("exclude = ['dir:a']\n")
+    refused = run(home, "release", "r1", "--policy", policy, code=10)[-1]
+    assert str(policy) in refused["message"]
+    policy.write_text("[exclude]\n'dir:a' = 'not finished'\n")
+
+    planned = run(home, "release", "r1", "--policy", policy, "--dry-run")
+    assert not (home / "channel").exists()
+    made = run(home, "release", "r1", "--policy", policy)
+    run(home, "publish", "r1", "--to", tmp_path / "channel")
+
+    for events in (planned, made):
+        [left_out] = of_type(events, "result")
+        assert (left_out["id"], left_out["reason"]) == ("dir:a", "the policy excludes it: not finished")
+        assert of_type(events, "summary")[0]["packages"] == 1
+    assert b"not finished" in (tmp_path / "channel" / "releases" / "r1" / "policy.json").read_bytes()
+
+
 def test_keys_are_never_overwritten(maintainer: Maintainer) -> None:
     assert run(maintainer.home, "keys", "init", "--no-passphrase", code=10)[-1]["code"] == 10
 

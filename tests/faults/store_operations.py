@@ -98,9 +98,15 @@ def check(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 def gc(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Mark what is dead, and let it go a day and an hour later."""
-    collect(home, clock=lambda: FOUND_DEAD, emit=ignore)
+    collect(home, clock=lambda: FOUND_DEAD, emit=ignore, uptime=lambda: ("boot", 0))
     report(0)
-    collect(home, clock=lambda: FOUND_DEAD + timedelta(hours=25), emit=ignore)
+    later = timedelta(hours=25)
+    collect(
+        home,
+        clock=lambda: FOUND_DEAD + later,
+        emit=ignore,
+        uptime=lambda: ("boot", int(later.total_seconds())),
+    )
     report(1)
 
 

@@ -144,3 +144,41 @@ def test_file_that_became_a_link_since_it_was_listed_is_not_followed(tmp_path: P
             stop=hub.session.stop,
         ).run()
     hub.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"README.md": b"---\nlicense: mit\n---\n# card\n"}, "mit"),
+        ({"LICENSE": b"MIT License"}, "mit"),
+        ({"LICENSE": b"x" * 70_000}, "other"),
+        ({"a.bin": b"x"}, None),
+    ],
+)
+def test_licence_is_what_the_files_state(tmp_path: Path, files: dict[str, bytes], licence: str | None) -> None:
+    for path, data in files.items():
+        write(tmp_path / "model" / path, data)
+    assert described(tmp_path, "model")[1].listed.licence == licence
+
+
+def test_licence_of_a_link_is_that_of_the_file_in_the_package_it_leads_to(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "legal" / "LICENSE.txt", b"MIT License")
+    (tmp_path / "in" / "LICENSE").symlink_to("legal/LICENSE.txt")
+    write(tmp_path / "out" / "a.bin")
+    (tmp_path / "out" / "LICENSE").symlink_to("../in/legal/LICENSE.txt")
+
+    assert described(tmp_path, "in")[1].listed.licence == "mit"
+    assert described(tmp_path, "out")[1].listed.licence == "other"
+
+
+def test_folder_with_a_licence_is_released_and_one_without_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "top" / "card" / "README.md", b"---\nlicense: mit\n---\n# card\n")
+    write(tmp_path / "top" / "text" / "LICENSE", b"MIT License")
+    write(tmp_path / "top" / "none" / "a.bin")
+    ptmtorrent(tmp_path / "home", "clone", "dir", "--endpoint", tmp_path / "top")
+    ptmtorrent(tmp_path / "home", "keys", "init", "--no-passphrase")
+
+    events = ptmtorrent(tmp_path / "home", "release", "r1")
+
+    assert [event["packages"] for event in events if event["type"] == "release"] == [2]
+    assert [event["id"] for event in events if event["type"] == "result"] == ["dir:none"]

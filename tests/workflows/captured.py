@@ -1,6 +1,6 @@
 """A home with captured packages, made straight in its store, without a hub."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from ptmtorrent.model.manifest import FileEntry, Identity, Manifest, RawAnswer, 
 from ptmtorrent.model.records import Event
 from ptmtorrent.paths import Home
 from ptmtorrent.store.pack.format import PackClass
-from ptmtorrent.store.store import Expected, Store
+from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from tests.model.generated import new_capture
 
@@ -47,7 +47,15 @@ def new_home(root: Path) -> tuple[Home, Keys]:
     return home, load_keys(home.keys, lambda: None)
 
 
-def capture(store: Store, scratch: Path, package: str, files: Mapping[str, bytes], **facts: object) -> Manifest:
+def capture(  # the facts of a package
+    store: Store,
+    scratch: Path,
+    package: str,
+    files: Mapping[str, bytes],
+    *,
+    bases: Sequence[StoredFile] = (),
+    **facts: object,
+) -> Manifest:
     """Capture one package as a clone does: files, then the hub's answer, the manifest, and the capture."""
     rights = facts.get("rights", "open")
     meta, weights = PackClass("meta", rights), PackClass("weights-hot", rights)  # type: ignore[arg-type]  # of the test
@@ -57,7 +65,7 @@ def capture(store: Store, scratch: Path, package: str, files: Mapping[str, bytes
         spooled = scratch / "spooled"
         spooled.write_bytes(data)
         pack_class = weights if path.endswith(".safetensors") else meta
-        stored = store.add_file(spooled, path, Expected(size=len(data), oid=None), pack_class)
+        stored = store.add_file(spooled, path, Expected(size=len(data), oid=None), pack_class, bases=bases)
         for identifier, size in stored.objects:
             objects.setdefault(identifier, size)
         rows = [list(objects).index(identifier) for identifier, _ in stored.objects]
@@ -102,3 +110,9 @@ def capture_three(home: Home, scratch: Path) -> dict[str, Manifest]:
                 ("onnx:vision/x", {"x.safetensors": bytes(range(256)) * 40}, {}),
             )
         }
+
+
+def policy_file(text: str, folder: Path) -> Path:
+    path = folder / "policy.toml"
+    path.write_text(text)
+    return path

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from ptmtorrent.demo.package import data_file, text_file
+from ptmtorrent.demo.sample_hub import TOKEN
 from ptmtorrent.model.records import Note
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.workflows.clone import upstream_changes
@@ -88,14 +89,50 @@ def test_withdrawn_package_asked_for_by_name_is_flagged_and_an_error(run: Run) -
     assert flagged(run) == {"hf:a/x": "withdrawn"}
 
 
-@pytest.mark.parametrize("record", [{"private": True}, {"disabled": True}])
-def test_package_that_is_closed_now_is_flagged_as_withdrawn(run: Run, record: dict[str, bool]) -> None:
+@pytest.mark.parametrize(
+    ("record", "flag"),
+    [({"private": True}, "private"), ({"gated": "auto"}, "gated"), ({"disabled": True}, "withdrawn")],
+)
+def test_package_that_is_closed_now_is_flagged(run: Run, record: dict[str, object], flag: str) -> None:
     with OddHub([MODEL, *OTHERS]) as hub:
         run(hub)
         hub.order(exchanged(msgspec.json.encode({"id": "a/x", "sha": "a" * 40, **record})), path="/api/models/a/x$")
         run(hub, CloneRequest(ids=("a/x",)))
 
-    assert flagged(run) == {"hf:a/x": "withdrawn"}
+    assert flagged(run) == {"hf:a/x": flag}
+
+
+def test_package_that_a_listing_shows_as_gated_is_flagged_until_it_is_open_again(run: Run) -> None:
+    with OddHub([MODEL, *OTHERS]) as hub:
+        run(hub)
+        hub.add(msgspec.structs.replace(MODEL, access="gated"))
+        for request in (CloneRequest(limit=1), CloneRequest(min_downloads=65), CloneRequest(min_downloads=1000)):
+            run(hub, request)
+            assert flagged(run) == {"hf:a/x": "gated"}
+        hub.add(MODEL)
+        run(hub, CloneRequest(limit=1))
+
+    assert flagged(run) == {}
+
+
+def test_package_whose_files_the_hub_refuses_is_flagged_as_gated(run: Run) -> None:
+    with OddHub([MODEL, *OTHERS]) as hub:
+        run(hub)
+        hub.add(package("a/x", data_file("model.bin", WEIGHTS[1:]), downloads=70))
+        hub.order(refuse(403), path="/a/x/resolve/", times=None)
+        summary = run(hub)
+
+    assert (summary.failed, summary.flagged) == (1, {"gated": 1})
+    assert flagged(run) == {"hf:a/x": "gated"}
+
+
+def test_package_that_was_captured_behind_its_gate_is_not_flagged(run: Run) -> None:
+    run.token = TOKEN
+    with OddHub([msgspec.structs.replace(MODEL, access="gated")]) as hub:
+        run(hub)
+        assert run(hub).flagged == {}
+
+    assert flagged(run) == {}
 
 
 def test_package_below_the_popularity_asked_for_is_not_withdrawn(run: Run) -> None:

@@ -100,3 +100,46 @@ def test_lfs_objects_of_a_new_commit_that_are_known_are_not_asked_for_again(serv
     assert result.status == "ok"
     assert server.batches == []
     assert not [asked for asked in server.asked if pointer.sha256 in asked.path]
+
+
+def licences(tmp_path: Path) -> dict[str, tuple[str | None, str]]:
+    with Store.open(tmp_path / "store") as store:
+        return {capture.package.rpartition("/")[2]: (capture.licence, capture.rights) for capture in store.captures()}
+
+
+def test_licence_is_what_the_files_of_the_commit_state(server: GitServer, tmp_path: Path) -> None:
+    server.commit("team/card", {"README.md": b"---\nlicense: mit\n---\n# card\n"})
+    server.commit("team/text", {"LICENSE": b"MIT License", "legal.md": b"x"})
+    server.commit("team/link", {"LICENSE": b"legal/LICENSE", "legal/LICENSE": b"MIT License"}, {"LICENSE": "120000"})
+    server.commit("team/lfs", {"LICENSE": server.keep_object(b"MIT License")})
+    server.commit("team/none", {"a.txt": b"x"})
+
+    run(server, tmp_path, ["team/card", "team/text", "team/link", "team/lfs", "team/none"])
+
+    assert licences(tmp_path) == {
+        "card": ("mit", "open"),
+        "text": ("mit", "open"),
+        "link": ("mit", "open"),
+        "lfs": ("other", "restricted"),
+        "none": (None, "restricted"),
+    }
+
+
+def test_remote_that_did_not_change_is_not_fetched_for_its_licence(server: GitServer, tmp_path: Path) -> None:
+    server.commit("team/m", {"LICENSE": b"MIT License"})
+    run(server, tmp_path, ["team/m"])
+    server.asked.clear()
+
+    [result] = run(server, tmp_path, ["team/m"])
+
+    assert result.status == "notneeded"
+    assert len(server.asked) == 2  # the capabilities and the names of the remote
+
+
+def test_licence_that_changes_with_a_commit_changes_the_rights(server: GitServer, tmp_path: Path) -> None:
+    server.commit("team/m", {"LICENSE": b"MIT License"})
+    run(server, tmp_path, ["team/m"])
+    server.commit("team/m", {"LICENSE": b"For research purposes only."})
+    run(server, tmp_path, ["team/m"])
+
+    assert licences(tmp_path) == {"m": ("other", "restricted")}

@@ -4,12 +4,18 @@ import hashlib
 import json
 
 import msgspec
+import pytest
 
 from ptmtorrent.demo.package import Package, data_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
+from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.records import Note, Result, ignore
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.workflows.clone.clone import CloneRequest
+from ptmtorrent.workflows.release.release import release
 from tests.hubs.peer import Reply, json_reply, ranged, serving
+from tests.workflows.captured import Listener, TickingClock
 from tests.workflows.cloning import WEIGHTS, Run
 
 MODEL = Package(name="org/m", files=(data_file("model.bin", WEIGHTS),), downloads=100, licence="mit")
@@ -79,3 +85,23 @@ def test_public_package_that_names_the_hash_of_gated_bytes_does_not_get_them(run
     with Store.open(run.home.store) as store:
         assert store.known_file(f"sha256:{oid}", "open") is None
         assert store.known_file(f"sha256:{oid}", "gated") is not None
+
+
+@pytest.mark.parametrize("access", ["gated", "private"])
+def test_package_that_was_closed_since_is_left_out_of_the_next_release(run: Run, access: str) -> None:
+    other = msgspec.structs.replace(MODEL, name="org/other", files=(data_file("model.bin", WEIGHTS[1:]),))
+    init_keys(run.home.keys, None)
+    keys = load_keys(run.home.keys, lambda: None)
+    with SampleHub([MODEL, other]) as hub:
+        run(hub)
+        first = release(ReleaseName("r1"), run.home, keys, clock=TickingClock(), emit=ignore)
+        hub.add(msgspec.structs.replace(MODEL, access=access))
+        run(hub)
+        heard = Listener()
+        second = release(ReleaseName("r2"), run.home, keys, clock=TickingClock(), emit=heard)
+
+    assert (first.totals.packages, second.totals.packages) == (2, 1)
+    [left_out] = [event for event in heard.of(Result) if event.status == "impossible"]
+    assert left_out.id == "hf:org/m"
+    assert f"{access} on its hub since" in left_out.reason
+    assert any("`hf:org/m` is in release `r1`" in event.message for event in heard.of(Note))

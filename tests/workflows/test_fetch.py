@@ -338,7 +338,7 @@ def test_a_partial_hf_cache_is_not_taken_for_a_whole_one(made: Made, home: Home)
     heard = Heard()
     request = FetchRequest(packages=("hf:org/tuned",), only=("config",), into="hf-cache")
     fetch_from(made.folder, home, request, emit=heard)
-    assert any("fetched in part" in record.message for record in heard.report if isinstance(record, Note))
+    assert any("fetched in part" in record.message for record in heard.records if isinstance(record, Note))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -407,7 +407,7 @@ def test_the_sample_channel_is_used_and_named_when_none_is(home: Home) -> None:
     except (NotFound, TrustError) as error:
         pytest.skip(f"this checkout has no sample channel yet: {error}")
     assert channel.how == "archived"
-    assert any("sample channel" in record.message for record in heard.report if isinstance(record, Note))
+    assert any("sample channel" in record.message for record in heard.records if isinstance(record, Note))
 
 
 def test_extents_that_were_begun_are_kept_to() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ptmtorrent.disk.elapsed import AGES_NAME
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.http import new_client
 from ptmtorrent.layouts.plain_dir import PlainDir
@@ -15,12 +16,13 @@ from ptmtorrent.model.plan import Extent, Plan, plan_moves
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.sources import Sources
+from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.disk_space import STAGED_BYTES, STAGED_PACKS, disk_needed
 from ptmtorrent.workflows.fetch.fetch import ABANDONED_AFTER, FetchRequest
-from ptmtorrent.workflows.fetch.select import Selection
+from ptmtorrent.workflows.fetch.select import Neighbours, Selection
 from tests.channels import NOW, check_laid_out, fetch_from, make_channel
 from tests.model.generated import hex64
 from tests.model.test_plan import PACK_BYTES, location
@@ -46,7 +48,9 @@ def staged(tmp_path: Path, packs: int, *names: str, keeps_packs: bool = False) -
             "server": HttpTransport("http://127.0.0.1:1", client),
         }
         sources = Sources(**{name: known[name] for name in names}, keeps_packs=keeps_packs)  # type: ignore[arg-type]
-        return disk_needed(Selection(PlainDir(tmp_path)), fragments(packs), 0, sources).staged
+        with Ledger(tmp_path / "ledger.sqlite") as ledger:
+            wanted = Selection(PlainDir(tmp_path), Neighbours(ledger, folds=False))
+            return disk_needed(wanted, fragments(packs), 0, sources).staged
 
 
 def test_packs_that_are_read_in_place_take_no_room(tmp_path: Path) -> None:
@@ -74,19 +78,27 @@ def test_only_what_nobody_wanted_for_long_is_cleared_away(tmp_path: Path) -> Non
     made, home = make_channel(tmp_path), Home(tmp_path / "home")
     made.trusted_by(home, str(made.folder))
     young, old = PackId(hex64("young")), PackId(hex64("old"))
-    ages = {young: ABANDONED_AFTER - timedelta(hours=1), old: ABANDONED_AFTER + timedelta(hours=1)}
     left = {}
-    for pack, age in ages.items():
+    for pack in (young, old):
         extent = Extent(offset=0, length=10)
         left[pack] = {staging_path(home.incoming, pack, extent), home.incoming / pack_path(pack)}
         for path in left[pack]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"half")
-            os.utime(path, (0, (NOW - age).timestamp()))
+            os.utime(path, (0, (NOW - 2 * ABANDONED_AFTER).timestamp()))
+    both = left[young] | left[old]
+
+    def fetch_later(name: str, later: timedelta) -> set[Path]:
+        fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / name), later=later)
+        check_laid_out(tmp_path / name, made.packages)
+        return {path for path in home.incoming.rglob("*") if path.is_file() and path.name not in {"lock", AGES_NAME}}
 
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "dry", dry_run=True))
-    assert all(path.exists() for paths in left.values() for path in paths)
-    fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
-
-    check_laid_out(tmp_path / "out", made.packages)
-    assert {path for path in home.incoming.rglob("*") if path.is_file() and path.name != "lock"} == left[young]
+    assert fetch_later("first", timedelta(0)) == both
+    assert fetch_later("second", timedelta(hours=1)) == both
+    for path in left[young]:
+        path.write_bytes(b"more than half")
+    assert fetch_later("third", ABANDONED_AFTER - timedelta(hours=1)) == both
+    assert fetch_later("fourth", ABANDONED_AFTER + timedelta(hours=1)) == left[young]
+    assert fetch_later("fifth", 2 * ABANDONED_AFTER) == set()
+    assert not (home.incoming / AGES_NAME).exists()

@@ -24,8 +24,9 @@ from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from ptmtorrent.trust.own import read_published
 from ptmtorrent.workflows.release import index, write
 from ptmtorrent.workflows.release import release as workflow
+from ptmtorrent.workflows.release.policy import read_policy
 from ptmtorrent.workflows.release.release import release
-from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, writing
+from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, policy_file, writing
 
 FIRST = ReleaseName("2026.11")
 SECOND = ReleaseName("2026.12")
@@ -330,15 +331,47 @@ def test_without_captures_the_user_is_told_to_clone(tmp_path: Path, captured: bo
     assert "clone" in (caught.value.hint or "")
 
 
-def test_a_name_that_is_taken_is_refused(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
+def test_a_name_that_is_taken_is_refused_once_the_store_has_changed(
+    made: tuple[Home, Keys, dict[str, Manifest]], scratch: Path
+) -> None:
     home, keys, _ = made
     run(home, keys)
+    with writing(home) as store:
+        capture(store, scratch, "hf:new/one", {"config.json": b"{}"})
     before = (home.channel / "metadata" / "timestamp.json").read_bytes()
 
     with pytest.raises(UsageError, match="never change"):
         run(home, keys)
 
     assert (home.channel / "metadata" / "timestamp.json").read_bytes() == before
+
+
+def test_a_finished_release_run_again_says_so_and_writes_nothing(
+    made: tuple[Home, Keys, dict[str, Manifest]],
+) -> None:
+    home, keys, _ = made
+    first = run(home, keys)
+    before = {path: path.stat().st_mtime_ns for path in home.channel.rglob("*")}
+    heard = Listener()
+
+    assert release(FIRST, home, keys, clock=TickingClock(), emit=heard) == first
+
+    assert {path: path.stat().st_mtime_ns for path in home.channel.rglob("*")} == before
+    assert "the store has not changed since" in heard.of(Note)[-1].message
+    [result] = heard.of(Result)
+    assert (result.kind, result.id, result.status) == ("release", FIRST, "notneeded")
+    assert heard.of(Summary)[-1].failed == 0
+
+
+def test_a_finished_release_run_again_with_another_selection_is_refused(
+    made: tuple[Home, Keys, dict[str, Manifest]],
+) -> None:
+    home, keys, _ = made
+    run(home, keys)
+    file = policy_file("[exclude]\n'hf:b/quiet' = 'asked'\n", home.root)
+
+    with pytest.raises(UsageError, match="never change"):
+        release(FIRST, home, keys, clock=TickingClock(), emit=ignore, policy=read_policy(file))
 
 
 def test_a_name_that_cannot_be_a_folder_is_refused(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:

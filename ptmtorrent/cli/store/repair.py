@@ -31,10 +31,10 @@ def repair(
     from ptmtorrent.workflows.maintain.repair import repair as run
 
     named = None
-    if channel is not None:
-        globus = access_of(session.settings, session.home)
-        named = open_channel(channel, None, session.home, clock=read_clock, emit=session.emit, globus=globus)
     with stopping() as stop:
+        if channel is not None:
+            home, emit, globus = session.home, session.emit, access_of(session.settings, session.home)
+            named = open_channel(channel, None, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
         repaired = run(
             session.home,
             named,

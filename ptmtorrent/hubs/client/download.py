@@ -102,7 +102,7 @@ class Download:
     @contextmanager
     def _opened(self) -> Iterator[int]:
         with disk_errors(self.part):
-            descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             yield descriptor
         finally:

@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.model.bounds import decode_json
 
-_ADDRESS = re.compile(r"(?:mailto:)?[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+_ADDRESS = re.compile(r"(?<![\w.+%-])(?:mailto:)?+[\w.+%-]++@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+"""Begins where a word begins and never goes back in it, so that long texts take linear time."""
+
 _MEMBERS = {"email", "e-mail", "emails", "e_mail", "mail"}
 _PATHS = {"rfilename", "path", "model_path", "folder", "id", "modelId"}
 """Members whose text names a file or a package: `weights@v1.bin` is not an address."""
@@ -43,7 +46,7 @@ def redact_json(raw: bytes) -> bytes:
     if b"@" not in raw and b"\\u0040" not in raw and b"mail" not in raw.lower():
         return raw
     try:
-        value = msgspec.json.decode(raw)
+        value = decode_json(raw)
         clean = redact(value)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"a reply of the hub could not be read: {error}") from error

@@ -14,12 +14,13 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
-from ptmtorrent.http import new_client, retry_after_seconds, translate_errors
+from ptmtorrent.http import keep_pace, new_client, retry_after_seconds, translate_errors
 from ptmtorrent.hubs.client.rate_limiter import RateLimiter
 from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.retry import retry
+from ptmtorrent.scrub import scrub_bytes, split_login
 from ptmtorrent.state.rate_windows import Budget, credential_id
 from ptmtorrent.stop import Stop
 
@@ -28,8 +29,8 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
-MAX_REPLY_BYTES = 64 << 20
-"""Limit of a listing page or the description of a package (64 MiB)."""
+MAX_REPLY_BYTES = 16 << 20
+"""Limit of a listing page or the description of a package (16 MiB)."""
 
 MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
@@ -61,7 +62,8 @@ class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
 
     `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
-    budget. A `guarded` session sends no requests to addresses in the network of this machine.
+    budget. A `guarded` session sends no requests to addresses in the network of this machine. `logins` are
+    `Authorization` headers by address, for requests to the origin of that address that have none.
     """
 
     client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
@@ -71,9 +73,11 @@ class Session:
     stop: Stop = field(default_factory=Stop)
     on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
     guarded: bool = False
+    logins: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
+        keep_pace(self.client, self.stop)
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
@@ -137,7 +141,7 @@ class Session:
         raise HubError(f"{what} could not be read: the hub redirects more than {MAX_REDIRECTS} times")
 
     def read(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> tuple[bytes, Mapping[str, str]]:
-        """Return a JSON document and the headers it came with.
+        """Return a JSON document, without registered secrets that it repeats, and the headers it came with.
 
         Raises:
             HubError: it is not JSON (a login page, say), is encoded, or exceeds a limit of size, values or time; else
@@ -151,7 +155,7 @@ class Session:
                     hint="check --endpoint; the reply may come from a login page or a proxy",
                 )
             refuse_encoding(reply, what)
-            return refuse_too_many_values(self._whole(reply, what), what), reply.headers
+            return scrub_bytes(refuse_too_many_values(self._whole(reply, what), what)), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
         """Send `body` and return the body of the reply, of any type. Redirects are refused.
@@ -184,6 +188,7 @@ class Session:
         self, url: str, headers: Mapping[str, str], budget: str, what: str, body: bytes | None = None
     ) -> Iterator[httpx2.Response]:
         self.check_address(url, what)
+        headers = self._with_login(url, headers)
         counted = Budget(urlsplit(url).netloc, budget, credential_id(_authorization(headers)))
         self._wait_for(counted)
         sent = self.monotonic()
@@ -200,6 +205,14 @@ class Session:
             wait = retry_after_seconds(reply.headers, self.clock()) if refused else None
             self.rate_limiter.settle(counted, reply.headers, sent=sent, refused=refused, retry_after=wait)
             yield reply
+
+    def _with_login(self, url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+        if not self.logins or _authorization(headers) is not None:
+            return headers
+        own = [(address, value) for address, value in self.logins.items() if _origin(address) == _origin(url)]
+        # The login of the longest address that the request is below; else any of that origin.
+        best = max(own, key=lambda login: (url.startswith(login[0]), len(login[0])), default=None)
+        return headers if best is None else {**headers, "Authorization": best[1]}
 
     def _wait_for(self, budget: Budget) -> None:
         """Wait until the rate limiter admits a request."""
@@ -275,7 +288,7 @@ def next_url(url: str, location: str, what: str) -> str:
         HubError: it is missing, is not HTTP, or leads from https to http.
     """
     try:
-        target = urljoin(url, location)
+        target, _ = split_login(urljoin(url, location))
         scheme = urlsplit(target).scheme
     except ValueError:
         target = scheme = ""

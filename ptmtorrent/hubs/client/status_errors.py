@@ -19,17 +19,23 @@ class Unreachable(HubError):
     """The hub or the connection to it failed; a retry may succeed."""
 
 
+class Hidden(NotFound):
+    """The hub shows the thing to no one without a login: it does not exist, or it is private."""
+
+
 def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime) -> PtmError | None:
     """Return the error for a reply to a request for `what`; None if it is not an error.
 
-    `AuthError` for 401, 403 and gated packages, `NotFound` for 404 and 410, `RateLimited` for 429, `Unreachable` (worth
+    `AuthError` for 401, 403 and gated packages, `NotFound` for 404 and 410 (`Hidden` for 401 with a reason that says
+    the same), `RateLimited` for 429, `Unreachable` (worth
     a retry) for 408 and 5xx, `HubError` for other statuses from 400 on. 416 is left to the caller that requested a
     range.
     """
     reason = headers.get("x-error-code", "")
     message = _error_message(headers)
     if reason in _MISSING or (status in {404, 410} and reason not in _CLOSED):
-        return NotFound(f"{what} does not exist: {message or reason or status}")
+        kind = Hidden if status == 401 else NotFound
+        return kind(f"{what} does not exist: {message or reason or status}")
     if reason in _CLOSED or status in {401, 403, 451}:
         gated = ", because it is gated" if reason == "GatedRepo" else ""
         return AuthError(

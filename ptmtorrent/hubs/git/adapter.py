@@ -13,14 +13,18 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_internal
-from ptmtorrent.hubs.git.clones import Clones, Remote, split_remote
+from ptmtorrent.hubs.evidence import with_licence
+from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
+from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.git.trees import Snapshot
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.network import is_internal
 
 HISTORY = "history"
 """Name of the raw answer that holds every commit up to the captured one, as a git bundle."""
@@ -29,11 +33,9 @@ HISTORY_FILE = HubFile(path="//history", size=None, oid=None, source="git", answ
 EMPTY = Located(pieces=lambda: (piece for piece in tuple[bytes, ...]()))
 """The bytes of an empty file: LFS storage does not hold its object, yet a pointer may name it."""
 
-SCHEMES = ("https", "http")
-
 
 class GitRemotes:
-    """Remotes below `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`).
+    """Remotes below `endpoint` (`--id org/name`), or anywhere (`--id https://host/path`, `--id user@host:path`).
 
     `packages` are the ids of a listing without ids. If remotes are `named` by the user, they may be inside the network
     of this machine. The credentials of `clones.git` are used for LFS too.
@@ -57,7 +59,11 @@ class GitRemotes:
         clones.bind_session(self.session)
         self._packages = packages
         self._named = named
+        self._schemes = NAMED if named else WEB
+        if named:
+            clones.git.protocols = ":".join(NAMED)
         self._addresses: dict[str, LfsAddresses] = {}
+        self._found: dict[Remote, tuple[list[HubFile], Snapshot]] = {}
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield one page per requested remote; the cursor is the number of the next one.
@@ -73,13 +79,13 @@ class GitRemotes:
             yield Page(packages=(self._ask(ids[index]),), cursor=following)
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the commit it was listed with.
+        """Pin the package to the commit it was listed with, fetch that, and read the licence from its files.
 
         Raises:
-            NotFound: the remote does not exist or is empty; AuthError: it requires a login.
+            NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
         """
         if listed.access == "private":
-            if self._credentials(msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("url", "")):
+            if self._credentials(decode_json(listed.raw or "{}", dict[str, str]).get("url", "")):
                 raise AuthError(
                     f"`{self.prefix}:{listed.name}` cannot be read with the token in `PTMTORRENT_GIT_TOKEN`",
                     hint="set `PTMTORRENT_GIT_TOKEN` to a token with access to this remote",
@@ -91,7 +97,11 @@ class GitRemotes:
         if listed.access != "public" or listed.commit is None:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found, or the remote is empty")
         identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
-        return Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+        described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+        remote = self._remote(described)
+        self._found[remote] = self._clones.files(remote)
+        listed = with_licence(listed, self._found[remote][0], lambda file: self.read_blob(remote, file))
+        return msgspec.structs.replace(described, listed=listed)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
         """Fetch the commit and return its files; the raw answer holds its commit and tree objects.
@@ -100,7 +110,7 @@ class GitRemotes:
             IntegrityError: the hash of a file, tree or commit is wrong; NotFound: the commit is gone.
         """
         remote = self._remote(described)
-        files, snapshot = self._clones.files(remote)
+        files, snapshot = self._found.pop(remote) if remote in self._found else self._clones.files(remote)
         waiting = {
             file.oid.removeprefix("sha256:"): file.size or 0 for file in files if file.oid and file.source == "lfs"
         }
@@ -122,6 +132,8 @@ class GitRemotes:
             return EMPTY
         if kind == "git":
             return Located(pieces=partial(self._clones.pieces, remote, oid))
+        if protocol_of(remote.url) not in WEB:
+            return _locate_without_batch(remote, file, oid)
         package = described.identity.package
         addresses = self._addresses.get(package)
         if addresses is None:
@@ -134,6 +146,7 @@ class GitRemotes:
     def release(self, described: Described) -> None:
         """Delete the bare clone unless another package uses it."""
         self._addresses.pop(described.identity.package, None)
+        self._found.pop(self._remote(described), None)
         self._clones.release(self._remote(described))
 
     def close(self) -> None:
@@ -141,10 +154,15 @@ class GitRemotes:
         self._clones.close()
         self.session.close()
 
+    def read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
+        """Return the bytes of a file in git; those of an LFS file are not known before the download."""
+        kind, _, oid = (file.oid or "").partition(":")
+        return self._clones.read(remote, oid) if kind == "git" else None
+
     def _remote(self, described: Described) -> Remote:
         identity = described.identity
-        found = msgspec.json.decode(described.listed.raw or "{}", type=dict[str, str]).get("url", "")
-        url = split_remote(found, SCHEMES)[0]
+        found = decode_json(described.listed.raw or "{}", dict[str, str]).get("url", "")
+        url = split_remote(found, self._schemes)[0]
         self._allow_inner(url)
         return Remote(url=url, commit=identity.commit, package=f"`{identity.package}`")
 
@@ -167,7 +185,7 @@ class GitRemotes:
         # A package of this endpoint may be requested by the name it is listed with.
         own = urlsplit(self.endpoint).netloc.replace(":", "+")
         path = text.removeprefix(f"{own}/")
-        url, name = split_remote(text if "://" in text else f"{self.endpoint}/{path}", SCHEMES)
+        url, name = split_remote(text if is_address(text) else f"{self.endpoint}/{path}", self._schemes)
         raw = msgspec.json.encode({"url": url}).decode()
         self._allow_inner(url)
         try:
@@ -176,7 +194,25 @@ class GitRemotes:
             return Listed(name=name, access="gone", raw=raw)
         except AuthError:
             return Listed(name=name, access="private", raw=raw)
-        return Listed(name=name, commit=commit, raw=raw)
+        return Listed(name=name, commit=commit, licence_in_files=True, raw=raw)
+
+
+def _locate_without_batch(remote: Remote, file: HubFile, oid: str) -> Located:
+    """Return the LFS object of a remote that has no batch API: a local folder keeps its objects beside its commits."""
+    what = f"{remote.package} file `{file.path}`"
+    folder = local_folder(remote.url)
+    if folder is None:
+        raise NotFound(
+            f"{what}: its LFS object `sha256:{oid}` cannot be located by `{protocol_of(remote.url)}`",
+            hint="name the remote by its `https://` address",
+        )
+    for kept in (folder, folder / ".git", folder.with_name(f"{folder.name}.git")):
+        place = kept / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
+        if place.is_file():
+            return Located(path=place)
+    raise NotFound(
+        f"{what}: the LFS object `sha256:{oid}` is not in `{folder}`", hint="fetch it there: git lfs fetch --all"
+    )
 
 
 def make(options: HubOptions) -> GitRemotes:

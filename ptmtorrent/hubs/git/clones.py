@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors
-from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.disk.durable import disk_errors, ensure_dir
+from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.objects import (
     MAX_DOCUMENT_BYTES,
@@ -30,7 +30,7 @@ from ptmtorrent.hubs.git.objects import (
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import check_path, path_bytes
+from ptmtorrent.model.names import path_bytes
 
 MAX_CLONES_BYTES = 1 << 30
 """Limit of all clones together (1 GiB); clones in use are not deleted."""
@@ -96,8 +96,9 @@ class Clones:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def bind_session(self, session: Session) -> None:
-        """Kill git when the stop of `session` is set, and refuse the addresses that `session` refuses."""
+        """Kill git when the stop of `session` is set; give it the logins of `session`, and refuse what that refuses."""
         self.git.stopped, self.git.check_address = session.is_stopped, session.check_address
+        self.git.logins = session.logins
 
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:
         """Return the files of the commit below `under`, proven to belong to it, and the objects that prove it.
@@ -182,8 +183,7 @@ class Clones:
     def _fill(self, bare: _Bare, remote: Remote) -> None:
         if not (bare.folder / _DONE).exists():
             bare.remove()
-            with disk_errors(self.work):
-                self.work.mkdir(parents=True, exist_ok=True)
+            ensure_dir(self.work)
             self.git.fetch(remote.url, remote.commit, bare.folder, remote.package, history=self.history)
             with disk_errors(bare.folder):
                 (bare.folder / _DONE).touch()
@@ -252,19 +252,3 @@ def _git_ids(file: HubFile, proof: Sequence[tuple[str, bytes]]) -> frozenset[str
     if kind == "sha256" and file.size is not None:
         return pointer_ids(proof, oid, file.size)
     raise HubError(f"`{file.path}` has no git or LFS id")
-
-
-def split_remote(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
-    """Return the URL of a remote and the name of its package: host and path without `.git`.
-
-    Raises:
-        NotFound: not a URL with one of `schemes`; IntegrityError: a name that is not allowed in a manifest.
-    """
-    scheme, sign, rest = text.strip().rstrip("/").partition("://")
-    host, _, path = rest.partition("/")
-    unfit = not sign or scheme not in schemes or not path or "@" in host or set("?#") & set(rest)
-    if unfit or any(ord(character) <= 0x20 for character in text.strip()):
-        raise NotFound(f"`{text}` is not the URL of a git remote", hint=f"write {' or '.join(schemes)}://HOST/PATH")
-    name = f"{host.replace(':', '+')}/{path.removesuffix('.git')}".lstrip("/")
-    check_path(name)
-    return f"{scheme}://{rest}", name

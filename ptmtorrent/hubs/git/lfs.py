@@ -20,6 +20,7 @@ import msgspec
 from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Located
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.moments import Monotonic
 
 BATCH_OBJECTS = 100
@@ -96,7 +97,7 @@ def request_batch(
     given = {**headers, "Accept": BATCH_TYPE, "Content-Type": BATCH_TYPE}
     body = session.post(batch_url(remote), msgspec.json.encode(order), given, budget="lfs", what=what)
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
+        answer = decode_json(body, _Answer)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not an LFS batch answer: {error}") from error
     if answer.transfer != "basic" or answer.hash_algo != "sha256":
@@ -199,4 +200,6 @@ class LfsAddresses:
                 return _MAX_SECONDS
             end = end if end.tzinfo else end.replace(tzinfo=UTC)
             seconds = (end - self.session.clock()).total_seconds()
+            if seconds <= 0:  # an answer that has expired when it arrives says that the clock here is ahead
+                return _MAX_SECONDS
         return min(seconds, _MAX_SECONDS) - EXPIRY_MARGIN_SECONDS

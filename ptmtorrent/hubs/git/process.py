@@ -19,6 +19,7 @@ from typing import IO
 
 from ptmtorrent.errors import AuthError, ConfigError, HubError, Interrupted, NotFound, PtmError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.hubs.git.addresses import WEB, protocol_of
 from ptmtorrent.stop import RESUME_HINT
 
 MAX_OUTPUT_BYTES = 64 << 20
@@ -28,6 +29,8 @@ MAX_SECONDS = 6 * 3600.0
 STALL_SECONDS = 60
 
 _KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEPT_FOR_SSH = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
+_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=20"
 _SETTINGS = (
     *("core.hooksPath=/dev/null", "credential.helper=", "core.askPass=true", "gc.auto=0", "maintenance.auto=false"),
     *(
@@ -36,13 +39,16 @@ _SETTINGS = (
         "fetch.recurseSubmodules=false",
         "fetch.writeCommitGraph=false",
     ),
-    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1"),
+    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1024"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
     *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
 )
 _LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
 """Limits for git and its children: memory (4 GiB) and file size (256 GiB)."""
+
+Pipes = tuple[int, int | IO[bytes], IO[bytes]]
+"""Input, output and errors of a process."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _POLL_SECONDS = 0.1
@@ -55,7 +61,11 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("does not appear to be a git", NotFound),
     ("not found", NotFound),
     ("does not exist", NotFound),
+    ("not a git repository", NotFound),
     ("Authentication failed", AuthError),
+    ("Permission denied", AuthError),
+    ("Host key verification failed", AuthError),
+    ("dubious ownership", AuthError),
     ("could not read Username", AuthError),
     ("error: 403", AuthError),
     ("returned error: 30", HubError),
@@ -65,9 +75,15 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
 
 
 def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str, str]:
-    """Return the environment of git: proxies and certificates from `environment`, nothing of the user's settings."""
+    """Return the environment of git: proxies and certificates from `environment`, nothing of the user's settings.
+
+    Ssh is the user's own program, with the user's keys; without `GIT_SSH_COMMAND` it never waits for an answer.
+    """
+    by_ssh = protocols == "ssh"
+    asks = not {"GIT_SSH_COMMAND", "GIT_SSH"} & environment.keys()
     return {
-        **{name: environment[name] for name in _KEPT if name in environment},
+        **{name: environment[name] for name in (*_KEPT, *(_KEPT_FOR_SSH if by_ssh else ())) if name in environment},
+        **({"GIT_SSH_COMMAND": _SSH} if by_ssh and asks else {}),
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -82,17 +98,20 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git with the allowed `protocols` (`https:http`); a running git is killed once `stopped` returns True.
+    """Runs git; a running git is killed once `stopped` returns True.
 
-    `check_address` may refuse an address before git contacts it; git follows redirects from there by itself.
+    Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
+    (either of http and https). `check_address` may refuse an address before git contacts it; git follows redirects
+    from there by itself.
 
-    `credentials` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its environment,
-    because other users can read the arguments of a process.
+    `credentials` and `logins` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its
+    environment, because other users can read the arguments of a process.
     """
 
     environment: Mapping[str, str]
     protocols: str = "https:http"
     credentials: Mapping[str, str] = field(default_factory=dict)
+    logins: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     check_address: Callable[[str, str], None] = lambda _url, _what: None
 
@@ -114,7 +133,8 @@ class Git:
             As `head`.
         """
         self.check_address(url, what)
-        output = self.run(["ls-remote", "--quiet", "--", url, *wanted], what).decode(errors="replace")
+        order = ["ls-remote", "--quiet", "--", url, *wanted]
+        output = self.run(order, what, protocols=self._allowed(url)).decode(errors="replace")
         lines = (line.partition("\t") for line in output.splitlines())
         return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
 
@@ -132,7 +152,7 @@ class Git:
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
         order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
-        self.run([*order, f"{commit}:refs/heads/kept"], what, folder)
+        self.run([*order, f"{commit}:refs/heads/kept"], what, folder, protocols=self._allowed(url))
 
     def bundle(self, folder: Path, what: str) -> Generator[bytes]:
         """Yield the history in `folder` as the bytes of a git bundle, which `git clone` reads.
@@ -157,16 +177,16 @@ class Git:
 
     def start(self, arguments: Sequence[str], folder: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start git with pipes for input and output, such as `cat-file --batch`."""
-        return self._start(arguments, folder, subprocess.PIPE, subprocess.PIPE, errors)
+        return self._start(arguments, folder, (subprocess.PIPE, subprocess.PIPE, errors))
 
-    def run(self, arguments: Sequence[str], what: str, folder: Path | None = None) -> bytes:
-        """Run git and return its output.
+    def run(self, arguments: Sequence[str], what: str, folder: Path | None = None, *, protocols: str = "") -> bytes:
+        """Run git, allowed the `protocols` of a remote, and return its output.
 
         Raises:
             Interrupted: `stopped` returned True; otherwise the error for git's message, naming `what`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            process = self._start(arguments, folder, subprocess.DEVNULL, out, errors)
+            process = self._start(arguments, folder, (subprocess.DEVNULL, out, errors), protocols)
             try:
                 self._wait(process, (out, errors), what)
             finally:
@@ -178,9 +198,14 @@ class Git:
             out.seek(0)
             return out.read(MAX_OUTPUT_BYTES)
 
+    def _allowed(self, url: str) -> str:
+        own, allowed = protocol_of(url), self.protocols.split(":")
+        return ":".join(each for each in allowed if each == own or {each, own} == {*WEB})
+
     def _logins(self) -> dict[str, str]:
-        made = {"GIT_CONFIG_COUNT": str(len(self.credentials))}
-        for index, (address, value) in enumerate(self.credentials.items()):
+        logins = {**self.credentials, **self.logins}
+        made = {"GIT_CONFIG_COUNT": str(len(logins))}
+        for index, (address, value) in enumerate(logins.items()):
             made[f"GIT_CONFIG_KEY_{index}"] = f"http.{address}.extraHeader"
             made[f"GIT_CONFIG_VALUE_{index}"] = f"Authorization: {value}"
         return made
@@ -200,21 +225,21 @@ class Git:
                 raise HubError(f"{what} could not be read: git ran too long or printed too much")
 
     def _start(
-        self, arguments: Sequence[str], folder: Path | None, given: int, out: int | IO[bytes], errors: IO[bytes]
+        self, arguments: Sequence[str], folder: Path | None, pipes: Pipes, protocols: str = ""
     ) -> subprocess.Popen[bytes]:
         # git would send the credentials to the host that the first request is redirected to.
-        also = ("http.followRedirects=false",) if self.credentials else ()
+        also = ("http.followRedirects=false",) if self.credentials or self.logins else ()
         settings = [part for setting in (*_SETTINGS, *also) for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
-        environment = {**git_environment(self.environment, self.protocols), **self._logins()}
+        environment = {**git_environment(self.environment, protocols), **self._logins()}
         try:
             process = subprocess.Popen(
                 ["git", *settings, *where, *arguments],
                 env=environment,
                 cwd="/" if folder is None else folder,
-                stdin=given,
-                stdout=out,
-                stderr=errors,
+                stdin=pipes[0],
+                stdout=pipes[1],
+                stderr=pipes[2],
                 process_group=0,
             )
         except FileNotFoundError as error:

@@ -14,6 +14,7 @@ import msgspec
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.client.status_errors import Hidden
 from ptmtorrent.hubs.huggingface.discussions import read_discussions
 from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read_listed, split_page
 from ptmtorrent.hubs.huggingface.xet import XetStorage
@@ -98,7 +99,7 @@ class HuggingFace:
             AuthError: the package is gated or private and no token is set, or it is disabled.
             NotFound: the hub does not have it, or it has no commit.
         """
-        if listed.access == "gone":
+        if listed.access in {"gone", "hidden"}:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found on the hub")
         if listed.access == "disabled":
             raise AuthError(f"`{self.prefix}:{listed.name}` was disabled by the hub")
@@ -180,6 +181,8 @@ class HuggingFace:
             return Listed(name=name, access="gone")
         try:
             return self._ask(name)
+        except Hidden:
+            return Listed(name=name, access="hidden")
         except NotFound:
             return Listed(name=name, access="gone")
         except AuthError:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.text import count
 
 MAX_PAGES = 1000
@@ -59,6 +60,6 @@ def read_discussions(read: Callable[[str, str], bytes], address: str, what: str)
 
 def _decode(body: bytes, what: str) -> _Page:
     try:
-        return msgspec.json.decode(body, type=_Page)
+        return decode_json(body, _Page)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: {error}") from error

@@ -15,6 +15,7 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.text import spell_size
@@ -28,7 +29,10 @@ MAX_COUNT = 1 << 50
 
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
-_MAX_PAGE_RECORDS = 1 << 20
+_MAX_ESCAPES = 300_000
+_MAX_PAGE_OBJECTS = 300_000
+"""Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
+
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -49,6 +53,8 @@ def read_listed(raw: bytes) -> Listed:
         raw = redact_json(raw)
         record = _json(raw, "a record of the hub")
     except HubError:
+        if not _may_be_replaced(raw):
+            raise
         raw = redact_json(_replace_invalid(raw))
         record = _json(raw, "a record of the hub")
     if not isinstance(record, dict):
@@ -89,7 +95,7 @@ def split_page(body: bytes, what: str) -> list[bytes]:
     try:
         return _split(body, what)
     except HubError as error:
-        valid = _replace_invalid(body)
+        valid = _replace_invalid(body) if _may_be_replaced(body) else body
         if valid == body:
             raise
         try:
@@ -99,11 +105,11 @@ def split_page(body: bytes, what: str) -> list[bytes]:
 
 
 def _split(body: bytes, what: str) -> list[bytes]:
+    if (count := body.count(b"{")) > _MAX_PAGE_OBJECTS:
+        raise HubError(f"{what} could not be read: {count:,} objects, over the limit of {_MAX_PAGE_OBJECTS:,}")
     try:
         # Numbers and nulls would take fifty times their size as separate `bytes`, so they are refused first.
-        count = len(msgspec.json.decode(body, type=list[_Any]))
-        if count > _MAX_PAGE_RECORDS:
-            raise HubError(f"{what} could not be read: {count:,} records, over the limit of {_MAX_PAGE_RECORDS:,}")
+        msgspec.json.decode(body, type=list[_Any])
         return [bytes(item) for item in msgspec.json.decode(body, type=list[msgspec.Raw])]
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not a list of records: {error}") from error
@@ -167,9 +173,14 @@ def _access(record: dict[str, Any]) -> str:
 
 def _json(raw: bytes, what: str) -> Any:  # noqa: ANN401  # unvalidated JSON
     try:
-        return msgspec.json.decode(raw)
+        return decode_json(raw)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: not JSON: {error}") from error
+
+
+def _may_be_replaced(raw: bytes) -> bool:
+    """Return whether replacing what is invalid fits in memory: each escape takes a hundred bytes meanwhile."""
+    return raw.count(b"\\") <= _MAX_ESCAPES and json_memory(raw) <= MAX_MEMORY_BYTES
 
 
 def _replace_invalid(raw: bytes) -> bytes:

@@ -16,6 +16,7 @@ import msgspec
 
 from ptmtorrent.errors import ConfigError, HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.model.bounds import decode_json
 
 RANGE_BYTES = 1 << 30
 MIN_TOKEN_SECONDS = 300
@@ -124,7 +125,7 @@ class XetStorage:
     def _ask(self, address: str, what: str) -> _Access:
         body = self._read(address, f"the token of Xet storage for {what}")
         try:
-            access = msgspec.json.decode(body, type=_Access)
+            access = decode_json(body, _Access)
             scheme = urlsplit(access.cas_url).scheme
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error

@@ -16,6 +16,7 @@ from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import text
 from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.names import check_path
 
 MAX_FILES = 1_000_000
@@ -32,7 +33,7 @@ def read_object(body: bytes, what: str) -> dict[str, Any]:
         HubError: `body` is not a JSON object.
     """
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        return decode_json(body, dict[str, Any])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"{what} could not be read: {error}") from error
 

@@ -16,6 +16,7 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.modelhub.config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.names import check_path
 from ptmtorrent.model.text import count
 
@@ -53,7 +54,7 @@ class Modelhub(CatalogueHub):
 
     def link(self, listed: Listed) -> Link:
         """Return the remote and branch of the entry."""
-        record: dict[str, Any] = msgspec.json.decode(listed.raw or "{}", type=dict[str, Any])
+        record: dict[str, Any] = decode_json(listed.raw or "{}", dict[str, Any])
         remote = text(record, "github")
         if not is_web_address(remote):
             raise HubError(f"the entry's `github` is {str(record.get('github'))[:100]!r}, not the URL of a git remote")
@@ -78,7 +79,7 @@ def read_registry(body: bytes) -> list[Listed]:
             allowed in a manifest.
     """
     try:
-        rows = msgspec.json.decode(body, type=list[dict[str, Any]])
+        rows = decode_json(body, list[dict[str, Any]])
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"`{REGISTRY}` could not be read: not a list of models: {error}") from error
     found: dict[str, Listed] = {}
@@ -106,7 +107,7 @@ def read_init(body: bytes) -> list[Weight]:
         HubError: the JSON is malformed, or a URL is unusable; IntegrityError: a path leads out of the package.
     """
     try:
-        rows = msgspec.json.decode(body, type=dict[str, Any]).get("external_contrib_files") or []
+        rows = decode_json(body, dict[str, Any]).get("external_contrib_files") or []
         pairs = msgspec.convert(rows, list[dict[str, str]])
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
         raise HubError(f"`{INIT}` could not be read: {error}") from error

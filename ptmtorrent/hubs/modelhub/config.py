@@ -8,6 +8,7 @@ import msgspec
 from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.catalogues import Read, text
 from ptmtorrent.hubs.port import Listed
+from ptmtorrent.model.bounds import decode_json
 
 CONFIG = "contrib_src/model/config.json"
 LICENCE = "contrib_src/license/model"
@@ -48,7 +49,7 @@ def with_config(listed: Listed, read: Read) -> Listed:
 
 def _parse(data: bytes | None) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(data or b"{}", type=dict[str, Any])
+        return decode_json(data or b"{}", dict[str, Any])
     except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
 

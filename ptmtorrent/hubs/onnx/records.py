@@ -10,6 +10,7 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.model.bounds import decode_json
 
 INNER = {"model", "models", "preproc"}
 """Folders with these names belong to the package above them, which has the README."""
@@ -48,7 +49,7 @@ def read_manifest(data: bytes) -> dict[str, list[dict[str, Any]]]:
         HubError: `data` is not a JSON list of objects.
     """
     try:
-        rows = msgspec.json.decode(data, type=list[dict[str, Any]]) if data else []
+        rows = decode_json(data, list[dict[str, Any]]) if data else []
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise HubError(f"the zoo's manifest could not be read: {error}") from error
     found: dict[str, list[dict[str, Any]]] = {}

@@ -15,6 +15,7 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.cards import MAX_CARD_BYTES, Card, find_weights, read_card
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.bounds import decode_json
 
 NOT_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
@@ -59,7 +60,7 @@ class PyTorchHub(CatalogueHub):
 
 
 def _card(listed: Listed) -> Card:
-    record = msgspec.json.decode(listed.raw or "{}", type=dict[str, str])
+    record = decode_json(listed.raw or "{}", dict[str, str])
     return read_card(record.get("text", "").encode())
 
 

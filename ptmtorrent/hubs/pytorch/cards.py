@@ -15,20 +15,15 @@ import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
-import yaml
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.facts.front_matter import FRONT, read_front
 from ptmtorrent.hubs.catalogues import Read, is_web_address
 from ptmtorrent.hubs.pytorch.entry_points import Repository, parse, reach, read_source
 from ptmtorrent.model.text import count, spell_size
 
 MAX_CARD_BYTES = 1 << 20
-MAX_FRONT_CHARACTERS = 1 << 16
 MAX_WEIGHTS = 1000
-MAX_EVENTS = 4096
-"""Limit of YAML events in a front matter; a real one has about 60."""
-
-FRONT = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n", re.DOTALL)
 _LOAD = re.compile(
     r"hub\.load\(\s*(?:repo_or_dir\s*=\s*)?(['\"])([^'\":\s]+)(?::([^'\"\s]+))?\1\s*,\s*(?:model\s*=\s*)?['\"]([\w.-]+)['\"]"
 )
@@ -95,26 +90,6 @@ def _short_text(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
         value = str(value)
     return value[:200] if isinstance(value, str) else None
-
-
-def read_front(content: str) -> dict[str, object]:
-    """Return a YAML mapping. Anchors are refused, because a few of them can expand beyond the available memory.
-
-    Raises:
-        HubError: `content` is not such a mapping, or too long or too deep.
-    """
-    if len(content) > MAX_FRONT_CHARACTERS:
-        raise HubError(f"the front matter of the card has more than {count(MAX_FRONT_CHARACTERS, 'character')}")
-    try:
-        for number, event in enumerate(yaml.parse(content, Loader=yaml.SafeLoader)):
-            if number > MAX_EVENTS or getattr(event, "anchor", None) is not None:
-                raise HubError("the front matter of the card is refused: it has anchors or too many values")
-        front = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError, OverflowError) as error:
-        raise HubError(f"the front matter of the card is not YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(front, dict):
-        raise HubError("the front matter of the card is not a mapping")
-    return {str(key): value for key, value in front.items()}
 
 
 def read_hubconf(data: bytes) -> Hubconf:

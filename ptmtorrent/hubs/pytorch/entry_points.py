@@ -11,6 +11,7 @@ values whose keys the entry point spells out are taken.
 """
 
 import ast
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,16 @@ from ptmtorrent.model.text import spell_size
 MAX_MODULES = 64
 MAX_MODULE_BYTES = 1 << 20
 MAX_ALL_BYTES = 4 << 20
-"""Limit of all parsed modules together (4 MiB): a syntax tree takes a hundred times the memory of its text."""
+"""Limit of all parsed modules together (4 MiB)."""
+
+MAX_TREE_BYTES = 64 << 20
+"""Limit of the memory of all syntax trees together (64 MiB): a tree takes up to 700 times that of its text."""
+
+_TOKEN_BYTES = 1000
+"""Most memory that a word or mark of a module takes while it is parsed, measured on CPython 3.11."""
+
+_NODE_BYTES = 700
+_TOKEN = re.compile(rb"\w+|[^\w\s]")
 
 MAX_TEXT = 2048
 MAX_NESTING = 40
@@ -51,6 +61,7 @@ class Repository:
         self._read = read
         self._known: dict[Module, Source | None] = {}
         self._bytes = 0
+        self._held = 0
 
     def source(self, module: Module) -> Source | None:
         """Return a module; None if it is not in this repository or this Python cannot parse it."""
@@ -68,20 +79,24 @@ class Repository:
                     data = self._read(f"{root}{name}")
                     self._bytes += len(data or b"")
                     if data is not None and self._bytes <= MAX_ALL_BYTES:
-                        return read_source(parse(data), package)
+                        tree = parse(data, held=self._held)
+                        self._held += sum(_NODE_BYTES for _ in ast.walk(tree))
+                        return read_source(tree, package)
                 except HubError:
                     return None
         return None
 
 
-def parse(data: bytes) -> ast.Module:
-    """Return the syntax tree of a module.
+def parse(data: bytes, *, held: int = 0) -> ast.Module:
+    """Return the syntax tree of a module; `held` are the bytes of memory that trees take already.
 
     Raises:
-        HubError: this Python cannot parse it, or it is too long.
+        HubError: this Python cannot parse it, it is too long, or its tree would take too much memory.
     """
     if len(data) > MAX_MODULE_BYTES:
         raise HubError(f"the module is {spell_size(len(data))}, over the limit of {spell_size(MAX_MODULE_BYTES)}")
+    if held + sum(_TOKEN_BYTES for _ in _TOKEN.finditer(data)) > MAX_TREE_BYTES:
+        raise HubError(f"the module has more parts than fit in {spell_size(MAX_TREE_BYTES)} of memory")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -25,6 +25,7 @@ from ptmtorrent.hubs.tfhub.documents import (
     find_on_kaggle,
     read_document,
 )
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
 
 FOLDER = "assets/docs/"
@@ -77,7 +78,7 @@ class TensorFlowHub:
         package = f"`{self.prefix}:{listed.name}`"
         if listed.access != "public":
             raise NotFound(f"{package} was not found: the hub has no such module")
-        handle = msgspec.json.decode(listed.raw or "{}", type=dict[str, str]).get("handle", "")
+        handle = decode_json(listed.raw or "{}", dict[str, str]).get("handle", "")
         try:
             place = find_on_kaggle(self.session, handle, self._redirector)
         except NotFound as error:
@@ -134,7 +135,7 @@ class TensorFlowHub:
 
     def _inner(self, described: Described) -> tuple[KaggleModels, Described]:
         answer = next((data for name, data in described.answers if name == "place"), b"{}")
-        place = msgspec.json.decode(answer, type=KagglePlace)
+        place = decode_json(answer, KagglePlace)
         listed = msgspec.structs.replace(described.listed, name=place.name)
         identity = Identity(hub=KaggleModels.prefix, name=place.name, commit=described.identity.commit)
         return self._kaggle(place.origin), Described(identity=identity, listed=listed, answers=())

@@ -143,6 +143,11 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
     )
 
 
+def dtype_of_delta(payload: bytes | memoryview) -> str | None:
+    """Return the dtype of the numbers that the payload of a delta encodes; None if it names none."""
+    return deltas.dtype_of(memoryview(payload).cast("B"))
+
+
 def kernel_in_use() -> str:
     """Return the name of the kernel in use: `native` or `numpy`. Both write the same bytes."""
     return kernel.chosen().name

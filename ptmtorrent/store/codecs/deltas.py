@@ -54,5 +54,11 @@ def decode(payload: memoryview, raw_size: int, base: memoryview, *, grouped: boo
     return planes.join(payload, raw_size, _shape(numbers), join_block)
 
 
+def dtype_of(payload: memoryview) -> str | None:
+    """Return the dtype of the numbers that a payload encodes; None if it names none."""
+    mark = payload[2] if len(payload) > 2 else None  # the third byte of the head
+    return next((dtype for dtype, numbers in BY_DTYPE.items() if numbers.mark == mark), None)
+
+
 def _shape(numbers: Numbers) -> planes.Shape:
     return planes.Shape(width=numbers.width, block_log=BLOCK_LOG, mark=numbers.mark)

@@ -162,6 +162,9 @@ class _Header:
         self._strings += count
         if self._strings > MAX_STRINGS:
             raise NotThisFormat
+        if kind == _STRING:
+            self._reader.skip_texts(count)
+            return
         for _ in range(count):
             self._value(kind, depth)
 

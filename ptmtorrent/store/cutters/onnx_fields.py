@@ -18,7 +18,9 @@ from ptmtorrent.store.cutters.covering import MAX_NAMED
 from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
 from ptmtorrent.store.cutters.reading import Reader
 
-MAX_FIELDS = 2_000_000
+MAX_FIELDS = 500_000
+"""Limit of fields that are read, about a second; the largest graphs have 200,000 nodes."""
+
 MAX_DEPTH = 32
 _MAX_DIMENSIONS = 64
 _MAX_TEXT_BYTES = 4096

@@ -7,6 +7,7 @@ from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
 
 WINDOW_BYTES = 64 << 10
 _VARINT_BYTES = 10
+_LENGTH = struct.Struct("<Q")
 
 
 class Reader:
@@ -42,6 +43,25 @@ class Reader:
         if length > self.end - self.at:
             raise NotThisFormat
         self.at += length
+
+    def skip_texts(self, count: int) -> None:
+        """Advance by `count` texts, each behind its length in 8 bytes: a vocabulary has millions.
+
+        Raises:
+            NotThisFormat: there are fewer.
+        """
+        while count:
+            start = self.at - self._held_at
+            if not 0 <= start <= len(self._held) - _LENGTH.size:
+                self._fill(_LENGTH.size)
+                start = 0
+            last = len(self._held) - _LENGTH.size
+            while count and start <= last:
+                start += _LENGTH.size + _LENGTH.unpack_from(self._held, start)[0]
+                count -= 1
+            self.at = self._held_at + start
+            if self.at > self.end:
+                raise NotThisFormat
 
     def u32(self) -> int:
         """Return a little-endian 4-byte integer."""

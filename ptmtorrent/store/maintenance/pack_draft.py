@@ -13,7 +13,9 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
+from ptmtorrent.disk.regular import open_regular
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import Extent
@@ -163,7 +165,7 @@ def _copy(source: Path, descriptor: int, size: int) -> None:
 
     If the filesystem supports it, the copy shares the blocks of `source`.
     """
-    original = os.open(source, os.O_RDONLY)
+    original = open_regular(source)
     try:
         done = 0
         with suppress(OSError):
@@ -206,5 +208,5 @@ def _info_at(reader: PackReader, offset: int) -> PackInfo | None:
     """Return the info at the start of a footer, the rest of which may be damaged."""
     with suppress(*_BAD, msgspec.MsgspecError, UnicodeDecodeError):
         length = int.from_bytes(reader.read(offset + 4, 4), "little")
-        return msgspec.json.decode(reader.read(offset + 8, min(length, _MAX_INFO_BYTES)), type=PackInfo)
+        return decode_json(reader.read(offset + 8, min(length, _MAX_INFO_BYTES)), PackInfo)
     return None

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, read_at
+from ptmtorrent.disk.regular import open_regular
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES
@@ -96,6 +97,15 @@ class PackReader:
         offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
         return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
 
+    def holds_only(self, entries: Sequence[Entry]) -> bool:
+        """Return whether the records of `entries`, by offset, fill the pack from its header to its footer."""
+        _, at = self.header()
+        for entry in entries:
+            if entry.offset != at + len(pack_format.encode_record(entry)):
+                return False
+            at = entry.end
+        return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
+
     def scan(self) -> Iterator[Scanned]:
         """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""
         try:
@@ -145,7 +155,7 @@ def open_pack(path: Path) -> Iterator[PackReader]:
         StoreError: it cannot be opened, which says nothing about its bytes.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_regular(path)
     except FileNotFoundError as error:
         raise PackMissing(disk_error(error, path).message) from error
     except OSError as error:

@@ -136,7 +136,7 @@ def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) ->
     ensure_dir(path.parent, sure=True)
     header = pack_format.encode_header(pack_class)
     with disk_errors(path, len(header)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
         try:
             write_all(descriptor, header)
         finally:

@@ -12,6 +12,7 @@ import httpx2
 
 from ptmtorrent.errors import AuthError
 from ptmtorrent.http import new_client
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import collection_hint
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
 
@@ -75,12 +76,14 @@ class BearerToken(httpx2.Auth):
             return self._header if self._header != refused else None
 
 
-def collection_client(collection: str, host: str, source: TokenSource, *, connections: int = 32) -> httpx2.Client:
+def collection_client(
+    collection: str, host: str, source: TokenSource, *, connections: int = 32, stop: Stop | None = None
+) -> httpx2.Client:
     """Return a client for the HTTPS server `host` of `collection`; the caller closes it."""
-    client = new_client(connections=connections)
+    client = new_client(connections=connections, stop=stop)
     auth = BearerToken(collection, host, source)
     client.auth = auth
-    client.event_hooks = {"response": [auth.translate_redirect, *client.event_hooks["response"]]}
+    client.event_hooks = {**client.event_hooks, "response": [auth.translate_redirect, *client.event_hooks["response"]]}
     return client
 
 

@@ -20,6 +20,7 @@ from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
+from ptmtorrent.scrub import scrub
 from ptmtorrent.state.clone_journal import Journal, Run
 from ptmtorrent.state.rate_windows import NoWindows, StoredWindows
 from ptmtorrent.state.upstream_flags import Flags
@@ -67,7 +68,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The choice of packages: two requests with the same key resume each other."""
-        choice = (sorted(self.ids), self.least_downloads, self.limit, self.max_bytes)
+        choice = (sorted(map(scrub, self.ids)), self.least_downloads, self.limit, self.max_bytes)
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 
@@ -166,7 +167,7 @@ class _Clone:
         if note := behind_note(self.clock(), seen, "a capture in the store"):
             self.emit(note)
         run = find_run(self.hub, self.request.key, self.journal, self.clock)
-        outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit)
+        outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit, self.changes.check_refused)
         self.journal.release(run.id)
         outcomes.repeat_failures()
         if run.state == "listing":
@@ -191,16 +192,12 @@ class _Clone:
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
     def _compare(self, run: Run) -> None:
-        """Find upstream changes of packages that earlier runs captured, as far as this listing shows them."""
-        if self.request.ids:
-            for listed in self.journal.listing(run.id):
-                self.changes.compare(msgspec.json.decode(listed, type=Listed))
-            return
-        self.changes.clear_returned(lambda name: self.journal.has(run.id, name))
-        if self.request.limit is None:
+        """Ask for packages that earlier runs captured and this listing of the whole hub lacks."""
+        if not self.request.ids and self.request.limit is None:
             self.changes.query(self.journal.missing(run, self.request.least_downloads or 0), run.id)
 
     def _is_wanted(self, listed: Listed) -> bool:
+        self.changes.compare(listed)
         least = self.request.least_downloads
         return least is None or (listed.downloads is not None and listed.downloads >= least)
 
@@ -222,7 +219,10 @@ class _Clone:
 
     def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
         package = PackageName(f"{self.hub.prefix}:{listed.name}")
-        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights_in(listed))
+        rights = rights_in(listed)
+        if listed.licence_in_files and rights != "gated":
+            rights = "open"  # the files of this commit, and the licence that they state, are those captured before
+        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
@@ -230,7 +230,7 @@ class _Clone:
     def _capture_all(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
         monotonic = self.hub.session.monotonic
         meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
-        leases = Leases(self.journal, run.id, this_process(), self.clock, monotonic)
+        leases = Leases(self.journal, run.id, this_process(), monotonic)
         collect_parts(self.home.spool)
         if self.cluster is None:
             self._capture(store, run, outcomes, leases, meter)

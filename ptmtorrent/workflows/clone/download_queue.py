@@ -10,11 +10,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import StoreLocked
 from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer
@@ -172,7 +174,7 @@ class DownloadQueue:
 WORKERS = "workers"
 """Folder of the spool with one subfolder per worker."""
 
-OLD_SECONDS = 14 * 24 * 3600
+OLD = timedelta(days=14)
 """Age at which a half-downloaded file is deleted; a later download starts again."""
 
 
@@ -193,10 +195,8 @@ def collect_parts(spool: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def delete_old_parts(spool: Path, clock: Clock) -> None:
-    """Delete parts that were not written to for two weeks."""
-    limit = clock().timestamp() - OLD_SECONDS
-    for part in spool.glob("*.part"):
+def delete_old_parts(spool: Path, clock: Clock, uptime: Uptime = read_uptime) -> None:
+    """Delete parts that were not written to for two weeks, counted between the ends of clones."""
+    for part in find_old(spool, spool.glob("*.part"), OLD, clock, uptime):
         with disk_errors(part):
-            if part.stat().st_mtime < limit:
-                part.unlink(missing_ok=True)
+            part.unlink()

@@ -56,6 +56,10 @@ class KnownPackages:
             return False
         return answers <= {answer.name for answer in manifest.raw}
 
+    def rights(self, package: PackageName) -> Rights | None:
+        """Return the rights of the newest capture of the package; None if there is none."""
+        return self._rights.get(package)
+
     def identity(self, package: PackageName) -> Identity | None:
         """Return the identity of the package at its newest capture."""
         manifest = self._manifest(package)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed
+from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.model.kinds import file_kind
@@ -131,10 +132,10 @@ def capture(store: Store, package: OpenPackage, *, captured: str, listed: str) -
     described, rights = package.plan.described, package.rights
     answers = put_answers(store, (*described.answers, *package.plan.answers), rights)
     data, snapshot = encode_manifest(assemble(described, package.stored, answers))
-    if len(data) > MAX_DOCUMENT_BYTES:
+    if max(len(data) / MAX_DOCUMENT_BYTES, json_memory(data) / MAX_MEMORY_BYTES) > 1:
         raise IntegrityError(
             f"the manifest of `{described.identity.package}`, with {count(len(package.stored), 'file')}, would be "
-            f"{spell_size(len(data))} long, more than readers accept"
+            f"{spell_size(len(data))} long and take {spell_size(json_memory(data))} of memory, more than readers accept"
         )
     store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
     store.add_capture(new_capture(described, snapshot, rights, captured=captured, listed=listed))

@@ -7,6 +7,7 @@ A hub that is down fails every package alike. Failures to reach it are therefore
 when too many come in a row the run stops, and they count as not tried.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
@@ -24,12 +25,16 @@ _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
 
 @dataclass
 class Outcomes:
-    """The outcomes of one run; `prefix` is that of its hub's package names."""
+    """The outcomes of one run; `prefix` is that of its hub's package names.
+
+    `note_failure` is called with the name of each package that failed, and its error.
+    """
 
     journal: Journal
     run: int
     prefix: str
     emit: Emit
+    note_failure: Callable[[str, PtmError], None] = lambda *_: None
     _held_back: list[tuple[Work, PtmError]] = field(default_factory=list)
     _unwritten: list[tuple[str, WorkState, str]] = field(default_factory=list)
 
@@ -53,6 +58,7 @@ class Outcomes:
             raise error
         if not isinstance(error, (Unreachable, RateLimited)):
             self.flush()
+            self.note_failure(work.name, error)
             self._settle(work, _status(error), _reason(error))
             return
         self._held_back.append((work, error))

@@ -1,13 +1,13 @@
-"""Upstream changes of packages that an earlier clone captured: withdrawn, renamed, or registered again.
+"""Upstream changes of packages that an earlier clone captured: withdrawn, closed, renamed, or registered again.
 
 When the listing of a whole hub lacks such a package, the hub is asked for it by name, because the package may also have
 fallen below the requested popularity, or have moved between two pages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
-from ptmtorrent.errors import HubError, NotFound
+from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
 from ptmtorrent.hubs.port import Hub, Listed, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Identity
@@ -15,7 +15,7 @@ from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.owners import describe_owner_change
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
-from ptmtorrent.state.upstream_flags import Flag, FlagName, Flags
+from ptmtorrent.state.upstream_flags import CLOSED, Flag, FlagName, Flags
 from ptmtorrent.workflows.clone.known import KnownPackages
 
 MAX_QUERIES = 1000
@@ -24,11 +24,18 @@ MAX_QUERIES = 1000
 MAX_NOTES = 20
 """Limit of packages named in notes, for each kind of change."""
 
-_AWAY = {
-    "gone": "the hub does not have it any more",
-    "private": "the hub requires a login for it now; if it is yours, set its token",
-    "disabled": "the hub has disabled it",
+_AWAY: dict[str, tuple[FlagName, str]] = {
+    "gone": ("withdrawn", "the hub does not have it any more; what was captured is kept"),
+    "disabled": ("withdrawn", "the hub has disabled it; what was captured is kept"),
+    "private": ("private", "the hub requires a login for it now; releases leave it out"),
+    "hidden": (
+        "private",
+        "the hub does not show it without a login now: private, or gone; releases leave it out",
+    ),
+    "gated": ("gated", "the hub requires that its terms are accepted now; releases leave it out"),
 }
+_RETURNED: tuple[FlagName, ...] = ("withdrawn", *CLOSED)
+"""The flags that a package loses when it is listed for everyone."""
 
 
 class UpstreamChanges:
@@ -37,19 +44,27 @@ class UpstreamChanges:
     def __init__(self, hub: Hub, known: KnownPackages, flags: Flags, clock: Clock, emit: Emit) -> None:
         self.hub, self.known, self.flags, self.clock, self.emit = hub, known, flags, clock, emit
         self.found: dict[str, int] = {}
+        self._flagged = {(flag.package, flag.flag) for flag in flags.all()}
 
     def compare(self, listed: Listed) -> None:
-        """Flag a captured package that was withdrawn or renamed, by its present name or the one it was listed for."""
+        """Flag a captured package that was withdrawn, closed or renamed, by its present name or the one listed for."""
         package = self._package(listed.name)
-        if (why := _AWAY.get(listed.access)) is not None:
-            if self.known.identity(package) is not None:
-                self._put(package, "withdrawn", f"{why}; what was captured is kept")
-            return
-        self.flags.drop(package, "withdrawn")
-        if listed.formerly is not None:
+        away = _AWAY.get(listed.access)
+        for flag in _RETURNED:
+            if away is None or (flag != away[0] and away[0] in CLOSED):
+                self._drop(package, flag)
+        if away is not None:
+            self._put_away(package, *away)
+        elif listed.formerly is not None:
             old = self._package(listed.formerly)
-            if self.known.identity(old) is not None:
+            if self.known.rights(old) is not None:
                 self._put(old, "renamed", f"it is called `{package}` now; what was captured by the old name is kept")
+
+    def check_refused(self, name: str, error: PtmError) -> None:
+        """Flag a captured package that is listed for everyone, and whose files the hub refuses to give."""
+        package = self._package(name)
+        if isinstance(error, AuthError) and not any((package, flag) in self._flagged for flag in _RETURNED):
+            self._put_away(package, "gated", f"the hub refused it ({error.message}); releases leave it out")
 
     def check_owner(self, now: Identity) -> None:
         """Flag a name that stands for another package than the one captured; both are kept, apart by their ids."""
@@ -60,7 +75,7 @@ class UpstreamChanges:
 
     def query(self, missing: Sequence[str], turn: int) -> None:
         """Ask the hub for captured packages that it did not list; if there are too many, for others each `turn`."""
-        flagged = {flag.package for flag in self.flags.all() if flag.flag in {"withdrawn", "renamed"}}
+        flagged = {package for package, flag in self._flagged if flag in {"withdrawn", "private", "renamed"}}
         suspects = [name for name in missing if self._package(name) not in flagged]
         start = turn * MAX_QUERIES % len(suspects) if len(suspects) > MAX_QUERIES else 0
         chosen = (suspects[start:] + suspects[:start])[:MAX_QUERIES]
@@ -72,21 +87,27 @@ class UpstreamChanges:
             later = count(len(suspects) - len(chosen), "captured package")
             self._warn(f"{later} missing from the listing will be looked up by the next clones")
 
-    def clear_returned(self, is_listed: Callable[[str], bool]) -> None:
-        """Drop the flag of packages that were withdrawn and are listed again."""
-        prefix = f"{self.hub.prefix}:"
-        for flag in self.flags.all("withdrawn"):
-            if flag.package.startswith(prefix) and is_listed(flag.package.removeprefix(prefix)):
-                self.flags.drop(flag.package, "withdrawn")
-
     def _listed(self, name: str) -> Listed:
         page = next(self.hub.listing(Query(ids=(name,)), None), None)
         found = page.packages[0] if page is not None and page.packages else None
         return found or Listed(name=name, access="gone")
 
+    def _put_away(self, package: PackageName, flag: FlagName, reason: str) -> None:
+        """Flag a captured package; what was captured behind a gate is not given to everyone anyway."""
+        rights = self.known.rights(package)
+        if rights is None or (flag in CLOSED and rights == "gated"):
+            return
+        self._put(package, flag, reason)
+
+    def _drop(self, package: PackageName, flag: FlagName) -> None:
+        if (package, flag) in self._flagged:
+            self.flags.drop(package, flag)
+            self._flagged.discard((package, flag))
+
     def _put(self, package: PackageName, flag: FlagName, reason: str) -> None:
         if not self.flags.put(Flag(package=package, flag=flag, since=spell(self.clock()), reason=reason)):
             return
+        self._flagged.add((package, flag))
         self.found[flag] = self.found.get(flag, 0) + 1
         if self.found[flag] <= MAX_NOTES:
             self._warn(f"`{package}`: {reason}")

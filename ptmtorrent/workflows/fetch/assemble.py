@@ -8,6 +8,7 @@ Nothing outside this module changes an `Assembly`.
 import errno
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from ptmtorrent.disk.durable import (
     read_at,
     sync_dir,
 )
+from ptmtorrent.disk.regular import open_regular, read_regular
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
 from ptmtorrent.layouts.folders import (
     ensure_real_dir,
@@ -139,7 +141,7 @@ class Assembly:
         """Return the missing parts that `path` has at their offsets."""
         try:
             with disk_errors_but_missing(path):
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                descriptor = open_regular(path, os.O_NOFOLLOW)
         except FileNotFoundError:
             return set()
         try:
@@ -247,7 +249,7 @@ class Assembler:
             _make_link(assembly.target, assembly.destination.link_text, assembly.incoming)
         else:
             with disk_errors(assembly.incoming):
-                assembly.incoming.chmod(assembly.destination.mode)
+                _set_mode(assembly.incoming, executable=bool(assembly.destination.mode & stat.S_IXUSR))
             publish_file(assembly.incoming, assembly.target)
         self._link(assembly)
         assembly.here = True
@@ -266,7 +268,7 @@ class Assembler:
 
     def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
         with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
-            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 if os.fstat(descriptor).st_size != assembly.size:
                     os.ftruncate(descriptor, assembly.size)
@@ -308,6 +310,14 @@ def _fault(assembly: Assembly) -> str | None:
     return None
 
 
+def _set_mode(path: Path, *, executable: bool) -> None:
+    """Make an executable file executable for all who may read it, as the umask decided. Raises `OSError`."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    wanted = mode & 0o666 | ((mode & 0o444) >> 2 if executable else 0)
+    if mode != wanted:
+        path.chmod(wanted)
+
+
 def _make_link(target: Path, points: str, incoming: Path) -> None:
     """Put a link in place of the verified file `incoming`, whose bytes must be its text.
 
@@ -316,7 +326,7 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
         StoreError: a folder, or a file that must not be replaced, is in the way.
     """
     with disk_errors(incoming):
-        text = incoming.read_bytes()
+        text = read_regular(incoming)
     if text != points.encode():
         raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, and its bytes are another target")
     if read_link(target) is None:

@@ -1,20 +1,31 @@
-"""The disk a fetch takes, and what it leaves behind in `incoming`: asked before it starts, cleared when it is done."""
+"""The disk a fetch takes, asked before it starts, and what is cleared when it is done.
 
+Cleared are what it leaves in `incoming`, and in the folders of packages what fetches of other snapshots left.
+"""
+
+import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.disk.partial import staged_extents, staging_path
 from ptmtorrent.errors import NoSpace
+from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.model.text import count
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.sources import Sources
+from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Selection
 
@@ -83,18 +94,18 @@ def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def clear_abandoned(staging: Path, wanted: Collection[PackId], before: float) -> None:
-    """Remove packs that nothing was written to since `before`, in seconds since the epoch, unless they are `wanted`.
+def clear_abandoned(
+    staging: Path, wanted: Collection[PackId], limit: timedelta, clock: Clock, uptime: Uptime = read_uptime
+) -> None:
+    """Remove packs that nothing was written to for `limit`, as far as fetches found, unless they are `wanted`.
 
     They are left over from fetches that were never resumed.
     """
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
-    for path in (*parts, *staging.glob("packs/*/*.pack")):
-        if path.name[:ID_DIGITS] in wanted:
-            continue
+    left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
+    for path in find_old(staging, left, limit, clock, uptime):
         with disk_errors(path):
-            if path.lstat().st_mtime < before:
-                path.unlink()
+            path.unlink()
 
 
 def clear_incoming(incoming: Path) -> None:
@@ -103,3 +114,71 @@ def clear_incoming(incoming: Path) -> None:
         if [path.name for path in incoming.iterdir()] == [LOCK_NAME]:
             (incoming / LOCK_NAME).unlink()
             incoming.rmdir()
+
+
+def settle_folder(folder: PackageFolder, names: Mapping[Path, str], ledger: Ledger, emit: Emit) -> None:
+    """Record that a folder holds its snapshot, whose files and hashes are `names`; remove or name what that lacks.
+
+    Files that a fetch wrote, that nothing changed since and that the snapshot lacks are removed, once all of the
+    snapshot is there. Everything else is kept and named.
+
+    Raises:
+        StoreError: the folder or the ledger cannot be read.
+    """
+    several = folder.snapshot is None
+    ledger.belongs(folder, {} if several else names)
+    if several:
+        return
+    found = _look(folder, names, ledger)
+    removed: list[Path] = []
+    if found.whole:
+        removed = [file.path for file in found.older if file.path not in names and _remove(file, folder.folder, ledger)]
+    kept = [file.path for file in found.older if file.path not in removed]
+    if removed:
+        emit(Note(message=f"`{folder.package}`: removed what its new snapshot lacks: {_listed(removed)}"))
+    if kept:
+        then = "move it away" if found.whole else "fetch the package without `--only` to replace it"
+        message = f"`{folder.package}`: kept, although another snapshot left it: {_listed(kept)}; {then}"
+        emit(Note(message=message, warning=True))
+    if found.unknown:
+        message = f"`{folder.package}`: no snapshot of it has {_listed(found.unknown)}; move it away"
+        emit(Note(message=message, warning=True))
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A package's folder after a fetch: what is left of older snapshots, and what no fetch wrote."""
+
+    older: list[LaidOut]
+    unknown: list[Path]
+    whole: bool
+
+
+def _look(folder: PackageFolder, names: Mapping[Path, str], ledger: Ledger) -> _Found:
+    rows = ledger.files(folder.folder)
+    known = {row.path for row in rows}
+    whole = {row.path for row in rows if names.get(row.path) == row.blake3} == set(names)
+    older = [row for row in rows if row.snapshot != folder.snapshot and os.path.lexists(row.path)]
+    unknown = [path for path in files_below(folder.folder) if path not in known and path not in names]
+    return _Found(older=older, unknown=unknown, whole=whole)
+
+
+def _remove(file: LaidOut, folder: Path, ledger: Ledger) -> bool:
+    """Remove an unchanged file and the folders that it leaves empty; return whether it was removed."""
+    inside = file.path.parent.relative_to(folder)
+    reached = Path(os.path.realpath(file.path.parent))
+    if not ledger.knows(file.path) or reached != Path(os.path.realpath(folder), inside):
+        return False
+    with disk_errors(file.path):
+        file.path.unlink()
+    ledger.forget(file.path)
+    for parent in [folder.joinpath(*inside.parts[:depth]) for depth in range(len(inside.parts), 0, -1)]:
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+    return True
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    first, *others = paths
+    return f"`{first}`" + (f" (and {count(len(others), 'more', 'more')})" if others else "")

@@ -22,6 +22,7 @@ import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.config import PROJECT_FILE
+from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.disk.partial import staged_extents
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
@@ -40,7 +41,7 @@ from ptmtorrent.reading.deltas import Deltas
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.reading.sources import Sources, find_sources
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.state.laid_out import Ledger, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
@@ -51,13 +52,22 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_incoming,
     clear_staging,
     disk_needed,
+    settle_folder,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import Selection, find_present, missing_objects, needed_bases, select_packages
+from ptmtorrent.workflows.fetch.select import (
+    Neighbours,
+    Order,
+    Selection,
+    find_present,
+    missing_objects,
+    needed_bases,
+    select_packages,
+)
 
 ABANDONED_AFTER = timedelta(days=14)
-"""What a fetch left half-moved is kept this long for one that wants it, and then until the next fetch ends."""
+"""What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +94,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     emit: Emit,
     stop: Stop,
     monotonic: Monotonic = time.monotonic,
+    uptime: Uptime = read_uptime,
 ) -> Summary:
     """Lay the wanted packages out; a record per package, then the summary.
 
@@ -95,21 +106,23 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         Interrupted: `stop` was set; the same command goes on from there.
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
-    now, started = clock(), monotonic()
+    started = monotonic()
     layout = choose_layout(request, home)
     members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
             _lock_layout(layout, stack)
-        wanted = Selection(layout, folds=not request.dry_run and ignores_case(layout.root))
+        ledger = stack.enter_context(Ledger(home.ledger))
+        folds = not request.dry_run and ignores_case(layout.root)
+        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds)
         report = Report(wanted, layout, emit, monotonic)
         for refused in select_packages(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
         keep = request.keep_packs and not request.dry_run
-        run = stack.enter_context(FetchRun(wanted, layout, report, home, keep=keep, emit=emit, stop=stop))
+        run = stack.enter_context(FetchRun(wanted, layout, report, home, ledger, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
             request.transport,
             request.peers,
@@ -118,13 +131,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.counted,
             keeps_packs=request.keep_packs,
             emit=emit,
+            stop=stop,
         )
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need))
         moved = Counter[str]()
         if not request.dry_run:
             moved = run.run(plan, need, sources)
-            clear_abandoned(home.incoming, wanted.packs, (now - ABANDONED_AFTER).timestamp())
+            clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
     summary = report.summary(moved, monotonic() - started)
     if (error := report.worst()) is not None:
         emit(summary)
@@ -206,22 +220,32 @@ class FetchRun:
     """
 
     def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
-        self, wanted: Selection, layout: Layout, report: Report, home: Home, *, keep: bool, emit: Emit, stop: Stop
+        self,
+        wanted: Selection,
+        layout: Layout,
+        report: Report,
+        home: Home,
+        ledger: Ledger,
+        *,
+        keep: bool,
+        emit: Emit,
+        stop: Stop,
     ) -> None:
         self._wanted = wanted
         self._layout = layout
         self._report = report
         self._home = home
+        self._ledger = ledger
         self._keeps_packs = keep
         self._emit = emit
         self._stop = stop
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
+        self._begun: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._ledger = stack.enter_context(Ledger(self._home.ledger))
             find_present(self._wanted, self._ledger, self._stop)
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
@@ -263,6 +287,9 @@ class FetchRun:
                 plan, _ = self.plan(sources)
             self._transfer(plan, sources, assembler)
             self._record(assembler, wait=True)
+        for order in self._wanted.orders:
+            if order.status in {"ok", "notneeded"}:
+                self._settle(order)
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
             raise Interrupted(
@@ -313,10 +340,26 @@ class FetchRun:
     def _record_file(self, file: Assembly) -> None:
         if file.error is None:
             order = self._report.first_order(file)
+            if order.package not in self._begun:
+                self._begun.add(order.package)
+                self._ledger.put_folder(self._folder(order))
             self._ledger.record(
                 file.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot
             )
         self._report.finished(file)
+
+    def _settle(self, order: Order) -> None:
+        folder = self._folder(order)
+        names = {folder.folder / file.name: file.blake3 for file in order.manifest.files}
+        settle_folder(folder, names, self._ledger, self._emit)
+
+    def _folder(self, order: Order) -> PackageFolder:
+        return PackageFolder(
+            folder=self._layout.folder(order.manifest),
+            package=order.package,
+            snapshot=None if self._layout.keeps_snapshots else order.placement.snapshot,
+            files=len(order.manifest.files),
+        )
 
     def _warn_of_changes(self) -> None:
         changed = [file.target for file in self._wanted.unfinished if file.replaces]

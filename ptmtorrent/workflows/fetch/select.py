@@ -3,6 +3,7 @@
 One package that cannot be had is a record, never the end of the others.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import refuse_links
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
@@ -18,9 +20,12 @@ from ptmtorrent.model.placement import NO_BASE, Placement, Spot
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.state.laid_out import Ledger, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import Assembly, Part
+
+_Key = tuple[int, int]
+"""Device and number of a folder."""
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -49,12 +54,77 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
+class Neighbours:
+    """The folders of packages, of earlier runs by the ledger and of this one: none may be inside another one.
+
+    Folders are compared as the disk knows them, by device and number, so that a link, a name in another case or a
+    second mount of a disk leads to the same answer.
+
+    `folds`: the disk takes names that differ in case alone for one.
+    """
+
+    def __init__(self, ledger: Ledger, *, folds: bool) -> None:
+        self._ledger = ledger
+        self._folds = folds
+        self._there: dict[_Key, PackageFolder] = {}
+        self._above: dict[_Key, list[PackageFolder]] = {}
+        self._claimed: dict[str, str] = {}
+        self._claimed_above: dict[str, str] = {}
+        for found in ledger.folders():
+            keys = _keys(Path(os.path.realpath(found.folder)))
+            if (own := next(keys, None)) is not None and _key(found.folder) == own:
+                self._there[own] = found
+                for key in keys:
+                    self._above.setdefault(key, []).append(found)
+
+    def claim(self, folder: Path, package: str) -> None:
+        """Reserve `folder` for a package.
+
+        Raises:
+            StoreError: it is inside the folder of another package, or around it, or is that folder.
+        """
+        real = Path(os.path.realpath(folder))
+        self._refuse_claimed(real, folder, package)
+        self._refuse_earlier(real, folder, package)
+        name, *above = self._names(real)
+        self._claimed[name] = package
+        self._claimed_above.update(dict.fromkeys(above, package))
+
+    def _refuse_claimed(self, real: Path, folder: Path, package: str) -> None:
+        name, *above = self._names(real)
+        other = next((self._claimed[place] for place in above if place in self._claimed), None)
+        other = other or self._claimed_above.get(name)
+        if other is None and self._claimed.get(name, package) != package:
+            other = self._claimed[name]
+        if other is not None:
+            raise _nested(package, folder, other, "which this run lays out")
+
+    def _refuse_earlier(self, real: Path, folder: Path, package: str) -> None:
+        for place, key in ((place, _key(place)) for place in (real, *real.parents)):
+            found = self._there.get(key) if key else None
+            if found is not None and (place != real or found.package != package) and self._is_there(found):
+                raise _nested(package, folder, found.package, f"which is in `{found.folder}`")
+        key = _key(real)
+        inner = next(filter(self._is_there, self._above.get(key, ()) if key else ()), None)
+        if inner is not None:
+            raise _nested(package, folder, inner.package, f"which is in `{inner.folder}`")
+
+    def _is_there(self, found: PackageFolder) -> bool:
+        return any(os.path.lexists(file.path) for file in self._ledger.files(found.folder))
+
+    def _names(self, real: Path) -> list[str]:
+        """Return the names of a folder and of those above it, as the disk compares them."""
+        places = [str(place) for place in (real, *real.parents)]
+        return [place.casefold() for place in places] if self._folds else places
+
+
 class Selection:
     """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
 
-    def __init__(self, layout: Layout, *, folds: bool = False) -> None:
+    def __init__(self, layout: Layout, neighbours: Neighbours, *, folds: bool = False) -> None:
         """`folds`: the disk takes names that differ in case alone for one."""
         self._layout = layout
+        self._neighbours = neighbours
         self._folds = folds
         self._folded: dict[str, Path] = {}
         self.orders: list[Order] = []
@@ -75,7 +145,8 @@ class Selection:
 
         Raises:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
-            StoreError: a file wants a place where another package has a different one.
+            StoreError: a file wants a place where another package has a different one, or the package would be inside
+                another one.
         """
         destinations = [self._destination(order, file) for file in order.files]
         folded = self._fold(destinations) if self._folds else {}
@@ -84,6 +155,9 @@ class Selection:
             for file, destination in zip(order.files, destinations, strict=True)
             if destination.target not in self.assemblies
         }
+        folder = self._layout.folder(order.manifest)
+        refuse_links(self._layout.root, folder)
+        self._neighbours.claim(folder, order.package)
         self.assemblies.update(fresh)
         order.assemblies = tuple(self.assemblies[destination.target] for destination in destinations)
         for destination, assembly in zip(destinations, order.assemblies, strict=True):
@@ -193,3 +267,22 @@ def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:
 def _refused(package: PackageName, error: PtmError) -> Refused:
     impossible = isinstance(error, UnsupportedFormat)
     return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)
+
+
+def _nested(package: str, folder: Path, other: str, where: str) -> StoreError:
+    return StoreError(
+        f"`{package}` is not laid out in `{folder}`: one of this folder and that of `{other}`, {where}, is inside the"
+        " other; lay it out elsewhere with `--to`"
+    )
+
+
+def _keys(real: Path) -> Iterator[_Key]:
+    return (key for place in (real, *real.parents) if (key := _key(place)) is not None)
+
+
+def _key(place: Path) -> _Key | None:
+    try:
+        found = place.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

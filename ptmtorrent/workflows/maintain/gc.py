@@ -10,21 +10,22 @@ hashes. A crash in between leaves a pack that is indexed again when the store is
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, sync_dir
+from ptmtorrent.disk.elapsed import Uptime, read_instant, read_uptime
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
-from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import INDEX_NAME, Contents
-from ptmtorrent.store.maintenance.gc_marks import read_marks, write_marks
+from ptmtorrent.store.maintenance.gc_marks import Mark, age_marks, last_moment, write_marks
 from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import pack_in
@@ -60,8 +61,11 @@ def gc(  # noqa: PLR0913  # the home, what to delete and when, and where records
     dry_run: bool = False,
     clock: Clock,
     emit: Emit,
+    uptime: Uptime = read_uptime,
 ) -> GcResult:
     """Mark dead packs and delete those that have been marked for `grace`; emit one record per dead pack.
+
+    How long a pack has been marked follows from `uptime`, and from `clock` only as far as that says less.
 
     Packs that a fetch kept (`--keep-packs`) stay unless `kept` is set.
 
@@ -82,15 +86,15 @@ def gc(  # noqa: PLR0913  # the home, what to delete and when, and where records
         _add_described(store, adopted, references)
         _add_live(store, staying, references)
         dead, bytes_dead = _find_dead(store.contents, references, sizes.keys() - staying)
-        now = clock()
-        marks = {pack: since for pack, since in read_marks(home.store).items() if pack in dead}
-        due = {pack for pack in dead if _is_due(marks.get(pack), now, grace)}
-        for pack in dead:
-            marks.setdefault(pack, spell(now))
+        if note := behind_note(clock(), last_moment(home.store), "the last run of `store gc`"):
+            emit(note)
+        now = read_instant(clock, uptime)
+        marks = age_marks(home.store, dead, now, grace)
+        due = {pack for pack, mark in marks.items() if mark.waited >= grace.total_seconds()}
         if not dry_run:
-            write_marks(home.store, marks)
+            write_marks(home.store, marks, now)
             _delete(store, home.store, due)
-            write_marks(home.store, {pack: since for pack, since in marks.items() if pack not in due})
+            write_marks(home.store, {pack: mark for pack, mark in marks.items() if pack not in due}, now)
         _report(dead, due, sizes, marks, emit, dry_run=dry_run)
     return _result({pack: sizes[pack] for pack in dead}, due, bytes_dead, time.monotonic() - began)
 
@@ -200,15 +204,6 @@ def _adopted(store: Store, packs: Iterable[PackId]) -> set[PackId]:
     return {pack for pack, sidecar in known.items() if not (store.is_own(pack) if sidecar is None else sidecar[1])}
 
 
-def _is_due(since: str | None, now: datetime, grace: timedelta) -> bool:
-    if since is None:
-        return grace <= timedelta(0)
-    try:
-        return now - datetime.fromisoformat(since) >= grace
-    except (TypeError, ValueError):
-        return False
-
-
 def _delete(store: Store, root: Path, packs: set[PackId]) -> None:
     """Drop the packs and their dependents from the index, durably, then delete the files."""
     if not packs:
@@ -232,13 +227,13 @@ def _report(  # noqa: PLR0913  # all that a record says
     dead: set[PackId],
     due: set[PackId],
     sizes: dict[PackId, int],
-    marks: dict[PackId, str],
+    marks: dict[PackId, Mark],
     emit: Emit,
     *,
     dry_run: bool,
 ) -> None:
     for pack in sorted(dead):
-        since = f"unreferenced since {marks[pack]}"
+        since = f"unreferenced since {marks[pack].since}"
         deleted = "would be deleted" if dry_run else "deleted"
         reason = f"{since}; {deleted}" if pack in due else f"{since}; will be deleted after the grace period"
         emit(

@@ -8,6 +8,7 @@ again goes on with the same task.
 What is there already is believed when its size is right and what is read of it over HTTPS is ours.
 """
 
+import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASE_FILE, TIMESTA
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import write_file
 from ptmtorrent.disk.locks import WriteLock
+from ptmtorrent.disk.regular import open_regular, read_regular
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.locations import GlobusLocation
@@ -250,7 +252,7 @@ def _check_target(target: _Target, state: ChannelState) -> ChannelState | None:
     if Path(FIRST_ROOT).name not in entries:
         return None
     reader = target.collection.reader()
-    root = (target.source / FIRST_ROOT).read_bytes()
+    root = read_regular(target.source / FIRST_ROOT)
     if _read(reader, FIRST_ROOT) != root:
         raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
     if Path(TIMESTAMP).name not in entries:
@@ -356,7 +358,7 @@ def _verify(target: _Target, job: Job) -> None:
         start = source.randrange(max(1, item.size - SAMPLE_BYTES))
         length = min(SAMPLE_BYTES, item.size - start)
         path = item.landing.removeprefix(f"{target.place.path}/")
-        with target.local(item.path).open("rb") as file:
+        with os.fdopen(open_regular(target.local(item.path)), "rb") as file:
             file.seek(start)
             if reader.read_range(path, start, length) != file.read(length):
                 _fail(target, job, f"`{item.landing}` landed with other bytes from byte {start} on")

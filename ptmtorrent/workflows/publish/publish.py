@@ -18,6 +18,7 @@ from ptmtorrent.channel.folder import read_optional, read_release, read_volume_p
 from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import ConfigError, IntegrityError, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
@@ -117,7 +118,7 @@ def point_to(  # noqa: PLR0913  # what is served from where, and what is read of
         NotFound, IntegrityError, TrustError: a reader does not accept it; `to` serves what it did before.
         StoreError: a file cannot be read or written.
     """
-    root = (home.channel / FIRST_ROOT).read_bytes()
+    root = read_regular(home.channel / FIRST_ROOT)
     reader = LocalReader(to)
     check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
     place = str(to.resolve())
@@ -126,6 +127,8 @@ def point_to(  # noqa: PLR0913  # what is served from where, and what is read of
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
         durable.write_file(to / TIMESTAMP, state.timestamp)
+    durable.make_readable(to, to / TIMESTAMP)
+    if turned:
         try:
             check_as_reader(reader, root, state.releases, None, now)
         except PtmError as error:
@@ -145,7 +148,7 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
     pages = [*release.content, *release.placement]
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
-    for ref in dict.fromkeys((*pages, *release.tables)):
+    for ref in dict.fromkeys((*pages, *release.others)):
         yield listed_path(release, ref), ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None
@@ -170,6 +173,7 @@ def put_files(source: Path, to: Path, paths: Iterable[str]) -> None:
     for path in paths:
         if not _inspect(source, to, path, None).there:
             durable.link_or_copy(source / path, to / path)
+        durable.make_readable(to, to / path)
 
 
 def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
@@ -207,10 +211,12 @@ def _same_bytes(source: Path, target: Path) -> bool:
 
 def _put(source: Path, to: Path, items: list[_Item], meter: Meter) -> int:
     moved = 0
+    durable.ensure_dir(to, mode=durable.PUBLIC_DIR)
     for item in items:
         if not item.there and not durable.link_or_copy(source / item.path, to / item.path):
             moved += item.size
             _compare(source / item.path, to / item.path)
+        durable.make_readable(to, to / item.path)
         meter.add(bytes=item.size)
     meter.finish()
     return moved

@@ -63,7 +63,7 @@ def check_as_reader(
 
 
 def _check_release(reader: ChannelReader, release: Release) -> None:
-    pages = [*release.content, *release.placement, *release.tables]
+    pages = [*release.content, *release.placement, *release.others]
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
     for ref in dict.fromkeys(pages):

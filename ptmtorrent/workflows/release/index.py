@@ -27,7 +27,7 @@ from ptmtorrent.model.release import (
     shard_of,
 )
 
-SUBSET_FILE_ROWS = 1 << 16
+SUBSET_FILE_ROWS = 1 << 14
 """Rows in one file of a subset: about 20 MiB of placements, well below the largest document."""
 
 Rows = Sequence[tuple[ContentRow, PlacementRow]]

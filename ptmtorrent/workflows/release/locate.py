@@ -18,6 +18,11 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     objects: tuple[Location, ...]
     bases: tuple[Base | None, ...]
 
+    @property
+    def all(self) -> tuple[Location, ...]:
+        """The places of objects and bases."""
+        return (*self.objects, *(base.at for base in self.bases if base is not None))
+
 
 def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
     """Return where each object of `manifest` lies, in the order of the object table.

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
@@ -14,6 +14,7 @@ from ptmtorrent.model.records import Result
 from ptmtorrent.model.release import ContentRow, PlacementRow
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.locate import Places, locate
 from ptmtorrent.workflows.release.stats import Tallies
 
@@ -28,7 +29,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_members(
-    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies
+    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies, carried: Carried
 ) -> Iterator[Member | Result]:
     """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
 
@@ -38,24 +39,34 @@ def make_members(
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
+            carried.check((store.location(ObjectId(capture.snapshot)), *places.all))
+            placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
-            yield Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
+            yield _left_out(capture, error)
             continue
-        member = _place(
-            store,
-            capture,
-            ContentRow(
-                package=capture.package,
-                snapshot=capture.snapshot,
-                manifest_size=len(data),
-                raw=manifest.size,
-                files=len(manifest.files),
-            ),
-            places,
-        )
+        member = _place(store, capture, _content_row(capture, data, manifest), placement)
         tallies.add_package(capture, manifest, places)
         tables.add(capture, manifest)
         yield member
+
+
+def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[ContentRow | Result]:
+    """Yield the row of each capture, in order, or a record of why it cannot be a member; write nothing.
+
+    An object that is not sealed yet counts as found.
+    """
+    for capture in captures:
+        try:
+            data, manifest = _read_manifest(store, capture)
+            try:
+                locate(store, manifest, capture.rights)
+            except NotFound:
+                if not all(store.has(identifier) for identifier, _ in manifest.objects):
+                    raise
+        except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+            yield _left_out(capture, error)
+            continue
+        yield _content_row(capture, data, manifest)
 
 
 def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) -> list[PlacementRow]:
@@ -75,6 +86,20 @@ def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) ->
     return rows
 
 
+def _left_out(capture: Capture, error: PtmError) -> Result:
+    return Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
+
+
+def _content_row(capture: Capture, data: bytes, manifest: Manifest) -> ContentRow:
+    return ContentRow(
+        package=capture.package,
+        snapshot=capture.snapshot,
+        manifest_size=len(data),
+        raw=manifest.size,
+        files=len(manifest.files),
+    )
+
+
 def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
     data = store.read(ObjectId(capture.snapshot))
     manifest = decode_manifest(data, capture.snapshot)
@@ -83,8 +108,14 @@ def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
     return data, manifest
 
 
-def _place(store: Store, capture: Capture, content: ContentRow, places: Places) -> Member:
+def _encode_placement(capture: Capture, places: Places) -> bytes:
+    """Return the placement, which readers must accept: one with many deltas takes more memory than its manifest."""
+    data = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
+    canonical.check_size(data, f"placement of {capture.package}")
+    return data
+
+
+def _place(store: Store, capture: Capture, content: ContentRow, placement: bytes) -> Member:
     """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
-    placement = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
     identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
     return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import release_path
-from ptmtorrent.errors import ConfigError, NotFound, UsageError
+from ptmtorrent.disk.durable import make_readable
+from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.facts.licences import RightsClass
+from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
 from ptmtorrent.model.moments import Clock, Monotonic, behind_note, spell
-from ptmtorrent.model.records import Emit, Note, Result, Summary
+from ptmtorrent.model.policy import Policy
+from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
 from ptmtorrent.paths import Home
@@ -22,6 +25,8 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.publisher import publish_release_metadata
+from ptmtorrent.workflows.release.finished import check_finished
+from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
 from ptmtorrent.workflows.release.write import Draft, write_folder
 
 
@@ -34,15 +39,18 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     emit: Emit,
     rules: Sequence[SubsetRule] = STANDARD_RULES,
     include: frozenset[RightsClass] = frozenset(),
+    policy: Policy | None = None,
     monotonic: Monotonic = time.monotonic,
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
-    Packages that may not be passed on are left out, unless `include` has their class; a note says how many.
-    A package whose objects are not all there is left out with a record that says so; the summary counts it as failed.
+    Packages that may not be passed on are left out, unless `include` has their class or the policy includes them; a
+    record names each. Without a `policy` that of the previous release is used again. A package whose objects are not
+    all there is left out with a record that says so; the summary counts it as failed. A release that is finished is
+    returned as it is, if the store has not changed since.
 
     Raises:
-        UsageError: there is a release of this name, or the name cannot be one.
+        UsageError: another release of this name exists, or the name cannot be one.
         NotFound: nothing was captured yet, or nothing that may be passed on.
         ConfigError: another release has to be finished first, or the keys are not those of the channel.
         StoreError: no package is complete, or something cannot be written.
@@ -50,49 +58,70 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     """
     parse_release_name(name)
     started = monotonic()
-    failed = 0
-    with _open_store(home) as store:
+    failed: list[str] = []
+    with open_store(home) as store:
         history = read_history(home.channel, keys)
         _check_clock(clock, store, history, emit)
-        if _is_unsigned(name, history):
+        request = Request(store=store, home=home, include=include, policy=policy, rules=tuple(rules), emit=emit)
+        if name in history.listed:
+            made, incomplete = check_finished(name, request)
+            _report(made, home, monotonic() - started, emit, failed=len(incomplete), status="notneeded")
+            return made
+        if is_unsigned(name, history):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
         else:
+            plan = make_plan(request, history.newest)
             draft = Draft(
                 name=name,
                 channel=home.channel,
                 history=history,
-                rules=tuple(rules),
+                plan=plan,
                 created=spell(clock()),
                 monotonic=monotonic,
                 emit=emit,
-                include=include,
             )
             failed = write_folder(store, draft)
+            warn_of_incomplete(plan, failed, emit)
         _, made = read_release(home.channel, name)
         path = home.channel / release_path(name)
         publish_release_metadata(home.channel, keys, path, name, made.sequence, clock())
+        for file in files_below(home.channel):
+            make_readable(home.root, file)
+    _report(made, home, monotonic() - started, emit, failed=len(failed))
+    return made
+
+
+def _report(  # noqa: PLR0913  # the fields of a record
+    made: Release, home: Home, seconds: float, emit: Emit, *, failed: int = 0, status: Status = "ok"
+) -> None:
+    """Emit the record of a release, and the summary."""
     totals = made.totals
     reason = f"sequence {made.sequence}, content root b3:{made.content_root}"
-    emit(Result(kind="release", id=name, status="ok", reason=reason, path=str(path.parent), bytes=totals.packs_bytes))
+    path = str((home.channel / release_path(made.name)).parent)
+    emit(Result(kind="release", id=made.name, status=status, reason=reason, path=path, bytes=totals.packs_bytes))
     emit(
         Summary(
             packages=totals.packages,
             files=totals.files,
             bytes=totals.raw,
             bytes_moved=0,
-            seconds=monotonic() - started,
+            seconds=seconds,
             failed=failed,
         )
     )
-    return made
 
 
-def _open_store(home: Home) -> Store:
+def open_store(home: Home, *, write: bool = True) -> Store:
+    """Open the store of `home`, alone to write.
+
+    Raises:
+        NotFound: nothing has been captured.
+    """
     if not home.store.is_dir():
         raise NotFound(
             f"nothing has been captured in `{home.root}`", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    return Store.open(home.store, write=True, alone=True)
+    return Store.open(home.store, write=write, alone=write)
 
 
 def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:
@@ -106,11 +135,12 @@ def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> No
         emit(note)
 
 
-def _is_unsigned(name: ReleaseName, history: History) -> bool:
-    if name in history.listed:
-        raise UsageError(
-            f"there is a release `{name}` already, and releases never change", hint="give the new one another name"
-        )
+def is_unsigned(name: ReleaseName, history: History) -> bool:
+    """Return whether the release was written, and not signed.
+
+    Raises:
+        ConfigError: another release was.
+    """
     if others := [other for other in history.unlisted if other != name]:
         raise ConfigError(
             f"release `{others[0]}` was written but not signed", hint=f"finish it: ptmtorrent release {others[0]}"

@@ -1,27 +1,43 @@
 """Shares a release's packs out to volumes, links them into the channel, and writes both torrents of each volume."""
 
-from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.channel.paths import torrent_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import InfoHash, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volumes
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import write_listed
 
 
-def write_volumes(
-    store: Store, channel: Path, referenced: Iterable[PackId], previous: Release | None, *, gated: bool = False
-) -> tuple[VolumeRef, ...]:
-    """Link the packs of the release into `channel` and write its torrents, durably; return what describes them.
+class NeededPacks(msgspec.Struct, frozen=True):
+    """The packs that the members of a release need, and the strictest rights of a member: no pack is stricter."""
 
-    Volumes of the previous release stay as they are, packs that only older releases need included: to drop those
-    would change the infohash and lose the swarm. Packs behind a gate go along only when `gated` says so.
+    packs: frozenset[PackId]
+    rights: Rights
+
+    def allows(self, rights: Rights) -> bool:
+        """Return whether the release may have packs of `rights`."""
+        return RIGHTS.index(rights) <= RIGHTS.index(self.rights)
+
+
+def write_volumes(
+    store: Store, channel: Path, needed: NeededPacks, previous: Release | None, carried: Carried
+) -> tuple[VolumeRef, ...]:
+    """Link the packs of the release into `channel` and write its torrents, durably; return their descriptions.
+
+    A volume of the previous release stays as it is while all of its packs may be carried, including packs that only
+    older releases need: dropping one would change the infohash and lose the swarm. Of other volumes, only the packs
+    that the members need go along.
 
     Raises:
         StoreError: a pack may not be passed on, or the channel cannot be written.
@@ -29,11 +45,14 @@ def write_volumes(
     """
     before = [] if previous is None else [_read_volume(channel, previous, volume) for volume in previous.volumes]
     held = set(store.packs())
-    wanted = set(referenced) | {pack for _, _, packs in before for pack in packs if pack in held}
+    wanted = set(needed.packs)
+    for rights, _, packs in before:
+        if needed.allows(rights) and packs <= held and all(carried.is_clean(pack) for pack in packs):
+            wanted |= packs
     hashes = [store.pack_hashes(pack) for pack in sorted(wanted)]
     for pack in hashes:
-        if pack.rights == "gated" and not gated:
-            raise StoreError(f"the pack `{pack.pack}` is gated and cannot be released")
+        if not needed.allows(pack.rights) or not carried.is_clean(pack.pack):
+            raise StoreError(f"the pack `{pack.pack}` is {pack.rights}, and holds what may not be passed on")
         durable.link_or_copy(store.pack_file(pack.pack), channel / pack_path(pack.pack))
     return tuple(_write_torrents(channel, plan) for plan in plan_volumes(hashes, before))
 

@@ -1,4 +1,4 @@
-"""Writes everything of a release but its signatures: index, subsets, tables, volumes and `release.json`.
+"""Writes everything of a release but its signatures: index, subsets, tables, volumes, policy and `release.json`.
 
 All of it is durable below an unfinished name before one rename makes it `releases/<name>/`.
 """
@@ -11,10 +11,9 @@ from blake3 import blake3
 
 from ptmtorrent import __version__
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.channel.paths import RELEASE_FILE, release_folder, unfinished_folder
+from ptmtorrent.channel.paths import POLICY_FILE, RELEASE_FILE, release_folder, unfinished_folder
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NotFound, StoreError
-from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Monotonic
@@ -29,30 +28,32 @@ from ptmtorrent.model.release import (
     decode_release,
     placement_root,
 )
-from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.progress import new_meter
+from ptmtorrent.store.maintenance.references import References
+from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
-from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_subset
+from ptmtorrent.workflows.release.carried import Carried
+from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_listed, write_subset
 from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
-from ptmtorrent.workflows.release.select import INCLUDE_HINT, choose
+from ptmtorrent.workflows.release.plan import Plan
+from ptmtorrent.workflows.release.select import INCLUDE_HINT
 from ptmtorrent.workflows.release.stats import Tallies, Tally
-from ptmtorrent.workflows.release.volumes import write_volumes
+from ptmtorrent.workflows.release.volumes import NeededPacks, write_volumes
 
 WRITTEN_BY = f"ptmtorrent {__version__}"
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a release before anything is read: its name, its place, what came before, and its rules."""
+    """What is known of a release before anything is written: its name, its place, what came before, and its plan."""
 
     name: ReleaseName
     channel: Path
     history: History
-    rules: tuple[SubsetRule, ...]
+    plan: Plan
     created: str
     monotonic: Monotonic
     emit: Emit
-    include: frozenset[RightsClass]
 
     @property
     def unfinished(self) -> Path:
@@ -60,27 +61,35 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
         return self.channel / unfinished_folder(self.name)
 
 
-def write_folder(store: Store, draft: Draft) -> int:
-    """Write `releases/<name>/` and the packs and torrents it names; return how many packages were left out.
+def write_folder(store: Store, draft: Draft) -> list[str]:
+    """Write `releases/<name>/` and the packs and torrents it names; return the packages that are not complete.
 
     Raises:
-        NotFound: the store holds no capture.
+        NotFound: nothing may be passed on.
         StoreError: no package is complete, or something cannot be written.
         IntegrityError: a torrent of the previous release is damaged.
     """
     store.seal()
     _remove(draft.unfinished)
-    tallies = Tallies(draft.rules)
+    with References() as references:
+        return _write_parts(store, draft, Carried(store, references))
+
+
+def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
+    tallies = Tallies(draft.plan.rules)
     with TableWriter(draft.unfinished / "tables") as tables:
-        members, failed = _collect(store, draft, tables, tallies)
+        members, failed = _collect(store, draft, tables, tallies, carried)
         written = tables.finish()
     store.seal()
+    carried.add_placements([member.placement for member in members])
     rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
     bits, index = write_index(draft.unfinished, rows)
     subsets = _write_subsets(draft, members, rows, index, tallies)
-    volumes = write_volumes(
-        store, draft.channel, tallies.whole.packs, draft.history.newest, gated="gated" in draft.include
+    needed = NeededPacks(
+        packs=frozenset(tallies.whole.packs),
+        rights=max((member.capture.rights for member in members), key=RIGHTS.index),
     )
+    volumes = write_volumes(store, draft.channel, needed, draft.history.newest, carried)
     table_refs = tuple(_refer(draft.unfinished, path) for path in written)
     release = Release(
         format=Release.FORMAT,
@@ -100,40 +109,56 @@ def write_folder(store: Store, draft: Draft) -> int:
         subsets=subsets,
         volumes=volumes,
         totals=_totals(tallies.whole),
+        policy=_write_policy(draft),
     )
     _finish(draft, release)
     return failed
 
 
-def _collect(store: Store, draft: Draft, tables: TableWriter, tallies: Tallies) -> tuple[list[Member], int]:
-    captures = store.captures()
-    if not captures:
-        raise NotFound(
-            "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
-        )
-    meter = new_meter("release", draft.emit, draft.monotonic, packages_total=len(captures))
-    chosen = choose(captures, draft.include, draft.emit)
-    meter.add(packages=len(captures) - len(chosen))
+def _collect(
+    store: Store, draft: Draft, tables: TableWriter, tallies: Tallies, carried: Carried
+) -> tuple[list[Member], list[str]]:
+    chosen, captured = draft.plan.chosen, len(draft.plan.decided)
+    meter = new_meter("release", draft.emit, draft.monotonic, packages_total=captured)
+    meter.add(packages=captured - len(chosen))
+    carried.add(chosen, lambda capture: draft.plan.selection.decide(capture).left_out is None)
+    carried.separate()
     members: list[Member] = []
-    for outcome in make_members(store, chosen, tables, tallies):
+    failed: list[str] = []
+    for outcome in make_members(store, chosen, tables, tallies, carried):
         if isinstance(outcome, Result):
             draft.emit(outcome)
+            failed.append(outcome.id)
             meter.add(packages=1)
         else:
             members.append(outcome)
             meter.add(bytes=outcome.content.raw, packages=1)
     meter.finish()
-    if not chosen:
+    check_not_empty(draft.plan, draft.name, len(members))
+    return members, failed
+
+
+def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
+    """Refuse a release without a member.
+
+    Raises:
+        NotFound: nothing may be passed on; StoreError: nothing is complete.
+    """
+    if not plan.chosen:
         raise NotFound(
-            f"none of the {len(captures)} captured packages may be passed on; release `{draft.name}` was not made",
+            f"none of the {len(plan.decided)} captured packages may be passed on; release `{name}` was not made",
             hint=INCLUDE_HINT,
         )
     if not members:
         raise StoreError(
-            f"none of the {len(chosen)} captured packages is complete; release `{draft.name}` was not made",
+            f"none of the {len(plan.chosen)} captured packages is complete; release `{name}` was not made",
             hint="capture them again: ptmtorrent clone huggingface",
         )
-    return members, len(chosen) - len(members)
+
+
+def _write_policy(draft: Draft) -> FileRef | None:
+    policy = draft.plan.selection.policy
+    return None if policy.is_empty else write_listed(draft.unfinished, POLICY_FILE, canonical.encode(policy))
 
 
 def _write_subsets(

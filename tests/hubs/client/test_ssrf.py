@@ -2,8 +2,9 @@ import pytest
 
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.ssrf import is_internal, refuse_internal
+from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.registry import HUBS, HubOptions, find_kind
+from ptmtorrent.network import is_internal
 from tests.hubs.peer import Reply, serving
 
 INNER = [

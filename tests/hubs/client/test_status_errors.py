@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError, RateLimited
-from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
+from ptmtorrent.hubs.client.status_errors import Hidden, Unreachable, error_for
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     [
         (401, "GatedRepo", AuthError),
         (403, "GatedRepo", AuthError),
-        (401, "RepoNotFound", NotFound),
+        (401, "RepoNotFound", Hidden),
         (401, "", AuthError),
         (403, "", AuthError),
         (404, "RepoNotFound", NotFound),

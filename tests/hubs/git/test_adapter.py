@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound
-from ptmtorrent.hubs.git.clones import check_files, split_remote
+from ptmtorrent.hubs.git.addresses import split_remote
+from ptmtorrent.hubs.git.clones import check_files
 from ptmtorrent.hubs.git.objects import check_proof, git_object_id, parse_commit, parse_tree, split_proof
 from ptmtorrent.hubs.git.process import Git, git_environment
 from ptmtorrent.hubs.port import Query

@@ -126,11 +126,14 @@ def test_link_may_be_relative_and_among_others(hub: HuggingFace, peer: Peer) -> 
     assert peer.asked[-1].path == "/api/models?second"
 
 
-def test_named_package_that_is_gone_is_listed_as_gone(hub: HuggingFace, peer: Peer) -> None:
-    peer.answer = lambda _: Reply(401, headers={"X-Error-Code": "RepoNotFound"})
+@pytest.mark.parametrize(("status", "access"), [(404, "gone"), (401, "hidden")])
+def test_named_package_that_is_gone_is_listed_as_gone_or_as_hidden(
+    hub: HuggingFace, peer: Peer, status: int, access: str
+) -> None:
+    peer.answer = lambda _: Reply(status, headers={"X-Error-Code": "RepoNotFound"})
     [page] = hub.listing(Query(ids=("a/gone",)), None)
 
-    assert [listed.access for listed in page.packages] == ["gone"]
+    assert [listed.access for listed in page.packages] == [access]
     with pytest.raises(NotFound, match="`hf:a/gone`"):
         hub.describe(page.packages[0])
 

@@ -8,7 +8,7 @@ import pytest
 
 from ptmtorrent.errors import StoreError, StoreLocked
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.records import Result
+from ptmtorrent.model.records import Note, Result
 from ptmtorrent.paths import Home
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.pack.hashes import sidecar_in
@@ -33,7 +33,14 @@ class LaterClock(TickingClock):
 def gc(
     home: Home, *, grace: timedelta = timedelta(hours=24), later: timedelta = NONE, dry_run: bool = False
 ) -> GcResult:
-    return collect(home, grace=grace, dry_run=dry_run, clock=LaterClock(later), emit=Heard())
+    return collect(
+        home,
+        grace=grace,
+        dry_run=dry_run,
+        clock=LaterClock(later),
+        emit=Heard(),
+        uptime=lambda: ("boot", 1000 + int(later.total_seconds())),
+    )
 
 
 def recapture(home: Home, scratch: Path) -> set[PackId]:
@@ -262,3 +269,48 @@ def test_it_reports_what_it_does_to_each_pack(home: Home, tmp_path: Path) -> Non
     collected = collect(home, grace=NONE, clock=TickingClock(), emit=heard)
     assert sum(record.bytes for record in heard.records if isinstance(record, Result)) == collected.bytes_freed
     assert {result.status for result in heard.results.values()} == {"ok"}
+
+
+YEARS = timedelta(days=730)
+
+
+@pytest.mark.parametrize("steps", [[YEARS], [-YEARS], [YEARS, NONE], [-YEARS, NONE], [YEARS, -YEARS, YEARS, -YEARS]])
+def test_a_step_of_the_clock_shortens_no_grace(home: Home, tmp_path: Path, steps: list[timedelta]) -> None:
+    """What died a minute ago stays, and goes when a day has really passed."""
+    recapture(home, tmp_path)
+    marked = gc(home).packs_marked
+    passed, wall = timedelta(0), NONE
+    for wall in steps:
+        passed += timedelta(minutes=1)
+        assert step(home, wall, passed).packs_freed == 0
+    passed += timedelta(hours=25)
+    assert step(home, wall, passed).packs_freed == marked >= 1
+
+
+def test_a_clock_that_stepped_back_is_a_warning(home: Home, tmp_path: Path) -> None:
+    recapture(home, tmp_path)
+    heard = Heard()
+    step(home, YEARS, NONE, heard)
+    assert warnings_of(heard) == []
+    step(home, NONE, NONE, heard)
+    assert ["last run of `store gc`" in message for message in warnings_of(heard)] == [True]
+
+
+def test_marks_of_an_earlier_version_start_the_grace_again(home: Home, tmp_path: Path) -> None:
+    recapture(home, tmp_path)
+    marked = gc(home).packs_marked
+    rows = ",".join(f'["{pack}","{mark.since}"]' for pack, mark in sorted(read_marks(home.store).items()))
+    text = f'{{"dead":[{rows}],"format":"ptmtorrent/store-marks","requires":[],"version":1}}'
+    (home.store / "gc.json").write_text(text)
+    assert gc(home, later=WEEK).packs_freed == 0
+    assert gc(home, later=2 * WEEK).packs_freed == marked
+
+
+def step(home: Home, wall: timedelta, passed: timedelta, emit: Heard | None = None) -> GcResult:
+    """Collect when `passed` has passed since the boot, and the clock was set off by `wall`."""
+    seconds = 1000 + int(passed.total_seconds())
+    return collect(home, clock=LaterClock(wall + passed), emit=emit or Heard(), uptime=lambda: ("boot", seconds))
+
+
+def warnings_of(heard: Heard) -> list[str]:
+    return [record.message for record in heard.records if isinstance(record, Note) and record.warning]

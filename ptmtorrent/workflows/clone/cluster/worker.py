@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.config import hub_tokens, network_environment
+from ptmtorrent.config import hub_tokens, network_environment, ssh_environment
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import WriteLock, is_locked
 from ptmtorrent.errors import PtmError, StoreError
@@ -70,7 +70,7 @@ class UnitReport:
 
 def without_secrets(options: HubOptions) -> HubOptions:
     """Return the options to send to a worker, which reads tokens from its own environment."""
-    return replace(options, environment={}, tokens={})
+    return replace(options, environment={}, tokens={}, logins={})
 
 
 def run_unit(unit: WorkUnit) -> UnitReport:
@@ -164,7 +164,9 @@ class _ReportedOutcomes(Outcomes):
 
 
 def _make_hub(unit: WorkUnit, folder: Path) -> Hub:
-    options = replace(unit.options, work=folder, environment=network_environment(), tokens=hub_tokens())
+    options = replace(
+        unit.options, work=folder, environment={**network_environment(), **ssh_environment()}, tokens=hub_tokens()
+    )
     return find_kind(unit.hub).make(options)
 
 
@@ -189,7 +191,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             outcomes=outcomes,
             meter=Meter(lambda _: None, hub.session.monotonic),
             clock=read_clock,
-            leases=Leases(journal, run.id, this_process(), read_clock, hub.session.monotonic),
+            leases=Leases(journal, run.id, this_process(), hub.session.monotonic),
         ).work(stop)
 
 

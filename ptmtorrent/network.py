@@ -1,0 +1,203 @@
+"""Connections that keep a pace and hear a stop, and the guard against addresses inside the network of this machine.
+
+A read of the HTTP library waits as long as bytes keep coming, so a server that sends one byte a second, or headers
+without end, holds it for ever. Here every wait is cut into short ones, between which `halt` may end the run, and the
+bytes that came are compared with the least rate. The time that the reader of the bytes needs for them is not counted.
+"""
+
+import ipaddress
+import queue
+import socket
+import time
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from ssl import SSLContext
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore2
+import msgspec
+
+CACHE_SECONDS = 60
+HALT_SECONDS = 0.2
+"""Interval at which a waiting read asks whether to halt."""
+
+MAX_HEADER_BYTES = 1 << 20
+
+Halt = Callable[[], None]
+"""Raises `Interrupted` once the run is to stop."""
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server must keep: a byte within `silent` seconds, the headers of a reply within `headers` seconds.
+
+    While a body is waited for, at least `least_rate` bytes a second must come, on average over `window` seconds.
+    """
+
+    connect: float
+    silent: float
+    headers: float
+    window: float
+    least_rate: int
+
+
+class PacedBackend(httpcore2.NetworkBackend):
+    """Connects as the library does, from a thread that can be left; its streams keep the pace."""
+
+    def __init__(self, pace: Pace, halt: Halt) -> None:
+        self._pace = pace
+        self._halt = halt
+        self._inner = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Return a connection; looking the name up is left too when the run halts."""
+        limit = self._pace.connect if timeout is None else min(timeout, self._pace.connect)
+        stream = _leave_when_halted(
+            lambda: self._inner.connect_tcp(host, port, limit, local_address, socket_options), self._halt
+        )
+        return PacedStream(stream, self._pace, self._halt)
+
+
+class PacedStream(httpcore2.NetworkStream):
+    """One connection. A request is written, then its reply is read: headers until `begin_body`, then the body."""
+
+    def __init__(self, inner: httpcore2.NetworkStream, pace: Pace, halt: Halt) -> None:
+        self._inner = inner
+        self._pace = pace
+        self._halt = halt
+        self._headers_since: float | None = None
+        self._waited = 0.0
+        self._received = 0
+
+    def begin_body(self) -> None:
+        """Expect a body from now on, because the headers have ended."""
+        self._headers_since = None
+        self._waited, self._received = 0.0, 0
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Return the next bytes, none at the end. Raises `ReadTimeout` when the server does not keep the pace."""
+        silent = self._pace.silent if timeout is None else min(timeout, self._pace.silent)
+        until = time.monotonic() + silent
+        while True:
+            self._halt()
+            began = time.monotonic()
+            try:
+                data = self._inner.read(max_bytes, min(HALT_SECONDS, silent))
+            except httpcore2.ReadTimeout:
+                self._count(time.monotonic() - began, 0)
+                if time.monotonic() >= until:
+                    raise httpcore2.ReadTimeout(f"no byte came for {silent:g} seconds") from None
+                continue
+            self._count(time.monotonic() - began, len(data))
+            return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send a part of a request, after which the headers of its reply are expected."""
+        self._halt()
+        self._inner.write(buffer, timeout)
+        self._headers_since = time.monotonic()
+        self._waited, self._received = 0.0, 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        """Return the same connection with TLS on it."""
+        limit = self._pace.connect if timeout is None else min(timeout, self._pace.connect)
+        secured = _leave_when_halted(lambda: self._inner.start_tls(ssl_context, server_hostname, limit), self._halt)
+        return PacedStream(secured, self._pace, self._halt)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # the library's port
+        """Return what the library knows of the connection."""
+        return self._inner.get_extra_info(info)
+
+    def _count(self, waited: float, received: int) -> None:
+        self._waited += waited
+        self._received += received
+        if self._headers_since is not None:
+            took = time.monotonic() - self._headers_since
+            if took > self._pace.headers or self._received > MAX_HEADER_BYTES:
+                raise httpcore2.ReadTimeout(
+                    f"the headers of the reply did not end within {self._pace.headers:g} seconds"
+                )
+        elif self._waited >= self._pace.window:
+            if self._received < self._pace.least_rate * self._waited:
+                raise httpcore2.ReadTimeout(
+                    f"fewer than {self._pace.least_rate} bytes a second came for {self._pace.window:g} seconds"
+                )
+            self._waited, self._received = 0.0, 0
+
+
+def _leave_when_halted(call: Callable[[], httpcore2.NetworkStream], halt: Halt) -> httpcore2.NetworkStream:
+    """Return what `call` returns from a thread of its own; what it returns after a halt is closed."""
+    done: queue.SimpleQueue[httpcore2.NetworkStream | BaseException] = queue.SimpleQueue()
+    left: list[bool] = []
+
+    def work() -> None:
+        try:
+            stream = call()
+        except BaseException as error:  # noqa: BLE001  # it is raised again where the connection is waited for
+            done.put(error)
+            return
+        done.put(stream)
+        if left:
+            stream.close()
+
+    Thread(target=work, daemon=True).start()
+    while True:
+        try:
+            outcome = done.get(timeout=HALT_SECONDS)
+        except queue.Empty:
+            try:
+                halt()
+            except BaseException:
+                left.append(True)
+                raise
+            continue
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def is_internal(url: str) -> bool:
+    """Return whether the host of `url` is, or resolves to, an address that is not public.
+
+    A name that does not resolve is not internal, because a proxy may resolve it.
+    """
+    return any(not address.is_global for address in _addresses_of(url))
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether all addresses of the host of `url` are of this machine itself."""
+    addresses = _addresses_of(url)
+    return bool(addresses) and all(address.is_loopback for address in addresses)
+
+
+def _addresses_of(url: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    try:
+        host = urlsplit(url).hostname
+        found = _addresses(host, int(time.monotonic() / CACHE_SECONDS)) if host is not None else ()
+        return [ipaddress.ip_address(address) for address in found]
+    except ValueError:
+        return []
+
+
+@lru_cache(maxsize=1024)
+def _addresses(host: str, _interval: int) -> set[str]:
+    """Return the addresses of a name, cached for one `_interval`."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return set()
+    return {str(row[4][0]).partition("%")[0] for row in found}

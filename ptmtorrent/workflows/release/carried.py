@@ -1,0 +1,157 @@
+"""Decides which objects a release may carry, and moves those its members need out of packs that hold others.
+
+A pack is published as a whole. It may be named by a release if every object in it is needed by a member, or belongs to
+an older snapshot of a package that has a member, where that snapshot may be redistributed too. From any other pack,
+what the members need is stored again in a pack of its own; a delta whose base may not be carried is stored whole.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
+from ptmtorrent.model.manifest import Capture, decode_manifest
+from ptmtorrent.model.placement import Location, Placement
+from ptmtorrent.store.maintenance.references import SHARED, References
+from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
+from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.reader import open_pack
+from ptmtorrent.store.store import Store
+
+_NEEDED = 0
+_ALLOWED = 1
+_UNREADABLE = (IntegrityError, NotFound, UnsupportedFormat)
+
+
+class Carried:
+    """What a release of `store`, which is open exclusively, may carry; `references` is an empty table for its use."""
+
+    def __init__(self, store: Store, references: References) -> None:
+        self._store = store
+        self._references = references
+        self._snapshots: dict[SnapshotId, int] = {}
+        self._clean: dict[PackId, bool] = {}
+
+    def add(self, chosen: Sequence[Capture], may_carry: Callable[[Capture], bool]) -> None:
+        """Add what the packages of `chosen` need, and the objects of their older captures that `may_carry` accepts.
+
+        A chosen capture may have another licence than its record: a policy may state it.
+        """
+        newest = {capture.package: capture for capture in chosen}
+        for identifier, capture in self._store.contents.captures():
+            current = newest.get(capture.package)
+            if current is None:
+                continue
+            if msgspec.structs.replace(capture, licence=current.licence) == current:
+                self._add_snapshot(identifier, capture.snapshot, _NEEDED)
+            elif may_carry(capture):
+                self._add_snapshot(identifier, capture.snapshot, _ALLOWED)
+
+    def separate(self) -> None:
+        """Store apart what the members need and lies beside other objects. Everything must be sealed, and is again.
+
+        Raises:
+            NoSpace: the disk is full.
+            StoreError: a pack cannot be read or written.
+        """
+        for pack in self._store.packs():
+            self._separate_deltas(pack)
+        self._store.seal()
+        for pack in self._store.packs():
+            if any(self._is_needed(entry) for entry in self._store.contents.entries(pack)):
+                self._rewrite_unless_clean(pack)
+
+    def add_placements(self, placements: Sequence[ObjectId]) -> None:
+        """Add the placements of the members, which are sealed, and store them apart from other objects.
+
+        Raises:
+            NoSpace: the disk is full.
+            StoreError: a pack cannot be read or written.
+        """
+        self._references.add(_NEEDED, placements)
+        for pack in {self._store.location(identifier).pack: None for identifier in placements}:
+            self._rewrite_unless_clean(pack)
+
+    def is_clean(self, pack: PackId) -> bool:
+        """Return whether every object in the pack may be carried; a pack that cannot be read may hold anything."""
+        if pack not in self._clean:
+            self._clean[pack] = self._read_clean(pack)
+        return self._clean[pack]
+
+    def check(self, places: Iterable[Location]) -> None:
+        """Refuse a place in a pack that may not be carried.
+
+        Raises:
+            StoreError: naming the pack.
+        """
+        for pack in sorted({place.pack for place in places}):
+            if not self.is_clean(pack):
+                raise StoreError(
+                    f"it needs the pack `{pack}`, which holds objects that may not be passed on, and is damaged",
+                    hint="find the damage: ptmtorrent store check --data",
+                )
+
+    def _add_snapshot(self, capture: ObjectId, snapshot: SnapshotId, owner: int) -> None:
+        """Add a capture, and what its snapshot consists of; of a manifest that cannot be read nothing is known."""
+        self._references.add(owner, [capture])
+        if self._snapshots.get(snapshot, _ALLOWED + 1) <= owner:
+            return
+        self._snapshots[snapshot] = owner
+        with suppress(*_UNREADABLE):
+            manifest = decode_manifest(self._store.read(ObjectId(snapshot)), snapshot)
+            self._references.add(owner, [ObjectId(snapshot)])
+            self._references.add(owner, (identifier for identifier, _ in manifest.objects))
+
+    def _separate_deltas(self, pack: PackId) -> None:
+        """Store the needed deltas of a pack whole whose base may not be carried; other bases are needed too."""
+        for entry in self._store.contents.entries(pack):
+            if entry.base is None or not self._is_wanted(entry.id):
+                continue
+            if self._references.owner(entry.base) is not None:
+                self._references.add(_NEEDED, [entry.base])
+                continue
+            with suppress(*_UNREADABLE):
+                store_whole(self._store, pack, entry)
+
+    def _rewrite_unless_clean(self, pack: PackId) -> None:
+        if self.is_clean(pack):
+            return
+        with suppress(*_UNREADABLE):
+            rewrite_pack(self._store, pack, self._is_needed)
+
+    def _is_wanted(self, identifier: ObjectId) -> bool:
+        return self._references.owner(identifier) in {_NEEDED, SHARED}
+
+    def _is_needed(self, entry: Entry) -> bool:
+        """Return whether a member needs the object, in a form that may be carried."""
+        return self._is_wanted(entry.id) and self._has_free_base(entry)
+
+    def _has_free_base(self, entry: Entry) -> bool:
+        return entry.base is None or self._references.owner(entry.base) is not None
+
+    def _read_clean(self, pack: PackId) -> bool:
+        """Look at every record: the index lists an object once, and packs may hold more."""
+        known: Sequence[Entry] = self._store.contents.entries(pack)
+        try:
+            with open_pack(self._store.pack_file(pack)) as reader:
+                if not reader.holds_only(known):
+                    known = reader.footer()
+                    if not reader.holds_only(known):
+                        return False
+        except _UNREADABLE:
+            return False
+        return all(self._may_carry(entry) for entry in known)
+
+    def _may_carry(self, entry: Entry) -> bool:
+        if self._references.owner(entry.id) is not None:
+            return self._has_free_base(entry)
+        return entry.kind == "placement" and self._is_of_known_snapshot(entry.id)
+
+    def _is_of_known_snapshot(self, placement: ObjectId) -> bool:
+        with suppress(PtmError):
+            data = self._store.read(placement)
+            return canonical.decode(data, Placement, name=f"placement {placement}").snapshot in self._snapshots
+        return False

@@ -1,0 +1,70 @@
+"""No document of a channel, hub or package takes more than 64 MB of memory or two seconds, whatever it holds."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import bounds, canonical
+from ptmtorrent.model.placement import Placement
+from tests.faults.document_bombs import READERS
+
+ROOT = Path(__file__).parents[2]
+MOST_MEMORY_MIB = 64
+MOST_CPU_SECONDS = 2 * 3
+"""Two seconds on a machine of its own; the tests share theirs."""
+
+OWN_JSON = {
+    "model/bounds.py",
+    "model/canonical.py",
+    "hubs/huggingface/records.py",
+    "hubs/onnx/adapter.py",
+    "store/cutters/safetensors.py",
+    "workflows/clone/clone.py",
+    "workflows/clone/lineage.py",
+    "workflows/clone/plan.py",
+}
+"""Modules that decode JSON themselves: behind a bound of their own, or of the journal, which this program wrote."""
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_document_of_any_kind_takes_bounded_memory_and_time(reader: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.faults.document_bombs", reader],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    assert rows
+    for kind, size, grown, seconds, end in rows:
+        assert not end.startswith("raised"), (kind, end)
+        assert grown + (size >> 20) <= MOST_MEMORY_MIB, (kind, size, grown)
+        assert seconds <= MOST_CPU_SECONDS, (kind, seconds)
+
+
+def test_bomb_that_is_refused_is_named_with_the_memory_it_would_take() -> None:
+    bomb = b'{"a":[' + b"[]," * 1_000_000 + b"[]]}"
+
+    with pytest.raises(IntegrityError, match=r"`x` is refused: its 3\.0 MB hold so many parts .* limit of 67\.1 MB"):
+        canonical.decode(bomb, Placement, name="x")
+
+
+def test_placement_of_a_hundred_thousand_objects_is_read() -> None:
+    data = b"[" + b"[10,4000000000,16000000,2,-1]," * 100_000 + b"0]"
+
+    assert bounds.json_memory(data) < bounds.MAX_MEMORY_BYTES
+
+
+def test_json_from_outside_is_decoded_in_one_place() -> None:
+    found = {
+        path.relative_to(ROOT / "ptmtorrent").as_posix()
+        for path in (ROOT / "ptmtorrent").rglob("*.py")
+        if re.search(r"json\.(decode|loads?|Decoder|JSONDecoder)\(", path.read_text())
+    }
+    assert {path for path in found if not path.startswith("demo/")} <= OWN_JSON

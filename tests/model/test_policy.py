@@ -1,0 +1,102 @@
+"""The policy of a release as it is stored: pinned bytes, bounds, and readers that do not know it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.policy import (
+    MAX_POLICY_BYTES,
+    Licensed,
+    Policy,
+    PolicyFile,
+    decode_policy,
+    new_policy,
+)
+from ptmtorrent.model.release import FileRef, Release, decode_release
+from ptmtorrent.model.subset import SubsetQuery, find_pattern
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def golden_policy() -> Policy:
+    file = PolicyFile(
+        include={"restricted": "the licences allow copies", "hf:org/model": "the authors agreed"},
+        exclude={"hf:other/*": "the owner asked for it"},
+        licences={"dir:team/model": Licensed(licence="mit", reason="section 5 of the paper")},
+    )
+    query = SubsetQuery(
+        about="image models",
+        packages=frozenset({"hf:org/*", "hf:a/b", "onnx:*"}),
+        tasks=("image-classification",),
+        min_downloads={"hf": 51},
+        only=("docs",),
+    )
+    return new_policy(file, {"vision": query})
+
+
+def test_the_golden_file_is_what_we_write_and_read() -> None:
+    data = (GOLDEN / "policy.json").read_bytes()
+    assert canonical.encode(golden_policy()) == data
+    assert decode_policy(data) == golden_policy()
+
+
+def test_empty_policy_has_the_head_alone() -> None:
+    assert canonical.encode(new_policy()) == b'{"format":"ptmtorrent/policy","requires":[],"version":1}'
+    assert new_policy().is_empty
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"exclude":{"hf:a/*/b":"r"},"format":"ptmtorrent/policy","requires":[],"version":1}',
+        b'{"exclude":{"hf:a":""},"format":"ptmtorrent/policy","requires":[],"version":1}',
+        b'{"format":"ptmtorrent/policy","more":1,"requires":[],"version":1}',
+        b'{"format":"ptmtorrent/policy","requires":[],"subsets":{"all":{"about":"x"}},"version":1}',
+        b" " * (MAX_POLICY_BYTES + 1),
+    ],
+)
+def test_stored_policy_that_no_release_could_store_is_refused(data: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        decode_policy(data)
+
+
+def test_full_name_and_then_the_longest_beginning_decides() -> None:
+    entries = {"hf:a/*": 1, "hf:*": 2, "hf:a/x": 3}
+    assert [find_pattern(entries, name) for name in ("hf:a/x", "hf:a/y", "hf:b/x", "onnx:x")] == [
+        "hf:a/x",
+        "hf:a/*",
+        "hf:*",
+        None,
+    ]
+
+
+def test_release_with_a_policy_has_the_roots_that_readers_without_policies_compute() -> None:
+    plain = decode_release((GOLDEN / "release.json").read_bytes())
+    listed = msgspec.structs.replace(plain, policy=FileRef(path="policy.json", size=10, blake3="a" * 64))
+
+    assert decode_release(canonical.encode(listed)) == listed
+    assert listed.others == (*plain.tables, listed.policy)
+    assert plain.others == plain.tables
+    assert (
+        canonical.decode(canonical.encode(listed), _OldRelease, name="release.json").content_root == plain.content_root
+    )
+
+
+class _OldRelease(canonical.Document, frozen=True, kw_only=True):
+    """What a reader of before knows of a release."""
+
+    FORMAT = Release.FORMAT
+
+    name: str
+    content_root: str
+
+
+@pytest.mark.parametrize(("path", "size"), [("../policy.json", 10), ("policy.json", -1), ("policy.json", 1 << 30)])
+def test_release_that_lists_an_impossible_policy_is_refused(path: str, size: int) -> None:
+    plain = decode_release((GOLDEN / "release.json").read_bytes())
+    listed = msgspec.structs.replace(plain, policy=FileRef(path=path, size=size, blake3="a" * 64))
+    with pytest.raises(IntegrityError):
+        decode_release(canonical.encode(listed))
