@@ -17,8 +17,8 @@ import msgspec
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.disk.durable import open_regular, read_regular
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.disk.regular import open_regular, read_regular
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.locations import GlobusLocation
