@@ -12,8 +12,7 @@ from tuf.api.metadata import Root
 from ptmtorrent.channel.folder import OwnReader, read_optional
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import disk_errors
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust.client import listed_releases

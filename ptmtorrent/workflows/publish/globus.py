@@ -20,9 +20,8 @@ import msgspec
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASE_FILE, TIMESTAMP, TIMESTAMP_NAME, release_folder
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import write_file
+from ptmtorrent.disk.durable import open_regular, read_regular, write_file
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.disk.regular import open_regular, read_regular
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.locations import GlobusLocation
