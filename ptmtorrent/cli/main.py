@@ -39,6 +39,7 @@ from ptmtorrent.cli import (
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
+from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
 from ptmtorrent.scrub import scrub
@@ -187,11 +188,12 @@ def _fail(session: Session, error: PtmError) -> int:
         session.last_sink.error(error)
         session.last_sink.close()
         if session.verbose:
-            sys.stderr.write(scrub("".join(traceback.format_exception(error))))
+            text = scrub("".join(traceback.format_exception(error)))
+            sys.stderr.write(printable(escape(text, keep="\n"), sys.stderr))
     except BrokenPipeError:
         return _hush()
     except OSError:  # stdout cannot be written, which may be the cause of the error
-        sys.stderr.write(f"error: {error.message}\n")
+        sys.stderr.write(f"error: {printable(escape(error.message), sys.stderr)}\n")
         _hush()
     return error.code
 
