@@ -41,7 +41,7 @@ from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
 from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.config import requested_format
-from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
+from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError, shortage_of
 from ptmtorrent.scrub import scrub
 
 VERBS = (
@@ -130,7 +130,9 @@ def run(arguments: Sequence[str]) -> int:
         code = _invoke(arguments, session)
         session.close()
     except PtmError as error:
-        return _fail(session, error)
+        return _fail(session, _short(error) or error)
+    except MemoryError as error:
+        return _fail(session, _unexpected(error))
     except KeyboardInterrupt:
         return _fail(session, _interrupted())
     except BrokenPipeError:
@@ -172,7 +174,17 @@ def _interrupted() -> Interrupted:
     return Interrupted("interrupted", hint=INTERRUPTED_HINT)
 
 
+def _short(error: Exception) -> PtmError | None:
+    """Return the error of a run that lacked memory or open files, whatever it failed with because of that."""
+    short = shortage_of(error)
+    if short is not None:
+        short.__cause__ = error
+    return short
+
+
 def _unexpected(error: Exception) -> PtmError:
+    if short := _short(error):
+        return short
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         place = f" at `{error.filename}`" if error.filename else ""
         full = NoSpace(f"the disk is full{place}", hint="free some space, then run the same command again")
