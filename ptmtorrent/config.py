@@ -20,7 +20,6 @@ This is the only module that reads the environment. It imports nothing heavy, be
 
 import os
 import re
-import resource
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +43,7 @@ _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 MIN_MEMORY = "256MiB"
 """The least memory that a store needs to work."""
 
+_ADDRESS_SPACE = "Max address space"
 MANY_OPEN_FILES = 4096
 """As many files as a run ever has open."""
 
@@ -193,7 +193,7 @@ def _keep_secrets(environment: Mapping[str, str]) -> None:
 
 
 def memory_left() -> int:
-    """Return the bytes of memory that this process may still take: of the machine, its control group and its own limit.
+    """Return the bytes of memory that the machine and the control group of this process have left.
 
     What the system does not say is taken for no limit.
     """
@@ -204,14 +204,21 @@ def memory_left() -> int:
         limit, used = (next(iter(_lines(place / name)), "") for name in ("memory.max", "memory.current"))
         if limit.strip().isdigit() and used.strip().isdigit():
             found.append(int(limit) - int(used))
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit != resource.RLIM_INFINITY:
-        found.append(limit - (_field("/proc/self/status", "VmSize:") or 0))
     return max(0, min((each for each in found if each is not None), default=sys.maxsize))
+
+
+def addresses_left() -> int:
+    """Return the bytes of addresses that the limit of this process (`ulimit -v`) leaves; much more than memory."""
+    line = next((line for line in _lines("/proc/self/limits") if line.startswith(_ADDRESS_SPACE)), _ADDRESS_SPACE)
+    limit = next(iter(line.removeprefix(_ADDRESS_SPACE).split()), "")
+    used = _field("/proc/self/status", "VmSize:") or 0
+    return max(0, int(limit) - used) if limit.isdigit() else sys.maxsize
 
 
 def allow_open_files() -> int:
     """Raise the number of files that this process may open as far as it may be raised; return it."""
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MANY_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_OPEN_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -230,7 +237,7 @@ def _field(file: str, name: str) -> int | None:
 
 def _lines(file: str | Path) -> list[str]:
     try:
-        return Path(file).read_text(encoding="ascii", errors="replace").splitlines()
+        return Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
 

@@ -96,14 +96,20 @@ def shortage_of(error: BaseException | None) -> StoreError | None:
                 "too few open files are allowed",
                 hint="raise the limit (`ulimit -n 4096`), then run the same command again",
             )
-        text = str(error) if isinstance(error, (RuntimeError, ImportError)) else ""
+        text = "" if isinstance(error, PtmError) else str(error)
         if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in _NO_MEMORY):
             return out_of_memory(text or type(error).__name__)
         error = error.__cause__ or error.__context__
     return None
 
 
-_NO_MEMORY = ("can't start new thread", "failed to map segment", "annot allocate memory")
+_NO_MEMORY = (
+    "can't start new thread",
+    "failed to map segment",
+    "annot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+)
 
 
 class PackMissing(StoreError):

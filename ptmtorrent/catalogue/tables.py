@@ -13,6 +13,7 @@ import duckdb
 import msgspec
 
 from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, Row, file_row, package_row
+from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
 from ptmtorrent.model.manifest import Capture, Manifest
@@ -20,10 +21,11 @@ from ptmtorrent.model.manifest import Capture, Manifest
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"
 _SPILL = ".spill"
-MIN_FREE_BYTES = 192 << 20
-"""The least memory that DuckDB is started with: with less it may crash instead of failing."""
-MAX_BYTES = 2 << 30
-"""The most memory that DuckDB may take, of at most half of what is left."""
+READING_ADDRESSES = 192 << 20
+WRITING_ADDRESSES = 640 << 20
+"""The least addresses that DuckDB is started with: with less it may crash instead of failing."""
+MIN_BYTES, MAX_BYTES = 32 << 20, 2 << 30
+"""The memory that DuckDB may take: half of what is left, within these bounds."""
 
 
 class TableWriter:
@@ -74,14 +76,14 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
     Raises:
         StoreError: there is too little memory for it.
     """
-    left = memory_left()
-    if left < MIN_FREE_BYTES:
-        raise out_of_memory(f"{left} bytes are left, and reading tables takes {MIN_FREE_BYTES}")
+    left, needed = addresses_left(), READING_ADDRESSES if temporary is None else WRITING_ADDRESSES
+    if left < needed:
+        raise out_of_memory(f"{left} bytes are left, and a table takes {needed}")
     return duckdb.connect(
         ":memory:",
         config={
             "threads": 1,
-            "memory_limit": f"{min(MAX_BYTES, left // 2) >> 20}MiB",
+            "memory_limit": f"{min(MAX_BYTES, max(MIN_BYTES, min(left, memory_left()) // 2)) >> 20}MiB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": "" if temporary is None else str(temporary),

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ptmtorrent.cli._output import Sink
-from ptmtorrent.config import Settings, allow_open_files, load_settings, memory_left
+from ptmtorrent.config import Settings, addresses_left, allow_open_files, load_settings, memory_left
 from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure, StoreError, out_of_memory
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
@@ -22,7 +22,8 @@ INTERRUPTED_HINT = "run the same command again to resume"
 
 
 MIN_OPEN_FILES = 64
-MIN_MEMORY_BYTES = 192 << 20
+MIN_MEMORY_BYTES = 64 << 20
+MIN_ADDRESSES = 256 << 20
 """With less, libraries of numbers end the process by themselves."""
 
 
@@ -69,7 +70,7 @@ class Session:
     def _load(self) -> Settings:
         if self._settings is None:
             _silence_libraries()
-            _check_limits()
+            _check_open_files()
             self._settings = load_settings(self._flags)
             self._form, self._sink = self._settings.format, None
         return self._settings
@@ -185,21 +186,24 @@ def ask_passphrase(settings: Settings, *, confirm: bool, declined: bool) -> byte
     return asked.encode()
 
 
-def _check_limits() -> None:
-    """Refuse to start where libraries would end the process or crash for lack of memory or open files.
+def check_memory() -> None:
+    """Refuse to start where libraries would end the process or crash for lack of memory.
 
     Raises:
         StoreError: naming what there is and what is needed.
     """
+    for left, needed in ((memory_left(), MIN_MEMORY_BYTES), (addresses_left(), MIN_ADDRESSES)):
+        if left < needed:
+            raise out_of_memory(f"this process may take {left} more bytes, and needs {needed}")
+
+
+def _check_open_files() -> None:
     files = allow_open_files()
     if files < MIN_OPEN_FILES:
         raise StoreError(
             f"this process may open {files} files, and needs {MIN_OPEN_FILES}",
             hint="raise the limit (`ulimit -n 4096`), then run the same command again",
         )
-    left = memory_left()
-    if left < MIN_MEMORY_BYTES:
-        raise out_of_memory(f"this process may take {left} more bytes, and needs {MIN_MEMORY_BYTES}")
 
 
 def _silence_libraries() -> None:

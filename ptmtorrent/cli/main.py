@@ -38,7 +38,7 @@ from ptmtorrent.cli import (
 )
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
-from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
+from ptmtorrent.cli._session import INTERRUPTED_HINT, Session, check_memory
 from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError, shortage_of
@@ -108,6 +108,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Signed, compressed, complete copies of pre-trained model packages: make, share and fetch them."""
+    check_memory()
     session: Session = ctx.obj
     for name, value in {"home": home, "format": form, "verbose": verbose}.items():
         session.take(name, value)
