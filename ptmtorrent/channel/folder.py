@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ptmtorrent.channel import paths
 from ptmtorrent.channel.readers import LocalReader, read_listed
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, VolumeRef, decode_release
@@ -90,7 +90,7 @@ def read_optional(path: Path) -> bytes | None:
     """
     try:
         with disk_errors_but_missing(path):
-            return path.read_bytes()
+            return read_regular(path)
     except FileNotFoundError:
         return None
 

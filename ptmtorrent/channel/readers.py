@@ -4,6 +4,7 @@ The bytes are untrusted, and every read is bounded by a size that the caller has
 are read by one function, which checks them against the listed size and hash.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
     DOCUMENT_RATE,
@@ -63,7 +65,7 @@ class LocalReader:
         check_path(path)
         file_path = self._folder / path
         try:
-            with file_path.open("rb") as file:
+            with os.fdopen(open_regular(file_path), "rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:

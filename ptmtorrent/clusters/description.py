@@ -16,6 +16,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ptmtorrent.config import MAX_FILE_BYTES
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError
 
 MAX_WORKERS = 64
@@ -71,10 +73,13 @@ def read_cluster(path: Path) -> Cluster:
     """
     hint = "see docs/guides/clusters.md for its format"
     try:
-        cluster = msgspec.toml.decode(path.read_bytes(), type=Cluster)
+        data = read_regular(path, MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ConfigError(f"the cluster file `{path}` is larger than {MAX_FILE_BYTES} bytes", hint=hint)
+        cluster = msgspec.toml.decode(data, type=Cluster)
     except OSError as error:
         raise ConfigError(f"the cluster file `{path}` cannot be read: {error.strerror}", hint=hint) from error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         problem = _REGEX.sub(r"`\1` has an invalid value", str(error))
         raise ConfigError(f"the cluster file `{path}` is not valid: {problem}", hint=hint) from error
     if cluster.executor != "slurm" and (cluster.slurm != Slurm() or cluster.address is not None):

@@ -109,6 +109,37 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
     return b"".join(parts)
 
 
+class NotRegular(OSError):
+    """What lies at a path is a FIFO, a device or a socket."""
+
+
+def open_regular(path: Path, flags: int = 0) -> int:
+    """Return a descriptor to read the file at `path`; the caller closes it. `flags` are those of `os.open`.
+
+    Raises:
+        NotRegular: it is a FIFO, a device or a socket; nothing was read from it.
+        OSError: it cannot be opened; `IsADirectoryError` for a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise NotRegular(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
+
+
+def read_regular(path: Path, limit: int = -1) -> bytes:
+    """Return the bytes of the file at `path`, at most `limit` of them; -1 for all.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
+        return stream.read(limit)
+
+
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Return the entries of `folder` that match `pattern`, sorted; none if the folder does not exist.
 
@@ -219,7 +250,7 @@ def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
     try:
         with disk_errors_but_missing(path):
-            if path.read_bytes() == data:
+            if read_regular(path) == data:
                 return
     except FileNotFoundError:
         pass  # it is written below

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors, write_file
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import Clock, spell
@@ -116,7 +116,7 @@ def _read_ages(path: Path) -> Ages | None:
     """Return the record; None if it is missing or damaged, so that all files wait from now on."""
     try:
         with disk_errors(path):
-            data = path.read_bytes() if path.is_file() else b""
+            data = read_regular(path) if path.is_file() else b""
         return canonical.decode(data, Ages, name=str(path))
     except IntegrityError:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.disk.durable import disk_error, ensure_dir, write_all
+from ptmtorrent.disk.durable import disk_error, ensure_dir, open_regular, write_all
 from ptmtorrent.errors import StoreError, StoreLocked
 
 LOCK_NAME = "lock"
@@ -102,7 +102,7 @@ class SharedLock(WriteLock):
 def is_locked(folder: Path) -> bool:
     """Return whether a process holds the lock of `folder` exclusively."""
     try:
-        descriptor = os.open(folder / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = open_regular(folder / LOCK_NAME, os.O_NOFOLLOW)
     except OSError:
         return False
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ptmtorrent.disk.durable import read_at
+from ptmtorrent.disk.durable import open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PtmError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.model.plan import WantedObject, objects_in
@@ -144,7 +144,7 @@ def _stored(delivered: Delivered, item: WantedObject) -> Stored:
 
 def _payload(stored: Stored) -> bytes:
     try:
-        descriptor = os.open(stored.path, os.O_RDONLY)
+        descriptor = open_regular(stored.path)
         try:
             payload = read_at(descriptor, stored.start, stored.item.at.length)
         finally:

@@ -14,6 +14,7 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
@@ -140,7 +141,7 @@ def _root(place: Location, folder: Path | None, home: Home) -> bytes:
     """Return the root that the channel is trusted by."""
     if folder is not None and folder.resolve() == home.channel.resolve():
         try:
-            return (folder / FIRST_ROOT).read_bytes()
+            return read_regular(folder / FIRST_ROOT)
         except FileNotFoundError as error:
             raise NotFound("your own channel has no release yet", hint="make one: ptmtorrent release NAME") from error
         except OSError as error:

@@ -5,7 +5,9 @@ through ::
 
     listed ─► todo ─► leased ─► done | notneeded | error | impossible        (or `left`, when the request has a limit)
 
-Claiming is one statement, so several processes may share a journal; an expired lease can be claimed again.
+Claiming is one statement, so several processes may share a journal; an expired lease can be claimed again. A lease is a
+number that its owner changes when it claims and renews: it has expired for a process that saw the same number for ten
+minutes by its own monotonic clock. No wall clock is asked, and nothing expires for its own owner.
 The store, not the journal, is the truth about what is captured: a row is settled after the store has committed.
 """
 
@@ -43,7 +45,8 @@ _WORK = "name, rank, downloads, listed, plan, files, bytes, state, reason, attem
 _CLAIM = """
 UPDATE work SET state = 'leased', owner = ?1, lease = ?2, attempts = attempts + 1 WHERE rowid IN (
   SELECT rowid FROM work
-  WHERE run = ?3 AND state IN ('todo', 'leased') AND (state = 'todo' OR lease < ?4) ORDER BY rank LIMIT ?5
+  WHERE run = ?3 AND state IN ('todo', 'leased') AND (state = 'todo' OR owner IN (SELECT value FROM json_each(?4)))
+  ORDER BY rank LIMIT ?5
 ) RETURNING name, rank, downloads, listed, plan, files, bytes, state, reason, attempts
 """
 _RANK = """
@@ -99,6 +102,8 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         self._base = Database(path, name="the journal", schema=_SCHEMA, version=VERSION)
+        self._beats = 0
+        self._seen: dict[tuple[int, str], tuple[float, float]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -226,25 +231,49 @@ class Journal:
     def claim(self, run: int, owner: str, now: float) -> Work | None:
         """Lease the first package to do, or whose lease expired, to `owner`; None if no package remains.
 
-        `now` is in seconds; the lease ends ten minutes later unless `renew` is called.
+        `now` is in seconds of a monotonic clock; the lease ends ten minutes later unless `renew` is called.
         """
         return next(iter(self.claim_many(run, owner, now, 1)), None)
 
     def claim_many(self, run: int, owner: str, now: float, count: int) -> list[Work]:
         """Lease up to `count` packages as `claim` does, by rank, with one sync for all of them."""
         with self._base.transaction():
-            rows = self._base.all(_CLAIM, owner, now + LEASE_SECONDS, run, now, count)
+            beat = self._beat(run, owner, now)
+            rows = self._base.all(_CLAIM, owner, beat, run, "[]", count)
+            if not rows and (expired := self._expired(run, owner, now)):
+                rows = self._base.all(_CLAIM, owner, beat, run, msgspec.json.encode(expired).decode(), count)
         return sorted((_row(row, Work) for row in rows), key=lambda work: work.rank or 0)
 
     def renew(self, run: int, owner: str, now: float) -> None:
-        """Extend all leases of `owner`."""
+        """Extend all leases of `owner`; `now` is as for `claim`."""
         with self._base.transaction():
             self._base.run(
                 "UPDATE work SET lease = ? WHERE run = ? AND owner = ? AND state = 'leased'",
-                now + LEASE_SECONDS,
+                self._beat(run, owner, now),
                 run,
                 owner,
             )
+
+    def _beat(self, run: int, owner: str, now: float) -> int:
+        """Return the next number for the leases of `owner`, who is alive `now`."""
+        self._beats += 1
+        self._seen[run, owner] = (self._beats, now)
+        return self._beats
+
+    def _expired(self, run: int, owner: str, now: float) -> list[str]:
+        """Return the other owners whose leases have had the same number for too long."""
+        expired = []
+        for other, number in self._base.all(
+            "SELECT owner, max(lease) FROM work WHERE run = ? AND state = 'leased' AND owner <> ? GROUP BY owner",
+            run,
+            owner,
+        ):
+            before, since = self._seen.get((run, other), (None, now))
+            if before != number:
+                self._seen[run, other] = (number, now)
+            elif now - since > LEASE_SECONDS:
+                expired.append(other)
+        return expired
 
     def release(self, run: int) -> None:
         """Revoke all leases. Only the process that holds the lock of the spool may call this."""

@@ -7,7 +7,7 @@ So an interrupted run leaves a place too many, never one too few.
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 
@@ -29,7 +29,7 @@ def read_publications(path: Path) -> dict[str, tuple[ReleaseName, ...]]:
     """
     try:
         with disk_errors_but_missing(path):
-            return canonical.decode(path.read_bytes(), Publications, name=str(path)).places
+            return canonical.decode(read_regular(path), Publications, name=str(path)).places
     except FileNotFoundError:
         return {}
 

@@ -8,7 +8,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors, write_file
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
 
@@ -46,7 +46,7 @@ def check_version(root: Path) -> None:
             f"there is no store at `{root}`", hint="create one with `ptmtorrent clone` or `ptmtorrent fetch`"
         )
     with disk_errors(path):
-        data = path.read_bytes()
+        data = read_regular(path)
     try:
         canonical.decode(data, StoreVersion, name=str(path))
     except IntegrityError as error:

@@ -11,7 +11,7 @@ from tuf.api.metadata import Root
 
 from ptmtorrent.channel.folder import OwnReader, read_optional
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust.client import listed_releases
@@ -63,7 +63,7 @@ def read_expiries(channel: Path) -> dict[str, datetime]:
     if not roots:
         return {}
     newest = max(roots, key=lambda path: metadata_version("root", path.rpartition("/")[2]) or 0)
-    root = parse_metadata((channel / newest).read_bytes(), Root).signed
+    root = parse_metadata(read_regular(channel / newest), Root).signed
     if read_optional(channel / TIMESTAMP) is None:
         return {"root": root.expires}
     listing = read_listing(OwnReader(channel))

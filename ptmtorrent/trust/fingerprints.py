@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.channel.paths import FIRST_ROOT
-from ptmtorrent.disk.durable import disk_error
+from ptmtorrent.disk.durable import disk_error, read_regular
 from ptmtorrent.errors import NotFound, UsageError
 from ptmtorrent.model.ids import is_hex64
 
@@ -57,7 +57,7 @@ def read_first_root(channel: Path) -> bytes:
     """
     path = channel / FIRST_ROOT
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(
             f"`{channel}` is not a channel: it has no `{FIRST_ROOT}`",

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, sync_dir, write_file
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, sync_dir, write_file
 from ptmtorrent.errors import ConfigError
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
@@ -148,7 +148,7 @@ def _read(folder: Path, name: str) -> bytes:
     path = folder / name
     try:
         with disk_errors_but_missing(path):
-            return path.read_bytes()
+            return read_regular(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"the key `{name}` is missing in `{folder}`", hint="create keys with `ptmtorrent keys init`"

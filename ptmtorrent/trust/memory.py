@@ -18,7 +18,7 @@ import msgspec
 from tuf.api.metadata import Root, Timestamp
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import spell
@@ -93,7 +93,7 @@ def read_seen(folder: Path) -> Seen:
     path = folder / SEEN
     try:
         with disk_errors_but_missing(path):
-            data = path.read_bytes()
+            data = read_regular(path)
         return canonical.decode(data, Seen, name=str(path))
     except FileNotFoundError:
         return NOTHING_SEEN
@@ -114,10 +114,10 @@ def seen_expiries(trust: Path, fingerprint: str) -> dict[str, datetime]:
     found: dict[str, datetime] = {}
     for path in (folder / FIRST_ROOT_NAME, folder / METADATA / "root.json"):
         with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
-            found["root"] = parse_metadata(path.read_bytes(), Root).signed.expires
+            found["root"] = parse_metadata(read_regular(path), Root).signed.expires
     path = folder / METADATA / TIMESTAMP_NAME
     with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
-        found["timestamp"] = parse_metadata(path.read_bytes(), Timestamp).signed.expires
+        found["timestamp"] = parse_metadata(read_regular(path), Timestamp).signed.expires
     return found
 
 

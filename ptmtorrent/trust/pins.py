@@ -16,7 +16,7 @@ from typing import ClassVar
 import msgspec
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.locations import Location, as_location
@@ -80,7 +80,7 @@ class Pins:
         path = self._root_path(found)
         try:
             with disk_errors_but_missing(path):
-                root = path.read_bytes()
+                root = read_regular(path)
         except FileNotFoundError:
             root = b""
         if fingerprint(root) != found:
@@ -104,7 +104,7 @@ class Pins:
     def _read(self) -> dict[str, str]:
         try:
             with disk_errors_but_missing(self._path):
-                data = self._path.read_bytes()
+                data = read_regular(self._path)
             pins = canonical.decode(data, PinFile, name=str(self._path)).pins
             return dict(_spelled_anew(pins))
         except FileNotFoundError:

@@ -26,7 +26,7 @@ from ptmtorrent.channel.paths import (
     release_path,
     signature_path,
 )
-from ptmtorrent.disk.durable import disk_errors, write_file, write_once
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file, write_once
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import spell
@@ -65,7 +65,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         StoreError: the folder cannot be written.
     """
     with disk_errors(release_json):
-        data = release_json.read_bytes()
+        data = read_regular(release_json)
     release = _check_release(data, name, sequence)
     published = read_published(channel, keys)
     path = release_path(name)

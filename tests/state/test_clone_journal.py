@@ -102,6 +102,26 @@ def test_renewed_lease_is_kept() -> None:
         assert journal.claim(run.id, "other", LEASE_SECONDS + 1.0) is None
 
 
+def test_lease_of_another_process_expires_by_the_clock_of_the_process_that_waits(tmp_path: Path) -> None:
+    """The numbers of two monotonic clocks have nothing to do with each other, and a renewal shows by itself."""
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as mine, Journal(path) as other:
+        run = planned(other, PAGE[:1])
+        assert other.claim(run.id, "other", 10.0**9) is not None
+        assert mine.claim(run.id, "me", 5.0) is None
+        other.renew(run.id, "other", 10.0**9 + 500)
+        assert mine.claim(run.id, "me", 5.0 + LEASE_SECONDS + 1) is None
+        assert mine.claim(run.id, "me", 5.0 + 2 * LEASE_SECONDS) is None
+        assert mine.claim(run.id, "me", 5.0 + 2 * LEASE_SECONDS + 2) is not None
+
+
+def test_lease_never_expires_for_its_owner() -> None:
+    with Journal(None) as journal:
+        run = planned(journal, PAGE[:1])
+        assert journal.claim(run.id, "me", 0.0) is not None
+        assert journal.claim(run.id, "me", 10.0**9) is None
+
+
 def test_released_packages_are_to_do_again() -> None:
     with Journal(None) as journal:
         run = planned(journal, PAGE[:1])

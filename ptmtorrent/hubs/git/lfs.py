@@ -200,4 +200,6 @@ class LfsAddresses:
                 return _MAX_SECONDS
             end = end if end.tzinfo else end.replace(tzinfo=UTC)
             seconds = (end - self.session.clock()).total_seconds()
+            if seconds <= 0:  # an answer that has expired when it arrives says that the clock here is ahead
+                return _MAX_SECONDS
         return min(seconds, _MAX_SECONDS) - EXPIRY_MARGIN_SECONDS

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, read_into
+from ptmtorrent.disk.durable import disk_errors, open_regular, read_into
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import FileEntry, Manifest
@@ -140,7 +140,7 @@ def open_stable(path: Path) -> Iterator[StableFile]:
         StoreError: it cannot be opened.
     """
     with disk_errors(path):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_regular(path)
     try:
         yield StableFile(descriptor, path)
     finally:

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors, write_file
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.disk.elapsed import Instant, elapsed_seconds
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
@@ -84,7 +84,7 @@ def _read(root: Path) -> Marks:
     path = root / MARKS_NAME
     try:
         with disk_errors(path):
-            data = path.read_bytes() if path.is_file() else b""
+            data = read_regular(path) if path.is_file() else b""
         return canonical.decode(data, Marks, name=MARKS_NAME)
     except IntegrityError:
         return Marks(format=Marks.FORMAT, version=Marks.VERSION, requires=(), dead=())

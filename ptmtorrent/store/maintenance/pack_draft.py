@@ -12,7 +12,15 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
+from ptmtorrent.disk.durable import (
+    disk_error,
+    disk_errors,
+    ensure_dir,
+    new_temporary,
+    open_regular,
+    publish_file,
+    write_all,
+)
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import PackId
@@ -164,7 +172,7 @@ def _copy(source: Path, descriptor: int, size: int) -> None:
 
     If the filesystem supports it, the copy shares the blocks of `source`.
     """
-    original = os.open(source, os.O_RDONLY)
+    original = open_regular(source)
     try:
         done = 0
         with suppress(OSError):

@@ -12,7 +12,7 @@ of one pack are lost, it counts as adopted, unless the index knew all that it sa
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, write_file
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, read_regular, write_file
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId
@@ -64,7 +64,7 @@ def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
     path = sidecar_in(root, pack)
     try:
         with disk_errors(path):
-            data = path.read_bytes() if path.is_file() else b""
+            data = read_regular(path) if path.is_file() else b""
         sidecar = canonical.decode(data, Sidecar, name=path.name)
         hashes = PackHashes(
             pack=sidecar.pack,

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_error, disk_errors, read_at
+from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES
@@ -154,7 +154,7 @@ def open_pack(path: Path) -> Iterator[PackReader]:
         StoreError: it cannot be opened, which says nothing about its bytes.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_regular(path)
     except FileNotFoundError as error:
         raise PackMissing(disk_error(error, path).message) from error
     except OSError as error:

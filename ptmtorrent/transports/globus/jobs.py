@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.names import check_path
@@ -144,7 +145,7 @@ class Jobs:
 
     def _read(self, path: Path) -> Job:
         with durable.disk_errors(path):
-            data = path.read_bytes()
+            data = read_regular(path)
         try:
             return _checked(canonical.decode(data, Job, name=str(path)), path)
         except IntegrityError as error:

@@ -15,6 +15,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
@@ -150,7 +151,7 @@ class GlobusTransport:
         landed = self._local(item)
         target = staging_path(staging, request.pack, _whole(request))
         durable.ensure_dir(staging)
-        with durable.disk_errors(landed), landed.open("rb") as file:
+        with durable.disk_errors(landed), os.fdopen(open_regular(landed), "rb") as file:
             os.fsync(file.fileno())
             near = os.fstat(file.fileno()).st_dev == staging.stat().st_dev
         if near:

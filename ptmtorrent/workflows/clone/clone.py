@@ -230,7 +230,7 @@ class _Clone:
     def _capture_all(self, store: Store, run: Run, outcomes: Outcomes, made: PlanMade) -> None:
         monotonic = self.hub.session.monotonic
         meter = new_meter("clone", self.emit, monotonic, bytes_total=made.bytes, packages_total=made.packages)
-        leases = Leases(self.journal, run.id, this_process(), self.clock, monotonic)
+        leases = Leases(self.journal, run.id, this_process(), monotonic)
         collect_parts(self.home.spool)
         if self.cluster is None:
             self._capture(store, run, outcomes, leases, meter)

@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from ptmtorrent.model.moments import Clock, Monotonic
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Work
 
 BATCH = 64
@@ -17,7 +17,6 @@ class Leases:
     journal: Journal
     run: int
     owner: str
-    clock: Clock
     monotonic: Monotonic
     _claimed: deque[Work] = field(default_factory=deque)
     _renewed: float = float("-inf")
@@ -25,13 +24,12 @@ class Leases:
     def next(self) -> Work | None:
         """Return the next package, leased; None when none is left to claim."""
         if not self._claimed:
-            now = self.clock().timestamp()
-            self._claimed.extend(self.journal.claim_many(self.run, self.owner, now, BATCH))
+            self._claimed.extend(self.journal.claim_many(self.run, self.owner, self.monotonic(), BATCH))
         return self._claimed.popleft() if self._claimed else None
 
     def renew(self) -> None:
         """Extend all leases, also of packages that are not started yet, once a quarter of their time has passed."""
         now = self.monotonic()
         if now - self._renewed > LEASE_SECONDS / 4:
-            self.journal.renew(self.run, self.owner, self.clock().timestamp())
+            self.journal.renew(self.run, self.owner, now)
             self._renewed = now

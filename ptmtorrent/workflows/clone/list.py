@@ -11,12 +11,13 @@ from ptmtorrent.disk.durable import disk_errors, ensure_dir, new_temporary, publ
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
-from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.model.moments import SKEW, Clock, spell
 from ptmtorrent.scrub import scrub_bytes, without_secrets
 from ptmtorrent.state.clone_journal import Journal, Run
 
 STALE = timedelta(days=1)
-"""Age at which an incomplete listing is started again: half of it would be of another day."""
+"""Age at which an incomplete listing is started again: half of it would be of another day. So is one from the future,
+which was begun under a wrong clock."""
 
 FORMAT = "ptmtorrent/listing"
 
@@ -29,7 +30,11 @@ def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
     key = f"{hub.name} {hub.endpoint}"
     now = clock()
     run = journal.unfinished(key, request)
-    if run is not None and run.state == "listing" and datetime.fromisoformat(run.listed) < now - STALE:
+    if (
+        run is not None
+        and run.state == "listing"
+        and not now - STALE <= datetime.fromisoformat(run.listed) <= now + SKEW
+    ):
         journal.set_state(run.id, "finished")
         run = None
     return run or journal.start(key, request, spell(now))

@@ -23,8 +23,10 @@ from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
     new_temporary,
+    open_regular,
     publish_file,
     read_at,
+    read_regular,
     sync_dir,
 )
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
@@ -140,7 +142,7 @@ class Assembly:
         """Return the missing parts that `path` has at their offsets."""
         try:
             with disk_errors_but_missing(path):
-                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                descriptor = open_regular(path, os.O_NOFOLLOW)
         except FileNotFoundError:
             return set()
         try:
@@ -325,7 +327,7 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
         StoreError: a folder, or a file that must not be replaced, is in the way.
     """
     with disk_errors(incoming):
-        text = incoming.read_bytes()
+        text = read_regular(incoming)
     if text != points.encode():
         raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, and its bytes are another target")
     if read_link(target) is None:

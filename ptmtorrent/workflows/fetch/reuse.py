@@ -3,12 +3,13 @@
 They are copied from there and hashed on the way; one whose hash does not hold is fetched like any other.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.disk.durable import link_or_copy
+from ptmtorrent.disk.durable import link_or_copy, open_regular
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.reading.deltas import LocalObjects
@@ -154,7 +155,7 @@ def _is_in_target(file: Assembly, number: int) -> bool:
 
 def _read(path: Path, offset: int, size: int) -> bytes | None:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)
             return file.read(size)
     except OSError:

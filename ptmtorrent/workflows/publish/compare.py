@@ -1,10 +1,11 @@
 """Is what a collection shows under a name what our own channel has under it? A size says too little."""
 
+import os
 import random
 from pathlib import Path
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.reading.collection import Collection
@@ -42,7 +43,7 @@ class Comparison:
 
     def _same_at(self, reader: ChannelReader, path: str, start: int, size: int) -> bool:
         length = min(SAMPLE_BYTES, size - start)
-        with disk_errors(self._source / path), (self._source / path).open("rb") as file:
+        with disk_errors(self._source / path), os.fdopen(open_regular(self._source / path), "rb") as file:
             file.seek(start)
             ours = file.read(length)
         return reader.read_range(path, start, length) == ours

@@ -6,6 +6,7 @@ is the old one or the new one whenever anything stops, and running the same comm
 What is there already is believed when its size is right and what is read of it over HTTPS is ours.
 """
 
+import os
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import msgspec
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
+from ptmtorrent.disk.durable import open_regular, read_regular
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
@@ -171,7 +173,7 @@ def _check_target(target: _Target, state: ChannelState) -> None:
     if Path(FIRST_ROOT).name not in entries:
         return
     reader = target.collection.reader()
-    root = (target.source / FIRST_ROOT).read_bytes()
+    root = read_regular(target.source / FIRST_ROOT)
     if _read(reader, FIRST_ROOT) != root:
         raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
     pointer = _read(reader, TIMESTAMP) if Path(TIMESTAMP).name in entries else None
@@ -268,7 +270,7 @@ def _verify(target: _Target, job: Job) -> None:
         start = source.randrange(max(1, item.size - SAMPLE_BYTES))
         length = min(SAMPLE_BYTES, item.size - start)
         path = item.landing.removeprefix(f"{target.place.path}/")
-        with (target.source / item.path).open("rb") as file:
+        with os.fdopen(open_regular(target.source / item.path), "rb") as file:
             file.seek(start)
             if reader.read_range(path, start, length) != file.read(length):
                 _fail(target, job, f"`{item.landing}` landed with other bytes from byte {start} on")

@@ -18,6 +18,7 @@ from ptmtorrent.channel.folder import read_optional, read_release, read_volume_p
 from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError, IntegrityError, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
@@ -117,7 +118,7 @@ def point_to(  # noqa: PLR0913  # what is served from where, and what is read of
         NotFound, IntegrityError, TrustError: a reader does not accept it; `to` serves what it did before.
         StoreError: a file cannot be read or written.
     """
-    root = (home.channel / FIRST_ROOT).read_bytes()
+    root = read_regular(home.channel / FIRST_ROOT)
     reader = LocalReader(to)
     check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
     place = str(to.resolve())

@@ -191,7 +191,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             outcomes=outcomes,
             meter=Meter(lambda _: None, hub.session.monotonic),
             clock=read_clock,
-            leases=Leases(journal, run.id, this_process(), read_clock, hub.session.monotonic),
+            leases=Leases(journal, run.id, this_process(), hub.session.monotonic),
         ).work(stop)
 
 
