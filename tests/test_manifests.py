@@ -45,8 +45,8 @@ def test_hubs_of_subsets_are_hubs_of_the_program() -> None:
 
 
 ODD = {
-    "named": SubsetQuery(about="x", packages=("hf:a/*", "dir:it's")),
-    "exact": SubsetQuery(about="x", packages=("hf:a/text",), only=("docs",)),
+    "named": SubsetQuery(about="x", packages=frozenset({"hf:a/*", "dir:it's"})),
+    "exact": SubsetQuery(about="x", packages=frozenset({"hf:a/text"}), only=("docs",)),
     "several": SubsetQuery(about="x", hubs=("hf", "dir"), licences=("mit",), min_downloads={"hf": 51, "dir": 1}),
     "by-library": SubsetQuery(about="x", libraries=("transformers",), tasks=("text-generation",)),
 }

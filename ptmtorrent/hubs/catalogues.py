@@ -15,6 +15,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.adapter import GitRemotes
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
@@ -49,10 +50,14 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CatalogueHub(ABC):
-    """A catalogue at `endpoint`. Subclasses list it, resolve a record to its remote and find weights elsewhere."""
+    """A catalogue at `endpoint`. Subclasses list it, resolve a record to its remote and find weights elsewhere.
+
+    With `licence_in_files` all weights are in the remote, so that its cards and licence texts are about them too.
+    """
 
     name: str
     prefix: str
+    licence_in_files = False
 
     def __init__(self, endpoint: str, clones: Clones, session: Session | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
@@ -110,7 +115,11 @@ class CatalogueHub(ABC):
         except HubError as error:
             raise HubError(f"{package}: {error.message}", hint=error.hint) from error
         commit = self._head(link, package)
-        listed = self.with_facts(listed, self._reader(Remote(url=link.remote, commit=commit, package=package)))
+        remote = Remote(url=link.remote, commit=commit, package=package)
+        listed = self.with_facts(listed, self._reader(remote))
+        if self.licence_in_files:
+            files, _ = self.clones.files(remote)
+            listed = with_licence(listed, files, lambda file: self._remotes.read_blob(remote, file))
         identity = Identity(hub=self.prefix, name=listed.name, commit=commit, author=listed.author)
         answer = msgspec.json.encode({"remote": link.remote, "ref": link.ref, "commit": commit})
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()), ("link", answer)))

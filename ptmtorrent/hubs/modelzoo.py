@@ -26,6 +26,7 @@ class ModelZoo(CatalogueHub):
 
     name = "modelzoo"
     prefix = "modelzoo"
+    licence_in_files = True
 
     def catalogue(self) -> Sequence[Listed]:
         """Return a package for every record that has a usable slug.

@@ -17,7 +17,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination
@@ -68,7 +68,7 @@ class HfCache:
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
         with suppress(FileNotFoundError), disk_errors_but_missing(path):
-            if path.read_bytes() == data:
+            if read_regular(path) == data:
                 return
         write_file(path, data, None)
 

@@ -122,14 +122,6 @@ def decode_policy(data: bytes) -> Policy:
     return policy
 
 
-def find_entry(entries: Mapping[str, object], package: str) -> str | None:
-    """Return the key of the decision about `package`: its name, else the longest beginning of it, or None."""
-    if package in entries:
-        return package
-    fitting = [key for key in entries if key.endswith("*") and package.startswith(key[:-1])]
-    return max(fitting, key=len, default=None)
-
-
 def _faults(policy: Policy) -> Iterator[str]:
     reasons = {package: decided.reason for package, decided in policy.licences.items()}
     for table, entries in (("include", policy.include), ("exclude", policy.exclude), ("licences", reasons)):

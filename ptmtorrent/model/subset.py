@@ -10,7 +10,7 @@ that both describe. The three subsets of every release::
 A policy adds more of them as `SubsetQuery`, from which both the SQL and the predicate follow.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import msgspec
 
@@ -85,7 +85,7 @@ class SubsetQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     about: str
     hubs: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
+    packages: frozenset[str] = frozenset()
     tasks: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
@@ -110,7 +110,7 @@ class SubsetQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         least = self.min_downloads.get(hub)
         return (
             (not self.hubs or hub in self.hubs)
-            and (not self.packages or any(_is_named(capture.package, name) for name in self.packages))
+            and (not self.packages or find_pattern(self.packages, capture.package) is not None)
             and (not self.tasks or capture.task in self.tasks)
             and (not self.libraries or capture.library in self.libraries)
             and (not self.licences or capture.licence in self.licences)
@@ -127,21 +127,25 @@ def rule_of(name: str, query: SubsetQuery) -> SubsetRule:
     return SubsetRule(name=name, query=f"{query.about}: {sql}", takes=query.takes, only=query.only)
 
 
+def find_pattern(patterns: Container[str], package: str) -> str | None:
+    """Return the pattern that fits a package: its name, else the longest beginning of it followed by `*`, or None."""
+    if package in patterns:
+        return package
+    beginnings = (f"{package[:length]}*" for length in range(len(package), -1, -1))
+    return next((pattern for pattern in beginnings if pattern in patterns), None)
+
+
 def _conditions(query: SubsetQuery) -> Iterator[str]:
     columns = {"hub": query.hubs, "task": query.tasks, "library": query.libraries, "licence": query.licences}
     yield from (f"{column} IN ({_quoted(values)})" for column, values in columns.items() if values)
     if query.packages:
-        yield "(" + " OR ".join(_name_condition(name) for name in query.packages) + ")"
+        yield "(" + " OR ".join(_name_condition(name) for name in sorted(query.packages)) + ")"
     for hub, least in sorted(query.min_downloads.items()):
         yield f"(hub <> {_quoted([hub])} OR downloads >= {least})"
 
 
 def _name_condition(name: str) -> str:
     return f"starts_with(package, {_quoted([name[:-1]])})" if name.endswith("*") else f"package = {_quoted([name])}"
-
-
-def _is_named(package: str, name: str) -> bool:
-    return package.startswith(name[:-1]) if name.endswith("*") else package == name
 
 
 def _quoted(values: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks
+from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
@@ -127,6 +128,20 @@ def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Repair what can be repaired without a channel."""
     repair_workflow.repair(home, None, emit=ignore, stop=Stop())
     report(0)
+
+
+def rewrite(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
+    """Store deltas whole, then half of the objects of every pack in a pack of their own."""
+    with Store.open(home.store, alone=True) as store:
+        for pack in store.packs():
+            for entry in store.contents.entries(pack):
+                if entry.base is not None:
+                    store_whole(store, pack, entry)
+        store.seal()
+        report(0)
+        for pack in store.packs():
+            rewrite_pack(store, pack, lambda entry: int(entry.id, 16) % 2 == 0)
+        report(1)
 
 
 def _nothing(home: Home, world: World) -> None:
@@ -261,6 +276,7 @@ OPERATIONS = {
         Operation("rescue", _bad_part, heal, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
         Operation("check", _sealed, check, reads_only=True),
         Operation("gc", _superseded, gc, _marked_is_marked),
+        Operation("rewrite", _sealed, rewrite, _sealed_is_sealed),
         Operation("adopt", _from_elsewhere, adopt, _adopted_is_here),
         Operation("repair", _bad_footer, repair, damaged=True),
         Operation("salvage", _bad_object, repair, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),

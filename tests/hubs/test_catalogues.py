@@ -41,6 +41,15 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
     return summary, heard
 
 
+def test_licence_of_the_remote_counts_where_the_weights_are_in_it(world: World, tmp_path: Path, time: Time) -> None:
+    for name in ("small", "plain", "vision"):
+        world.git.commit(f"team/{name}", {"LICENSE": b"MIT License", "hubconf.py": b"", "model.bin": b"w"})
+    run(world, Home(tmp_path / "home"), time)
+    with Store.open(tmp_path / "home" / "store") as store:
+        licences = {capture.licence for capture in store.captures()}
+    assert licences == {"mit" if world.kind == "modelzoo" else None}
+
+
 def stored(home: Home) -> dict[str, dict[str, bytes]]:
     """Return the bytes of every file of every package in the store, by its name on the hub."""
     found: dict[str, dict[str, bytes]] = {}

@@ -13,11 +13,10 @@ from ptmtorrent.model.policy import (
     Policy,
     PolicyFile,
     decode_policy,
-    find_entry,
     new_policy,
 )
 from ptmtorrent.model.release import FileRef, Release, decode_release
-from ptmtorrent.model.subset import SubsetQuery
+from ptmtorrent.model.subset import SubsetQuery, find_pattern
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -28,7 +27,13 @@ def golden_policy() -> Policy:
         exclude={"hf:other/*": "the owner asked for it"},
         licences={"dir:team/model": Licensed(licence="mit", reason="section 5 of the paper")},
     )
-    query = SubsetQuery(about="image models", tasks=("image-classification",), min_downloads={"hf": 51}, only=("docs",))
+    query = SubsetQuery(
+        about="image models",
+        packages=frozenset({"hf:org/*", "hf:a/b", "onnx:*"}),
+        tasks=("image-classification",),
+        min_downloads={"hf": 51},
+        only=("docs",),
+    )
     return new_policy(file, {"vision": query})
 
 
@@ -60,7 +65,7 @@ def test_stored_policy_that_no_release_could_store_is_refused(data: bytes) -> No
 
 def test_full_name_and_then_the_longest_beginning_decides() -> None:
     entries = {"hf:a/*": 1, "hf:*": 2, "hf:a/x": 3}
-    assert [find_entry(entries, name) for name in ("hf:a/x", "hf:a/y", "hf:b/x", "onnx:x")] == [
+    assert [find_pattern(entries, name) for name in ("hf:a/x", "hf:a/y", "hf:b/x", "onnx:x")] == [
         "hf:a/x",
         "hf:a/*",
         "hf:*",

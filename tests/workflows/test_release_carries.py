@@ -1,6 +1,7 @@
 """What a release leaves out is in no byte of what is published: not in packs, tables and torrents, and not seeded."""
 
 import os
+import random
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,17 +13,19 @@ import pytest
 
 from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.facts.licences import RightsClass
-from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.records import ignore
+from ptmtorrent.model.ids import ReleaseName, object_id
+from ptmtorrent.model.records import Note, Result, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
+from ptmtorrent.store.store import Store
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.pins import Pins
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.publish.publish import publish
 from ptmtorrent.workflows.release.release import release
 from tests.channels import check_laid_out, fetch_from
-from tests.workflows.captured import TickingClock
+from tests.simulators.swarm import seeding
+from tests.workflows.captured import Listener, TickingClock, capture, new_home, writing
 from tests.workflows.left_out import World, all_bytes, make_world
 
 PUBLIC = ReleaseName("public")
@@ -119,3 +122,72 @@ def test_the_markers_are_in_the_store_and_in_a_release_that_has_them(world: Worl
     for _, data in all_bytes(channel):
         missing -= {marker for marker in missing if marker in data}
     assert missing <= set(world.older)
+
+
+def test_a_member_whose_objects_cannot_be_stored_apart_is_left_out(tmp_path: Path) -> None:
+    home, keys = new_home(tmp_path / "home")
+    secret, bad = b"secret" * 1000, random.Random("bad").randbytes(3_000)
+    with writing(home) as store:
+        capture(store, tmp_path, "hf:a/bad", {"bad.bin": bad})
+        capture(store, tmp_path, "hf:a/good", {"good.bin": b"good"})
+        capture(store, tmp_path, "hf:a/secret", {"secret.bin": secret})
+        capture(store, tmp_path, "hf:a/secret", {"secret.bin": secret}, rights="restricted", licence="cc-by-nc-4.0")
+        store.seal()
+        place = store.location(object_id(bad))
+        with store.pack_file(place.pack).open("r+b") as file:
+            file.seek(place.offset)
+            file.write(bytes([bad[0] ^ 1]))
+    heard = Listener()
+
+    made = release(PUBLIC, home, keys, clock=TickingClock(), emit=heard)
+
+    why = {event.id: event.reason for event in heard.of(Result) if event.status == "error"}
+    assert why.keys() == {"hf:a/bad"}
+    assert place.pack in why["hf:a/bad"]
+    assert made.totals.packages == 1
+    assert place.pack not in _packs_of(home.channel, made)
+
+
+def test_packs_are_written_again_once(world: World) -> None:
+    made = _release(world, frozenset())
+    packs = sorted(path.name for path in world.home.store.rglob("*.pack"))
+    with Store.open(world.home.store, alone=True) as store:
+        store.rebuild_index()
+
+    again = _release(world, frozenset(), "again")
+
+    assert again.volumes == made.volumes
+    assert [ref.blake3 for ref in again.placement] == [ref.blake3 for ref in made.placement]
+    assert sorted(path.name for path in world.home.store.rglob("*.pack")) == packs
+
+
+def test_a_seeder_of_what_is_published_offers_what_the_release_names_alone(world: World, tmp_path: Path) -> None:
+    made = _release(world, frozenset())
+    channel = _publish(world, tmp_path / "channel")
+    heard = Listener()
+
+    with seeding(channel, emit=heard) as port:
+        reader = _trusting(channel, tmp_path / "reader")
+        peers = (("127.0.0.1", port),)
+        fetch_from(channel, reader, FetchRequest(subset="all", to=tmp_path / "out", transport="torrent", peers=peers))
+
+    check_laid_out(tmp_path / "out", world.members(frozenset()))
+    offered = [event.message for event in heard.of(Note) if event.message.startswith("volume")]
+    assert len(offered) == len(made.volumes)
+    assert all(any(volume.v1 in message for message in offered) for volume in made.volumes)
+
+
+def test_a_volume_keeps_packs_that_only_older_releases_need_while_they_may_be_passed_on(tmp_path: Path) -> None:
+    home, keys = new_home(tmp_path / "home")
+    made: list[Release] = []
+    for number, facts in enumerate(({}, {}, {"rights": "restricted", "licence": "cc-by-nc-4.0"})):
+        with writing(home) as store:
+            capture(store, tmp_path, "hf:a/changes", {"a.bin": random.Random(number).randbytes(500)}, **facts)
+            capture(store, tmp_path, "hf:a/other", {"b.bin": random.Random(number + 9).randbytes(500)})
+        made.append(release(ReleaseName(f"r{number}"), home, keys, clock=TickingClock(), emit=ignore))
+
+    first, second, third = made
+    assert {volume.v1 for volume in first.volumes} < {volume.v1 for volume in second.volumes}
+    assert second.totals.packs < sum(volume.packs for volume in second.volumes)
+    assert not _packs_of(home.channel, third) & _packs_of(home.channel, second)
+    assert third.totals.packs == sum(volume.packs for volume in third.volumes)

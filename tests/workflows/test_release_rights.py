@@ -167,13 +167,14 @@ def test_dry_run_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     assert "hf:a/gone" in left_out(heard)
 
 
-def test_dry_run_counts_what_is_not_sealed_and_names_what_is_incomplete(tmp_path: Path) -> None:
+def test_dry_run_beside_a_writer_counts_what_is_not_sealed_and_names_what_is_incomplete(tmp_path: Path) -> None:
     heard, (home, keys) = _home(tmp_path, ("a/open", "open", "mit"))
     with writing(home) as store:
         damaged = store.put(b"no manifest", kind="manifest", pack_class=PackClass("meta", "open"))
         store.add_capture(new_capture("hf:a/lost", SnapshotId(damaged), licence="mit"))
 
-    summary = plan_release(FIRST, home, keys, emit=heard)
+    with writing(home):  # a clone, say
+        summary = plan_release(FIRST, home, keys, emit=heard)
 
     assert (summary.packages, summary.failed) == (1, 1)
     [lost] = [event for event in heard.of(Result) if event.status == "error"]

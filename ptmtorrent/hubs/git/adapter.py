@@ -100,7 +100,7 @@ class GitRemotes:
         described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
         remote = self._remote(described)
         self._found[remote] = self._clones.files(remote)
-        listed = with_licence(listed, self._found[remote][0], lambda file: self._read_blob(remote, file))
+        listed = with_licence(listed, self._found[remote][0], lambda file: self.read_blob(remote, file))
         return msgspec.structs.replace(described, listed=listed)
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
@@ -154,7 +154,7 @@ class GitRemotes:
         self._clones.close()
         self.session.close()
 
-    def _read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
+    def read_blob(self, remote: Remote, file: HubFile) -> bytes | None:
         """Return the bytes of a file in git; those of an LFS file are not known before the download."""
         kind, _, oid = (file.oid or "").partition(":")
         return self._clones.read(remote, oid) if kind == "git" else None

@@ -1,5 +1,6 @@
 """Selects the captures of a release: by licence, by what their hub gives to everyone now, and by the policy."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -7,8 +8,9 @@ import msgspec
 
 from ptmtorrent.facts.licences import CLASSES, Licence, RightsClass, read_licence
 from ptmtorrent.model.manifest import Capture, Rights
-from ptmtorrent.model.policy import Policy, find_entry, new_policy
+from ptmtorrent.model.policy import Policy, new_policy
 from ptmtorrent.model.records import Emit, Note, Result
+from ptmtorrent.model.subset import find_pattern
 from ptmtorrent.state.upstream_flags import CLOSED, Flag
 
 INCLUDE_HINT = "pass on what you have the right to: ptmtorrent release NAME --include restricted|unknown|gated"
@@ -36,15 +38,15 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if licence.raw != capture.licence:
             capture = msgspec.structs.replace(capture, licence=licence.raw)
         left_out = None
-        if (key := find_entry(policy.exclude, package)) is not None:
+        if (key := find_pattern(policy.exclude, package)) is not None:
             left_out = f"the policy excludes it: {policy.exclude[key]}"
-        elif not self._may_be_passed_on(licence.rights) and find_entry(policy.include, package) is None:
+        elif not self._may_be_passed_on(licence.rights) and find_pattern(policy.include, package) is None:
             left_out = f"it is {licence.rights} ({licence.rule}) and may not be passed on"
         return Decision(capture=capture, licence=licence, left_out=left_out)
 
     def judge(self, package: str, licence: str | None, rights: Rights) -> Licence:
         """Return the licence of a package from the one its hub names and the rights it was captured with."""
-        key = find_entry(self.policy.licences, package)
+        key = find_pattern(self.policy.licences, package)
         if key is None:
             read = _licence_of(licence, rights)
         else:
@@ -90,10 +92,10 @@ def _licence_of(licence: str | None, rights: Rights) -> Licence:
 
 def _warn_of_unused(captures: Sequence[Capture], policy: Policy, emit: Emit) -> None:
     """Warn of decisions about packages that are not captured: a misspelt name would decide nothing."""
-    names = [capture.package for capture in captures]
-    known = set(names)
+    names = sorted(capture.package for capture in captures)
     for key in dict.fromkeys((*policy.include, *policy.exclude, *policy.licences)):
-        if ":" not in key or key in known:
-            continue
-        if not key.endswith("*") or not any(name.startswith(key[:-1]) for name in names):
+        start = key.removesuffix("*")
+        first = bisect_left(names, start)
+        found = first < len(names) and (names[first].startswith(start) if key.endswith("*") else names[first] == key)
+        if ":" in key and not found:
             emit(Note(message=f"the policy names `{key}`, and no such package is captured", warning=True))
