@@ -3,8 +3,9 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -52,9 +53,15 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["mixed-after-internal"])
-def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("captured"), **WORLDS[request.param])
+@pytest.fixture(scope="module")
+def made_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    """Makes each of `WORLDS` once."""
+    return cache(lambda name: make_world(tmp_path_factory.mktemp(name), **WORLDS[name]))
+
+
+@pytest.fixture(params=["mixed-after-internal"])
+def captured(request: pytest.FixtureRequest, made_world: Callable[[str], World]) -> World:
+    return made_world(request.param)
 
 
 @pytest.fixture
