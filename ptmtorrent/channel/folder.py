@@ -10,8 +10,7 @@ from pathlib import Path
 
 from ptmtorrent.channel import paths
 from ptmtorrent.channel.readers import LocalReader, read_listed
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, VolumeRef, decode_release

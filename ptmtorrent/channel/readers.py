@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
     DOCUMENT_RATE,

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ptmtorrent.config import MAX_FILE_BYTES
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError
 
 MAX_WORKERS = 64

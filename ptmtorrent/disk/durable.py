@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
-from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import NoSpace, StoreError
 
 TEMPORARY_PREFIX = ".tmp-"
@@ -108,6 +107,37 @@ def read_at(descriptor: int, offset: int, length: int) -> bytes:
         parts.append(data)
         done += len(data)
     return b"".join(parts)
+
+
+class NotRegular(OSError):
+    """What lies at a path is a FIFO, a device or a socket."""
+
+
+def open_regular(path: Path, flags: int = 0) -> int:
+    """Return a descriptor to read the file at `path`; the caller closes it. `flags` are those of `os.open`.
+
+    Raises:
+        NotRegular: it is a FIFO, a device or a socket; nothing was read from it.
+        OSError: it cannot be opened; `IsADirectoryError` for a folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise NotRegular(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
+
+
+def read_regular(path: Path, limit: int = -1) -> bytes:
+    """Return the bytes of the file at `path`, at most `limit` of them; -1 for all.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
+        return stream.read(limit)
 
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:

@@ -18,8 +18,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import Clock, spell

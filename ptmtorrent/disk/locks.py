@@ -8,8 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.disk.durable import disk_error, ensure_dir, write_all
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import disk_error, ensure_dir, open_regular, write_all
 from ptmtorrent.errors import StoreError, StoreLocked
 
 LOCK_NAME = "lock"

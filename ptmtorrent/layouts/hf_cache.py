@@ -17,8 +17,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination

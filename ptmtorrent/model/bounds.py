@@ -55,7 +55,7 @@ def check_json(data: bytes, limit: int = MAX_MEMORY_BYTES) -> None:
     """
     if (needed := json_memory(data, limit)) > limit:
         raise TooManyParts(
-            f"its {spell_size(len(data))} hold so many parts that they would take {spell_size(needed)} of memory, "
+            f"its {spell_size(len(data))} hold parts that would take {spell_size(needed)} of memory, "
             f"over the limit of {spell_size(limit)}"
         )
 

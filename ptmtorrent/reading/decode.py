@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from ptmtorrent.disk.durable import read_at
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PtmError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.model.plan import WantedObject, objects_in

@@ -14,7 +14,7 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64

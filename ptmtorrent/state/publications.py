@@ -7,8 +7,7 @@ So an interrupted run leaves a place too many, never one too few.
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 

@@ -8,8 +8,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
 

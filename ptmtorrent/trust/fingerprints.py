@@ -9,8 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.channel.paths import FIRST_ROOT
-from ptmtorrent.disk.durable import disk_error
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_error, read_regular
 from ptmtorrent.errors import NotFound, UsageError
 from ptmtorrent.model.ids import is_hex64
 

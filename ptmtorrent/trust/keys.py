@@ -31,8 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner
 
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, sync_dir, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, sync_dir, write_file
 from ptmtorrent.errors import ConfigError
 
 ROLES = ("root", "targets", "snapshot", "timestamp")

@@ -18,8 +18,7 @@ import msgspec
 from tuf.api.metadata import Root, Timestamp
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import spell

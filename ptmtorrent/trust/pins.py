@@ -16,8 +16,7 @@ from typing import ClassVar
 import msgspec
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.locations import Location, as_location

@@ -26,8 +26,7 @@ from ptmtorrent.channel.paths import (
     release_path,
     signature_path,
 )
-from ptmtorrent.disk.durable import disk_errors, write_file, write_once
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file, write_once
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import spell

@@ -13,15 +13,14 @@ import pytest
 from ptmtorrent.channel.folder import OwnReader, read_optional
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.clusters.description import read_cluster
-from ptmtorrent.disk.durable import write_once
-from ptmtorrent.disk.regular import NotRegular, open_regular, read_regular
+from ptmtorrent.disk.durable import NotRegular, open_regular, read_regular, write_once
 from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.version import check_version
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ptmtorrent"
-OPENS_ITSELF = {"config.py", "workflows/release/policy.py", "disk/regular.py", "disk/elapsed.py", "disk/locks.py"}
+OPENS_ITSELF = {"config.py", "workflows/release/policy.py", "disk/durable.py", "disk/elapsed.py", "disk/locks.py"}
 """Modules below `disk/`, or that read what only this system writes, and open without waiting themselves."""
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, read_into
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import disk_errors, open_regular, read_into
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import FileEntry, Manifest

@@ -15,9 +15,8 @@ from typing import ClassVar
 
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors, write_file
+from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.disk.elapsed import Instant, elapsed_seconds
-from ptmtorrent.disk.regular import read_regular
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId

@@ -12,8 +12,15 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, new_temporary, publish_file, write_all
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import (
+    disk_error,
+    disk_errors,
+    ensure_dir,
+    new_temporary,
+    open_regular,
+    publish_file,
+    write_all,
+)
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import PackId

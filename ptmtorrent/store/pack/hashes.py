@@ -12,8 +12,7 @@ of one pack are lost, it counts as adopted, unless the index knew all that it sa
 from pathlib import Path
 from typing import ClassVar
 
-from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, write_file
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, read_regular, write_file
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId

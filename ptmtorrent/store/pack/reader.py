@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_error, disk_errors, read_at
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES

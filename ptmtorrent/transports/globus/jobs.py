@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ptmtorrent.disk import durable
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.names import check_path

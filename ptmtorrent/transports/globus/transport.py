@@ -15,8 +15,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.disk.partial import staging_path
-from ptmtorrent.disk.regular import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.locations import GlobusLocation

@@ -23,11 +23,12 @@ from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
     new_temporary,
+    open_regular,
     publish_file,
     read_at,
+    read_regular,
     sync_dir,
 )
-from ptmtorrent.disk.regular import open_regular, read_regular
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
 from ptmtorrent.layouts.folders import (
     ensure_real_dir,

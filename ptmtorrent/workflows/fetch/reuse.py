@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.disk.durable import link_or_copy
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import link_or_copy, open_regular
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.reading.deltas import LocalObjects

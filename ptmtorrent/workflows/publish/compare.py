@@ -5,8 +5,7 @@ import random
 from pathlib import Path
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import disk_errors
-from ptmtorrent.disk.regular import open_regular
+from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.reading.collection import Collection

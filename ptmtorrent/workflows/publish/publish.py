@@ -18,7 +18,7 @@ from ptmtorrent.channel.folder import read_optional, read_release, read_volume_p
 from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
-from ptmtorrent.disk.regular import read_regular
+from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError, IntegrityError, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
