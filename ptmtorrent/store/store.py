@@ -128,9 +128,7 @@ class Store:
             stack.callback(index.close)
             pool = ThreadPoolExecutor(_workers(in_flight), thread_name_prefix="store")
             stack.callback(pool.shutdown)
-            parts = []
-            if first:
-                parts = recover.recover_store(root, index, pool)
+            parts = recover.recover_store(root, index, pool) if first else []
             if not alone:
                 lock.share()
             writer = Writer(root, index, parts, pool, first=first)

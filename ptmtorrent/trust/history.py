@@ -51,7 +51,7 @@ def read_history(channel: Path, keys: Keys) -> History:
     last = [*listed.values()][-1]
     data, newest = read_release(channel, last.name)
     if (newest.sequence, newest.content_root) != (last.sequence, last.content_root):
-        raise IntegrityError(f"`{release_path(last.name)}` in your channel is not the release that was signed")
+        raise IntegrityError(f"`{release_path(last.name)}` in your channel is not the signed release")
     return History(
         listed=tuple(listed),
         sequence=max(published.sequence, newest.sequence),

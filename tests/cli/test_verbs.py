@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,10 @@ def test_a_channel_is_trusted_by_its_fingerprint_only(maintainer: Maintainer, tm
 
 def test_trusted_channels_are_shown(maintainer: Maintainer, reader: Path) -> None:
     row = {"type": "channel", "channel": str(maintainer.channel), "fingerprint": maintainer.fingerprint}
-    assert run(reader, "trust", "show") == [row]
+    [shown] = run(reader, "trust", "show")
+    assert {key: shown[key] for key in row} == row
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown["root_expires"])
+    assert "timestamp_expires" in shown
 
 
 def test_list_shows_packages_and_those_of_a_subset(maintainer: Maintainer, reader: Path) -> None:
