@@ -21,6 +21,7 @@ This is the only module that reads the environment. It imports nothing heavy, be
 import os
 import re
 import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,10 @@ MAX_PATIENCE_SECONDS = 30 * 24 * 3600
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 MIN_MEMORY = "256MiB"
 """The least memory that a store needs to work."""
+
+_ADDRESS_SPACE = "Max address space"
+MANY_OPEN_FILES = 4096
+"""As many files as a run ever has open."""
 
 SECRETS = (
     ("hf_token", "HF_TOKEN"),
@@ -185,6 +190,56 @@ def _keep_secrets(environment: Mapping[str, str]) -> None:
     for variable in _NETWORK_VARIABLES:
         if variable.lower().endswith("_proxy"):
             split_login(environment.get(variable, ""))
+
+
+def memory_left() -> int:
+    """Return the bytes of memory that the machine and the control group of this process have left.
+
+    What the system does not say is taken for no limit.
+    """
+    found = [_field("/proc/meminfo", "MemAvailable:")]
+    group = next((line.split(":", 2)[2] for line in _lines("/proc/self/cgroup") if line.startswith("0::")), "/")
+    folder = Path("/sys/fs/cgroup", group.strip().lstrip("/"))
+    for place in (folder, *folder.parents):
+        limit, used = (next(iter(_lines(place / name)), "") for name in ("memory.max", "memory.current"))
+        if limit.strip().isdigit() and used.strip().isdigit():
+            found.append(int(limit) - int(used))
+    return max(0, min((each for each in found if each is not None), default=sys.maxsize))
+
+
+def addresses_left() -> int:
+    """Return the bytes of addresses that the limit of this process (`ulimit -v`) leaves; much more than memory."""
+    line = next((line for line in _lines("/proc/self/limits") if line.startswith(_ADDRESS_SPACE)), _ADDRESS_SPACE)
+    limit = next(iter(line.removeprefix(_ADDRESS_SPACE).split()), "")
+    used = _field("/proc/self/status", "VmSize:") or 0
+    return max(0, int(limit) - used) if limit.isdigit() else sys.maxsize
+
+
+def allow_open_files() -> int:
+    """Raise the number of files that this process may open as far as it may be raised; return it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_OPEN_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MANY_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return soft
+
+
+def _field(file: str, name: str) -> int | None:
+    """Return a number of kibibytes from a file of /proc, in bytes."""
+    line = next((line for line in _lines(file) if line.startswith(name)), "")
+    return int(line.split()[1]) << 10 if line else None
+
+
+def _lines(file: str | Path) -> list[str]:
+    try:
+        return Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def _check(name: str, value: object, origin: str, folder: Path) -> object:

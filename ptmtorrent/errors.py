@@ -24,6 +24,7 @@ The classes form one tree; adapters raise nothing else::
 Exit codes are public (DESIGN section 7).
 """
 
+import errno
 from typing import ClassVar
 
 from ptmtorrent.scrub import scrub
@@ -74,6 +75,41 @@ class StoreError(PtmError):
     """The store cannot be read or written."""
 
     code = 20
+
+
+def out_of_memory(what: str) -> StoreError:
+    """Return the error for memory that is too little; `what` says what was not done."""
+    return StoreError(
+        f"too little memory: {what}",
+        hint="free memory or raise its limit (`ulimit -v`, the control group), then run the same command again",
+    )
+
+
+def shortage_of(error: BaseException | None) -> StoreError | None:
+    """Return the error for too little memory or too few open files, if that caused `error` or what it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        number = error.errno if isinstance(error, OSError) else None
+        if number in {errno.EMFILE, errno.ENFILE}:
+            return StoreError(
+                "too few open files are allowed",
+                hint="raise the limit (`ulimit -n 4096`), then run the same command again",
+            )
+        text = "" if isinstance(error, PtmError) else str(error)
+        if isinstance(error, MemoryError) or number == errno.ENOMEM or any(words in text for words in _NO_MEMORY):
+            return out_of_memory(text or type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+_NO_MEMORY = (
+    "can't start new thread",
+    "failed to map segment",
+    "annot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+)
 
 
 class PackMissing(StoreError):

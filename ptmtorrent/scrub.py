@@ -21,6 +21,8 @@ _LOGIN = re.compile(rf"(?i)(?!ssh:|git\+ssh:|ssh\+git:){_SCHEME}[^/?#{_END}]*@")
 _ODD_LOGIN = re.compile(rf"(?i){_SCHEME}[^/?#@:\[{_END}]*:(?![0-9]*(?:[/?#,{_END}]|$))[^{_END}]*@")
 """A password with an unescaped `/`, `?` or `#`: what follows the colon is no port."""
 
+_BY_NAME = re.compile(r"(?![A-Za-z0-9+.-]+://)[^@/]*:[^@]*@")
+_ANY_LOGIN = re.compile(r"^([^:@]*:(?://)?).*@", re.DOTALL)
 _QUERY = re.compile(
     r"(?i)([?&;](?:[a-z0-9_.-]*(?:token|secret|signature|passw(?:or)?d|credentials?|api[_-]?key|authorization)|sig|key)=)"
     rf"[^&;#{_END}]+"
@@ -52,6 +54,16 @@ def split_login(address: str) -> tuple[str, Login | None]:
     login = Login(unquote(user), unquote(password) if colon else None)
     keep_secret(login.password if colon else login.user, user=login.user)
     return f"{match['scheme']}{match['rest']}", login
+
+
+def shown(address: str) -> str:
+    """Return an address that was refused, for a message: without all that may be a login, however it is malformed."""
+    return scrub(_ANY_LOGIN.sub(r"\1", address))
+
+
+def scrub_address(address: str) -> str:
+    """Return an address to keep: as `scrub`, and `user:password@host:path` without what may be a login."""
+    return shown(address) if _BY_NAME.match(address) else scrub(address)
 
 
 def is_web(address: str) -> bool:
@@ -120,7 +132,8 @@ def _spellings(character: str) -> str:
     """Return a pattern of one character: plain, escaped as in a URL, or as in JSON."""
     escaped = "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogateescape"))
     unicode = "" if ord(character) < 0x20 or ord(character) > 0xFFFF else rf"|\\u{ord(character):04x}"
-    return rf"(?:\\?{re.escape(character)}|{escaped}{unicode})"
+    plus = r"|\+" if character == " " else ""
+    return rf"(?:\\?{re.escape(character)}|{escaped}{unicode}{plus})"
 
 
 _SECRETS = _Secrets()

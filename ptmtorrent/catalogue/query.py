@@ -6,10 +6,10 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.tables import PACKAGES, connect, quote
+from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
-from ptmtorrent.errors import IntegrityError
+from ptmtorrent.errors import IntegrityError, out_of_memory
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.release import Release
@@ -35,6 +35,7 @@ def list_packages(table: Path) -> tuple[PackageFacts, ...]:
 
     Raises:
         IntegrityError: the file is not such a table.
+        StoreError: there is too little memory to read it.
     """
     columns = ", ".join(f'"{name}"' for name in PackageFacts.__struct_fields__)
     try:
@@ -43,7 +44,9 @@ def list_packages(table: Path) -> tuple[PackageFacts, ...]:
         return tuple(
             msgspec.convert(dict(zip(PackageFacts.__struct_fields__, row, strict=True)), PackageFacts) for row in rows
         )
-    except (duckdb.Error, msgspec.ValidationError) as error:
+    except (duckdb.Error, msgspec.ValidationError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"`{table}` could not be read") from error
         raise IntegrityError(f"`{table}` cannot be read as a table of packages: {error}") from error
 
 

@@ -13,13 +13,19 @@ import duckdb
 import msgspec
 
 from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, Row, file_row, package_row
+from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
-from ptmtorrent.errors import NoSpace, StoreError
+from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
 from ptmtorrent.model.manifest import Capture, Manifest
 
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"
 _SPILL = ".spill"
+READING_ADDRESSES = 192 << 20
+WRITING_ADDRESSES = 640 << 20
+"""The least addresses that DuckDB is started with: with less it may crash instead of failing."""
+MIN_BYTES, MAX_BYTES = 32 << 20, 2 << 30
+"""The memory that DuckDB may take: half of what is left, within these bounds."""
 
 
 class TableWriter:
@@ -65,16 +71,29 @@ class TableWriter:
 
 
 def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that loads no extension; it spills to `temporary`, or not at all for None."""
+    """Return a database in memory that loads no extension; it spills to `temporary`, or not at all for None.
+
+    Raises:
+        StoreError: there is too little memory for it.
+    """
+    left, needed = addresses_left(), READING_ADDRESSES if temporary is None else WRITING_ADDRESSES
+    if left < needed:
+        raise out_of_memory(f"{left} bytes are left, and a table takes {needed}")
     return duckdb.connect(
         ":memory:",
         config={
             "threads": 1,
+            "memory_limit": f"{min(MAX_BYTES, max(MIN_BYTES, min(left, memory_left()) // 2)) >> 20}MiB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": "" if temporary is None else str(temporary),
         },
     )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether DuckDB failed for lack of memory."""
+    return isinstance(error, (duckdb.OutOfMemoryException, MemoryError)) or "bad_alloc" in str(error)
 
 
 def quote(path: Path) -> str:
@@ -104,7 +123,9 @@ def _write_table(path: Path, columns: dict[str, str]) -> Path:
     try:
         with connect(path.parent / _SPILL) as database:
             database.execute(query)
-    except duckdb.Error as error:
+    except (duckdb.Error, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"the table `{path}` could not be written") from error
         if "No space left" in str(error):
             raise NoSpace(
                 f"the disk is full: `{path}` could not be written",

@@ -5,7 +5,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ptmtorrent.cli._text import spell_progress
+from ptmtorrent.cli._text import escape, spell_progress
 from ptmtorrent.model import records
 
 
@@ -25,7 +25,7 @@ class Bars:
     def show(self, reading: records.Progress) -> None:
         """Move the bar of the record's step."""
         done, total = _fraction(reading)
-        text = spell_progress(reading)
+        text = escape(spell_progress(reading))
         task = self._tasks.get(reading.step)
         if task is None:
             self._tasks[reading.step] = self._progress.add_task(text, completed=done, total=total)

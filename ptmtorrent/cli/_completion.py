@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._text import escape
 from ptmtorrent.errors import PtmError
 
 if TYPE_CHECKING:
@@ -64,4 +65,5 @@ def _open(ctx: typer.Context) -> "OpenChannel":
 
 
 def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if name.startswith(incomplete))
+    # A name that cannot be shown as it is would do in the shell what it does on a terminal.
+    return sorted(name for name in names if name.startswith(incomplete) and name == escape(name))

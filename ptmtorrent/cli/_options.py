@@ -10,6 +10,7 @@ import typer
 from ptmtorrent.cli._completion import complete_subsets
 from ptmtorrent.cli._session import Session
 from ptmtorrent.errors import UsageError
+from ptmtorrent.scrub import shown
 
 if TYPE_CHECKING:
     from ptmtorrent.reading.open_channel import OpenChannel
@@ -78,7 +79,9 @@ def parse_url(text: str, schemes: Sequence[str], option: str) -> str:
         UsageError: anything else.
     """
     if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)) or not text.split("://", 1)[1].strip("/"):
-        raise UsageError(f"`{option}` cannot be `{text}`", hint=f"write a URL, such as `{schemes[0]}://example.org`")
+        raise UsageError(
+            f"`{option}` cannot be `{shown(text)}`", hint=f"write a URL, such as `{schemes[0]}://example.org`"
+        )
     return text
 
 

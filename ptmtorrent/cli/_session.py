@@ -10,8 +10,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ptmtorrent.cli._output import Sink
-from ptmtorrent.config import Settings, load_settings
-from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure
+from ptmtorrent.config import Settings, addresses_left, allow_open_files, load_settings, memory_left
+from ptmtorrent.errors import ConfigError, Interrupted, PartialFailure, StoreError, out_of_memory
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from ptmtorrent.model.records import Event, Summary
 
 INTERRUPTED_HINT = "run the same command again to resume"
+
+
+MIN_OPEN_FILES = 64
+MIN_MEMORY_BYTES = 64 << 20
+MIN_ADDRESSES = 256 << 20
+"""With less, libraries of numbers end the process by themselves."""
 
 
 class Session:
@@ -64,6 +70,7 @@ class Session:
     def _load(self) -> Settings:
         if self._settings is None:
             _silence_libraries()
+            _check_open_files()
             self._settings = load_settings(self._flags)
             self._form, self._sink = self._settings.format, None
         return self._settings
@@ -177,6 +184,26 @@ def ask_passphrase(settings: Settings, *, confirm: bool, declined: bool) -> byte
 
     asked: str = typer.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=confirm, err=True)
     return asked.encode()
+
+
+def check_memory() -> None:
+    """Refuse to start where libraries would end the process or crash for lack of memory.
+
+    Raises:
+        StoreError: naming what there is and what is needed.
+    """
+    for left, needed in ((memory_left(), MIN_MEMORY_BYTES), (addresses_left(), MIN_ADDRESSES)):
+        if left < needed:
+            raise out_of_memory(f"this process may take {left} more bytes, and needs {needed}")
+
+
+def _check_open_files() -> None:
+    files = allow_open_files()
+    if files < MIN_OPEN_FILES:
+        raise StoreError(
+            f"this process may open {files} files, and needs {MIN_OPEN_FILES}",
+            hint="raise the limit (`ulimit -n 4096`), then run the same command again",
+        )
 
 
 def _silence_libraries() -> None:

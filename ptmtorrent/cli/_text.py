@@ -1,4 +1,4 @@
-"""Rows and records as text that a stream can show: no control characters, in the stream's encoding."""
+"""Rows and records as text that a stream can show: nothing that controls or hides it, in the stream's encoding."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,16 @@ from ptmtorrent.scrub import scrub
 if TYPE_CHECKING:
     from ptmtorrent.model.records import Progress
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SEPARATORS = r"\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f"
+_INVISIBLE = (
+    r"\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
+    r"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Characters that show nothing or change the direction of those around them: two names could look alike, or a name like
+another text."""
+_ESCAPED = re.compile(f"[{_CONTROL}{_SEPARATORS}{_INVISIBLE}]")
 
 
 class Size(int):
@@ -21,8 +30,8 @@ Row = Mapping[str, object]
 
 
 def escape(text: str, *, keep: str = "") -> str:
-    """Return `text` with its control characters written as escapes, except those in `keep`."""
-    return _CONTROL.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+    """Return `text` with characters that control, turn or hide what is shown as escapes, except those in `keep`."""
+    return _ESCAPED.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def printable(text: str, stream: TextIO) -> str:

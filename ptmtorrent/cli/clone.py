@@ -62,12 +62,17 @@ def clone(
 ) -> None:
     """Clone packages of a hub into the store, pinned to commits and verified against its hashes. Resumable."""
     session: Session = ctx.obj
+
+    from ptmtorrent.model.locations import parse_folder
+
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="pass only one of them")
     kind = find_kind(hub)
     endpoint, mirror, ids, logins = _take_logins(endpoint, mirror, identifiers)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
+    elif endpoint is not None:
+        endpoint = str(parse_folder(endpoint, "--endpoint"))
     wanted = _wanted(kind, also)
     if xet and not kind.xet:
         raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="omit `--xet`")

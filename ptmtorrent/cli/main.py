@@ -38,9 +38,10 @@ from ptmtorrent.cli import (
 )
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
-from ptmtorrent.cli._session import INTERRUPTED_HINT, Session
+from ptmtorrent.cli._session import INTERRUPTED_HINT, Session, check_memory
+from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.config import requested_format
-from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError
+from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError, shortage_of
 from ptmtorrent.scrub import scrub
 
 VERBS = (
@@ -107,6 +108,7 @@ def prepare(
     ] = False,
 ) -> None:
     """Signed, compressed, complete copies of pre-trained model packages: make, share and fetch them."""
+    check_memory()
     session: Session = ctx.obj
     for name, value in {"home": home, "format": form, "verbose": verbose}.items():
         session.take(name, value)
@@ -129,7 +131,9 @@ def run(arguments: Sequence[str]) -> int:
         code = _invoke(arguments, session)
         session.close()
     except PtmError as error:
-        return _fail(session, error)
+        return _fail(session, _short(error) or error)
+    except MemoryError as error:
+        return _fail(session, _unexpected(error))
     except KeyboardInterrupt:
         return _fail(session, _interrupted())
     except BrokenPipeError:
@@ -171,7 +175,17 @@ def _interrupted() -> Interrupted:
     return Interrupted("interrupted", hint=INTERRUPTED_HINT)
 
 
+def _short(error: Exception) -> PtmError | None:
+    """Return the error of a run that lacked memory or open files, whatever it failed with because of that."""
+    short = shortage_of(error)
+    if short is not None:
+        short.__cause__ = error
+    return short
+
+
 def _unexpected(error: Exception) -> PtmError:
+    if short := _short(error):
+        return short
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         place = f" at `{error.filename}`" if error.filename else ""
         full = NoSpace(f"the disk is full{place}", hint="free some space, then run the same command again")
@@ -187,11 +201,12 @@ def _fail(session: Session, error: PtmError) -> int:
         session.last_sink.error(error)
         session.last_sink.close()
         if session.verbose:
-            sys.stderr.write(scrub("".join(traceback.format_exception(error))))
+            text = scrub("".join(traceback.format_exception(error)))
+            sys.stderr.write(printable(escape(text, keep="\n"), sys.stderr))
     except BrokenPipeError:
         return _hush()
     except OSError:  # stdout cannot be written, which may be the cause of the error
-        sys.stderr.write(f"error: {error.message}\n")
+        sys.stderr.write(f"error: {printable(escape(error.message), sys.stderr)}\n")
         _hush()
     return error.code
 

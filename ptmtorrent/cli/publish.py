@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ptmtorrent.model.locations import GlobusLocation
     from ptmtorrent.model.records import Summary
     from ptmtorrent.trust.keys import Keys
+    from ptmtorrent.workflows.publish.listing import LoadKeys
 
 app = typer.Typer()
 
@@ -51,7 +52,7 @@ def publish(  # the options of the verb
                 "`--retire` works on directories only",
                 hint="retire it from a directory, or delete the folder of the collection and publish again",
             )
-        summary = _publish_to_globus(session, name, place, anyone=anyone, dry_run=dry_run)
+        summary = _publish_to_globus(session, name, place, keys, anyone=anyone, dry_run=dry_run)
     elif anyone:
         raise UsageError(
             "`--anyone` applies to Globus collections only", hint="omit it: access to a directory is set in its server"
@@ -64,7 +65,13 @@ def publish(  # the options of the verb
 
 
 def _publish_to_globus(
-    session: Session, name: "ReleaseName", place: "GlobusLocation", *, anyone: bool, dry_run: bool
+    session: Session,
+    name: "ReleaseName",
+    place: "GlobusLocation",
+    load_keys: "LoadKeys",
+    *,
+    anyone: bool,
+    dry_run: bool,
 ) -> "Summary":
     from ptmtorrent.reading.collection import access_of
     from ptmtorrent.workflows.publish.globus import publish_to_globus
@@ -72,5 +79,13 @@ def _publish_to_globus(
     access = access_of(session.settings, session.home)
     with stopping() as stop:
         return publish_to_globus(
-            name, session.home, place, access, emit=session.emit, stop=stop, anyone=anyone, dry_run=dry_run
+            name,
+            session.home,
+            place,
+            access,
+            emit=session.emit,
+            stop=stop,
+            load_keys=load_keys,
+            anyone=anyone,
+            dry_run=dry_run,
         )

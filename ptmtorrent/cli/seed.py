@@ -6,6 +6,7 @@ import typer
 
 from ptmtorrent.cli._options import parse_address, parse_list, parse_url
 from ptmtorrent.cli._session import Session, stopping
+from ptmtorrent.scrub import split_login
 
 app = typer.Typer()
 
@@ -25,6 +26,8 @@ def seed(
     session: Session = ctx.obj
     host, port = parse_address(listen, any_port=True)
     trackers = tuple(parse_url(url, ("udp", "http", "https"), "--tracker") for url in parse_list(tracker))
+    for url in trackers:
+        split_login(url)  # registers the password; libtorrent gets it as it is
 
     from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.workflows.seed import seed as run

@@ -21,7 +21,7 @@ import msgspec
 
 from ptmtorrent.errors import UsageError
 from ptmtorrent.model.names import check_path
-from ptmtorrent.scrub import Login, split_login
+from ptmtorrent.scrub import Login, shown, split_login
 
 SCHEME = "globus:"
 RCLONE = "publish to a folder, and copy that with rclone (docs/guides/maintainer.md)"
@@ -184,8 +184,8 @@ def parse_globus(text: str) -> GlobusLocation:
     """
     match = _PLACE.fullmatch(text)
     hint = f"write it like `{_GLOBUS_EXAMPLE}`"
-    if match is None:
-        raise UsageError(f"`{text}` is not a location in a Globus collection", hint=hint)
+    if match is None or "@" in (match["host"] or ""):
+        raise UsageError(f"`{shown(text)}` is not a location in a Globus collection", hint=hint)
     path = (match["path"] or "").rstrip("/")
     if any(part in {"", ".", ".."} for part in path.split("/")[1:]) or not path.isprintable():
         raise UsageError(
@@ -227,7 +227,7 @@ def _absolute(text: str, base: Path | None) -> Path:
 def _path_of_url(text: str) -> Path:
     """Return the path of a `file:` URL (RFC 8089)."""
     unfit = UsageError(
-        f"`{text}` is not the URL of a local folder", hint="write it like `file:///srv/channel`; `%3F` is `?`"
+        f"`{shown(text)}` is not the URL of a local folder", hint="write it like `file:///srv/channel`; `%3F` is `?`"
     )
     try:
         parts = urlsplit(text)
@@ -242,7 +242,9 @@ def _path_of_url(text: str) -> Path:
 
 def _parse_web(text: str) -> WebLocation:
     address, login = split_login(text)
-    unfit = UsageError(f"`{text}` is not the URL of a channel", hint="write it like `https://example.org/channel`")
+    unfit = UsageError(
+        f"`{shown(text)}` is not the URL of a channel", hint="write it like `https://example.org/channel`"
+    )
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
@@ -278,6 +280,7 @@ def _spell_escape(found: re.Match[str]) -> str:
 
 
 def _unsupported(text: str, head: str) -> UsageError:
+    text = shown(text)
     folder = f"a folder of that name is `./{text}`"
     if len(head) == 1:
         drive = f"in WSL that drive is `/mnt/{head.lower()}`; {folder}"

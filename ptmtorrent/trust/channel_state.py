@@ -11,6 +11,7 @@ from tuf.api.metadata import Root
 
 from ptmtorrent.channel.folder import OwnReader, read_optional
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
+from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import ReleaseName
@@ -49,6 +50,23 @@ def read_channel_state(channel: Path) -> ChannelState | None:
         expires=listing.expires,
         files=(*_root_files(channel), *listing.files),
         releases=_releases(channel, listing),
+    )
+
+
+def read_state(reader: ChannelReader) -> ChannelState:
+    """Return the state of a channel elsewhere, unverified; its `files` lack the roots, which cannot be listed.
+
+    Raises:
+        NotFound, IntegrityError: a document is missing or is not TUF metadata.
+        TransportError: the reader's own error.
+    """
+    listing = read_listing(reader)
+    return ChannelState(
+        timestamp=listing.timestamp,
+        version=listing.version,
+        expires=listing.expires,
+        files=listing.files,
+        releases=tuple(listed_releases(listing.targets)),
     )
 
 

@@ -3,7 +3,9 @@
 import io
 import json
 import re
+import sys
 import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from ptmtorrent.cli._human import HumanSink
 from ptmtorrent.cli._json import JsonSink
 from ptmtorrent.cli._quiet import QuietSink
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Size, printable
+from ptmtorrent.cli._text import Size, escape, printable
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
 
@@ -212,3 +214,44 @@ def test_names_a_stream_cannot_take_are_escaped() -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     assert printable("naïve \udcff", ascii_only) == "na\\xefve \\udcff"
     assert printable("naïve", io.StringIO()) == "naïve"
+
+
+def test_whatever_controls_turns_or_hides_text_is_escaped() -> None:
+    every = [chr(code) for code in range(sys.maxunicode + 1)]
+    kinds = {"Cc", "Cf", "Zl", "Zp", "Zs"}
+    hidden = [c for c in every if unicodedata.category(c) in kinds and c not in " \u3000"]
+    assert [c for c in hidden if escape(c) == c] == []
+    assert [c for c in "\u034f\u115f\u3164\uffa0\u2800\ufe0f\U000e0100\U000e0fff" if escape(c) == c] == []
+    shown = "na\xefve \u540d\u524d\u3000\u0646\u0627\u0645 \u0e0a\u0e37\u0e48\u0e2d \U0001f600 e\u0301"
+    assert escape(shown) == shown
+    assert escape("a\u202egpj.exe\u200b") == "a\\u202egpj.exe\\u200b"
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u200b", "\ufeff", "\xad", "\U000e0041", "\x1b", "\x9b"])
+@pytest.mark.parametrize("name", ["human", "pipe", "quiet", "bar"])
+def test_no_output_shows_a_name_that_hides_something(name: str, hidden: str) -> None:
+    out, talk = Terminal() if name == "bar" else io.StringIO(), Terminal() if name == "bar" else io.StringIO()
+    sink: HumanSink | QuietSink
+    if name == "quiet":
+        sink = QuietSink(out, talk)
+    else:
+        sink = HumanSink(out, talk, aligned=name != "pipe", monotonic=lambda: 0.0)
+    bad = f"hf:org/na{hidden}me"
+    for status in ("ok", "notneeded", "error"):
+        sink.emit(Result(kind="package", id=bad, status=status, reason=bad, path=bad if status == "ok" else None))  # type: ignore[arg-type]
+    sink.emit(Note(message=bad, warning=True))
+    sink.emit(Progress(step=bad, bytes=1, bytes_total=2, packages=0, packages_total=None))
+    sink.rows("package", [{"package": bad, "names": [bad], "files": 3}])
+    sink.error(NotFound(bad, hint=bad))
+    sink.close()
+    said = out.getvalue() + talk.getvalue()
+    assert escape(hidden) in said
+    if name == "bar":  # colours and cursors of its own
+        said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    assert hidden not in said
+
+
+def test_json_keeps_names_as_they_are() -> None:
+    out = io.StringIO()
+    JsonSink(out).rows("package", [{"package": "a\u202eb"}])
+    assert json.loads(out.getvalue())["package"] == "a\u202eb"

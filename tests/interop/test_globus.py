@@ -135,8 +135,9 @@ class TestMoving:
 
         assert tree(world.channel) == tree(made.folder)
         laid_out_right(world, made)
-        assert [task.doc["status"] for task in world.state.tasks.values()] == ["SUCCEEDED", "SUCCEEDED"]
-        assert states(made.home.root) == states(world.user / "home") == ["installed"]
+        assert [task.doc["status"] for task in world.state.tasks.values()] == ["SUCCEEDED"] * 3
+        assert states(made.home.root) == ["installed", "installed"], "the timestamp goes by a job of its own"
+        assert states(world.user / "home") == ["installed"]
         assert not (world.user / ".ptm-incoming").exists()
         assert [rule["path"] for rule in world.state.collections[PUBLIC].rules] == ["/ptm/channel/"]
 
@@ -147,7 +148,15 @@ class TestMoving:
         events = publish(world, made, "--anyone")
 
         assert [event["status"] for event in events if event["type"] == "result"] == ["notneeded"]
-        assert len(world.state.tasks) == len(world.state.collections[PUBLIC].rules) == 1
+        assert len(world.state.tasks) == 2
+        assert len(world.state.collections[PUBLIC].rules) == 1
+
+    def test_the_timestamp_is_sent_after_a_reader_accepted_the_rest(self, world: World, made: Made) -> None:
+        publish(world, made)
+
+        sent = [[item["source_path"] for item in task.body["DATA"]] for task in world.state.tasks.values()]
+        assert [len(items) > 1 for items in sent] == [True, False]
+        assert sent[1] == ["/maintainer/channel/metadata/timestamp.json"]
 
     def test_a_dry_run_asks_and_changes_nothing(self, world: World, made: Made) -> None:
         events = publish(world, made, "--dry-run")
@@ -528,7 +537,7 @@ def test_the_unmodified_globus_cli_sees_the_collection_and_our_task(world: World
     if program is None:
         pytest.skip("globus-cli is not installed")
     publish(world, made)
-    task = world.state.only_task().id
+    task = next(iter(world.state.tasks))
     env = {
         **world.environment(None),
         "GLOBUS_CLI_CLIENT_ID": MAINTAINER,

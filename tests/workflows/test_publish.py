@@ -224,7 +224,7 @@ def test_a_home_without_any_release_is_told_to_make_one(tmp_path: Path, to: Path
     with pytest.raises(NotFound) as caught:
         run(Home(tmp_path / "empty"), to)
 
-    assert caught.value.hint == f"make it: ptmtorrent release {FIRST}"
+    assert caught.value.hint == f"create it: ptmtorrent release {FIRST}"
 
 
 def test_an_unsigned_release_is_refused(made: tuple[Home, Keys], to: Path, monkeypatch: pytest.MonkeyPatch) -> None:

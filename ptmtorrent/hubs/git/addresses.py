@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 
 from ptmtorrent.errors import NotFound, UsageError
 from ptmtorrent.model.names import check_path
+from ptmtorrent.scrub import shown
 
 WEB = ("https", "http")
 """What an address in a hub's answer may be."""
@@ -57,7 +58,7 @@ def split_remote(text: str, schemes: tuple[str, ...]) -> tuple[str, str]:
     """
     text = text.strip().rstrip("/") or text.strip()
     protocol = protocol_of(text)
-    unfit = NotFound(f"`{text}` is not the address of a git remote", hint=f"write one of {_examples(schemes)}")
+    unfit = NotFound(f"`{shown(text)}` is not the address of a git remote", hint=f"write one of {_examples(schemes)}")
     if protocol not in schemes or not text or any(ord(each) < 0x20 or ord(each) == 0x7F for each in text):
         raise unfit
     if protocol == "file":

@@ -21,6 +21,7 @@ from globus_sdk.token_storage import JSONTokenStorage, TokenValidationError
 from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
+from ptmtorrent.scrub import keep_secret
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
 from ptmtorrent.transports.globus.service import TransferService, translate_error
 
@@ -186,6 +187,7 @@ def https_header(access: GlobusAccess, collection: str, host: str, *, refused: b
                 if refused and not authorizer.handle_missing_authorization():
                     return None
                 header: str | None = authorizer.get_authorization_header()
+                keep_secret(None if header is None else header.removeprefix("Bearer "))
                 return header
         except AuthError as error:
             if isinstance(error.__cause__, TokenValidationError):
@@ -222,7 +224,7 @@ def open_service(access: GlobusAccess) -> Iterator[TransferService]:
 
 
 def _storage(access: GlobusAccess) -> JSONTokenStorage:
-    """Return the token storage, readable by its owner only.
+    """Return the token storage, readable by its owner only; its tokens are registered as secrets.
 
     Raises:
         StoreError: the file is damaged, or belongs to another user.
@@ -234,8 +236,9 @@ def _storage(access: GlobusAccess) -> JSONTokenStorage:
             path.chmod(0o600)
         storage = JSONTokenStorage(path)
         try:
-            if path.exists():
-                storage.get_token_data_by_resource_server()
+            for token in storage.get_token_data_by_resource_server().values() if path.exists() else ():
+                keep_secret(token.access_token)
+                keep_secret(token.refresh_token)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             storage.close()
             raise StoreError(f"`{path}` is damaged: {error!r}", hint=f"remove `{path}`, then log in again") from error

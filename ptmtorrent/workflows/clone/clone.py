@@ -20,7 +20,7 @@ from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
-from ptmtorrent.scrub import scrub
+from ptmtorrent.scrub import scrub_address
 from ptmtorrent.state.clone_journal import Journal, Run
 from ptmtorrent.state.rate_windows import NoWindows, StoredWindows
 from ptmtorrent.state.upstream_flags import Flags
@@ -68,7 +68,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The choice of packages: two requests with the same key resume each other."""
-        choice = (sorted(map(scrub, self.ids)), self.least_downloads, self.limit, self.max_bytes)
+        choice = (sorted(map(scrub_address, self.ids)), self.least_downloads, self.limit, self.max_bytes)
         return msgspec.json.encode((*choice, sorted(self.also)) if self.also else choice).decode()
 
 

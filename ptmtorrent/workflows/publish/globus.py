@@ -1,8 +1,10 @@
 """`publish RELEASE --to globus:COLLECTION/path`: put a release of our own channel into a collection, by transfers.
 
 Files land in `.ptm-staging/<job>` below the channel, with checksums compared by the service; their sizes are listed and
-samples of them read back over HTTPS; then they are renamed into place, `metadata/timestamp.json` last. So the channel
-is the old one or the new one whenever anything stops, and running the same command again goes on with the same task.
+samples of them read back over HTTPS; then they are renamed into place. Then the place is read over HTTPS as a fetch
+client reads it, with the new timestamp held in memory; only if that succeeds does `metadata/timestamp.json` follow, in
+a job of its own. So the channel is the old one or the new one whenever anything stops, and running the same command
+again goes on with the same task.
 What is there already is believed when its size is right and what is read of it over HTTPS is ours.
 """
 
@@ -10,24 +12,26 @@ import os
 import random
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
 from ptmtorrent.channel.folder import read_release
-from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, TIMESTAMP
+from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASE_FILE, TIMESTAMP, TIMESTAMP_NAME, release_folder
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import open_regular, read_regular
+from ptmtorrent.disk.durable import open_regular, read_regular, write_file
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import AuthError, ConfigError, IntegrityError, Interrupted, NotFound, TransportError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.locations import GlobusLocation
-from ptmtorrent.model.moments import Monotonic
+from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
-from ptmtorrent.progress import new_meter
+from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
+from ptmtorrent.state.publications import note_publication, read_publications
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
 from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, with_state
@@ -36,10 +40,12 @@ from ptmtorrent.transports.globus.login import open_service
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService
 from ptmtorrent.transports.globus.wait import WaitPolicy
-from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, read_state
 from ptmtorrent.trust.metadata import timestamp_version
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
+from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, settle_state
 from ptmtorrent.workflows.publish.publish import list_files
+from ptmtorrent.workflows.publish.read_back import HeldTimestamp, check_as_reader
 
 SAMPLES = 32
 SMALL_BYTES = 4 << 20
@@ -57,6 +63,12 @@ class _Target(msgspec.Struct, frozen=True, kw_only=True):
     service: TransferService
     context: JobContext
     emit: Emit
+    timestamp: Path
+    """The file with the signed timestamp to put there."""
+
+    def local(self, path: str) -> Path:
+        """Return the file of this home that is sent as `path`."""
+        return self.timestamp if path == TIMESTAMP else self.source / path
 
     @property
     def place(self) -> GlobusLocation:
@@ -77,14 +89,19 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     *,
     emit: Emit,
     stop: Stop,
+    load_keys: LoadKeys | None = None,
     anyone: bool = False,
     dry_run: bool = False,
+    clock: Clock = read_clock,
     monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Put release `name` into the channel at `place`; with `anyone`, let everybody read it without a login.
 
+    As in `publish`, the place then lists what it holds, which may need the keys from `load_keys`.
+
     Raises:
-        NotFound: no such release.
+        NotFound: no such release; or a reader would miss a file, and the place serves what it did.
+        TrustError: a reader would refuse a signature, or a role has expired; the place serves what it did.
         ConfigError: it is not signed, the place holds another channel or a newer state, or ours is unknown.
         AuthError: a login, a consent or a permission is missing; the job is kept.
         TransportError: a task failed, or Globus cannot be reached.
@@ -112,8 +129,17 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
             service=service,
             context=context,
             emit=emit,
+            timestamp=home.channel / TIMESTAMP,
         )
-        moved = _publish(target, release, state, stop, home, anyone=anyone, dry_run=dry_run, monotonic=monotonic)
+        there = _check_target(target, state)
+        if not dry_run:
+            own = state
+            state = _settle(target, home, own, there, name, load_keys=load_keys, now=clock())
+            if state is not own:
+                target = msgspec.structs.replace(target, timestamp=_keep_timestamp(home.channel, state))
+        moved = _publish(
+            target, release, state, stop, home, anyone=anyone, dry_run=dry_run, clock=clock, monotonic=monotonic
+        )
     totals = release.totals
     seconds = monotonic() - started
     return Summary(packages=totals.packages, files=totals.files, bytes=totals.raw, bytes_moved=moved, seconds=seconds)
@@ -128,29 +154,24 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     *,
     anyone: bool,
     dry_run: bool,
+    clock: Clock,
     monotonic: Monotonic,
 ) -> int:
-    _check_target(target, state)
     missing, total = _missing(target, release, state)
-    target.emit(_plan(release, missing, total))
+    pointer = _missing_pointer(target, state)
+    target.emit(_plan(release, missing, pointer, total))
     if dry_run:
         return 0
     moved = 0
     with WriteLock(home.globus):
-        meter = new_meter("publish", target.emit, monotonic, bytes_total=sum(f[1] for f in missing))
+        meter = new_meter("publish", target.emit, monotonic, bytes_total=sum(f[1] for f in [*missing, *pointer]))
         for job in target.context.jobs.open("publish", target.from_location, target.place.folder):
             moved += _finish(target, job, stop)
             missing, _ = _missing(target, release, state)
-        for at in range(0, len(missing), MAX_ITEMS):
-            job = target.context.jobs.plan(
-                "publish",
-                source=target.from_location,
-                destination=target.place.folder,
-                files=missing[at : at + MAX_ITEMS],
-                landing=target.place.below(STAGING),
-            )
-            moved += _finish(target, job, stop)
-            meter.add(bytes=job.bytes)
+        moved += _move(target, missing, meter, stop)
+        _read_back(target, home, state, release.name, clock())
+        moved += _move(target, _missing_pointer(target, state), meter, stop)
+        note_publication(home.publications, target.place.location, state.releases)
         meter.finish()
         allowed = anyone and target.service.allow_everyone(target.place.collection, f"{target.place.path}/")
     _tidy(target)
@@ -167,22 +188,88 @@ def _publish(  # noqa: PLR0913  # one step of the above, with the service open
     return moved
 
 
-def _check_target(target: _Target, state: ChannelState) -> None:
-    """Refuse to publish over another channel, or over a newer state of this one; what cannot be read is new."""
+def _move(target: _Target, files: Sequence[File], meter: Meter, stop: Stop) -> int:
+    """Send `files` in jobs of at most `MAX_ITEMS`; return the bytes moved."""
+    moved = 0
+    for at in range(0, len(files), MAX_ITEMS):
+        job = target.context.jobs.plan(
+            "publish",
+            source=target.from_location,
+            destination=target.place.folder,
+            files=files[at : at + MAX_ITEMS],
+            landing=target.place.below(STAGING),
+        )
+        moved += _finish(target, job, stop)
+        meter.add(bytes=job.bytes)
+    return moved
+
+
+def _settle(  # noqa: PLR0913  # as `settle_state`
+    target: _Target,
+    home: Home,
+    own: ChannelState,
+    there: ChannelState | None,
+    name: ReleaseName,
+    *,
+    load_keys: LoadKeys | None,
+    now: datetime,
+) -> ChannelState:
+    before = () if there is None else there.releases
+    held = tuple(each for each in before if RELEASE_FILE in _list(target, release_folder(each)))
+    listed = choose_listed(own, held, target.place.location, add=name, drop=None)
+    return settle_state(home, own, there, listed, load_keys=load_keys, now=now)
+
+
+def _keep_timestamp(channel: Path, state: ChannelState) -> Path:
+    """Keep the timestamp of a place beside the home's own, so that a transfer can read it; return the file."""
+    path = channel / METADATA / f"{state.version}.{TIMESTAMP_NAME}"
+    write_file(path, state.timestamp)
+    return path
+
+
+def _read_back(target: _Target, home: Home, state: ChannelState, name: ReleaseName, now: datetime) -> None:
+    """Read the place as a client does, before its timestamp is sent; record that it will list the release."""
+    try:
+        reader = target.collection.reader()
+    except NotFound as error:
+        target.emit(Note(message=f"the place was not read back over HTTPS: {error.message}", warning=True))
+    else:
+        root = (target.source / FIRST_ROOT).read_bytes()
+        check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
+    place = target.place.location
+    before = read_publications(home.publications).get(place, ())
+    note_publication(home.publications, place, (*before, *(each for each in state.releases if each not in before)))
+
+
+def _check_target(target: _Target, state: ChannelState) -> ChannelState | None:
+    """Return the state of the place, unverified; None for one without a timestamp.
+
+    Raises:
+        ConfigError: it is another channel, or a newer state of this one.
+    """
     entries = _list(target, METADATA)
     if Path(FIRST_ROOT).name not in entries:
-        return
+        return None
     reader = target.collection.reader()
     root = read_regular(target.source / FIRST_ROOT)
     if _read(reader, FIRST_ROOT) != root:
         raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
-    pointer = _read(reader, TIMESTAMP) if Path(TIMESTAMP).name in entries else None
-    version = timestamp_version(pointer) if pointer is not None else 0
+    if Path(TIMESTAMP).name not in entries:
+        return None
+    pointer = _read(reader, TIMESTAMP)
+    version = timestamp_version(pointer)
     if version > state.version or (version == state.version and pointer != state.timestamp):
         raise ConfigError(
             f"`{target.place.location}` was published from a newer state of this channel, or from another copy of it",
             hint="publish from the home that made it",
         )
+    try:
+        return read_state(reader)
+    except (IntegrityError, NotFound) as error:
+        target.emit(
+            Note(message=f"the metadata of `{target.place.location}` is replaced: {error.message}", warning=True)
+        )
+        return None
 
 
 def _read(reader: ChannelReader, path: str) -> bytes:
@@ -190,7 +277,7 @@ def _read(reader: ChannelReader, path: str) -> bytes:
 
 
 def _missing(target: _Target, release: Release, state: ChannelState) -> tuple[list[File], int]:
-    """Return the files that are not in place, the pointer last, and the bytes of all."""
+    """Return the files that are not in place, but for the timestamp, and the bytes of all."""
     seen: dict[str, dict[str, Entry]] = {}
     missing: list[File] = []
     total = 0
@@ -205,8 +292,6 @@ def _missing(target: _Target, release: Release, state: ChannelState) -> tuple[li
         there = seen[folder].get(name)
         if there is None or there.size != have or not same(path, have):
             missing.append((path, have, target.here.path_of(target.source / path)))
-    if not _pointer_is_there(target, seen.get(METADATA, {}), state):
-        missing.append((TIMESTAMP, len(state.timestamp), target.here.path_of(target.source / TIMESTAMP)))
     return missing, total
 
 
@@ -220,10 +305,12 @@ def _size_here(source: Path, path: str, size: int | None) -> int:
     return have
 
 
-def _pointer_is_there(target: _Target, metadata: dict[str, Entry], state: ChannelState) -> bool:
-    if PurePosixPath(TIMESTAMP).name not in metadata:
-        return False
-    return _read(target.collection.reader(), TIMESTAMP) == state.timestamp
+def _missing_pointer(target: _Target, state: ChannelState) -> list[File]:
+    """Return the timestamp if it is not in place."""
+    there = TIMESTAMP_NAME in _list(target, METADATA)
+    if there and _read(target.collection.reader(), TIMESTAMP) == state.timestamp:
+        return []
+    return [(TIMESTAMP, len(state.timestamp), target.here.path_of(target.timestamp))]
 
 
 def _list(target: _Target, folder: str) -> dict[str, Entry]:
@@ -270,7 +357,7 @@ def _verify(target: _Target, job: Job) -> None:
         start = source.randrange(max(1, item.size - SAMPLE_BYTES))
         length = min(SAMPLE_BYTES, item.size - start)
         path = item.landing.removeprefix(f"{target.place.path}/")
-        with os.fdopen(open_regular(target.source / item.path), "rb") as file:
+        with os.fdopen(open_regular(target.local(item.path)), "rb") as file:
             file.seek(start)
             if reader.read_range(path, start, length) != file.read(length):
                 _fail(target, job, f"`{item.landing}` landed with other bytes from byte {start} on")
@@ -336,13 +423,13 @@ def _tidy(target: _Target) -> None:
         target.emit(Note(message=f"`{STAGING}` was not tidied up: {error.message}", warning=True))
 
 
-def _plan(release: Release, missing: Sequence[File], total: int) -> PlanMade:
-    to_move = sum(size for _, size, _ in missing)
+def _plan(release: Release, missing: Sequence[File], pointer: Sequence[File], total: int) -> PlanMade:
+    to_move = sum(size for _, size, _ in [*missing, *pointer])
     return PlanMade(
         packages=release.totals.packages,
-        files=len(missing),
+        files=len(missing) + len(pointer),
         bytes=total,
         bytes_to_move=to_move,
-        requests=-(-len(missing) // MAX_ITEMS),
+        requests=-(-len(missing) // MAX_ITEMS) + len(pointer),
         disk=0,
     )
