@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.manifest import Capture
 from ptmtorrent.model.records import Result
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.format import PackClass
+from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
@@ -124,9 +128,7 @@ def store_superseded(home: Home, folder: Path) -> None:
 def contents(home: Home, worlds: Sequence[World]) -> Contents:
     """Return what the store of `home` holds, wherever it lies: objects (all read), known files, captures."""
     with Store.open(home.store) as store:
-        entries = _entries(store)
-        for identifier in entries:
-            store.read(identifier)
+        entries = sorted({_unnumbered(entry, store.read(entry.id)) for entry in _entries(store)})
         files = {
             name: store.known_file(sha256_oid(data)) is not None
             for world in worlds
@@ -157,9 +159,17 @@ def check_clean(home: Home) -> list[str]:
     return [f"bad: {reason}" for reason in errors] if checked.summary.failed else []
 
 
-def _entries(store: Store) -> list[ObjectId]:
+def _entries(store: Store) -> list[Entry]:
     containers = (*store.packs(), *store._index.parts())
-    return sorted({entry.id for container in containers for entry in store._index.entries(container)})
+    return [entry for container in containers for entry in store._index.entries(container)]
+
+
+def _unnumbered(entry: Entry, data: bytes) -> ObjectId:
+    """Return the id of an object; of a capture the id without its number, which a second run makes higher."""
+    if entry.kind != "capture":
+        return entry.id
+    capture = canonical.decode(data, Capture, name="a capture")
+    return object_id(canonical.encode(msgspec.structs.replace(capture, sequence=None)))
 
 
 def _check_file(store: Store, name: str, data: bytes) -> list[str]:

@@ -3,8 +3,9 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.pins import Pins
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.publish.publish import publish
+from ptmtorrent.workflows.publish.retire import retire
 from ptmtorrent.workflows.release.release import release
 from tests.channels import check_laid_out, fetch_from
 from tests.simulators.swarm import seeding
@@ -51,9 +53,15 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["mixed-after-internal"])
-def captured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("captured"), **WORLDS[request.param])
+@pytest.fixture(scope="module")
+def made_world(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], World]:
+    """Makes each of `WORLDS` once."""
+    return cache(lambda name: make_world(tmp_path_factory.mktemp(name), **WORLDS[name]))
+
+
+@pytest.fixture(params=["mixed-after-internal"])
+def captured(request: pytest.FixtureRequest, made_world: Callable[[str], World]) -> World:
+    return made_world(request.param)
 
 
 @pytest.fixture
@@ -175,6 +183,27 @@ def test_a_seeder_of_what_is_published_offers_what_the_release_names_alone(world
     offered = [event.message for event in heard.of(Note) if event.message.startswith("volume")]
     assert len(offered) == len(made.volumes)
     assert all(any(volume.v1 in message for message in offered) for volume in made.volumes)
+
+
+def test_a_retired_release_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
+    made = _release(world, frozenset())
+    channel = _publish(world, tmp_path / "channel", "internal")
+    _publish(world, channel)
+    assert _find_markers(world, channel, frozenset())
+
+    retire(
+        ReleaseName("internal"),
+        world.home,
+        channel,
+        emit=ignore,
+        load_keys=lambda: world.keys,
+        clock=TickingClock(),
+    )
+
+    assert _find_markers(world, channel, frozenset()) == []
+    assert _packs_of(channel, made) == {path.stem for path in channel.rglob("*.pack")}
+    fetch_from(channel, _trusting(channel, tmp_path / "reader"), FetchRequest(subset="all", to=tmp_path / "out"))
+    check_laid_out(tmp_path / "out", world.members(frozenset()))
 
 
 def test_a_volume_keeps_packs_that_only_older_releases_need_while_they_may_be_passed_on(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def clear_abandoned(
     """
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
-    for path in find_old(staging, left, limit, clock, uptime):
+    for path in find_old(staging, left, limit, clock, uptime) if left else ():
         with disk_errors(path):
             path.unlink()
 
