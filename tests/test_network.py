@@ -215,3 +215,13 @@ def test_login_does_not_follow_a_redirect_to_another_host() -> None:
     assert asked == [b"asked"]
     assert "authorization" in seen[0]
     assert "authorization" not in seen[1]
+
+
+def test_limits_of_headers_do_not_apply_to_the_body() -> None:
+    size = 2 * network.MAX_HEADER_BYTES
+
+    def large(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    with serving(large) as url, new_client(pace=QUICK) as client:
+        assert len(HttpReader(url, client).read("x", limit=size)) == size

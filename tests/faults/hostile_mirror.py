@@ -339,11 +339,14 @@ def _start(file: str, port: int, work: Path, seconds: float) -> subprocess.Popen
 def _wait(started: subprocess.Popen[str]) -> tuple[int, int]:
     """Return the exit code of a process and its peak memory in MiB; kill it at twice the deadline."""
     until = time.monotonic() + 2 * DEADLINE_SECONDS
+    peak = 0
     while True:
-        pid, status, usage = os.wait4(started.pid, os.WNOHANG)
-        if pid:
-            started.returncode = os.waitstatus_to_exitcode(status)
-            return started.returncode, usage.ru_maxrss >> 10
+        # Not `ru_maxrss`: it begins with the memory of the process that started this one.
+        with suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{started.pid}/status").read_text())
+            peak = max(peak, int(found[1]) >> 10 if found else 0)
+        if started.poll() is not None:
+            return started.returncode, peak
         if time.monotonic() > until:
             started.kill()
         time.sleep(0.02)

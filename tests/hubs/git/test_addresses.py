@@ -236,3 +236,12 @@ def test_any_text_is_an_address_or_our_error(text: str) -> None:
     except PtmError:
         return
     assert split_remote(address, NAMED) == (address, name)
+
+
+@pytest.mark.parametrize("text", ["git@host:x", "ssh://host/x", "file:///x", "/x"])
+def test_remotes_of_a_catalogue_are_of_the_web_alone(tmp_path: Path, text: str) -> None:
+    hub = GitRemotes("https://hub.invalid", Clones(Git(PLAIN), tmp_path / "work"), named=False)
+    with pytest.raises(NotFound, match="not the address of a git remote"):
+        next(hub.listing(Query(ids=(text,)), None))
+    assert hub._clones.git.protocols == "https:http"
+    hub.close()
