@@ -39,7 +39,9 @@ OPENLY, BY_NAME = [EVERYBODY], [MEMBERS]
 def small_globus() -> Iterator[tuple[World, Made]]:
     require_programs()
     with globus_world() as world:
-        yield world, make_channel(world.maintainer)
+        made = make_channel(world.maintainer)
+        made.home.root.chmod(0o755)  # the account of the collection reads it
+        yield world, made
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ def test_who_has_no_credential_of_the_authority_moves_nothing(world: World, who:
 
 def test_a_release_is_published_and_fetched(world: World) -> None:
     made = make_channel(world.maintainer)
+    made.home.root.chmod(0o755)  # the account of the collection reads it
     public = world.state.collections[PUBLIC]
     public.entity_type = GUEST
     home, out = Home(world.user / "home"), world.user / "out"

@@ -313,6 +313,8 @@ def test_a_store_that_cannot_be_written_is_read() -> None:
             identifier = store.put(b"a" * 1000, pack_class=META)
             store.seal()
         assert not (root / "index.sqlite-wal").exists()
+        for path in (root, *root.rglob("*")):  # a store is its user's alone unless they share it
+            path.chmod(0o755 if path.is_dir() else 0o644)
         program = f"""
 import os, sys
 from pathlib import Path

@@ -41,6 +41,7 @@ from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.globus.service import Entry, TransferService
 from ptmtorrent.transports.globus.wait import WaitPolicy
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, read_state
+from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.metadata import timestamp_version
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, settle_state
@@ -234,7 +235,7 @@ def _read_back(target: _Target, home: Home, state: ChannelState, name: ReleaseNa
     except NotFound as error:
         target.emit(Note(message=f"the place was not read back over HTTPS: {error.message}", warning=True))
     else:
-        root = (target.source / FIRST_ROOT).read_bytes()
+        root = read_first_root(target.source)
         check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
     place = target.place.location
     before = read_publications(home.publications).get(place, ())
