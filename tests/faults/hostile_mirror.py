@@ -252,8 +252,9 @@ class Outcome:
         found += [f"ran {self.seconds:.0f} s"] if self.seconds > DEADLINE_SECONDS else []
         found += ["asked an internal address"] if self.inside else []
         found += ["ended with a traceback"] if "Traceback" in self.errors else []
-        # A signal that comes when the run has ended, with its error printed, ends Python itself.
-        interrupted = {130, -signal.SIGINT} if "error:" in self.errors else {130}
+        # A signal that comes when the run has ended, with its last line printed, ends Python itself.
+        has_ended = "error:" in self.errors or "done:" in self.errors
+        interrupted = {130, -signal.SIGINT} if has_ended else {130}
         good = GOOD_ENDS if self.heard is None else GOOD_ENDS | interrupted
         found += [f"ended with {self.code}"] if self.code not in good else []
         found += [f"heard SIGINT after {self.heard:.1f} s"] if self.heard and self.heard > heard_seconds else []
