@@ -99,7 +99,7 @@ class Mirror:
                     send(data[at : at + 1])
                     time.sleep(0.05)
             case "stall":
-                send(head + b"Content-Length: %d\r\n\r\n" % len(data) + data[: len(data) // 2])
+                send(head + b"Content-Length: %d\r\n\r\n" % len(data) + data[: min(1000, len(data) // 2)])
                 time.sleep(DEADLINE_SECONDS)
             case "silent":
                 time.sleep(DEADLINE_SECONDS)
