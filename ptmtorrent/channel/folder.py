@@ -60,7 +60,7 @@ def read_release(channel: Path, name: ReleaseName) -> tuple[bytes, Release]:
     try:
         data = OwnReader(channel).read(path, limit=MAX_RELEASE_BYTES)
     except NotFound as error:
-        raise _unknown_release(channel, name) from error
+        raise unknown_release(channel, name) from error
     release = decode_release(data)
     if release.name != name:
         raise IntegrityError(f"`{channel / path}` describes the release `{release.name}`")
@@ -95,7 +95,8 @@ def read_optional(path: Path) -> bytes | None:
         return None
 
 
-def _unknown_release(channel: Path, name: ReleaseName) -> NotFound:
+def unknown_release(channel: Path, name: ReleaseName) -> NotFound:
+    """Return the error for a release that the own channel does not have; its hint has near matches."""
     known = release_names(channel)
     near = get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
     names = ", ".join(f"`{item}`" for item in near)

@@ -39,6 +39,15 @@ def places_of(path: Path, name: ReleaseName) -> list[str]:
     return sorted(place for place, names in read_publications(path).items() if name in names)
 
 
+def add_publication(path: Path, place: str, names: tuple[ReleaseName, ...]) -> None:
+    """Record durably that `place` may list `names` besides what it lists.
+
+    Raises:
+        IntegrityError, StoreError: the file is damaged, or cannot be written.
+    """
+    note_publication(path, place, tuple({*read_publications(path).get(place, ()), *names}))
+
+
 def note_publication(path: Path, place: str, names: tuple[ReleaseName, ...]) -> None:
     """Record durably that `place` lists exactly `names`.
 

@@ -31,7 +31,7 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
-from ptmtorrent.state.publications import note_publication, read_publications
+from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
 from ptmtorrent.transports.globus.jobs import ENDED, Job, JobItem, Jobs, with_state
@@ -237,9 +237,7 @@ def _read_back(target: _Target, home: Home, state: ChannelState, name: ReleaseNa
     else:
         root = read_first_root(target.source)
         check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
-    place = target.place.location
-    before = read_publications(home.publications).get(place, ())
-    note_publication(home.publications, place, (*before, *(each for each in state.releases if each not in before)))
+    add_publication(home.publications, target.place.location, state.releases)
 
 
 def _check_target(target: _Target, state: ChannelState) -> ChannelState | None:

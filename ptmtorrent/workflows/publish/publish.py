@@ -8,7 +8,7 @@ running the same command again copies only what is missing.
 
 import time
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -27,13 +27,12 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
-from ptmtorrent.state.publications import note_publication, read_publications
+from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.expiry import is_due
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
 from ptmtorrent.workflows.publish.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
-
-EXPIRES_SOON = timedelta(days=7)
 
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +121,7 @@ def point_to(  # noqa: PLR0913  # what is served from where, and what is read of
     reader = LocalReader(to)
     check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, name, now)
     place = str(to.resolve())
-    before = read_publications(home.publications).get(place, ())
-    note_publication(home.publications, place, (*before, *(each for each in state.releases if each not in before)))
+    add_publication(home.publications, place, state.releases)
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
         durable.write_file(to / TIMESTAMP, state.timestamp)
@@ -247,7 +245,7 @@ def warn_of_unpublished(own: ChannelState, state: ChannelState, to: str, emit: E
 
 def warn_of_expiry(state: ChannelState, now: datetime, emit: Emit) -> None:
     """Warn that the timestamp of `state` expires within a week."""
-    if now >= state.expires - EXPIRES_SOON:
+    if is_due("timestamp", state.expires, now):
         what = f"The channel expires on {spell(state.expires)}; fetching from it fails after that"
         emit(Note(message=f"{what}; run `ptmtorrent renew`, then publish again", warning=True))
 

@@ -1,12 +1,11 @@
 """`release delete NAME`: delete a release that is published nowhere, such as one made by mistake."""
 
 import time
-from difflib import get_close_matches
 
-from ptmtorrent.channel.folder import release_names
+from ptmtorrent.channel.folder import release_names, unknown_release
 from ptmtorrent.channel.unlisted import find_unlisted, remove_release
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.records import Emit, Result, Summary
@@ -42,7 +41,7 @@ def delete_release(  # noqa: PLR0913  # what, from where, signed by whom, and wh
     with WriteLock(home.store):
         history = read_history(home.channel, keys)
         if name not in {*history.listed, *history.unlisted}:
-            raise _unknown(name, (*history.listed, *history.unlisted))
+            raise unknown_release(home.channel, name)
         unlisted = find_unlisted(home.channel, [other for other in release_names(home.channel) if other != name])
         if name in history.listed:
             drop_release(home.channel, keys, name, clock())
@@ -56,9 +55,3 @@ def delete_release(  # noqa: PLR0913  # what, from where, signed by whom, and wh
         seconds=monotonic() - started,
         unit="release",
     )
-
-
-def _unknown(name: ReleaseName, known: tuple[ReleaseName, ...]) -> NotFound:
-    near = get_close_matches(name, known, n=3, cutoff=0.5) or known[-3:]
-    names = ", ".join(f"`{item}`" for item in near)
-    return NotFound(f"this home has no release `{name}`", hint=f"did you mean {names}?" if near else None)
