@@ -8,7 +8,7 @@ A destination may list fewer releases than the home. Its list is signed with ver
 the home's list is signed again with higher ones: so versions only increase, whichever of the two a reader sees next.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -36,6 +36,9 @@ from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import Published, read_published
 
+Accept = Callable[[bytes], None]
+"""Raises if a reader would refuse the channel with this new timestamp; called before the timestamp is written."""
+
 RENEW_BEFORE = timedelta(days=180)
 """Time before the expiry of root, targets and snapshot at which `renew_roles` signs them again."""
 
@@ -50,7 +53,14 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
-    channel: Path, keys: Keys, release_json: Path, name: ReleaseName, sequence: int, now: datetime
+    channel: Path,
+    keys: Keys,
+    release_json: Path,
+    name: ReleaseName,
+    sequence: int,
+    now: datetime,
+    *,
+    accept: Accept | None = None,
 ) -> None:
     """Sign the finished release whose `release.json` is given, and make it the newest release of the channel.
 
@@ -88,10 +98,10 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
     else:
         _renew_root(channel, keys, published, now)
-    _write_list(channel, keys, published, {**published.targets, **added}, now)
+    _write_list(channel, keys, published, {**published.targets, **added}, now, accept)
 
 
-def renew_roles(channel: Path, keys: Keys, now: datetime) -> dict[str, datetime]:
+def renew_roles(channel: Path, keys: Keys, now: datetime, *, accept: Accept | None = None) -> dict[str, datetime]:
     """Sign every role again that is due; return the time at which each of the four roles expires.
 
     The timestamp is always signed: for another 30 days. The others are signed once they expire within 180 days; the
@@ -109,7 +119,7 @@ def renew_roles(channel: Path, keys: Keys, now: datetime) -> dict[str, datetime]
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     _renew_root(channel, keys, published, now)
     if _is_due(published.expires["targets"], now):
-        _write_list(channel, keys, published, published.targets, now)
+        _write_list(channel, keys, published, published.targets, now, accept)
     else:
         snapshot = published.snapshot
         if _is_due(published.expires["snapshot"], now):
@@ -117,8 +127,7 @@ def renew_roles(channel: Path, keys: Keys, now: datetime) -> dict[str, datetime]
             data = roles.sign_snapshot(keys, version, published.about_targets, now)
             write_file(channel / metadata_path("snapshot", version), data)
             snapshot = roles.describe(version, data)
-        timestamp = roles.sign_timestamp(keys, published.timestamp_version + 1, snapshot, now)
-        write_file(channel / TIMESTAMP, timestamp)
+        _point_to(channel, roles.sign_timestamp(keys, published.timestamp_version + 1, snapshot, now), accept)
     return read_published(channel, keys).expires
 
 
@@ -146,7 +155,7 @@ def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], no
     return Selection(timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=files)
 
 
-def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime) -> None:
+def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *, accept: Accept | None = None) -> None:
     """Take the release `name` from the signed list of the channel; its files stay.
 
     Its sequence is not used again: the list states the highest sequence ever signed.
@@ -161,7 +170,7 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime) ->
     _renew_root(channel, keys, published, now)
     gone = {release_path(name), signature_path(name)}
     targets = {path: target for path, target in published.targets.items() if path not in gone}
-    _write_list(channel, keys, published, targets, now)
+    _write_list(channel, keys, published, targets, now, accept)
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
@@ -216,9 +225,22 @@ def _renew_root(channel: Path, keys: Keys, published: Published, now: datetime) 
         )
 
 
-def _write_list(channel: Path, keys: Keys, published: Published, targets: dict[str, TargetFile], now: datetime) -> None:
+def _write_list(  # noqa: PLR0913, PLR0917  # the content of a list, who signs it when, and who accepts it
+    channel: Path,
+    keys: Keys,
+    published: Published,
+    targets: dict[str, TargetFile],
+    now: datetime,
+    accept: Accept | None,
+) -> None:
     sequence = max(_sequence(published), _highest(targets))
     timestamp, _ = _sign_list(channel, keys, targets, sequence, published.timestamp_version + 1, now)
+    _point_to(channel, timestamp, accept)
+
+
+def _point_to(channel: Path, timestamp: bytes, accept: Accept | None) -> None:
+    if accept is not None:
+        accept(timestamp)
     write_file(channel / TIMESTAMP, timestamp)
 
 

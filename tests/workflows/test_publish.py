@@ -230,7 +230,7 @@ def test_a_home_without_any_release_is_told_to_make_one(tmp_path: Path, to: Path
 def test_an_unsigned_release_is_refused(made: tuple[Home, Keys], to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home, keys = made
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise Crash
 
     monkeypatch.setattr(release_workflow, "publish_release_metadata", crash)

@@ -1,5 +1,6 @@
 """What a reader gets after a maintainer verb ended well: an older release, a retired one, renewals years later."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -280,3 +281,21 @@ def test_a_place_that_lists_a_release_without_its_files_is_mended_by_publishing(
     channel.publish(A, emit=heard)
     assert channel.read().release.name == A
     assert any("does not list `b`" in note.message for note in heard.of(Note) if isinstance(note, Note))
+
+
+@pytest.mark.parametrize("verb", ["renew", "release", "delete"])
+def test_home_points_to_nothing_that_a_reader_misses(channel: Channel, verb: str) -> None:
+    """The channel of the home is read like a destination before its timestamp is written."""
+    home, keys, clock = channel.home, channel.keys, channel.clock
+    (home.channel / "releases/a/release.json").unlink()
+    before = (home.channel / "metadata/timestamp.json").read_bytes()
+    packs = sorted(home.channel.rglob("*.pack"))
+    verbs: dict[str, Callable[[], object]] = {
+        "renew": lambda: renew(home, keys, clock=clock),
+        "release": lambda: channel.release(C),
+        "delete": lambda: delete_release(B, home, keys, clock=clock, emit=ignore),
+    }
+    with pytest.raises(NotFound, match=r"cannot fetch|has no release `a`"):
+        verbs[verb]()
+    assert (home.channel / "metadata/timestamp.json").read_bytes() == before
+    assert set(packs) <= set(home.channel.rglob("*.pack"))

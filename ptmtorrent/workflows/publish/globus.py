@@ -31,6 +31,7 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
+from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import resume_hint
@@ -46,7 +47,6 @@ from ptmtorrent.trust.metadata import timestamp_version
 from ptmtorrent.workflows.publish.compare import SAMPLE_BYTES, Comparison
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, settle_state
 from ptmtorrent.workflows.publish.publish import list_files
-from ptmtorrent.workflows.publish.read_back import HeldTimestamp, check_as_reader
 
 SAMPLES = 32
 SMALL_BYTES = 4 << 20

@@ -27,11 +27,11 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
+from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
 from ptmtorrent.trust.expiry import is_due
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
-from ptmtorrent.workflows.publish.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
 

@@ -2,7 +2,7 @@
 
 import time
 
-from ptmtorrent.channel.folder import release_names, unknown_release
+from ptmtorrent.channel.folder import unknown_release
 from ptmtorrent.channel.unlisted import find_unlisted, remove_release
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError
@@ -11,6 +11,7 @@ from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.read_back import own_check
 from ptmtorrent.state.publications import places_of
 from ptmtorrent.trust.history import read_history
 from ptmtorrent.trust.keys import Keys
@@ -40,11 +41,12 @@ def delete_release(  # noqa: PLR0913  # what, from where, signed by whom, and wh
         )
     with WriteLock(home.store):
         history = read_history(home.channel, keys)
-        if name not in {*history.listed, *history.unlisted}:
+        known = (*history.listed, *history.unlisted)
+        if name not in known:
             raise unknown_release(home.channel, name)
-        unlisted = find_unlisted(home.channel, [other for other in release_names(home.channel) if other != name])
+        unlisted = find_unlisted(home.channel, [other for other in known if other != name])
         if name in history.listed:
-            drop_release(home.channel, keys, name, clock())
+            drop_release(home.channel, keys, name, clock(), accept=own_check(home.channel, None, clock))
         remove_release(home.channel, name, unlisted)
     emit(Result(kind="release", id=name, status="ok", reason="deleted", bytes=unlisted.bytes))
     return Summary(

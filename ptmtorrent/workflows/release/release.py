@@ -21,6 +21,7 @@ from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
 from ptmtorrent.paths import Home
+from ptmtorrent.reading.read_back import own_check
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
@@ -84,7 +85,8 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
             warn_of_incomplete(plan, failed, emit)
         _, made = read_release(home.channel, name)
         path = home.channel / release_path(name)
-        publish_release_metadata(home.channel, keys, path, name, made.sequence, clock())
+        accept = own_check(home.channel, name, clock)
+        publish_release_metadata(home.channel, keys, path, name, made.sequence, clock(), accept=accept)
         for file in files_below(home.channel):
             make_readable(home.root, file)
     _report(made, home, monotonic() - started, emit, failed=len(failed))

@@ -1,6 +1,6 @@
-"""Reads a destination as a fetch client would, before its new timestamp is written and after.
+"""Reads a channel as a fetch client does, before its new timestamp is written and after.
 
-The new timestamp is held in memory: the client's own check runs over the files at the destination with it, while every
+The new timestamp is held in memory: the client's own check runs over the files of the channel with it, while every
 other reader still gets the state before.
 """
 
@@ -14,13 +14,17 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import TIMESTAMP, listed_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import read_listed
+from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError, TrustError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import pack_path
-from ptmtorrent.trust.client import open_fresh
+from ptmtorrent.trust.client import listed_releases, open_fresh
+from ptmtorrent.trust.fingerprints import read_first_root
+from ptmtorrent.trust.metadata import read_listing
+from ptmtorrent.trust.publisher import Accept
 
 CHUNK_BYTES = 4 << 20
 
@@ -60,6 +64,20 @@ def check_as_reader(
             opened = open_fresh(reader, root=root, state=Path(folder), now=now, release=wanted)
             if wanted is not None and wanted == name:
                 _check_release(reader, opened.release)
+
+
+def own_check(channel: Path, name: ReleaseName | None, clock: Clock) -> Accept:
+    """Return a check of a new timestamp of the own channel in the folder `channel`; it reads the files of `name`.
+
+    It raises what `check_as_reader` does. A channel that lists no release has nothing to read.
+    """
+
+    def accept(timestamp: bytes) -> None:
+        reader = HeldTimestamp(LocalReader(channel), timestamp)
+        if listed := tuple(listed_releases(read_listing(reader).targets)):
+            check_as_reader(reader, read_first_root(channel), listed, name, clock())
+
+    return accept
 
 
 def _check_release(reader: ChannelReader, release: Release) -> None:
