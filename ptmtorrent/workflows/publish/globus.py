@@ -134,10 +134,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         )
         there = _check_target(target, state)
         if not dry_run:
-            own = state
-            state = _settle(target, home, own, there, name, load_keys=load_keys, now=clock())
-            if state is not own:
-                target = msgspec.structs.replace(target, timestamp=_keep_timestamp(home.channel, state))
+            target, state = _settle(target, home, state, there, name, load_keys=load_keys, now=clock())
         moved = _publish(
             target, release, state, stop, home, anyone=anyone, dry_run=dry_run, clock=clock, monotonic=monotonic
         )
@@ -214,11 +211,15 @@ def _settle(  # noqa: PLR0913  # as `settle_state`
     *,
     load_keys: LoadKeys | None,
     now: datetime,
-) -> ChannelState:
+) -> tuple[_Target, ChannelState]:
+    """Return the state to publish, and the target with the file of its timestamp."""
     before = () if there is None else there.releases
     held = tuple(each for each in before if RELEASE_FILE in _list(target, release_folder(each)))
     listed = choose_listed(own, held, target.place.location, add=name, drop=None)
-    return settle_state(home, own, there, listed, load_keys=load_keys, now=now)
+    state = settle_state(home, own, there, listed, load_keys=load_keys, now=now)
+    if state is own:
+        return target, state
+    return msgspec.structs.replace(target, timestamp=_keep_timestamp(home.channel, state)), state
 
 
 def _keep_timestamp(channel: Path, state: ChannelState) -> Path:
