@@ -4,8 +4,12 @@ Rows are JSON objects, kept one per line in a file until the table is written, s
 not need memory for them.
 """
 
+from datetime import UTC, datetime
 from typing import TypeAlias
 
+from blake3 import blake3
+
+from ptmtorrent.model import canonical
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
 
@@ -30,6 +34,7 @@ PACKAGE_COLUMNS: dict[str, str] = {
     "modified": "TIMESTAMP",
     "files": "BIGINT",
     "bytes": "BIGINT",
+    "files_blake3": "VARCHAR",
 }
 """`packages.parquet`: one row per package, by name. Values that the hub did not state are NULL; times are UTC."""
 
@@ -57,8 +62,8 @@ def package_row(capture: Capture, manifest: Manifest) -> Row:
         "snapshot": capture.snapshot,
         "commit": manifest.package.commit,
         "author": manifest.package.author,
-        "captured": capture.captured,
-        "listed": capture.listed,
+        "captured": _instant(capture.captured),
+        "listed": _instant(capture.listed),
         "rights": capture.rights,
         "licence": capture.licence,
         "downloads": capture.downloads,
@@ -66,10 +71,27 @@ def package_row(capture: Capture, manifest: Manifest) -> Row:
         "task": capture.task,
         "library": capture.library,
         "tags": list(capture.tags),
-        "modified": capture.modified,
+        "modified": _instant(capture.modified),
         "files": len(manifest.files),
         "bytes": manifest.size,
+        "files_blake3": hash_rows([file_row(capture, file) for file in manifest.files]),
     }
+
+
+def facts_of(capture: Capture, manifest: Manifest) -> str:
+    """Return the hash of a package's row, which the index and so the content root cover.
+
+    The row has the hash of the package's rows in the table of files.
+    """
+    return hash_rows([package_row(capture, manifest)])
+
+
+def hash_rows(rows: list[Row]) -> str:
+    """Return the BLAKE3 of rows, each as canonical JSON on a line; a value that is not known is null."""
+    digest = blake3()
+    for row in rows:
+        digest.update(canonical.encode(row) + b"\n")
+    return digest.hexdigest()
 
 
 def file_row(capture: Capture, file: FileEntry) -> Row:
@@ -91,3 +113,13 @@ def file_row(capture: Capture, file: FileEntry) -> Row:
 def readable(path: str) -> str:
     r"""Return a path as text: each byte that is not UTF-8 is spelled like `\xff`."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _instant(text: str | None) -> str | None:
+    """Return an instant as tables have it, in UTC to the microsecond; None for what is no instant."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")

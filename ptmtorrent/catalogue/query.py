@@ -58,11 +58,10 @@ def read_packages(release: Release, reader: ChannelReader) -> list[PackageFacts]
     """
     facts: list[PackageFacts] = []
     with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
-        for ref in release.tables:
-            if Path(ref.path).name == PACKAGES:
-                copy = Path(folder) / PACKAGES
-                copy.write_bytes(read_listed(reader, release, ref))
-                facts += list_packages(copy)
+        for ref in release.table("packages"):
+            copy = Path(folder) / PACKAGES
+            copy.write_bytes(read_listed(reader, release, ref))
+            facts += list_packages(copy)
     return sorted(facts, key=lambda row: row.package)
 
 

@@ -17,7 +17,6 @@ import re
 from typing import Literal
 
 from ptmtorrent.model.ids import InfoHash, ReleaseName
-from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.model.volume import ROOT_NAME, pack_path
 
 __all__ = [
@@ -33,9 +32,7 @@ __all__ = [
     "TIMESTAMP",
     "TIMESTAMP_NAME",
     "TORRENTS",
-    "index_paths",
     "is_unfinished",
-    "listed_path",
     "metadata_path",
     "metadata_version",
     "pack_path",
@@ -43,7 +40,7 @@ __all__ = [
     "release_folder",
     "release_path",
     "signature_path",
-    "subset_paths",
+    "subset_path",
     "torrent_path",
     "unfinished_folder",
 ]
@@ -62,6 +59,10 @@ TIMESTAMP = f"{METADATA}/{TIMESTAMP_NAME}"
 MINISIGN_PUBLIC = "keys/minisign.pub"
 RELEASE_FILE = "release.json"
 POLICY_FILE = "policy.json"
+ROWS_FILE = "index/rows.bin"
+TREE_FILE = "index/tree.bin"
+DOCUMENTS_FILE = "index/documents.bin"
+"""Files of the index, below the folder of a release (docs/formats/release.md)."""
 
 VersionedRole = Literal["root", "targets", "snapshot"]
 
@@ -108,25 +109,14 @@ def parse_release_path(path: str) -> ReleaseName | None:
     return ReleaseName(match[1]) if match else None
 
 
-def listed_path(release: Release, ref: FileRef) -> str:
-    """Return the path of a file that `release` lists: torrents are shared, all others are in the release's folder."""
-    shared = {torrent.path for volume in release.volumes for torrent in (volume.torrent_v1, volume.torrent_v2)}
-    return ref.path if ref.path in shared else f"{release_folder(release.name)}/{ref.path}"
-
-
 def torrent_path(infohash: InfoHash) -> str:
     """Return the path of a torrent; it is also the path by which `release.json` lists it."""
     return f"{TORRENTS}/{infohash}.torrent"
 
 
-def index_paths(shard: int) -> tuple[str, str]:
-    """Return the paths of a shard's content and placement, below the folder of a release."""
-    return f"index/content/{shard:03x}.json", f"index/placement/{shard:03x}.json"
-
-
-def subset_paths(stem: str) -> tuple[str, str]:
-    """Return the paths of a subset's content and placement, below the folder of a release."""
-    return f"subsets/{stem}.content.json", f"subsets/{stem}.placement.json"
+def subset_path(name: str) -> str:
+    """Return the path of the names of a subset's members, below the folder of a release."""
+    return f"subsets/{name}.txt"
 
 
 def is_unfinished(name: str) -> bool:

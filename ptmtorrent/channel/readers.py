@@ -14,7 +14,6 @@ from urllib.parse import quote
 import httpx2
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
@@ -165,7 +164,7 @@ def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
         NotFound: this channel does not hold the file; a mirror may hold any part.
         TransportError, StoreError: the reader's own error.
     """
-    path = listed_path(release, ref)
+    path = ref.path
     if ref.size > MAX_LISTED_BYTES:
         raise IntegrityError(
             f"release `{release.name}` lists `{path}` with {ref.size} bytes, which exceeds {MAX_LISTED_BYTES}"

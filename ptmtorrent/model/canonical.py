@@ -47,12 +47,21 @@ def check_size(data: bytes, name: str) -> None:
     Raises:
         IntegrityError: naming the document and the limit.
     """
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
+    check_length(data, name)
     try:
         check_json(data)
     except TooManyParts as error:
         raise IntegrityError(f"`{name}` is refused: {error}") from error
+
+
+def check_length(data: bytes, name: str) -> None:
+    """Refuse a document that is too long.
+
+    Raises:
+        IntegrityError: naming the document and the limit.
+    """
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
 
 
 def decode(data: bytes, kind: type[D], *, name: str) -> D:

@@ -1,29 +1,31 @@
-"""The placement: where the objects of one snapshot lie (docs/formats/placement.md).
+"""The placement: where the objects of one snapshot lie, in columns (docs/formats/placement.md).
 
-Replaceable and not part of any identity: an object's hash proves its bytes wherever they were found. An object stored
-as a delta is decoded with its base, which lies anywhere in the release and is never a delta itself.
+Replaceable and not part of any identity: an object's hash proves its bytes wherever they were found. An object has one
+or more forms, the cheapest of which is read: stored whole, or as a delta, which is decoded with its base.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.columns import HASH, U8, U32, ColumnReader, Hashes, Numbers, encode_columns, hash_column, hex_of
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 
-NO_BASE = -1
+MAGIC = b"PTMPLACE"
+
 DELTA_CODECS = frozenset({7, 8})
 """Codecs whose bytes mean nothing without a base."""
 
 MAX_PACK_BYTES = 1 << 30
 """No pack is longer than 1 GiB; the usual one is about 256 MiB."""
 
-Spot = tuple[int, int, int, int, int]
-"""`(pack row, offset, stored length, codec, base row)`; offset is of the encoded bytes, base row is -1 for none."""
+MAX_FORMS = 255
+"""Limit of the forms of one object, and of the bases of one form."""
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -37,56 +39,127 @@ class Location(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that deltas were taken against, its raw size in bytes, and where it lies."""
+    """An object that deltas were taken against, its raw size in bytes, and where it lies, stored whole."""
 
     id: ObjectId
     size: int
     at: Location
 
 
-class Placement(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """One `Spot` for each row of the manifest's object table, in the same order.
+class Form(msgspec.Struct, frozen=True, kw_only=True):
+    """One way in which an object is stored: where, and the base that its bytes are decoded with, if there is one."""
 
-    `bases` are the objects that deltas were taken against, of this snapshot or another: `(id, raw size, spot)`.
-    """
+    at: Location
+    base: Base | None = None
+
+
+class Head(canonical.Document, frozen=True, kw_only=True):
+    """The head of a placement: numbers of rows in its columns."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/placement"
+    VERSION: ClassVar[int] = 2
 
     snapshot: SnapshotId
-    packs: tuple[tuple[PackId, int], ...]
-    objects: tuple[Spot, ...]
-    bases: tuple[tuple[ObjectId, int, Spot], ...] = ()
-
-    def location(self, spot: Spot) -> Location:
-        """Spell out `spot`."""
-        pack, size = self.packs[spot[0]]
-        return Location(pack=pack, pack_size=size, offset=spot[1], length=spot[2], codec=spot[3])
+    packs: int
+    objects: int
+    forms: int
+    links: int
+    bases: int
 
 
-def new_placement(
-    snapshot: SnapshotId, objects: Sequence[Location], bases: Sequence[Base | None] | None = None
-) -> Placement:
-    """Build the placement of `snapshot` from where its objects lie, in the order of the object table.
+class Spots(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """Columns of places: the row of the pack, offset, stored length, codec."""
 
-    `bases` are those of the objects, in the same order, None for each that is no delta; without `bases` none is.
+    pack: Numbers
+    offset: Numbers
+    length: Numbers
+    codec: Numbers
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The columns of a placement.
+
+    `first` has a row for each object and one more: the forms of object `n` are the rows `first[n]` to `first[n + 1]` of
+    `forms`. `base_of` has a row for each form: the row of its base, or the number of bases for none.
     """
-    listed = sorted({base.id: base for base in bases or () if base is not None}.values(), key=lambda base: base.id)
-    base_row = {base.id: number for number, base in enumerate(listed)}
-    packs = sorted({(place.pack, place.pack_size) for place in (*objects, *(base.at for base in listed))})
-    pack_row = {pack: number for number, (pack, _) in enumerate(packs)}
 
-    def spot(place: Location, base: Base | None = None) -> Spot:
-        row = NO_BASE if base is None else base_row[base.id]
-        return (pack_row[place.pack], place.offset, place.length, place.codec, row)
+    snapshot: SnapshotId
+    packs: tuple[PackId, ...]
+    pack_sizes: Numbers
+    first: Numbers
+    forms: Spots
+    base_of: Numbers
+    base_ids: Hashes
+    base_sizes: Numbers
+    bases: Spots
 
-    return Placement(
-        format=Placement.FORMAT,
-        version=Placement.VERSION,
+    def forms_of(self, row: int) -> tuple[Form, ...]:
+        """Return the forms of the object in `row` of the manifest's object table, in the order of the columns."""
+        return tuple(self._form(form) for form in range(int(self.first[row]), int(self.first[row + 1])))
+
+    def form(self, row: int) -> Form:
+        """Return the first form of an object, the one that is the cheapest among many packages."""
+        return self._form(int(self.first[row]))
+
+    def all_bases(self) -> Iterator[Base]:
+        """Yield the bases that any form needs, by id."""
+        return (self._base(row) for row in range(len(self.base_sizes)))
+
+    def _form(self, form: int) -> Form:
+        base = int(self.base_of[form])
+        return Form(at=self._at(self.forms, form), base=None if base == len(self.base_sizes) else self._base(base))
+
+    def _base(self, row: int) -> Base:
+        identifier = ObjectId(hex_of(self.base_ids, row))
+        return Base(id=identifier, size=int(self.base_sizes[row]), at=self._at(self.bases, row))
+
+    def _at(self, spots: Spots, row: int) -> Location:
+        pack = int(spots.pack[row])
+        return Location(
+            pack=self.packs[pack],
+            pack_size=int(self.pack_sizes[pack]),
+            offset=int(spots.offset[row]),
+            length=int(spots.length[row]),
+            codec=int(spots.codec[row]),
+        )
+
+
+def encode_placement(snapshot: SnapshotId, objects: Sequence[Sequence[Form]]) -> bytes:
+    """Return the placement of `snapshot` from the forms of its objects, in the order of the object table.
+
+    The bytes depend on the forms alone.
+    """
+    forms = [form for each in objects for form in each]
+    bases = sorted({form.base.id: form.base for form in forms if form.base}.values(), key=lambda base: base.id)
+    base_row = {base.id: row for row, base in enumerate(bases)}
+    links = [base_row[form.base.id] for form in forms if form.base]
+    places = [form.at for form in forms]
+    base_places = [base.at for base in bases]
+    packs = sorted({(place.pack, place.pack_size) for place in (*places, *base_places)})
+    pack_row = {pack: row for row, (pack, _) in enumerate(packs)}
+    head = Head(
+        format=Head.FORMAT,
+        version=Head.VERSION,
         requires=(),
         snapshot=snapshot,
-        packs=tuple(packs),
-        objects=tuple(spot(place, base) for place, base in zip(objects, bases or [None] * len(objects), strict=True)),
-        bases=tuple((base.id, base.size, spot(base.at)) for base in listed),
+        packs=len(packs),
+        objects=len(objects),
+        forms=len(forms),
+        links=len(links),
+        bases=len(bases),
+    )
+    return encode_columns(
+        MAGIC,
+        head,
+        hash_column([pack for pack, _ in packs]),
+        np.array([size for _, size in packs], U32),
+        np.array([len(each) for each in objects], U8),
+        *_spots(places, pack_row),
+        np.array([form.base is not None for form in forms], U8),
+        np.array(links, U32),
+        hash_column([base.id for base in bases]),
+        np.array([base.size for base in bases], U32),
+        *_spots(base_places, pack_row),
     )
 
 
@@ -97,22 +170,45 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
     because stored bytes are never longer than raw ones, and a delta is as long as its base.
 
     Raises:
-        IntegrityError: of another snapshot, the wrong length, a spot outside its pack, or a delta without its base.
+        IntegrityError: of another snapshot, the wrong length, a place outside its pack, or a delta without its base.
         UnsupportedFormat: written by a newer version.
     """
-    placement = canonical.decode(data, Placement, name=f"placement of {snapshot[:12]}")
-    if placement.snapshot != snapshot or len(placement.objects) != len(manifest.objects):
+    named = f"placement of {manifest.package.package}"
+    reader = ColumnReader(data, MAGIC, named)
+    head = reader.head(Head)
+    if head.snapshot != snapshot or head.objects != len(manifest.objects):
         raise IntegrityError(f"the placement given for `{manifest.package.package}` belongs to another snapshot")
-    for pack, size in placement.packs:
-        check_pack(pack, size)
-    if any(before >= after for (before, _), (after, _) in pairwise(placement.packs)):
-        raise IntegrityError(f"the placement of `{manifest.package.package}` does not list packs in order, each once")
-    sizes = [size for _, size in manifest.objects]
-    for spot, size in zip(placement.objects, sizes, strict=True):
-        _check_spot(placement, spot, size)
-    _check_bases(placement, sizes)
-    if placement.bases:
-        _check_own_bases(placement, manifest)
+    pack_ids = reader.column(HASH, head.packs)
+    pack_sizes = reader.column(U32, head.packs)
+    counts = reader.column(U8, head.objects)
+    forms = _read_spots(reader, head.forms)
+    links = reader.column(U8, head.forms)
+    link_bases = reader.column(U32, head.links)
+    base_ids = reader.column(HASH, head.bases)
+    base_sizes = reader.column(U32, head.bases)
+    bases = _read_spots(reader, head.bases)
+    reader.finish()
+    if not (counts.all() and int(counts.sum()) == head.forms and int(links.sum()) == head.links):
+        raise _malformed(named, "counts of forms or bases that do not add up")
+    if links.size and int(links.max()) > 1:
+        raise _malformed(named, "a form with several bases, which no codec has")
+    base_of = np.full(head.forms, head.bases, U32)
+    base_of[links == 1] = link_bases
+    placement = Placement(
+        snapshot=snapshot,
+        packs=tuple(PackId(bytes(pack).hex()) for pack in pack_ids),
+        pack_sizes=pack_sizes,
+        first=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
+        forms=forms,
+        base_of=base_of,
+        base_ids=base_ids,
+        base_sizes=base_sizes,
+        bases=bases,
+    )
+    sizes = np.fromiter((size for _, size in manifest.objects), np.int64, len(manifest.objects))
+    _check(placement, np.repeat(sizes, counts), named)
+    if head.bases:
+        _check_own_bases(placement, manifest, named)
     return placement
 
 
@@ -134,35 +230,74 @@ def check_location(place: Location, raw_size: int) -> None:
         raise IntegrityError(f"an object is said to lie outside the pack `{place.pack}`")
 
 
-def _check_spot(placement: Placement, spot: Spot, raw_size: int) -> None:
-    if not 0 <= spot[0] < len(placement.packs) or not NO_BASE <= spot[4] < len(placement.bases):
-        raise IntegrityError(f"the placement of `{placement.snapshot}` names a row it does not have")
-    check_location(placement.location(spot), raw_size)
+def _spots(places: Sequence[Location], pack_row: dict[PackId, int]) -> tuple[Numbers, ...]:
+    return (
+        np.array([pack_row[place.pack] for place in places], U32),
+        np.array([place.offset for place in places], U32),
+        np.array([place.length for place in places], U32),
+        np.array([place.codec for place in places], U8),
+    )
 
 
-def _check_bases(placement: Placement, sizes: Sequence[int]) -> None:
+def _read_spots(reader: ColumnReader, rows: int) -> Spots:
+    return Spots(
+        pack=reader.column(U32, rows),
+        offset=reader.column(U32, rows),
+        length=reader.column(U32, rows),
+        codec=reader.column(U8, rows),
+    )
+
+
+def _check(placement: Placement, raw: Numbers, named: str) -> None:
+    """Refuse impossible packs, places and bases; `raw` has the raw size of each form's object."""
+    if placement.packs != tuple(sorted(set(placement.packs))):
+        raise _malformed(named, "packs that are not in order, each once")
+    sizes = placement.pack_sizes
+    if sizes.size and not (int(sizes.min()) > 0 and int(sizes.max()) <= MAX_PACK_BYTES):
+        raise _malformed(named, "a pack of a size that no pack has")
+    _check_spots(placement, placement.forms, raw, named)
+    _check_spots(placement, placement.bases, placement.base_sizes, named)
+    _check_bases(placement, raw, named)
+
+
+def _check_spots(placement: Placement, spots: Spots, raw: Numbers, named: str) -> None:
+    if spots.pack.size and int(spots.pack.max()) >= len(placement.packs):
+        raise _malformed(named, "a row of a pack that it does not list")
+    ends = spots.offset.astype(np.int64) + spots.length
+    if (ends > placement.pack_sizes[spots.pack]).any() or (spots.length > raw).any():
+        raise _malformed(named, "an object outside its pack, or longer stored than raw")
+
+
+def _check_bases(placement: Placement, raw: Numbers, named: str) -> None:
     """Refuse deltas without a base, bases that are deltas, of another length, not in order, or not needed."""
-    named = f"the placement of `{placement.snapshot}`"
-    for spot, size in zip(placement.objects, sizes, strict=True):
-        if (spot[3] in DELTA_CODECS) != (spot[4] != NO_BASE):
-            raise IntegrityError(f"{named} has a delta without a base, or a base without a delta")
-        if spot[4] != NO_BASE and placement.bases[spot[4]][1] != size:
-            raise IntegrityError(f"{named} has a delta that is not as long as its base")
-    for identifier, size, spot in placement.bases:
-        if not is_hex64(identifier) or spot[3] in DELTA_CODECS or spot[4] != NO_BASE:
-            raise IntegrityError(f"{named} has a malformed base, or one that is a delta itself")
-        _check_spot(placement, spot, size)
-    if any(before >= after for (before, _, _), (after, _, _) in pairwise(placement.bases)):
-        raise IntegrityError(f"{named} does not list bases in order, each once")
-    if len({spot[4] for spot in placement.objects} - {NO_BASE}) != len(placement.bases):
-        raise IntegrityError(f"{named} lists a base that nothing needs")
+    count = len(placement.base_sizes)
+    linked = placement.base_of != count
+    rows = placement.base_of[linked]
+    if rows.size and int(rows.max()) >= count:
+        raise _malformed(named, "a row of a base that it does not list")
+    if (_is_delta(placement.forms.codec) != linked).any() or _is_delta(placement.bases.codec).any():
+        raise _malformed(named, "a delta without a base, or a base that is a delta itself")
+    if (placement.base_sizes[rows] != raw[linked]).any():
+        raise _malformed(named, "a delta that is not as long as its base")
+    identifiers = [bytes(identifier) for identifier in placement.base_ids]
+    if identifiers != sorted(set(identifiers)) or np.unique(rows).size != count:
+        raise _malformed(named, "bases that are not in order, each once and needed")
 
 
-def _check_own_bases(placement: Placement, manifest: Manifest) -> None:
-    """Refuse a base of the snapshot itself that would lie in two places, or be of two lengths."""
-    own = {
-        identifier: (size, spot) for (identifier, size), spot in zip(manifest.objects, placement.objects, strict=True)
-    }
-    for identifier, size, spot in placement.bases:
-        if own.get(identifier, (size, spot)) != (size, spot):
-            raise IntegrityError(f"the placement of `{placement.snapshot}` has two places for `{identifier}`")
+def _check_own_bases(placement: Placement, manifest: Manifest, named: str) -> None:
+    """Refuse a base of the snapshot itself that would lie in a place where the snapshot does not have it."""
+    rows = {identifier: row for row, (identifier, _) in enumerate(manifest.objects)}
+    for base in placement.all_bases():
+        row = rows.get(base.id)
+        if row is not None and (
+            manifest.objects[row][1] != base.size or all(form.at != base.at for form in placement.forms_of(row))
+        ):
+            raise _malformed(named, f"two places for the base `{base.id}`")
+
+
+def _is_delta(codecs: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.isin(codecs, tuple(DELTA_CODECS))
+
+
+def _malformed(named: str, what: str) -> IntegrityError:
+    return IntegrityError(f"the {named} has {what}")

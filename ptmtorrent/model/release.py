@@ -1,7 +1,8 @@
 """A release: a dated, immutable set of snapshots, and the few hashes that stand for all of it.
 
-`content_root` is the citable id: it covers what the release *is* (members, subsets, tables), and none of where the
-bytes lie, so a repack changes `placement_root` alone (docs/formats/release.md).
+`release.json` has a constant size: the members are listed in runs of the index, of which it names the files. The
+`content_root` is the citable id: it covers what the release *is*, and none of where the bytes lie or in which files
+(docs/formats/release.md).
 """
 
 import re
@@ -12,32 +13,27 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import (
-    ContentRoot,
-    InfoHash,
-    ObjectId,
-    PackageName,
-    ReleaseName,
-    SnapshotId,
-    is_hex64,
-    parse_release_name,
-)
+from ptmtorrent.model.ids import ContentRoot, InfoHash, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
 from ptmtorrent.model.names import check_path
-from ptmtorrent.model.placement import Location
 
 MAX_RELEASE_BYTES = 4 << 20
 """`release.json` is at most 4 MiB, also where no signature bounds it."""
 
-MAX_SHARD_BITS = 10
-"""At most 1,024 shards: one of them is then about 270 packages of the largest hub."""
+MAX_DOCUMENT_FILES = 1 << 16
+"""Limit of the files of documents of one run; a row of the index names one by 16 bits."""
+
+FOLDERS = ("releases", "torrents")
+"""The folders of a channel in which listed files lie."""
 
 _SUBSET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_FILE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 class FileRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A file below the release's folder: path relative to it, bytes, BLAKE3-256."""
+    """A file of the channel: its path there, bytes, BLAKE3-256."""
 
     path: str
     size: int
@@ -49,7 +45,8 @@ class SubsetRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `query` says in words and SQL what selected them; `only` narrows the files of each member by kind. `packages`,
     `files`, `bytes` count what a fetch lays out; `stored` is the sum of its encoded objects and `packs_bytes` that
-    of the packs they lie in, both in bytes: read amplification is `packs_bytes / stored`.
+    of the packs they lie in, both in bytes: read amplification is `packs_bytes / stored`. `members` is the file of
+    their names, absent if every package is a member.
     """
 
     name: str
@@ -60,8 +57,24 @@ class SubsetRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes: int
     stored: int
     packs_bytes: int
-    content: tuple[FileRef, ...]
-    placement: tuple[FileRef, ...]
+    members: FileRef | None = None
+
+
+class RunRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of the index: `rows` rows in 2**`bits` shards, and the files of documents that its rows name by number."""
+
+    level: int
+    bits: int
+    rows: int
+    index: FileRef
+    documents: tuple[FileRef, ...]
+
+
+class TableRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A table: Parquet files, each with the rows of the packages that one release captured."""
+
+    name: str
+    files: tuple[FileRef, ...]
 
 
 class VolumeRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +102,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """`releases/<name>/release.json`."""
+    """`releases/<name>/release.json`. `files` are further files by name, such as `policy`."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/release"
+    VERSION: ClassVar[int] = 2
 
     name: ReleaseName
     sequence: int
@@ -100,19 +114,31 @@ class Release(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     written_by: str
     content_root: ContentRoot
     placement_root: str
-    shard_bits: int
-    content: tuple[FileRef, ...]
-    placement: tuple[FileRef, ...]
-    tables: tuple[FileRef, ...]
+    members_root: str
+    runs: tuple[RunRef, ...]
+    tree: FileRef
+    tables: tuple[TableRef, ...]
     subsets: tuple[SubsetRef, ...]
     volumes: tuple[VolumeRef, ...]
     totals: Totals
-    policy: FileRef | None = None
+    files: dict[str, FileRef] = msgspec.field(default_factory=dict)
 
     @property
-    def others(self) -> tuple[FileRef, ...]:
-        """The files of its folder that belong to no index and no subset: tables, and the policy if there is one."""
-        return self.tables if self.policy is None else (*self.tables, self.policy)
+    def policy(self) -> FileRef | None:
+        """The policy, if the release was made by one."""
+        return self.files.get("policy")
+
+    @property
+    def listed(self) -> tuple[FileRef, ...]:
+        """Every file that the release lists but torrents and packs, each once."""
+        members = [subset.members for subset in self.subsets if subset.members is not None]
+        runs = [file for run in self.runs for file in (run.index, *run.documents)]
+        tables = [file for table in self.tables for file in table.files]
+        return tuple(dict.fromkeys((*runs, self.tree, *members, *tables, *self.files.values())))
+
+    def table(self, name: str) -> tuple[FileRef, ...]:
+        """Return the files of the table `name`, none if the release has no such table."""
+        return next((table.files for table in self.tables if table.name == name), ())
 
     def subset(self, name: str) -> SubsetRef:
         """Return the subset called `name`.
@@ -127,85 +153,43 @@ class Release(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
         raise NotFound(f"release `{self.name}` has no subset `{name}`", hint=f"it has {known}")
 
 
-class ContentRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`[package, snapshot, manifest bytes, raw bytes, files]`: what a member is, and how big."""
+def content_root(name: ReleaseName, members_root: str, subsets: tuple[SubsetRef, ...]) -> ContentRoot:
+    """Hash what a release is: its name, members and subsets, and nothing of where bytes lie.
 
-    package: PackageName
-    snapshot: SnapshotId
-    manifest_size: int
-    raw: int
-    files: int
-
-
-class PlacementRow(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
-    """`[snapshot, manifest location, placement id, placement bytes, placement location]`."""
-
-    snapshot: SnapshotId
-    manifest: Location
-    placement: ObjectId
-    placement_size: int
-    placement_at: Location
-
-
-class ContentShard(canonical.Document, frozen=True, kw_only=True):
-    """Rows of `index/content/` or of a subset, sorted by package name."""
-
-    FORMAT: ClassVar[str] = "ptmtorrent/content-shard"
-
-    rows: tuple[ContentRow, ...]
-
-
-class PlacementShard(canonical.Document, frozen=True, kw_only=True):
-    """Rows of `index/placement/` or of a subset, in the order of the content shard beside it."""
-
-    FORMAT: ClassVar[str] = "ptmtorrent/placement-shard"
-
-    rows: tuple[PlacementRow, ...]
-
-
-def shard_of(package: PackageName, bits: int) -> int:
-    """Return which of the 2**`bits` shards holds `package`: the leading bits of the BLAKE3 of its name."""
-    return int.from_bytes(blake3(package.encode()).digest(length=4), "big") >> (32 - bits) if bits else 0
-
-
-def shard_bits_for(packages: int) -> int:
-    """Return how many bits to shard by: 0 for a small release, about 256 packages a shard, at most 1,024 shards."""
-    return min(MAX_SHARD_BITS, max(0, (packages - 1).bit_length() - 8)) if packages else 0
-
-
-def content_root(
-    name: ReleaseName,
-    content: tuple[FileRef, ...],
-    tables: tuple[FileRef, ...],
-    subsets: tuple[SubsetRef, ...],
-) -> ContentRoot:
-    """Hash what a release is: its name, members, tables and subsets, and nothing of where bytes lie."""
+    `members_root` covers snapshots, and through them every byte of every file, and the facts in the tables. The file of
+    a subset lists names alone, so that its hash is that of its members.
+    """
     tree = {
-        "content": content,
         "format": "ptmtorrent/content-root",
+        "members": members_root,
         "name": name,
         "subsets": [
-            {"content": subset.content, "name": subset.name, "only": subset.only, "query": subset.query}
+            {
+                "members": members_root if subset.members is None else subset.members.blake3,
+                "name": subset.name,
+                "only": subset.only,
+                "query": subset.query,
+            }
             for subset in sorted(subsets, key=lambda subset: subset.name)
         ],
-        "tables": tables,
-        "version": 1,
+        "version": 2,
     }
     return ContentRoot(blake3(canonical.encode(tree)).hexdigest())
 
 
 def placement_root(
-    placement: tuple[FileRef, ...], subsets: tuple[SubsetRef, ...], volumes: tuple[VolumeRef, ...]
+    runs: tuple[RunRef, ...], tree: FileRef, tables: tuple[TableRef, ...], volumes: tuple[VolumeRef, ...]
 ) -> str:
-    """Hash where the bytes of a release lie: placement shards and volumes."""
-    tree = {
+    """Hash where the bytes of a release lie: index, documents, tables and volumes."""
+    found = {
         "format": "ptmtorrent/placement-root",
-        "placement": placement,
-        "subsets": [{"name": subset.name, "placement": subset.placement} for subset in subsets],
-        "version": 1,
+        "runs": runs,
+        "tables": tables,
+        "tree": tree,
+        "version": 2,
         "volumes": volumes,
     }
-    return blake3(canonical.encode(tree)).hexdigest()
+    return blake3(canonical.encode(found)).hexdigest()
 
 
 def decode_release(data: bytes) -> Release:
@@ -215,41 +199,52 @@ def decode_release(data: bytes) -> Release:
 
     Raises:
         IntegrityError: not canonical, a malformed hash or path, or a root that does not follow from the lists.
-        UnsupportedFormat: written by a newer version.
+        UnsupportedFormat: written by another version.
     """
     release = canonical.decode(data, Release, name="release.json")
     try:
         parse_release_name(release.name)
     except UsageError as error:
         raise IntegrityError(f"release.json is of a release that cannot be: {error.message}") from error
+    _check_names(release)
     _check_files(release)
-    if not 0 <= release.shard_bits <= MAX_SHARD_BITS:
-        raise IntegrityError(f"release `{release.name}` is sharded by {release.shard_bits} bits")
-    if {len(release.content), len(release.placement)} != {1 << release.shard_bits}:
-        raise IntegrityError(f"release `{release.name}` does not list a shard for each of its hash prefixes")
-    if release.content_root != content_root(release.name, release.content, release.tables, release.subsets):
+    _check_runs(release)
+    if release.content_root != content_root(release.name, release.members_root, release.subsets):
         raise IntegrityError(f"release `{release.name}` does not hash to its own content root")
-    if release.placement_root != placement_root(release.placement, release.subsets, release.volumes):
+    if release.placement_root != placement_root(release.runs, release.tree, release.tables, release.volumes):
         raise IntegrityError(f"release `{release.name}` does not hash to its own placement root")
     return release
 
 
-def _check_files(release: Release) -> None:
-    """Refuse malformed references, and sizes no reader should believe: shards and torrents are read whole."""
-    documents = [*release.content, *release.placement]
+def _check_names(release: Release) -> None:
     for subset in release.subsets:
         if not _SUBSET_NAME.fullmatch(subset.name):
             raise IntegrityError(f"release.json lists a subset {subset.name!r}, which cannot be the name of one")
-        if len(subset.content) != len(subset.placement):
-            raise IntegrityError(f"the subset `{subset.name}` does not list its shards in pairs")
-        documents += [*subset.content, *subset.placement]
-    for volume in release.volumes:
-        documents += [volume.torrent_v1, volume.torrent_v2]
-    documents += [] if release.policy is None else [release.policy]
-    for file in (*documents, *release.tables):
+    for name in (*release.files, *(table.name for table in release.tables)):
+        if not _FILE_NAME.fullmatch(name):
+            raise IntegrityError(f"release.json lists a file or table {name!r}, which cannot be the name of one")
+    if not is_hex64(release.members_root):
+        raise IntegrityError("release.json has a malformed root of its members")
+
+
+def _check_runs(release: Release) -> None:
+    if len(release.runs) > MAX_RUNS:
+        raise IntegrityError(f"release `{release.name}` has {len(release.runs)} runs, over the limit of {MAX_RUNS}")
+    for run in release.runs:
+        if not (0 <= run.bits <= MAX_SHARD_BITS and run.level >= 0 and run.rows >= 0):
+            raise IntegrityError(f"release `{release.name}` has a run in 2**{run.bits} shards")
+        if len(run.documents) > MAX_DOCUMENT_FILES:
+            raise IntegrityError(f"release `{release.name}` has a run with {len(run.documents)} files of documents")
+
+
+def _check_files(release: Release) -> None:
+    """Refuse malformed references, and sizes no reader should believe of files that are read whole."""
+    torrents = [torrent for volume in release.volumes for torrent in (volume.torrent_v1, volume.torrent_v2)]
+    for file in (*release.listed, *torrents):
         check_path(file.path)
-        if not is_hex64(file.blake3) or file.size < 0:
-            raise IntegrityError(f"release.json lists `{file.path}` with a malformed hash or size")
-    for file in documents:
+        if not is_hex64(file.blake3) or file.size < 0 or file.path.partition("/")[0] not in FOLDERS:
+            raise IntegrityError(f"release.json lists `{file.path}` with a malformed hash, size or folder")
+    members = [subset.members for subset in release.subsets if subset.members is not None]
+    for file in (*torrents, release.tree, *members, *release.files.values()):
         if file.size > canonical.MAX_DOCUMENT_BYTES:
             raise IntegrityError(f"release.json lists `{file.path}` with {file.size} bytes, more than any document")

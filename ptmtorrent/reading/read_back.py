@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import TIMESTAMP, listed_path
+from ptmtorrent.channel.paths import TIMESTAMP
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError, TrustError
@@ -81,11 +81,8 @@ def own_check(channel: Path, name: ReleaseName | None, clock: Clock) -> Accept:
 
 
 def _check_release(reader: ChannelReader, release: Release) -> None:
-    pages = [*release.content, *release.placement, *release.others]
-    for subset in release.subsets:
-        pages += [*subset.content, *subset.placement]
-    for ref in dict.fromkeys(pages):
-        _check_file(reader, listed_path(release, ref), ref)
+    for ref in release.listed:
+        _check_file(reader, ref)
     for volume in release.volumes:
         read_listed(reader, release, volume.torrent_v2)
         torrent = read_listed(reader, release, volume.torrent_v1)
@@ -93,12 +90,12 @@ def _check_release(reader: ChannelReader, release: Release) -> None:
             reader.read_range(pack_path(pack), size - 1, 1)
 
 
-def _check_file(reader: ChannelReader, path: str, ref: FileRef) -> None:
+def _check_file(reader: ChannelReader, ref: FileRef) -> None:
     digest = blake3()
     for start in range(0, ref.size, CHUNK_BYTES):
-        digest.update(reader.read_range(path, start, min(CHUNK_BYTES, ref.size - start)))
+        digest.update(reader.read_range(ref.path, start, min(CHUNK_BYTES, ref.size - start)))
     if digest.hexdigest() != ref.blake3:
-        raise IntegrityError(f"`{path}` of `{reader.location}` is not the file that the release lists")
+        raise IntegrityError(f"`{ref.path}` of `{reader.location}` is not the file that the release lists")
 
 
 @contextmanager

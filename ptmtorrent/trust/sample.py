@@ -6,4 +6,4 @@ The sample is verified by it: it never expires, and the keys that signed the sam
 
 from ptmtorrent.model.ids import ContentRoot
 
-SAMPLE_CONTENT_ROOT = ContentRoot("c0dea0d3e6d556372ec0c1ccc5b23a2220eb0a0ffae9b8062df5c3495eb82d17")
+SAMPLE_CONTENT_ROOT = ContentRoot("c4f9d2de76e5d0b6eebf5ed0d866aaa78ddb7b53ea0cd41f9d8cfd4d20d63f13")

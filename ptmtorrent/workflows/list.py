@@ -18,7 +18,7 @@ def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
     if subset is None:
         return facts
     members = find_members(channel.release, channel.reader, (), subset, ())
-    wanted = {member.content.package for member in members}
+    wanted = {member.package for member in members}
     return [row for row in facts if row.package in wanted]
 
 

@@ -1,6 +1,7 @@
 """`show`: one package of a release, read from its verified shard and manifest."""
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.documents import describe_members
+from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Manifest
@@ -20,4 +21,4 @@ def show(channel: OpenChannel, package: PackageName) -> tuple[SnapshotId, Manife
         raise described.error
     if described.manifest is None:
         raise NotFound(f"release `{channel.release.name}` has no manifest of `{package}`")
-    return described.member.content.snapshot, described.manifest
+    return described.member.row.snapshot, described.manifest

@@ -20,7 +20,8 @@ from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.documents import describe_members
+from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock

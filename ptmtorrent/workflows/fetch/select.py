@@ -10,13 +10,13 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.catalogue.index import Described
+from ptmtorrent.catalogue.documents import Described
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import refuse_links
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import FileEntry, Manifest
-from ptmtorrent.model.placement import NO_BASE, Placement, Spot
+from ptmtorrent.model.placement import Form, Placement
 from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
@@ -138,7 +138,7 @@ class Selection:
     @property
     def packs(self) -> set[PackId]:
         """Every pack that holds anything of what is wanted, here already or not."""
-        return {pack for order in self.orders for pack, _ in order.placement.packs}
+        return {pack for order in self.orders for pack in order.placement.packs}
 
     def add(self, order: Order) -> None:
         """Take an order in.
@@ -197,7 +197,7 @@ def select_packages(
     total, full = 0, False
     for item in described:
         stop.raise_if_set("planning the fetch")
-        package = item.member.content.package
+        package = item.member.package
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
             continue
@@ -230,20 +230,18 @@ def find_present(wanted: Selection, ledger: Ledger, stop: Stop) -> None:
 
 def missing_objects(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
-    for placement, identifier, size, spot in _missing(wanted):
-        base = placement.bases[spot[4]][0] if spot[4] != NO_BASE else None
-        yield WantedObject(id=identifier, size=size, at=placement.location(spot), base=base)
+    for identifier, size, form in _missing(wanted):
+        yield WantedObject(id=identifier, size=size, at=form.at, base=form.base.id if form.base else None)
 
 
 def needed_bases(wanted: Selection) -> Iterator[WantedObject]:
     """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
-    for placement, _, _, spot in _missing(wanted):
-        if spot[4] != NO_BASE:
-            identifier, size, at = placement.bases[spot[4]]
-            yield WantedObject(id=identifier, size=size, at=placement.location(at))
+    for _, _, form in _missing(wanted):
+        if form.base is not None:
+            yield WantedObject(id=form.base.id, size=form.base.size, at=form.base.at)
 
 
-def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, Spot]]:
+def _missing(wanted: Selection) -> Iterator[tuple[ObjectId, int, Form]]:
     for order in wanted.orders:
         if any(assembly.error for assembly in order.assemblies):
             continue
@@ -253,7 +251,7 @@ def _missing(wanted: Selection) -> Iterator[tuple[Placement, ObjectId, int, Spot
                 identifier, _, size = assembly.parts[number]
                 if identifier not in rows:
                     continue  # the file is shared, and this package cuts it otherwise: the other one asks for it
-                yield order.placement, identifier, size, order.placement.objects[rows[identifier]]
+                yield identifier, size, order.placement.form(rows[identifier])
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:

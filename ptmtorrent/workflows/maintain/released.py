@@ -5,14 +5,12 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.catalogue.index import Index
 from ptmtorrent.channel.folder import OwnReader, read_release, read_volume_packs
 from ptmtorrent.channel.paths import METADATA, RELEASES, TORRENTS, is_unfinished, release_folder
-from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError
-from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId, ReleaseName
-from ptmtorrent.model.release import PlacementShard
 from ptmtorrent.trust.channel_state import read_channel_state
 
 
@@ -80,13 +78,7 @@ def _refuse_remains(channel: Path) -> None:
 
 
 def _packs_of(channel: Path, name: ReleaseName) -> dict[PackId, int]:
+    """Return the packs of a release, having read its index, whose rows need no pack."""
     _, release = read_release(channel, name)
-    reader = OwnReader(channel)
-    packs = {pack: size for volume in release.volumes for pack, size in read_volume_packs(channel, release, volume)}
-    for ref in release.content:
-        read_listed(reader, release, ref)
-    for ref in dict.fromkeys((*release.placement, *(ref for subset in release.subsets for ref in subset.placement))):
-        shard = canonical.decode(read_listed(reader, release, ref), PlacementShard, name=ref.path)
-        for row in shard.rows:
-            packs |= {place.pack: place.pack_size for place in (row.manifest, row.placement_at)}
-    return packs
+    Index(release, OwnReader(channel)).all()
+    return {pack: size for volume in release.volumes for pack, size in read_volume_packs(channel, release, volume)}

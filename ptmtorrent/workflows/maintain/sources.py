@@ -6,14 +6,16 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.catalogue.index import Described, describe_members, find_members
+from ptmtorrent.catalogue.documents import Described, describe_members
+from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.channel.paths import PACKS
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
-from ptmtorrent.model.placement import NO_BASE, Location, Placement, Spot
+from ptmtorrent.model.manifest import encode_manifest
+from ptmtorrent.model.placement import Form, Location
 from ptmtorrent.model.plan import PIECE_BYTES, Extent
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import SHA1_BYTES, packs_in
@@ -31,13 +33,17 @@ REQUEST_BYTES = 8 << 20
 
 
 class ChannelObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object in a pack of a channel; `base` is the object that a delta needs."""
+    """An object in a pack of a channel; `base` is the object that a delta needs.
+
+    A manifest lies in no pack: `document` is the manifest, and `at` the place of an object of its package.
+    """
 
     id: ObjectId
     raw: int
     kind: ObjectKind
     at: Location
     base: "ChannelObject | None" = None
+    document: bytes | None = None
 
     @property
     def entry(self) -> Entry:
@@ -120,8 +126,8 @@ class RepairSource:
         seen: set[str] = set()
         for subset in release.subsets:
             members = find_members(release, self._reader, (), subset.name, ())
-            fresh = [member for member in members if member.content.package not in seen]
-            seen |= {member.content.package for member in fresh}
+            fresh = [member for member in members if member.package not in seen]
+            seen |= {member.package for member in fresh}
             for described in describe_members(fresh, self._reader):
                 for remote in _objects_of(described):
                     if remote.id in left:
@@ -147,33 +153,23 @@ def _pieces(torrent: bytes) -> bytes:
 
 
 def _objects_of(described: Described) -> Iterator[ChannelObject]:
-    manifest, placement, member = described.manifest, described.placement, described.member
+    manifest, placement = described.manifest, described.placement
     if manifest is None or placement is None:
         return
-    snapshot = ObjectId(member.content.snapshot)
-    yield ChannelObject(id=snapshot, raw=member.content.manifest_size, kind="manifest", at=member.placement.manifest)
-    yield ChannelObject(
-        id=member.placement.placement,
-        raw=member.placement.placement_size,
-        kind="placement",
-        at=member.placement.placement_at,
-    )
     answers = {row for answer in manifest.raw for row in manifest.objects_of(answer.recipe)}
-    for row, ((identifier, size), spot) in enumerate(zip(manifest.objects, placement.objects, strict=True)):
-        yield ChannelObject(
-            id=identifier,
-            raw=size,
-            kind="answer" if row in answers else "data",
-            at=placement.location(spot),
-            base=_base(placement, spot),
-        )
+    for row, (identifier, size) in enumerate(manifest.objects):
+        form = placement.form(row)
+        if row == 0:
+            data, snapshot = encode_manifest(manifest)
+            yield ChannelObject(id=ObjectId(snapshot), raw=len(data), kind="manifest", at=form.at, document=data)
+        kind: ObjectKind = "answer" if row in answers else "data"
+        yield ChannelObject(id=identifier, raw=size, kind=kind, at=form.at, base=_base(form))
 
 
-def _base(placement: Placement, spot: Spot) -> ChannelObject | None:
-    if spot[4] == NO_BASE:
+def _base(form: Form) -> ChannelObject | None:
+    if form.base is None:
         return None
-    identifier, size, where = placement.bases[spot[4]]
-    return ChannelObject(id=identifier, raw=size, kind="data", at=placement.location(where))
+    return ChannelObject(id=form.base.id, raw=form.base.size, kind="data", at=form.base.at)
 
 
 def _verified(remote: ChannelObject, data: bytes, name: str) -> bytes:

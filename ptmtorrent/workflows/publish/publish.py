@@ -15,7 +15,7 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_optional, read_release, read_volume_packs
-from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
+from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, release_path, signature_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.durable import read_regular
@@ -143,11 +143,8 @@ def list_files(source: Path, release: Release, state: ChannelState) -> Iterator[
             yield pack_path(pack), size
         for torrent in (volume.torrent_v1, volume.torrent_v2):
             yield torrent.path, torrent.size
-    pages = [*release.content, *release.placement]
-    for subset in release.subsets:
-        pages += [*subset.content, *subset.placement]
-    for ref in dict.fromkeys((*pages, *release.others)):
-        yield listed_path(release, ref), ref.size
+    for ref in release.listed:
+        yield ref.path, ref.size
     yield signature_path(release.name), None
     yield release_path(release.name), None
     for path in list_metadata(state):

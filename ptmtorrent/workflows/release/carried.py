@@ -10,11 +10,10 @@ from contextlib import suppress
 
 import msgspec
 
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.model import canonical
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Capture, decode_manifest
-from ptmtorrent.model.placement import Location, Placement
+from ptmtorrent.model.placement import Location
 from ptmtorrent.store.maintenance.references import SHARED, References
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
 from ptmtorrent.store.pack.format import Entry
@@ -63,17 +62,6 @@ class Carried:
         for pack in self._store.packs():
             if any(self._is_needed(entry) for entry in self._store.contents.entries(pack)):
                 self._rewrite_unless_clean(pack)
-
-    def add_placements(self, placements: Sequence[ObjectId]) -> None:
-        """Add the placements of the members, which are sealed, and store them apart from other objects.
-
-        Raises:
-            NoSpace: the disk is full.
-            StoreError: a pack cannot be read or written.
-        """
-        self._references.add(_NEEDED, placements)
-        for pack in {self._store.location(identifier).pack: None for identifier in placements}:
-            self._rewrite_unless_clean(pack)
 
     def is_clean(self, pack: PackId) -> bool:
         """Return whether every object in the pack may be carried; a pack that cannot be read may hold anything."""
@@ -146,12 +134,4 @@ class Carried:
         return all(self._may_carry(entry) for entry in known)
 
     def _may_carry(self, entry: Entry) -> bool:
-        if self._references.owner(entry.id) is not None:
-            return self._has_free_base(entry)
-        return entry.kind == "placement" and self._is_of_known_snapshot(entry.id)
-
-    def _is_of_known_snapshot(self, placement: ObjectId) -> bool:
-        with suppress(PtmError):
-            data = self._store.read(placement)
-            return canonical.decode(data, Placement, name=f"placement {placement}").snapshot in self._snapshots
-        return False
+        return self._references.owner(entry.id) is not None and self._has_free_base(entry)

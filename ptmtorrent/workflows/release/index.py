@@ -1,77 +1,150 @@
-"""Writes the index and the subsets of a release: content and placement apart, row by row in the same order.
+"""Writes the index of a release: a run of rows in shards, the frames of documents, the tree, the subsets' members.
 
 ::
 
-    index/content/000.json      index/placement/000.json        3 hex digits: the shard
-    subsets/popular.content.json  subsets/popular.placement.json
-
-A subset with every package has no files of its own: its rows are the index.
+    index/rows.bin        shards of rows, by hash prefix
+    index/documents.bin   frames: by shard, the members of `popular` first, then by name
+    index/tree.bin        hashes of buckets and shards
+    subsets/popular.txt   names; a subset with every package has no file
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import index_paths, subset_paths
+from ptmtorrent.channel.paths import DOCUMENTS_FILE, ROWS_FILE, TREE_FILE, subset_path
 from ptmtorrent.disk import durable
-from ptmtorrent.model import canonical
-from ptmtorrent.model.release import (
-    ContentRow,
-    ContentShard,
-    FileRef,
-    PlacementRow,
-    PlacementShard,
+from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.members import (
+    Frame,
+    MemberRow,
+    RunShards,
+    bucket_bits_for,
+    encode_shard,
+    encode_tree,
+    hash_members,
+    members_root,
+    prefix_of,
     shard_bits_for,
-    shard_of,
+    spell_names,
 )
-
-SUBSET_FILE_ROWS = 1 << 14
-"""Rows in one file of a subset: about 20 MiB of placements, well below the largest document."""
-
-Rows = Sequence[tuple[ContentRow, PlacementRow]]
+from ptmtorrent.model.release import FileRef, RunRef
 
 
-class Pages(msgspec.Struct, frozen=True, kw_only=True):
-    """The files of an index or a subset, in pairs."""
+class WrittenIndex(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of an index, and the root of its members."""
 
-    content: tuple[FileRef, ...]
-    placement: tuple[FileRef, ...]
+    runs: tuple[RunRef, ...]
+    tree: FileRef
+    members_root: str
 
 
-def write_index(folder: Path, rows: Rows) -> tuple[int, Pages]:
-    """Write the shards of `rows`, which are sorted by package, below `folder`; return the shard bits and the files."""
+class ReleaseFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """The folder in which a release is written, and the path in the channel that it has once it is renamed."""
+
+    path: Path
+    channel_path: str
+
+    def write(self, name: str, data: bytes) -> FileRef:
+        """Write `data` as the file `name` of the folder, durably, and return the reference to it."""
+        durable.write_file(self.path / name, data)
+        return self._ref(name, len(data), blake3(data).hexdigest())
+
+    def refer(self, name: str) -> FileRef:
+        """Return the reference to a file that was written."""
+        path = self.path / name
+        with durable.disk_errors(path):
+            return self._ref(name, path.stat().st_size, blake3().update_mmap(path).hexdigest())
+
+    def _ref(self, name: str, size: int, digest: str) -> FileRef:
+        return FileRef(path=f"{self.channel_path}/{name}", size=size, blake3=digest)
+
+
+class DocumentWriter:
+    """Collects frames in a temporary file; `finish` writes them in the order in which readers want them.
+
+    The file is deleted when the context is left.
+    """
+
+    def __init__(self, folder: ReleaseFolder) -> None:
+        self._folder = folder
+        self._path = folder.path / f"{DOCUMENTS_FILE}.unsorted"
+        durable.ensure_dir(self._path.parent)
+        with durable.disk_errors(self._path):
+            self._file = self._path.open("wb+")
+        self._end = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def add(self, frame: bytes) -> Frame:
+        """Add a frame; return its place in the temporary file."""
+        place = Frame(file=0, offset=self._end, length=len(frame), blake3=blake3(frame).hexdigest())
+        with durable.disk_errors(self._path, len(frame)):
+            self._file.write(frame)
+        self._end += len(frame)
+        return place
+
+    def finish(self, rows: Sequence[MemberRow]) -> tuple[list[MemberRow], FileRef]:
+        """Write the frames of `rows` in this order, durably; return the rows with their places, and the file."""
+        placed: list[MemberRow] = []
+        at = 0
+        target = self._folder.path / DOCUMENTS_FILE
+        with durable.disk_errors(target), target.open("wb") as file:
+            for row in rows:
+                frame = row.frame
+                if frame is None:
+                    continue
+                self._file.seek(frame.offset)
+                file.write(self._file.read(frame.length))
+                placed.append(msgspec.structs.replace(row, frame=msgspec.structs.replace(frame, offset=at)))
+                at += frame.length
+        durable.publish_file(target, target)
+        return placed, self._folder.refer(DOCUMENTS_FILE)
+
+
+def write_index(
+    folder: ReleaseFolder,
+    documents: DocumentWriter,
+    rows: Sequence[MemberRow],
+    is_popular: Callable[[PackageName], bool],
+) -> WrittenIndex:
+    """Write the run of `rows`, their documents and the tree, durably."""
     bits = shard_bits_for(len(rows))
-    shards: list[list[tuple[ContentRow, PlacementRow]]] = [[] for _ in range(1 << bits)]
-    for row in rows:
-        shards[shard_of(row[0].package, bits)].append(row)
-    names = [index_paths(number) for number in range(1 << bits)]
-    return bits, _write_pages(folder, names, shards)
+    ordered = sorted(rows, key=lambda row: (prefix_of(row.package, bits), not is_popular(row.package), row.package))
+    placed, documents_ref = documents.finish(ordered)
+    shards: list[list[MemberRow]] = [[] for _ in range(1 << bits)]
+    for row in placed:
+        shards[prefix_of(row.package, bits)].append(row)
+    encoded = [encode_shard(shard) for shard in shards]
+    run = RunRef(
+        level=0,
+        bits=bits,
+        rows=len(rows),
+        index=folder.write(ROWS_FILE, b"".join(encoded)),
+        documents=(documents_ref,),
+    )
+    buckets = hash_members(placed, bucket_bits_for(len(rows)))
+    listed = RunShards(
+        bits=bits,
+        offsets=(),
+        lengths=tuple(map(len, encoded)),
+        hashes=tuple(blake3(shard).hexdigest() for shard in encoded),
+    )
+    tree = folder.write(TREE_FILE, encode_tree(buckets, [listed]))
+    return WrittenIndex(runs=(run,), tree=tree, members_root=members_root(buckets))
 
 
-def write_subset(folder: Path, name: str, rows: Rows) -> Pages:
-    """Write the rows of the subset `name` below `folder`."""
-    parts = [rows[at : at + SUBSET_FILE_ROWS] for at in range(0, max(1, len(rows)), SUBSET_FILE_ROWS)]
-    stems = [name, *(f"{name}.{number:03x}" for number in range(1, len(parts)))]
-    names = [subset_paths(stem) for stem in stems]
-    return _write_pages(folder, names, parts)
-
-
-def write_listed(folder: Path, path: str, data: bytes) -> FileRef:
-    """Write `data` at `path` below `folder`, durably, and return the reference that goes into `release.json`."""
-    durable.write_file(folder / path, data)
-    return FileRef(path=path, size=len(data), blake3=blake3(data).hexdigest())
-
-
-def _write_pages(folder: Path, names: Sequence[tuple[str, str]], parts: Sequence[Rows]) -> Pages:
-    content: list[FileRef] = []
-    placement: list[FileRef] = []
-    for (content_path, placement_path), part in zip(names, parts, strict=True):
-        contents = ContentShard(format=ContentShard.FORMAT, version=1, requires=(), rows=tuple(row for row, _ in part))
-        placements = PlacementShard(
-            format=PlacementShard.FORMAT, version=1, requires=(), rows=tuple(row for _, row in part)
-        )
-        content.append(write_listed(folder, content_path, canonical.encode(contents)))
-        placement.append(write_listed(folder, placement_path, canonical.encode(placements)))
-    return Pages(content=tuple(content), placement=tuple(placement))
+def write_subset(folder: ReleaseFolder, name: str, packages: Sequence[PackageName]) -> FileRef:
+    """Write the names of the members of the subset `name`, durably."""
+    return folder.write(subset_path(name), spell_names(packages))

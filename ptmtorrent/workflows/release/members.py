@@ -1,56 +1,65 @@
-"""From captures to members of a release: manifests read and checked, every object found, placements stored."""
+"""From captures to members of a release: manifests read and checked, every object found, documents framed."""
 
 from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ptmtorrent.catalogue.columns import facts_of
+from ptmtorrent.catalogue.documents import encode_documents
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
-from ptmtorrent.model.placement import new_placement
+from ptmtorrent.model.members import MemberRow
+from ptmtorrent.model.placement import Form, encode_placement
 from ptmtorrent.model.records import Result
-from ptmtorrent.model.release import ContentRow, PlacementRow
-from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.carried import Carried
+from ptmtorrent.workflows.release.index import DocumentWriter
 from ptmtorrent.workflows.release.locate import Places, locate
 from ptmtorrent.workflows.release.stats import Tallies
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """What a release keeps in memory of one package; the size is in bytes."""
+    """What a release keeps in memory of one package; the place of the row's frame is not final yet."""
 
     capture: Capture
-    content: ContentRow
-    placement: ObjectId
-    placement_size: int
+    row: MemberRow
 
 
-def make_members(
-    store: Store, captures: Sequence[Capture], tables: TableWriter, tallies: Tallies, carried: Carried
+def make_members(  # noqa: PLR0913  # where it is read from, and everything it is counted and written in
+    store: Store,
+    captures: Sequence[Capture],
+    *,
+    tables: TableWriter,
+    documents: DocumentWriter,
+    tallies: Tallies,
+    carried: Carried,
 ) -> Iterator[Member | Result]:
     """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
 
-    All data must be sealed. Placements are put, and not sealed.
+    All data must be sealed.
     """
     for capture in captures:
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
-            carried.check((store.location(ObjectId(capture.snapshot)), *places.all))
+            carried.check(places.all)
             placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)
             continue
-        member = _place(store, capture, _content_row(capture, data, manifest), placement)
-        tallies.add_package(capture, manifest, places)
+        frame = documents.add(encode_documents(data, placement))
+        row = msgspec.structs.replace(
+            _row(capture, data, manifest), facts=facts_of(capture, manifest), placement_size=len(placement), frame=frame
+        )
+        tallies.add_package(capture, manifest, places, documents=frame.length)
         tables.add(capture, manifest)
-        yield member
+        yield Member(capture=capture, row=row)
 
 
-def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[ContentRow | Result]:
+def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberRow | Result]:
     """Yield the row of each capture, in order, or a record of why it cannot be a member; write nothing.
 
     An object that is not sealed yet counts as found.
@@ -66,37 +75,23 @@ def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[Content
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)
             continue
-        yield _content_row(capture, data, manifest)
-
-
-def placement_rows(store: Store, members: Sequence[Member], tallies: Tallies) -> list[PlacementRow]:
-    """Say where the manifest and the placement of each member lie, and count them. Everything must be sealed."""
-    rows: list[PlacementRow] = []
-    for member in members:
-        manifest = ObjectId(member.content.snapshot)
-        row = PlacementRow(
-            snapshot=member.content.snapshot,
-            manifest=store.location(manifest),
-            placement=member.placement,
-            placement_size=member.placement_size,
-            placement_at=store.location(member.placement),
-        )
-        tallies.add_documents(member.capture, [(manifest, row.manifest), (row.placement, row.placement_at)])
-        rows.append(row)
-    return rows
+        yield _row(capture, data, manifest)
 
 
 def _left_out(capture: Capture, error: PtmError) -> Result:
     return Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
 
 
-def _content_row(capture: Capture, data: bytes, manifest: Manifest) -> ContentRow:
-    return ContentRow(
+def _row(capture: Capture, data: bytes, manifest: Manifest) -> MemberRow:
+    return MemberRow(
         package=capture.package,
         snapshot=capture.snapshot,
+        facts="",
         manifest_size=len(data),
-        raw=manifest.size,
+        placement_size=0,
         files=len(manifest.files),
+        raw=manifest.size,
+        frame=None,
     )
 
 
@@ -109,13 +104,8 @@ def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
 
 
 def _encode_placement(capture: Capture, places: Places) -> bytes:
-    """Return the placement, which readers must accept: one with many deltas takes more memory than its manifest."""
-    data = canonical.encode(new_placement(capture.snapshot, places.objects, places.bases))
-    canonical.check_size(data, f"placement of {capture.package}")
+    """Return the placement, which readers must accept."""
+    forms = [(Form(at=place, base=base),) for place, base in zip(places.objects, places.bases, strict=True)]
+    data = encode_placement(capture.snapshot, forms)
+    canonical.check_length(data, f"placement of {capture.package}")
     return data
-
-
-def _place(store: Store, capture: Capture, content: ContentRow, placement: bytes) -> Member:
-    """Put the placement. The same places give the same bytes: what did not move adds nothing to the store."""
-    identifier = store.put(placement, kind="placement", pack_class=PackClass("meta", capture.rights))
-    return Member(capture=capture, content=content, placement=identifier, placement_size=len(placement))

@@ -64,17 +64,13 @@ class Tallies:
         self.whole = Tally()
         self.subsets = tuple((rule, Tally()) for rule in sorted(rules, key=lambda rule: rule.name))
 
-    def add_package(self, capture: Capture, manifest: Manifest, places: Places) -> None:
-        """Count a package and its objects wherever it is a member."""
+    def add_package(self, capture: Capture, manifest: Manifest, places: Places, *, documents: int) -> None:
+        """Count a package, its objects and its `documents`, in stored bytes, wherever it is a member."""
+        self.whole.stored += documents
         self.whole.add_files(manifest, places, list(manifest.files))
         for row in range(len(manifest.objects)):
             self.whole.add_row(manifest, places, row)
         for rule, tally in self.subsets:
             if rule.takes(capture):
+                tally.stored += documents
                 tally.add_files(manifest, places, [file for file in manifest.files if wants(rule.only, file)])
-
-    def add_documents(self, capture: Capture, documents: Sequence[tuple[ObjectId, Location]]) -> None:
-        """Count the manifest and the placement of a package, which every reader of a member reads too."""
-        for tally in (self.whole, *(tally for rule, tally in self.subsets if rule.takes(capture))):
-            for identifier, place in documents:
-                tally.add_object(identifier, place)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import msgspec
+from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.channel.paths import torrent_path
@@ -16,7 +17,6 @@ from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volume
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.carried import Carried
-from ptmtorrent.workflows.release.index import write_listed
 
 
 class NeededPacks(msgspec.Struct, frozen=True):
@@ -77,4 +77,6 @@ def _write_torrents(channel: Path, plan: VolumePlan) -> VolumeRef:
 
 
 def _write_torrent(channel: Path, name: InfoHash, data: bytes) -> FileRef:
-    return write_listed(channel, torrent_path(name), data)
+    path = torrent_path(name)
+    durable.write_file(channel / path, data)
+    return FileRef(path=path, size=len(data), blake3=blake3(data).hexdigest())

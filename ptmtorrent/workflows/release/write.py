@@ -7,11 +7,10 @@ import shutil
 from pathlib import Path
 
 import msgspec
-from blake3 import blake3
 
 from ptmtorrent import __version__
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.channel.paths import POLICY_FILE, RELEASE_FILE, release_folder, unfinished_folder
+from ptmtorrent.channel.paths import POLICY_FILE, RELEASE_FILE, TABLES, release_folder, unfinished_folder
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.model import canonical
@@ -23,19 +22,21 @@ from ptmtorrent.model.release import (
     FileRef,
     Release,
     SubsetRef,
+    TableRef,
     Totals,
     content_root,
     decode_release,
     placement_root,
 )
+from ptmtorrent.model.subset import is_popular
 from ptmtorrent.progress import new_meter
 from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
 from ptmtorrent.workflows.release.carried import Carried
-from ptmtorrent.workflows.release.index import Pages, Rows, write_index, write_listed, write_subset
-from ptmtorrent.workflows.release.members import Member, make_members, placement_rows
+from ptmtorrent.workflows.release.index import DocumentWriter, ReleaseFolder, write_index, write_subset
+from ptmtorrent.workflows.release.members import Member, make_members
 from ptmtorrent.workflows.release.plan import Plan
 from ptmtorrent.workflows.release.select import INCLUDE_HINT
 from ptmtorrent.workflows.release.stats import Tallies, Tally
@@ -77,20 +78,19 @@ def write_folder(store: Store, draft: Draft) -> list[str]:
 
 def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
     tallies = Tallies(draft.plan.rules)
-    with TableWriter(draft.unfinished / "tables") as tables:
-        members, failed = _collect(store, draft, tables, tallies, carried)
+    folder = ReleaseFolder(path=draft.unfinished, channel_path=release_folder(draft.name))
+    with TableWriter(draft.unfinished / TABLES) as tables, DocumentWriter(folder) as documents:
+        members, failed = _collect(store, draft, carried, tables=tables, documents=documents, tallies=tallies)
         written = tables.finish()
-    store.seal()
-    carried.add_placements([member.placement for member in members])
-    rows = list(zip((member.content for member in members), placement_rows(store, members, tallies), strict=True))
-    bits, index = write_index(draft.unfinished, rows)
-    subsets = _write_subsets(draft, members, rows, index, tallies)
+        popular = {member.row.package for member in members if is_popular(member.capture)}
+        index = write_index(folder, documents, [member.row for member in members], popular.__contains__)
+    subsets = _write_subsets(folder, members, tallies)
     needed = NeededPacks(
         packs=frozenset(tallies.whole.packs),
         rights=max((member.capture.rights for member in members), key=RIGHTS.index),
     )
     volumes = write_volumes(store, draft.channel, needed, draft.history.newest, carried)
-    table_refs = tuple(_refer(draft.unfinished, path) for path in written)
+    table_refs = tuple(TableRef(name=path.stem, files=(folder.refer(f"{TABLES}/{path.name}"),)) for path in written)
     release = Release(
         format=Release.FORMAT,
         version=Release.VERSION,
@@ -100,23 +100,23 @@ def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
         previous=draft.history.newest_hash,
         created=draft.created,
         written_by=WRITTEN_BY,
-        content_root=content_root(draft.name, index.content, table_refs, subsets),
-        placement_root=placement_root(index.placement, subsets, volumes),
-        shard_bits=bits,
-        content=index.content,
-        placement=index.placement,
+        content_root=content_root(draft.name, index.members_root, subsets),
+        placement_root=placement_root(index.runs, index.tree, table_refs, volumes),
+        members_root=index.members_root,
+        runs=index.runs,
+        tree=index.tree,
         tables=table_refs,
         subsets=subsets,
         volumes=volumes,
         totals=_totals(tallies.whole),
-        policy=_write_policy(draft),
+        files=_write_policy(draft, folder),
     )
     _finish(draft, release)
     return failed
 
 
-def _collect(
-    store: Store, draft: Draft, tables: TableWriter, tallies: Tallies, carried: Carried
+def _collect(  # noqa: PLR0913  # where it is read from, and everything it is counted and written in
+    store: Store, draft: Draft, carried: Carried, *, tables: TableWriter, documents: DocumentWriter, tallies: Tallies
 ) -> tuple[list[Member], list[str]]:
     chosen, captured = draft.plan.chosen, len(draft.plan.decided)
     meter = new_meter("release", draft.emit, draft.monotonic, packages_total=captured)
@@ -125,14 +125,14 @@ def _collect(
     carried.separate()
     members: list[Member] = []
     failed: list[str] = []
-    for outcome in make_members(store, chosen, tables, tallies, carried):
+    for outcome in make_members(store, chosen, tables=tables, documents=documents, tallies=tallies, carried=carried):
         if isinstance(outcome, Result):
             draft.emit(outcome)
             failed.append(outcome.id)
             meter.add(packages=1)
         else:
             members.append(outcome)
-            meter.add(bytes=outcome.content.raw, packages=1)
+            meter.add(bytes=outcome.row.raw, packages=1)
     meter.finish()
     check_not_empty(draft.plan, draft.name, len(members))
     return members, failed
@@ -156,22 +156,15 @@ def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
         )
 
 
-def _write_policy(draft: Draft) -> FileRef | None:
+def _write_policy(draft: Draft, folder: ReleaseFolder) -> dict[str, FileRef]:
     policy = draft.plan.selection.policy
-    return None if policy.is_empty else write_listed(draft.unfinished, POLICY_FILE, canonical.encode(policy))
+    return {} if policy.is_empty else {"policy": folder.write(POLICY_FILE, canonical.encode(policy))}
 
 
-def _write_subsets(
-    draft: Draft,
-    members: list[Member],
-    rows: Rows,
-    index: Pages,
-    tallies: Tallies,
-) -> tuple[SubsetRef, ...]:
+def _write_subsets(folder: ReleaseFolder, members: list[Member], tallies: Tallies) -> tuple[SubsetRef, ...]:
     subsets: list[SubsetRef] = []
     for rule, tally in tallies.subsets:
-        chosen = [row for member, row in zip(members, rows, strict=True) if rule.takes(member.capture)]
-        pages = index if len(chosen) == len(rows) else write_subset(draft.unfinished, rule.name, chosen)
+        chosen = [member.row.package for member in members if rule.takes(member.capture)]
         subsets.append(
             SubsetRef(
                 name=rule.name,
@@ -182,8 +175,7 @@ def _write_subsets(
                 bytes=tally.raw,
                 stored=tally.stored,
                 packs_bytes=tally.packs_bytes,
-                content=pages.content,
-                placement=pages.placement,
+                members=None if len(chosen) == len(members) else write_subset(folder, rule.name, chosen),
             )
         )
     return tuple(subsets)
@@ -211,12 +203,6 @@ def _finish(draft: Draft, release: Release) -> None:
     with durable.disk_errors(target):
         draft.unfinished.rename(target)
     durable.sync_dir(target.parent)
-
-
-def _refer(folder: Path, path: Path) -> FileRef:
-    with durable.disk_errors(path):
-        digest = blake3().update_mmap(path).hexdigest()
-        return FileRef(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, blake3=digest)
 
 
 def _remove(folder: Path) -> None:

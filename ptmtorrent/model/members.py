@@ -1,0 +1,281 @@
+"""The members of a release: rows of the index in columns, their Merkle buckets, and the tree that lists both.
+
+A run is a file of rows in shards by hash prefix; a release lists one or more runs, of which a later one replaces rows
+of earlier ones. Buckets divide the members as such, whatever runs they lie in: `members_root` hashes them, and so depends
+on what the members are and on nothing else (docs/formats/release.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+from blake3 import blake3
+
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model import canonical
+from ptmtorrent.model.columns import (
+    HASH,
+    HASH_BYTES,
+    U8,
+    U16,
+    U32,
+    U64,
+    ColumnReader,
+    encode_columns,
+    hash_column,
+    hex_of,
+)
+from ptmtorrent.model.ids import PackageName, SnapshotId
+
+SHARD_MAGIC = b"PTMSHARD"
+TREE_MAGIC = b"PTMITREE"
+
+MAX_SHARD_BITS = 10
+"""At most 1,024 shards a run: one of them is then about 270 packages of the largest hub."""
+
+MAX_BUCKET_BITS = 12
+"""At most 4,096 buckets: the hashes of all of them are 128 KiB."""
+
+MAX_RUNS = 64
+MAX_NAME_BYTES = 4096
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the documents of a member lie: the row of a file in the run's `documents`, offset and bytes, BLAKE3."""
+
+    file: int
+    offset: int
+    length: int
+    blake3: str
+
+
+class MemberRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One member: what it is, what it holds, and where its documents lie. Sizes are in bytes.
+
+    `facts` is the BLAKE3 of its row in the table of packages. A row without a frame says that the package, a member in
+    an earlier run, is none any more.
+    """
+
+    package: PackageName
+    snapshot: SnapshotId
+    facts: str
+    manifest_size: int
+    placement_size: int
+    files: int
+    raw: int
+    frame: Frame | None
+
+
+class _ShardHead(canonical.Document, frozen=True, kw_only=True):
+    FORMAT: ClassVar[str] = "ptmtorrent/index-shard"
+
+    rows: int
+    names: int
+
+
+class _TreeHead(canonical.Document, frozen=True, kw_only=True):
+    FORMAT: ClassVar[str] = "ptmtorrent/index-tree"
+
+    bucket_bits: int
+    run_bits: tuple[int, ...]
+
+
+class RunShards(msgspec.Struct, frozen=True, kw_only=True):
+    """The shards of one run: offset and bytes of each in the run's file, and its BLAKE3 in hex."""
+
+    bits: int
+    offsets: tuple[int, ...]
+    lengths: tuple[int, ...]
+    hashes: tuple[str, ...]
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """The hashes of the buckets, and the shards of each run."""
+
+    bucket_bits: int
+    buckets: tuple[bytes, ...]
+    runs: tuple[RunShards, ...]
+
+
+def prefix_of(package: PackageName, bits: int) -> int:
+    """Return the leading `bits` bits of the BLAKE3 of a package's name: the number of its shard or bucket."""
+    return int.from_bytes(blake3(package.encode()).digest(length=4), "big") >> (32 - bits) if bits else 0
+
+
+def shard_bits_for(rows: int) -> int:
+    """Return the bits to shard a run of `rows` by: 0 for a small run, about 256 rows a shard, at most 1,024 shards."""
+    return min(MAX_SHARD_BITS, max(0, (rows - 1).bit_length() - 8)) if rows else 0
+
+
+def bucket_bits_for(members: int) -> int:
+    """Return the bits of the buckets of a release: about 64 members a bucket, at most 4,096 buckets."""
+    return min(MAX_BUCKET_BITS, max(0, (members - 1).bit_length() - 6)) if members else 0
+
+
+def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
+    """Return the hash of a bucket: of the names, snapshots and facts of its members, sorted by name."""
+    digest = blake3()
+    for row in sorted(rows, key=lambda row: row.package.encode()):
+        name = row.package.encode()
+        digest.update(len(name).to_bytes(2, "little") + name + bytes.fromhex(row.snapshot) + bytes.fromhex(row.facts))
+    return digest.digest()
+
+
+def hash_members(rows: Iterable[MemberRow], bits: int) -> tuple[bytes, ...]:
+    """Return the hashes of the 2**`bits` buckets of `rows`."""
+    buckets: list[list[MemberRow]] = [[] for _ in range(1 << bits)]
+    for row in rows:
+        buckets[prefix_of(row.package, bits)].append(row)
+    return tuple(hash_bucket(bucket) for bucket in buckets)
+
+
+def members_root(buckets: Sequence[bytes]) -> str:
+    """Return the root of the members: the BLAKE3 of the hashes of their buckets, in order."""
+    return blake3(b"".join(buckets)).hexdigest()
+
+
+def encode_shard(rows: Sequence[MemberRow]) -> bytes:
+    """Return the shard of `rows`; they are sorted by the bytes of their names."""
+    rows = sorted(rows, key=lambda row: row.package.encode())
+    names = [row.package.encode() for row in rows]
+    frames = [row.frame or _NO_FRAME for row in rows]
+    head = _ShardHead(
+        format=_ShardHead.FORMAT,
+        version=_ShardHead.VERSION,
+        requires=(),
+        rows=len(rows),
+        names=sum(map(len, names)),
+    )
+    return encode_columns(
+        SHARD_MAGIC,
+        head,
+        np.array([len(name) for name in names], U16),
+        b"".join(names),
+        hash_column([row.snapshot for row in rows]),
+        hash_column([row.facts for row in rows]),
+        hash_column([frame.blake3 for frame in frames]),
+        np.array([row.frame is not None for row in rows], U8),
+        np.array([frame.file for frame in frames], U16),
+        np.array([frame.offset for frame in frames], U64),
+        np.array([frame.length for frame in frames], U32),
+        np.array([row.manifest_size for row in rows], U32),
+        np.array([row.placement_size for row in rows], U32),
+        np.array([row.files for row in rows], U32),
+        np.array([row.raw for row in rows], U64),
+    )
+
+
+def decode_shard(data: bytes, name: str) -> list[MemberRow]:
+    """Return the rows of a shard, by name.
+
+    Raises:
+        IntegrityError: malformed; the name of a member cannot be that of a package, or they are not in order.
+        UnsupportedFormat: written by a newer version.
+    """
+    reader = ColumnReader(data, SHARD_MAGIC, name)
+    head = reader.head(_ShardHead)
+    lengths = reader.column(U16, head.rows).tolist()
+    text = reader.take(head.names)
+    snapshots, facts, hashes = (reader.column(HASH, head.rows) for _ in range(3))
+    kinds = (U8, U16, U64, U32, U32, U32, U32, U64)
+    columns = [reader.column(kind, head.rows).tolist() for kind in kinds]
+    reader.finish()
+    if sum(lengths) != head.names or any(not 0 < length <= MAX_NAME_BYTES for length in lengths):
+        raise IntegrityError(f"`{name}` has names of other lengths than it says")
+    rows: list[MemberRow] = []
+    at = 0
+    for row, (length, present, file, offset, size, manifest, placement, files, raw) in enumerate(
+        zip(lengths, *columns, strict=True)
+    ):
+        frame = Frame(file=file, offset=offset, length=size, blake3=hex_of(hashes, row)) if present else None
+        rows.append(
+            MemberRow(
+                package=_package(text[at : at + length], name),
+                snapshot=SnapshotId(hex_of(snapshots, row)),
+                facts=hex_of(facts, row),
+                manifest_size=manifest,
+                placement_size=placement,
+                files=files,
+                raw=raw,
+                frame=frame,
+            )
+        )
+        at += length
+    if [row.package for row in rows] != sorted({row.package for row in rows}, key=str.encode):
+        raise IntegrityError(f"`{name}` does not list its packages in order, each once")
+    return rows
+
+
+def encode_tree(buckets: Sequence[bytes], runs: Sequence[RunShards]) -> bytes:
+    """Return the tree of a release: the hashes of its buckets and the shards of its runs."""
+    head = _TreeHead(
+        format=_TreeHead.FORMAT,
+        version=_TreeHead.VERSION,
+        requires=(),
+        bucket_bits=(len(buckets) - 1).bit_length(),
+        run_bits=tuple(run.bits for run in runs),
+    )
+    columns = [column for run in runs for column in (np.array(run.lengths, U32), hash_column(list(run.hashes)))]
+    return encode_columns(TREE_MAGIC, head, b"".join(buckets), *columns)
+
+
+def decode_tree(data: bytes, name: str) -> Tree:
+    """Return the tree in `data`.
+
+    Raises:
+        IntegrityError: malformed, or with more runs, shards or buckets than a release can have.
+        UnsupportedFormat: written by a newer version.
+    """
+    reader = ColumnReader(data, TREE_MAGIC, name)
+    head = reader.head(_TreeHead)
+    small = all(0 <= bits <= min(head.bucket_bits, MAX_SHARD_BITS) for bits in head.run_bits)
+    if not small or not 0 <= head.bucket_bits <= MAX_BUCKET_BITS or len(head.run_bits) > MAX_RUNS:
+        raise IntegrityError(f"`{name}` has more runs, shards or buckets than a release can have")
+    buckets = reader.take(HASH_BYTES << head.bucket_bits)
+    runs = tuple(_read_run(reader, bits) for bits in head.run_bits)
+    reader.finish()
+    return Tree(
+        bucket_bits=head.bucket_bits,
+        buckets=tuple(buckets[at : at + HASH_BYTES] for at in range(0, len(buckets), HASH_BYTES)),
+        runs=runs,
+    )
+
+
+def _read_run(reader: ColumnReader, bits: int) -> RunShards:
+    lengths: list[int] = reader.column(U32, 1 << bits).tolist()
+    hashes = reader.column(HASH, 1 << bits)
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))[:-1]
+    return RunShards(
+        bits=bits,
+        offsets=tuple(offsets.tolist()),
+        lengths=tuple(lengths),
+        hashes=tuple(hex_of(hashes, row) for row in range(1 << bits)),
+    )
+
+
+def _package(data: bytes, name: str) -> PackageName:
+    try:
+        return PackageName(data.decode())
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"`{name}` names a package {data!r}, which is not UTF-8") from error
+
+
+def spell_names(packages: Iterable[PackageName]) -> bytes:
+    """Return the file of a subset's members: their names, one a line, sorted by their bytes."""
+    return b"".join(sorted(package.encode() + b"\n" for package in packages))
+
+
+def parse_names(data: bytes, name: str) -> list[PackageName]:
+    """Return the names in the file of a subset.
+
+    Raises:
+        IntegrityError: they are not UTF-8, not in order, or one is listed twice.
+    """
+    lines = data.splitlines(keepends=True)
+    if lines != sorted(set(lines)) or not data.endswith(b"\n" * bool(data)) or b"\r" in data:
+        raise IntegrityError(f"`{name}` does not list packages one a line, in order, each once")
+    return [_package(line[:-1], name) for line in lines]
+
+
+_NO_FRAME = Frame(file=0, offset=0, length=0, blake3="0" * 64)
