@@ -192,6 +192,8 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
         raise _malformed(named, "counts of forms or bases that do not add up")
     if links.size and int(links.max()) > 1:
         raise _malformed(named, "a form with several bases, which no codec has")
+    if link_bases.size and int(link_bases.max()) >= head.bases:
+        raise _malformed(named, "a row of a base that it does not list")
     base_of = np.full(head.forms, head.bases, U32)
     base_of[links == 1] = link_bases
     placement = Placement(
@@ -273,8 +275,6 @@ def _check_bases(placement: Placement, raw: Numbers, named: str) -> None:
     count = len(placement.base_sizes)
     linked = placement.base_of != count
     rows = placement.base_of[linked]
-    if rows.size and int(rows.max()) >= count:
-        raise _malformed(named, "a row of a base that it does not list")
     if (_is_delta(placement.forms.codec) != linked).any() or _is_delta(placement.bases.codec).any():
         raise _malformed(named, "a delta without a base, or a base that is a delta itself")
     if (placement.base_sizes[rows] != raw[linked]).any():

@@ -1,39 +1,39 @@
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
-from ptmtorrent.model.manifest import Manifest, encode_manifest
+from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import encode_manifest
 from ptmtorrent.model.placement import (
     DELTA_CODECS,
     MAX_PACK_BYTES,
-    NO_BASE,
     Base,
+    Form,
     Location,
-    Placement,
     check_location,
     decode_placement,
-    new_placement,
+    encode_placement,
 )
 from tests.model.generated import hex64, locations, manifest_of
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "placement.json"
-GOLDEN_DELTA = GOLDEN.with_name("placement-delta.json")
+GOLDEN = Path(__file__).parents[1] / "golden" / "placement.bin"
+GOLDEN_DELTA = GOLDEN.with_name("placement-delta.bin")
 MANIFEST = manifest_of("hf:org/name", [("config.json", b"abc"), ("model.bin", b"weights")])
 SNAPSHOT = encode_manifest(MANIFEST)[1]
+TWO = manifest_of("hf:org/two", [("a", b"first weights"), ("b", b"other weights")])
+TWO_SNAPSHOT = encode_manifest(TWO)[1]
+
+Spot = tuple[int, int, int, int]
 
 
 def place(pack: str, offset: int, length: int, codec: int = 0) -> Location:
     return Location(pack=PackId(hex64(pack)), pack_size=4 << 20, offset=offset, length=length, codec=codec)
-
-
-def golden() -> Placement:
-    return new_placement(SNAPSHOT, (place("meta", 100, 3), place("weights", 200, 5, 3)))
 
 
 def based(name: str = "base", **fields: object) -> Base:
@@ -41,167 +41,281 @@ def based(name: str = "base", **fields: object) -> Base:
     return Base(**known)  # type: ignore[arg-type]  # fields are spelled by the test
 
 
-def golden_delta() -> Placement:
-    return new_placement(SNAPSHOT, (place("meta", 100, 3), place("weights", 200, 5, 7)), (None, based()))
+PLAIN = ((Form(at=place("meta", 100, 3)),), (Form(at=place("weights", 200, 5, 3)),))
+DELTA = ((Form(at=place("meta", 100, 3)),), (Form(at=place("weights", 200, 5, 7), base=based()),))
+BOTH = (PLAIN[0], (Form(at=place("weights", 200, 5, 7), base=based()), Form(at=place("alone", 0, 6, 3))))
 
 
-def refuses(placement: Placement) -> bool:
+@dataclass
+class Spelled:
+    """A placement as docs/formats/placement.md describes it, column by column, whether it is right or not."""
+
+    snapshot: str = SNAPSHOT
+    packs: list[tuple[str, int]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=lambda: [1, 1])
+    forms: list[Spot] = field(default_factory=list)
+    links: list[int] = field(default_factory=lambda: [0, 0])
+    linked: list[int] = field(default_factory=list)
+    bases: list[tuple[str, int, Spot]] = field(default_factory=list)
+    version: int = 2
+    requires: str = ""
+    tail: bytes = b""
+
+    @property
+    def data(self) -> bytes:
+        head = (
+            f'{{"bases":{len(self.bases)},"format":"ptmtorrent/placement","forms":{len(self.forms)},'
+            f'"links":{len(self.linked)},"objects":{len(self.counts)},"packs":{len(self.packs)},'
+            f'"requires":[{self.requires}],"snapshot":"{self.snapshot}","version":{self.version}}}'
+        ).encode()
+        columns = (
+            b"".join(bytes.fromhex(pack) for pack, _ in self.packs),
+            words(size for _, size in self.packs),
+            bytes(self.counts),
+            spots(self.forms),
+            bytes(self.links),
+            words(self.linked),
+            b"".join(bytes.fromhex(identifier) for identifier, _, _ in self.bases),
+            words(size for _, size, _ in self.bases),
+            spots([spot for _, _, spot in self.bases]),
+        )
+        return b"PTMPLACE" + struct.pack("<I", len(head)) + head + b"".join(columns) + self.tail
+
+
+def words(numbers: Iterable[int]) -> bytes:
+    return b"".join(struct.pack("<I", number) for number in numbers)
+
+
+def spots(places: list[Spot]) -> bytes:
+    return b"".join(words(spot[column] for spot in places) for column in range(3)) + bytes(spot[3] for spot in places)
+
+
+def with_delta(**fields: object) -> Spelled:
+    """The placement of `DELTA`, changed."""
+    packs = sorted((hex64(name), 4 << 20) for name in ("meta", "weights", "base"))
+    row = {name: [pack for pack, _ in packs].index(hex64(name)) for name in ("meta", "weights", "base")}
+    made = Spelled(
+        packs=packs,
+        forms=[(row["meta"], 100, 3, 0), (row["weights"], 200, 5, 7)],
+        links=[0, 1],
+        linked=[0],
+        bases=[(hex64("base"), 7, (row["base"], 300, 6, 3))],
+    )
+    return replace(made, **fields)  # type: ignore[arg-type]  # fields are spelled by the test
+
+
+def plain(**fields: object) -> Spelled:
+    """The placement of `PLAIN`, changed."""
+    packs = sorted((hex64(name), 4 << 20) for name in ("meta", "weights"))
+    row = {name: [pack for pack, _ in packs].index(hex64(name)) for name in ("meta", "weights")}
+    made = Spelled(packs=packs, forms=[(row["meta"], 100, 3, 0), (row["weights"], 200, 5, 3)])
+    return replace(made, **fields)  # type: ignore[arg-type]  # fields are spelled by the test
+
+
+def refuses(data: bytes) -> bool:
     try:
-        decode_placement(canonical.encode(placement), MANIFEST, SNAPSHOT)
+        decode_placement(data, MANIFEST, SNAPSHOT)
     except IntegrityError:
         return True
     return False
 
 
 def test_the_golden_placement_is_what_we_write() -> None:
-    assert canonical.encode(golden()) == GOLDEN.read_bytes()
+    assert encode_placement(SNAPSHOT, PLAIN) == GOLDEN.read_bytes() == plain().data
 
 
 def test_the_golden_placement_is_read_back() -> None:
-    assert decode_placement(GOLDEN.read_bytes(), MANIFEST, SNAPSHOT) == golden()
+    read = decode_placement(GOLDEN.read_bytes(), MANIFEST, SNAPSHOT)
+
+    assert tuple(read.forms_of(row) for row in range(2)) == PLAIN
 
 
 def test_the_golden_placement_with_a_delta_is_what_we_write_and_read() -> None:
-    assert canonical.encode(golden_delta()) == GOLDEN_DELTA.read_bytes()
-    assert decode_placement(GOLDEN_DELTA.read_bytes(), MANIFEST, SNAPSHOT) == golden_delta()
+    assert encode_placement(SNAPSHOT, DELTA) == GOLDEN_DELTA.read_bytes() == with_delta().data
+    read = decode_placement(GOLDEN_DELTA.read_bytes(), MANIFEST, SNAPSHOT)
+    assert tuple(read.forms_of(row) for row in range(2)) == DELTA
+
+
+def test_an_object_with_two_forms_comes_back_with_both() -> None:
+    read = decode_placement(encode_placement(SNAPSHOT, BOTH), MANIFEST, SNAPSHOT)
+
+    assert tuple(read.forms_of(row) for row in range(2)) == BOTH
+    assert [read.form(row) for row in range(2)] == [forms[0] for forms in BOTH]
 
 
 @st.composite
-def placed(draw: st.DrawFn, size: int) -> tuple[Location, Base | None]:
-    """An object of `size` bytes anywhere, plain or a delta against one of two bases."""
+def placed(draw: st.DrawFn, size: int) -> Form:
+    """A form of an object of `size` bytes anywhere, plain or a delta against one of two bases."""
     where = draw(locations(size))
     if where.codec not in DELTA_CODECS:
-        return where, None
+        return Form(at=where)
     at = draw(locations(size).filter(lambda at: at.codec not in DELTA_CODECS))
-    return where, based(draw(st.sampled_from(("one", "two"))) + str(size), size=size, at=at)
+    return Form(at=where, base=based(draw(st.sampled_from(("one", "two"))) + str(size), size=size, at=at))
+
+
+def agree(objects: list[tuple[Form, ...]]) -> bool:
+    """Return whether a base lies in one place and a pack has one size, as in any store."""
+    bases = {form.base.id: form.base for forms in objects for form in forms if form.base}
+    return all(bases[form.base.id] == form.base for forms in objects for form in forms if form.base)
 
 
 @settings(max_examples=60)
 @given(st.data())
 def test_every_location_and_base_comes_back_in_the_order_of_the_object_table(data: st.DataObject) -> None:
-    wanted = [data.draw(placed(size)) for _, size in MANIFEST.objects]
-    places, bases = tuple(place for place, _ in wanted), tuple(base for _, base in wanted)
+    objects = [tuple(data.draw(st.lists(placed(size), min_size=1, max_size=3))) for _, size in MANIFEST.objects]
+    if not agree(objects):
+        return
 
-    read = decode_placement(canonical.encode(new_placement(SNAPSHOT, places, bases)), MANIFEST, SNAPSHOT)
+    read = decode_placement(encode_placement(SNAPSHOT, objects), MANIFEST, SNAPSHOT)
 
-    assert tuple(read.location(spot) for spot in read.objects) == places
-    listed = [Base(id=name, size=size, at=read.location(spot)) for name, size, spot in read.bases]
-    assert tuple(None if spot[4] == NO_BASE else listed[spot[4]] for spot in read.objects) == bases
+    assert [read.forms_of(row) for row in range(2)] == objects
     assert list(read.packs) == sorted(set(read.packs))
+    assert {base.id for base in read.all_bases()} == {form.base.id for each in objects for form in each if form.base}
 
 
 def test_the_same_places_give_the_same_bytes() -> None:
-    manifest = manifest_of("hf:org/two", [("a", b"first weights"), ("b", b"other weights")])
-    snapshot = encode_manifest(manifest)[1]
-    places = (place("weights", 0, 3, 7), place("weights", 10, 3, 7))
     one, two = based("one", size=13), based("two", size=13)
+    first, second = place("weights", 0, 3, 7), place("weights", 10, 3, 7)
 
-    made = [new_placement(snapshot, places, bases) for bases in ((one, two), (two, one))]
+    made = [
+        encode_placement(TWO_SNAPSHOT, ((Form(at=first, base=each),), (Form(at=second, base=other),)))
+        for each, other in ((one, two), (two, one))
+    ]
 
-    assert made[0].bases == made[1].bases
-    assert [base[0] for base in made[0].bases] == sorted([one.id, two.id])
-    assert decode_placement(canonical.encode(made[0]), manifest, snapshot) == made[0]
+    read = [decode_placement(data, TWO, TWO_SNAPSHOT) for data in made]
+    assert list(read[0].all_bases()) == list(read[1].all_bases()) == sorted([one, two], key=lambda base: base.id)
+    assert [read[0].form(row).base for row in range(2)] == [one, two]
 
 
 def test_a_base_that_several_deltas_need_is_listed_once() -> None:
-    manifest = manifest_of("hf:org/two", [("a", b"first weights"), ("b", b"other weights")])
-    snapshot = encode_manifest(manifest)[1]
     base = based(size=13)
+    forms = ((Form(at=place("weights", 0, 3, 7), base=base),), (Form(at=place("weights", 10, 3, 8), base=base),))
 
-    made = new_placement(snapshot, (place("weights", 0, 3, 7), place("weights", 10, 3, 8)), (base, base))
+    read = decode_placement(encode_placement(TWO_SNAPSHOT, forms), TWO, TWO_SNAPSHOT)
 
-    assert [row[0] for row in made.bases] == [base.id]
-    assert [spot[4] for spot in made.objects] == [0, 0]
+    assert list(read.all_bases()) == [base]
+    assert [read.form(row).base for row in range(2)] == [base, base]
 
 
 def test_a_base_in_the_snapshot_itself_is_listed_too() -> None:
-    manifest, snapshot, placement = with_its_own_base()
+    base, forms = with_its_own_base()
 
-    assert [row[0] for row in placement.bases] == [manifest.objects[0][0]]
-    assert decode_placement(canonical.encode(placement), manifest, snapshot) == placement
+    read = decode_placement(encode_placement(TWO_SNAPSHOT, forms), TWO, TWO_SNAPSHOT)
+
+    assert list(read.all_bases()) == [base]
 
 
 def test_a_base_in_the_snapshot_itself_cannot_lie_elsewhere() -> None:
-    manifest, snapshot, placement = with_its_own_base()
-    name, size, (pack, offset, length, codec, _) = placement.bases[0]
-    moved = msgspec.structs.replace(placement, bases=((name, size, (pack, offset + 1, length, codec, -1)),))
+    base, forms = with_its_own_base()
+    elsewhere = Base(id=base.id, size=base.size, at=place("weights", 1, 13))
+    moved = (forms[0], (Form(at=forms[1][0].at, base=elsewhere),))
 
     with pytest.raises(IntegrityError, match="two places"):
-        decode_placement(canonical.encode(moved), manifest, snapshot)
+        decode_placement(encode_placement(TWO_SNAPSHOT, moved), TWO, TWO_SNAPSHOT)
 
 
-def with_its_own_base() -> tuple[Manifest, SnapshotId, Placement]:
-    manifest = manifest_of("hf:org/two", [("a", b"first weights"), ("b", b"other weights")])
-    snapshot = encode_manifest(manifest)[1]
+def with_its_own_base() -> tuple[Base, tuple[tuple[Form, ...], ...]]:
     at = place("weights", 0, 13)
-    base = Base(id=manifest.objects[0][0], size=13, at=at)
-    return manifest, snapshot, new_placement(snapshot, (at, place("weights", 20, 4, 8)), (None, base))
+    base = Base(id=TWO.objects[0][0], size=13, at=at)
+    return base, ((Form(at=at),), (Form(at=place("weights", 20, 4, 8), base=base),))
+
+
+PACKS = plain().packs
+FORMS = plain().forms
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"snapshot": hex64("another")},
-        {"objects": golden().objects[:1]},
-        {"objects": ((2, 0, 0, 0, -1), golden().objects[1])},
-        {"objects": ((-1, 0, 0, 0, -1), golden().objects[1])},
-        {"objects": ((0, 0, 4, 0, -1), golden().objects[1])},
-        {"objects": ((0, -1, 3, 0, -1), golden().objects[1])},
-        {"objects": ((0, (4 << 20) - 2, 3, 0, -1), golden().objects[1])},
-        {"objects": ((0, 0, -1, 0, -1), golden().objects[1])},
-        {"objects": ((0, 0, 3, 0, 0), golden().objects[1])},
-        {"objects": ((0, 0, 3, 0, -2), golden().objects[1])},
-        {"packs": ((PackId("../../x"), 4 << 20), golden().packs[1])},
-        {"packs": ((golden().packs[0][0], MAX_PACK_BYTES + 1), golden().packs[1])},
-        {"packs": ((golden().packs[0][0], 0), golden().packs[1])},
-        {"packs": tuple(reversed(golden().packs))},
-        {"packs": (golden().packs[0], (golden().packs[0][0], 8 << 20))},
-        {"bases": ((ObjectId(hex64("base")), 1, (0, 0, 2, 0, -1)),)},
+        {"counts": [1], "forms": FORMS[:1], "links": [0]},
+        {"counts": [0, 2]},
+        {"counts": [2, 1]},
+        {"counts": [1, 1], "forms": FORMS[:1], "links": [0]},
+        {"forms": [(2, 0, 0, 0), FORMS[1]]},
+        {"forms": [(2**32 - 1, 0, 0, 0), FORMS[1]]},
+        {"forms": [(0, 0, 4, 0), FORMS[1]]},
+        {"forms": [(0, 2**32 - 1, 3, 0), FORMS[1]]},
+        {"forms": [(0, (4 << 20) - 2, 3, 0), FORMS[1]]},
+        {"forms": [(0, 0, 2**32 - 1, 0), FORMS[1]]},
+        {"links": [1, 0]},
+        {"links": [1, 0], "linked": [0]},
+        {"links": [2, 0], "linked": [0, 0]},
+        {"packs": [(PACKS[0][0], MAX_PACK_BYTES + 1), PACKS[1]]},
+        {"packs": [(PACKS[0][0], 0), PACKS[1]]},
+        {"packs": PACKS[::-1]},
+        {"packs": [PACKS[0], (PACKS[0][0], 8 << 20)]},
+        {"bases": [(hex64("base"), 1, (0, 0, 1, 0))]},
+        {"tail": b"x"},
     ],
 )
 def test_a_placement_that_lies_is_refused(fields: dict[str, object]) -> None:
-    assert refuses(msgspec.structs.replace(golden(), **fields))
+    assert refuses(plain(**fields).data)
+
+
+FIRST, SECOND = with_delta().forms
+BASE = with_delta().bases[0]
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"objects": (golden_delta().objects[0], (2, 200, 5, 7, -1))},
-        {"objects": (golden_delta().objects[0], (2, 200, 5, 3, 0))},
-        {"objects": (golden_delta().objects[0], (2, 200, 5, 3, -1))},
-        {"objects": ((1, 100, 3, 7, 0), golden_delta().objects[1])},
-        {"bases": ()},
-        {"bases": ((based().id, 8, golden_delta().bases[0][2]),)},
-        {"bases": ((based().id, 7, (0, 300, 6, 7, -1)),)},
-        {"bases": ((based().id, 7, (0, 300, 6, 7, 0)),)},
-        {"bases": ((based().id, 7, (0, 300, 6, 3, 0)),)},
-        {"bases": ((based().id, 7, (3, 300, 6, 3, -1)),)},
-        {"bases": ((based().id, 7, (0, 300, 8, 3, -1)),)},
-        {"bases": ((based().id, 7, (0, 4 << 20, 6, 3, -1)),)},
-        {"bases": ((ObjectId("../../etc"), 7, golden_delta().bases[0][2]),)},
-        {"bases": golden_delta().bases * 2},
-        {"bases": (*golden_delta().bases, (ObjectId("f" * 64), 7, golden_delta().bases[0][2]))},
+        {"links": [0, 0], "linked": []},
+        {"forms": [FIRST, (*SECOND[:3], 3)]},
+        {"forms": [FIRST, (*SECOND[:3], 3)], "links": [0, 0], "linked": []},
+        {"forms": [(*FIRST[:3], 7), SECOND], "links": [1, 1], "linked": [0, 0]},
+        {"linked": [1]},
+        {"linked": [2**32 - 1]},
+        {"bases": []},
+        {"bases": [(BASE[0], 8, BASE[2])]},
+        {"bases": [(BASE[0], 7, (*BASE[2][:3], 7))]},
+        {"bases": [(BASE[0], 7, (3, 300, 6, 3))]},
+        {"bases": [(BASE[0], 7, (0, 300, 8, 3))]},
+        {"bases": [(BASE[0], 7, (0, 4 << 20, 6, 3))]},
+        {"bases": [BASE, BASE]},
+        {"bases": [BASE, ("f" * 64, 7, BASE[2])]},
     ],
 )
 def test_a_placement_that_lies_about_deltas_is_refused(fields: dict[str, object]) -> None:
-    assert refuses(msgspec.structs.replace(golden_delta(), **fields))
+    assert refuses(with_delta(**fields).data)
+
+
+@pytest.mark.parametrize("size", range(0, len(plain().data), 7))
+def test_a_placement_that_ends_early_is_refused(size: int) -> None:
+    assert refuses(plain().data[:size])
+
+
+def test_a_placement_with_more_rows_than_bytes_takes_no_memory() -> None:
+    data = plain().data.replace(b'"packs":2', b'"packs":9')
+
+    assert refuses(data)
+
+
+@pytest.mark.parametrize("fields", [{"version": 1}, {"version": 3}, {"requires": '"lenses"'}])
+def test_a_placement_of_another_version_is_refused_as_such(fields: dict[str, object]) -> None:
+    with pytest.raises(UnsupportedFormat):
+        decode_placement(plain(**fields).data, MANIFEST, SNAPSHOT)
 
 
 def test_bases_out_of_order_are_refused() -> None:
-    manifest = manifest_of("hf:org/two", [("a", b"first weights"), ("b", b"other weights")])
-    snapshot = encode_manifest(manifest)[1]
-    places = (place("weights", 0, 3, 7), place("weights", 10, 3, 7))
-    made = new_placement(snapshot, places, (based("one", size=13), based("two", size=13)))
-    spots = tuple((*spot[:4], 1 - spot[4]) for spot in made.objects)
-    turned = msgspec.structs.replace(made, bases=tuple(reversed(made.bases)), objects=spots)
+    bases = sorted((hex64(name), 13, (0, 300, 6, 3)) for name in ("one", "two"))
+    made = Spelled(
+        snapshot=TWO_SNAPSHOT,
+        packs=[(hex64("weights"), 4 << 20)],
+        forms=[(0, 0, 3, 7), (0, 10, 3, 7)],
+        links=[1, 1],
+        linked=[0, 1],
+        bases=bases,
+    )
+    decode_placement(made.data, TWO, TWO_SNAPSHOT)
 
     with pytest.raises(IntegrityError, match="in order"):
-        decode_placement(canonical.encode(turned), manifest, snapshot)
+        decode_placement(replace(made, bases=bases[::-1], linked=[1, 0]).data, TWO, TWO_SNAPSHOT)
 
 
 def test_the_placement_that_the_liars_were_made_of_is_accepted() -> None:
-    assert not refuses(golden())
-    assert not refuses(golden_delta())
+    assert not refuses(plain().data)
+    assert not refuses(with_delta().data)
 
 
 def test_a_stored_object_is_never_longer_than_the_raw_one() -> None:
