@@ -31,6 +31,8 @@ class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requires: tuple[str, ...]
 
 
+OLDER_HINT = "files of older versions are not converted: capture and release again with this version"
+
 D = TypeVar("D", bound=Document)
 
 
@@ -102,9 +104,11 @@ def _check_head(tree: dict[str, Any], kind: type[Document], name: str) -> None:
     unknown = sorted(set(requires) - kind.FEATURES)
     if tree.get("version") != kind.VERSION or unknown:
         found = f"version {tree.get('version')}" + (f" with {', '.join(unknown)}" if unknown else "")
+        version = tree.get("version")
+        is_older = isinstance(version, int) and version < kind.VERSION
         raise UnsupportedFormat(
             f"`{name}` is {kind.FORMAT} {found}; this program reads version {kind.VERSION}",
-            hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+            hint=OLDER_HINT if is_older else "install a newer ptmtorrent: pip install --upgrade ptmtorrent",
         )
 
 

@@ -24,7 +24,7 @@ from ptmtorrent.hubs.onnx.records import read_manifest
 from ptmtorrent.hubs.pytorch.cards import read_card, read_hubconf
 from ptmtorrent.hubs.record import read_answer
 from ptmtorrent.model import bencode, bounds, canonical
-from ptmtorrent.model.placement import Placement
+from ptmtorrent.model.placement import Head
 from ptmtorrent.model.release import Release
 from ptmtorrent.store.cutters import cut
 from ptmtorrent.trust.metadata import parse_metadata, timestamp_version
@@ -195,11 +195,11 @@ def _cut(data: bytes) -> object:
 
 
 def _decoded(data: bytes) -> object:
-    return canonical.decode(data, Placement, name="a placement")
+    return canonical.decode(data, Head, name="the head of a placement")
 
 
-PLACEMENT = b'{"bases":[],"format":"ptmtorrent/placement","objects":['
-AFTER = b'],"packs":[],"requires":[],"snapshot":"' + b"a" * 64 + b'","version":1}'
+PLACEMENT = b'{"bases":0,"format":"ptmtorrent/placement","forms":['
+AFTER = b'],"requires":[],"snapshot":"' + b"a" * 64 + b'","version":2}'
 
 READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], Iterator[tuple[str, bytes]]]]] = {
     "placement": (_decoded, lambda: json_bombs(PLACEMENT, AFTER)),

@@ -21,10 +21,15 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.catalogue.documents import encode_documents
 from ptmtorrent.model import canonical
-from ptmtorrent.model.placement import Location
-from ptmtorrent.model.release import PlacementRow, PlacementShard, decode_release, placement_root
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.manifest import decode_manifest
+from ptmtorrent.model.members import Frame, MemberRow, RunShards, decode_shard, decode_tree, encode_shard, encode_tree
+from ptmtorrent.model.placement import Form, Location, decode_placement, encode_placement
+from ptmtorrent.model.release import FileRef, decode_release, placement_root
 from ptmtorrent.paths import sample_channel
+from ptmtorrent.store.codecs.frames import expand
 from ptmtorrent.trust.sample import SAMPLE_CONTENT_ROOT
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +39,9 @@ FILES: dict[str, str] = {
     "snapshot": r"metadata/\d+\.snapshot\.json",
     "targets": r"metadata/\d+\.targets\.json",
     "release": r"releases/sample/release\.json",
-    "content": r".*content.*\.json",
-    "placement": r".*placement.*\.json",
+    "tree": r".*index/tree\.bin",
+    "rows": r".*index/rows\.bin",
+    "documents": r".*index/documents\.bin",
     "tables": r".*\.parquet",
     "packs": r"packs/.*",
 }
@@ -194,41 +200,69 @@ def listening(serve: Callable[[str, str | None, Send], None]) -> Iterator[int]:
 def lying_placements(folder: Path, lie: str) -> dict[str, bytes]:
     """Return files of a mirror whose placements lie, and a `release.json` that lists them: neither is pinned."""
     release = decode_release((folder / RELEASE).read_bytes())
-    packs = sorted(path.stem for path in (folder / "packs").rglob("*.pack"))
-    changed: dict[str, bytes] = {}
+    [run] = release.runs
+    packs = sorted((PackId(path.stem), path.stat().st_size) for path in (folder / "packs").rglob("*.pack"))
+    old = decode_tree((folder / release.tree.path).read_bytes(), "tree")
+    [shards] = old.runs
+    index, documents = (folder / run.index.path).read_bytes(), (folder / run.documents[0].path).read_bytes()
+    frames, encoded = bytearray(), []
+    for start, size in zip(shards.offsets, shards.lengths, strict=True):
+        rows = decode_shard(index[start : start + size], "shard")
+        encoded.append(encode_shard([_lying_row(row, documents, frames, packs, lie) for row in rows]))
+    changed = {run.documents[0].path: bytes(frames), run.index.path: b"".join(encoded)}
+    hashes = tuple(blake3(shard).hexdigest() for shard in encoded)
+    lengths = tuple(map(len, encoded))
+    listed = RunShards(bits=shards.bits, offsets=(), lengths=lengths, hashes=hashes)
+    changed[release.tree.path] = encode_tree(old.buckets, [listed])
 
-    def alter(place: Location) -> Location:
-        match lie:
-            case "shifted":
-                return msgspec.structs.replace(place, offset=place.offset + 7)
-            case "other pack":
-                other = packs[(packs.index(place.pack) + 1) % len(packs)]
-                return msgspec.structs.replace(place, pack=other)
-            case "unknown pack":
-                return msgspec.structs.replace(place, pack="ab" * 32, pack_size=1 << 30)
-            case _:
-                return msgspec.structs.replace(place, offset=0, length=place.pack_size, codec=0)
+    def refer(ref: FileRef) -> FileRef:
+        data = changed[ref.path]
+        size = 1 << 30 if lie == "largest" and ref in run.documents else len(data)
+        return msgspec.structs.replace(ref, size=size, blake3=blake3(data).hexdigest())
 
-    def largest(row: PlacementRow) -> PlacementRow:
-        size = canonical.MAX_DOCUMENT_BYTES if lie == "largest" else row.placement_size
-        return msgspec.structs.replace(row, placement_at=alter(row.placement_at), placement_size=size)
-
-    def replaced(refs: tuple) -> tuple:  # type: ignore[type-arg]
-        found = []
-        for ref in refs:
-            path = f"releases/sample/{ref.path}"
-            shard = canonical.decode((folder / path).read_bytes(), PlacementShard, name=path)
-            rows = tuple(largest(row) for row in shard.rows)
-            changed[path] = data = canonical.encode(msgspec.structs.replace(shard, rows=rows))
-            found.append(msgspec.structs.replace(ref, size=len(data), blake3=blake3(data).hexdigest()))
-        return tuple(found)
-
-    placement = replaced(release.placement)
-    subsets = tuple(msgspec.structs.replace(one, placement=replaced(one.placement)) for one in release.subsets)
-    root = placement_root(placement, subsets, release.volumes)
-    lying = msgspec.structs.replace(release, placement=placement, subsets=subsets, placement_root=root)
+    lying_run = msgspec.structs.replace(run, index=refer(run.index), documents=(refer(run.documents[0]),))
+    tree = refer(release.tree)
+    root = placement_root((lying_run,), tree, release.tables, release.volumes)
+    lying = msgspec.structs.replace(release, runs=(lying_run,), tree=tree, placement_root=root)
     changed[RELEASE] = canonical.encode(lying)
     return changed
+
+
+def _lying_row(
+    row: MemberRow, documents: bytes, frames: bytearray, packs: list[tuple[PackId, int]], lie: str
+) -> MemberRow:
+    """Add a frame with a placement that lies to `frames`; return the row that leads to it."""
+    assert row.frame
+    stored = memoryview(documents)[row.frame.offset : row.frame.offset + row.frame.length]
+    data = expand(stored, row.manifest_size + row.placement_size)
+    manifest = decode_manifest(data[: row.manifest_size], row.snapshot)
+    placement = decode_placement(data[row.manifest_size :], manifest, row.snapshot)
+    forms = [
+        tuple(Form(at=_lying_place(form.at, size, packs, lie)) for form in placement.forms_of(number) if not form.base)
+        for number, (_, size) in enumerate(manifest.objects)
+    ]
+    lying = encode_placement(row.snapshot, [each or placement.forms_of(at) for at, each in enumerate(forms)])
+    frame = encode_documents(data[: row.manifest_size], lying)
+    place = Frame(file=0, offset=len(frames), length=len(frame), blake3=blake3(frame).hexdigest())
+    frames += frame
+    size = len(lying)
+    if lie == "largest":
+        place = msgspec.structs.replace(place, length=canonical.MAX_DOCUMENT_BYTES)
+        size = canonical.MAX_DOCUMENT_BYTES
+    return msgspec.structs.replace(row, frame=place, placement_size=size)
+
+
+def _lying_place(place: Location, raw: int, packs: list[tuple[PackId, int]], lie: str) -> Location:
+    match lie:
+        case "shifted":
+            return msgspec.structs.replace(place, offset=min(place.offset + 7, place.pack_size - place.length))
+        case "other pack":
+            pack, size = packs[(packs.index((place.pack, place.pack_size)) + 1) % len(packs)]
+            return msgspec.structs.replace(place, pack=pack, pack_size=size)
+        case "unknown pack":
+            return msgspec.structs.replace(place, pack=PackId("ab" * 32), pack_size=1 << 30)
+        case _:
+            return msgspec.structs.replace(place, offset=0, length=raw, codec=0)
 
 
 @dataclass(frozen=True)
@@ -266,7 +300,7 @@ def all_cases() -> list[tuple[str, str, bool]]:
     plain = [(file, fault, False) for file, fault in product(FILES, FAULTS)]
     return [
         *plain,
-        *(("placement", lie, False) for lie in LIES),
+        *(("documents", lie, False) for lie in LIES),
         *((file, slow, True) for file, slow in product(FILES, SLOW)),
     ]
 

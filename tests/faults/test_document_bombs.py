@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model import bounds, canonical
-from ptmtorrent.model.placement import Placement
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import PackId, SnapshotId
+from ptmtorrent.model.placement import Form, Head, Location, decode_placement, encode_placement
 from tests.faults.document_bombs import READERS
+from tests.model.generated import manifest_of
 
 ROOT = Path(__file__).parents[2]
 MOST_MEMORY_MIB = 64
@@ -52,13 +55,18 @@ def test_bomb_that_is_refused_is_named_with_the_memory_it_would_take() -> None:
     bomb = b'{"a":[' + b"[]," * 1_000_000 + b"[]]}"
 
     with pytest.raises(IntegrityError, match=r"`x` is refused: its 3\.0 MB hold parts that would .* limit of 67\.1 MB"):
-        canonical.decode(bomb, Placement, name="x")
+        canonical.decode(bomb, Head, name="x")
 
 
 def test_placement_of_a_hundred_thousand_objects_is_read() -> None:
-    data = b"[" + b"[10,4000000000,16000000,2,-1]," * 100_000 + b"0]"
+    files = [(f"{number:06}", number.to_bytes(4, "little")) for number in range(1000)]
+    manifest = manifest_of("hf:org/name", files)
+    manifest = msgspec.structs.replace(manifest, objects=manifest.objects * 100)
+    at = Location(pack=PackId("a" * 64), pack_size=1 << 30, offset=4_000_000, length=4, codec=0)
+    snapshot = SnapshotId("b" * 64)
+    data = encode_placement(snapshot, [(Form(at=at),)] * 100_000)
 
-    assert bounds.json_memory(data) < bounds.MAX_MEMORY_BYTES
+    assert decode_placement(data, manifest, snapshot).form(99_999) == Form(at=at)
 
 
 def test_json_from_outside_is_decoded_in_one_place() -> None:

@@ -10,8 +10,8 @@ HEARD_SECONDS = 5.0
 SHORT = [
     ("timestamp", "headers", False),
     ("release", "parts", False),
-    ("placement", "largest", False),
-    ("content", "redirect inside", False),
+    ("documents", "largest", False),
+    ("rows", "redirect inside", False),
     ("packs", "drip", False),
     ("packs", "flipped", False),
     ("packs", "stall", True),

@@ -104,17 +104,17 @@ def test_a_flipped_bit_never_gives_wrong_bytes(made: Made, server: StaticServer,
         ("metadata/1.snapshot.json", TrustError),
         ("metadata/1.targets.json", TrustError),
         ("releases/2026.11/release.json", TrustError),
-        ("releases/2026.11/index/content/000.json", IntegrityError),
-        ("releases/2026.11/index/placement/000.json", IntegrityError),
-        ("releases/2026.11/subsets/popular.content.json", IntegrityError),
-        ("releases/2026.11/subsets/popular.placement.json", IntegrityError),
+        ("releases/2026.11/index/tree.bin", IntegrityError),
+        ("releases/2026.11/index/rows.bin", IntegrityError),
+        ("releases/2026.11/index/documents.bin", IntegrityError),
+        ("releases/2026.11/subsets/popular.txt", IntegrityError),
     ],
 )
 def test_a_flipped_document_ends_with_its_own_code(
     made: Made, server: StaticServer, tmp_path: Path, path: str, error: type[PtmError]
 ) -> None:
     assert (made.folder / path).is_file()
-    server.change = flipped(path, 40)
+    server.change = flipped(path, 20)
     subset = "popular" if "popular" in path else "all"
     assert type(outcome(server, made, tmp_path, subset)) is error
 

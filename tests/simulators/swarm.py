@@ -115,21 +115,20 @@ def write_release(shared: Shared, name: str = "2026.11") -> None:
         torrent_v1=listed[0],
         torrent_v2=listed[1],
     )
-    content = (FileRef(path="index/content/000.json", size=1, blake3="0" * 64),)
-    placement = (FileRef(path="index/placement/000.json", size=1, blake3="0" * 64),)
+    tree = FileRef(path=f"releases/{name}/index/tree.bin", size=1, blake3="0" * 64)
     release = Release(
         format=Release.FORMAT,
-        version=1,
+        version=Release.VERSION,
         requires=(),
         name=ReleaseName(name),
         sequence=1,
         created="2026-11-20T12:00:00Z",
         written_by="test",
-        content_root=content_root(ReleaseName(name), content, (), ()),
-        placement_root=placement_root(placement, (), (volume,)),
-        shard_bits=0,
-        content=content,
-        placement=placement,
+        content_root=content_root(ReleaseName(name), "0" * 64, ()),
+        placement_root=placement_root((), tree, (), (volume,)),
+        members_root="0" * 64,
+        runs=(),
+        tree=tree,
         tables=(),
         subsets=(),
         volumes=(volume,),

@@ -1,4 +1,4 @@
-"""Small channels for the tests of trust: real releases with one content shard only."""
+"""Small channels for the tests of trust: real releases that list one file, the tree of their index."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,13 +42,14 @@ def new_keys(folder: Path) -> Keys:
     return load_keys(folder, lambda: None)
 
 
-def shard(text: str = "rows") -> tuple[FileRef, bytes]:
+def tree(name: str = "r1", text: str = "tree") -> tuple[FileRef, bytes]:
     data = text.encode()
-    return FileRef(path="index/content/0.json", size=len(data), blake3=blake3(data).hexdigest()), data
+    path = f"releases/{name}/index/tree.bin"
+    return FileRef(path=path, size=len(data), blake3=blake3(data).hexdigest()), data
 
 
 def new_release(name: str, sequence: int) -> Release:
-    content, placement = (shard()[0],), (shard()[0],)
+    listed, members = tree(name)[0], "0" * 64
     return Release(
         format=Release.FORMAT,
         version=Release.VERSION,
@@ -57,11 +58,11 @@ def new_release(name: str, sequence: int) -> Release:
         sequence=sequence,
         created="2026-11-20T12:00:00Z",
         written_by="ptmtorrent test",
-        content_root=content_root(ReleaseName(name), content, (), ()),
-        placement_root=placement_root(placement, (), ()),
-        shard_bits=0,
-        content=content,
-        placement=placement,
+        content_root=content_root(ReleaseName(name), members, ()),
+        placement_root=placement_root((), listed, (), ()),
+        members_root=members,
+        runs=(),
+        tree=listed,
         tables=(),
         subsets=(),
         volumes=(),
@@ -70,10 +71,10 @@ def new_release(name: str, sequence: int) -> Release:
 
 
 def write_release(channel: Path, name: str, sequence: int) -> Path:
-    ref, data = shard()
+    ref, data = tree(name)
     path = channel / "releases" / name / "release.json"
-    (path.parent / ref.path).parent.mkdir(parents=True, exist_ok=True)
-    (path.parent / ref.path).write_bytes(data)
+    (channel / ref.path).parent.mkdir(parents=True, exist_ok=True)
+    (channel / ref.path).write_bytes(data)
     path.write_bytes(canonical.encode(new_release(name, sequence)))
     return path
 

@@ -211,8 +211,10 @@ def test_a_content_root_covers_only_the_content(old_and_new: tuple[Path, Path], 
     pin = new_release("r1", 1).content_root
     tree = json.loads(path.read_bytes())
     path.write_bytes(canonical.encode({**tree, field: "someone else"}))
-    assert open_archived(FolderReader(channel), pin, name="r1").release.content == new_release("r1", 1).content
-    tree["content"][0]["size"] += 1
+    assert (
+        open_archived(FolderReader(channel), pin, name="r1").release.members_root == new_release("r1", 1).members_root
+    )
+    tree["members_root"] = "1" * 64
     path.write_bytes(canonical.encode(tree))
     with pytest.raises(TrustError):
         open_archived(FolderReader(channel), pin, name="r1")

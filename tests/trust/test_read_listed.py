@@ -9,36 +9,36 @@ from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import InfoHash
 from ptmtorrent.model.release import FileRef, VolumeRef
 from ptmtorrent.trust.keys import Keys
-from tests.trust.channels import FolderReader, new_release, publish, shard
+from tests.trust.channels import FolderReader, new_release, publish, tree
 
 
 def test_a_listed_file_is_read_within_its_size(channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
     reader = FolderReader(channel)
-    ref, data = shard()
+    ref, data = tree()
     assert read_listed(reader, new_release("r1", 1), ref) == data
-    assert reader.asked == [("releases/r1/index/content/0.json", ref.size)]
+    assert reader.asked == [("releases/r1/index/tree.bin", ref.size)]
 
 
-@pytest.mark.parametrize("served", [b"row", b"rowz", b"rows and more", b""])
+@pytest.mark.parametrize("served", [b"tre", b"trez", b"tree and more", b""])
 def test_other_bytes_are_an_integrity_error(channel: Path, keys: Keys, served: bytes) -> None:
     publish(channel, keys, "r1", 1)
-    ref, _ = shard()
-    (channel / "releases" / "r1" / ref.path).write_bytes(served)
-    with pytest.raises(IntegrityError, match=r"index/content/0\.json"):
+    ref, _ = tree()
+    (channel / ref.path).write_bytes(served)
+    with pytest.raises(IntegrityError, match=r"index/tree\.bin"):
         read_listed(FolderReader(channel), new_release("r1", 1), ref)
 
 
 def test_a_file_this_mirror_lacks_is_not_found(channel: Path, keys: Keys) -> None:
     publish(channel, keys, "r1", 1)
-    ref = FileRef(path="index/content/7.json", size=1, blake3="0" * 64)
+    ref = FileRef(path="releases/r1/index/other.bin", size=1, blake3="0" * 64)
     with pytest.raises(NotFound):
         read_listed(FolderReader(channel), new_release("r1", 1), ref)
 
 
 def test_an_implausible_size_is_refused_unread(channel: Path) -> None:
     reader = FolderReader(channel)
-    ref = FileRef(path="tables/files.parquet", size=MAX_LISTED_BYTES + 1, blake3="0" * 64)
+    ref = FileRef(path="releases/r1/tables/files.parquet", size=MAX_LISTED_BYTES + 1, blake3="0" * 64)
     with pytest.raises(IntegrityError, match="which exceeds"):
         read_listed(reader, new_release("r1", 1), ref)
     assert reader.asked == []

@@ -16,16 +16,15 @@ from ptmtorrent.errors import (
     TrustError,
     UsageError,
 )
-from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import Extent, WantedObject, plan_moves, resume_extents
 from ptmtorrent.model.records import Note
-from ptmtorrent.model.release import PlacementRow, PlacementShard
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
+from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.fetch import disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
@@ -423,34 +422,30 @@ def test_extents_that_were_begun_are_kept_to() -> None:
     assert request.extents == (Extent(offset=0, length=5000), Extent(offset=50_000_000, length=10))
 
 
-def test_a_damaged_manifest_names_the_pack_and_the_channel(home: Home, tmp_path: Path) -> None:
+def test_damaged_documents_name_their_file_and_the_channel(home: Home, tmp_path: Path) -> None:
     damaged = make_channel(tmp_path / "damaged")
-    row = placement_rows(damaged)[0].manifest
-    path = damaged.folder / pack_path(row.pack)
+    [ref] = damaged.release.runs[0].documents
+    path = damaged.folder / ref.path
     path.chmod(0o644)
-    with path.open("r+b") as pack:
-        pack.seek(row.offset + row.length // 2)
-        byte = pack.read(1)[0]
-        pack.seek(-1, os.SEEK_CUR)
-        pack.write(bytes([byte ^ 0x10]))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
     damaged.trusted_by(home, str(damaged.folder))
     heard = Heard()
     with pytest.raises(IntegrityError, match=r"has wrong bytes"):
         fetch_from(damaged.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
     [reason] = {result.reason for result in heard.results.values() if result.status == "error"}
-    assert row.pack in reason
+    assert ref.path in reason
     assert str(damaged.folder) in reason
 
 
 def packs_with_weights(made: Made) -> list[Path]:
-    meta = {row.manifest.pack for row in placement_rows(made)}
-    return [path for path in made.folder.rglob("*.pack") if path.stem not in meta]
-
-
-def placement_rows(made: Made) -> tuple[PlacementRow, ...]:
-    [ref] = made.release.placement
-    data = (made.folder / "releases" / RELEASE / ref.path).read_bytes()
-    return canonical.decode(data, PlacementShard, name=ref.path).rows
+    found = []
+    for path in made.folder.rglob("*.pack"):
+        with open_pack(path) as reader:
+            if reader.header()[0].temper != "meta":
+                found.append(path)
+    return found
 
 
 def test_a_pack_path_is_what_a_channel_serves(made: Made) -> None:

@@ -1,18 +1,22 @@
 import shutil
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.catalogue.documents import Described, describe_members
+from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.catalogue.query import list_packages
+from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, UsageError
-from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName, object_id
 from ptmtorrent.model.manifest import Manifest, decode_manifest
-from ptmtorrent.model.placement import Location, decode_placement
+from ptmtorrent.model.members import decode_shard, decode_tree, prefix_of
+from ptmtorrent.model.placement import Location
 from ptmtorrent.model.records import Note, Progress, Result, Summary, ignore
-from ptmtorrent.model.release import ContentShard, FileRef, PlacementShard, Release
+from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import pack_path
@@ -49,17 +53,22 @@ def run(home: Home, keys: Keys, name: ReleaseName = FIRST) -> Release:
     return release(name, home, keys, clock=TickingClock(), emit=ignore)
 
 
-def read_file(home: Home, name: ReleaseName, ref: FileRef) -> bytes:
-    data = (home.channel / "releases" / name / ref.path).read_bytes()
+def read_file(home: Home, ref: FileRef) -> bytes:
+    data = (home.channel / ref.path).read_bytes()
     assert (len(data), blake3(data).hexdigest()) == (ref.size, ref.blake3)
     return data
 
 
-def read_rows(home: Home, result: Release, content: FileRef, placement: FileRef) -> tuple[ContentShard, PlacementShard]:
-    return (
-        canonical.decode(read_file(home, result.name, content), ContentShard, name=content.path),
-        canonical.decode(read_file(home, result.name, placement), PlacementShard, name=placement.path),
-    )
+def describe(home: Home, result: Release, subset: str = "all") -> list[Described]:
+    reader = OwnReader(home.channel)
+    found = list(describe_members(find_members(result, reader, (), subset, ()), reader))
+    assert not [each for each in found if each.error]
+    return sorted(found, key=lambda each: each.member.package)
+
+
+def names_of(home: Home, result: Release, subset: str) -> list[str]:
+    members = find_members(result, OwnReader(home.channel), (), subset, ())
+    return sorted(member.package for member in members)
 
 
 def packs_of(home: Home, result: Release) -> dict[PackId, int]:
@@ -85,18 +94,15 @@ def test_every_file_of_every_package_can_be_read_from_the_channel_alone(
     result = run(home, keys)
 
     shutil.rmtree(home.store)
-    contents, placements = read_rows(home, result, result.content[0], result.placement[0])
-    assert [row.package for row in contents.rows] == sorted(manifests)
-    for content, where in zip(contents.rows, placements.rows, strict=True):
-        manifest = decode_manifest(
-            read_object(home, where.manifest, content.snapshot, content.manifest_size), content.snapshot
-        )
-        placed = read_object(home, where.placement_at, where.placement, where.placement_size)
-        placement = decode_placement(placed, manifest, content.snapshot)
-        for file in manifest.files:
-            rows = manifest.objects_of(file.recipe)
+    found = describe(home, result)
+    assert [each.member.package for each in found] == sorted(manifests)
+    for each in found:
+        assert each.manifest
+        assert each.placement
+        for file in each.manifest.files:
             parts = [
-                read_object(home, placement.location(placement.objects[row]), *manifest.objects[row]) for row in rows
+                read_object(home, each.placement.form(row).at, *each.manifest.objects[row])
+                for row in each.manifest.objects_of(file.recipe)
             ]
             assert sha256(b"".join(parts)).hexdigest() == file.sha256
 
@@ -116,16 +122,15 @@ def test_manifests_and_placements_lie_where_the_rows_say(made: tuple[Home, Keys,
 
     result = run(home, keys)
 
-    contents, placements = read_rows(home, result, result.content[0], result.placement[0])
     with Store.open(home.store) as store:
-        for content, where in zip(contents.rows, placements.rows, strict=True):
-            manifest = decode_manifest(store.read(ObjectId(content.snapshot)), content.snapshot)
-            placement = decode_placement(store.read(where.placement), manifest, content.snapshot)
-            assert manifest == manifests[content.package]
-            assert content.raw == manifest.size
-            assert where.manifest == store.location(ObjectId(content.snapshot))
-            assert where.placement_at == store.location(where.placement)
-            assert [placement.location(spot) for spot in placement.objects] == [
+        for each in describe(home, result):
+            row, manifest, placement = each.member.row, each.manifest, each.placement
+            assert (
+                manifest == manifests[row.package] == decode_manifest(store.read(ObjectId(row.snapshot)), row.snapshot)
+            )
+            assert (row.raw, row.files) == (manifest.size, len(manifest.files))
+            assert placement
+            assert [placement.form(number).at for number in range(len(manifest.objects))] == [
                 store.location(identifier) for identifier, _ in manifest.objects
             ]
 
@@ -142,9 +147,7 @@ def test_subsets_hold_their_members_and_count_what_a_fetch_lays_out(
         ("metadata", 3, 4, 2 * 21 + 7),
         ("popular", 2, 3, 5000 + 21 + 256 * 40),
     ]
-    popular = result.subset("popular")
-    contents, _ = read_rows(home, result, popular.content[0], popular.placement[0])
-    assert [row.package for row in contents.rows] == ["hf:a/popular", "onnx:vision/x"]
+    assert names_of(home, result, "popular") == ["hf:a/popular", "onnx:vision/x"]
 
 
 def test_a_subset_of_every_package_is_the_index_itself(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
@@ -152,11 +155,9 @@ def test_a_subset_of_every_package_is_the_index_itself(made: tuple[Home, Keys, d
 
     result = run(home, keys)
 
-    assert result.subset("all").content == result.subset("metadata").content == result.content
-    assert sorted(path.name for path in (home.channel / "releases" / FIRST / "subsets").iterdir()) == [
-        "popular.content.json",
-        "popular.placement.json",
-    ]
+    assert result.subset("all").members is result.subset("metadata").members is None
+    assert names_of(home, result, "all") == names_of(home, result, "metadata")
+    assert [path.name for path in (home.channel / "releases" / FIRST / "subsets").iterdir()] == ["popular.txt"]
 
 
 def test_read_amplification_follows_from_the_stored_bytes_and_the_packs(
@@ -179,8 +180,10 @@ def test_tables_are_listed_with_their_hashes(made: tuple[Home, Keys, dict[str, M
 
     result = run(home, keys)
 
-    assert [ref.path for ref in result.tables] == ["tables/packages.parquet", "tables/files.parquet"]
-    assert all(read_file(home, FIRST, ref) for ref in result.tables)
+    assert [(table.name, [ref.path for ref in table.files]) for table in result.tables] == [
+        (name, [f"releases/{FIRST}/tables/{name}.parquet"]) for name in ("packages", "files")
+    ]
+    assert all(read_file(home, ref) for table in result.tables for ref in table.files)
     table = home.channel / "releases" / FIRST / "tables/packages.parquet"
     assert [facts.package for facts in list_packages(table)] == sorted(manifests)
 
@@ -216,9 +219,8 @@ def test_a_second_release_without_changes_adds_no_pack_and_keeps_every_torrent(
     assert sorted(path.name for path in home.store.rglob("*.pack")) == packs
     assert not list((home.store / "open").glob("*.part"))
     assert second.volumes == first.volumes
-    assert [ref.blake3 for ref in second.content + second.placement + second.tables] == [
-        ref.blake3 for ref in first.content + first.placement + first.tables
-    ]
+    assert [ref.blake3 for ref in second.listed] == [ref.blake3 for ref in first.listed]
+    assert second.members_root == first.members_root
 
 
 def test_releases_are_chained_by_sequence_and_hash(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
@@ -437,7 +439,7 @@ def test_another_release_has_to_wait_for_the_unfinished_one(
     assert caught.value.hint == f"finish it: ptmtorrent release {FIRST}"
 
 
-@pytest.mark.parametrize("step", ["write_index", "write_subset", "write_volumes", "decode_release", "placement_rows"])
+@pytest.mark.parametrize("step", ["write_index", "write_subset", "write_volumes", "decode_release", "make_members"])
 def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
     made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -492,33 +494,36 @@ def test_many_packages_are_sharded_and_every_shard_is_sorted(
 ) -> None:
     home, keys, _ = made
     monkeypatch.setattr(index, "shard_bits_for", lambda _: 2)
+    monkeypatch.setattr(index, "bucket_bits_for", lambda _: 3)
     with writing(home) as store:
         for number in range(12):
             capture(store, scratch, f"hf:many/{number:02}", {"config.json": b"{}"}, downloads=1)
 
     result = run(home, keys)
 
+    [run_] = result.runs
+    assert (run_.bits, run_.rows) == (2, 15)
+    tree = decode_tree(read_file(home, result.tree), "tree")
+    data = read_file(home, run_.index)
     found = []
-    assert (len(result.content), result.content[3].path) == (4, "index/content/003.json")
-    for content, placement in zip(result.content, result.placement, strict=True):
-        contents, placements = read_rows(home, result, content, placement)
-        names = [row.package for row in contents.rows]
+    for number, (start, size) in enumerate(zip(tree.runs[0].offsets, tree.runs[0].lengths, strict=True)):
+        names = [row.package for row in decode_shard(data[start : start + size], "shard")]
         assert names == sorted(names)
-        assert [row.snapshot for row in contents.rows] == [row.snapshot for row in placements.rows]
+        assert {prefix_of(name, 2) for name in names} <= {number}
         found += names
     assert len(found) == 15
+    assert [each.member.package for each in describe(home, result)] == sorted(found)
 
 
-def test_a_long_subset_is_split_into_files_in_pairs(
-    made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_popular_packages_come_first_in_the_documents_of_a_shard(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
     home, keys, _ = made
-    monkeypatch.setattr(index, "SUBSET_FILE_ROWS", 1)
 
-    popular = run(home, keys).subset("popular")
+    result = run(home, keys)
 
-    assert [ref.path for ref in popular.content] == ["subsets/popular.content.json", "subsets/popular.001.content.json"]
-    assert len(popular.placement) == 2
+    members = find_members(result, OwnReader(home.channel), (), "all", ())
+    ends = [(member.row.frame.offset, member.row.frame.length) for member in members if member.row.frame]
+    assert [member.package for member in members] == ["hf:a/popular", "onnx:vision/x", "hf:b/quiet"]
+    assert [start for start, _ in ends] == [0, *accumulate(size for _, size in ends)][:-1]
 
 
 def test_a_subset_without_members_is_an_empty_one(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
@@ -528,5 +533,5 @@ def test_a_subset_without_members_is_an_empty_one(made: tuple[Home, Keys, dict[s
     result = release(FIRST, home, keys, clock=TickingClock(), emit=ignore, rules=[nobody])
 
     nothing = result.subset("none")
-    contents, _ = read_rows(home, result, nothing.content[0], nothing.placement[0])
-    assert (contents.rows, nothing.packages, nothing.stored, nothing.packs_bytes) == ((), 0, 0, 0)
+    assert names_of(home, result, "none") == []
+    assert (nothing.packages, nothing.stored, nothing.packs_bytes) == (0, 0, 0)

@@ -165,7 +165,7 @@ def test_packs_are_written_again_once(world: World) -> None:
     again = _release(world, frozenset(), "again")
 
     assert again.volumes == made.volumes
-    assert [ref.blake3 for ref in again.placement] == [ref.blake3 for ref in made.placement]
+    assert [run.documents[0].blake3 for run in again.runs] == [run.documents[0].blake3 for run in made.runs]
     assert sorted(path.name for path in world.home.store.rglob("*.pack")) == packs
 
 

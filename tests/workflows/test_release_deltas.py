@@ -110,7 +110,7 @@ def test_a_base_counts_once_wherever_a_delta_needs_it() -> None:
     places = locate(store_of(), MANIFEST, "open")  # type: ignore[arg-type]  # as much of a store as is asked
 
     for name in ("hf:org/one", "hf:org/two"):
-        tallies.add_package(new_capture(name), MANIFEST, places)
+        tallies.add_package(new_capture(name), MANIFEST, places, documents=0)
 
     [whole, small] = [tally for _, tally in tallies.subsets]
     assert set(whole.packs) == set(tallies.whole.packs) == {hex64("deltas"), hex64("meta"), hex64("bases")}
@@ -149,7 +149,7 @@ def test_a_second_release_writes_the_same_placements(made: Made) -> None:
 
     second = release(ReleaseName("2026.12"), home, load_keys(home.keys, lambda: None), clock=clock, emit=Heard())
 
-    assert [ref.blake3 for ref in second.placement] == [ref.blake3 for ref in made.release.placement]
+    assert [run.documents[0].blake3 for run in second.runs] == [run.documents[0].blake3 for run in made.release.runs]
     assert sorted(path.name for path in home.store.rglob("*.pack")) == packs
 
 

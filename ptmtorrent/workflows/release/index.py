@@ -120,7 +120,8 @@ def write_index(
     is_popular: Callable[[PackageName], bool],
 ) -> WrittenIndex:
     """Write the run of `rows`, their documents and the tree, durably."""
-    bits = shard_bits_for(len(rows))
+    buckets = bucket_bits_for(len(rows))
+    bits = min(shard_bits_for(len(rows)), buckets)
     ordered = sorted(rows, key=lambda row: (prefix_of(row.package, bits), not is_popular(row.package), row.package))
     placed, documents_ref = documents.finish(ordered)
     shards: list[list[MemberRow]] = [[] for _ in range(1 << bits)]
@@ -134,15 +135,15 @@ def write_index(
         index=folder.write(ROWS_FILE, b"".join(encoded)),
         documents=(documents_ref,),
     )
-    buckets = hash_members(placed, bucket_bits_for(len(rows)))
+    hashes = hash_members(placed, buckets)
     listed = RunShards(
         bits=bits,
         offsets=(),
         lengths=tuple(map(len, encoded)),
         hashes=tuple(blake3(shard).hexdigest() for shard in encoded),
     )
-    tree = folder.write(TREE_FILE, encode_tree(buckets, [listed]))
-    return WrittenIndex(runs=(run,), tree=tree, members_root=members_root(buckets))
+    tree = folder.write(TREE_FILE, encode_tree(hashes, [listed]))
+    return WrittenIndex(runs=(run,), tree=tree, members_root=members_root(hashes))
 
 
 def write_subset(folder: ReleaseFolder, name: str, packages: Sequence[PackageName]) -> FileRef:

@@ -105,7 +105,7 @@ def forget_captures(made: Made) -> None:
         store._index.drop_dependents({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
 
 
-@pytest.mark.parametrize("what", ["release.json", "index/placement/000.json", "torrent", "folder", "metadata"])
+@pytest.mark.parametrize("what", ["release.json", "index/rows.bin", "index/tree.bin", "torrent", "folder", "metadata"])
 def test_a_release_that_cannot_be_read_stops_it(made: Made, tmp_path: Path, what: str) -> None:
     forget_captures(made)
     folder = made.folder / "releases" / "2026.11"
