@@ -13,6 +13,9 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
 
+INSTANT = "%Y-%m-%dT%H:%M:%S.%f"
+"""How rows spell a time, in UTC to the microsecond, for `strftime` of Python and of DuckDB."""
+
 Row: TypeAlias = dict[str, str | int | list[str] | None]
 
 PACKAGE_COLUMNS: dict[str, str] = {
@@ -122,4 +125,4 @@ def _instant(text: str | None) -> str | None:
         moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return moment.strftime(INSTANT)

@@ -1,8 +1,8 @@
 """The members of a release: rows of the index in columns, their Merkle buckets, and the tree that lists both.
 
 A run is a file of rows in shards by hash prefix; a release lists one or more runs, of which a later one replaces rows
-of earlier ones. Buckets divide the members as such, whatever runs they lie in: `members_root` hashes them, and so depends
-on what the members are and on nothing else (docs/formats/release.md).
+of earlier ones. Buckets divide the members as such, whatever runs they lie in: `members_root` hashes them, and so
+depends on what the members are and on nothing else (docs/formats/release.md).
 """
 
 from collections.abc import Iterable, Sequence

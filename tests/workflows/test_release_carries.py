@@ -211,8 +211,8 @@ def test_a_volume_keeps_packs_that_only_older_releases_need_while_they_may_be_pa
     made: list[Release] = []
     for number, facts in enumerate(({}, {}, {"rights": "restricted", "licence": "cc-by-nc-4.0"})):
         with writing(home) as store:
-            capture(store, tmp_path, "hf:a/changes", {"a.bin": random.Random(number).randbytes(500)}, **facts)
-            capture(store, tmp_path, "hf:a/other", {"b.bin": random.Random(number + 9).randbytes(500)})
+            capture(store, tmp_path, "hf:a/changes", {"a.safetensors": random.Random(number).randbytes(500)}, **facts)
+            capture(store, tmp_path, "hf:a/other", {"b.safetensors": random.Random(number + 9).randbytes(500)})
         made.append(release(ReleaseName(f"r{number}"), home, keys, clock=TickingClock(), emit=ignore))
 
     first, second, third = made

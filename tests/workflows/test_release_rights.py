@@ -226,7 +226,8 @@ def test_policy_is_stored_with_the_release_and_used_again(tmp_path: Path) -> Non
     with writing(home) as store:
         capture(store, tmp_path, "hf:b/new", {"config.json": b"new"})
     second, heard = run(home, keys, SECOND)
-    assert second.policy and first.policy
+    assert second.policy
+    assert first.policy
     assert second.policy.blake3 == first.policy.blake3
     assert members(home, second) == {*members(home, first), "hf:b/new"}
     assert any("The policy of release `r1` is used again" in line for line in said(heard))

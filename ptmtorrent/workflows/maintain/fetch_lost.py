@@ -29,15 +29,13 @@ def fetch_lost(
     try:
         for remote in source.find(set(lost)):
             with suppress(IntegrityError, UnsupportedFormat, NotFound):
+                payload, data = (b"", remote.document) if remote.document else source.read_object(remote)
                 pack_class = source.class_of(remote.at.pack)
                 if remote.id in rights:
                     pack_class = PackClass(pack_class.temper, rights[remote.id])
                 if remote.document is not None:
-                    store.put(remote.document, kind=remote.kind, pack_class=PackClass("meta", pack_class.rights))
-                    fetched += 1
-                    continue
-                payload, data = source.read_object(remote)
-                if remote.id in bases and remote.base is not None:
+                    store.put(data, kind=remote.kind, pack_class=PackClass("meta", pack_class.rights))
+                elif remote.id in bases and remote.base is not None:
                     store.put(data, kind=remote.kind, pack_class=pack_class)
                 else:
                     append_encoded(store, remote.entry, payload, data, pack_class)
