@@ -336,6 +336,14 @@ class Index:
                 raise LookupError(f"the highest number of a capture is said to be {highest!r}")
             return highest
 
+    def reserve_sequences(self, count: int) -> int:
+        """Reserve the next `count` numbers of captures, durably; return the first. Nothing else may be uncommitted."""
+        with self.transaction():
+            self._write("UPDATE highest SET sequence = sequence")
+            first = self.highest_sequence() + 1
+            self._write("UPDATE highest SET sequence = sequence + ?", count)
+        return first
+
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture here says it was made at."""
         ((latest,),) = self._run("SELECT max(captured) FROM captures")
