@@ -7,7 +7,7 @@ other processes read while one writes; ids are stored as 32 bytes. Not thread-sa
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -96,6 +96,9 @@ class Found(msgspec.Struct, frozen=True):
     pack: PackId | None
     part: str | None
     size: int
+
+
+AnyIndex = TypeVar("AnyIndex", bound="Index")
 
 
 class Index:
@@ -421,8 +424,12 @@ class Index:
             return self._connection.execute(sql, values).fetchall()
 
 
-def open_index(path: Path, *, write: bool) -> Index:
-    """Open the index at `path`; for writing, create it if it is missing.
+@overload
+def open_index(path: Path, *, write: bool) -> Index: ...
+@overload
+def open_index(path: Path, *, write: bool, kind: type[AnyIndex]) -> AnyIndex: ...
+def open_index(path: Path, *, write: bool, kind: type[Index] = Index) -> Index:
+    """Open the index at `path`, as a `kind` of it; for writing, create it if it is missing.
 
     Raises:
         StoreError: missing, damaged or not readable.
@@ -443,7 +450,7 @@ def open_index(path: Path, *, write: bool) -> Index:
             f"the index `{path}` has version {version}; this program reads version {_VERSION}",
             hint=UPGRADE_HINT,
         )
-    return Index(connection, path, version)
+    return kind(connection, path, version)
 
 
 @contextmanager
