@@ -77,7 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
-        keep_pace(self.client, self.stop)
+        keep_pace(self.client, lambda: self.stop)  # a workflow gives the session its own stop later
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
