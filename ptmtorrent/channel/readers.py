@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -125,6 +126,33 @@ class RetryingReader:
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
         return _retry(lambda: self._reader.read_range(path, offset, length))
+
+
+class CountingReader:
+    """Counts the requests to `reader`, and the bytes that it returned; used from several threads."""
+
+    def __init__(self, reader: ChannelReader) -> None:
+        self.location = reader.location
+        self.requests = 0
+        self.bytes = 0
+        self._reader = reader
+        self._lock = Lock()
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """Return the whole file; see `ChannelReader.read`."""
+        return self._count(lambda: self._reader.read(path, limit=limit))
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
+        return self._count(lambda: self._reader.read_range(path, offset, length))
+
+    def _count(self, read: Callable[[], bytes]) -> bytes:
+        with self._lock:
+            self.requests += 1
+        data = read()
+        with self._lock:
+            self.bytes += len(data)
+        return data
 
 
 def url_of(base: str, path: str) -> str:

@@ -74,7 +74,7 @@ class HumanSink:
             self._talk,
             f"plan: {count(plan.packages, 'package')}, {count(plan.files, 'file')}, {spell_size(plan.bytes)};"
             f" {spell_size(plan.bytes_to_move)} to move in {count(plan.requests, 'request')},"
-            f" {spell_size(plan.disk)} of disk" + _limited(plan.hours),
+            f" {spell_size(plan.disk)} of disk" + _planned(plan) + _limited(plan.hours),
         )
 
     def _show_progress(self, progress: Progress) -> None:
@@ -122,6 +122,12 @@ class HumanSink:
                     self._bars.print(text)
                 else:
                     print(text, file=stream)
+
+
+def _planned(plan: PlanMade) -> str:
+    if not plan.requests_to_plan:
+        return ""
+    return f"; {spell_size(plan.bytes_to_plan)} read in {count(plan.requests_to_plan, 'request')} to plan it"
 
 
 def _limited(hours: float | None) -> str:

@@ -18,6 +18,8 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     """The work of a run in counts and bytes, before it starts. `disk` is the peak of additional disk space in bytes.
 
     `hours` is the time that the requests take within the rate limit of the hub; None if no limit is known.
+    `requests_to_plan` and `bytes_to_plan` were read from a channel to make the plan; `requests` and `bytes_to_move` are
+    what is left to do.
     """
 
     packages: int
@@ -27,6 +29,8 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     requests: int
     disk: int
     hours: float | None = None
+    requests_to_plan: int = 0
+    bytes_to_plan: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):

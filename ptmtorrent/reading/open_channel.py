@@ -13,7 +13,7 @@ import msgspec
 
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
+from ptmtorrent.channel.readers import CountingReader, HttpReader, LocalReader, RetryingReader
 from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
@@ -36,11 +36,13 @@ PIN_PREFIX = "b3:"
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
 
+    `reader` counts what was read of it, metadata and `release.json` included.
+
     `collection` is set when it lies in a Globus collection, `login` when its server is read with one.
     """
 
     location: str
-    reader: ChannelReader
+    reader: CountingReader
     release: Release
     how: str
     folder: Path | None
@@ -75,7 +77,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     place = as_location(location)
     collection = Collection(place, globus or no_access(home)) if isinstance(place, GlobusLocation) else None
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop)
+    reader = CountingReader(RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop))
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
@@ -115,7 +117,7 @@ def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
     if not folder.is_dir():
         raise NotFound(f"the sample channel is missing from `{folder}`", hint="name a channel with --channel")
     emit(Note(message="no channel was named: this is the sample channel that ships with ptmtorrent (--channel LOC)"))
-    reader = LocalReader(folder)
+    reader = CountingReader(LocalReader(folder))
     verified = open_archived(reader, ContentRoot(SAMPLE_CONTENT_ROOT))
     names = {verified.release.name, f"{PIN_PREFIX}{verified.release.content_root}"}
     if release is not None and release not in names:
@@ -171,7 +173,7 @@ def _near(place: str, home: Home) -> str | None:
 
 
 def _opened(
-    place: Location, reader: ChannelReader, verified: VerifiedRelease, collection: Collection | None = None
+    place: Location, reader: CountingReader, verified: VerifiedRelease, collection: Collection | None = None
 ) -> OpenChannel:
     return OpenChannel(
         location=place.location,

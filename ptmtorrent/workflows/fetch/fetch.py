@@ -135,7 +135,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             stop=stop,
         )
         plan, need = run.plan(sources)
-        emit(_plan_made(wanted, plan, need))
+        emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
         if not request.dry_run:
             moved = run.run(plan, need, sources)
@@ -201,7 +201,7 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
             emit(Note(message=message, warning=True))
 
 
-def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed) -> PlanMade:
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(len(order.files) for order in wanted.orders),
@@ -209,6 +209,8 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed) -> PlanMade:
         bytes_to_move=plan.bytes_to_move,
         requests=sum(len(request.extents) for request in plan.requests),
         disk=need.bytes,
+        requests_to_plan=channel.reader.requests,
+        bytes_to_plan=channel.reader.bytes,
     )
 
 
