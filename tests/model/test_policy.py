@@ -75,11 +75,13 @@ def test_full_name_and_then_the_longest_beginning_decides() -> None:
 
 def test_release_with_a_policy_has_the_roots_that_readers_without_policies_compute() -> None:
     plain = decode_release((GOLDEN / "release.json").read_bytes())
-    listed = msgspec.structs.replace(plain, policy=FileRef(path="policy.json", size=10, blake3="a" * 64))
+    policy = FileRef(path="releases/2026.11/policy.json", size=10, blake3="a" * 64)
+    listed = msgspec.structs.replace(plain, files={"policy": policy})
 
     assert decode_release(canonical.encode(listed)) == listed
-    assert listed.others == (*plain.tables, listed.policy)
-    assert plain.others == plain.tables
+    assert listed.policy == policy
+    assert listed.listed == (*plain.listed, policy)
+    assert plain.policy is None
     assert (
         canonical.decode(canonical.encode(listed), _OldRelease, name="release.json").content_root == plain.content_root
     )
@@ -89,14 +91,17 @@ class _OldRelease(canonical.Document, frozen=True, kw_only=True):
     """What a reader of before knows of a release."""
 
     FORMAT = Release.FORMAT
+    VERSION = Release.VERSION
 
     name: str
     content_root: str
 
 
-@pytest.mark.parametrize(("path", "size"), [("../policy.json", 10), ("policy.json", -1), ("policy.json", 1 << 30)])
+@pytest.mark.parametrize(
+    ("path", "size"), [("../policy.json", 10), ("releases/x/policy.json", -1), ("releases/x/policy.json", 1 << 30)]
+)
 def test_release_that_lists_an_impossible_policy_is_refused(path: str, size: int) -> None:
     plain = decode_release((GOLDEN / "release.json").read_bytes())
-    listed = msgspec.structs.replace(plain, policy=FileRef(path=path, size=size, blake3="a" * 64))
+    listed = msgspec.structs.replace(plain, files={"policy": FileRef(path=path, size=size, blake3="a" * 64)})
     with pytest.raises(IntegrityError):
         decode_release(canonical.encode(listed))
