@@ -181,6 +181,8 @@ def decode_shard(data: bytes, name: str) -> list[MemberRow]:
     kinds = (U8, U16, U64, U32, U32, U32, U32, U64)
     columns = [reader.column(kind, head.rows).tolist() for kind in kinds]
     reader.finish()
+    if not set(columns[0]) <= {0, 1}:
+        raise IntegrityError(f"`{name}` has rows that are neither members nor removed")
     if sum(lengths) != head.names or any(not 0 < length <= MAX_NAME_BYTES for length in lengths):
         raise IntegrityError(f"`{name}` has names of other lengths than it says")
     rows: list[MemberRow] = []

@@ -149,6 +149,7 @@ def test_a_shard_that_ends_early_is_refused(size: int) -> None:
         (b'"names":29', b'"names":28'),
         (b"hf:org/name", b"hf:org/gone"),
         (b"hf:org/name", b"hf:org/aaaa"),
+        (b"\x00\x01\x01", b"\x00\x02\x01"),
         (b"hf:org/name", b"hf:org/\xff\xff\xff\xff"),
     ],
 )
