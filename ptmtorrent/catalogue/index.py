@@ -36,6 +36,9 @@ from ptmtorrent.model.release import FileRef, Release, RunRef
 REQUEST_BYTES = 8 << 20
 """Limit of bytes per request that reads neighbouring shards."""
 
+MAX_SHARD_BYTES = 4 << 20
+"""Limit of a shard (4 MiB), which is about 20,000 rows."""
+
 MAX_SEARCHED_SHARDS = 16
 """In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
 
@@ -77,7 +80,7 @@ def find_members(
 
 
 class Index:
-    """The index of `release`, read through `reader`; what was read is kept."""
+    """The index of `release`, read through `reader`; the tree, and shards that were read for a name, are kept."""
 
     def __init__(self, release: Release, reader: ChannelReader) -> None:
         self.release = release
@@ -104,22 +107,23 @@ class Index:
         return members[package]
 
     def all(self, only: tuple[FileKind, ...] = ()) -> list[Member]:
-        """Return every member, in the order of the documents.
+        """Return every member, in the order of the documents; each bucket is proven before the next shard is read.
 
         Raises:
             IntegrityError, TransportError: a shard could not be read.
         """
         tree = self._read_tree()
-        for run in self._runs():
-            self._read_run(run)
-        shards = [
-            [row for shard in range(1 << tree.runs[run].bits) for row in self._shards[run, shard]]
-            for run in self._runs()
-        ]
-        members = _newest(self.release.runs, shards, only)
-        if hash_members(_rows(members), tree.bucket_bits) != tree.buckets:
-            raise self._wrong_members("all buckets")
-        return sorted(members.values(), key=_place)
+        bits = max((run.bits for run in tree.runs), default=0)
+        step = 1 << (tree.bucket_bits - bits)
+        found: list[Member] = []
+        runs = [self._by_prefix(run, bits) for run in range(len(tree.runs))]
+        for prefix in range(1 << bits):
+            members = _newest(self.release.runs, [next(rows) for rows in runs], only)
+            wanted = range(prefix * step, (prefix + 1) * step)
+            if hash_members(_rows(members), tree.bucket_bits, wanted) != tree.buckets[wanted.start : wanted.stop]:
+                raise self._wrong_members(f"buckets from {wanted.start} on")
+            found += members.values()
+        return sorted(found, key=_place)
 
     def read(self, ref: FileRef) -> bytes:
         """Return a file that the release lists."""
@@ -137,7 +141,7 @@ class Index:
             if [run.bits for run in tree.runs] != [run.bits for run in self.release.runs]:
                 raise IntegrityError(f"`{ref.path}` lists other runs than release `{self.release.name}`")
             for run, listed in zip(tree.runs, self.release.runs, strict=True):
-                if sum(run.lengths) != listed.index.size or max(run.lengths) > canonical.MAX_DOCUMENT_BYTES:
+                if sum(run.lengths) != listed.index.size or max(run.lengths) > MAX_SHARD_BYTES:
                     raise IntegrityError(f"`{ref.path}` lists shards that `{listed.index.path}` cannot have")
             self._tree = tree
         return self._tree
@@ -148,15 +152,17 @@ class Index:
             self._read_shards(run, shards, range(shard, shard + 1))
         return self._shards[run, shard]
 
-    def _read_run(self, run: int) -> None:
-        """Read all shards of a run, several with one request."""
+    def _by_prefix(self, run: int, bits: int) -> Iterator[list[MemberRow]]:
+        """Yield the rows of a run by the leading `bits` bits of their hash; neighbouring shards take one request."""
         shards = self._read_tree().runs[run]
-        first = 0
-        for shard in range(1, (1 << shards.bits) + 1):
-            whole = shard == 1 << shards.bits
-            if whole or shards.offsets[shard] + shards.lengths[shard] - shards.offsets[first] > REQUEST_BYTES:
-                self._read_shards(run, shards, range(first, shard))
-                first = shard
+        for wanted in _requests(shards, REQUEST_BYTES // len(self.release.runs)):
+            self._read_shards(run, shards, wanted)
+            for shard in wanted:
+                rows: dict[int, list[MemberRow]] = {}
+                for row in self._shards.pop((run, shard)):
+                    rows.setdefault(prefix_of(row.package, bits), []).append(row)
+                first = shard << (bits - shards.bits)
+                yield from (rows.get(first + part, []) for part in range(1 << (bits - shards.bits)))
 
     def _read_shards(self, run: int, shards: RunShards, wanted: range) -> None:
         path = self.release.runs[run].index.path
@@ -212,6 +218,17 @@ class Index:
 
 _FRAME_OVERHEAD_BYTES = 1 << 10
 """Bytes by which a frame may be longer than what it holds."""
+
+
+def _requests(shards: RunShards, limit: int) -> Iterator[range]:
+    """Yield the shards of a run, in order, as many at a time as `limit` bytes hold, and at least one."""
+    first = size = 0
+    for shard, length in enumerate(shards.lengths):
+        if shard > first and size + length > limit:
+            yield range(first, shard)
+            first, size = shard, 0
+        size += length
+    yield range(first, len(shards.lengths))
 
 
 def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> Iterator[Member]:

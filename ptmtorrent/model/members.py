@@ -122,12 +122,20 @@ def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
     return digest.digest()
 
 
-def hash_members(rows: Iterable[MemberRow], bits: int) -> tuple[bytes, ...]:
-    """Return the hashes of the 2**`bits` buckets of `rows`."""
-    buckets: list[list[MemberRow]] = [[] for _ in range(1 << bits)]
+def hash_members(rows: Iterable[MemberRow], bits: int, wanted: range | None = None) -> tuple[bytes, ...]:
+    """Return the hashes of the 2**`bits` buckets of `rows`, or of those `wanted`; rows of other buckets are refused.
+
+    Raises:
+        ValueError: a row of another bucket.
+    """
+    wanted = wanted or range(1 << bits)
+    buckets: dict[int, list[MemberRow]] = {number: [] for number in wanted}
     for row in rows:
-        buckets[prefix_of(row.package, bits)].append(row)
-    return tuple(hash_bucket(bucket) for bucket in buckets)
+        number = prefix_of(row.package, bits)
+        if number not in buckets:
+            raise ValueError(f"`{row.package}` is in bucket {number}")
+        buckets[number].append(row)
+    return tuple(hash_bucket(bucket) for bucket in buckets.values())
 
 
 def members_root(buckets: Sequence[bytes]) -> str:
