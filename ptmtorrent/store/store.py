@@ -41,13 +41,13 @@ from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
 from ptmtorrent.store.ingest.encode_pool import Coded, Coder, Put, pieces_in_flight, put_pieces
-from ptmtorrent.store.ingest.files import Expected, StableFile, StoredFile, check_expected, hash_file, open_stable
+from ptmtorrent.store.ingest.files import Expected, StableFile, check_expected, hash_file, open_stable
 from ptmtorrent.store.ingest.writer import Writer
 from ptmtorrent.store.pack.format import RIGHTS, ObjectKind, PackClass, encode_record
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
 from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
 from ptmtorrent.store.recovery import import_pack, recover
-from ptmtorrent.store.stored_file import StoredSource
+from ptmtorrent.store.stored_file import StoredFile, StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
 
 __all__ = ["Expected", "Store", "StoredFile"]

@@ -20,8 +20,8 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.cutters import KEYLESS, ByteSource, Piece, cut_as
 from ptmtorrent.store.index import Found
-from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import RIGHTS
+from ptmtorrent.store.stored_file import StoredFile
 
 MIN_BYTES = 4 << 10
 """Shorter objects are no deltas: what would be saved is less than what knowing the base costs a reader."""

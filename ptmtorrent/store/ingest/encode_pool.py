@@ -21,7 +21,8 @@ from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import ByteSource, Piece
 from ptmtorrent.store.ingest.delta_base import Bases, Declared, keys_of, sketch
-from ptmtorrent.store.ingest.files import StableFile, StoredFile, changed
+from ptmtorrent.store.ingest.files import StableFile, changed
+from ptmtorrent.store.stored_file import StoredFile
 
 MIN_MEMORY_BYTES = 256 << 20
 PROCESS_BYTES = 192 << 20

@@ -13,10 +13,10 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, open_regular, read_into
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
 from ptmtorrent.store.pack import hashing
+from ptmtorrent.store.stored_file import StoredFile
 
 SMALL_BYTES = 4 << 20
 """Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
@@ -27,20 +27,6 @@ BLOCK_BYTES = 512 << 10
 
 _PREFIX_DIGITS = 8
 """Hashes in names of weights are no shorter; fewer digits would prove nothing."""
-
-
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
-
-    `git_sha1` is None where it was not taken: a file that came under a SHA-256 is no git blob.
-    """
-
-    size: int
-    blake3: str
-    sha256: str
-    git_sha1: str | None
-    cutter: str
-    objects: tuple[tuple[ObjectId, int], ...]
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -192,15 +178,3 @@ def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
         raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
     if found != digest:
         raise IntegrityError(f"`{name}` hashes to `{sort}:{found}`, `{expected.oid}` was promised")
-
-
-def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
-    """Return what a manifest says of one of its files."""
-    return StoredFile(
-        size=file.size,
-        blake3=file.blake3,
-        sha256=file.sha256,
-        git_sha1=file.git_sha1,
-        cutter=file.cutter,
-        objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
-    )

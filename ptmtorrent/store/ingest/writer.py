@@ -18,12 +18,11 @@ from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.encode_pool import Coded
-from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import write_sidecar
 from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.pack.writer import Part, new_part
-from ptmtorrent.store.recovery.recover import part_in
+from ptmtorrent.store.pack.writer import Part, new_part, part_in
+from ptmtorrent.store.stored_file import StoredFile
 
 COMMIT_OBJECTS = 50_000
 """Objects after which a commit is made unasked: their rows are in memory until then."""

@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
-from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes, pack_path
@@ -21,6 +21,9 @@ from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashing import PackHasher
 
 READ_BYTES = 4 << 20
+
+ReadBase = Callable[[ObjectId], bytes | None]
+"""Returns the base of a delta; None if it cannot be read."""
 
 
 class Scanned(msgspec.Struct, frozen=True):
@@ -163,6 +166,26 @@ def open_pack(path: Path) -> Iterator[PackReader]:
         yield PackReader(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBase) -> ReadBase:
+    """Return a function that reads a base from this pack if it holds it, else with `read_base`.
+
+    The last base stays in memory, because consecutive deltas often share it.
+    """
+    plain = {entry.id: entry for entry in entries if entry.base is None} if any(e.base for e in entries) else {}
+    kept: dict[ObjectId, bytes | None] = {}
+
+    def read(identifier: ObjectId) -> bytes | None:
+        if identifier not in kept:
+            kept.clear()
+            kept[identifier] = None
+            with suppress(IntegrityError, UnsupportedFormat, PackMissing):
+                here = plain.get(identifier)
+                kept[identifier] = reader.object(here) if here is not None else read_base(identifier)
+        return kept[identifier]
+
+    return read
 
 
 def hash_pack(path: Path, pack: PackId) -> PackHashes:

@@ -131,6 +131,11 @@ class Part:
                 self.close()
 
 
+def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
+    """Return the path of a part of `pack_class` in the store at `root`; concurrent writers differ in `mark`."""
+    return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
+
+
 def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) -> Part:
     """Start a part of `pack_class` at `path`, whose name is durable when this returns."""
     ensure_dir(path.parent, sure=True)

@@ -24,9 +24,9 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.salvage import salvage_pack
-from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack, local_bases
+from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
-from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
+from ptmtorrent.store.pack.reader import hash_pack, local_bases, open_pack, pack_in
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import drop_incomplete, read_or_none, require_store
