@@ -5,7 +5,7 @@ import httpx2
 import pytest
 
 from ptmtorrent.channel.readers import HttpReader, RetryingReader
-from ptmtorrent.disk.partial import STEP_BYTES, StagingFile, staged_extents, staging_path
+from ptmtorrent.disk.partial import STEP_BYTES, PartialFile, staged_extents, staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import Extent
@@ -161,7 +161,7 @@ def test_bytes_are_synced_before_any_beyond_the_step_is_written(
     sizes: list[int] = []
     path = tmp_path / "x.part"
     monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(path.stat().st_size))
-    with StagingFile(path, 3 * STEP_BYTES) as file:
+    with PartialFile(path, 3 * STEP_BYTES) as file:
         file.write(b"x" * (2 * STEP_BYTES + 5))
     assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
 

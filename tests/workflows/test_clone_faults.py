@@ -157,7 +157,7 @@ def test_full_disk_stops_the_run_and_the_next_goes_on(run: Run, monkeypatch: pyt
 
     with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
         with monkeypatch.context() as patch:
-            patch.setattr("ptmtorrent.hubs.client.download.write_all", full)
+            patch.setattr("ptmtorrent.disk.partial.write_all", full)
             with pytest.raises(NoSpace, match=str(len(WEIGHTS))):
                 run(hub)
         summary = run(hub)
