@@ -4,14 +4,12 @@ The capture has a fixed time and runs one file after another, so that a rebuild 
 sign it are deleted with the working folder: the sample is verified by its content root, which is pinned in the code.
 """
 
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.facts.licences import RightsClass
-from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import ignore
@@ -38,11 +36,16 @@ def make_sample(workdir: Path, channel: Path) -> Release:
     """
     home = Home(workdir / "home")
     packages = sample_packages()
-    session = Session(clock=_clock)
-    with SampleHub(packages) as hub, closing(session):
-        adapter = HuggingFace(hub.endpoint, session=session)
+    with SampleHub(packages) as hub:
         request = CloneRequest(limit=len(packages), jobs=1)
-        clone(adapter, request, home, clock=_clock, emit=ignore, stop=Stop())
+        clone(
+            lambda new_session: HuggingFace(hub.endpoint, session=new_session(clock=_clock)),
+            request,
+            home,
+            clock=_clock,
+            emit=ignore,
+            stop=Stop(),
+        )
     init_keys(home.keys, None)
     made = release(
         SAMPLE_RELEASE, home, load_keys(home.keys, lambda: None), clock=_clock, emit=ignore, include=ALL_BUT_GATED

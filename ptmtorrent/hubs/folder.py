@@ -30,9 +30,9 @@ MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 
 
-def make(options: HubOptions) -> "FolderHub":
+def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
-    return FolderHub(options.endpoint)
+    return FolderHub(options.endpoint, session)
 
 
 class FolderHub:

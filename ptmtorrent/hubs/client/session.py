@@ -21,7 +21,7 @@ from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.retry import retry
 from ptmtorrent.scrub import scrub_bytes, split_login
-from ptmtorrent.state.rate_windows import Budget, credential_id
+from ptmtorrent.state.rate_windows import Budget, NoWindows, Windows, credential_id
 from ptmtorrent.stop import Stop
 
 ATTEMPTS = 6
@@ -45,6 +45,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _HARMLESS = {"range", "accept"}
 """Headers that are sent on to another origin; any other header may be a credential."""
 
+OnWait = Callable[[str, float, float], None]
 Pause = Callable[[float, Stop], None]
 """Waits for that many seconds. Raises `Interrupted` as soon as the stop is set."""
 
@@ -61,8 +62,9 @@ def pause(seconds: float, stop: Stop) -> None:
 class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
 
-    `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
-    budget. A `guarded` session sends no requests to addresses in the network of this machine. `logins` are
+    `stop` ends waits and downloads. `on_wait` is called with the host, the seconds and the time of `monotonic` before
+    the session waits for a budget. `windows` keeps the budgets, of which `share` processes take an equal part. A
+    `guarded` session sends no requests to addresses in the network of this machine. `logins` are
     `Authorization` headers by address, for requests to the origin of that address that have none.
     """
 
@@ -71,17 +73,28 @@ class Session:
     clock: Clock = read_clock
     pause: Pause = pause
     stop: Stop = field(default_factory=Stop)
-    on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
+    on_wait: OnWait = lambda _host, _seconds, _now: None
+    windows: Windows = field(default_factory=NoWindows)
+    share: int = 1
     guarded: bool = False
     logins: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.rate_limiter = RateLimiter(self.monotonic)
+        self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
         keep_pace(self.client, self.stop)
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
         return self.stop.is_set()
+
+    @contextmanager
+    def halting(self) -> Iterator[Stop]:
+        """Yield the stop that ends waits and downloads during the block, in place of the session's own."""
+        own, self.stop = self.stop, Stop()
+        try:
+            yield self.stop
+        finally:
+            self.stop = own
 
     def retry(self, call: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
         """Return what `call` returns, retrying `RateLimited` and `Unreachable` up to six times.
@@ -218,7 +231,7 @@ class Session:
         """Wait until the rate limiter admits a request."""
         while (seconds := self.rate_limiter.take(budget)) != 0.0:
             if seconds is not None:
-                self.on_wait(budget.host, seconds)
+                self.on_wait(budget.host, seconds, self.monotonic())
                 self.pause(seconds, self.stop)
                 continue
             self.stop.raise_if_set("waiting for the hub")

@@ -236,9 +236,9 @@ class HuggingFace:
         return url
 
 
-def make(options: HubOptions) -> HuggingFace:
+def make(options: HubOptions, session: Session) -> HuggingFace:
     """Return the adapter, with the token for `hf`."""
-    return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also, xet=options.xet)
+    return HuggingFace(options.endpoint, options.tokens.get("hf"), session=session, also=options.also, xet=options.xet)
 
 
 def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:

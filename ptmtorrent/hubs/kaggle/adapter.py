@@ -31,9 +31,9 @@ PAGE_FILES = 200
 MAX_PAGES = 5000
 
 
-def make(options: HubOptions) -> "KaggleModels":
+def make(options: HubOptions, session: Session) -> "KaggleModels":
     """Return the adapter, with the token for `kaggle`."""
-    return KaggleModels(options.endpoint, options.tokens.get("kaggle"))
+    return KaggleModels(options.endpoint, options.tokens.get("kaggle"), session)
 
 
 class KaggleModels:

@@ -32,9 +32,10 @@ README = "README.md"
 MAX_README_BYTES = 1 << 20
 
 
-def make(options: HubOptions) -> "OnnxZoo":
+def make(options: HubOptions, session: Session) -> "OnnxZoo":
     """Return the adapter; its bare clone is kept below `options.work`."""
-    return OnnxZoo(options.endpoint, Clones(Git(options.environment), options.work), mirror=options.mirror)
+    clones = Clones(Git(options.environment), options.work)
+    return OnnxZoo(options.endpoint, clones, mirror=options.mirror, session=session)
 
 
 class OnnxZoo:
