@@ -14,6 +14,7 @@ from tests.texts import verbs
 
 TOP = Path(__file__).resolve().parent.parent
 VERBS = [name for name, command in verbs() if name and not hasattr(command, "commands")]
+MAX_LINES = 500
 WITHOUT_WORKFLOW = {
     *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
     *("trust add", "trust show"),
@@ -56,6 +57,12 @@ def test_every_verb_has_a_workflow_of_its_name(verb: str) -> None:
 
 def test_verbs_without_a_workflow_exist() -> None:
     assert set(VERBS) >= WITHOUT_WORKFLOW
+
+
+def test_no_module_is_longer_than_the_limit() -> None:
+    folders = (TOP / "ptmtorrent", TOP / "tests", TOP / "scripts")
+    lines = {path: len(path.read_text().splitlines()) for folder in folders for path in folder.rglob("*.py")}
+    assert [str(path) for path, length in lines.items() if length > MAX_LINES] == []
 
 
 def test_path_of_one_package_through_a_fetch_is_twenty_files() -> None:
