@@ -11,17 +11,16 @@ from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
-from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.trust.keys import init_keys, load_keys
+from ptmtorrent.trust.sample import SAMPLE_RELEASE
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from ptmtorrent.workflows.publish.publish import publish
 from ptmtorrent.workflows.release.release import release
 
-SAMPLE_RELEASE = ReleaseName("sample")
 ALL_BUT_GATED: frozenset[RightsClass] = frozenset({"restricted", "unknown"})
 """The sample bytes are part of this project, whatever licence the cards state; one package represents gated ones."""
 

@@ -1,4 +1,4 @@
-"""Partly downloaded files that survive a kill: files of a hub, and extents of packs (`<pack>.<offset>-<length>.part`).
+"""Partly downloaded files that survive a kill: files of a hub, and extents of packs.
 
 Bytes are written in order, and the file is synced at every multiple of 4 MiB before further bytes are written. So after
 a kill or a power cut, a file of size `s` is intact up to the last such multiple strictly below `s`, where the next run
@@ -6,35 +6,13 @@ continues without any other record. The rest, at most 4 MiB, is fetched again.
 """
 
 import os
-import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, write_all
-from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import Extent
 
 STEP_BYTES = 4 << 20
-_NAME = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
-
-
-def staging_path(staging: Path, pack: PackId, extent: Extent) -> Path:
-    """Return the path of the staging file of `extent` of `pack`."""
-    return staging / f"{pack}.{extent.offset}-{extent.length}.part"
-
-
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for match in filter(None, map(_NAME.fullmatch, names)):
-        extent = Extent(offset=int(match[2]), length=int(match[3]))
-        found.setdefault(PackId(match[1]), []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
 
 
 def durable_bytes(size: int) -> int:

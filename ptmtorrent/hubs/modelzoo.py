@@ -14,7 +14,7 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 
 
 def make(options: HubOptions, session: Session) -> "ModelZoo":

@@ -19,12 +19,12 @@ from ptmtorrent.model.ids import (
     PackageName,
     ReleaseName,
     SnapshotId,
+    check_path,
     is_hex64,
     parse_release_name,
 )
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.names import check_path
 from ptmtorrent.model.placement import Location
 
 MAX_RELEASE_BYTES = 4 << 20

@@ -22,9 +22,8 @@ from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, p
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.reading.decode import AHEAD, Batch, DecodedObject, Decoder
 from ptmtorrent.reading.deltas import Deltas
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Chain, Sources
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain
 from ptmtorrent.transports.port import Delivered, Failed
 
 

@@ -12,12 +12,12 @@ from threading import Condition, Thread
 
 import httpx2
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
-from ptmtorrent.disk.partial import PartialFile, staging_path
+from ptmtorrent.disk.partial import PartialFile
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, TransportError
 from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
-from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.model.plan import Extent, PackRequest, staging_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.layouts.folders import files_below, read_link, same_file
-from ptmtorrent.model.names import path_bytes
+from ptmtorrent.model.ids import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter

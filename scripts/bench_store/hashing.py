@@ -13,7 +13,7 @@ from typing import Any
 
 from bench_store.child import Clock, add_files, answer
 from ptmtorrent.store.ingest import files as file_hashes
-from ptmtorrent.store.pack import hashing as pack_hashes
+from ptmtorrent.store.pack import hashes as pack_hashes
 from ptmtorrent.store.store import Store
 
 VARIANTS: dict[str, frozenset[str]] = {

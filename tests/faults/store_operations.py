@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_errors, files_in
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks

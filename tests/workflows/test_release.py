@@ -6,6 +6,7 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.catalogue.query import list_packages
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName, object_id
@@ -15,7 +16,6 @@ from ptmtorrent.model.records import Note, Progress, Result, Summary, ignore
 from ptmtorrent.model.release import ContentShard, FileRef, PlacementShard, Release
 from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store

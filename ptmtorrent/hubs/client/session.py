@@ -4,6 +4,7 @@ Documents and downloads use the same session, and so the same budgets. Redirects
 may be sent only to the origin of the first request.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,7 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
+FIRST_ERROR = 400
 MAX_REPLY_BYTES = 16 << 20
 """Limit of a listing page or the description of a package (16 MiB)."""
 
@@ -68,7 +70,6 @@ class Session:
     `Authorization` headers by address, for requests to the origin of that address that have none.
     """
 
-    client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
     monotonic: Monotonic = time.monotonic
     clock: Clock = read_clock
     pause: Pause = pause
@@ -81,7 +82,18 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
-        keep_pace(self.client, self.stop)
+        self._client: httpx2.Client | None = None
+        self._lock = threading.Lock()
+        self._stop_of_client = self.stop
+
+    @property
+    def client(self) -> httpx2.Client:
+        """The HTTP client, which is made for the first request: a hub in a folder needs none."""
+        with self._lock:
+            if self._client is None:
+                self._client = new_client(follow_redirects=False)
+                keep_pace(self._client, self._stop_of_client)
+            return self._client
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
@@ -126,7 +138,8 @@ class Session:
 
     def close(self) -> None:
         """Close all connections."""
-        self.client.close()
+        if self._client is not None:
+            self._client.close()
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> Iterator[httpx2.Response]:
@@ -144,7 +157,7 @@ class Session:
             own = dict(headers) if _origin(url) == origin else _without_credentials(headers)
             with self._send(url, own, budget if _origin(url) == origin else "", what) as reply:
                 if reply.status_code not in _REDIRECTS:
-                    if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+                    if error := self._error_of(reply, what):
                         _drain(reply)
                         raise error
                     yield reply
@@ -177,13 +190,18 @@ class Session:
             HubError: a redirect, an encoded body, or one that exceeds a limit of size, values or time; else as `open`.
         """
         with self._send(url, headers, budget, what, body) as reply:
-            if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+            if error := self._error_of(reply, what):
                 _drain(reply)
                 raise error
             if reply.status_code != 200:
                 raise HubError(f"{what} could not be read: the hub returned {reply.status_code}")
             refuse_encoding(reply, what)
             return refuse_too_many_values(self._whole(reply, what), what)
+
+    def _error_of(self, reply: httpx2.Response, what: str) -> PtmError | None:
+        if reply.status_code < FIRST_ERROR:
+            return None
+        return error_for(reply.status_code, reply.headers, what, self.clock())
 
     def _whole(self, reply: httpx2.Response, what: str) -> bytes:
         body, until = bytearray(), self.monotonic() + MAX_REPLY_SECONDS

@@ -20,8 +20,8 @@ from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read
 from ptmtorrent.hubs.huggingface.xet import XetStorage
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import show_path
 from ptmtorrent.model.text import count, spell_size
 
 PUBLIC_ENDPOINT = "https://huggingface.co"

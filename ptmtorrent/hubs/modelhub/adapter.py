@@ -18,7 +18,7 @@ from ptmtorrent.hubs.modelhub.config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.text import count
 
 REGISTRY = "models.json"

@@ -24,8 +24,8 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, tags_of, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import check_path
 
 MANIFEST = "ONNX_HUB_MANIFEST.json"
 README = "README.md"

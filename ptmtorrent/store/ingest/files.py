@@ -15,7 +15,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
-from ptmtorrent.store.pack import hashing
+from ptmtorrent.store.pack import hashes as pack_hashes
 from ptmtorrent.store.stored_file import StoredFile
 
 SMALL_BYTES = 4 << 20
@@ -142,7 +142,7 @@ def changed(path: Path) -> IntegrityError:
 
 def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
     """Read the file once and return its hashes; `git` asks for git's blob id too."""
-    whole, sha256 = blake3(), hashing.sha256()
+    whole, sha256 = blake3(), pack_hashes.sha256()
     digests: list[Any] = [whole, sha256]
     blob = hashlib.sha1(b"blob %d\0" % stable.size, usedforsecurity=False)
     if git:

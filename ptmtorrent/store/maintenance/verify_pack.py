@@ -22,7 +22,7 @@ from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, ReadBase, local_bases, open_pack
 
 MAX_INFO_BYTES = 1 << 20

@@ -9,16 +9,17 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.plan import PIECE_BYTES
-from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 
 READ_BYTES = 4 << 20
 

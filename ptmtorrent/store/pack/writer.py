@@ -17,7 +17,7 @@ from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader
 
 PACK_BYTES = 256 << 20

@@ -198,6 +198,8 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
 def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[str, AbstractSet[Entry]]) -> list[Part]:
     with ExitStack() as stack:
         found = [(stack.enter_context(open_pack(path)), of) for path, of in _parts_on_disk(root)]
+        if not found:
+            return []
         headed = [reader for reader, pack_class in found if has_header(reader, pack_class)]
         sealed = partial(_sealed_object, root, index)
         kept = dict(zip(headed, good_entries(headed, sealed, committed), strict=True))

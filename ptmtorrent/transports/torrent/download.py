@@ -15,13 +15,13 @@ from pathlib import Path
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, ensure_dir
 from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.text import count
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 from ptmtorrent.transports.torrent.session import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.client.status_errors import Unreachable
-from ptmtorrent.model.names import show_path
+from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.records import Emit, Result, Status
 from ptmtorrent.state.clone_journal import Journal, Work, WorkState
 from ptmtorrent.workflows.clone.leases import BATCH

@@ -13,8 +13,8 @@ import msgspec
 from ptmtorrent.errors import HubError, PtmError
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
+from ptmtorrent.model.ids import path_bytes, path_of, show_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.model.text import spell_size

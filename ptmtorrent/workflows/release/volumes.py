@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import read_volume_packs
-from ptmtorrent.channel.paths import torrent_path
+from ptmtorrent.channel.paths import pack_path, torrent_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import InfoHash, PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
-from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volumes
+from ptmtorrent.model.volume import Previous, VolumePlan, plan_volumes
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.carried import Carried

@@ -7,9 +7,9 @@ from typing import Never
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import NotFound, StoreLocked, TransportError
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
