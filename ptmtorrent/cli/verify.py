@@ -20,7 +20,8 @@ def verify(
 ) -> None:
     """Re-check files that were fetched, or the packs of the store; exit with 50 if anything is damaged.
 
-    A folder must be exactly one snapshot of its package: what else is in it is named.
+    A folder must be exactly one snapshot of its package: whatever else is in it, your own files too, is named and
+    gives 50, because programs load what they find there. Keep your own files beside it.
     """
     session: Session = ctx.obj
     if store and target is not None:

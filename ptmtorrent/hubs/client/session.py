@@ -84,7 +84,6 @@ class Session:
         self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
         self._client: httpx2.Client | None = None
         self._lock = threading.Lock()
-        self._stop_of_client = self.stop
 
     @property
     def client(self) -> httpx2.Client:
@@ -92,7 +91,7 @@ class Session:
         with self._lock:
             if self._client is None:
                 self._client = new_client(follow_redirects=False)
-                keep_pace(self._client, self._stop_of_client)
+                keep_pace(self._client, lambda: self.stop)  # `halting` replaces the stop
             return self._client
 
     def is_stopped(self) -> bool:

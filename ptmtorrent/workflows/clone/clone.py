@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from ptmtorrent.disk.elapsed import read_exact_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.client.session import Session
@@ -128,7 +129,7 @@ def _open_rate_windows(request: CloneRequest, home: Home, clock: Clock, stack: E
     """Return the rate windows that earlier processes learned from hubs, and that keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
         return NoWindows()
-    return stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp()))
+    return stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp(), read_exact_uptime))
 
 
 def _serialised(emit: Emit) -> Emit:
