@@ -15,7 +15,7 @@ from ptmtorrent.model.records import Event, PlanMade, Result
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from ptmtorrent.workflows.clone.leases import BATCH
+from ptmtorrent.workflows.clone.outcomes import BATCH
 from tests.hubs.peer import Asked, Reply, json_reply, serving
 from tests.workflows.cloning import WEIGHTS, Run, package
 

@@ -32,8 +32,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.download_queue import WORKERS, DownloadQueue
 from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.leases import Leases
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads
 from ptmtorrent.workflows.clone.store_queue import StoreQueue
 
