@@ -2,7 +2,7 @@
 
 ::
 
-    list -> plan -> lineage (order) -> outcomes (lease) -> download_queue -> store_queue -> manifest -> outcomes (record)
+    list -> plan -> lineage (order) -> outcomes (lease) -> download_queue -> store_queue -> manifest -> outcomes
 
 `clone` is the verb. `list` freezes the listing and `plan` asks the hub for the files of each package; both are kept in
 the clone journal. `capture_loop` takes leased packages, downloads what the store lacks (`download_queue`, parts in the
