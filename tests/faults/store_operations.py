@@ -132,7 +132,7 @@ def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 def rewrite(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Store deltas whole, then half of the objects of every pack in a pack of their own."""
-    with Store.open(home.store, alone=True) as store:
+    with Store.open(home.store, exclusive=True) as store:
         for pack in store.packs():
             for entry in store.contents.entries(pack):
                 if entry.base is not None:

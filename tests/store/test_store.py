@@ -322,8 +322,8 @@ with Store.open(Path({str(root)!r})) as store:
 
 def test_an_exclusive_writer_is_refused_with_its_exit_code(root: Path) -> None:
     with writing(root), pytest.raises(StoreLocked, match="needs it exclusively"):
-        Store.open(root, alone=True)
-    with Store.open(root, alone=True):
+        Store.open(root, exclusive=True)
+    with Store.open(root, exclusive=True):
         with pytest.raises(StoreLocked):
             Store.open(root, write=True)
         run = subprocess.run(

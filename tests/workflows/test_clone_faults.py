@@ -194,7 +194,7 @@ def test_clone_writes_beside_another_writer_of_the_store(run: Run) -> None:
 
 
 def test_clone_is_refused_while_somebody_has_the_store_alone(run: Run) -> None:
-    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, alone=True), pytest.raises(StoreLocked):
+    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, exclusive=True), pytest.raises(StoreLocked):
         run(hub)
 
 

@@ -135,7 +135,7 @@ def open_store(home: Home, emit: Emit, *, write: bool = True) -> Store:
     with suppress(*([PtmError] if write else [])), closing(open_foreseen(home.store)) as foreseen:
         for package in foreseen.lost_captures():
             emit(Note(message=_LOST.format(package), warning=True))
-    return Store.open(home.store, write=True, alone=True) if write else foresee(home.store)
+    return Store.open(home.store, write=True, exclusive=True) if write else foresee(home.store)
 
 
 def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:
