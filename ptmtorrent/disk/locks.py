@@ -54,7 +54,7 @@ class WriteLock:
 class SharedLock(WriteLock):
     """The right to write below `folder`, shared with other processes.
 
-    The first process holds the lock exclusively (`exclusive`), so that it can clean up. It then admits other processes with
+    The first process holds the lock exclusively, so that it can clean up. It then admits other processes with
     `share`, or refuses them with `keep`.
 
     Raises:

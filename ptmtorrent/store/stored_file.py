@@ -1,4 +1,4 @@
-"""A stored file: what the store knows of it, and the source that reads it from its objects."""
+"""A stored file: its hashes and objects, and the source that reads it from them."""
 
 import threading
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from ptmtorrent.model.manifest import FileEntry, Manifest
 class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
 
-    `git_sha1` is None where it was not taken: a file that came under a SHA-256 is no git blob.
+    `git_sha1` is None if it was not computed: a file that a hub lists by SHA-256 is not a git blob.
     """
 
     size: int
@@ -26,7 +26,7 @@ class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
-    """Return what a manifest says of one of its files."""
+    """Return one of the files of a manifest."""
     return StoredFile(
         size=file.size,
         blake3=file.blake3,

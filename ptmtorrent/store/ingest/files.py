@@ -1,4 +1,4 @@
-"""What the store knows of whole files, and how they are read, hashed and checked."""
+"""Whole files: opened once, read, hashed and compared with the hash that the hub states."""
 
 import hashlib
 import os
@@ -19,25 +19,25 @@ from ptmtorrent.store.pack import hashes as pack_hashes
 from ptmtorrent.store.stored_file import StoredFile
 
 SMALL_BYTES = 4 << 20
-"""Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
+"""Files up to this size (4 MiB) are read once and kept in memory until they are stored."""
 
 BLOCK_BYTES = 512 << 10
-"""What is read at a time, and hashed before it leaves the processor's own memory."""
+"""Bytes read at a time; they are hashed while they are in the processor's cache."""
 
 
 _PREFIX_DIGITS = 8
-"""Hashes in names of weights are no shorter; fewer digits would prove nothing."""
+"""The shortest hash in the name of a weights file; fewer digits prove nothing."""
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What a hub promised of a file: its bytes, and its hash as `check_expected` knows them; None where it did not."""
+    """The size and the hash of a file that a hub states (see `check_expected`); None if it states none."""
 
     size: int | None = None
     oid: str | None = None
 
 
 class FileHashes(msgspec.Struct, frozen=True):
-    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None where not asked for.
+    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None if it was not computed.
 
     `objects` are the ids of the pieces it was cut into.
     """
@@ -49,7 +49,7 @@ class FileHashes(msgspec.Struct, frozen=True):
     objects: tuple[ObjectId, ...]
 
     def file(self, cut: Cut) -> StoredFile:
-        """Return the file these are the hashes of, once all pieces of `cut` are stored."""
+        """Return the file with these hashes, once all pieces of `cut` are stored."""
         sizes = (piece.length for piece in cut.pieces)
         return StoredFile(
             size=self.size,
@@ -62,7 +62,7 @@ class FileHashes(msgspec.Struct, frozen=True):
 
 
 class StableFile:
-    """An open file that must not change while it is read. A small one is read at once."""
+    """An open file that must not change while it is read. A small file is read as a whole."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
@@ -75,7 +75,7 @@ class StableFile:
         self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
 
     def blocks(self, piece: Piece, buffer: memoryview) -> Iterator[memoryview]:
-        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is warm.
+        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is in the processor's cache.
 
         A `buffer` as long as the piece holds all of it in the end, a shorter one the last block.
 
@@ -104,7 +104,7 @@ class StableFile:
         return view
 
     def check(self) -> None:
-        """Refuse a file that was written since it was opened.
+        """Refuse a file that was changed since it was opened.
 
         Raises:
             IntegrityError: its size or time of change is another.
@@ -120,7 +120,7 @@ class StableFile:
 
 @contextmanager
 def open_stable(path: Path) -> Iterator[StableFile]:
-    """Open `path` once, for hashing and cutting alike.
+    """Open `path` once, for both hashing and cutting.
 
     Raises:
         StoreError: it cannot be opened.
@@ -134,14 +134,14 @@ def open_stable(path: Path) -> Iterator[StableFile]:
 
 
 def changed(path: Path) -> IntegrityError:
-    """Say that `path` changed while it was read."""
+    """Return the error for a file that changed while it was read."""
     return IntegrityError(
         f"`{path}` changed while it was read", hint="run the same command again when nothing writes it"
     )
 
 
 def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
-    """Read the file once and return its hashes; `git` asks for git's blob id too."""
+    """Read the file once and return its hashes; with `git`, that of git's blob object too."""
     whole, sha256 = blake3(), pack_hashes.sha256()
     digests: list[Any] = [whole, sha256]
     blob = hashlib.sha1(b"blob %d\0" % stable.size, usedforsecurity=False)
@@ -162,7 +162,7 @@ def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> File
 
 
 def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
-    """Compare a file with what was promised of it: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
+    """Compare a file with the stated hash: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
 
     Raises:
         IntegrityError: naming the file and what differs, or a sort of hash that is not known.

@@ -8,8 +8,8 @@ They are its name (BLAKE3), SHA-1 pieces (BEP 3) and the SHA-256 Merkle tree (BE
     {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
      "rights":"open","root_v2":"c0...","size":4194304,"version":1}
 
-`own` tells packs we captured from those adopted: only what our own packs say about hubs is believed. Where the hashes
-of one pack are lost, it counts as adopted, unless the index knew all that it says; see docs/formats/pack.md.
+`own` distinguishes packs that were captured here from adopted ones: only documents in our own packs are trusted. A pack
+whose hashes are lost counts as adopted, unless the index listed all its documents; see docs/formats/pack.md.
 """
 
 import hashlib
@@ -33,19 +33,19 @@ from ptmtorrent.model.volume import PackHashes
 
 LEAF_BYTES = 16 << 10
 MAX_WAITING = 4
-"""Pieces that wait to be hashed: 4 MiB each."""
+"""Limit of pieces (4 MiB each) that wait to be hashed."""
 
 sha1 = partial(hashlib.sha1, usedforsecurity=False)
 sha256 = hashlib.sha256
 
 Hashes = tuple[bytes, bytes]
-"""SHA-1 of a piece, root of its SHA-256 leaves."""
+"""The SHA-1 of a piece, and the root of its SHA-256 leaves."""
 
 
 class PackHasher:
-    """Takes a pack's bytes in order, in stretches of any length. Whole pieces are hashed on `pool` where one is given.
+    """Hashes the bytes of a pack, passed in order and in any lengths; hashes whole pieces on `pool`, if there is one.
 
-    What is given to `update` must not change afterwards.
+    Data that was passed to `update` must not change afterwards.
     """
 
     def __init__(self, pool: Executor | None = None) -> None:
@@ -58,7 +58,7 @@ class PackHasher:
         self._done: list[Hashes] = []
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         view = memoryview(data).cast("B")
         self._blake3.update(view)
         self.size += len(view)
@@ -101,12 +101,12 @@ class PackHasher:
     def _collect(self, most: int) -> None:
         while len(self._waiting) > most:
             future, gathered = self._waiting.popleft()
-            # What has not begun is done here: all threads of the pool may wait for a lock that our caller holds.
+            # A piece that no thread has begun is hashed here: all of them may wait for a lock of the caller.
             self._done.append(hash_piece(gathered) if future.cancel() else future.result())
 
 
 def hash_piece(stretches: Sequence[memoryview]) -> Hashes:
-    """Return the hashes of one piece of 4 MiB, given in stretches."""
+    """Return the hashes of one piece of 4 MiB, which consists of `stretches`."""
     piece = sha1()
     leaves: list[bytes] = []
     leaf, filled = sha256(), 0
@@ -140,7 +140,7 @@ def _empty_piece() -> bytes:
 
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """The hashes of one pack, in hex. A reader that finds none hashes the pack again."""
+    """The hashes of one pack, in hex. If it is missing, the pack is hashed again."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack-hashes"
 
@@ -154,12 +154,12 @@ class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def sidecar_in(root: Path, pack: PackId) -> Path:
-    """Return where the store at `root` keeps the hashes of `pack`."""
+    """Return the path of the hashes of `pack` in the store at `root`."""
     return root / "hashes" / pack[:2] / f"{pack}.json"
 
 
 def write_sidecar(root: Path, hashes: PackHashes, *, own: bool) -> None:
-    """Keep `hashes`, durably."""
+    """Store `hashes`, durably."""
     sidecar = Sidecar(
         format=Sidecar.FORMAT,
         version=Sidecar.VERSION,
@@ -178,7 +178,7 @@ def write_sidecar(root: Path, hashes: PackHashes, *, own: bool) -> None:
 
 
 def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
-    """Return the hashes of `pack` and whether it is our own; None when they are missing or damaged."""
+    """Return the hashes of `pack` and whether it is our own; None if they are missing or damaged."""
     path = sidecar_in(root, pack)
     try:
         with disk_errors(path):
@@ -198,7 +198,7 @@ def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
 
 
 def has_sidecars(root: Path) -> bool:
-    """Tell whether the store at `root` keeps hashes of any pack: packs that were copied alone have none."""
+    """Return whether the store at `root` has the hashes of any pack; a copy of the packs alone has none."""
     return any(files_in(folder, "*.json") for folder in files_in(root / "hashes"))
 
 
