@@ -107,8 +107,8 @@ def here_of(access: GlobusAccess) -> LocalCollection:
     """
     if access.here is None:
         raise ConfigError(
-            "no Globus collection is known to show this machine's files",
-            hint="set `globus_here` to `COLLECTION:/folder`; without one, `fetch` uses HTTPS: leave `--transport` out",
+            "no Globus collection is set that gives access to this machine's files",
+            hint="set `globus_here` to `COLLECTION:/folder`, or omit `--transport` to fetch over HTTPS",
         )
     return access.here
 

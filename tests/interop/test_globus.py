@@ -120,7 +120,7 @@ class TestMoving:
         events = publish(world, made)
 
         assert tree(world.channel) == tree(made.folder)
-        assert any("not tidied up" in str(event.get("message")) for event in events)
+        assert any("not cleaned up" in str(event.get("message")) for event in events)
 
     def test_another_channel_is_not_published_over(self, world: World, made: Made) -> None:
         put(world, made)

@@ -263,7 +263,9 @@ def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:
 def _check_token(token: str | None) -> str | None:
     token = (token or "").strip()
     if token and not _TOKEN.fullmatch(token):
-        raise ConfigError("`HF_TOKEN` has a character that no token has", hint="copy the token from the hub again")
+        raise ConfigError(
+            "`HF_TOKEN` has a character that is not allowed in a token", hint="copy the token from the hub again"
+        )
     return token or None
 
 

@@ -168,13 +168,13 @@ def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
         IntegrityError: naming the file and what differs, or a sort of hash that is not known.
     """
     if expected.size is not None and hashes.size != expected.size:
-        raise IntegrityError(f"`{name}` has {hashes.size} bytes, {expected.size} were promised")
+        raise IntegrityError(f"`{name}` has {hashes.size} bytes, but the hub lists {expected.size}")
     if expected.oid is None:
         return
     sort, _, digest = expected.oid.partition(":")
     prefix = hashes.sha256[: len(digest)] if _PREFIX_DIGITS <= len(digest) < len(hashes.sha256) else None
     found = {"sha256": hashes.sha256, "git": hashes.git_sha1, "sha256-prefix": prefix}.get(sort)
     if found is None:
-        raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
+        raise IntegrityError(f"`{name}` is listed with the hash `{expected.oid}`, of an unknown type")
     if found != digest:
-        raise IntegrityError(f"`{name}` hashes to `{sort}:{found}`, `{expected.oid}` was promised")
+        raise IntegrityError(f"`{name}` has the hash `{sort}:{found}`, but the hub lists `{expected.oid}`")

@@ -93,7 +93,7 @@ class PackReader:
         """
         name = self.path.name
         if not 0 < self.size <= MAX_PACK_BYTES or self.size % PIECE_BYTES:
-            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short or is none")
+            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short, or is not a pack")
         self.header()
         length = min(self.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
         end = self.read(self.size - length, length)
@@ -198,7 +198,7 @@ def hash_pack(path: Path, pack: PackId) -> PackHashes:
     hasher = PackHasher()
     with open_pack(path) as reader:
         if not 0 < reader.size <= MAX_PACK_BYTES or reader.size % PIECE_BYTES:
-            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short or is none")
+            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short, or is not a pack")
         for at in range(0, reader.size, READ_BYTES):
             hasher.update(reader.read(at, READ_BYTES))
         if (found := hasher.name()) != pack:

@@ -77,7 +77,7 @@ class DownloadQueue:
         return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return the path of the part of `file`: named by its promised hash, and by its rights unless they are open."""
+        """Return the path of the part of `file`: named by its listed hash, and by its rights unless they are open."""
         rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
             suffix = "" if rights == "open" else f"-{rights}"

@@ -177,5 +177,5 @@ def _base(placement: Placement, spot: Spot) -> ChannelObject | None:
 
 def _verified(remote: ChannelObject, data: bytes, name: str) -> bytes:
     if object_id(data) != remote.id:
-        raise IntegrityError(f"the object `{remote.id}` in the channel `{name}` has other bytes than its id names")
+        raise IntegrityError(f"the object `{remote.id}` in the channel `{name}` does not hash to its id")
     return data
