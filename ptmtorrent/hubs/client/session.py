@@ -77,7 +77,8 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
-        keep_pace(self.client, self.stop)
+        # A run gives the session a stop of its own, so it is looked up each time.
+        keep_pace(self.client, lambda: self.stop.raise_if_set("waiting for the hub"))
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
