@@ -73,7 +73,7 @@ class HuggingFace:
         self._also = also
         # A hub served over plain HTTP, such as a local one, may have its storage there too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
-        self._xet = XetStorage(self._read_token, schemes, self.session.check_address) if xet else None
+        self._xet = XetStorage(self._read_token, self.session, schemes) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the URL of the next page.
@@ -158,6 +158,8 @@ class HuggingFace:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._xet is not None:
+            self._xet.close()
         self.session.close()
 
     def _by_xet(self, storage: XetStorage, described: Described, file: HubFile) -> Callable[[int], Generator[bytes]]:
