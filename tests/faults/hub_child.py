@@ -7,6 +7,7 @@ from ptmtorrent import http, network
 from ptmtorrent.cli.main import main
 from ptmtorrent.hubs.client import rate_limiter, session, ssrf
 from ptmtorrent.hubs.git import adapter, process
+from ptmtorrent.hubs.huggingface import xet
 from ptmtorrent.network import Pace
 from ptmtorrent.workflows.clone import list as listing
 
@@ -18,6 +19,7 @@ session.FIRST_WAIT_SECONDS = seconds / 30
 session.MAX_REPLY_SECONDS = process.MAX_SECONDS = 4 * seconds
 rate_limiter.MAX_WAIT_SECONDS = rate_limiter.MAX_WAIT_SECONDS if seconds > 30 else seconds
 listing.MAX_PAGES = MAX_PAGES
+xet.PACE = http.PACE
 stalled = f"http.lowSpeedTime={process.STALL_SECONDS}"
 process._SETTINGS = tuple(
     f"http.lowSpeedTime={max(1, round(seconds))}" if setting == stalled else setting for setting in process._SETTINGS

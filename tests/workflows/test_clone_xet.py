@@ -3,13 +3,15 @@
 import hashlib
 import json
 import re
+import time
 
+import msgspec
 import pytest
 
 from ptmtorrent.demo.hub.exchange import Response
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
-from ptmtorrent.errors import HubError
+from ptmtorrent.errors import HubError, Interrupted
 from ptmtorrent.hubs.client import ssrf
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface import xet
@@ -19,6 +21,7 @@ from tests.simulators.huggingface import Bend, OddHub, exchanged, redirect, refu
 from tests.workflows.cloning import WEIGHTS, Run, package
 
 LONG = WEIGHTS * 20
+ENOUGH_SECONDS = 15.0
 MODEL = package("a/x", text_file("README.md", "x"), data_file("model.bin", LONG), data_file("more.bin", WEIGHTS))
 
 
@@ -120,6 +123,47 @@ def test_part_is_gone_on_with(run: Run) -> None:
 def test_hub_without_such_storage_is_refused(run: Run) -> None:
     said = ptmtorrent(run.home.root, "clone", "kaggle", "--xet", code=2)
     assert "has no Xet storage" in said[-1]["message"]
+
+
+QUICK = msgspec.structs.replace(xet.PACE, silent=0.5, window=1.0, least_rate=4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("path", "habit"),
+    [("/cas/xorbs/", "silent"), ("/cas/v1/", "silent"), ("/cas/xorbs/", "stall"), ("/cas/xorbs/", "drip")],
+)
+def test_storage_that_does_not_keep_the_pace_is_left_for_plain_http(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, habit: str
+) -> None:
+    monkeypatch.setattr(xet, "PACE", QUICK)
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.04)}
+        hub.order(bends[habit], path=path, times=None)
+        began = time.monotonic()
+        run(hub)
+        assert time.monotonic() - began < ENOUGH_SECONDS
+        assert len(hub.log.exchanges("lfs")) == 1
+
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+@pytest.mark.parametrize("path", ["/cas/xorbs/", "/cas/v1/", "xet-read-token"])
+def test_stop_is_heard_while_the_storage_is_waited_for(run: Run, path: str) -> None:
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        asked = hub.heard(path, run.stop)
+        with pytest.raises(Interrupted):
+            run(hub)
+        assert time.monotonic() - asked[0] < 1
+
+
+def test_storage_that_stalls_again_and_again_is_not_asked_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xet, "PACE", QUICK)
+    monkeypatch.setattr(xet, "MAX_STALLS", 1)
+    with OddHub([MODEL], xet=True) as hub:
+        hub.order(hub.silent, path="/cas/v1/", times=None)
+        run(hub)
+        assert len(hub.log.exchanges("lfs")) == 2
+    assert run.results() == {"hf:a/x": "ok"}
 
 
 def test_address_of_a_part_inside_the_network_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

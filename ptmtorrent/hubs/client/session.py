@@ -77,8 +77,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic)
-        # A run gives the session a stop of its own, so it is looked up each time.
-        keep_pace(self.client, lambda: self.stop.raise_if_set("waiting for the hub"))
+        keep_pace(self.client, lambda: self.stop)  # a workflow gives the session its own stop later
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
