@@ -2,6 +2,8 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,16 +31,26 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     return share(tmp_path_factory.mktemp("channel"), 2)
 
 
+@contextmanager
+def patience() -> Iterator[Stop]:
+    """Yield a stop that is set, so that a test fails, when a transport waits far too long."""
+    stop = Stop()
+    timer = threading.Timer(ENOUGH_SECONDS, stop.set)
+    timer.start()
+    yield stop
+    timer.cancel()
+
+
 def pieces_of(shared: Shared) -> int:
     return sum(pack.size for pack in shared.packs) // PIECE_BYTES
 
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_hostile_peer_is_given_up_within_the_patience(shared: Shared, tmp_path: Path, habit: Habit) -> None:
-    with hostile_peer(habit, pieces_of(shared)) as peer:
+    with hostile_peer(habit, pieces_of(shared)) as peer, patience() as stop:
         began = time.monotonic()
         transport = TorrentTransport([shared.v1], [peer], patience_seconds=PATIENCE)
-        (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path, Stop())
+        (outcome,) = transport.deliver([request_of(shared.packs[0])], tmp_path, stop)
 
     assert time.monotonic() - began < ENOUGH_SECONDS
     assert isinstance(outcome, Failed)
@@ -48,11 +60,11 @@ def test_hostile_peer_is_given_up_within_the_patience(shared: Shared, tmp_path: 
 
 @pytest.mark.parametrize("habit", [dripping, flooding])
 def test_server_replaces_a_hostile_peer(shared: Shared, tmp_path: Path, habit: Habit) -> None:
-    with hostile_peer(habit, pieces_of(shared)) as peer:
+    with hostile_peer(habit, pieces_of(shared)) as peer, patience() as stop:
         swarm = TorrentTransport([shared.v1], [peer], patience_seconds=60)
         both = HybridTransport(swarm, LocalTransport(shared.channel), quiet_seconds=PATIENCE)
         began = time.monotonic()
-        outcomes = list(both.deliver([request_of(shared.packs[0])], tmp_path, Stop()))
+        outcomes = list(both.deliver([request_of(shared.packs[0])], tmp_path, stop))
 
     assert time.monotonic() - began < ENOUGH_SECONDS
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
