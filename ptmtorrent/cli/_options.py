@@ -32,10 +32,8 @@ SubsetOption = Annotated[
 ]
 
 
-def open_requested(
-    session: Session, channel: str | None, release: str | None, stop: "Stop | None" = None
-) -> "OpenChannel":
-    """Return the channel that the options name, else the configured one, else the sample.
+def open_requested(session: Session, channel: str | None, release: str | None, stop: "Stop") -> "OpenChannel":
+    """Return the channel that the options name, else the configured one, else the sample; its reads heed `stop`.
 
     Raises:
         TrustError: the channel is not trusted, or its signatures do not hold.

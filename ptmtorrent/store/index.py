@@ -7,7 +7,7 @@ other processes read while one writes; ids are stored as 32 bytes. Not thread-sa
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -96,6 +96,9 @@ class Found(msgspec.Struct, frozen=True):
     pack: PackId | None
     part: str | None
     size: int
+
+
+AnyIndex = TypeVar("AnyIndex", bound="Index")
 
 
 class Index:
@@ -336,6 +339,14 @@ class Index:
                 raise LookupError(f"the highest number of a capture is said to be {highest!r}")
             return highest
 
+    def reserve_sequences(self, count: int) -> int:
+        """Reserve the next `count` numbers of captures, durably; return the first. Nothing else may be uncommitted."""
+        with self.transaction():
+            self._write("UPDATE highest SET sequence = sequence")
+            first = self.highest_sequence() + 1
+            self._write("UPDATE highest SET sequence = sequence + ?", count)
+        return first
+
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture here says it was made at."""
         ((latest,),) = self._run("SELECT max(captured) FROM captures")
@@ -413,8 +424,12 @@ class Index:
             return self._connection.execute(sql, values).fetchall()
 
 
-def open_index(path: Path, *, write: bool) -> Index:
-    """Open the index at `path`; for writing, create it if it is missing.
+@overload
+def open_index(path: Path, *, write: bool) -> Index: ...
+@overload
+def open_index(path: Path, *, write: bool, kind: type[AnyIndex]) -> AnyIndex: ...
+def open_index(path: Path, *, write: bool, kind: type[Index] = Index) -> Index:
+    """Open the index at `path`, as a `kind` of it; for writing, create it if it is missing.
 
     Raises:
         StoreError: missing, damaged or not readable.
@@ -435,7 +450,7 @@ def open_index(path: Path, *, write: bool) -> Index:
             f"the index `{path}` has version {version}; this program reads version {_VERSION}",
             hint=UPGRADE_HINT,
         )
-    return Index(connection, path, version)
+    return kind(connection, path, version)
 
 
 @contextmanager

@@ -289,17 +289,14 @@ class Store:
             writer.commit()
 
     def add_capture(self, capture: Capture) -> None:
-        """Store a capture, after its manifest, with a number above those of all captures so far.
+        """Store a capture, after its manifest; the commit gives it a number above those of all captures before it.
 
         Raises:
             NotFound: the store lacks the manifest.
         """
         self._find(ObjectId(capture.snapshot))
         with self._writing() as writer:
-            numbered = msgspec.structs.replace(capture, sequence=writer.next_sequence())
-            data = canonical.encode(numbered)
-            identifier = self.put(data, kind="capture", pack_class=PackClass("meta", capture.rights))
-            writer.pending.add_capture((identifier, numbered, data))
+            writer.pending.unnumbered.append(capture)
 
     def captures(self) -> list[Capture]:
         """Return the newest capture of every package, sorted by package."""

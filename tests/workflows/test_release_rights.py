@@ -1,4 +1,5 @@
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.state.upstream_flags import Flag, FlagName, Flags
 from ptmtorrent.store.pack.format import PackClass
+from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.workflows.release.dry_run import plan_release
+from ptmtorrent.workflows.release.dry_run import NOT_READ, plan_release
 from ptmtorrent.workflows.release.policy import read_policy
 from ptmtorrent.workflows.release.release import release
 from tests.model.generated import new_capture
@@ -163,8 +165,57 @@ def test_dry_run_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     made, after = run(home, keys, SECOND)
     assert (summary.packages, summary.files, summary.bytes) == (1, made.totals.files, made.totals.raw)
     assert left_out(heard) == left_out(after)
-    assert said(heard) == said(after)
+    assert said(heard) == [*said(after), NOT_READ]
     assert "hf:a/gone" in left_out(heard)
+
+
+def _packs(home: Home) -> set[Path]:
+    return set(home.store.glob("packs/*/*.pack"))
+
+
+def _temper(pack: Path) -> str:
+    with open_pack(pack) as reader:
+        return reader.header()[0].temper
+
+
+@pytest.mark.parametrize("how", ["missing", "cut short"])
+@pytest.mark.parametrize("temper", ["weights-hot", "meta"])
+def test_dry_run_foresees_what_lies_in_packs_that_are_missing_or_cut_short(
+    tmp_path: Path, temper: str, how: str
+) -> None:
+    home, keys = new_home(tmp_path / "home")
+    with writing(home) as store:
+        capture(store, tmp_path, "hf:a/kept", {"config.json": b"{}"})
+        capture(store, tmp_path, "hf:a/x", {"config.json": b"old"})
+        store.seal()
+        before = _packs(home)
+        files = {"config.json": b"new", "model.safetensors": random.Random(how).randbytes(90_000)}
+        capture(store, tmp_path, "hf:a/x", files)
+        capture(store, tmp_path, "hf:a/y", files)
+        store.seal()
+    [pack] = [path for path in _packs(home) - before if _temper(path) == temper]
+    if how == "missing":
+        pack.rename(home.root / "aside")
+    else:
+        os.truncate(pack, pack.stat().st_size // 2)
+    heard = Listener()
+
+    summary = plan_release(FIRST, home, keys, emit=heard)
+
+    made, after = run(home, keys, FIRST)
+    assert (summary.packages, summary.files, summary.bytes) == (
+        made.totals.packages,
+        made.totals.files,
+        made.totals.raw,
+    )
+    assert [(event.id, event.reason) for event in heard.of(Result)] == [
+        (event.id, event.reason) for event in after.of(Result) if event.kind == "package"
+    ]
+    assert said(heard) == [*said(after), NOT_READ]
+    assert [event.failed for event in heard.of(Summary)] == [event.failed for event in after.of(Summary)]
+    named = [*said(heard), *(f"`{event.id}`" for event in heard.of(Result))]
+    assert all(any(f"`{package}`" in line for line in named) for package in ("hf:a/x", "hf:a/y"))
+    assert summary.packages == (2 if temper == "meta" else 1)
 
 
 def test_dry_run_beside_a_writer_counts_what_is_not_sealed_and_names_what_is_incomplete(tmp_path: Path) -> None:

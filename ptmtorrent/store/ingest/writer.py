@@ -10,10 +10,12 @@ from concurrent.futures import Executor
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from ptmtorrent.disk.durable import ensure_dir, name_file
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, object_id
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, Index
@@ -36,10 +38,12 @@ class Pending:
     """Rows for the index, in the order they came."""
 
     def __init__(self) -> None:
+        self.unnumbered: list[Capture] = []
+        """Captures that get their numbers when they are committed."""
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all rows."""
         self.objects: dict[ObjectId, Found] = {}
         self._files: dict[str, StoredFile] = {}
         self._captures: list[Kept] = []
@@ -62,11 +66,6 @@ class Pending:
         """Take a capture in."""
         self._captures.append(kept)
 
-    @property
-    def highest_sequence(self) -> int:
-        """The highest number of a capture, 0 for none."""
-        return max((capture.sequence or 0 for _, capture, _ in self._captures[-1:]), default=0)
-
     def file(self, oid: str) -> StoredFile | None:
         """Return the file of that name, if it is here."""
         return self._files.get(oid)
@@ -84,6 +83,7 @@ class Pending:
             before = newest.get(capture.package)
             if before is None or capture.order >= before.order:
                 newest[capture.package] = capture
+        newest |= {capture.package: capture for capture in self.unnumbered}
         return [newest[package] for package in sorted(newest)]
 
     def write(self, index: Index) -> None:
@@ -128,13 +128,6 @@ class Writer:
         """Return where an object lies, durable or not."""
         return self.pending.objects.get(identifier) or self._index.find(identifier)
 
-    def next_sequence(self) -> int:
-        """Return the number after the highest that a capture had, in the index or here.
-
-        Two processes may give the same number at the same time: then neither capture is the newer one.
-        """
-        return 1 + max(self._index.highest_sequence(), self.pending.highest_sequence)
-
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
         """Write an object to the open part of its class; a full one is sealed first.
 
@@ -156,6 +149,7 @@ class Writer:
 
     def commit(self) -> None:
         """Make everything so far survive a power cut: the parts first, then what the index says of them."""
+        self._number_captures()
         for part in self.parts:
             part.sync()
         self.pending.write(self._index)
@@ -169,6 +163,8 @@ class Writer:
         self.commit()
         sealed: list[PackId] = []
         for part in parts:
+            if part not in self.parts:  # the commit found it full
+                continue
             hashes = part.finish(self._info)
             write_sidecar(self._root, hashes, own=True)
             target = pack_in(self._root, hashes.pack)
@@ -182,6 +178,7 @@ class Writer:
 
     def seal_all(self) -> list[PackId]:
         """Seal every part that holds anything; return the packs that came of them."""
+        self.commit()
         return self.seal(sorted((part for part in self.parts if part.entries), key=lambda part: part.pack_class))
 
     def close(self) -> None:
@@ -190,8 +187,30 @@ class Writer:
             part.close()
         self.parts = []
 
+    def _number_captures(self) -> None:
+        """Store the captures of this commit, with numbers that are reserved durably before a part has them.
+
+        So no number is given twice, also when a process ends before the index lists its captures, and a commit that
+        begins after another one has ended gives higher numbers.
+        """
+        captures, self.pending.unnumbered = self.pending.unnumbered, []
+        try:
+            first = self._index.reserve_sequences(len(captures)) if captures else 0
+            for number in range(first, first + len(captures)):
+                self._store_capture(msgspec.structs.replace(captures[0], sequence=number))
+                del captures[0]
+        finally:
+            self.pending.unnumbered[:0] = captures
+
+    def _store_capture(self, capture: Capture) -> None:
+        data = canonical.encode(capture)
+        identifier = object_id(data)
+        coded = Coded(identifier, len(data), codecs.encode(data, None))
+        self.append(coded, "capture", PackClass("meta", capture.rights))
+        self.pending.add_capture((identifier, capture, data))
+
     def _part_for(self, pack_class: PackClass, stored: int) -> Part:
-        for part in [part for part in self.parts if part.pack_class == pack_class]:
+        while (part := next((part for part in self.parts if part.pack_class == pack_class), None)) is not None:
             if part.has_room(stored):
                 return part
             self.seal([part])

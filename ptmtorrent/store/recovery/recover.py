@@ -48,9 +48,8 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         committed = {part: frozenset(index.entries(part)) for part in index.parts()}
         dropped = {identifier for part in committed for identifier in index.drop(part)}
         here = packs_on_disk(root)
-        for pack, size in index.packs().items():
-            if here.get(pack) != size:
-                dropped |= index.drop(pack)
+        for pack in lost_packs(root, index):
+            dropped |= index.drop(pack)
         known = index.packs()
         alone = not known and not committed and not has_sidecars(root)
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
@@ -59,6 +58,12 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         index.drop_dependents({identifier for identifier in dropped if index.find(identifier) is None})
         _index_all_documents(root, index, fresh, parts, here.keys() if alone else ())
     return parts
+
+
+def lost_packs(root: Path, index: Index) -> list[PackId]:
+    """Return the packs in the index that are missing from the disk or have another size there."""
+    here = packs_on_disk(root)
+    return [pack for pack, size in index.packs().items() if here.get(pack) != size]
 
 
 def rebuild(root: Path, index: Index, parts: list[Part]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from ptmtorrent.disk.elapsed import read_exact_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub, Listed, Query
@@ -122,7 +123,7 @@ def _use_rate_windows(hub: Hub, request: CloneRequest, home: Home, clock: Clock,
     """Start with the rate windows that earlier processes learned from the hub, and keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
         return
-    windows = stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp()))
+    windows = stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp(), read_exact_uptime))
     stack.callback(hub.session.rate_limiter.use_windows, NoWindows())
     hub.session.rate_limiter.use_windows(windows)
 
