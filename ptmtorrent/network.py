@@ -11,10 +11,10 @@ import socket
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from ssl import SSLContext
 from threading import Event, Thread
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -158,16 +158,16 @@ def leave_when_halted(
     Raises:
         TimeoutError: it took more than `seconds`; whatever `halt` or `call` raises.
     """
-    done: queue.SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
     left = Event()
 
     def work() -> None:
         try:
             result = call()
         except BaseException as error:  # noqa: BLE001  # it is raised again where the result is waited for
-            done.put((None, error))
+            done.put(partial(_raise, error))
             return
-        done.put((result, None))
+        done.put(lambda: result)
         if left.is_set():
             discard(result)
 
@@ -176,7 +176,7 @@ def leave_when_halted(
     try:
         while until is None or time.monotonic() < until:
             with suppress(queue.Empty):
-                return _outcome(*done.get(timeout=HALT_SECONDS))
+                return done.get(timeout=HALT_SECONDS)()
             halt()
     except BaseException:
         left.set()
@@ -185,10 +185,8 @@ def leave_when_halted(
     raise TimeoutError(f"it took more than {seconds:g} seconds")
 
 
-def _outcome(result: T | None, error: BaseException | None) -> T:
-    if error is not None:
-        raise error
-    return cast("T", result)
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def is_internal(url: str) -> bool:
