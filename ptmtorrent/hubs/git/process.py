@@ -11,15 +11,21 @@ import resource
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+from ptmtorrent import http
 from ptmtorrent.errors import AuthError, ConfigError, HubError, Interrupted, NotFound, PtmError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.hubs.git.activity import Activity
 from ptmtorrent.hubs.git.addresses import WEB, protocol_of
+from ptmtorrent.network import Pace
 from ptmtorrent.stop import RESUME_HINT
 
 MAX_OUTPUT_BYTES = 64 << 20
@@ -27,6 +33,8 @@ MAX_OUTPUT_BYTES = 64 << 20
 
 MAX_SECONDS = 6 * 3600.0
 STALL_SECONDS = 60
+PACE = msgspec.structs.replace(http.PACE, window=120.0)
+"""What a remote must keep, whatever its protocol; a server may need a minute to prepare a large answer."""
 
 _KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEPT_FOR_SSH = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
@@ -103,7 +111,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git; a running git is killed once `stopped` returns True.
+    """Runs git; a running git is killed once `stopped` returns True, and when it does not keep the `pace`.
 
     Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
     (either of http and https). `check_address` may refuse an address before git contacts it. git follows no redirect;
@@ -120,6 +128,7 @@ class Git:
     stopped: Callable[[], bool] = lambda: False
     check_address: Callable[[str, str], None] = lambda _url, _what: None
     follow: Callable[[str, str], str] | None = None
+    pace: Pace = PACE
     _moved: dict[str, str] = field(default_factory=dict)
 
     def head(self, url: str, what: str) -> str:
@@ -228,17 +237,20 @@ class Git:
         return made
 
     def _wait(self, process: subprocess.Popen[bytes], outputs: tuple[IO[bytes], ...], what: str) -> None:
-        waited = 0.0
+        until, activity = time.monotonic() + MAX_SECONDS, Activity(process.pid, self.pace)
         while True:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                waited += _POLL_SECONDS
-            else:
                 return
             if self.stopped():
                 raise Interrupted(f"reading {what} with git was interrupted", hint=RESUME_HINT)
-            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in outputs) or waited > MAX_SECONDS:
+            if activity.is_stalled():
+                raise Unreachable(
+                    f"{what} could not be read by git: fewer than {self.pace.least_rate} bytes a second came for"
+                    f" {self.pace.window:g} seconds"
+                )
+            too_long = time.monotonic() > until
+            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in outputs) or too_long:
                 raise HubError(f"{what} could not be read: git ran too long or printed too much")
 
     def _start(
