@@ -36,6 +36,7 @@ class Run:
         self.stop = Stop()
         self.token: str | None = None
         self.xet = False
+        self.guarded = False
         self.emit: Callable[[Event], None] = lambda _: None
 
     def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
@@ -44,7 +45,7 @@ class Run:
         endpoint = hub.endpoint if isinstance(hub, SampleHub) else hub.base
 
         def make_hub(new_session: NewSession) -> HuggingFace:
-            session = new_session(monotonic=self.time.monotonic, pause=self.time.pause)
+            session = new_session(monotonic=self.time.monotonic, pause=self.time.pause, guarded=self.guarded)
             return HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet)
 
         return clone(make_hub, request, self.home, clock=lambda: NOW, emit=self._hear, stop=self.stop)
