@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,18 @@ from ptmtorrent.disk.durable import NotRegular, open_regular, read_regular, writ
 from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.version import check_version
+from tests.deadline import deadline
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ptmtorrent"
 OPENS_ITSELF = {"config.py", "workflows/release/policy.py", "disk/durable.py", "disk/elapsed.py", "disk/locks.py"}
 """Modules below `disk/`, or that read what only this system writes, and open without waiting themselves."""
+
+
+@pytest.fixture(autouse=True)
+def _no_wait() -> Iterator[None]:
+    with deadline():
+        yield
 
 
 def fifo(path: Path) -> None:
