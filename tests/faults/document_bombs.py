@@ -130,8 +130,8 @@ def header_bombs() -> Iterator[tuple[str, bytes]]:
     yield "gguf strings", _gguf(0, 1, _gguf_strings(3_999_999))
     yield "gguf keys", _gguf(0, 100_000, b"".join(_text(b"%d" % n) + struct.pack("<IB", 0, 0) for n in range(100_000)))
     yield "gguf depth", _gguf(0, 1, _text(b"a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 100_000)
-    yield "onnx nodes", b"m.onnx\n" + _field(7, b"".join(_field(1, b"") for _ in range(4_000_000)))
-    yield "onnx tensors", b"m.onnx\n" + _field(7, b"".join(_field(5, b"") for _ in range(4_000_000)))
+    yield "onnx nodes", b"m.onnx\n" + _field(7, _field(1, b"") * 4_000_000)
+    yield "onnx tensors", b"m.onnx\n" + _field(7, _field(5, b"") * 4_000_000)
     graph = b""
     for _ in range(2000):
         graph = _field(1, _field(5, _field(6, graph)))

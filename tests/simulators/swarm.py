@@ -141,7 +141,9 @@ def write_release(shared: Shared, name: str = "2026.11") -> None:
 
 
 @contextmanager
-def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) -> Iterator[int]:
+def seeding(
+    channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore, known: Path | None = None
+) -> Iterator[int]:
     """Run the `seed` workflow in a thread; yields its port once it is ready."""
     stop, ready, ports = Stop(), Stop(), []
     failed: list[BaseException] = []
@@ -152,7 +154,7 @@ def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) ->
 
     def run() -> None:
         try:
-            seed(channel, listen=("127.0.0.1", 0), emit=emit, stop=stop, ready=tell, trackers=trackers)
+            seed(channel, listen=("127.0.0.1", 0), emit=emit, stop=stop, ready=tell, trackers=trackers, known=known)
         except BaseException as error:  # noqa: BLE001  # raised again below
             failed.append(error)
         ready.set()

@@ -36,16 +36,18 @@ class Run:
         self.stop = Stop()
         self.token: str | None = None
         self.xet = False
+        self.guarded = False
         self.emit: Callable[[Event], None] = lambda _: None
 
     def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
         self.events = []
-        session = Session(monotonic=self.time.monotonic, pause=self.time.pause)
+        session = Session(monotonic=self.time.monotonic, pause=self.time.pause, guarded=self.guarded)
         request = request or CloneRequest()
         endpoint = hub.endpoint if isinstance(hub, SampleHub) else hub.base
+        asked = HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet)
         try:
             return clone(
-                HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet),
+                asked,
                 request,
                 self.home,
                 clock=lambda: NOW,
@@ -53,7 +55,7 @@ class Run:
                 stop=self.stop,
             )
         finally:
-            session.close()
+            asked.close()
 
     def _hear(self, event: Event) -> None:
         self.events.append(event)

@@ -73,7 +73,7 @@ class HuggingFace:
         self._also = also
         # A hub served over plain HTTP, such as a local one, may have its storage there too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
-        self._xet = XetStorage(self._read_token, schemes, self.session.check_address, self._halt) if xet else None
+        self._xet = XetStorage(self._read_token, self.session, schemes) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the URL of the next page.
@@ -158,15 +158,14 @@ class HuggingFace:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._xet is not None:
+            self._xet.close()
         self.session.close()
 
     def _by_xet(self, storage: XetStorage, described: Described, file: HubFile) -> Callable[[int], Generator[bytes]]:
         what = f"`{described.identity.package}` file `{show_path(file.path)}`"
         address, name, size = self._xet_token(described), file.xet or "", file.size or 0
         return lambda start: storage.pieces(address, name, size, start, what)
-
-    def _halt(self) -> None:
-        self.session.stop.raise_if_set("the download")
 
     def _read_token(self, url: str, what: str) -> bytes:
         return self._read(url, what)[0]

@@ -4,7 +4,7 @@ A pack that is missing, or whose pieces do not match the hashes of its torrent, 
 volume are. A seeder never writes into the channel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import libtorrent as lt
@@ -18,11 +18,12 @@ from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSess
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A seeded torrent: its packs as `(pack, bytes)`, and the packs missing from the folder."""
+    """A seeded torrent: its packs as `(pack, bytes)`, those missing from the folder, and all that are not offered."""
 
     handle: lt.torrent_handle
     packs: tuple[tuple[PackId, int], ...]
     missing: frozenset[PackId]
+    left_out: frozenset[PackId]
 
 
 class Seeder:
@@ -34,24 +35,35 @@ class Seeder:
         self._unchecked: list[Offer] = []
         self._warned: set[str] = set()
 
-    def offer(self, torrent: bytes, *, name: str, trackers: Sequence[str] = (), verified: bool = False) -> Offer:
-        """Seed the packs of `torrent` that exist in the folder; `verified` skips hashing them first.
+    def offer(
+        self,
+        torrent: bytes,
+        *,
+        name: str,
+        trackers: Sequence[str] = (),
+        verified: bool = False,
+        wrong: Collection[PackId] = (),
+    ) -> Offer:
+        """Seed the packs of `torrent` that exist in the folder, but for the `wrong` ones.
+
+        `verified` says that the caller read them, and skips hashing them first.
 
         Raises:
             IntegrityError: `torrent`, called `name` in messages, does not describe a volume.
         """
         packs = packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
-        have = [pack not in missing for pack, size in packs for _ in range(size // PIECE_BYTES)]
+        left_out = missing | frozenset(wrong)
+        have = [pack not in left_out for pack, size in packs for _ in range(size // PIECE_BYTES)]
         part = TorrentSpec(
             torrent=torrent,
             folder=self._folder,
-            priorities=[int(pack not in missing) for pack, _ in packs],
+            priorities=[int(pack not in left_out) for pack, _ in packs],
             have=have if verified else None,
             upload_only=True,
             trackers=trackers,
         )
-        offer = Offer(handle=self._session.add(part), packs=packs, missing=missing)
+        offer = Offer(handle=self._session.add(part), packs=packs, missing=missing, left_out=left_out)
         self._unchecked.append(offer)
         return offer
 
@@ -94,4 +106,4 @@ class Seeder:
 def _damaged(offer: Offer) -> list[PackId]:
     progress = file_bytes(offer.handle)
     rows = zip(offer.packs, progress, strict=True)
-    return [pack for (pack, size), done in rows if pack not in offer.missing and done < size]
+    return [pack for (pack, size), done in rows if pack not in offer.left_out and done < size]

@@ -348,7 +348,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
             download = Download(session, first, lambda: 0.0)
             volume = Volume(torrent=shared.v1, packs=packs_in(shared.v1, name="v1"))
             download.join(volume, requests_of((dropped, kept, never)), trackers=(), web_seeds=())
-            download.connect([address])
+            download.connect([address], Stop())
             for came, outcome in enumerate(download.run(stop, NOBODY), start=1):
                 if outcome.request.pack == dropped.pack and isinstance(outcome, Delivered):
                     outcome.path.unlink()
