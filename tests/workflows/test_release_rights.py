@@ -21,6 +21,7 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.release.dry_run import NOT_READ, plan_release
 from ptmtorrent.workflows.release.policy import read_policy
 from ptmtorrent.workflows.release.release import release
+from tests.deadline import deadline
 from tests.model.generated import new_capture
 from tests.workflows.captured import Listener, TickingClock, capture, new_home, policy_file, writing
 
@@ -349,7 +350,7 @@ def test_policy_with_a_fault_is_refused_with_the_file_named(tmp_path: Path, text
 def test_policy_that_is_no_regular_file_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="not a regular file"):
+        with deadline(), pytest.raises(ConfigError, match="not a regular file"):
             read_policy(path)
     with pytest.raises(NotFound, match="no file"):
         read_policy(tmp_path / "none.toml")
