@@ -5,16 +5,30 @@ UTF-8, keys sorted by their bytes, integers only, no white space, no duplicate k
     {"format":"ptmtorrent/manifest","requires":[],"version":1}
 
 Every document states its format, version and `requires`, the features that a reader must know (docs/formats/README.md).
+
+A binary document has such a head, and columns of fixed-width numbers and hashes::
+
+    8 bytes   magic, such as PTMPLACE
+    4         H, the length of the head
+    H         head: canonical JSON with format, version, requires and the numbers of rows
+    …         columns, one after another, without gaps; integers are unsigned and little-endian
+
+The numbers of rows are checked against the length of the document before a column is read, so a document takes no more
+memory than its bytes. Columns are views: nothing is copied.
 """
 
 from functools import cache
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.model.bounds import TooManyParts, check_json
+from ptmtorrent.model.bounds import SAFE_BYTES, TooManyParts, check_json
 from ptmtorrent.model.text import spell_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """Limit of a document (16 MiB); a longer one is refused before it is parsed."""
@@ -51,6 +65,8 @@ def check_size(data: bytes, name: str) -> None:
         IntegrityError: naming the document and the limit.
     """
     check_length(data, name)
+    if len(data) <= SAFE_BYTES:
+        return
     try:
         check_json(data)
     except TooManyParts as error:
@@ -148,3 +164,97 @@ def _refuse_floats(value: object) -> None:
 
 
 _DECODER = msgspec.json.Decoder(float_hook=_refuse_float)
+
+
+MAX_HEAD_BYTES = 1 << 16
+"""Limit of the JSON head of a binary document (64 KiB)."""
+
+MAGIC_BYTES = 8
+HASH_BYTES = 32
+
+Numbers: TypeAlias = "npt.NDArray[Any]"
+"""A column of unsigned integers."""
+
+Hashes: TypeAlias = "npt.NDArray[np.void]"
+"""A column of 32-byte hashes."""
+
+U8, U16, U32, U64 = "u1", "<u2", "<u4", "<u8"
+HASH = f"V{HASH_BYTES}"
+"""The kinds of columns, as numpy spells them."""
+
+
+def encode_columns(magic: bytes, head: Document, *columns: "Numbers | Hashes | bytes") -> bytes:
+    """Return a document of a head and columns; columns are written as they are."""
+    text = encode(head)
+    parts = [column if isinstance(column, bytes) else column.tobytes() for column in columns]
+    return b"".join((magic, len(text).to_bytes(4, "little"), text, *parts))
+
+
+class ColumnReader:
+    """Reads the head of a document, and then its columns in order; `name` is the document as shown in errors."""
+
+    def __init__(self, data: bytes, magic: bytes, name: str, limit: int = MAX_DOCUMENT_BYTES) -> None:
+        if len(data) > limit:
+            raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(limit)}")
+        if data[:MAGIC_BYTES] != magic:
+            raise IntegrityError(f"`{name}` is not a {magic.decode()} document")
+        self._data = data
+        self._name = name
+        self._at = MAGIC_BYTES
+
+    def head(self, kind: type[D]) -> D:
+        """Return the head, a document of `kind`.
+
+        Raises:
+            IntegrityError: it is malformed.
+            UnsupportedFormat: another version, or an unknown feature.
+        """
+        size = int.from_bytes(self.take(4), "little")
+        if size > MAX_HEAD_BYTES:
+            raise IntegrityError(f"`{self._name}` has a head of {size} bytes")
+        return decode(self.take(size), kind, name=self._name)
+
+    def take(self, size: int) -> bytes:
+        """Return the next `size` bytes.
+
+        Raises:
+            IntegrityError: the document ends before.
+        """
+        if size < 0 or size > len(self._data) - self._at:
+            raise IntegrityError(f"`{self._name}` ends too early")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def column(self, kind: str, rows: int) -> Numbers:
+        """Return the next column of `rows` values, as a view.
+
+        Raises:
+            IntegrityError: the document ends before.
+        """
+        import numpy as np
+
+        size = np.dtype(kind).itemsize * rows
+        if rows < 0 or size > len(self._data) - self._at:
+            raise IntegrityError(f"`{self._name}` ends too early")
+        found = np.frombuffer(self._data, kind, rows, self._at)
+        self._at += size
+        return found
+
+    def finish(self) -> None:
+        """Check that nothing follows the last column.
+
+        Raises:
+            IntegrityError: something does.
+        """
+        if self._at != len(self._data):
+            raise IntegrityError(f"`{self._name}` has {len(self._data) - self._at} bytes after its last column")
+
+
+def hash_column(identifiers: list[str]) -> bytes:
+    """Return hex hashes as the bytes of a column."""
+    return bytes.fromhex("".join(identifiers))
+
+
+def hex_of(hashes: Hashes, row: int) -> str:
+    """Return one hash of a column as hex."""
+    return bytes(hashes[row]).hex()

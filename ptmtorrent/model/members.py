@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.columns import (
+from ptmtorrent.model.canonical import (
     HASH,
     HASH_BYTES,
     U8,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.columns import HASH, U8, U32, ColumnReader, Hashes, Numbers, encode_columns, hash_column, hex_of
+from ptmtorrent.model.canonical import HASH, U8, U32, ColumnReader, Hashes, Numbers, encode_columns, hash_column, hex_of
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 
@@ -229,7 +229,7 @@ def check_location(place: Location, raw_size: int) -> None:
     check_pack(place.pack, place.pack_size)
     inside = place.offset >= 0 and place.length >= 0 and place.offset + place.length <= place.pack_size
     if not inside or place.length > raw_size:
-        raise IntegrityError(f"an object is said to lie outside the pack `{place.pack}`")
+        raise IntegrityError(f"an object is listed outside of the pack `{place.pack}`")
 
 
 def _spots(places: Sequence[Location], pack_row: dict[PackId, int]) -> tuple[Numbers, ...]:

@@ -13,11 +13,10 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ContentRoot, InfoHash, ReleaseName, is_hex64, parse_release_name
+from ptmtorrent.model.ids import ContentRoot, InfoHash, ReleaseName, check_path, is_hex64, parse_release_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
-from ptmtorrent.model.names import check_path
 
 MAX_RELEASE_BYTES = 4 << 20
 """`release.json` is at most 4 MiB, also where no signature bounds it."""
@@ -205,7 +204,7 @@ def decode_release(data: bytes) -> Release:
     try:
         parse_release_name(release.name)
     except UsageError as error:
-        raise IntegrityError(f"release.json is of a release that cannot be: {error.message}") from error
+        raise IntegrityError(f"release.json has an invalid name: {error.message}") from error
     _check_names(release)
     _check_files(release)
     _check_runs(release)
@@ -219,10 +218,10 @@ def decode_release(data: bytes) -> Release:
 def _check_names(release: Release) -> None:
     for subset in release.subsets:
         if not _SUBSET_NAME.fullmatch(subset.name):
-            raise IntegrityError(f"release.json lists a subset {subset.name!r}, which cannot be the name of one")
+            raise IntegrityError(f"release.json lists a subset with the invalid name {subset.name!r}")
     for name in (*release.files, *(table.name for table in release.tables)):
         if not _FILE_NAME.fullmatch(name):
-            raise IntegrityError(f"release.json lists a file or table {name!r}, which cannot be the name of one")
+            raise IntegrityError(f"release.json lists a file or table with the invalid name {name!r}")
     if not is_hex64(release.members_root):
         raise IntegrityError("release.json has a malformed root of its members")
 

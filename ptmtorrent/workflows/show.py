@@ -1,7 +1,6 @@
 """`show`: one package of a release, read from its verified shard and manifest."""
 
-from ptmtorrent.catalogue.documents import describe_members
-from ptmtorrent.catalogue.index import find_members
+from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Manifest

@@ -7,8 +7,7 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.catalogue.documents import describe_members, encode_documents
-from ptmtorrent.catalogue.index import Member, find_members
+from ptmtorrent.catalogue.index import Member, describe_members, encode_documents, find_members
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName, ReleaseName, SnapshotId

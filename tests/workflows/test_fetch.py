@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import (
     IntegrityError,
     Interrupted,
@@ -20,7 +21,6 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import Extent, WantedObject, plan_moves, resume_extents
 from ptmtorrent.model.records import Note
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop

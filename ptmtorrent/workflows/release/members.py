@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ptmtorrent.catalogue.columns import facts_of
-from ptmtorrent.catalogue.documents import encode_documents
+from ptmtorrent.catalogue.index import encode_documents
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
