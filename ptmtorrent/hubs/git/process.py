@@ -47,13 +47,18 @@ _SETTINGS = (
         "fetch.recurseSubmodules=false",
         "fetch.writeCommitGraph=false",
     ),
-    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1024"),
+    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=false", "http.lowSpeedLimit=1024"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
     *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
 )
 _LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
 """Limits for git and its children: memory (4 GiB) and file size (256 GiB)."""
+
+
+class Redirected(HubError):
+    """The remote redirects elsewhere."""
+
 
 Pipes = tuple[int, int | IO[bytes], IO[bytes]]
 """Input, output and errors of a process."""
@@ -76,7 +81,7 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("dubious ownership", AuthError),
     ("could not read Username", AuthError),
     ("error: 403", AuthError),
-    ("returned error: 30", HubError),
+    ("returned error: 30", Redirected),
     ("not allowed", HubError),
     ("not supported", HubError),
 )
@@ -109,8 +114,8 @@ class Git:
     """Runs git; a running git is killed once `stopped` returns True, and when it does not keep the `pace`.
 
     Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
-    (either of http and https). `check_address` may refuse an address before git contacts it; git follows redirects
-    from there by itself.
+    (either of http and https). `check_address` may refuse an address before git contacts it. git follows no redirect;
+    `follow` returns the address that one leads to. With a login none is followed, so that it is sent nowhere else.
 
     `credentials` and `logins` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its
     environment, because other users can read the arguments of a process.
@@ -122,7 +127,9 @@ class Git:
     logins: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     check_address: Callable[[str, str], None] = lambda _url, _what: None
+    follow: Callable[[str, str], str] | None = None
     pace: Pace = PACE
+    _moved: dict[str, str] = field(default_factory=dict)
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -141,9 +148,7 @@ class Git:
         Raises:
             As `head`.
         """
-        self.check_address(url, what)
-        order = ["ls-remote", "--quiet", "--", url, *wanted]
-        output = self.run(order, what, protocols=self._allowed(url)).decode(errors="replace")
+        output = self._ask(url, what, lambda at: ["ls-remote", "--quiet", "--", at, *wanted]).decode(errors="replace")
         lines = (line.partition("\t") for line in output.splitlines())
         return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
 
@@ -157,11 +162,10 @@ class Git:
         """
         if not _COMMIT.fullmatch(commit):
             raise HubError(f"{what}: {commit!r} is not a commit id")
-        self.check_address(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
-        order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
-        self.run([*order, f"{commit}:refs/heads/kept"], what, folder, protocols=self._allowed(url))
+        order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--"]
+        self._ask(url, what, lambda at: [*order, at, f"{commit}:refs/heads/kept"], folder)
 
     def bundle(self, folder: Path, what: str) -> Generator[bytes]:
         """Yield the history in `folder` as the bytes of a git bundle, which `git clone` reads.
@@ -207,6 +211,19 @@ class Git:
             out.seek(0)
             return out.read(MAX_OUTPUT_BYTES)
 
+    def _ask(self, url: str, what: str, order: Callable[[str], Sequence[str]], folder: Path | None = None) -> bytes:
+        """Run git on the remote at `url`, or at the address that this redirects to."""
+        at = self._moved.get(url, url)
+        self.check_address(at, what)
+        try:
+            return self.run(order(at), what, folder, protocols=self._allowed(at))
+        except Redirected:
+            if self.follow is None or self.credentials or self.logins or protocol_of(at) not in WEB:
+                raise
+        self._moved[url] = at = self.follow(at, what)
+        self.check_address(at, what)
+        return self.run(order(at), what, folder, protocols=self._allowed(at))
+
     def _allowed(self, url: str) -> str:
         own, allowed = protocol_of(url), self.protocols.split(":")
         return ":".join(each for each in allowed if each == own or {each, own} == {*WEB})
@@ -239,9 +256,7 @@ class Git:
     def _start(
         self, arguments: Sequence[str], folder: Path | None, pipes: Pipes, protocols: str = ""
     ) -> subprocess.Popen[bytes]:
-        # git would send the credentials to the host that the first request is redirected to.
-        also = ("http.followRedirects=false",) if self.credentials or self.logins else ()
-        settings = [part for setting in (*_SETTINGS, *also) for part in ("-c", setting)]
+        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
         environment = {**git_environment(self.environment, protocols), **self._logins()}
         try:
