@@ -5,8 +5,9 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.errors import NotFound, TransportError
+from ptmtorrent.errors import NoSpace, NotFound, TransportError
 from ptmtorrent.model import records
+from ptmtorrent.state.verified_packs import VerifiedPacks
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.torrent.session import TorrentSession
@@ -167,6 +168,22 @@ def test_a_record_of_verified_packs_that_cannot_be_opened_does_not_stop_a_seeder
 
     (warning,) = warnings_in(events)
     assert "record of verified packs" in warning
+
+
+def test_a_disk_that_cannot_take_the_record_does_not_stop_a_seeder(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NoSpace("the disk is full")
+
+    monkeypatch.setattr(VerifiedPacks, "record", refuse)
+
+    events, _ = start_seeding(shared, tmp_path / "known.sqlite")
+
+    (warning,) = warnings_in(events)
+    assert "the disk is full" in warning
+    told = [event.message for event in events if isinstance(event, records.Note) and event.message.startswith("volume")]
+    assert "3 packs" in told[0]
 
 
 def test_a_stop_while_packs_are_read_ends_the_seeder(shared: Shared) -> None:

@@ -214,7 +214,7 @@ def _last_byte(reader: PackReader, at: int, size: int) -> int:
     end = min(reader.size, size)
     while end > at:
         start = max(at, end - READ_BYTES)
-        if data := (_read(reader, start, end - start) or b"").rstrip(b"\0"):
+        if data := pack_format.strip_padding(_read(reader, start, end - start) or b""):
             return start + len(data)
         end = start
     return at
