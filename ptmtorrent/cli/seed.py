@@ -45,5 +45,5 @@ def seed(
             stop=stop,
             ready=ready,
             trackers=trackers,
-            verified=folder is None,  # this home wrote those packs and hashed them then
+            proven=session.home.proven if folder is None else None,
         )

@@ -14,6 +14,8 @@ from ptmtorrent.errors import NotFound, PtmError
 from ptmtorrent.model.records import Emit, Note, Progress
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.model.volume import pack_path
+from ptmtorrent.state.proven import Proven
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Offer, Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession, profile_for, spell_address
@@ -37,12 +39,12 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
     stop: Stop,
     ready: Callable[[int], None],
     trackers: Sequence[str] = (),
-    verified: bool = False,
+    proven: Path | None = None,
 ) -> None:
     """Seed the volumes of all releases in `channel` until `stop` is set.
 
     `ready` is called once, with the port, when every pack that is here can be asked for. Packs are hashed before that,
-    unless they are `verified`: say so only of packs that this home wrote itself. Trackers are announced to; they
+    unless `proven`, the record of files that this home hashed, has them unchanged. Trackers are announced to; they
     change no infohash.
 
     Raises:
@@ -55,14 +57,22 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
             f"`{channel}` has no release with volumes to seed",
             hint="make one with `ptmtorrent release NAME`, or name a channel folder with `--channel DIR`",
         )
-    with TorrentSession(profile_for([listen[0]]), spell_address(listen), seeding=True) as session:
+    address = spell_address(listen)
+    with TorrentSession(profile_for([listen[0]]), address, seeding=True) as session, Proven(proven) as record:
         port = session.port()
         seeder = Seeder(session, channel)
         for volume in volumes:
+            verified = _is_proven(channel, volume, record)
             for name, torrent in ((volume.listed.v2, volume.v2), (volume.listed.v1, volume.v1)):
                 offer = seeder.offer(torrent, name=name, trackers=trackers, verified=verified)
             _tell(volume.listed, offer, emit)
         _attend(seeder, emit, stop, lambda: ready(port), port)
+
+
+def _is_proven(channel: Path, volume: _Volume, record: Proven) -> bool:
+    """Return whether every pack of a volume that is here was hashed and has not changed since."""
+    packs = [(channel / pack_path(pack), pack) for pack, _ in packs_in(volume.v1, name=volume.listed.v1)]
+    return all(record.knows(path, pack) for path, pack in packs if path.exists())
 
 
 def _attend(seeder: Seeder, emit: Emit, stop: Stop, ready: Callable[[], None], port: int) -> None:
