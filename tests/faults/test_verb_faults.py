@@ -17,6 +17,7 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_release, read_volume_packs
+from ptmtorrent.channel.paths import TIMESTAMP
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.volume import pack_path
@@ -318,9 +319,16 @@ def test_a_disk_that_refuses_ends_the_verb_and_the_same_command_finishes_later(
             changes = Changes(served, patch)
             changes.at, changes.act = at, refusing(number)
             error = run(partial(act, world))
-        assert error is not None
+        if error is None:
+            assert changes.count < at, "an earlier run had done a part, so that fewer changes were left"
+            check_readers(world, served, listed)
+            return
         assert error.code in codes, error
-        check_refusal(error, before, files_of(served))
+        after = files_of(served)
+        if after[TIMESTAMP] == before[TIMESTAMP]:
+            check_refusal(error, before, after)
+        else:
+            check_readers(world, served, listed)
     act(world)
     check_readers(world, served, listed)
 
@@ -340,10 +348,12 @@ def test_a_verb_that_is_killed_leaves_what_readers_had_and_is_finished_by_runnin
                 changes.at, changes.act = max(1, count - left + 1), lambda _: os._exit(137)
                 act(world)
             os._exit(0)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
         assert frozenset(world.listed(served)) in {had, listed}
-    error = run(partial(act, world))
-    assert error is None or (verb in {"delete", "retire"} and error.code == 12), error
+        if not status:
+            break  # the run before had left too little to be killed in
+    else:
+        act(world)
     check_readers(world, served, listed)
 
 
