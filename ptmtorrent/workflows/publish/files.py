@@ -167,13 +167,14 @@ def _signed_of(release: Release, there: ChannelState | None) -> Iterator[ListedF
 
 
 def _same_bytes(source: Path, to: Path, file: ListedFile) -> bool:
-    theirs = read_optional(to / file.path)
+    target = to / file.path
+    theirs = read_optional(target)
     if theirs is None:
         return False
     same = theirs == read_optional(source / file.path)
     if not same and not file.mine:
         raise ConfigError(
-            f"`{to / file.path}` is not the file of this channel; it was published from another copy of this home",
+            f"`{target}` is not the file of this channel; it was published from another copy of this home",
             hint="publish from the home that made it",
         )
     return same
