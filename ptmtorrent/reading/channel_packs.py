@@ -129,7 +129,7 @@ def _state(channel: Path, promised: PackLayers, known: VerifiedPacks) -> PackSta
         return "missing"
     if found.st_size != promised.size:
         return "missing"
-    return "known" if known.holds(Path(path), found, promised.digest) else None
+    return "known" if known.holds(path, found, promised.digest) else None
 
 
 class _Read(NamedTuple):
