@@ -45,5 +45,5 @@ def seed(
             stop=stop,
             ready=ready,
             trackers=trackers,
-            proven=session.home.proven if folder is None else None,
+            known=session.home.verified_packs,
         )

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import PACKS, TIMESTAMP, listed_path
+from ptmtorrent.channel.paths import PACKS, TIMESTAMP, listed_path, pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.disk.durable import disk_errors_but_missing
@@ -22,7 +22,6 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.state.proven import Proven
 from ptmtorrent.trust.client import listed_releases, open_fresh

@@ -11,11 +11,10 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_optional, read_volume_packs
-from ptmtorrent.channel.paths import MINISIGN_PUBLIC, listed_path, release_path, signature_path
+from ptmtorrent.channel.paths import MINISIGN_PUBLIC, listed_path, pack_path, release_path, signature_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model.release import Release
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.progress import Meter
 from ptmtorrent.reading.read_back import hint_for
 from ptmtorrent.state.proven import Proven

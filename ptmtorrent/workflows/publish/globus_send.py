@@ -42,7 +42,7 @@ def finish(target: Target, job: Job) -> int:
     if job.state in {"failed", "cancelled"}:
         raise TransportError(
             f"{job.name} {job.state}: {job.reason}",
-            hint="nothing was published by it; mend the reason, then run the same command again",
+            hint="nothing was published by it; fix the cause, then run the same command again",
         )
     if job.state == "landed":
         _verify(target, job)
@@ -136,4 +136,4 @@ def tidy(target: Target) -> None:
             staging = target.place.below(STAGING)
             target.service.delete(target.place.collection, [f"{staging}/{job}" for job in left])
     except (AuthError, NotFound, TransportError) as error:
-        target.emit(Note(message=f"`{STAGING}` was not tidied up: {error.message}", warning=True))
+        target.emit(Note(message=f"`{STAGING}` was not cleaned up: {error.message}", warning=True))

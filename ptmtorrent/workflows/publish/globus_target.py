@@ -98,7 +98,7 @@ def open_target(home: Home, to: GlobusDestination, emit: Emit, *, dry_run: bool)
         StoreLocked: another publication of this home is running.
     """
     here = here_of(to.access)
-    with publishing(home, dry_run=dry_run) as proven, open_service(to.access) as service:
+    with publishing(home, dry_run=dry_run) as proven, open_service(to.access, to.stop) as service:
         context = JobContext(
             jobs=Jobs(to.access.folder / JOBS),
             service=service,
@@ -109,7 +109,7 @@ def open_target(home: Home, to: GlobusDestination, emit: Emit, *, dry_run: bool)
         yield Target(
             home=home,
             here=here,
-            collection=Collection(to.place, to.access),
+            collection=Collection(to.place, to.access, to.stop),
             service=service,
             context=context,
             emit=emit,
@@ -149,7 +149,9 @@ def read_there(target: Target, state: ChannelState) -> ChannelState | None:
     reader = target.collection.reader()
     root = read_regular(target.source / FIRST_ROOT)
     if _read(reader, FIRST_ROOT) != root:
-        raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
+        raise ConfigError(
+            f"`{target.place.location}` has another channel with its own keys", hint="name another folder"
+        )
     if Path(TIMESTAMP).name not in entries:
         return None
     pointer = _read(reader, TIMESTAMP)
