@@ -17,10 +17,9 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_release, read_volume_packs
-from ptmtorrent.channel.paths import TIMESTAMP
+from ptmtorrent.channel.paths import TIMESTAMP, pack_path
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.volume import pack_path
 from tests.faults.maintained import A, B, C, D, World, contents
 from tests.static import serve_folder
 
