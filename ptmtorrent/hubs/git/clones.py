@@ -31,7 +31,7 @@ from ptmtorrent.hubs.git.objects import (
 from ptmtorrent.hubs.git.process import HISTORY_MEMORY_BYTES, Git
 from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import path_bytes
+from ptmtorrent.model.ids import path_bytes
 
 MAX_CLONES_BYTES = 1 << 30
 """Limit of all clones together (1 GiB); clones in use are not deleted."""
