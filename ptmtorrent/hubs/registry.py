@@ -1,4 +1,4 @@
-"""The hubs there are: a line each. The module of a hub is imported when asked for; `make(options)` is its face."""
+"""The hubs there are: a line each. The module of a hub is imported when needed; it has a `make(options, session)`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.scrub import Login
 
 if TYPE_CHECKING:
-    from ptmtorrent.hubs.port import Hub
+    from ptmtorrent.hubs.port import Hub, NewSession
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,18 +51,23 @@ class HubKind:
     keeps: frozenset[str] = frozenset()
     xet: bool = False
 
-    def make(self, options: HubOptions) -> "Hub":
-        """Return the adapter. It sends no request inside this network unless the endpoint or mirror is there.
+    def make(self, options: HubOptions, new_session: "NewSession | None" = None) -> "Hub":
+        """Return the adapter, with a session that `new_session` makes.
+
+        It sends no request inside this network unless the endpoint or mirror is there.
 
         Raises:
             ConfigError: as the adapter says of its options.
         """
+        from ptmtorrent.hubs.client.session import Session
         from ptmtorrent.network import is_internal
 
-        hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
-        hub.session.logins.update({address: login.basic for address, login in options.logins.items()})
-        hub.session.guarded = bool(self.schemes) and not any(map(is_internal, places))
+        session = (new_session or Session)(
+            logins={address: login.basic for address, login in options.logins.items()},
+            guarded=bool(self.schemes) and not any(map(is_internal, places)),
+        )
+        hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options, session)
         return hub
 
 

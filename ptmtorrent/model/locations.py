@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 import msgspec
 
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.scrub import Login, shown, split_login
 
 SCHEME = "globus:"

@@ -5,8 +5,10 @@ whole pack is how swarms are asked, smaller ones are HTTP Range requests. Packs 
 so that few deltas have to wait.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -22,6 +24,8 @@ MERGE_GAP_BYTES = 256 << 10
 
 WHOLE_PACK_SHARE = 0.8
 """When the extents cover this share of a pack, the whole pack is asked for."""
+
+_STAGED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
 
 
 class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +47,17 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True, order=True):
     def end(self) -> int:
         """The first byte after the extent."""
         return self.offset + self.length
+
+
+def staging_path(staging: Path, pack: PackId, extent: Extent) -> Path:
+    """Return the path of the staging file of `extent` of `pack` in the folder `staging`."""
+    return staging / f"{pack}.{extent.offset}-{extent.length}.part"
+
+
+def staged_extent(name: str) -> tuple[PackId, Extent] | None:
+    """Return the pack and the extent of a staging file with this name; None for another file."""
+    match = _STAGED.fullmatch(name)
+    return match and (PackId(match[1]), Extent(offset=int(match[2]), length=int(match[3])))
 
 
 class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +155,12 @@ def objects_in(request: PackRequest, extent: Extent) -> Sequence[WantedObject]:
         for item in request.objects
         if extent.offset <= item.at.offset and item.at.offset + item.at.length <= extent.end
     ]
+
+
+def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
+    """Return `request` reduced to `extents`."""
+    objects = tuple(item for extent in extents for item in objects_in(request, extent))
+    return msgspec.structs.replace(request, extents=tuple(extents), objects=objects)
 
 
 def widen(request: PackRequest) -> PackRequest:

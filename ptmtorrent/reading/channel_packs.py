@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from ptmtorrent.channel.folder import OwnReader, read_release, release_names
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.disk.durable import open_regular, read_at
 from ptmtorrent.errors import PtmError
@@ -20,11 +21,10 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.pack_layers import PackLayers, digest_of, layers_in
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.verified_packs import VerifiedPacks
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 
 HASHING_THREADS = 2
 READ_BYTES = 4 << 20

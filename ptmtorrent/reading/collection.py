@@ -16,7 +16,6 @@ from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
     GlobusAccess,
@@ -26,6 +25,7 @@ from ptmtorrent.transports.globus.locations import (
 )
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.port import PackTransport
+from ptmtorrent.transports.retrying import Retrying
 
 JOBS = "jobs"
 
@@ -107,8 +107,8 @@ def here_of(access: GlobusAccess) -> LocalCollection:
     """
     if access.here is None:
         raise ConfigError(
-            "no Globus collection is known to show this machine's files",
-            hint="set `globus_here` to `COLLECTION:/folder`; without one, `fetch` uses HTTPS: leave `--transport` out",
+            "no Globus collection is set that gives access to this machine's files",
+            hint="set `globus_here` to `COLLECTION:/folder`, or omit `--transport` to fetch over HTTPS",
         )
     return access.here
 

@@ -1,23 +1,61 @@
-"""Where packs come from: what `--transport` and the channel's location allow, and in which order it is tried."""
+"""The sources of packs: what `--transport` and the channel's location allow, and the order in which they are tried.
 
-from collections.abc import Callable, Sequence
+`Chain` requests from one source after the other.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Literal
 
 from ptmtorrent.channel.readers import read_listed
-from ptmtorrent.errors import UsageError
+from ptmtorrent.errors import AuthError, IntegrityError, NoSource, PtmError, UsageError
 from ptmtorrent.http import new_client
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
-from ptmtorrent.transports.port import PackTransport, Swarm
+from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm, regroup
+from ptmtorrent.transports.retrying import Retrying
 
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 Address = tuple[str, int]
+
+
+class Chain:
+    """Requests from each of `stages` the extents that the stages before it could not deliver."""
+
+    name = "chain"
+
+    def __init__(self, stages: Sequence[PackTransport]) -> None:
+        self._stages = tuple(stages)
+        self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Generator[Delivered | Failed]:
+        """Yield one outcome for every extent; a failure names every source that was tried."""
+        pending = list(requests)
+        tried: dict[PackId, list[Failed]] = defaultdict(list)
+        for stage in self._stages:
+            batch = [widen(request) for request in pending] if stage.whole_packs else pending
+            failures: list[Failed] = []
+            for outcome in stage.deliver(batch, staging, stop) if batch else ():
+                if isinstance(outcome, Delivered):
+                    yield outcome
+                    continue
+                failures.append(outcome)
+                tried[outcome.request.pack].append(outcome)
+            if not failures or stop.is_set():
+                return
+            pending = regroup(failures)
+        for request in pending:
+            error = no_source_error(request.pack, tried[request.pack])
+            for extent in request.extents:
+                yield Failed(request=request, extent=extent, source=self.name, error=error)
 
 
 class Sources:
@@ -151,3 +189,17 @@ def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:
 
     torrents = [read_listed(channel.reader, channel.release, volume.torrent_v1) for volume in channel.release.volumes]
     return TorrentTransport(torrents, peers)
+
+
+def no_source_error(pack: PackId, tried: Sequence[Failed]) -> PtmError:
+    """Return the error for a pack that no source delivered, with the reason of each source.
+
+    It is an `AuthError` if all sources require a login, an `IntegrityError` if any source had wrong bytes.
+    """
+    reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
+    if tried and all(isinstance(failed.error, AuthError) for failed in tried):
+        return tried[-1].error
+    if any(isinstance(failed.error, IntegrityError) for failed in tried):
+        return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")
+    message = f"no source has pack `{pack}`: {reasons}" if reasons else f"no source for pack `{pack}`"
+    return NoSource(message, hint="name another source with --channel or --peer, or run the same command again later")

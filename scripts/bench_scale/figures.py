@@ -17,6 +17,7 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
     "peak": ("peak, MB", lambda value: f"{value / MB:,.1f}"),
     "read": ("read, MB", lambda value: f"{value / MB:,.2f}"),
     "written": ("written, MB", lambda value: f"{value / MB:,.3f}"),
+    "kept": ("store, MB", lambda value: f"{value / MB:,.3f}"),
     "requests": ("requests", lambda value: f"{value:,.0f}"),
     "received": ("received, kB", lambda value: f"{value / 1000:,.1f}"),
 }
@@ -38,9 +39,13 @@ How to read the tables:
 - *Read* and *written* are the bytes that read and write calls moved, of the program's own modules and temporary files
   too; what is read through a memory map or a socket is not in them. *Requests* and *received* are counted by the web
   server on loopback: bodies alone.
+- *Store* is the disk space of the store after packages were added to it.
 - *Exponent* is log(at 4N / at N) / log 4: 0 for what does not grow, 1 for what grows with the packages. The start of
   the program is in both values, so exponents of short operations are lower than those of their work.
-- *Ingest* stores packages straight through the store: no hub, no downloads, no journal of a clone.
+- *Ingest* stores packages straight through the store: no hub, no downloads, no journal of a clone. *Folders* are cloned
+  with `clone dir`, three files of 256 random bytes each.
+- *Packs* are sparse files of 256 MiB with their true hashes, in one volume; a seeder is started over a copy of the
+  channel, and ended once every pack can be asked for.
 """
 
 
@@ -88,7 +93,9 @@ def _table(figures: Figures, shape: str) -> Table:
         )
         for spelled, choose in several.items():
             lines += _lines(spelled, by_count, choose, figures.growth)
-    return Table(f"{shape.capitalize()} packages", ("", "packages", *(title for title, _ in METRICS.values())), lines)
+    unit = "packs" if shape == "packs" else "packages"
+    title = shape.capitalize() if shape in {"packs", "folders"} else f"{shape.capitalize()} packages"
+    return Table(title, ("", unit, *(title for title, _ in METRICS.values())), lines)
 
 
 def _lines(

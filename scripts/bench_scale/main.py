@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,16 +15,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 from bench_store import machine
 from bench_store.running import Broken
 
+from bench_scale.beside import FOLDER_NAMES, PACK_NAMES, clone_folders, start_seeders
 from bench_scale.figures import Figures, make_tables, write_page
 from bench_scale.operations import MIXED_NAMES, NAMES, World, operations
+from bench_scale.running import Cost
 from bench_scale.serving import serving
 
 GROWTH = 4
-SHAPES = ("tiny", "heavy", "mixed")
+NAMES_OF = {"tiny": NAMES, "heavy": NAMES, "mixed": MIXED_NAMES, "folders": FOLDER_NAMES, "packs": PACK_NAMES}
+"""What is measured on homes of each shape."""
+
 SIZES = {
-    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140}, 1),
-    "moderate": ({"tiny": 24_000, "heavy": 1_200, "mixed": 8_400}, 3),
-    "full": ({"tiny": 281_638, "heavy": 20_000, "mixed": 100_072}, 9),
+    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 200, "packs": 4}, 1),
+    "moderate": ({"tiny": 24_000, "heavy": 1_200, "mixed": 8_400, "folders": 4_000, "packs": 32}, 3),
+    "full": ({"tiny": 281_638, "heavy": 20_000, "mixed": 100_072, "folders": 20_000, "packs": 256}, 9),
 }
 """Packages of the larger home by shape, and how many releases of 1 % new are made in a row."""
 
@@ -33,12 +38,13 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
     options = _parse(about, arguments)
     packages, releases = SIZES[options.size]
     if options.packages:
-        packages = {"tiny": options.packages, "heavy": options.packages // 8, "mixed": options.packages // 2}
+        shares = {"tiny": 1, "heavy": 8, "mixed": 2, "folders": 4, "packs": 500}
+        packages = {shape: max(GROWTH, options.packages // share) for shape, share in shares.items()}
     figures, others, began = Figures(GROWTH), machine.Others(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         about_machine = machine.describe(Path(name), _libraries(), "")[1:-1]  # no date, no codec kernel
         try:
-            for shape in SHAPES:
+            for shape in NAMES_OF:
                 for count in (packages[shape] // GROWTH, packages[shape]):
                     _measure(figures, Path(name), shape, count, releases, options.only, began)
         except Broken as broken:
@@ -61,21 +67,29 @@ def _measure(  # noqa: PLR0913, PLR0917  # one home of a run
     """Measure one home, unless no operation on homes of its shape is wanted."""
 
     def wanted(name: str) -> bool:
-        if shape == "mixed" and name not in MIXED_NAMES:
-            return False
-        return not words or any(word in f"{shape}: {name}" for word in words)
+        return name in NAMES_OF[shape] and (not words or any(word in f"{shape}: {name}" for word in words))
 
-    if not any(map(wanted, NAMES)):
+    if not any(map(wanted, NAMES_OF[shape])):
         return
     folder = top / f"{shape}-{count}"
     (folder / "home" / "channel").mkdir(parents=True)
-    with serving(folder / "home" / "channel") as served:
-        world = World(folder, shape, count, served)
-        for name, cost in operations(world, wanted, releases):
-            print(f"{time.monotonic() - began:6.0f} s  {count:,} {shape}: {name}", file=sys.stderr, flush=True)
-            if wanted(name):
-                figures.add(shape, count, name, cost)
+    for name, cost in _operations(folder, shape, count, wanted, releases):
+        print(f"{time.monotonic() - began:6.0f} s  {count:,} {shape}: {name}", file=sys.stderr, flush=True)
+        if wanted(name):
+            figures.add(shape, count, name, cost)
     shutil.rmtree(folder)
+
+
+def _operations(
+    folder: Path, shape: str, count: int, wanted: Callable[[str], bool], releases: int
+) -> Iterator[tuple[str, Cost]]:
+    if shape == "folders":
+        yield from clone_folders(folder, count)
+    elif shape == "packs":
+        yield from start_seeders(folder, count)
+    else:
+        with serving(folder / "home" / "channel") as served:
+            yield from operations(World(folder, shape, count, served), wanted, releases)
 
 
 def _libraries() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Child: run the program, or make packages, and write down what the kernel counted of this process.
 
-usage: python -m bench_scale.measured COUNTS (program ARGUMENT... | make ORDER | open STORE)
+usage: python -m bench_scale.measured COUNTS WORK ARGUMENT...
 """
 
 import json
@@ -32,6 +32,14 @@ def _run(what: str, arguments: list[str]) -> int:
 
         with Store.open(Path(arguments[0]), write=True):
             return 0
+    if what in {"sparse", "seed"}:
+        from bench_scale.sparse import make_sparse, start_seeder
+
+        if what == "sparse":
+            make_sparse(Path(arguments[0]), int(arguments[1]))
+        else:
+            start_seeder(Path(arguments[0]), Path(arguments[1]))
+        return 0
     raise SystemExit(f"unknown work `{what}`")
 
 

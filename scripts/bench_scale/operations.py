@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench_store.running import disk_bytes
+
 from bench_scale.making import MIXED_CYCLE, name_of
 from bench_scale.running import Cost, measure
 from bench_scale.serving import Served
@@ -80,7 +82,7 @@ def operations(world: World, wanted: Wanted, releases: int) -> Iterator[tuple[st
     """
     if wanted(START):
         yield START, world.run("--version")
-    yield INGEST, world.make(0, world.packages)
+    yield INGEST, replace(world.make(0, world.packages), kept=disk_bytes(world.home / "store"))
     if wanted(OPEN_PARTS):
         yield OPEN_PARTS, measure(world.folder, "open", str(world.home / "store"))
     if not any(map(wanted, RELEASED)):

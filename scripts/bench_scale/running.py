@@ -13,7 +13,10 @@ _SCRIPTS = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of wall and CPU, peak memory, bytes of read and write calls, requests over HTTP and their bytes."""
+    """Seconds of wall and CPU, peak memory, bytes of read and write calls, requests over HTTP and their bytes.
+
+    `kept` is the disk space of the store afterwards.
+    """
 
     wall: float
     cpu: float
@@ -22,6 +25,7 @@ class Cost:
     written: int
     requests: int = 0
     received: int = 0
+    kept: int = 0
 
 
 def measure(scratch: Path, what: str, *arguments: str) -> Cost:

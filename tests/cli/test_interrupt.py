@@ -33,7 +33,10 @@ def test_a_verb_that_waits_for_a_channel_stops_at_the_first_signal(
         with started, silent.accept()[0] as connection:
             assert connection.recv(1 << 16).startswith(b"GET ")
             started.send_signal(number)
-            _, said = started.communicate(timeout=30)
+            try:
+                _, said = started.communicate(timeout=30)
+            finally:
+                started.kill()
     assert started.returncode == 130, said
     assert "stopping; press Ctrl-C again" in said
     assert "was interrupted" in said

@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,22 @@ from ptmtorrent.disk.durable import NotRegular, open_regular, read_regular, writ
 from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.version import check_version
+from tests.deadline import deadline
 from tests.warm import run_program
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ptmtorrent"
-OPENS_ITSELF = {"config.py", "workflows/release/policy.py", "disk/durable.py", "disk/elapsed.py", "disk/locks.py"}
+OPENS_ITSELF = {
+    *("config.py", "workflows/release/policy.py", "disk/durable.py", "disk/elapsed.py", "disk/locks.py"),
+    "hubs/git/activity.py",
+}
 """Modules below `disk/`, or that read what only this system writes, and open without waiting themselves."""
+
+
+@pytest.fixture(autouse=True)
+def _no_wait() -> Iterator[None]:
+    with deadline():
+        yield
 
 
 def fifo(path: Path) -> None:

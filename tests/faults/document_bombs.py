@@ -58,6 +58,8 @@ def json_bombs(head: bytes, tail: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"{kind}{'' if whole else ', let through'}", head + (unit + b",") * (count - 1) + unit + tail
     yield "depth", head + b"[" * 4_000_000 + b"]" * 4_000_000 + tail
     yield "long key", head + b'{"' + b"k" * (LIMIT - 1000) + b'":0}' + tail
+    yield "long key, let through", head + b'{"' + b"k" * 8_000_000 + b'":0}' + tail
+    yield "long text, let through", head + b'"' + b"a" * 8_000_000 + b'"' + tail
     yield "one wide text", head + '"😀'.encode() + b"a" * 7_000_000 + b'"' + tail
     yield "many keys", head + b"{" + b",".join(b'"%x":0' % key for key in range(300_000)) + b"}" + tail
     yield "huge number", head + b"9" * (LIMIT - 1000) + tail

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import NotFound, TransportError
 from ptmtorrent.model import records
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.torrent.session import TorrentSession

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from ptmtorrent.errors import NotFound, UsageError
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.scrub import shown
 
 WEB = ("https", "http")

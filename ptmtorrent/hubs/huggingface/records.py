@@ -16,8 +16,8 @@ from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
+from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.manifest import FileSource
-from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.text import spell_size
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

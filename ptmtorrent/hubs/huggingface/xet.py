@@ -1,7 +1,8 @@
 """Downloads files from Xet storage by the Xet protocol. The only module that imports `hf_xet`.
 
 The hub issues a token for the storage of a package. `hf_xet` asks the storage which runs of chunks make up a file, then
-fetches, unpacks and joins them. Files are downloaded range by range, so that a token does not expire during a range.
+fetches, unpacks and joins them; a relay passes its requests on. Files are downloaded range by range, so that a token
+does not expire during a range.
 The library has no deadline of ours and hears no signal, and it is known to hang (xet-core issues 800, 850 and 898), so
 a watchdog ends a download that does not keep `PACE`: the file is then downloaded over plain HTTP.
 
@@ -18,10 +19,11 @@ import msgspec
 
 from ptmtorrent import http
 from ptmtorrent.errors import ConfigError, HubError, Interrupted
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.client.watchdog import watch
+from ptmtorrent.hubs.huggingface.xet_relay import XetRelay
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.network import Halt
 
 RANGE_BYTES = 1 << 30
 MIN_TOKEN_SECONDS = 300
@@ -38,7 +40,8 @@ ABORT_SECONDS = 0.5
 _SETTINGS = {
     "telemetry.enabled": False,
     "client.retry_max_attempts": 3,
-    "client.read_timeout": "60s",
+    "client.retry_base_delay": "200ms",
+    "client.read_timeout": "120s",
     "reconstruction.min_reconstruction_fetch_size": 64 << 20,
     "reconstruction.max_reconstruction_fetch_size": RANGE_BYTES,
     "reconstruction.min_prefetch_buffer": 32 << 20,
@@ -46,7 +49,10 @@ _SETTINGS = {
     "reconstruction.download_buffer_perfile_size": 32 << 20,
     "reconstruction.download_buffer_limit": 128 << 20,
 }
-"""By default hf-xet reports every transfer to its vendor, and takes more than 1 GB of memory."""
+"""By default hf-xet reports every transfer to its vendor, and takes more than 1 GB of memory.
+
+It waits longer than a session does, so that it hears from the relay why a request failed.
+"""
 
 
 class _Access(msgspec.Struct, frozen=True, rename="camel"):
@@ -58,19 +64,13 @@ class _Access(msgspec.Struct, frozen=True, rename="camel"):
 class XetStorage:
     """Xet storage. `read` requests tokens from the hub: it is called with a URL and a description for messages.
 
-    The URL of the storage must have one of `schemes`; `check_address` may refuse it. A download that waits asks `halt`.
+    The storage is asked by the session `hub`, whose stop ends its downloads, and its URLs have one of `schemes`.
 
     Raises:
         ConfigError: hf-xet is not installed.
     """
 
-    def __init__(
-        self,
-        read: Callable[[str, str], bytes],
-        schemes: tuple[str, ...] = ("https",),
-        check_address: Callable[[str, str], None] = lambda _url, _what: None,
-        halt: Halt = lambda: None,
-    ) -> None:
+    def __init__(self, read: Callable[[str, str], bytes], hub: Session, schemes: tuple[str, ...] = ("https",)) -> None:
         try:
             import hf_xet
         except ImportError as error:
@@ -81,8 +81,8 @@ class XetStorage:
         self._session: Any = None
         self._read = read
         self._schemes = schemes
-        self._check_address = check_address
-        self._halt = halt
+        self._hub = hub
+        self._relay: XetRelay | None = None
         self._access: dict[str, _Access] = {}
         self._stalls = 0
         self._lock = threading.Lock()
@@ -92,17 +92,17 @@ class XetStorage:
 
         Raises:
             HubError: the hub gave no usable token; Unreachable: the download failed, or did not keep the pace.
-            Interrupted: `halt` raised it.
+            Interrupted: the stop of the hub's session is set.
         """
         info = self._library.XetFileInfo(name, size)
         for low in range(start, size, RANGE_BYTES):
             if self._stalls >= MAX_STALLS:
                 raise Unreachable(f"{what} was not requested from Xet storage: it stalled {MAX_STALLS} times in a row")
             access = self._token(address, what)
-            session = self._open_session()
+            session, relayed = self._open_session(access, what)
             high = min(size, low + RANGE_BYTES)
             try:
-                yield from watch(lambda: _receive(session, access, info, low, high), PACE, self._halt)  # noqa: B023  # called within the turn
+                yield from watch(lambda: _receive(session, relayed, info, low, high), PACE, self._halt)  # noqa: B023  # called within the turn
             except TimeoutError as error:
                 self._stalls += 1
                 self._abandon(session)
@@ -119,12 +119,27 @@ class XetStorage:
         with self._lock:
             self._access.pop(address, None)
 
-    def _open_session(self) -> Any:  # noqa: ANN401  # hf-xet has no types
-        """Return the session, whose buffers all downloads share."""
+    def close(self) -> None:
+        """Stop the relay."""
         with self._lock:
+            relay, self._relay, self._session = self._relay, None, None
+        if relay is not None:
+            relay.close()
+
+    def _halt(self) -> None:
+        self._hub.stop.raise_if_set("the download from Xet storage")
+
+    def _open_session(self, access: _Access, what: str) -> tuple[Any, _Access]:
+        """Return the session, whose buffers all downloads share, and the access by the relay."""
+        with self._lock:
+            try:
+                self._relay = relay = self._relay or XetRelay(self._hub, self._schemes)
+            except OSError as error:
+                raise Unreachable(f"{what} could not be downloaded from Xet storage: {error}") from error
             if self._session is None:
-                self._session = self._library.XetSession(self._library.XetConfig().with_config(_SETTINGS))
-            return self._session
+                settings = {**_SETTINGS, "client.unix_socket_path": relay.socket}
+                self._session = self._library.XetSession(self._library.XetConfig().with_config(settings))
+            return self._session, msgspec.structs.replace(access, cas_url=relay.address(access.cas_url))
 
     def _abandon(self, session: Any) -> None:  # noqa: ANN401
         """End all downloads of a session, the only way to end one that waits; later ones take a new session."""
@@ -156,7 +171,7 @@ class XetStorage:
             raise HubError(f"the token of Xet storage for {what} could not be read: {error}") from error
         if scheme not in self._schemes:
             raise HubError(f"the token of Xet storage for {what} names `{access.cas_url}`: refused")
-        self._check_address(access.cas_url, f"Xet storage for {what}")
+        self._hub.check_address(access.cas_url, f"Xet storage for {what}")
         return access
 
 

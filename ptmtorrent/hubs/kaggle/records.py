@@ -17,7 +17,7 @@ from ptmtorrent.hubs.catalogues import text
 from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.port import HubFile, Listed
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 
 MAX_FILES = 1_000_000
 MAX_BYTES = 1 << 50

@@ -10,10 +10,10 @@ from pathlib import Path
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
 
 

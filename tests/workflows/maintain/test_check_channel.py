@@ -3,10 +3,12 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ptmtorrent.errors import Interrupted, NotFound
 from ptmtorrent.model import records
+from ptmtorrent.model.ids import PackId
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.maintain.check_channel import check_channel
@@ -48,8 +50,22 @@ def test_a_flip_under_an_old_time_is_found_and_then_not_seeded(shared: Shared, t
 
     assert (summary.packages, summary.failed, summary.unit) == (3, 1, "pack")
     assert {pack for pack, result in results.items() if result.status == "error"} == {flipped.pack}
+    assert results[flipped.pack].reason.startswith("its bytes hash to `")
     (warning,) = warnings_of_seeder(shared, home)
     assert flipped.pack in warning
+
+
+def test_a_pack_under_another_name_is_damaged_whatever_its_torrents_promise(shared: Shared, tmp_path: Path) -> None:
+    renamed = msgspec.structs.replace(shared.packs[0], pack=PackId("ab" * 32))
+    shared.path(renamed).parent.mkdir(exist_ok=True)
+    shared.path(shared.packs[0]).rename(shared.path(renamed))
+    lying = msgspec.structs.replace(shared, packs=(renamed, *shared.packs[1:]))
+    write_release(lying, "2026.12")
+
+    summary, results, _ = check(lying, Home(tmp_path / "home"))
+
+    assert summary.failed == 1
+    assert results[renamed.pack].status == "error"
 
 
 def test_what_was_checked_is_not_read_by_the_next_seeder(shared: Shared, tmp_path: Path) -> None:
