@@ -146,7 +146,7 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     if transport == "http" and not is_server:
         raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
     if transport == "globus":
-        return _globus(channel, stack, counted, emit, stop, keeps_packs=keeps_packs)
+        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs)
     swarm = transport == "torrent" or (transport == "auto" and bool(peers))
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
@@ -156,12 +156,11 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     )
 
 
-def _globus(  # noqa: PLR0913  # what a source is made with
+def _globus(  # what a source is made with
     channel: OpenChannel,
     stack: ExitStack,
     counted: Callable[[int], None],
     emit: Emit,
-    stop: Stop | None,
     *,
     keeps_packs: bool,
 ) -> Sources:
@@ -172,14 +171,14 @@ def _globus(  # noqa: PLR0913  # what a source is made with
         )
     return Sources(
         transfers=channel.collection.transfers(stack, emit),
-        server=channel.collection.server(stack, counted, stop),
+        server=channel.collection.server(stack, counted),
         keeps_packs=keeps_packs,
     )
 
 
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None) -> PackTransport:
     if channel.collection is not None:
-        return channel.collection.server(stack, counted, stop)
+        return channel.collection.server(stack, counted)
     client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login, stop=stop))
     return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
 
