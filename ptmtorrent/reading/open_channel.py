@@ -76,9 +76,9 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     place = as_location(location)
     collection = None
     if isinstance(place, GlobusLocation):
-        collection = Collection(place, globus() if globus else no_access(home))
+        collection = Collection(place, globus() if globus else no_access(home), stop)
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop)
+    reader = RetryingReader(collection.reader()) if collection else find_reader(place, stop=stop)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
@@ -106,7 +106,7 @@ def find_reader(
         return _server_reader(place, stop)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
-    return RetryingReader(Collection(place, globus).reader(stop))
+    return RetryingReader(Collection(place, globus, stop).reader())
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:

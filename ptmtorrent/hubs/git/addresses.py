@@ -118,7 +118,7 @@ def _name(host: str, path: str) -> str:
 
 def _password() -> UsageError:
     return UsageError(
-        "an address by ssh cannot hold a password",
+        "an ssh address cannot contain a password",
         hint="remove it; ssh logs in with a key (GIT_SSH_COMMAND, ssh-agent)",
     )
 

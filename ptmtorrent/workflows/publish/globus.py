@@ -115,7 +115,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     state = read_channel_state(home.channel)
     if state is None or name not in state.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
-    with open_service(access) as service:
+    with open_service(access, stop) as service:
         context = JobContext(
             jobs=Jobs(access.folder / JOBS),
             service=service,
@@ -126,7 +126,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         target = _Target(
             source=home.channel,
             here=here,
-            collection=Collection(place, access),
+            collection=Collection(place, access, stop),
             service=service,
             context=context,
             emit=emit,
