@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.model.bounds import TooManyParts, check_json
+from ptmtorrent.model.bounds import SAFE_BYTES, TooManyParts, check_json
 from ptmtorrent.model.text import spell_size
 
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -49,6 +49,8 @@ def check_size(data: bytes, name: str) -> None:
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
+    if len(data) <= SAFE_BYTES:
+        return
     try:
         check_json(data)
     except TooManyParts as error:

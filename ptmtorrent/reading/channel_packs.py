@@ -7,24 +7,25 @@ which the release lists. What was read is remembered in `state/verified_packs.py
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from ptmtorrent.channel.folder import OwnReader, read_release, release_names
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.disk.durable import open_regular, read_at
-from ptmtorrent.errors import PtmError
+from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.pack_layers import PackLayers, digest_of, layers_in
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.verified_packs import VerifiedPacks
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 
 HASHING_THREADS = 2
 READ_BYTES = 4 << 20
@@ -43,12 +44,13 @@ class ChannelVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckedPack(msgspec.Struct, frozen=True, kw_only=True):
-    """A pack and its state; `why` it is damaged."""
+    """A pack and its state; `why` it is damaged, and why that was not recorded, if it was not."""
 
     pack: PackId
     size: int
     state: PackState
     why: str = ""
+    unrecorded: str = ""
 
 
 class Unusable(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,29 +90,26 @@ def check_packs(  # noqa: PLR0913  # what, against what, and who listens
     """Yield every pack of `volume` with its state, in order; packs that are not `known` are read, `again` all of them.
 
     Raises:
-        StoreError: what was verified cannot be recorded.
+        StoreError: what was verified before cannot be read.
         Interrupted: `stop` was set.
     """
     with ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="verify") as threads:
-        read: dict[PackId, tuple[os.stat_result, Future[str]]] = {}
+        read: dict[PackId, Future[_Read]] = {}
         states: dict[PackId, PackState] = {}
         for promised in volume.packs:
-            path = channel / pack_path(promised.pack)
-            found = _stat(path)
-            if found is None or found.st_size != promised.size:
-                states[promised.pack] = "missing"
-            elif not again and known.holds(path, found, promised.digest):
-                states[promised.pack] = "known"
+            state = _state(channel, promised, known)
+            if state == "missing" or (state == "known" and not again):
+                states[promised.pack] = state
             else:
-                task = threads.submit(_fault, path, found, promised, volume.listed.rights, meter, stop)
-                read[promised.pack] = found, task
+                path = channel / pack_path(promised.pack)
+                read[promised.pack] = threads.submit(_read_pack, path, promised, volume.listed.rights, meter, stop)
         try:
             for promised in volume.packs:
                 if promised.pack in states:
                     yield CheckedPack(pack=promised.pack, size=promised.size, state=states[promised.pack])
-                    continue
-                found, task = read.pop(promised.pack)
-                yield _settle(known, channel / pack_path(promised.pack), found, promised, task.result())
+                else:
+                    result = read.pop(promised.pack).result()
+                    yield _settle(known, channel / pack_path(promised.pack), promised, result)
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
             raise
@@ -118,61 +117,69 @@ def check_packs(  # noqa: PLR0913  # what, against what, and who listens
 
 def wanted_bytes(channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedPacks) -> int:
     """Return the bytes of the packs that are there and not `known`: what `check_packs` will read."""
-    total = 0
-    for volume in volumes:
-        for promised in volume.packs:
-            path = channel / pack_path(promised.pack)
-            found = _stat(path)
-            if found and found.st_size == promised.size and not known.holds(path, found, promised.digest):
-                total += promised.size
-    return total
+    packs = (promised for volume in volumes for promised in volume.packs)
+    return sum(promised.size for promised in packs if _state(channel, promised, known) is None)
 
 
-def _settle(known: VerifiedPacks, path: Path, found: os.stat_result, promised: PackLayers, fault: str) -> CheckedPack:
-    if fault:
-        known.forget(path)
-        return CheckedPack(pack=promised.pack, size=promised.size, state="damaged", why=fault)
-    known.record(path, found, promised.digest)
-    return CheckedPack(pack=promised.pack, size=promised.size, state="right")
+def _state(channel: Path, promised: PackLayers, known: VerifiedPacks) -> PackState | None:
+    """Return the state of a pack without reading it; None if it must be read."""
+    path = f"{channel}/{pack_path(promised.pack)}"
+    try:
+        found = os.stat(path)  # noqa: PTH116  # of many packs
+    except OSError:
+        return "missing"
+    if found.st_size != promised.size:
+        return "missing"
+    return "known" if known.holds(path, found, promised.digest) else None
 
 
-def _fault(  # noqa: PLR0913, PLR0917  # what one thread is given
-    path: Path, found: os.stat_result, promised: PackLayers, rights: Rights, meter: Meter, stop: Stop
-) -> str:
-    """Read a pack; return what is wrong with it, or nothing."""
+class _Read(NamedTuple):
+    """What is wrong with a pack, or nothing; and the file that was read."""
+
+    fault: str
+    found: os.stat_result | None
+
+
+def _settle(known: VerifiedPacks, path: Path, promised: PackLayers, read: _Read) -> CheckedPack:
+    """Record the outcome. A record that cannot be written costs a second reading, and is no damage."""
+    state: PackState = "damaged" if read.fault or read.found is None else "right"
+    try:
+        if read.fault or read.found is None:
+            known.forget(path)
+        else:
+            known.record(path, read.found, promised.digest)
+    except StoreError as error:
+        return CheckedPack(
+            pack=promised.pack, size=promised.size, state=state, why=read.fault, unrecorded=error.message
+        )
+    return CheckedPack(pack=promised.pack, size=promised.size, state=state, why=read.fault)
+
+
+def _read_pack(path: Path, promised: PackLayers, rights: Rights, meter: Meter, stop: Stop) -> _Read:
     hasher = PackHasher()
     try:
         descriptor = open_regular(path)
         try:
-            if _changed(found, os.fstat(descriptor)):
-                return "it was replaced while it was opened"
+            found = os.fstat(descriptor)
             for at in range(0, promised.size, READ_BYTES):
                 stop.raise_if_set("the verification of packs")
                 data = read_at(descriptor, at, min(READ_BYTES, promised.size - at))
                 hasher.update(data)
                 meter.add(bytes=len(data))
-            if hasher.size != promised.size or _changed(found, os.fstat(descriptor)):
-                return "it was changed while it was read"
+            with suppress(OSError):  # a read-only disk; after a power cut the record must not outlive the bytes
+                os.fsync(descriptor)
+            after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        return f"it cannot be read: {error.strerror}"
+        return _Read(f"it cannot be read: {error.strerror}", None)
+    if (found.st_size, found.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or found.st_size != promised.size:
+        return _Read("it was changed while it was read", found)
     if hasher.name() != promised.pack:
-        return f"its bytes hash to `{hasher.name()}`"
+        return _Read(f"its bytes hash to `{hasher.name()}`", found)
     if digest_of(hasher.finish(rights)) != promised.digest:
-        return "its pieces are not those of the volume's torrents"
-    return ""
-
-
-def _changed(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns)
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
+        return _Read("its pieces are not those of the volume's torrents", found)
+    return _Read("", found)
 
 
 def _read_volume(channel: Path, release: Release, listed: VolumeRef) -> ChannelVolume:

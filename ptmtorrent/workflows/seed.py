@@ -58,9 +58,10 @@ def seed(  # noqa: PLR0913  # how to listen and whom to tell, all by name
         with _open_known(known, emit) as rows, suppress(Interrupted):
             checks = None if verified else _Checks(channel, volumes, rows, emit, stop)
             for volume in volumes:
+                packs = tuple((pack.pack, pack.size) for pack in volume.packs)
                 wrong = checks.wrong_packs(volume, seeder) if checks else frozenset[PackId]()
                 for name, torrent in ((volume.listed.v2, volume.v2), (volume.listed.v1, volume.v1)):
-                    offer = seeder.offer(torrent, name=name, trackers=trackers, verified=True, wrong=wrong)
+                    offer = seeder.offer(torrent, name=name, packs=packs, trackers=trackers, verified=True, wrong=wrong)
                 _tell(volume.listed, offer, emit)
         _attend(seeder, emit, stop, lambda: ready(port), port)
 
@@ -84,6 +85,7 @@ class _Checks:
         self, channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedPacks, emit: Emit, stop: Stop
     ) -> None:
         self._channel, self._known, self._emit, self._stop = channel, known, emit, stop
+        self._warned = False
         total = wanted_bytes(channel, volumes, known)
         self._meter = new_meter("verify", emit, time.monotonic, bytes_total=total) if total else _silent()
         if total:
@@ -93,7 +95,7 @@ class _Checks:
         """Return the packs of a volume that are there and damaged; other volumes are seeded meanwhile.
 
         Raises:
-            StoreError: what was verified cannot be recorded.
+            StoreError: what was verified before cannot be read.
             Interrupted: the run was stopped.
         """
         wrong = set[PackId]()
@@ -101,7 +103,11 @@ class _Checks:
             if pack.state == "damaged":
                 wrong.add(pack.pack)
                 self._emit(Note(message=f"the pack `{pack.pack}` is damaged and not seeded: {pack.why}", warning=True))
-            _warn(seeder.poll(0), self._emit)
+            if pack.unrecorded and not self._warned:
+                self._warned = True
+                self._emit(Note(message=f"{pack.unrecorded}; the next start reads packs again", warning=True))
+            if pack.state in {"right", "damaged"}:  # reading it took time
+                _warn(seeder.poll(0), self._emit)
         return frozenset(wrong)
 
 

@@ -3,12 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
-from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
+from ptmtorrent.model.volume import PackHashes, plan_volumes
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.workflows.seed import seed
 from tests.simulators.swarm import Shared, write_release
 

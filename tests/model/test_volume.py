@@ -8,17 +8,10 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.volume import (
-    LEVEL_WIDTH,
-    MAX_VOLUME_BYTES,
-    PackHashes,
-    Previous,
-    VolumePlan,
-    pack_path,
-    plan_volumes,
-)
+from ptmtorrent.model.volume import LEVEL_WIDTH, MAX_VOLUME_BYTES, PackHashes, Previous, VolumePlan, plan_volumes
 
 GIB = 1 << 30
 

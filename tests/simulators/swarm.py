@@ -8,12 +8,13 @@ from threading import Thread
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.model.release import FileRef, Release, Totals, VolumeRef, content_root, placement_root
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
-from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
+from ptmtorrent.model.volume import PackHashes, plan_volumes
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession

@@ -108,9 +108,8 @@ def test_credentials_are_not_kept(path: Path) -> None:
     with (
         serving(lambda _: json_reply("[]")) as peer,
         StoredWindows(path, lambda: 0.0) as kept,
-        closing(Session()) as session,
+        closing(Session(windows=kept)) as session,
     ):
-        session.rate_limiter.use_windows(kept)
         session.read(peer.base, {"Authorization": "Bearer hf_secret"}, budget="api", what="`it`")
         session.read(peer.base, {}, budget="api", what="`it`")
     with closing(sqlite3.connect(path)) as base:

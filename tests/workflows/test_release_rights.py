@@ -52,8 +52,8 @@ def test_release_leaves_out_what_may_not_be_passed_on_and_says_how_many(tmp_path
     made = release(FIRST, home, keys, clock=TickingClock(), emit=heard)
     assert made.totals.packages == 1
     why = {event.id: event.reason for event in heard.of(Result) if event.status == "impossible"}
-    assert why["hf:a/nc"] == "it is restricted (restricted:cc-by-nc-4.0) and may not be passed on"
-    assert why["hf:a/was"] == "it is restricted (captured as restricted) and may not be passed on"
+    assert why["hf:a/nc"] == "it is restricted (restricted:cc-by-nc-4.0) and may not be redistributed"
+    assert why["hf:a/was"] == "it is restricted (captured as restricted) and may not be redistributed"
     assert why.keys() == {"hf:a/nc", "hf:a/none", "hf:a/gate", "hf:a/was"}
     assert "2 restricted, 1 gated, 1 unknown" in "".join(event.message for event in heard.of(Note))
     assert [event.failed for event in heard.of(Summary)] == [0]
@@ -69,7 +69,7 @@ def test_class_that_is_included_goes_along_alone(tmp_path: Path, rights: str, co
 
 def test_nothing_that_may_be_passed_on_is_no_release(tmp_path: Path) -> None:
     heard, (home, keys) = _home(tmp_path, ("a/none", "restricted", None))
-    with pytest.raises(NotFound, match="may be passed on"):
+    with pytest.raises(NotFound, match="may be redistributed"):
         release(FIRST, home, keys, clock=TickingClock(), emit=heard)
 
 
@@ -112,7 +112,7 @@ def test_package_that_its_hub_closed_since_is_left_out_and_named(tmp_path: Path,
 
     assert members(home, first) == {"hf:a/open", "hf:a/closed"}
     assert members(home, second) == {"hf:a/open"}
-    why = f"it is gated ({name} on its hub since 2026-11-20) and may not be passed on"
+    why = f"it is gated ({name} on its hub since 2026-11-20) and may not be redistributed"
     assert left_out(heard) == {"hf:a/closed": why}
     assert "the rights of `hf:a/closed` changed since release `r1`: open (mit) then, gated (mit) now" in said(heard)
     assert f"`hf:a/closed` is in release `r1` and is left out now: {why}" in said(heard)
@@ -260,7 +260,7 @@ def test_policy_includes_excludes_and_overrides_with_its_reasons(tmp_path: Path)
     assert members(home, made) == {"hf:a/nc", "hf:a/none", "hf:a/gate"}
     assert left_out(heard) == {
         "hf:a/open": "the policy excludes it: its owner asked for it",
-        "hf:a/was": "it is restricted (captured as restricted) and may not be passed on",
+        "hf:a/was": "it is restricted (captured as restricted) and may not be redistributed",
     }
     licences = {facts.package: facts.licence for facts in read_packages(made, OwnReader(home.channel))}
     assert licences["hf:a/nc"] == "mit"
@@ -300,8 +300,8 @@ def test_override_does_not_lift_a_gate_and_can_close(tmp_path: Path) -> None:
     _, heard = run(home, keys, FIRST, read_policy(policy_file(text, tmp_path)))
 
     assert left_out(heard) == {
-        "hf:a/gate": "it is gated (gate) and may not be passed on",
-        "hf:b/x": "it is unknown (unknown:other) and may not be passed on",
+        "hf:a/gate": "it is gated (gate) and may not be redistributed",
+        "hf:b/x": "it is unknown (unknown:other) and may not be redistributed",
     }
 
 

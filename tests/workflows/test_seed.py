@@ -1,12 +1,14 @@
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.errors import NotFound, TransportError
+from ptmtorrent.channel.paths import pack_path
+from ptmtorrent.errors import NoSpace, NotFound, TransportError
 from ptmtorrent.model import records
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.state.verified_packs import VerifiedPacks
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.torrent.session import TorrentSession
@@ -126,6 +128,30 @@ def test_a_second_start_reads_no_pack_again_and_seeds_all(tmp_path: Path) -> Non
                 assert blake3((tmp_path / version / pack_path(pack.pack)).read_bytes()).hexdigest() == pack.pack
 
 
+def test_a_pack_is_on_the_disk_before_it_is_recorded(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a record of bytes that were only in memory would vouch for others."""
+    inodes = {shared.path(pack).stat().st_ino: pack.pack for pack in shared.packs}
+    synced, recorded = [], []
+    record, fsync = VerifiedPacks.record, os.fsync
+
+    def fsync_and_note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(inodes.get(os.fstat(descriptor).st_ino))
+
+    def record_and_note(self: VerifiedPacks, path: Path, found: os.stat_result, digest: str) -> None:
+        recorded.append(inodes[found.st_ino] in synced)
+        record(self, path, found, digest)
+
+    monkeypatch.setattr(os, "fsync", fsync_and_note)
+    monkeypatch.setattr(VerifiedPacks, "record", record_and_note)
+
+    start_seeding(shared, tmp_path / "known.sqlite")
+
+    assert recorded == [True, True, True]
+
+
 def test_a_changed_pack_is_read_again_and_not_seeded_when_it_is_wrong(shared: Shared, tmp_path: Path) -> None:
     known = tmp_path / "known.sqlite"
     start_seeding(shared, known)
@@ -167,6 +193,22 @@ def test_a_record_of_verified_packs_that_cannot_be_opened_does_not_stop_a_seeder
 
     (warning,) = warnings_in(events)
     assert "record of verified packs" in warning
+
+
+def test_a_disk_that_cannot_take_the_record_does_not_stop_a_seeder(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NoSpace("the disk is full")
+
+    monkeypatch.setattr(VerifiedPacks, "record", refuse)
+
+    events, _ = start_seeding(shared, tmp_path / "known.sqlite")
+
+    (warning,) = warnings_in(events)
+    assert "the disk is full" in warning
+    told = [event.message for event in events if isinstance(event, records.Note) and event.message.startswith("volume")]
+    assert "3 packs" in told[0]
 
 
 def test_a_stop_while_packs_are_read_ends_the_seeder(shared: Shared) -> None:

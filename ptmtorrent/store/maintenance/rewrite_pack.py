@@ -69,7 +69,7 @@ def store_whole(store: Store, pack: PackId, entry: Entry) -> None:
 
 
 def _copy(store: Store, reader: PackReader, part: Part, entry: Entry) -> Entry | None:
-    """Append the record of `entry` to `part` unchanged and return its place; None if it is damaged or its base is lost."""
+    """Append the record of `entry` unchanged and return its place; None if it is damaged or its base is lost."""
     try:
         reader.object(entry, None if entry.base is None else store.read(entry.base))
         payload = reader.read(entry.offset, entry.stored)

@@ -1,16 +1,27 @@
-"""The hashes of a sealed pack, kept beside the index: `hashes/<2 hex>/<pack id>.json`.
+"""The hashes of a pack: computed in one pass while it is written, and kept beside the index.
+
+They are its name (BLAKE3), SHA-1 pieces (BEP 3) and the SHA-256 Merkle tree (BEP 52), in
+`hashes/<2 hex>/<pack id>.json`:
 
 ::
 
     {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
      "rights":"open","root_v2":"c0...","size":4194304,"version":1}
 
-`own` tells packs we captured from those adopted: only what our own packs say about hubs is believed. Where the hashes
-of one pack are lost, it counts as adopted, unless the index knew all that it says; see docs/formats/pack.md.
+`own` distinguishes packs that were captured here from adopted ones: only documents in our own packs are trusted. A pack
+whose hashes are lost counts as adopted, unless the index listed all its documents; see docs/formats/pack.md.
 """
 
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
+
+from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, files_in, read_regular, write_file
 from ptmtorrent.errors import IntegrityError
@@ -20,9 +31,116 @@ from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 
+LEAF_BYTES = 16 << 10
+MAX_WAITING = 4
+"""Limit of pieces (4 MiB each) that wait to be hashed."""
+
+sha1 = partial(hashlib.sha1, usedforsecurity=False)
+sha256 = hashlib.sha256
+
+Hashes = tuple[bytes, bytes]
+"""The SHA-1 of a piece, and the root of its SHA-256 leaves."""
+
+
+class PackHasher:
+    """Hashes the bytes of a pack, passed in order and in any lengths; hashes whole pieces on `pool`, if there is one.
+
+    Data that was passed to `update` must not change afterwards.
+    """
+
+    def __init__(self, pool: Executor | None = None) -> None:
+        self.size = 0
+        self._pool = pool
+        self._blake3 = blake3()
+        self._gathered: list[memoryview] = []
+        self._gathered_bytes = 0
+        self._waiting: deque[tuple[Future[Hashes], list[memoryview]]] = deque()
+        self._done: list[Hashes] = []
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Add the next bytes."""
+        view = memoryview(data).cast("B")
+        self._blake3.update(view)
+        self.size += len(view)
+        while view:
+            part = view[: PIECE_BYTES - self._gathered_bytes]
+            view = view[len(part) :]
+            self._gathered.append(part)
+            self._gathered_bytes += len(part)
+            if self._gathered_bytes == PIECE_BYTES:
+                self._hash_gathered()
+
+    def name(self) -> PackId:
+        """Return the name of a pack that ends here."""
+        return PackId(self._blake3.hexdigest())
+
+    def finish(self, rights: Rights) -> PackHashes:
+        """Return the hashes of a pack of `size` bytes, which is a multiple of 4 MiB."""
+        if self.size == 0 or self.size % PIECE_BYTES:
+            raise AssertionError("a pack is padded before its hashes are taken")
+        self._collect(0)
+        layer = [root for _, root in self._done]
+        single = len(layer) == 1
+        return PackHashes(
+            pack=self.name(),
+            size=self.size,
+            rights=rights,
+            pieces_v1=b"".join(piece for piece, _ in self._done),
+            root_v2=layer[0] if single else _merkle(layer, _empty_piece()),
+            layer_v2=b"" if single else b"".join(layer),
+        )
+
+    def _hash_gathered(self) -> None:
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        if self._pool is None:
+            self._done.append(hash_piece(gathered))
+            return
+        self._waiting.append((self._pool.submit(hash_piece, gathered), gathered))
+        self._collect(MAX_WAITING)
+
+    def _collect(self, most: int) -> None:
+        while len(self._waiting) > most:
+            future, gathered = self._waiting.popleft()
+            # A piece that no thread has begun is hashed here: all of them may wait for a lock of the caller.
+            self._done.append(hash_piece(gathered) if future.cancel() else future.result())
+
+
+def hash_piece(stretches: Sequence[memoryview]) -> Hashes:
+    """Return the hashes of one piece of 4 MiB, which consists of `stretches`."""
+    piece = sha1()
+    leaves: list[bytes] = []
+    leaf, filled = sha256(), 0
+    for stretch in stretches:
+        piece.update(stretch)
+        start = min(-filled % LEAF_BYTES, len(stretch))
+        leaf.update(stretch[:start])
+        if filled and (filled + start) % LEAF_BYTES == 0:
+            leaves.append(leaf.digest())
+            leaf = sha256()
+        whole = start + (len(stretch) - start) // LEAF_BYTES * LEAF_BYTES
+        leaves += [sha256(stretch[at : at + LEAF_BYTES]).digest() for at in range(start, whole, LEAF_BYTES)]
+        leaf.update(stretch[whole:])
+        filled = (filled + len(stretch)) % LEAF_BYTES
+    return piece.digest(), _merkle(leaves, bytes(32))
+
+
+def _merkle(nodes: Sequence[bytes], padding: bytes) -> bytes:
+    """Return the root over `nodes`, padded to a power of two (BEP 52)."""
+    width = 1 << (len(nodes) - 1).bit_length()
+    level = [*nodes, *(padding,) * (width - len(nodes))]
+    while len(level) > 1:
+        pairs = zip(islice(level, 0, None, 2), islice(level, 1, None, 2), strict=True)
+        level = [sha256(left + right).digest() for left, right in pairs]
+    return level[0]
+
+
+@cache
+def _empty_piece() -> bytes:
+    return _merkle([bytes(32)] * (PIECE_BYTES // LEAF_BYTES), bytes(32))
+
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """The hashes of one pack, in hex. A reader that finds none hashes the pack again."""
+    """The hashes of one pack, in hex. If it is missing, the pack is hashed again."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack-hashes"
 
@@ -36,12 +154,12 @@ class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
 
 
 def sidecar_in(root: Path, pack: PackId) -> Path:
-    """Return where the store at `root` keeps the hashes of `pack`."""
+    """Return the path of the hashes of `pack` in the store at `root`."""
     return root / "hashes" / pack[:2] / f"{pack}.json"
 
 
 def write_sidecar(root: Path, hashes: PackHashes, *, own: bool) -> None:
-    """Keep `hashes`, durably."""
+    """Store `hashes`, durably."""
     sidecar = Sidecar(
         format=Sidecar.FORMAT,
         version=Sidecar.VERSION,
@@ -60,7 +178,7 @@ def write_sidecar(root: Path, hashes: PackHashes, *, own: bool) -> None:
 
 
 def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
-    """Return the hashes of `pack` and whether it is our own; None when they are missing or damaged."""
+    """Return the hashes of `pack` and whether it is our own; None if they are missing or damaged."""
     path = sidecar_in(root, pack)
     try:
         with disk_errors(path):
@@ -80,7 +198,7 @@ def read_sidecar(root: Path, pack: PackId) -> tuple[PackHashes, bool] | None:
 
 
 def has_sidecars(root: Path) -> bool:
-    """Tell whether the store at `root` keeps hashes of any pack: packs that were copied alone have none."""
+    """Return whether the store at `root` has the hashes of any pack; a copy of the packs alone has none."""
     return any(files_in(folder, "*.json") for folder in files_in(root / "hashes"))
 
 

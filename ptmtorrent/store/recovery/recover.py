@@ -21,19 +21,13 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Capture, Manifest, Rights, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index
-from ptmtorrent.store.ingest.files import file_in
-from ptmtorrent.store.maintenance.verify_pack import local_bases
 from ptmtorrent.store.pack.format import PACK_CLASSES, Entry, PackClass
 from ptmtorrent.store.pack.hashes import has_sidecars, read_sidecar, sidecar_in
-from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
-from ptmtorrent.store.pack.writer import Part, reopen_part, reopened_size
+from ptmtorrent.store.pack.reader import PackReader, local_bases, open_pack, pack_in
+from ptmtorrent.store.pack.writer import Part, part_in, reopen_part, reopened_size
 from ptmtorrent.store.recovery.quarantine import DamagedPart, cuts_committed, new_mark, salvage_part
 from ptmtorrent.store.recovery.recheck import SealedObject, good_entries, has_header
-
-
-def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
-    """Return the path of a part of `pack_class` in the store at `root`; concurrent writers differ in `mark`."""
-    return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
+from ptmtorrent.store.stored_file import file_in
 
 
 def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
@@ -209,6 +203,8 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
 def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[str, AbstractSet[Entry]]) -> list[Part]:
     with ExitStack() as stack:
         found = [(stack.enter_context(open_pack(path)), of) for path, of in _parts_on_disk(root)]
+        if not found:
+            return []
         headed = [reader for reader, pack_class in found if has_header(reader, pack_class)]
         sealed = partial(_sealed_object, root, index)
         kept = dict(zip(headed, good_entries(headed, sealed, committed), strict=True))

@@ -16,6 +16,7 @@ from pathlib import Path
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, ensure_dir
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSource, PtmError, TransportError
 from ptmtorrent.http import PACE
@@ -23,7 +24,6 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.text import count
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.network import leave_when_halted
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed

@@ -4,16 +4,17 @@ A pack that is missing, or whose pieces do not match the hashes of its torrent, 
 volume are. A seeder never writes into the channel.
 """
 
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
 
 
@@ -35,23 +36,25 @@ class Seeder:
         self._unchecked: list[Offer] = []
         self._warned: set[str] = set()
 
-    def offer(
+    def offer(  # noqa: PLR0913  # a torrent, and what the caller knows of it
         self,
         torrent: bytes,
         *,
         name: str,
         trackers: Sequence[str] = (),
+        packs: tuple[tuple[PackId, int], ...] | None = None,
         verified: bool = False,
         wrong: Collection[PackId] = (),
     ) -> Offer:
         """Seed the packs of `torrent` that exist in the folder, but for the `wrong` ones.
 
-        `verified` says that the caller read them, and skips hashing them first.
+        `packs` are those of the torrent, if the caller has parsed it. `verified` says that the caller read them, and
+        skips hashing them first.
 
         Raises:
             IntegrityError: `torrent`, called `name` in messages, does not describe a volume.
         """
-        packs = packs_in(torrent, name=name)
+        packs = packs or packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
         left_out = missing | frozenset(wrong)
         have = [pack not in left_out for pack, size in packs for _ in range(size // PIECE_BYTES)]
@@ -98,7 +101,7 @@ class Seeder:
 
     def _exists(self, pack: PackId, size: int) -> bool:
         try:
-            return (self._folder / pack_path(pack)).stat().st_size == size
+            return os.stat(f"{self._folder}/{pack_path(pack)}").st_size == size  # noqa: PTH116  # of many packs
         except OSError:
             return False
 

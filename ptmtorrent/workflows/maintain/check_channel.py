@@ -22,7 +22,7 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
 
     Raises:
         NotFound: the folder has no release with volumes.
-        StoreError: the folder cannot be read, or the record of verified packs not be written.
+        StoreError: the folder cannot be read, or the record of verified packs not be opened.
         Interrupted: `stop` was set.
     """
     began = time.monotonic()
@@ -43,6 +43,8 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
                 _emit_pack(pack, emit)
     meter.finish()
     here = [pack for pack in packs if pack.state != "missing"]
+    if lost := next((pack.unrecorded for pack in packs if pack.unrecorded), None):
+        emit(Note(message=f"{lost}; the next start of `seed` reads packs again", warning=True))
     if absent := len(packs) - len(here):
         emit(Note(message=f"{count(absent, 'pack')} of {len(packs):,} not in `{channel}`: not checked"))
     return Summary(

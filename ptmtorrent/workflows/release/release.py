@@ -23,7 +23,7 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.read_back import own_check
-from ptmtorrent.store.recovery.foresight import foresee, open_foreseen
+from ptmtorrent.store.foresight import foresee, open_foreseen
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
@@ -52,14 +52,14 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
-    Packages that may not be passed on are left out, unless `include` has their class or the policy includes them; a
+    Packages that may not be redistributed are left out, unless `include` has their class or the policy includes them; a
     record names each. Without a `policy` that of the previous release is used again. A package whose objects are not
     all there is left out with a record that says so; the summary counts it as failed. A release that is finished is
     returned as it is, if the store has not changed since.
 
     Raises:
         UsageError: another release of this name exists, or the name cannot be one.
-        NotFound: nothing was captured yet, or nothing that may be passed on.
+        NotFound: nothing was captured yet, or nothing that may be redistributed.
         ConfigError: another release has to be finished first, or the keys are not those of the channel.
         StoreError: no package is complete, or something cannot be written.
         IntegrityError, TrustError: the channel is damaged.
@@ -135,7 +135,7 @@ def open_store(home: Home, emit: Emit, *, write: bool = True) -> Store:
     with suppress(*([PtmError] if write else [])), closing(open_foreseen(home.store)) as foreseen:
         for package in foreseen.lost_captures():
             emit(Note(message=_LOST.format(package), warning=True))
-    return Store.open(home.store, write=True, alone=True) if write else foresee(home.store)
+    return Store.open(home.store, write=True, exclusive=True) if write else foresee(home.store)
 
 
 def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from tests.store.samples import random_bytes
 
 MIB = 1 << 20

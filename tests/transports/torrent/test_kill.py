@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.plan import PIECE_BYTES
-from ptmtorrent.model.volume import pack_path
 from tests.simulators.packs import hash_pack, request_of
 from tests.simulators.swarm import seeder, share
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent import download
