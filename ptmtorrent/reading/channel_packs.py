@@ -7,6 +7,7 @@ which the release lists. What was read is remembered in `state/verified_packs.py
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -129,7 +130,7 @@ def _state(channel: Path, promised: PackLayers, known: VerifiedPacks) -> PackSta
         return "missing"
     if found.st_size != promised.size:
         return "missing"
-    return "known" if known.holds(Path(path), found, promised.digest) else None
+    return "known" if known.holds(path, found, promised.digest) else None
 
 
 class _Read(NamedTuple):
@@ -165,6 +166,8 @@ def _read_pack(path: Path, promised: PackLayers, rights: Rights, meter: Meter, s
                 data = read_at(descriptor, at, min(READ_BYTES, promised.size - at))
                 hasher.update(data)
                 meter.add(bytes=len(data))
+            with suppress(OSError):  # a read-only disk; after a power cut the record must not outlive the bytes
+                os.fsync(descriptor)
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)

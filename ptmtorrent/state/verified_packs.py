@@ -45,7 +45,7 @@ class VerifiedPacks:
     ) -> None:
         self._rows.close()
 
-    def holds(self, path: Path, found: os.stat_result, digest: str) -> bool:
+    def holds(self, path: Path | str, found: os.stat_result, digest: str) -> bool:
         """Return whether `path`, which is `found` to be so now, is unchanged since its bytes had this digest."""
         row = self._rows.first("SELECT size, mtime_ns, inode, digest FROM packs WHERE path = ?", _key(path))
         return row == (found.st_size, found.st_mtime_ns, _inode(found), digest)
@@ -62,8 +62,8 @@ class VerifiedPacks:
         self._rows.run("DELETE FROM packs WHERE path = ?", _key(path))
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(path.absolute())
+def _key(path: Path | str) -> bytes:
+    return os.fsencode(os.path.abspath(path))  # noqa: PTH100  # links stay as they are
 
 
 def _inode(found: os.stat_result) -> int:

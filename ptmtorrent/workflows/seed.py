@@ -106,7 +106,8 @@ class _Checks:
             if pack.unrecorded and not self._warned:
                 self._warned = True
                 self._emit(Note(message=f"{pack.unrecorded}; the next start reads packs again", warning=True))
-            _warn(seeder.poll(0), self._emit)
+            if pack.state in {"right", "damaged"}:  # reading it took time
+                _warn(seeder.poll(0), self._emit)
         return frozenset(wrong)
 
 

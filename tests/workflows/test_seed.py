@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import msgspec
@@ -125,6 +126,30 @@ def test_a_second_start_reads_no_pack_again_and_seeds_all(tmp_path: Path) -> Non
             assert all(isinstance(outcome, Delivered) for outcome in outcomes)
             for pack in shared.packs:
                 assert blake3((tmp_path / version / pack_path(pack.pack)).read_bytes()).hexdigest() == pack.pack
+
+
+def test_a_pack_is_on_the_disk_before_it_is_recorded(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a record of bytes that were only in memory would vouch for others."""
+    inodes = {shared.path(pack).stat().st_ino: pack.pack for pack in shared.packs}
+    synced, recorded = [], []
+    record, fsync = VerifiedPacks.record, os.fsync
+
+    def fsync_and_note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(inodes.get(os.fstat(descriptor).st_ino))
+
+    def record_and_note(self: VerifiedPacks, path: Path, found: os.stat_result, digest: str) -> None:
+        recorded.append(inodes[found.st_ino] in synced)
+        record(self, path, found, digest)
+
+    monkeypatch.setattr(os, "fsync", fsync_and_note)
+    monkeypatch.setattr(VerifiedPacks, "record", record_and_note)
+
+    start_seeding(shared, tmp_path / "known.sqlite")
+
+    assert recorded == [True, True, True]
 
 
 def test_a_changed_pack_is_read_again_and_not_seeded_when_it_is_wrong(shared: Shared, tmp_path: Path) -> None:
