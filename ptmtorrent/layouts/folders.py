@@ -18,7 +18,7 @@ from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
 
 INCOMING = ".ptmtorrent-incoming"
 SHARED_DIR = 0o777
-"""The mode of folders in which packages are, less the umask of their user."""
+"""The mode of folders for packages, less the umask of the user."""
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
@@ -71,7 +71,7 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
 
 
 def refuse_links(root: Path, folder: Path) -> None:
-    """Refuse `folder` when something below `root` on the way to it is there and is no folder itself.
+    """Refuse `folder` if a component of its path below `root` exists and is not a folder.
 
     Raises:
         StoreError: naming it.
@@ -112,7 +112,7 @@ def refuse_unless_file(place: Path) -> None:
 
 
 def read_link(place: Path) -> str | None:
-    """Return the text of the symbolic link at `place`; None when there is no link.
+    """Return the text of the symbolic link at `place`; None if there is no link.
 
     Raises:
         StoreError: it cannot be read.
@@ -132,7 +132,7 @@ def is_unshared_file(place: Path) -> bool:
 
 
 def remove_shared(place: Path) -> None:
-    """Remove the name `place` if writing to it would change something else: a link, a hard link or a device.
+    """Remove the name `place` if writing to it would change another path: a link, a hard link or a device.
 
     Raises:
         StoreError: it is a folder, or cannot be removed.
@@ -159,7 +159,7 @@ def ignores_case(folder: Path) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return everything below `folder` that is no folder itself, sorted; links are not followed.
+    """Return everything below `folder` that is not a folder, sorted; links are not followed.
 
     Raises:
         StoreError: a folder cannot be read.

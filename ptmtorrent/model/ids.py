@@ -29,10 +29,10 @@ InfoHash = NewType("InfoHash", str)
 """40 (v1) or 64 (v2) lowercase hex digits: the identity of a torrent."""
 
 ReleaseName = NewType("ReleaseName", str)
-"""What the maintainer called a release, such as `2026.11`."""
+"""The name of a release, such as `2026.11`."""
 
 PackageName = NewType("PackageName", str)
-"""`hf:org/name`, `onnx:validated/vision/...`: hub prefix, colon, the hub's own name."""
+"""`hf:org/name`, `onnx:validated/vision/...`: hub prefix, colon, and the name on the hub."""
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -41,7 +41,7 @@ _PACKAGE = re.compile(r"[a-z][a-z0-9]{0,15}:[^\x00-\x1f\x7f]{1,512}")
 MAX_COMPONENT_BYTES = 255
 MAX_PATH_BYTES = 4096
 _DRIVE = re.compile(r".:", re.DOTALL)
-"""Windows takes any one character before a colon for a drive."""
+"""Windows takes any character before a colon for a drive."""
 
 _OF_GIT = {b".git", b"git~1"}
 """Git runs programs that the settings in a folder's `.git` name."""
@@ -53,7 +53,7 @@ def object_id(data: bytes | memoryview) -> ObjectId:
 
 
 def is_hex64(text: str) -> bool:
-    """Tell whether `text` is 64 lowercase hex digits, the only spelling of a 256-bit hash we accept."""
+    """Return whether `text` is 64 lowercase hex digits, the only accepted spelling of a 256-bit hash."""
     return _HEX64.fullmatch(text) is not None
 
 
@@ -72,7 +72,7 @@ def parse_release_name(text: str) -> ReleaseName:
 
 
 def parse_package_name(text: str) -> PackageName:
-    """Accept `hf:org/name` and its likes.
+    """Accept names such as `hf:org/name`.
 
     Raises:
         UsageError: when the hub prefix is missing.
@@ -96,9 +96,9 @@ def check_path(path: str) -> None:
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Check every path, and that no two want the same place: equal names, or a file where another needs a folder.
+    """Check every path, and that no two collide: equal names, or a file where another needs a folder.
 
-    Bytes that are not UTF-8 may stand in a path as surrogate escapes: that is how `path_b64` comes out of a manifest.
+    Bytes that are not UTF-8 may be in a path as surrogate escapes, as `path_b64` of a manifest is decoded.
 
     Raises:
         IntegrityError: for the first path that is unsafe or collides.
@@ -108,8 +108,8 @@ def check_paths(paths: Iterable[str]) -> None:
         if reason := _reason_against(path, errors="surrogateescape"):
             raise IntegrityError(f"the path {path!r} is refused: {reason}")
         checked.append(path)
-    # Sorted this way nothing comes between a file and what lies below it, and no folder has to be remembered: those of
-    # a few megabytes of deep paths would be gigabytes.
+    # Sorted this way, nothing comes between a file and the paths below it, and no folders have to be kept: those of a
+    # few megabytes of deep paths would take gigabytes.
     checked.sort(key=lambda path: path.replace("/", "\0"))
     for path, following in pairwise(checked):
         if path == following:
@@ -119,7 +119,7 @@ def check_paths(paths: Iterable[str]) -> None:
 
 
 def path_bytes(path: str) -> bytes:
-    """Return a path as its hub has it: surrogate escapes become the bytes they stand for."""
+    """Return the bytes of a path on its hub: surrogate escapes become the bytes that they stand for."""
     return path.encode(errors="surrogateescape")
 
 

@@ -1,8 +1,7 @@
-"""The planner: from what is wanted and what is here to what must be moved. Pure; property-tested.
+"""The planner: from wanted and available objects to the requests of a fetch. Pure; property-tested.
 
-A plan is made of pack requests. Each names a pack and the extents of it that hold wanted objects; an extent that is the
-whole pack is how swarms are asked, smaller ones are HTTP Range requests. Packs that hold bases of deltas come first,
-so that few deltas have to wait.
+A plan consists of pack requests. Each names a pack and its extents with wanted objects: the whole pack for swarms,
+smaller extents for HTTP Range requests. Packs with bases of deltas come first, so that few deltas have to wait.
 """
 
 import re
@@ -20,16 +19,16 @@ PIECE_BYTES = 4 << 20
 """The piece length of volumes, and what packs are padded to."""
 
 MERGE_GAP_BYTES = 256 << 10
-"""Extents closer than this are read as one: the gap costs less than a request."""
+"""Extents closer than this are requested as one, because the gap costs less than a request."""
 
 WHOLE_PACK_SHARE = 0.8
-"""When the extents cover this share of a pack, the whole pack is asked for."""
+"""If the extents cover this share of a pack, the whole pack is requested."""
 
 _STAGED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
 
 
 class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that is needed, where it lies, and its raw size in bytes. A delta is decoded with its `base`."""
+    """An object that is needed, its location, and its raw size in bytes. A delta is decoded with its `base`."""
 
     id: ObjectId
     size: int
@@ -61,7 +60,7 @@ def staged_extent(name: str) -> tuple[PackId, Extent] | None:
 
 
 class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of one pack: disjoint extents in order, and the objects inside them, by offset."""
+    """The request for one pack: disjoint extents in order, and the objects in them, by offset."""
 
     pack: PackId
     size: int

@@ -61,7 +61,7 @@ class Chain:
 class Sources:
     """The sources of one run: a folder, a swarm, a server, transfers into a collection; any of them may be missing.
 
-    With `keeps_packs` packs are to be kept, so only whole ones are asked for.
+    With `keeps_packs`, packs are kept, so only whole packs are requested.
     """
 
     def __init__(
@@ -81,38 +81,38 @@ class Sources:
 
     @property
     def whole_packs(self) -> bool:
-        """Are only whole packs asked for?"""
+        """Whether only whole packs are requested."""
         alone = self._swarm is not None and self._here is None and self._server is None
         return self.keeps_packs or self.lands_all or alone
 
     @property
     def lands_all(self) -> bool:
-        """May all packs lie here at once before the first is decoded? They do when a task has moved them."""
+        """Whether all packs may be staged at once before the first is decoded, as after a Globus task."""
         return self._transfers is not None
 
     @property
     def staged(self) -> bool:
-        """May packs have to be staged here before they are decoded?"""
+        """Whether packs may have to be staged before they are decoded."""
         return self._swarm is not None or self._server is not None or self.lands_all
 
     @property
     def widens(self) -> bool:
-        """May whole packs be asked for where only parts of them are wanted? A swarm is, for what others failed."""
+        """Whether whole packs may be requested where only parts are needed: of a swarm, when other sources failed."""
         return self._swarm is not None
 
     def counts(self, source: str) -> bool:
-        """Does `source` count its bytes itself, as they come?"""
+        """Return whether `source` counts its bytes itself, as they arrive."""
         return self._server is not None and self._server.name == source
 
     def chain(self, blamed: frozenset[str] = frozenset()) -> Chain | None:
-        """Return all sources but the `blamed` ones as one transport; None when none is left."""
+        """Return all sources but the `blamed` ones as one transport; None if none is left."""
         here, swarm, server, transfers = self._here, self._swarm, self._server, self._transfers
         here = None if here and here.name in blamed else here
         swarm = None if swarm and swarm.name in blamed else swarm
         server = None if server and server.name in blamed else server
         transfers = None if transfers and transfers.name in blamed else transfers
         both = HybridTransport(swarm, server) if swarm and server else None
-        # After both of them the swarm is asked once more, for what the server could not send.
+        # After both of them, the swarm is used once more for what the server could not send.
         stages = [stage for stage in ((here, both, swarm) if both else (here, transfers, swarm, server)) if stage]
         return Chain(stages) if stages else None
 
@@ -128,14 +128,14 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     emit: Emit = ignore,
     stop: Stop | None = None,
 ) -> Sources:
-    """Return the sources that `transport` names; what must be closed is left to `stack`.
+    """Return the sources that `transport` names; `stack` closes them.
 
-    `auto` takes what there is: the channel's folder, its server, and a swarm where peers are known. What `globus` could
-    not move is asked of the collection's HTTPS server.
+    `auto` uses the channel's folder or server, and a swarm if peers are known. Packs that `globus` could not transfer
+    are requested from the collection's HTTPS server.
 
     Raises:
         UsageError: the channel's location cannot be used by that transport.
-        AuthError, ConfigError: what Globus needs is missing.
+        AuthError, ConfigError: a login or a setting of Globus is missing.
         IntegrityError, NotFound, TransportError: the release's torrents could not be read.
     """
     is_server = channel.folder is None
