@@ -15,6 +15,9 @@ import msgspec
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
+MAX_FILES = 100_000
+"""Limit of files in a package, which is above what fits in a manifest (16 MiB, at least 280 bytes a file)."""
+
 NewSession = Callable[..., Session]
 """Returns a session of the run, with the stop, the budgets and the callback of the run besides the given fields."""
 

@@ -10,7 +10,7 @@ import re
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,6 +173,9 @@ def standing(kind: str) -> Iterator[tuple[HostileHub, World, Committed]]:
         hub = HostileHub()
         try:
             with WORLDS[kind](Path(folder), hub.through) as world, tempfile.TemporaryDirectory() as work:
+                if world.ids:
+                    yield hub, world, {name: dict(files) for name, files in world.expected.items()}
+                    return
                 ended = watch(_start(hub, world, Path(work), 60.0))
                 assert ended.code in {0, 3}, ended.errors
                 truth = committed(Path(work) / "home")
@@ -188,7 +191,8 @@ def run_case(standing: tuple[HostileHub, World, Committed], case: Case, seed: in
     inner = Inside()
     with tempfile.TemporaryDirectory() as name, listening(inner.serve) as within:
         hub.begin(case.fault, PLACES[case.world][case.place].pattern, seed, f"http://127.0.0.1:{within}/latest")
-        started = _start(hub, world, Path(name), 60.0 if case.interrupt else SHORT_SECONDS)
+        more = ("--id", world.ids[case.place]) if world.ids else ()
+        started = _start(hub, world, Path(name), 60.0 if case.interrupt else SHORT_SECONDS, more)
         ended = watch(started, hub.asked if case.interrupt else None)
         hub.begin("", "none", 0, "")
         try:
@@ -196,7 +200,7 @@ def run_case(standing: tuple[HostileHub, World, Committed], case: Case, seed: in
         except (PtmError, AssertionError) as error:
             found = {"the store": {str(error): ""}}
         wrong = _differences(found, truth)
-        if ended.code == 0 and found.keys() != truth.keys() and not _may_alter(case):
+        if ended.code == 0 and found.keys() != truth.keys() and not world.ids and not _may_alter(case):
             wrong += [f"{name} is missing" for name in truth.keys() - found.keys()]
         leaks = sum(TOKEN in login and where != world.own for where, login in hub.logins)
         return Outcome(
@@ -246,9 +250,11 @@ def _plain(name: str) -> str:
     return re.sub(r"127\.0\.0\.1\+\d+", "127.0.0.1", name)
 
 
-def _start(hub: HostileHub, world: World, work: Path, seconds: float) -> subprocess.Popen[str]:
+def _start(
+    hub: HostileHub, world: World, work: Path, seconds: float, more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     ports = ",".join(map(str, hub.ports))
-    where = ["--home", work / "home", "clone", *world.arguments]
+    where = ["--home", work / "home", "clone", *world.arguments, *more]
     return start("tests.faults.hub_child", [ports, seconds, *where], {"HF_TOKEN": TOKEN})
 
 
@@ -257,6 +263,9 @@ def all_cases() -> list[Case]:
     found = []
     for world, places in PLACES.items():
         for name, place in places.items():
+            if place.is_bomb:
+                found += [Case(world, name, fault) for fault in place.lies]
+                continue
             faults = (*HUB_FAULTS, *place.lies, *(RESUMED if place.is_file else ()))
             found += [Case(world, name, fault) for fault in faults]
             found += [Case(world, name, slow, interrupt=True) for slow in HUB_SLOW]

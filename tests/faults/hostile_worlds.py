@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ptmtorrent.demo.bulk import bulk_packages
 from tests.faults.hostile_lies import FILES, PACKS, PAGES
+from tests.faults.hostile_packs import BOMBS, true_bytes, write_bomb
 from tests.hubs.catalogues_samples import serve_catalogue
 from tests.hubs.git.samples import fill
 from tests.hubs.kaggle.samples import fill as fill_kaggle
@@ -19,6 +20,9 @@ from tests.simulators.huggingface import OddHub
 from tests.simulators.kaggle import serve_kaggle
 
 Through = Callable[[str], str]
+AS_IT_IS = "as it is"
+"""The fault of a bomb, whose hub is a proper one."""
+
 FETCH = r"git-upload-pack fetch"
 
 
@@ -34,14 +38,20 @@ class Place:
     lies: tuple[str, ...] = ()
     is_file: bool = False
     unproven: bool = False
+    is_bomb: bool = False
 
 
 @dataclass(frozen=True)
 class World:
-    """A hub to clone from. The token of the user is for the server `own` only."""
+    """A hub to clone from. The token of the user is for the server `own` only.
+
+    `ids` are packages that are bombs by themselves, by place; `expected` has the true SHA-256 of their files.
+    """
 
     arguments: tuple[str, ...]
     own: str
+    ids: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 PLACES: Mapping[str, Mapping[str, Place]] = {
@@ -68,6 +78,7 @@ PLACES: Mapping[str, Mapping[str, Place]] = {
         "batch": Place(r"/objects/batch", ("addresses inside", "addresses elsewhere", *FILES[:2])),
         "objects": Place(r"^[0-9a-f]{64}", is_file=True),
     },
+    "bombs": {name: Place("none", (AS_IT_IS,), is_bomb=True) for name in BOMBS},
     "onnx": {
         "pack": Place(FETCH),
         "batch": Place(r"/objects/batch", ("addresses inside",)),
@@ -125,6 +136,17 @@ def _git(folder: Path, through: Through) -> Iterator[World]:
 
 
 @contextmanager
+def _bombs(folder: Path, through: Through) -> Iterator[World]:
+    with serve_git(folder) as server:
+        server.url = through(server.url)
+        ids = {name: f"bombs/{name.replace(' ', '-')}" for name in BOMBS}
+        for name, identifier in ids.items():
+            write_bomb(name, folder / f"{identifier}.git")
+        expected = {f"git:127.0.0.1/{identifier}": true_bytes(name) for name, identifier in ids.items()}
+        yield World(("git", "--endpoint", server.url), "", ids, expected)
+
+
+@contextmanager
 def _onnx(folder: Path, through: Through) -> Iterator[World]:
     with zoo(folder, through) as made:
         # What LFS storage has lost comes from the mirror.
@@ -157,6 +179,7 @@ WORLDS: Mapping[str, Callable[[Path, Through], AbstractContextManager[World]]] =
     "huggingface": _huggingface,
     "xet": partial(_huggingface, xet=True),
     "git": _git,
+    "bombs": _bombs,
     "onnx": _onnx,
     "kaggle": _kaggle,
     "tfhub": _tfhub,

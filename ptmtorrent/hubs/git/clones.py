@@ -28,7 +28,7 @@ from ptmtorrent.hubs.git.objects import (
     open_objects,
     pointer_ids,
 )
-from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.git.process import HISTORY_MEMORY_BYTES, Git
 from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import path_bytes
@@ -101,6 +101,8 @@ class Clones:
         """Kill git when the stop of `session` is set; give it the logins of `session`, and refuse what that refuses."""
         self.git.stopped, self.git.check_address = session.is_stopped, session.check_address
         self.git.follow = partial(follow, session)
+        if self.history:
+            self.git.memory_bytes = HISTORY_MEMORY_BYTES
         self.git.logins = session.logins
 
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:

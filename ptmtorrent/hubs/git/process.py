@@ -50,10 +50,21 @@ _SETTINGS = (
     *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=false", "http.lowSpeedLimit=1024"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
-    *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
+    *("core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "pack.threads=2", "pack.windowMemory=16m"),
+    *("core.packedGitWindowSize=8m", "core.packedGitLimit=32m"),
 )
-_LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
-"""Limits for git and its children: memory (4 GiB) and file size (256 GiB)."""
+MEMORY_BYTES = 80 << 20
+"""Limit of the memory of git and of each of its children (80 MiB).
+
+A few kilobytes of pack can ask for gigabytes. Files over 8 MiB pass through without being held in memory, unless they
+are stored as a delta.
+"""
+
+HISTORY_MEMORY_BYTES = 1 << 30
+"""The same where a whole history is fetched, of millions of objects."""
+
+MAX_FILE_BYTES = 1 << 38
+"""Limit of a file that git writes (256 GiB)."""
 
 
 class Redirected(HubError):
@@ -84,6 +95,8 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("returned error: 30", Redirected),
     ("not allowed", HubError),
     ("not supported", HubError),
+    ("ut of memory", HubError),
+    ("Cannot allocate memory", HubError),
 )
 
 
@@ -113,6 +126,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 class Git:
     """Runs git; a running git is killed once `stopped` returns True, and when it does not keep the `pace`.
 
+    Each of its processes has at most `memory_bytes`.
     Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
     (either of http and https). `check_address` may refuse an address before git contacts it. git follows no redirect;
     `follow` returns the address that one leads to. With a login none is followed, so that it is sent nowhere else.
@@ -129,6 +143,7 @@ class Git:
     check_address: Callable[[str, str], None] = lambda _url, _what: None
     follow: Callable[[str, str], str] | None = None
     pace: Pace = PACE
+    memory_bytes: int = MEMORY_BYTES
     _moved: dict[str, str] = field(default_factory=dict)
 
     def head(self, url: str, what: str) -> str:
@@ -271,7 +286,8 @@ class Git:
             )
         except FileNotFoundError as error:
             raise ConfigError("the program `git` is not installed", hint="install git, then run this again") from error
-        for what, maximum in _LIMITS:
+        limits = ((resource.RLIMIT_DATA, self.memory_bytes), (resource.RLIMIT_FSIZE, MAX_FILE_BYTES))
+        for what, maximum in limits:
             _, allowed = resource.getrlimit(what)  # without root it can only be lowered
             limit = maximum if allowed == resource.RLIM_INFINITY else min(maximum, allowed)
             with suppress(ProcessLookupError):
