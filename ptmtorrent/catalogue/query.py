@@ -1,21 +1,42 @@
-"""Reads the tables of a release. The caller has checked the hash of the file; DuckDB can read only that file."""
+"""Reads the tables of a release. The caller has checked the hash of the file; DuckDB can read only that file.
+
+A small file may decode to any number of rows and bytes, so the end of the file, its rows and the bytes of its texts are
+bounded before rows are read, and the time and memory of DuckDB always.
+"""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_COLUMNS, hash_rows
+from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_COLUMNS, Row, hash_rows
 from ptmtorrent.catalogue.index import Index
 from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import read_listed
+from ptmtorrent.channel.readers import copy_listed
+from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, out_of_memory
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.release import FileRef, Release
+from ptmtorrent.model.text import count
+
+MAX_FOOTER_BYTES = 1 << 20
+"""Limit of the description of a table at its end: a thousand row groups of 122,880 rows. It is decoded whole."""
+
+MAX_TEXT_BYTES = 4 << 10
+"""Limit of the texts of a row, on average over the table."""
+
+READING_SECONDS = 120.0
+READING_BYTES = 256 << 20
+"""The time and the memory that DuckDB may take to read a table."""
+
+_END_BYTES = 8
+_TEXTS = tuple(name for name, kind in PACKAGE_COLUMNS.items() if kind == "VARCHAR")
 
 
 class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,14 +54,14 @@ class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
     library: str | None
 
 
-def list_packages(table: Path) -> tuple[PackageFacts, ...]:
-    """Return the packages of a `packages.parquet`, by name.
+def list_packages(table: Path, rows: int | None = None) -> tuple[PackageFacts, ...]:
+    """Return the packages of a `packages.parquet`, by name; `rows` is how many it must have.
 
     Raises:
-        IntegrityError: the file is not such a table.
+        IntegrityError: the file is not such a table, or exceeds a limit.
         StoreError: there is too little memory to read it.
     """
-    return tuple(facts for facts, _ in _rows(table))
+    return tuple(_facts(row, table) for row in _rows(table, PackageFacts.__struct_fields__, rows))
 
 
 def read_packages(release: Release, reader: ChannelReader, *, proven: bool = False) -> list[PackageFacts]:
@@ -52,51 +73,97 @@ def read_packages(release: Release, reader: ChannelReader, *, proven: bool = Fal
     Raises:
         IntegrityError, NotFound, TransportError, StoreError: a table cannot be read, or a row is another one.
     """
-    members = {member.package: member.row for member in Index(release, reader).all()} if proven else {}
-    found: list[PackageFacts] = []
+    facts: list[PackageFacts] = []
     with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
         for ref in release.table("packages"):
             copy = Path(folder) / PACKAGES
-            copy.write_bytes(read_listed(reader, release, ref))
-            for facts, digest in _rows(copy):
-                if proven and (facts.package not in members or members.pop(facts.package).facts != digest):
-                    raise _not_covered(release, ref, facts.package)
-                found.append(facts)
-    if members:
-        raise _not_covered(release, release.tree, min(members))
-    return sorted(found, key=lambda row: row.package)
+            copy_listed(reader, release, ref, copy)
+            if proven:
+                facts += _proven(release, reader, copy, ref)
+            else:
+                facts += list_packages(copy, release.totals.packages)
+    return sorted(facts, key=lambda row: row.package)
 
 
-def _not_covered(release: Release, ref: FileRef, package: PackageName) -> IntegrityError:
-    return IntegrityError(
-        f"`{ref.path}` says of `{package}` what the content root of release `{release.name}` does not cover",
-        hint="use another mirror; this one is damaged",
-    )
+def _proven(release: Release, reader: ChannelReader, table: Path, ref: FileRef) -> Iterator[PackageFacts]:
+    """Yield the packages of a table whose rows have the hashes of the members of `release`, and no others."""
+    members = {member.package: member.row.facts for member in Index(release, reader).all()}
+    for row in _rows(table, tuple(PACKAGE_COLUMNS), len(members)):
+        facts = _facts(row, table)
+        if members.pop(facts.package, None) != hash_rows([row]):
+            raise IntegrityError(
+                f"`{ref.path}` says of `{facts.package}` what the content root of release `{release.name}` does not"
+                " cover",
+                hint="use another mirror; this one is damaged",
+            )
+        yield facts
 
 
-def _rows(table: Path) -> Iterator[tuple[PackageFacts, str]]:
-    """Yield the packages of a table, by name, each with the hash of its row."""
-    names = list(PACKAGE_COLUMNS)
-    columns = ", ".join(
-        f"strftime(\"{name}\", '{INSTANT}')" if kind == "TIMESTAMP" else f'"{name}"'
-        for name, kind in PACKAGE_COLUMNS.items()
-    )
+def _facts(row: Row, table: Path) -> PackageFacts:
     try:
-        with open_locked(table) as database:
-            found = database.execute(f"SELECT {columns} FROM read_parquet({quote(table)}) ORDER BY package").fetchall()  # noqa: S608  # names are our constants
-        for values in found:
-            row = dict(zip(names, values, strict=True))
-            facts = msgspec.convert({name: row[name] for name in PackageFacts.__struct_fields__}, PackageFacts)
-            yield facts, hash_rows([row])
-    except (duckdb.Error, msgspec.ValidationError, MemoryError) as error:
+        return msgspec.convert({name: row[name] for name in PackageFacts.__struct_fields__}, PackageFacts)
+    except msgspec.ValidationError as error:
+        raise IntegrityError(f"`{table}` cannot be read as a table of packages: {error}") from error
+
+
+def _rows(table: Path, names: Sequence[str], rows: int | None) -> list[Row]:
+    """Return the columns `names` of a table, sorted by package."""
+    columns = ", ".join(_column(name) for name in names)
+    try:
+        with open_locked(table) as database, _limited(database):
+            _check_size(database, table, rows)
+            found = database.execute(f"SELECT {columns} FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
+    except (duckdb.Error, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"`{table}` could not be read") from error
         raise IntegrityError(f"`{table}` cannot be read as a table of packages: {error}") from error
+    return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda row: str(row["package"]))
+
+
+def _column(name: str) -> str:
+    return f"strftime(\"{name}\", '{INSTANT}')" if PACKAGE_COLUMNS[name] == "TIMESTAMP" else f'"{name}"'
+
+
+@contextmanager
+def _limited(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Interrupt a query that takes longer than `READING_SECONDS`."""
+    timer = Timer(READING_SECONDS, database.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _check_size(database: duckdb.DuckDBPyConnection, table: Path, rows: int | None) -> None:
+    """Refuse a table by what it would decode to.
+
+    Raises:
+        IntegrityError: its end is too long, it has another number of rows than `rows`, or too long texts.
+    """
+    with disk_errors(table), table.open("rb") as file:
+        file.seek(max(0, table.stat().st_size - _END_BYTES))
+        footer = int.from_bytes(file.read(4), "little")
+    if footer > MAX_FOOTER_BYTES:
+        raise IntegrityError(
+            f"`{table}` cannot be read as a table of packages: its footer has {footer} bytes, over {MAX_FOOTER_BYTES}"
+        )
+    [(held,)] = database.execute(f"SELECT num_rows FROM parquet_file_metadata({quote(table)})").fetchall()  # noqa: S608
+    if rows is not None and held != rows:
+        raise IntegrityError(f"`{table}` has {held} rows, the release has {count(rows, 'package')}")
+    lengths = [f'strlen("{name}")' for name in _TEXTS] + ["list_sum(list_transform(tags, tag -> strlen(tag)))"]
+    texts = " + ".join(f"coalesce({length}, 0)" for length in lengths)
+    [(size,)] = database.execute(f"SELECT sum({texts}) FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
+    if size is not None and size > MAX_TEXT_BYTES * held:
+        raise IntegrityError(
+            f"`{table}` has {size} bytes of text in {held} rows, over the limit of {MAX_TEXT_BYTES} each"
+        )
 
 
 def open_locked(*tables: Path) -> duckdb.DuckDBPyConnection:
     """Return a database in memory with locked settings that can access only `tables`."""
-    database = connect()
+    database = connect(limit=READING_BYTES)
     allowed = ", ".join(quote(table) for table in tables)
     database.execute(f"SET allowed_paths=[{allowed}]")
     database.execute("SET enable_external_access=false")
