@@ -36,7 +36,13 @@ READING_BYTES = 256 << 20
 """The time and the memory that DuckDB may take to read a table."""
 
 _END_BYTES = 8
-_TEXTS = tuple(name for name, kind in PACKAGE_COLUMNS.items() if kind == "VARCHAR")
+_LENGTHS = {
+    "VARCHAR": 'strlen("{}")',
+    "VARCHAR[]": "strlen(array_to_string(\"{}\", ''))",
+    "BIGINT": "0",
+    "TIMESTAMP": "0",
+}
+"""The bytes of text in a value of each type of columns, as SQL."""
 
 
 class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +117,7 @@ def _rows(table: Path, names: Sequence[str], rows: int | None) -> list[Row]:
     columns = ", ".join(_column(name) for name in names)
     try:
         with open_locked(table) as database, _limited(database):
-            _check_size(database, table, rows)
+            _check_size(database, table, names, rows)
             found = database.execute(f"SELECT {columns} FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
     except (duckdb.Error, MemoryError) as error:
         if is_out_of_memory(error):
@@ -136,8 +142,8 @@ def _limited(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
         timer.cancel()
 
 
-def _check_size(database: duckdb.DuckDBPyConnection, table: Path, rows: int | None) -> None:
-    """Refuse a table by what it would decode to.
+def _check_size(database: duckdb.DuckDBPyConnection, table: Path, names: Sequence[str], rows: int | None) -> None:
+    """Refuse a table by what its columns `names` would decode to.
 
     Raises:
         IntegrityError: its end is too long, it has another number of rows than `rows`, or too long texts.
@@ -152,8 +158,7 @@ def _check_size(database: duckdb.DuckDBPyConnection, table: Path, rows: int | No
     [(held,)] = database.execute(f"SELECT num_rows FROM parquet_file_metadata({quote(table)})").fetchall()  # noqa: S608
     if rows is not None and held != rows:
         raise IntegrityError(f"`{table}` has {held} rows, the release has {count(rows, 'package')}")
-    lengths = [f'strlen("{name}")' for name in _TEXTS] + ["list_sum(list_transform(tags, tag -> strlen(tag)))"]
-    texts = " + ".join(f"coalesce({length}, 0)" for length in lengths)
+    texts = " + ".join(f"coalesce({_LENGTHS[PACKAGE_COLUMNS[name]].format(name)}, 0)" for name in names)
     [(size,)] = database.execute(f"SELECT sum({texts}) FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
     if size is not None and size > MAX_TEXT_BYTES * held:
         raise IntegrityError(
