@@ -20,11 +20,15 @@ MAX_DOCUMENT_BYTES = 16 << 20
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The members that every format has. Subclasses set `FORMAT`, and `FEATURES` to what they allow in `requires`."""
+    """The members that every format has. Subclasses set `FORMAT`, and `FEATURES` to what they allow in `requires`.
+
+    `OLDER` is the hint for a document of an older version, which is never converted.
+    """
 
     FORMAT: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
     FEATURES: ClassVar[frozenset[str]] = frozenset()
+    OLDER: ClassVar[str] = "nothing is converted: make it again with this version"
 
     format: str
     version: int
@@ -91,11 +95,13 @@ def _check_head(tree: dict[str, Any], kind: type[Document], name: str) -> None:
     if not isinstance(requires, list) or not all(isinstance(item, str) for item in requires):
         raise IntegrityError(f"`{name}` has no list `requires`")
     unknown = sorted(set(requires) - kind.FEATURES)
-    if tree.get("version") != kind.VERSION or unknown:
-        found = f"version {tree.get('version')}" + (f" with {', '.join(unknown)}" if unknown else "")
+    version = tree.get("version")
+    if version != kind.VERSION or unknown:
+        found = f"version {version}" + (f" with {', '.join(unknown)}" if unknown else "")
+        older = isinstance(version, int) and 0 < version < kind.VERSION
         raise UnsupportedFormat(
             f"`{name}` is {kind.FORMAT} {found}; this program reads version {kind.VERSION}",
-            hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+            hint=kind.OLDER if older else "install a newer ptmtorrent: pip install --upgrade ptmtorrent",
         )
 
 

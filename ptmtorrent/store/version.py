@@ -2,7 +2,7 @@
 
 ::
 
-    {"format":"ptmtorrent/store","requires":[],"version":1}
+    {"format":"ptmtorrent/store","requires":[],"version":2}
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import ClassVar
 from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
+from ptmtorrent.store.pack.format import OLDER_STORE
 
 VERSION_NAME = "version.json"
 
@@ -19,6 +20,8 @@ class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=
     """The version document; `ptmtorrent.store.store` describes the layout."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/store"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = OLDER_STORE
 
 
 def stamp_version(root: Path) -> None:
@@ -35,7 +38,7 @@ def check_version(root: Path) -> None:
     Raises:
         NotFound: there is no store.
         StoreError: `version.json` is missing or damaged.
-        UnsupportedFormat: a newer version wrote it.
+        UnsupportedFormat: another version wrote it.
     """
     path = root / VERSION_NAME
     again = f"if no newer ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"

@@ -2,7 +2,7 @@ r"""The bytes of a pack: header, records, footer, trailer (docs/formats/pack.md)
 
 ::
 
-    PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to a multiple of 4 MiB
+    PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to whole pieces
 
 Packs of different classes never mix, so that a subset reads few packs and a takedown changes few.
 """
@@ -40,10 +40,16 @@ _ROW = struct.Struct("<32s32sQIIBB6s")
 _TRAILER = struct.Struct("<QII4s")
 
 
-Temper = Literal["meta", "weights-hot", "weights-cold"]
-"""`meta` holds manifests, placements, captures, hub answers and small files; weights part by popularity at capture."""
+OLDER_STORE = "nothing is converted: clone into a new home, with `ptmtorrent --home DIR clone HUB`"
+"""What to do with the files of a store that an older version wrote."""
 
-TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold")
+Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
+"""`meta` holds manifests, placements, captures, hub answers and small files; weights part by popularity at capture.
+
+`alone` holds whole forms of objects that other packs store as deltas.
+"""
+
+TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold", "alone")
 RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
 
 ObjectKind = Literal["data", "manifest", "placement", "capture", "answer"]
@@ -72,6 +78,8 @@ class PackHeader(canonical.Document, frozen=True, kw_only=True, omit_defaults=Tr
     """What a pack opens with."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = OLDER_STORE
 
     temper: Temper = msgspec.field(name="class")
     rights: Rights
@@ -119,7 +127,7 @@ def decode_header(data: bytes, name: str) -> tuple[PackClass, int]:
 
     Raises:
         IntegrityError: not a pack, or a damaged header.
-        UnsupportedFormat: written by a newer version.
+        UnsupportedFormat: written by another version.
     """
     if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _LENGTH.size:
         raise IntegrityError(f"`{name}` is not a pack")

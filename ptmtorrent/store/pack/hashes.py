@@ -3,7 +3,7 @@
 ::
 
     {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
-     "rights":"open","root_v2":"c0...","size":4194304,"version":1}
+     "rights":"open","root_v2":"c0...","size":16384,"version":2}
 
 `own` tells packs we captured from those adopted: only what our own packs say about hubs is believed. Where the hashes
 of one pack are lost, it counts as adopted, unless the index knew all that it says; see docs/formats/pack.md.
@@ -17,14 +17,17 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import is_whole, pieces_in
 from ptmtorrent.model.volume import PackHashes
+from ptmtorrent.store.pack.format import OLDER_STORE
 
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     """The hashes of one pack, in hex. A reader that finds none hashes the pack again."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack-hashes"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = OLDER_STORE
 
     pack: PackId
     size: int
@@ -85,7 +88,7 @@ def has_sidecars(root: Path) -> bool:
 
 
 def _adds_up(hashes: PackHashes) -> bool:
-    pieces = hashes.size // PIECE_BYTES
+    pieces = pieces_in(hashes.size)
     layer = 0 if pieces == 1 else pieces
     lengths = (len(hashes.pieces_v1), len(hashes.root_v2), len(hashes.layer_v2))
-    return lengths == (20 * pieces, 32, 32 * layer)
+    return is_whole(hashes.size) and lengths == (20 * pieces, 32, 32 * layer)

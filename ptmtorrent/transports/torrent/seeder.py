@@ -11,7 +11,7 @@ import libtorrent as lt
 import msgspec
 
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import pieces_in
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
@@ -42,7 +42,7 @@ class Seeder:
         """
         packs = packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
-        have = [pack not in missing for pack, size in packs for _ in range(size // PIECE_BYTES)]
+        have = [pack not in missing for pack, size in packs for _ in range(pieces_in(size))]
         part = TorrentSpec(
             torrent=torrent,
             folder=self._folder,
