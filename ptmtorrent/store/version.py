@@ -41,7 +41,9 @@ def check_version(root: Path) -> None:
         UnsupportedFormat: another version wrote it.
     """
     path = root / VERSION_NAME
-    again = f"if no other version of ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"
+    again = (
+        f"if no other version of ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"
+    )
     if not path.is_file():
         if (root / "packs").is_dir() or (root / "index.sqlite").exists():
             raise StoreError(f"`{VERSION_NAME}` is missing from the store `{root}`", hint=again.format(""))

@@ -1,3 +1,4 @@
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -135,16 +136,16 @@ def test_a_crash_leaves_the_old_channel_and_running_again_finishes(
         capture(store, home.root, "hf:c/new", {"model.safetensors": b"n" * 9000}, downloads=60)
     release(SECOND, home, keys, clock=TickingClock(), emit=ignore)
     pointer = (to / "metadata/timestamp.json").read_bytes()
-    real, left = durable.link_or_copy, [written]
+    real, left = os.link, [written]
 
-    def fail_later(source: Path, target: Path) -> bool:
+    def fail_later(source: Path, target: Path) -> None:
         if not left[0]:
             raise Crash
         left[0] -= 1
-        return real(source, target)
+        real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "link_or_copy", fail_later)
+        patch.setattr(os, "link", fail_later)
         with pytest.raises(Crash):
             run(home, to, SECOND)
     assert (to / "metadata/timestamp.json").read_bytes() == pointer

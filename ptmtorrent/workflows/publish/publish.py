@@ -36,11 +36,15 @@ from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
 
 class _Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One file to put in place: its path in the channel and its size in bytes; `there` when it is in place already."""
+    """One file to put in place: its path in the channel and its size in bytes; `there` when it is in place already.
+
+    `listed` files are named by `release.json`; all others lead to it, and come after them.
+    """
 
     path: str
     size: int
     there: bool
+    listed: bool
 
 
 def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watched
@@ -192,7 +196,7 @@ def _inspect(source: Path, to: Path, path: str, size: int | None) -> _Item:
     else:
         with durable.disk_errors(to / path):
             there = (to / path).is_file() and (to / path).stat().st_size == size
-    return _Item(path=path, size=have, there=there)
+    return _Item(path=path, size=have, there=there, listed=size is not None)
 
 
 def _same_bytes(source: Path, target: Path) -> bool:
@@ -208,14 +212,28 @@ def _same_bytes(source: Path, target: Path) -> bool:
 
 
 def _put(source: Path, to: Path, items: list[_Item], meter: Meter) -> int:
+    """Put the files in place in their order; return the bytes that were copied.
+
+    What the release lists is durable before the first file that leads to it.
+    """
     moved = 0
-    durable.ensure_dir(to, mode=durable.PUBLIC_DIR)
-    for item in items:
-        if not item.there and not durable.link_or_copy(source / item.path, to / item.path):
+    by_target = {to / item.path: item for item in items}
+
+    def on_placed(target: Path, linked: bool) -> None:  # noqa: FBT001  # as `link_all` calls it
+        nonlocal moved
+        item = by_target[target]
+        if not item.there and not linked:
             moved += item.size
-            _compare(source / item.path, to / item.path)
-        durable.make_readable(to, to / item.path)
+            _compare(source / item.path, target)
+        durable.make_readable(to, target)
         meter.add(bytes=item.size)
+
+    durable.ensure_dir(to, mode=durable.PUBLIC_DIR)
+    durable.link_all(((source / item.path, to / item.path) for item in items if item.listed), on_placed)
+    for item in items:
+        if not item.listed:
+            target = to / item.path
+            on_placed(target, item.there or durable.link_or_copy(source / item.path, target))
     meter.finish()
     return moved
 
