@@ -4,7 +4,7 @@ Nothing here retries; callers use `retry`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -58,15 +58,15 @@ def new_client(
         auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
         event_hooks={"request": [_refuse_plain_token], "response": [_begin_body, *guards, _cut_short]},
     )
-    keep_pace(client, stop, pace)
+    keep_pace(client, lambda: stop, pace)
     return client
 
 
-def keep_pace(client: httpx2.Client, stop: Stop | None, pace: Pace | None = None) -> None:
-    """Let the reads of `client` end once `stop` is set, and when a server does not keep the `pace`."""
+def keep_pace(client: httpx2.Client, stop_now: Callable[[], Stop | None], pace: Pace | None = None) -> None:
+    """Let the reads of `client` end once the stop of that moment is set, and when a server does not keep the `pace`."""
 
     def halt() -> None:
-        if stop is not None:
+        if (stop := stop_now()) is not None:
             stop.raise_if_set("the transfer")
 
     # The only private names we touch: the library has no public way to give a client another network backend, nor

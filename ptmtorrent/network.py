@@ -10,10 +10,11 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from ssl import SSLContext
-from threading import Thread
-from typing import Any
+from threading import Event, Thread
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -24,6 +25,8 @@ HALT_SECONDS = 0.2
 """Interval at which a waiting read asks whether to halt."""
 
 MAX_HEADER_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 Halt = Callable[[], None]
 """Raises `Interrupted` once the run is to stop."""
@@ -60,8 +63,10 @@ class PacedBackend(httpcore2.NetworkBackend):
     ) -> httpcore2.NetworkStream:
         """Return a connection; looking the name up is left too when the run halts."""
         limit = self._pace.connect if timeout is None else min(timeout, self._pace.connect)
-        stream = _leave_when_halted(
-            lambda: self._inner.connect_tcp(host, port, limit, local_address, socket_options), self._halt
+        stream = leave_when_halted(
+            lambda: self._inner.connect_tcp(host, port, limit, local_address, socket_options),
+            self._halt,
+            discard=lambda late: late.close(),
         )
         return PacedStream(stream, self._pace, self._halt)
 
@@ -115,7 +120,11 @@ class PacedStream(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         """Return the same connection with TLS on it."""
         limit = self._pace.connect if timeout is None else min(timeout, self._pace.connect)
-        secured = _leave_when_halted(lambda: self._inner.start_tls(ssl_context, server_hostname, limit), self._halt)
+        secured = leave_when_halted(
+            lambda: self._inner.start_tls(ssl_context, server_hostname, limit),
+            self._halt,
+            discard=lambda late: late.close(),
+        )
         return PacedStream(secured, self._pace, self._halt)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  # the library's port
@@ -139,35 +148,45 @@ class PacedStream(httpcore2.NetworkStream):
             self._waited, self._received = 0.0, 0
 
 
-def _leave_when_halted(call: Callable[[], httpcore2.NetworkStream], halt: Halt) -> httpcore2.NetworkStream:
-    """Return what `call` returns from a thread of its own; what it returns after a halt is closed."""
-    done: queue.SimpleQueue[httpcore2.NetworkStream | BaseException] = queue.SimpleQueue()
-    left: list[bool] = []
+def leave_when_halted(
+    call: Callable[[], T], halt: Halt, *, seconds: float | None = None, discard: Callable[[T], object] = lambda _: None
+) -> T:
+    """Return what `call` returns, from a thread of its own that is left when the run halts or the time is over.
+
+    What it returns after that is given to `discard`.
+
+    Raises:
+        TimeoutError: it took more than `seconds`; whatever `halt` or `call` raises.
+    """
+    done: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+    left = Event()
 
     def work() -> None:
         try:
-            stream = call()
-        except BaseException as error:  # noqa: BLE001  # it is raised again where the connection is waited for
-            done.put(error)
+            result = call()
+        except BaseException as error:  # noqa: BLE001  # it is raised again where the result is waited for
+            done.put(partial(_raise, error))
             return
-        done.put(stream)
-        if left:
-            stream.close()
+        done.put(lambda: result)
+        if left.is_set():
+            discard(result)
 
+    until = None if seconds is None else time.monotonic() + seconds
     Thread(target=work, daemon=True).start()
-    while True:
-        try:
-            outcome = done.get(timeout=HALT_SECONDS)
-        except queue.Empty:
-            try:
-                halt()
-            except BaseException:
-                left.append(True)
-                raise
-            continue
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+    try:
+        while until is None or time.monotonic() < until:
+            with suppress(queue.Empty):
+                return done.get(timeout=HALT_SECONDS)()
+            halt()
+    except BaseException:
+        left.set()
+        raise
+    left.set()
+    raise TimeoutError(f"it took more than {seconds:g} seconds")
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def is_internal(url: str) -> bool:

@@ -16,6 +16,7 @@
       publications.json  where releases were published
       flags.sqlite    upstream changes of captured packages
       ledger.sqlite   files that fetches wrote
+      verified-packs.sqlite  packs of channel folders that were verified
       globus/         tokens (0600) and jobs of Globus transfers
       cluster/        keys and logs of the workers of a clone, while it runs
       hf-cache/       packages in the layout of a Hugging Face cache
@@ -95,6 +96,11 @@ class Home:
     def ledger(self) -> Path:
         """Files that fetches wrote."""
         return self.root / "ledger.sqlite"
+
+    @property
+    def verified_packs(self) -> Path:
+        """Packs of channel folders that were verified."""
+        return self.root / "verified-packs.sqlite"
 
     @property
     def globus(self) -> Path:

@@ -1,12 +1,14 @@
 """Removes passwords and tokens from texts: from addresses, and wherever a secret that this run uses is repeated.
 
 Errors are scrubbed when they are made, records, rows and tracebacks when they are printed, answers of hubs when they
-are kept. A secret is registered when it is read, so a hub that repeats it in an answer does not get it logged.
+are kept. A secret is registered when it is read, so a hub that repeats it in an answer does not get it logged. What is
+printed also loses the characters that control, turn or hide text.
 """
 
 import re
 import threading
 from dataclasses import dataclass, field
+from typing import TextIO
 from urllib.parse import unquote
 
 HIDDEN = "***"
@@ -27,6 +29,17 @@ _QUERY = re.compile(
     r"(?i)([?&;](?:[a-z0-9_.-]*(?:token|secret|signature|passw(?:or)?d|credentials?|api[_-]?key|authorization)|sig|key)=)"
     rf"[^&;#{_END}]+"
 )
+
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SEPARATORS = r"\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f"
+_INVISIBLE = (
+    r"\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd"
+    r"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+"""Characters that show nothing or change the direction of those around them: two names could look alike, or a name like
+another text."""
+_ESCAPED = re.compile(f"[{_CONTROL}{_SEPARATORS}{_INVISIBLE}]")
 
 
 @dataclass(frozen=True)
@@ -137,3 +150,18 @@ def _spellings(character: str) -> str:
 
 
 _SECRETS = _Secrets()
+
+
+def escape(text: str, *, keep: str = "") -> str:
+    """Return `text` with characters that control, turn or hide what is shown as escapes, except those in `keep`."""
+    return _ESCAPED.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """Return `text` as `stream` can encode it: surrogates and characters its encoding lacks become escapes.
+
+    Passwords and tokens are removed: every line for people and scripts passes here.
+    """
+    text = scrub(text)
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)

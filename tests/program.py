@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.warm import run_program
+
 DEADLINE_SECONDS = 300
 
 
@@ -22,18 +24,17 @@ def ptmtorrent(
     home: Path, *arguments: object, code: int = 0, env: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """Run a verb with `--format json`, check its exit code and return the events it printed."""
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-        cwd=home.parent,
+    done = run_program(
+        ["--home", str(home), "--format", "json", *map(str, arguments)],
         env=env or environment(),
+        cwd=home.parent,
+        timeout=DEADLINE_SECONDS,
     )
-    assert done.returncode == code, f"{arguments} ended {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    said = done.stdout.decode()
+    assert done.returncode == code, (
+        f"{arguments} ended {done.returncode}\n{said[-3000:]}\n{done.stderr.decode()[-3000:]}"
+    )
+    return [json.loads(line) for line in said.splitlines()]
 
 
 @contextmanager

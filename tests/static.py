@@ -1,29 +1,36 @@
-"""A plain static file server that understands Range: the least a mirror can be."""
+"""HTTP servers on loopback, and a plain static file server that understands Range: the least a mirror can be."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 
 @contextmanager
-def serve_folder(folder: Path) -> Iterator[str]:
-    """Serve `folder` on loopback from a thread; yields its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranged, directory=str(folder)))
+def serve_handler(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Answer requests with `handler` from a thread; yields `HOST:PORT`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
         thread.join(timeout=10)
 
 
-class _Ranged(SimpleHTTPRequestHandler):
+@contextmanager
+def serve_folder(folder: Path) -> Iterator[str]:
+    """Serve `folder`; yields its URL."""
+    with serve_handler(partial(Ranged, directory=str(folder))) as server:
+        yield f"http://{server}"
+
+
+class Ranged(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:

@@ -20,6 +20,7 @@ from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.locations import FolderLocation
 from ptmtorrent.store.ingest.encode_pool import MIN_MEMORY_BYTES
 from ptmtorrent.store.store import MEMORY_BYTES
+from tests.deadline import deadline
 
 
 def load(folder: Path, environment: dict[str, str] | None = None, **flags: str | int | None) -> Settings:
@@ -105,7 +106,7 @@ def test_a_settings_file_that_is_no_small_file_is_refused_at_once(tmp_path: Path
         place.symlink_to("/dev/zero")
     else:
         place.write_text("# " + "x" * MAX_FILE_BYTES)
-    with pytest.raises(ConfigError, match=f"`{place}`"):
+    with deadline(), pytest.raises(ConfigError, match=f"`{place}`"):
         load(tmp_path)
 
 

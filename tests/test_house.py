@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.demo.packages import sample_packages
+from ptmtorrent.demo.sample_hub import SampleHub
+from tests.store.samples import bf16, safetensors
 from tests.texts import verbs
 
 TOP = Path(__file__).resolve().parent.parent
 VERBS = [name for name, command in verbs() if name and not hasattr(command, "commands")]
+MAX_LINES = 500
+TENSORS = safetensors({"a": ("BF16", [100, 1000], bf16(100_000))})
 WITHOUT_WORKFLOW = {
     *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
     *("trust add", "trust show"),
@@ -58,6 +63,12 @@ def test_verbs_without_a_workflow_exist() -> None:
     assert set(VERBS) >= WITHOUT_WORKFLOW
 
 
+def test_no_module_is_longer_than_the_limit() -> None:
+    folders = (TOP / "ptmtorrent", TOP / "tests", TOP / "scripts")
+    lines = {path: len(path.read_text().splitlines()) for folder in folders for path in folder.rglob("*.py")}
+    assert [str(path) for path, length in lines.items() if length > MAX_LINES] == []
+
+
 def test_path_of_one_package_through_a_fetch_is_twenty_files() -> None:
     text = (TOP / "docs/ARCHITECTURE.md").read_text()
     path = text.partition("through a fetch from a folder")[2].partition("And through a clone")[0]
@@ -66,18 +77,31 @@ def test_path_of_one_package_through_a_fetch_is_twenty_files() -> None:
     assert [file for file in files if not (TOP / "ptmtorrent" / file).is_file()] == []
 
 
+def entered_by(home: Path, *arguments: str) -> list[str]:
+    """Return the modules that a run of the program enters."""
+    script = [sys.executable, str(TOP / "scripts/trace-verb"), "--home", str(home)]
+    done = subprocess.run([*script, *arguments], capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.split()
+
+
 def test_fetch_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
-    script = [sys.executable, str(TOP / "scripts/trace-verb")]
-    fetch = [
-        *script,
-        "--home",
-        str(tmp_path / "home"),
-        "fetch",
-        "hf:quill-lab/quill-base",
-        "--to",
-        str(tmp_path / "to"),
-    ]
-    done = subprocess.run(fetch, capture_output=True, text=True, check=True, timeout=120)
-    entered = done.stdout.split()
+    entered = entered_by(tmp_path / "home", "fetch", "hf:quill-lab/quill-base", "--to", str(tmp_path / "to"))
     assert {"workflows/fetch/fetch.py", "reading/transfer.py", "trust/client.py"} <= set(entered)
-    assert len(entered) <= 59, entered
+    assert len(entered) <= 45, entered
+
+
+def test_clone_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
+    with SampleHub(sample_packages()) as hub:
+        named = ["--endpoint", hub.endpoint, "--id", "quill-lab/quill-base"]
+        entered = entered_by(tmp_path / "home", "clone", "huggingface", *named)
+    assert {"workflows/clone/clone.py", "hubs/huggingface/adapter.py", "store/store.py"} <= set(entered)
+    assert len(entered) <= 75, entered
+
+
+def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
+    (tmp_path / "models" / "one").mkdir(parents=True)
+    (tmp_path / "models" / "one" / "model.safetensors").write_bytes(TENSORS)
+    (tmp_path / "models" / "one" / "README.md").write_text("# One\n")
+    entered = entered_by(tmp_path / "home", "clone", "dir", "--endpoint", str(tmp_path / "models"))
+    assert {"workflows/clone/clone.py", "hubs/folder.py", "store/store.py"} <= set(entered)
+    assert len(entered) <= 75, entered

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
@@ -27,7 +28,6 @@ from ptmtorrent.model.release import (
     Release,
     shard_of,
 )
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store import codecs
 
 GROUP_MEMBERS = 64

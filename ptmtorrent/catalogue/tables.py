@@ -5,6 +5,8 @@ extension and accesses only the files it is given.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -64,10 +66,13 @@ class TableWriter:
         for rows in (self._packages, self._files):
             with durable.disk_errors(self._folder):
                 rows.close()
-        return (
-            _write_table(self._folder / PACKAGES, PACKAGE_COLUMNS),
-            _write_table(self._folder / FILES, FILE_COLUMNS),
-        )
+        packages, files = self._folder / PACKAGES, self._folder / FILES
+        with _errors_of(packages):
+            database = connect(self._folder / _SPILL)
+        with database:
+            _write_table(database, packages, PACKAGE_COLUMNS)
+            _write_table(database, files, FILE_COLUMNS)
+        return packages, files
 
 
 def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
@@ -110,7 +115,7 @@ def _append(rows: BinaryIO, batch: list[Row]) -> None:
         rows.writelines(msgspec.json.encode(row) + b"\n" for row in batch)
 
 
-def _write_table(path: Path, columns: dict[str, str]) -> Path:
+def _write_table(database: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]) -> None:
     rows = _rows_path(path.parent, path.name)
     # Times are cast after reading: an invalid time from a hub becomes NULL and does not fail the release.
     stored = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()}
@@ -120,9 +125,16 @@ def _write_table(path: Path, columns: dict[str, str]) -> Path:
         f"COPY (SELECT {picked} FROM read_json({quote(rows)}, format='newline_delimited', columns={{{listed}}})) "  # noqa: S608  # names are our constants
         f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
     )
+    with _errors_of(path):
+        database.execute(query)
+    durable.publish_file(path, path)
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Raise DuckDB's errors while the table at `path` is written as ours."""
     try:
-        with connect(path.parent / _SPILL) as database:
-            database.execute(query)
+        yield
     except (duckdb.Error, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"the table `{path}` could not be written") from error
@@ -132,5 +144,3 @@ def _write_table(path: Path, columns: dict[str, str]) -> Path:
                 hint="free some space and run the same command again",
             ) from error
         raise StoreError(f"the table `{path}` could not be written: {error}") from error
-    durable.publish_file(path, path)
-    return path

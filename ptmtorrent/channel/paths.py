@@ -16,9 +16,9 @@
 import re
 from typing import Literal
 
-from ptmtorrent.model.ids import InfoHash, ReleaseName
+from ptmtorrent.model.ids import InfoHash, PackId, ReleaseName
 from ptmtorrent.model.release import FileRef, Release
-from ptmtorrent.model.volume import ROOT_NAME, pack_path
+from ptmtorrent.model.volume import ROOT_NAME
 
 __all__ = [
     "FIRST_ROOT",
@@ -132,3 +132,8 @@ def subset_paths(stem: str) -> tuple[str, str]:
 def is_unfinished(name: str) -> bool:
     """Return whether the folder `name` below `releases/` is not a finished release."""
     return name.startswith(".")
+
+
+def pack_path(pack: PackId) -> str:
+    """Return the path of a pack in a channel: `packs/<2 hex>/<64 hex>.pack`."""
+    return f"{ROOT_NAME}/{pack[:2]}/{pack}.pack"

@@ -29,7 +29,7 @@ from ptmtorrent.http import (
     stated_total,
     translate_errors,
 )
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.retry import retry
 

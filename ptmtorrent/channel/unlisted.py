@@ -7,10 +7,9 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import read_release, read_volume_packs
-from ptmtorrent.channel.paths import PACKS, TORRENTS, release_folder, unfinished_folder
+from ptmtorrent.channel.paths import PACKS, TORRENTS, pack_path, release_folder, unfinished_folder
 from ptmtorrent.disk.durable import disk_errors, sync_dir
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.model.volume import pack_path
 
 
 class Unlisted(msgspec.Struct, frozen=True, kw_only=True):

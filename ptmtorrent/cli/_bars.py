@@ -5,8 +5,9 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ptmtorrent.cli._text import escape, spell_progress
+from ptmtorrent.cli._text import spell_progress
 from ptmtorrent.model import records
+from ptmtorrent.scrub import escape
 
 
 class Bars:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ptmtorrent.cli._session import Session
-from ptmtorrent.cli._text import escape
 from ptmtorrent.errors import PtmError
+from ptmtorrent.scrub import escape
 
 if TYPE_CHECKING:
     from ptmtorrent.reading.open_channel import OpenChannel

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Row, escape, printable, spell_progress
+from ptmtorrent.cli._text import Row, spell_progress
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary
 from ptmtorrent.model.text import count, spell_seconds, spell_size
+from ptmtorrent.scrub import escape, printable
 
 if TYPE_CHECKING:
     from ptmtorrent.cli._bars import Bars

@@ -15,6 +15,7 @@ from ptmtorrent.scrub import shown
 if TYPE_CHECKING:
     from ptmtorrent.reading.open_channel import OpenChannel
     from ptmtorrent.stop import Stop
+    from ptmtorrent.transports.globus.locations import GlobusAccess
 
 ChannelOption = Annotated[
     str | None,
@@ -32,22 +33,24 @@ SubsetOption = Annotated[
 ]
 
 
-def open_requested(
-    session: Session, channel: str | None, release: str | None, stop: "Stop | None" = None
-) -> "OpenChannel":
-    """Return the channel that the options name, else the configured one, else the sample.
+def open_requested(session: Session, channel: str | None, release: str | None, stop: "Stop") -> "OpenChannel":
+    """Return the channel that the options name, else the configured one, else the sample; its reads heed `stop`.
 
     Raises:
         TrustError: the channel is not trusted, or its signatures do not hold.
         NotFound: no such channel or release.
     """
     from ptmtorrent.model.moments import read_clock
-    from ptmtorrent.reading.collection import access_of
     from ptmtorrent.reading.open_channel import open_channel
 
     settings = session.settings.with_flags(channel=channel)
-    globus = access_of(settings, session.home)
     home, emit = session.home, session.emit
+
+    def globus() -> "GlobusAccess":
+        from ptmtorrent.reading.collection import access_of
+
+        return access_of(settings, home)
+
     return open_channel(settings.channel, release, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
 
 

@@ -4,9 +4,10 @@ import threading
 from collections.abc import Sequence
 from typing import TextIO
 
-from ptmtorrent.cli._text import Row, escape, printable
+from ptmtorrent.cli._text import Row
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.records import Event, Result
+from ptmtorrent.scrub import escape, printable
 
 
 class QuietSink:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ptmtorrent.cli._text import Row, Size, escape
+from ptmtorrent.cli._text import Row, Size
 from ptmtorrent.model.text import spell_size
+from ptmtorrent.scrub import escape
 
 SHORT_HASH = 12
 MIN_TEXT = 12

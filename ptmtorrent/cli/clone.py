@@ -1,6 +1,6 @@
 """`clone`: capture packages of a hub into the store."""
 
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -113,9 +113,9 @@ def clone(
     )
     described = read_cluster(cluster) if cluster is not None else None
     runner = ClusterRunner(described, options, request.jobs, request.max_memory) if described is not None else None
-    adapter = kind.make(options)
-    with stopping() as stop, closing(adapter):
-        summary = run(adapter, request, session.home, clock=read_clock, emit=session.emit, stop=stop, cluster=runner)
+    make = partial(kind.make, options)
+    with stopping() as stop:
+        summary = run(make, request, session.home, clock=read_clock, emit=session.emit, stop=stop, cluster=runner)
     session.finish(summary)
 
 

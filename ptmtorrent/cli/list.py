@@ -3,7 +3,7 @@
 import typer
 
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, SubsetOption, open_requested
-from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
@@ -18,12 +18,14 @@ def list_(
 ) -> None:
     """List the packages of a release with files, bytes, licence, downloads, task and flags."""
     session: Session = ctx.obj
-    opened = open_requested(session, channel, release)
 
     from ptmtorrent.workflows.list import list_ as list_members
     from ptmtorrent.workflows.list import read_marks
 
     marks = read_marks(session.home)
+    with stopping() as stop:
+        members = list_members(open_requested(session, channel, release, stop), subset)
+        stop.raise_if_set("the listing")
     rows = [
         {
             "package": facts.package,
@@ -35,6 +37,6 @@ def list_(
             "flags": marks.get(facts.package),
             "snapshot": facts.snapshot,
         }
-        for facts in list_members(opened, subset)
+        for facts in members
     ]
     session.sink.rows("package", rows)

@@ -39,10 +39,9 @@ from ptmtorrent.cli import (
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session, check_memory
-from ptmtorrent.cli._text import escape, printable
 from ptmtorrent.config import requested_format
 from ptmtorrent.errors import Interrupted, NoSpace, PtmError, UsageError, shortage_of
-from ptmtorrent.scrub import scrub
+from ptmtorrent.scrub import escape, printable, scrub
 
 VERBS = (
     fetch,

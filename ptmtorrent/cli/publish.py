@@ -24,7 +24,9 @@ def publish(  # the options of the verb
     release: Annotated[str | None, typer.Argument(metavar="RELEASE", help="Name of a release of this home.")] = None,
     retire: Annotated[
         str | None,
-        typer.Option(metavar="RELEASE", help="Instead: take this release off the list, delete what only it needs."),
+        typer.Option(
+            metavar="RELEASE", help="Instead, remove this release from the list and delete what only it needs."
+        ),
     ] = None,
     anyone: Annotated[bool, typer.Option("--anyone", help="Globus: allow reading without a login.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done without doing it.")] = False,

@@ -46,4 +46,5 @@ def seed(
             ready=ready,
             trackers=trackers,
             verified=folder is None,  # this home wrote those packs and hashed them then
+            known=session.home.verified_packs,
         )

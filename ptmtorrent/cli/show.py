@@ -6,7 +6,7 @@ import typer
 
 from ptmtorrent.cli._completion import complete_packages
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
-from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
@@ -29,7 +29,8 @@ def show(
     from ptmtorrent.workflows.show import show as read_package
 
     name = parse_package_name(package)
-    snapshot, manifest = read_package(open_requested(session, channel, release), name)
+    with stopping() as stop:
+        snapshot, manifest = read_package(open_requested(session, channel, release, stop), name)
     identity = manifest.package
     row = {
         "package": identity.package,

@@ -3,7 +3,7 @@
 import typer
 
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
-from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.cli._text import Size
 
 app = typer.Typer()
@@ -13,7 +13,8 @@ app = typer.Typer()
 def subsets(ctx: typer.Context, channel: ChannelOption = None, release: ReleaseOption = None) -> None:
     """List the subsets of a release with packages, files, raw bytes, stored bytes and bytes of packs."""
     session: Session = ctx.obj
-    opened = open_requested(session, channel, release)
+    with stopping() as stop:
+        opened = open_requested(session, channel, release, stop)
     rows = [
         {
             "subset": subset.name,

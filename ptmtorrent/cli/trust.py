@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ptmtorrent.cli._session import Session
+from ptmtorrent.cli._session import Session, stopping
 
 app = typer.Typer()
 SHOWN = ("root", "timestamp")
@@ -37,7 +37,9 @@ def add(
 
     parse_fingerprint(fingerprint)
     place = parse_location(location)
-    root = find_reader(place, access_of(session.settings, session.home)).read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
+    with stopping() as stop:
+        reader = find_reader(place, access_of(session.settings, session.home), stop=stop)
+        root = reader.read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
     pin = Pins(session.home.trust).add(place, fingerprint, root)
     session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])
 

@@ -1,4 +1,4 @@
-"""`verify`: re-check files that were fetched, or the packs of the store."""
+"""`verify`: re-check files that were fetched, the packs of the store, or the packs of a channel folder."""
 
 from typing import Annotated
 
@@ -17,27 +17,40 @@ def verify(
         str | None, typer.Argument(metavar="PACKAGE|PATH", help="What to check (default: everything that was fetched).")
     ] = None,
     store: Annotated[bool, typer.Option("--store", help="Check the packs of the store instead.")] = False,
+    channel: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Read all packs of a channel folder again instead.")
+    ] = None,
 ) -> None:
-    """Re-check files that were fetched, or the packs of the store; exit with 50 if anything is damaged.
+    """Re-check files that were fetched, the packs of the store, or those of a channel; exit with 50 if damaged.
 
-    A folder must be exactly one snapshot of its package: what else is in it is named.
+    A folder must be exactly one snapshot of its package: whatever else is in it, your own files too, is named and
+    gives 50, because programs load what they find there. Keep your own files beside it.
     """
     session: Session = ctx.obj
     if store and target is not None:
         raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
+    if channel is not None and (store or target is not None):
+        raise UsageError("`--channel` checks all packs of a channel folder alone", hint="omit the others")
 
+    from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.model.text import count
     from ptmtorrent.workflows.maintain.check import check as check_store
+    from ptmtorrent.workflows.maintain.check_channel import check_channel
     from ptmtorrent.workflows.verify import verify as verify_files
 
+    folder = None if channel is None else parse_folder(channel, "--channel")
     with stopping() as stop:
-        if store:
+        if folder is not None:
+            summary = check_channel(session.home, folder, emit=session.emit, stop=stop)
+        elif store:
             summary = check_store(session.home, "data", emit=session.emit, stop=stop).summary
         else:
             summary = verify_files(session.home, target, emit=session.emit, stop=stop)
     session.report(summary)
     if summary.failed:
         number = count(summary.failed, summary.unit)
+        if channel is not None:
+            raise IntegrityError(f"{number} damaged (see above)", hint="copy the files again, then verify again")
         if store:
             raise IntegrityError(
                 f"{number} damaged (see above)", hint="repair: `ptmtorrent store repair --from CHANNEL`"

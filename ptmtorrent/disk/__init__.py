@@ -5,7 +5,7 @@
     durable -> locks, partial, database, elapsed
 
 `durable` writes, renames and syncs files. `locks` grants one process, or several, the right to write below a folder.
-`partial` writes an extent of a pack that a later run can continue. `database` opens SQLite files. `elapsed` tells how
+`partial` writes a file that a later run can continue. `database` opens SQLite files. `elapsed` tells how
 long a file has been abandoned. Every other package writes files through this one.
 
 Invariants: a name appears only after its bytes are durable, and an `OSError` or SQLite error leaves this package as

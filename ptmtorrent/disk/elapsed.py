@@ -10,6 +10,7 @@ most. A clock that steps forward thus deletes nothing early, and one that steps 
      "last":{"boot":"6f05...","moment":"2026-11-20T12:00:00Z","uptime":15869},"requires":[],"version":1}
 """
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -62,6 +63,12 @@ def read_uptime() -> tuple[str, int]:
         boot = _BOOT.read_text().strip()
         return boot, int(float(_UPTIME.read_text().split()[0]))
     return "", 0
+
+
+def read_exact_uptime() -> tuple[str, float]:
+    """Return what `read_uptime` does, with fractions of a second."""
+    boot, seconds = read_uptime()
+    return (boot, time.clock_gettime(time.CLOCK_BOOTTIME)) if boot else (boot, float(seconds))
 
 
 def read_instant(clock: Clock, uptime: Uptime) -> Instant:

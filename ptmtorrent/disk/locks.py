@@ -40,7 +40,7 @@ class WriteLock:
 
     def __enter__(self) -> Self:
         while self._descriptor is None:
-            self._descriptor = _lock(self._folder, alone=True)
+            self._descriptor = _lock(self._folder, exclusive=True)
         return self
 
     def __exit__(
@@ -54,7 +54,7 @@ class WriteLock:
 class SharedLock(WriteLock):
     """The right to write below `folder`, shared with other processes.
 
-    The first process holds the lock `alone` (exclusively), so that it can clean up. It then admits other processes with
+    The first process holds the lock exclusively, so that it can clean up. It then admits other processes with
     `share`, or refuses them with `keep`.
 
     Raises:
@@ -63,15 +63,15 @@ class SharedLock(WriteLock):
         StoreError: the folder cannot be written, or the filesystem has no locks.
     """
 
-    alone = False
+    exclusive = False
     _refusals = 0
 
     def __enter__(self) -> Self:
         until = time.monotonic() + WAIT_SECONDS
         while self._descriptor is None:
             try:
-                self._descriptor = _lock(self._folder, alone=True, note=PASSING)
-                self.alone = self._descriptor is not None
+                self._descriptor = _lock(self._folder, exclusive=True, note=PASSING)
+                self.exclusive = self._descriptor is not None
             except StoreLocked:
                 self._descriptor = self._join(until)
         return self
@@ -83,14 +83,14 @@ class SharedLock(WriteLock):
 
     def share(self) -> None:
         """Make the lock shared, so that other processes may write too."""
-        if self._descriptor is not None and self.alone:
+        if self._descriptor is not None and self.exclusive:
             _take(self._descriptor, self._folder, fcntl.LOCK_SH)
-            self.alone = False
+            self.exclusive = False
         self.keep()
 
     def _join(self, until: float) -> int | None:
         try:
-            return _lock(self._folder, alone=False)
+            return _lock(self._folder, exclusive=False)
         except StoreLocked:
             self._refusals = 0 if _is_passing(self._folder) else self._refusals + 1
             if self._refusals >= _CONFIRMATIONS or time.monotonic() > until:
@@ -114,7 +114,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
+def _lock(folder: Path, *, exclusive: bool, note: str = "") -> int | None:
     """Return the descriptor that holds the lock; None if the last holder removed the file meanwhile."""
     path = folder / LOCK_NAME
     ensure_dir(folder, sure=True)
@@ -125,7 +125,7 @@ def _lock(folder: Path, *, alone: bool, note: str = "") -> int | None:
     except OSError as error:
         raise disk_error(error, path) from error
     try:
-        _take(descriptor, folder, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        _take(descriptor, folder, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         if _is_at(descriptor, path):
             _sign(descriptor, path, note)
             return descriptor

@@ -1,62 +1,49 @@
-"""Staging files: partly downloaded extents of packs, `<pack>.<offset>-<length>.part`, that survive a kill.
+"""Partly downloaded files that survive a kill: files of a hub, and extents of packs.
 
 Bytes are written in order, and the file is synced at every multiple of 4 MiB before further bytes are written. So after
-a kill or a power cut, a file of size `s` is intact up to the last such multiple strictly below `s`. The rest, at most
-4 MiB, is fetched again.
+a kill or a power cut, a file of size `s` is intact up to the last such multiple strictly below `s`, where the next run
+continues without any other record. The rest, at most 4 MiB, is fetched again.
 """
 
 import os
-import re
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, write_all
-from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import Extent
 
 STEP_BYTES = 4 << 20
-_NAME = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
 
 
-def staging_path(staging: Path, pack: PackId, extent: Extent) -> Path:
-    """Return the path of the staging file of `extent` of `pack`."""
-    return staging / f"{pack}.{extent.offset}-{extent.length}.part"
+def durable_bytes(size: int) -> int:
+    """Return how many bytes of a partial file of `size` bytes are durable."""
+    return max(0, size - 1) // STEP_BYTES * STEP_BYTES
 
 
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for match in filter(None, map(_NAME.fullmatch, names)):
-        extent = Extent(offset=int(match[2]), length=int(match[3]))
-        found.setdefault(PackId(match[1]), []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
+class PartialFile:
+    """A file that is being received, in order, from `position` on; the bytes before it are from earlier runs.
 
-
-class StagingFile:
-    """A staging file that is being written from `position` on; the bytes before it are from earlier runs.
+    `length` is the final length; a file of unknown length (None) starts again, because it may have changed. With
+    `keep_whole`, a file that has its final length is kept although its last bytes may not be durable: its hash is
+    checked before it is used.
 
     Raises:
         NoSpace: the disk is full; the message has the needed bytes.
         StoreError: it cannot be written.
     """
 
-    def __init__(self, path: Path, length: int) -> None:
+    def __init__(self, path: Path, length: int | None, *, keep_whole: bool = False) -> None:
         self.path = path
         self.length = length
         self.position = 0
+        self._keep_whole = keep_whole
         self._descriptor = -1
 
     def __enter__(self) -> Self:
         ensure_dir(self.path.parent)
         with disk_errors(self.path, self.length):
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            size = os.fstat(self._descriptor).st_size
-            self.rewind(min(max(0, size - 1) // STEP_BYTES * STEP_BYTES, self.length))
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self.rewind(self._kept(os.fstat(self._descriptor).st_size))
         return self
 
     def __exit__(
@@ -65,9 +52,9 @@ class StagingFile:
         os.close(self._descriptor)
 
     @property
-    def left(self) -> int:
-        """Number of missing bytes."""
-        return self.length - self.position
+    def left(self) -> int | None:
+        """Number of missing bytes; None if the length is unknown."""
+        return None if self.length is None else self.length - self.position
 
     def rewind(self, position: int) -> None:
         """Truncate the file to `position` bytes."""
@@ -87,3 +74,13 @@ class StagingFile:
                 rest = rest[len(part) :]
                 if self.position % STEP_BYTES == 0:
                     os.fdatasync(self._descriptor)
+
+    def read_start(self, length: int) -> bytes:
+        """Return the first `length` bytes; fewer if the file is shorter."""
+        with disk_errors(self.path):
+            return os.pread(self._descriptor, length, 0)
+
+    def _kept(self, found: int) -> int:
+        if self.length is None or found > self.length:
+            return 0
+        return found if self._keep_whole and found == self.length else durable_bytes(found)

@@ -19,8 +19,8 @@ from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.adapter import GitRemotes
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.model.ids import check_path, check_paths
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import check_path, check_paths
 from ptmtorrent.model.text import spell_size
 
 MAX_READ_BYTES = 4 << 20

@@ -18,21 +18,20 @@ from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
 from ptmtorrent.facts.licence_files import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.evidence import with_licence
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, mode_and_link
+from ptmtorrent.hubs.port import MAX_FILES, Described, HubFile, Listed, Located, Page, Query, mode_and_link
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import check_path, check_paths, path_bytes
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
-from ptmtorrent.model.names import check_path, check_paths, path_bytes
 from ptmtorrent.model.text import count
 
 LEFT_OUT = {".git"}
-MAX_FILES = 1_000_000
 MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 
 
-def make(options: HubOptions) -> "FolderHub":
+def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
-    return FolderHub(options.endpoint)
+    return FolderHub(options.endpoint, session)
 
 
 class FolderHub:

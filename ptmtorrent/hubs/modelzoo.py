@@ -8,17 +8,19 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, is_web_address, text
 from ptmtorrent.hubs.client.redact import redact
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 
 
-def make(options: HubOptions) -> "ModelZoo":
+def make(options: HubOptions, session: Session) -> "ModelZoo":
     """Return the adapter; its bare clones are kept below `options.work`."""
-    return ModelZoo(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
+    clones = Clones(Git(options.environment), options.work, history="history" in options.also)
+    return ModelZoo(options.endpoint, clones, session)
 
 
 class ModelZoo(CatalogueHub):

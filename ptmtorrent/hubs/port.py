@@ -15,6 +15,12 @@ import msgspec
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
+MAX_FILES = 100_000
+"""Limit of files in a package, which is above what fits in a manifest (16 MiB, at least 280 bytes a file)."""
+
+NewSession = Callable[..., Session]
+"""Returns a session of the run, with the stop, the budgets and the callback of the run besides the given fields."""
+
 _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 
 
@@ -167,3 +173,7 @@ class Hub(Protocol):
     def close(self) -> None:
         """End what runs for this hub, and close its connections; it is of no use afterwards."""
         ...
+
+
+MakeHub = Callable[[NewSession], Hub]
+"""Returns an adapter whose session is made by the given function."""

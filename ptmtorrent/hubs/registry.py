@@ -1,4 +1,4 @@
-"""The hubs there are: a line each. The module of a hub is imported when asked for; `make(options)` is its face."""
+"""The supported hubs. The module of a hub is imported when needed; it has a `make(options, session)`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,16 +10,16 @@ from ptmtorrent.errors import UsageError
 from ptmtorrent.scrub import Login
 
 if TYPE_CHECKING:
-    from ptmtorrent.hubs.port import Hub
+    from ptmtorrent.hubs.port import Hub, NewSession
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubOptions:
-    """What a hub is made with. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
+    """The options of a hub. `work` is a folder for its own state; `tokens` are secrets, by prefix of the hub.
 
-    `environment` is what programs of other projects may know of the machine. Below `mirror`, if any, the same files lie
-    at the same paths. `logins` are those of addresses that the user named, by address without the login. `also` is what
-    to keep besides the packages, of what the kind `keeps`. With `xet`, files in Xet storage are asked for by its own
+    `environment` is the environment of programs of other projects. `mirror` is a base URL with the same files at the
+    same paths. `logins` are those of addresses that the user named, by address without the login. `also` names what to
+    keep besides the packages, among what the kind `keeps`. With `xet`, files in Xet storage are requested by its own
     protocol.
     """
 
@@ -35,11 +35,10 @@ class HubOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class HubKind:
-    """A hub as it is typed (`clone NAME`), the prefix of its packages, where it answers and who speaks to it.
+    """A hub: its name (`clone NAME`), the prefix of its packages, its adapter module and its default endpoint.
 
-    `schemes` are what an endpoint may start with; a hub without any takes a folder. Below `mirror` lie copies of the
-    files of `endpoint`, or what its names lead to. `keeps` is what `--with` may name; `xet` tells whether
-    it has Xet storage.
+    `schemes` are those that an endpoint may have; without any, the endpoint is a folder. `mirror` is the base URL of
+    copies of the files of `endpoint`. `keeps` is what `--with` may name; `xet` states whether it has Xet storage.
     """
 
     name: str
@@ -51,18 +50,23 @@ class HubKind:
     keeps: frozenset[str] = frozenset()
     xet: bool = False
 
-    def make(self, options: HubOptions) -> "Hub":
-        """Return the adapter. It sends no request inside this network unless the endpoint or mirror is there.
+    def make(self, options: HubOptions, new_session: "NewSession | None" = None) -> "Hub":
+        """Return the adapter, with a session that `new_session` makes.
+
+        It sends no request inside this network unless the endpoint or mirror is there.
 
         Raises:
             ConfigError: as the adapter says of its options.
         """
+        from ptmtorrent.hubs.client.session import Session
         from ptmtorrent.network import is_internal
 
-        hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options)
         places = [place for place in (options.endpoint, options.mirror) if place]
-        hub.session.logins.update({address: login.basic for address, login in options.logins.items()})
-        hub.session.guarded = bool(self.schemes) and not any(map(is_internal, places))
+        session = (new_session or Session)(
+            logins={address: login.basic for address, login in options.logins.items()},
+            guarded=bool(self.schemes) and not any(map(is_internal, places)),
+        )
+        hub: Hub = import_module(f"ptmtorrent.hubs.{self.module}").make(options, session)
         return hub
 
 
@@ -116,10 +120,10 @@ HUBS = (
 
 
 def find_kind(name: str) -> HubKind:
-    """Return the hub called `name`, or whose packages begin so.
+    """Return the hub with this name, or with this prefix of packages.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such hub.
     """
     for kind in HUBS:
         if name in {kind.name, kind.prefix}:

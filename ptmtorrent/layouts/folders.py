@@ -1,4 +1,7 @@
-"""Checks of existing paths below the root of a layout: none may be a link, because a link could lead anywhere."""
+"""The layout of plain folders, `<root>/<hub>/<package name>/<path>`, and the checks of existing paths in any layout.
+
+No path below the root of a layout may be a link, because a link could lead anywhere.
+"""
 
 import os
 import stat
@@ -9,10 +12,43 @@ from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
 from ptmtorrent.errors import StoreError
+from ptmtorrent.layouts.port import Destination
+from ptmtorrent.model.ids import check_path
+from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
 
+INCOMING = ".ptmtorrent-incoming"
 SHARED_DIR = 0o777
-"""The mode of folders in which packages are, less the umask of their user."""
+"""The mode of folders for packages, less the umask of the user."""
 _MOVE_IT = "move it away, or choose another folder with `--to`"
+
+
+class PlainDir:
+    """The layout of packages below `root` as the folders they are upstream."""
+
+    name = "dir"
+    keeps_snapshots = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def incoming(self) -> Path:
+        """Return the folder for unfinished files; see `Layout.incoming`."""
+        return self.root / INCOMING
+
+    def destination(self, manifest: Manifest, file: FileEntry) -> Destination:
+        """Return the destination of `file`; see `Layout.destination`."""
+        mode = 0o755 if file.mode == EXECUTABLE_MODE else 0o644
+        return Destination(target=self.folder(manifest) / file.name, mode=mode, link_text=file.link)
+
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
+        """Return the package's folder; see `Layout.finish`."""
+        return self.folder(manifest)
+
+    def folder(self, manifest: Manifest) -> Path:
+        """Return the folder of the package; see `Layout.folder`."""
+        package = manifest.package
+        check_path(f"{package.hub}/{package.name}")
+        return self.root / package.hub / package.name
 
 
 def ensure_real_dir(root: Path, folder: Path) -> None:
@@ -35,7 +71,7 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
 
 
 def refuse_links(root: Path, folder: Path) -> None:
-    """Refuse `folder` when something below `root` on the way to it is there and is no folder itself.
+    """Refuse `folder` if a component of its path below `root` exists and is not a folder.
 
     Raises:
         StoreError: naming it.
@@ -76,7 +112,7 @@ def refuse_unless_file(place: Path) -> None:
 
 
 def read_link(place: Path) -> str | None:
-    """Return the text of the symbolic link at `place`; None when there is no link.
+    """Return the text of the symbolic link at `place`; None if there is no link.
 
     Raises:
         StoreError: it cannot be read.
@@ -96,7 +132,7 @@ def is_unshared_file(place: Path) -> bool:
 
 
 def remove_shared(place: Path) -> None:
-    """Remove the name `place` if writing to it would change something else: a link, a hard link or a device.
+    """Remove the name `place` if writing to it would change another path: a link, a hard link or a device.
 
     Raises:
         StoreError: it is a folder, or cannot be removed.
@@ -123,7 +159,7 @@ def ignores_case(folder: Path) -> bool:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return everything below `folder` that is no folder itself, sorted; links are not followed.
+    """Return everything below `folder` that is not a folder, sorted; links are not followed.
 
     Raises:
         StoreError: a folder cannot be read.

@@ -31,6 +31,9 @@ _WIDE = re.compile(rb"[\x80-\xff]|\\u")
 _WIDE_BYTES = 5
 """Bytes for each byte of a text that is not ASCII: four as characters, one as the UTF-8 that Python keeps of it."""
 
+SAFE_BYTES = MAX_MEMORY_BYTES // (_COPIES + max(weight for _, weight in _MARKS) + _WIDE_BYTES)
+"""A document of this size is within `MAX_MEMORY_BYTES` whatever it holds (about 400 kB)."""
+
 T = TypeVar("T")
 
 

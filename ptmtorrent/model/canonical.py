@@ -12,8 +12,11 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.model.bounds import TooManyParts, check_json
+from ptmtorrent.model.bounds import SAFE_BYTES, TooManyParts, check_json
 from ptmtorrent.model.text import spell_size
+
+OLDER_STORE = "nothing is converted: clone into a new home, with `ptmtorrent --home DIR clone HUB`"
+"""The hint for files of a store that an older version wrote."""
 
 MAX_DOCUMENT_BYTES = 16 << 20
 """Limit of a document (16 MiB); a longer one is refused before it is parsed."""
@@ -53,6 +56,8 @@ def check_size(data: bytes, name: str) -> None:
     """
     if len(data) > MAX_DOCUMENT_BYTES:
         raise IntegrityError(f"`{name}` is {spell_size(len(data))}, over the limit of {spell_size(MAX_DOCUMENT_BYTES)}")
+    if len(data) <= SAFE_BYTES:
+        return
     try:
         check_json(data)
     except TooManyParts as error:

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 import msgspec
 
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.scrub import Login, shown, split_login
 
 SCHEME = "globus:"
@@ -254,7 +254,8 @@ def _parse_web(text: str) -> WebLocation:
         raise unfit
     if "?" in address or "#" in address:
         raise UsageError(
-            f"`{address}` has a part after `?` or `#`, where a channel has none", hint="end it with the channel's path"
+            f"`{address}` has a query or fragment (`?`, `#`), which the URL of a channel cannot have",
+            hint="end it with the channel's path",
         )
     return WebLocation(url=_spell_url(parts, host, port), login=login)
 
@@ -284,7 +285,7 @@ def _unsupported(text: str, head: str) -> UsageError:
     folder = f"a folder of that name is `./{text}`"
     if len(head) == 1:
         drive = f"in WSL that drive is `/mnt/{head.lower()}`; {folder}"
-        return UsageError(f"`{text}` is a path of Windows, which this system does not have", hint=drive)
+        return UsageError(f"`{text}` is a Windows path, which this system does not support", hint=drive)
     return UsageError(
         f"`{text}` cannot be read or written: `{head}:` is not supported", hint=f"name {_KINDS}; or {RCLONE}; {folder}"
     )

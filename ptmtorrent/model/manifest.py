@@ -16,8 +16,7 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, is_hex64, object_id
-from ptmtorrent.model.names import check_path, check_paths
+from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, check_path, check_paths, is_hex64, object_id
 
 MAX_OBJECT_BYTES = 16 << 20
 """Limit of an object that a file is cut into (16 MiB); a manifest or placement is one object of any length."""

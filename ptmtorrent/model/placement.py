@@ -131,7 +131,7 @@ def check_location(place: Location, raw_size: int) -> None:
     check_pack(place.pack, place.pack_size)
     inside = place.offset >= 0 and place.length >= 0 and place.offset + place.length <= place.pack_size
     if not inside or place.length > raw_size:
-        raise IntegrityError(f"an object is said to lie outside the pack `{place.pack}`")
+        raise IntegrityError(f"an object is listed outside of the pack `{place.pack}`")
 
 
 def _check_spot(placement: Placement, spot: Spot, raw_size: int) -> None:

@@ -1,12 +1,13 @@
-"""The planner: from what is wanted and what is here to what must be moved. Pure; property-tested.
+"""The planner: from wanted and available objects to the requests of a fetch. Pure; property-tested.
 
-A plan is made of pack requests. Each names a pack and the extents of it that hold wanted objects; an extent that is the
-whole pack is how swarms are asked, smaller ones are HTTP Range requests. Packs that hold bases of deltas come first,
-so that few deltas have to wait.
+A plan consists of pack requests. Each names a pack and its extents with wanted objects: the whole pack for swarms,
+smaller extents for HTTP Range requests. Packs with bases of deltas come first, so that few deltas have to wait.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -15,14 +16,16 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 
 MERGE_GAP_BYTES = 256 << 10
-"""Extents closer than this are read as one: the gap costs less than a request."""
+"""Extents closer than this are requested as one, because the gap costs less than a request."""
 
 WHOLE_PACK_SHARE = 0.8
-"""When the extents cover this share of a pack, the whole pack is asked for."""
+"""If the extents cover this share of a pack, the whole pack is requested."""
+
+_STAGED = re.compile(r"([0-9a-f]{64})\.([0-9]{1,10})-([0-9]{1,10})\.part")
 
 
 class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
-    """An object that is needed, where it lies, and its raw size in bytes. A delta is decoded with its `base`."""
+    """An object that is needed, its location, and its raw size in bytes. A delta is decoded with its `base`."""
 
     id: ObjectId
     size: int
@@ -42,8 +45,19 @@ class Extent(msgspec.Struct, frozen=True, kw_only=True, order=True):
         return self.offset + self.length
 
 
+def staging_path(staging: Path, pack: PackId, extent: Extent) -> Path:
+    """Return the path of the staging file of `extent` of `pack` in the folder `staging`."""
+    return staging / f"{pack}.{extent.offset}-{extent.length}.part"
+
+
+def staged_extent(name: str) -> tuple[PackId, Extent] | None:
+    """Return the pack and the extent of a staging file with this name; None for another file."""
+    match = _STAGED.fullmatch(name)
+    return match and (PackId(match[1]), Extent(offset=int(match[2]), length=int(match[3])))
+
+
 class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of one pack: disjoint extents in order, and the objects inside them, by offset."""
+    """The request for one pack: disjoint extents in order, and the objects in them, by offset."""
 
     pack: PackId
     size: int
@@ -137,6 +151,12 @@ def objects_in(request: PackRequest, extent: Extent) -> Sequence[WantedObject]:
         for item in request.objects
         if extent.offset <= item.at.offset and item.at.offset + item.at.length <= extent.end
     ]
+
+
+def narrow(request: PackRequest, extents: Sequence[Extent]) -> PackRequest:
+    """Return `request` reduced to `extents`."""
+    objects = tuple(item for extent in extents for item in objects_in(request, extent))
+    return msgspec.structs.replace(request, extents=tuple(extents), objects=objects)
 
 
 def widen(request: PackRequest) -> PackRequest:

@@ -19,12 +19,12 @@ from ptmtorrent.model.ids import (
     PackageName,
     ReleaseName,
     SnapshotId,
+    check_path,
     is_hex64,
     parse_release_name,
 )
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.names import check_path
 from ptmtorrent.model.placement import Location
 
 MAX_RELEASE_BYTES = 4 << 20
@@ -221,7 +221,7 @@ def decode_release(data: bytes) -> Release:
     try:
         parse_release_name(release.name)
     except UsageError as error:
-        raise IntegrityError(f"release.json is of a release that cannot be: {error.message}") from error
+        raise IntegrityError(f"release.json has an invalid name: {error.message}") from error
     _check_files(release)
     if not 0 <= release.shard_bits <= MAX_SHARD_BITS:
         raise IntegrityError(f"release `{release.name}` is sharded by {release.shard_bits} bits")
@@ -239,7 +239,7 @@ def _check_files(release: Release) -> None:
     documents = [*release.content, *release.placement]
     for subset in release.subsets:
         if not _SUBSET_NAME.fullmatch(subset.name):
-            raise IntegrityError(f"release.json lists a subset {subset.name!r}, which cannot be the name of one")
+            raise IntegrityError(f"release.json lists a subset with the invalid name {subset.name!r}")
         if len(subset.content) != len(subset.placement):
             raise IntegrityError(f"the subset `{subset.name}` does not list its shards in pairs")
         documents += [*subset.content, *subset.placement]

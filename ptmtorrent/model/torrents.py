@@ -85,12 +85,12 @@ def packs_in(torrent: bytes, *, name: str) -> tuple[tuple[PackId, int], ...]:
         raise IntegrityError(f"`{name}` is not a torrent")
     alignment = info.get(b"piece length")
     if info.get(b"name") != ROOT_NAME.encode() or not isinstance(alignment, int) or alignment not in ALIGNMENTS:
-        raise IntegrityError(f"`{name}` is not the torrent of a volume: its root or its piece length is another")
+        raise IntegrityError(f"`{name}` is not the torrent of a volume: its root or its piece length differs")
     if (b"file tree" in info) == (b"files" in info):
         raise IntegrityError(f"`{name}` is neither a v1 nor a v2 torrent")
     is_v2 = b"file tree" in info
     if set(whole) != (_WHOLE_V2 if is_v2 else _WHOLE_V1) or set(info) != (_INFO_V2 if is_v2 else _INFO_V1):
-        raise IntegrityError(f"`{name}` holds other keys than the torrent of a volume does")
+        raise IntegrityError(f"`{name}` has keys that the torrent of a volume does not have")
     listed = _listed_v2(info[b"file tree"]) if is_v2 else _listed_v1(info[b"files"])
     packs = tuple((_pack_at(path, name), size) for path, size in listed)
     if not packs or any(before >= after for (before, _), (after, _) in pairwise(packs)):

@@ -59,11 +59,6 @@ class VolumePlan(msgspec.Struct, frozen=True, kw_only=True):
         return alignment_of(self.packs[0].size)
 
 
-def pack_path(pack: PackId) -> str:
-    """Return where a pack lies in a channel: `packs/<2 hex>/<64 hex>.pack`."""
-    return f"{ROOT_NAME}/{pack[:2]}/{pack}.pack"
-
-
 Previous = tuple[Rights, int, frozenset[PackId]]
 """A volume of the release before: its rights, its level, the packs in it."""
 

@@ -16,7 +16,6 @@ from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Retrying
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
     GlobusAccess,
@@ -26,16 +25,18 @@ from ptmtorrent.transports.globus.locations import (
 )
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.port import PackTransport
+from ptmtorrent.transports.retrying import Retrying
 
 JOBS = "jobs"
 
 
 class Collection:
-    """The channel at `place`, reached with `access`."""
+    """The channel at `place`, reached with `access`. A request that waits ends once `stop` is set."""
 
-    def __init__(self, place: GlobusLocation, access: GlobusAccess) -> None:
+    def __init__(self, place: GlobusLocation, access: GlobusAccess, stop: Stop | None = None) -> None:
         self.place = place
         self.access = access
+        self._stop = stop
         self._host = place.host
 
     @property
@@ -50,18 +51,18 @@ class Collection:
             self._host = self._ask_host()
         return self._host
 
-    def reader(self, stop: Stop | None = None) -> ChannelReader:
+    def reader(self) -> ChannelReader:
         """Return a reader of the channel's files."""
-        source = token_source(self.access, self.place.collection, self.host)
-        client = collection_client(self.place.collection, self.host, source, stop=stop)
+        source = token_source(self.access, self.place.collection, self.host, self._stop)
+        client = collection_client(self.place.collection, self.host, source, stop=self._stop)
         reader = HttpReader(https_url(self.place, self.host), client)
         weakref.finalize(reader, client.close)
         return reader
 
-    def server(self, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None = None) -> PackTransport:
+    def server(self, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
         """Return the collection's HTTPS server as a source of packs."""
-        source = token_source(self.access, self.place.collection, self.host)
-        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS, stop=stop)
+        source = token_source(self.access, self.place.collection, self.host, self._stop)
+        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS, stop=self._stop)
         stack.callback(client.close)
         return Retrying(HttpTransport(https_url(self.place, self.host), client, on_bytes=counted))
 
@@ -79,7 +80,7 @@ class Collection:
 
         context = JobContext(
             jobs=Jobs(self.access.folder / JOBS),
-            service=stack.enter_context(open_service(self.access)),
+            service=stack.enter_context(open_service(self.access, self._stop)),
             wait_policy=WaitPolicy(stall_seconds=self.access.patience),
             on_message=lambda message: emit(Note(message=message)),
             on_bytes=lambda _: None,
@@ -89,7 +90,7 @@ class Collection:
     def _ask_host(self) -> str:
         from ptmtorrent.transports.globus.login import open_service
 
-        with open_service(self.access) as service:
+        with open_service(self.access, self._stop) as service:
             facts = service.describe(self.place.collection)
         if facts.host is None:
             raise NotFound(
@@ -107,8 +108,8 @@ def here_of(access: GlobusAccess) -> LocalCollection:
     """
     if access.here is None:
         raise ConfigError(
-            "no Globus collection is known to show this machine's files",
-            hint="set `globus_here` to `COLLECTION:/folder`; without one, `fetch` uses HTTPS: leave `--transport` out",
+            "no Globus collection is set that gives access to this machine's files",
+            hint="set `globus_here` to `COLLECTION:/folder`, or omit `--transport` to fetch over HTTPS",
         )
     return access.here
 

@@ -7,6 +7,7 @@ the root that was pinned for it with `trust add`.
 
 import difflib
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -55,12 +56,12 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     *,
     clock: Clock,
     emit: Emit,
-    globus: GlobusAccess | None = None,
+    globus: Callable[[], GlobusAccess] | None = None,
     stop: Stop | None = None,
 ) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
-    `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` is how places in
+    `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` returns how
     Globus collections are reached. A read that waits ends once `stop` is set.
 
     Raises:
@@ -73,9 +74,11 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     if location is None:
         return _open_sample(release, emit)
     place = as_location(location)
-    collection = Collection(place, globus or no_access(home)) if isinstance(place, GlobusLocation) else None
+    collection = None
+    if isinstance(place, GlobusLocation):
+        collection = Collection(place, globus() if globus else no_access(home), stop)
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = RetryingReader(collection.reader(stop)) if collection else find_reader(place, stop=stop)
+    reader = RetryingReader(collection.reader()) if collection else find_reader(place, stop=stop)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
@@ -103,12 +106,12 @@ def find_reader(
         return _server_reader(place, stop)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
-    return RetryingReader(Collection(place, globus).reader(stop))
+    return RetryingReader(Collection(place, globus, stop).reader())
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
     try:
-        from ptmtorrent.trust.sample import SAMPLE_CONTENT_ROOT
+        from ptmtorrent.trust.sample import SAMPLE_CONTENT_ROOT, SAMPLE_RELEASE
     except ModuleNotFoundError as error:
         raise NotFound("this installation has no sample channel", hint="name a channel with --channel") from error
     folder = sample_channel()
@@ -116,7 +119,7 @@ def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
         raise NotFound(f"the sample channel is missing from `{folder}`", hint="name a channel with --channel")
     emit(Note(message="no channel was named: this is the sample channel that ships with ptmtorrent (--channel LOC)"))
     reader = LocalReader(folder)
-    verified = open_archived(reader, ContentRoot(SAMPLE_CONTENT_ROOT))
+    verified = open_archived(reader, SAMPLE_CONTENT_ROOT, name=SAMPLE_RELEASE)
     names = {verified.release.name, f"{PIN_PREFIX}{verified.release.content_root}"}
     if release is not None and release not in names:
         raise NotFound(f"the sample channel has no release `{release}`", hint=f"it has `{verified.release.name}` only")

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import TIMESTAMP, listed_path
+from ptmtorrent.channel.paths import TIMESTAMP, listed_path, pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError, TrustError
@@ -20,7 +20,6 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.trust.client import listed_releases, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.metadata import read_listing

@@ -1,29 +1,67 @@
-"""Where packs come from: what `--transport` and the channel's location allow, and in which order it is tried."""
+"""The sources of packs: what `--transport` and the channel's location allow, and the order in which they are tried.
 
-from collections.abc import Callable, Sequence
+`Chain` requests from one source after the other.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Literal
 
 from ptmtorrent.channel.readers import read_listed
-from ptmtorrent.errors import UsageError
+from ptmtorrent.errors import AuthError, IntegrityError, NoSource, PtmError, UsageError
 from ptmtorrent.http import new_client
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
-from ptmtorrent.transports.port import PackTransport, Swarm
+from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm, regroup
+from ptmtorrent.transports.retrying import Retrying
 
 TransportName = Literal["auto", "torrent", "http", "globus", "local"]
 Address = tuple[str, int]
 
 
+class Chain:
+    """Requests from each of `stages` the extents that the stages before it could not deliver."""
+
+    name = "chain"
+
+    def __init__(self, stages: Sequence[PackTransport]) -> None:
+        self._stages = tuple(stages)
+        self.whole_packs = bool(stages) and all(stage.whole_packs for stage in stages)
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Generator[Delivered | Failed]:
+        """Yield one outcome for every extent; a failure names every source that was tried."""
+        pending = list(requests)
+        tried: dict[PackId, list[Failed]] = defaultdict(list)
+        for stage in self._stages:
+            batch = [widen(request) for request in pending] if stage.whole_packs else pending
+            failures: list[Failed] = []
+            for outcome in stage.deliver(batch, staging, stop) if batch else ():
+                if isinstance(outcome, Delivered):
+                    yield outcome
+                    continue
+                failures.append(outcome)
+                tried[outcome.request.pack].append(outcome)
+            if not failures or stop.is_set():
+                return
+            pending = regroup(failures)
+        for request in pending:
+            error = no_source_error(request.pack, tried[request.pack])
+            for extent in request.extents:
+                yield Failed(request=request, extent=extent, source=self.name, error=error)
+
+
 class Sources:
     """The sources of one run: a folder, a swarm, a server, transfers into a collection; any of them may be missing.
 
-    With `keeps_packs` packs are to be kept, so only whole ones are asked for.
+    With `keeps_packs`, packs are kept, so only whole packs are requested.
     """
 
     def __init__(
@@ -43,38 +81,38 @@ class Sources:
 
     @property
     def whole_packs(self) -> bool:
-        """Are only whole packs asked for?"""
+        """Whether only whole packs are requested."""
         alone = self._swarm is not None and self._here is None and self._server is None
         return self.keeps_packs or self.lands_all or alone
 
     @property
     def lands_all(self) -> bool:
-        """May all packs lie here at once before the first is decoded? They do when a task has moved them."""
+        """Whether all packs may be staged at once before the first is decoded, as after a Globus task."""
         return self._transfers is not None
 
     @property
     def staged(self) -> bool:
-        """May packs have to be staged here before they are decoded?"""
+        """Whether packs may have to be staged before they are decoded."""
         return self._swarm is not None or self._server is not None or self.lands_all
 
     @property
     def widens(self) -> bool:
-        """May whole packs be asked for where only parts of them are wanted? A swarm is, for what others failed."""
+        """Whether whole packs may be requested where only parts are needed: of a swarm, when other sources failed."""
         return self._swarm is not None
 
     def counts(self, source: str) -> bool:
-        """Does `source` count its bytes itself, as they come?"""
+        """Return whether `source` counts its bytes itself, as they arrive."""
         return self._server is not None and self._server.name == source
 
     def chain(self, blamed: frozenset[str] = frozenset()) -> Chain | None:
-        """Return all sources but the `blamed` ones as one transport; None when none is left."""
+        """Return all sources but the `blamed` ones as one transport; None if none is left."""
         here, swarm, server, transfers = self._here, self._swarm, self._server, self._transfers
         here = None if here and here.name in blamed else here
         swarm = None if swarm and swarm.name in blamed else swarm
         server = None if server and server.name in blamed else server
         transfers = None if transfers and transfers.name in blamed else transfers
         both = HybridTransport(swarm, server) if swarm and server else None
-        # After both of them the swarm is asked once more, for what the server could not send.
+        # After both of them, the swarm is used once more for what the server could not send.
         stages = [stage for stage in ((here, both, swarm) if both else (here, transfers, swarm, server)) if stage]
         return Chain(stages) if stages else None
 
@@ -90,14 +128,14 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     emit: Emit = ignore,
     stop: Stop | None = None,
 ) -> Sources:
-    """Return the sources that `transport` names; what must be closed is left to `stack`.
+    """Return the sources that `transport` names; `stack` closes them.
 
-    `auto` takes what there is: the channel's folder, its server, and a swarm where peers are known. What `globus` could
-    not move is asked of the collection's HTTPS server.
+    `auto` uses the channel's folder or server, and a swarm if peers are known. Packs that `globus` could not transfer
+    are requested from the collection's HTTPS server.
 
     Raises:
         UsageError: the channel's location cannot be used by that transport.
-        AuthError, ConfigError: what Globus needs is missing.
+        AuthError, ConfigError: a login or a setting of Globus is missing.
         IntegrityError, NotFound, TransportError: the release's torrents could not be read.
     """
     is_server = channel.folder is None
@@ -108,7 +146,7 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     if transport == "http" and not is_server:
         raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
     if transport == "globus":
-        return _globus(channel, stack, counted, emit, stop, keeps_packs=keeps_packs)
+        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs)
     swarm = transport == "torrent" or (transport == "auto" and bool(peers))
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
@@ -118,12 +156,11 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     )
 
 
-def _globus(  # noqa: PLR0913  # what a source is made with
+def _globus(  # what a source is made with
     channel: OpenChannel,
     stack: ExitStack,
     counted: Callable[[int], None],
     emit: Emit,
-    stop: Stop | None,
     *,
     keeps_packs: bool,
 ) -> Sources:
@@ -134,14 +171,14 @@ def _globus(  # noqa: PLR0913  # what a source is made with
         )
     return Sources(
         transfers=channel.collection.transfers(stack, emit),
-        server=channel.collection.server(stack, counted, stop),
+        server=channel.collection.server(stack, counted),
         keeps_packs=keeps_packs,
     )
 
 
 def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None) -> PackTransport:
     if channel.collection is not None:
-        return channel.collection.server(stack, counted, stop)
+        return channel.collection.server(stack, counted)
     client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login, stop=stop))
     return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
 
@@ -151,3 +188,17 @@ def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:
 
     torrents = [read_listed(channel.reader, channel.release, volume.torrent_v1) for volume in channel.release.volumes]
     return TorrentTransport(torrents, peers)
+
+
+def no_source_error(pack: PackId, tried: Sequence[Failed]) -> PtmError:
+    """Return the error for a pack that no source delivered, with the reason of each source.
+
+    It is an `AuthError` if all sources require a login, an `IntegrityError` if any source had wrong bytes.
+    """
+    reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
+    if tried and all(isinstance(failed.error, AuthError) for failed in tried):
+        return tried[-1].error
+    if any(isinstance(failed.error, IntegrityError) for failed in tried):
+        return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")
+    message = f"no source has pack `{pack}`: {reasons}" if reasons else f"no source for pack `{pack}`"
+    return NoSource(message, hint="name another source with --channel or --peer, or run the same command again later")

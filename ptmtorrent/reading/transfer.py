@@ -22,9 +22,8 @@ from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, p
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.reading.decode import AHEAD, Batch, DecodedObject, Decoder
 from ptmtorrent.reading.deltas import Deltas
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Chain, Sources
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain
 from ptmtorrent.transports.port import Delivered, Failed
 
 
@@ -147,7 +146,7 @@ class _Transfer:
         """Return what our own disk did not keep, each object once in a transfer."""
         again = [item for item in stale if item.id not in self._requested_again]
         for item in stale:
-            self._errors[item.id] = IntegrityError(f"the disk does not keep the object `{item.id}` as it was written")
+            self._errors[item.id] = IntegrityError(f"the object `{item.id}` was read back with different bytes")
         self._requested_again |= {item.id for item in again}
         return again
 

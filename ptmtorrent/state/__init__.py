@@ -6,6 +6,7 @@
     laid_out         the ledger of files that fetches wrote
     rate_windows     the request windows of hubs
     upstream_flags   changes upstream to captured packages
+    verified_packs   packs of channel folders that were verified
 
 Each module owns one file, opened through `disk.database`; none imports another.
 

@@ -1,7 +1,9 @@
 """Request windows of hubs, kept across processes: a window outlives a process that is killed in it.
 
-A row is one budget; times are kept as seconds since 1970 and credentials as a hash. Writes are not synced: the first
-reply of a window restores what a power cut loses.
+A row is one budget; credentials are kept as a hash. Times are kept as seconds since 1970 by a clock that does not step
+while the machine runs: the time since it booted, and what the wall clock showed when the windows were first used after
+that. Only a reboot asks the wall clock again. Writes are not synced: the first reply of a window restores what a power
+cut loses.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +20,25 @@ VERSION = 1
 LONGEST_SECONDS = 3600.0
 """A window that ends later than this was written under a wrong clock."""
 
+SLACK_SECONDS = 2.0
+"""A stored window may end this much later than its length from now: its end is known to a second, and rounded up."""
+
 _SCHEMA = """
 CREATE TABLE window (
   host TEXT NOT NULL, kind TEXT NOT NULL, credential TEXT NOT NULL, quota INTEGER, seconds INTEGER, "left" INTEGER,
   ends_after REAL NOT NULL, ends REAL NOT NULL, closed_until REAL NOT NULL, PRIMARY KEY (host, kind, credential)
 ) WITHOUT ROWID;
 """
+_BOOTS = "CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY, ahead REAL NOT NULL)"
+"""The boot that the times are of; `ahead` is what the time since it lacks to seconds since 1970."""
+
+Uptime = Callable[[], tuple[str, float]]
+"""Returns the id of this boot of this machine, and the seconds since; an empty id where the system does not say."""
+
+
+def no_uptime() -> tuple[str, float]:
+    """Return that the time since the machine booted is unknown."""
+    return "", 0.0
 
 
 class Budget(NamedTuple):
@@ -104,7 +119,9 @@ class SharedWindows(NoWindows):
 
 
 class StoredWindows:
-    """The windows in the file at `path`. For one thread at a time. `wall` returns seconds since 1970.
+    """The windows in the file at `path`. For one thread at a time.
+
+    `wall` returns seconds since 1970; it may step, which matters across a reboot only if `uptime` is known.
 
     Raises:
         StoreError: the file cannot be used.
@@ -112,8 +129,9 @@ class StoredWindows:
         UnsupportedFormat: it was written by a newer version.
     """
 
-    def __init__(self, path: Path, wall: Callable[[], float]) -> None:
+    def __init__(self, path: Path, wall: Callable[[], float], uptime: Uptime = no_uptime) -> None:
         self._wall = wall
+        self._uptime = uptime
         self._base = Database(
             path,
             name="the request windows",
@@ -123,6 +141,11 @@ class StoredWindows:
             hint="remove that file; the next replies of the hub fill it again",
             any_thread=True,
         )
+        try:
+            self._ahead = self._read_ahead()
+        except BaseException:
+            self._base.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -139,21 +162,45 @@ class StoredWindows:
             "WHERE host = ? AND kind = ? AND credential = ?",
             *budget,
         )
-        return Window() if row is None else _by_clock(_kept(row), now, self._wall())
+        return Window() if row is None else _by_clock(_kept(row), now, self._steady())
 
     def known(self) -> Known:
-        """Return all windows, with times in seconds since 1970."""
+        """Return all windows, with times in seconds since 1970 by the wall clock."""
         rows = self._base.all(
             'SELECT host, kind, credential, quota, seconds, "left", ends_after, ends, closed_until FROM window'
         )
-        return tuple((Budget(*row[:3]), _kept(row[3:])) for row in rows)
+        wall, steady = self._wall(), self._steady()
+        return tuple((Budget(*row[:3]), _by_clock(_kept(row[3:]), wall, steady)) for row in rows)
 
     def write(self, budget: Budget, window: Window, now: float) -> None:
-        """Keep a window. It survives the end of the process, not a power cut."""
-        ahead = self._wall() - now
-        moments = (window.ends_after + ahead, window.ends + ahead, window.closed_until + ahead)
+        """Keep a window. It survives the end of the process, not a power cut.
+
+        A time that has passed is kept as 0, so that it has passed for any clock.
+        """
+        ahead = self._steady() - now
+        moments = (
+            moment + ahead if moment > now else 0.0 for moment in (window.ends_after, window.ends, window.closed_until)
+        )
         row = (*budget, window.quota, window.seconds, window.left, *moments)
         self._base.run("INSERT OR REPLACE INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+
+    def _steady(self) -> float:
+        """Return seconds since 1970 by the clock that the stored times are of."""
+        return self._wall() if self._ahead is None else self._uptime()[1] + self._ahead
+
+    def _read_ahead(self) -> float | None:
+        boot, seconds = self._uptime()
+        if not boot:
+            return None
+        self._base.run(_BOOTS)
+        with self._base.transaction():
+            row = self._base.first("SELECT ahead FROM boot WHERE id = ?", boot)
+            if row is not None:
+                return float(row[0])
+            ahead = self._wall() - seconds
+            self._base.run("DELETE FROM boot")
+            self._base.run("INSERT INTO boot VALUES (?, ?)", boot, ahead)
+        return ahead
 
     def quotas(self) -> dict[Budget, tuple[int, int]]:
         """Return the quota and the seconds of each budget whose limits are known."""
@@ -169,9 +216,13 @@ def _kept(row: Sequence[Any]) -> Window:
 
 
 def _by_clock(kept: Window, now: float, wall: float) -> Window:
-    """Convert times from seconds since 1970 to the caller's clock, which shows `now` when it is `wall`."""
-    moments = (kept.ends_after, kept.ends, kept.closed_until)
-    ends_after, ends, closed = (now + min(moment - wall, LONGEST_SECONDS) for moment in moments)
+    """Convert times from seconds since 1970 to the caller's clock, which shows `now` when it is `wall`.
+
+    No window ends later than its length from now, whatever the clocks say.
+    """
+    longest = LONGEST_SECONDS if kept.seconds is None else min(LONGEST_SECONDS, kept.seconds + SLACK_SECONDS)
+    ends_after, ends = (now + min(moment - wall, longest) for moment in (kept.ends_after, kept.ends))
+    closed = now + min(kept.closed_until - wall, LONGEST_SECONDS)
     return msgspec.structs.replace(kept, ends_after=ends_after, ends=ends, closed_until=closed)
 
 

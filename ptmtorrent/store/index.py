@@ -7,56 +7,18 @@ other processes read while one writes; ids are stored as 32 bytes. Not thread-sa
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import msgspec
 
-from ptmtorrent.disk.database import (
-    UPGRADE_HINT,
-    Connection,
-    SqliteError,
-    connect,
-    connect_to_read,
-    database_error,
-    is_corrupt,
-)
-from ptmtorrent.errors import StoreError, UnsupportedFormat
+from ptmtorrent.disk.database import Connection
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
 from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture, Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
-from ptmtorrent.store.ingest.files import StoredFile
+from ptmtorrent.store.index_file import VERSION, connect_index, index_errors
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
-
-_TABLES = """
-CREATE TABLE packs (
-    row INTEGER PRIMARY KEY, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL, rights INTEGER NOT NULL);
-CREATE TABLE objects (
-    id BLOB PRIMARY KEY, pack INTEGER NOT NULL REFERENCES packs, at INTEGER NOT NULL, stored INTEGER NOT NULL,
-    raw INTEGER NOT NULL, codec INTEGER NOT NULL, kind INTEGER NOT NULL, base BLOB) WITHOUT ROWID;
-CREATE INDEX objects_by_pack ON objects (pack);
-CREATE TABLE files (
-    blake3 BLOB PRIMARY KEY, sha256 BLOB NOT NULL, git_sha1 BLOB, size INTEGER NOT NULL, cutter TEXT NOT NULL,
-    objects BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX files_by_sha256 ON files (sha256);
-CREATE INDEX files_by_git_sha1 ON files (git_sha1);
-CREATE TABLE captures (
-    row INTEGER PRIMARY KEY, object BLOB NOT NULL UNIQUE, snapshot BLOB NOT NULL, package TEXT NOT NULL,
-    captured TEXT NOT NULL, data BLOB NOT NULL);
-"""
-_SKETCHES = """
-CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
-"""
-_SEQUENCES = """
-ALTER TABLE captures ADD COLUMN sequence INTEGER;
-UPDATE captures SET sequence = json_extract(CAST(data AS TEXT), '$.sequence') WHERE json_valid(CAST(data AS TEXT));
-CREATE TABLE highest (sequence INTEGER NOT NULL);
-INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
-PRAGMA user_version = 3;
-"""
-_VERSION = 3
-_SCRIPTS = {None: _TABLES + _SKETCHES + _SEQUENCES, 1: _SKETCHES + _SEQUENCES, 2: _SEQUENCES}
-"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences."""
+from ptmtorrent.store.stored_file import StoredFile
 
 _BY_TIME = "captured DESC, row DESC"
 _BY_SEQUENCE = "coalesce(sequence, 0) DESC, captured DESC, iif(sequence IS NULL, row, object) DESC"
@@ -81,10 +43,6 @@ _IS_VALID = (
 )
 _MAX_CODEC = 255
 
-_BUSY_SECONDS = 10.0
-"""Time that SQLite waits for another connection to release a lock."""
-
-REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 
@@ -98,13 +56,16 @@ class Found(msgspec.Struct, frozen=True):
     size: int
 
 
+AnyIndex = TypeVar("AnyIndex", bound="Index")
+
+
 class Index:
     """An open index. Writes form one transaction until `commit`, which blocks all other writers."""
 
-    def __init__(self, connection: Connection, path: Path, version: int = _VERSION) -> None:
+    def __init__(self, connection: Connection, path: Path, version: int = VERSION) -> None:
         self._connection = connection
         self._path = path
-        self._has_sequences = version == _VERSION
+        self._has_sequences = version == VERSION
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -336,6 +297,14 @@ class Index:
                 raise LookupError(f"the highest number of a capture is said to be {highest!r}")
             return highest
 
+    def reserve_sequences(self, count: int) -> int:
+        """Reserve the next `count` numbers of captures, durably; return the first. Nothing else may be uncommitted."""
+        with self.transaction():
+            self._write("UPDATE highest SET sequence = sequence")
+            first = self.highest_sequence() + 1
+            self._write("UPDATE highest SET sequence = sequence + ?", count)
+        return first
+
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture here says it was made at."""
         ((latest,),) = self._run("SELECT max(captured) FROM captures")
@@ -413,61 +382,19 @@ class Index:
             return self._connection.execute(sql, values).fetchall()
 
 
-def open_index(path: Path, *, write: bool) -> Index:
-    """Open the index at `path`; for writing, create it if it is missing.
+@overload
+def open_index(path: Path, *, write: bool) -> Index: ...
+@overload
+def open_index(path: Path, *, write: bool, kind: type[AnyIndex]) -> AnyIndex: ...
+def open_index(path: Path, *, write: bool, kind: type[Index] = Index) -> Index:
+    """Open the index at `path`, as a `kind` of it; for writing, create it if it is missing.
 
     Raises:
         StoreError: missing, damaged or not readable.
         UnsupportedFormat: a newer version wrote it.
     """
-    with index_errors(path):
-        connection = _connect_to_write(path) if write else connect_to_read(path, busy_seconds=_BUSY_SECONDS)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        connection.close()
-        raise StoreError(
-            f"the index `{path}` is empty: its creation was interrupted",
-            hint=REBUILD_HINT,
-        )
-    if version not in {*_SCRIPTS, _VERSION}:
-        connection.close()
-        raise UnsupportedFormat(
-            f"the index `{path}` has version {version}; this program reads version {_VERSION}",
-            hint=UPGRADE_HINT,
-        )
-    return Index(connection, path, version)
-
-
-@contextmanager
-def index_errors(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite, and errors over values that only a damaged index has, into `StoreError`."""
-    try:
-        yield
-    except (SqliteError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
-        damaged = is_corrupt(error) or not isinstance(error, SqliteError)
-        hint = REBUILD_HINT if damaged or _is_missing(path) else None
-        if isinstance(error, SqliteError):
-            raise database_error(error, f"the index `{path}`", path, hint) from error
-        raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
-
-
-def _connect_to_write(path: Path) -> Connection:
-    connection = connect(path, any_thread=True, busy_seconds=_BUSY_SECONDS)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()
-        if version in _SCRIPTS:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCRIPTS[version]} COMMIT;")
-    except SqliteError:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_missing(path: Path) -> bool:
-    return path.parent.is_dir() and not path.exists()
+    connection, version = connect_index(path, write=write)
+    return kind(connection, path, version)
 
 
 def _matches(identifier: bytes, data: bytes, columns: list[bytes | None]) -> bool:

@@ -41,13 +41,13 @@ from ptmtorrent.store.cutters import ByteSource, Cut, Nearby
 from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.ingest.delta_base import Bases
 from ptmtorrent.store.ingest.encode_pool import Coded, Coder, Put, pieces_in_flight, put_pieces
-from ptmtorrent.store.ingest.files import Expected, StableFile, StoredFile, check_expected, hash_file, open_stable
+from ptmtorrent.store.ingest.files import Expected, StableFile, check_expected, hash_file, open_stable
 from ptmtorrent.store.ingest.writer import Writer
 from ptmtorrent.store.pack.format import RIGHTS, ObjectKind, PackClass, encode_record
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
 from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
 from ptmtorrent.store.recovery import import_pack, recover
-from ptmtorrent.store.stored_file import StoredSource
+from ptmtorrent.store.stored_file import StoredFile, StoredSource
 from ptmtorrent.store.version import check_version, stamp_version
 
 __all__ = ["Expected", "Store", "StoredFile"]
@@ -97,13 +97,13 @@ class Store:
         root: Path,
         *,
         write: bool = False,
-        alone: bool = False,
+        exclusive: bool = False,
         memory: int = MEMORY_BYTES,
         delta: bool = True,
     ) -> "Store":
         """Open the store at `root`; for writing, create it if it is missing and recover it after a crash.
 
-        Several processes may write, each its own parts; `alone` opens it for writing exclusively. A writing process
+        Several processes may write, each its own parts; `exclusive` opens it for writing exclusively. A writing process
         stays below `memory` bytes; without `delta` no object is stored as a delta.
 
         Raises:
@@ -113,14 +113,14 @@ class Store:
             UsageError: `memory` is too small.
             StoreError: it cannot be read.
         """
-        if not (write or alone):
+        if not (write or exclusive):
             check_version(root)
             return cls(root, open_index(root / INDEX_NAME, write=False), ExitStack())
         in_flight = pieces_in_flight(memory)
         with ExitStack() as stack:
             lock = stack.enter_context(SharedLock(root))
-            first = lock.alone
-            if alone:
+            first = lock.exclusive
+            if exclusive:
                 _require_exclusive(root, lock)
             stamp_version(root)
             check_version(root)
@@ -129,7 +129,7 @@ class Store:
             pool = ThreadPoolExecutor(_workers(in_flight), thread_name_prefix="store")
             stack.callback(pool.shutdown)
             parts = recover.recover_store(root, index, pool) if first else []
-            if not alone:
+            if not exclusive:
                 lock.share()
             writer = Writer(root, index, parts, pool, first=first)
             return cls(root, index, stack.pop_all(), pool=pool, writer=writer, in_flight=in_flight, delta=delta)
@@ -289,17 +289,14 @@ class Store:
             writer.commit()
 
     def add_capture(self, capture: Capture) -> None:
-        """Store a capture, after its manifest, with a number above those of all captures so far.
+        """Store a capture, after its manifest; the commit gives it a number above those of all captures before it.
 
         Raises:
             NotFound: the store lacks the manifest.
         """
         self._find(ObjectId(capture.snapshot))
         with self._writing() as writer:
-            numbered = msgspec.structs.replace(capture, sequence=writer.next_sequence())
-            data = canonical.encode(numbered)
-            identifier = self.put(data, kind="capture", pack_class=PackClass("meta", capture.rights))
-            writer.pending.add_capture((identifier, numbered, data))
+            writer.pending.unnumbered.append(capture)
 
     def captures(self) -> list[Capture]:
         """Return the newest capture of every package, sorted by package."""
@@ -377,7 +374,7 @@ class Store:
             import_pack.adopt(self.root, self._index, path, checked)
 
     def rebuild_index(self) -> None:
-        """Rebuild the index by a forward scan of all packs. The store must be open `alone`."""
+        """Rebuild the index by a forward scan of all packs. The store must be open with `exclusive`."""
         with self._writing() as writer:
             writer.commit()
             recover.rebuild(self.root, self._index, writer.parts)
@@ -488,7 +485,7 @@ class Store:
 
 
 def _require_exclusive(root: Path, lock: SharedLock) -> None:
-    if not lock.alone:
+    if not lock.exclusive:
         raise StoreLocked(
             f"other processes are writing the store `{root}`, and this command needs it exclusively",
             hint="wait until they have ended, then run the same command again",

@@ -1,12 +1,40 @@
-"""Read a stored file as one source, from its objects."""
+"""A stored file: its hashes and objects, and the source that reads it from them."""
 
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate
 
+import msgspec
+
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.store.ingest.files import StoredFile
+from ptmtorrent.model.manifest import FileEntry, Manifest
+
+
+class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
+
+    `git_sha1` is None if it was not computed: a file that a hub lists by SHA-256 is not a git blob.
+    """
+
+    size: int
+    blake3: str
+    sha256: str
+    git_sha1: str | None
+    cutter: str
+    objects: tuple[tuple[ObjectId, int], ...]
+
+
+def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
+    """Return one of the files of a manifest."""
+    return StoredFile(
+        size=file.size,
+        blake3=file.blake3,
+        sha256=file.sha256,
+        git_sha1=file.git_sha1,
+        cutter=file.cutter,
+        objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
+    )
 
 
 class StoredSource:

@@ -11,7 +11,6 @@ from typing import ClassVar
 from ptmtorrent.disk.durable import disk_errors, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.store.pack.format import OLDER_STORE
 
 VERSION_NAME = "version.json"
 
@@ -21,7 +20,7 @@ class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=
 
     FORMAT: ClassVar[str] = "ptmtorrent/store"
     VERSION: ClassVar[int] = 2
-    OLDER: ClassVar[str] = OLDER_STORE
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
 
 
 def stamp_version(root: Path) -> None:

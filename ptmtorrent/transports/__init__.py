@@ -2,12 +2,12 @@
 
 ::
 
-    port -> local, http, torrent/, globus/ -> chain, fill_holes -> hybrid
+    port -> local, http, torrent/, globus/ -> retrying, fill_holes -> hybrid
 
 In come requests for extents of packs; out comes one outcome for every extent, `Delivered` or `Failed`. `port` defines
-the protocol. `local`, `http`, `torrent/` and `globus/` implement one source each. `chain` composes sources: failover
-(`Chain`) and retries (`Retrying`). `hybrid` runs a swarm and a web server at the same time, and `fill_holes` lets the
-server complete packs that the swarm began.
+the protocol. `local`, `http`, `torrent/` and `globus/` implement one source each. `retrying` repeats requests to a
+source; `reading/sources` tries one source after the other. `hybrid` runs a swarm and a web server at the same time, and
+`fill_holes` lets the server complete packs that the swarm began.
 
 Invariants: delivered bytes are untrusted until the caller has hashed their objects. An adapter raises only errors of
 this project and never retries. At most `WINDOW_BYTES` are staged and not yet consumed.

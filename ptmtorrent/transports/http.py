@@ -12,12 +12,12 @@ from threading import Condition, Thread
 
 import httpx2
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
-from ptmtorrent.disk.partial import StagingFile, staging_path
+from ptmtorrent.disk.partial import PartialFile
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, TransportError
 from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
-from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.model.plan import Extent, PackRequest, staging_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 
@@ -70,9 +70,9 @@ class HttpTransport:
 
         path = staging_path(staging, request.pack, extent)
         try:
-            with StagingFile(path, extent.length) as file:
+            with PartialFile(path, extent.length) as file:
                 self._receive(file, request, extent, count, halted)
-                if file.left:
+                if file.position < extent.length:
                     return None
         except StoreError:
             raise
@@ -86,31 +86,33 @@ class HttpTransport:
 
     def _receive(
         self,
-        file: StagingFile,
+        file: PartialFile,
         request: PackRequest,
         extent: Extent,
         count: Callable[[int], None],
         halted: Callable[[], bool],
     ) -> None:
-        if not file.left:
+        left = extent.length - file.position
+        if not left:
             return
         url = url_of(self.name, pack_path(request.pack))
         offset = extent.offset + file.position
         plain = offset == 0 and extent.length == request.size
-        headers = {} if plain else {"Range": spell_range(offset, file.left)}
+        headers = {} if plain else {"Range": spell_range(offset, left)}
         with translate_errors(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
-            skip = _check(response, url, request, offset, file.left)
+            skip = _check(response, url, request, offset, left)
             for part in response.iter_raw(CHUNK_BYTES):
                 if halted():
                     return
                 count(len(part))
-                wanted = part[skip : skip + file.left]
+                wanted = part[skip : skip + left]
                 skip = max(0, skip - len(part))
                 file.write(wanted)
-                if not file.left:
+                left -= len(wanted)
+                if not left:
                     break
-        if file.left:
-            raise TransportError(f"`{url}` ended {file.left} bytes early")
+        if left:
+            raise TransportError(f"`{url}` ended {left} bytes early")
 
 
 def _check(response: httpx2.Response, url: str, request: PackRequest, offset: int, length: int) -> int:

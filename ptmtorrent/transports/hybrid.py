@@ -1,8 +1,8 @@
 """Downloads from a swarm and a web server at the same time (`--transport auto`, DESIGN section 7).
 
-Whole packs are requested from the swarm, parts of packs from the server. When the peers have sent no payload for five
-seconds, the swarm is stopped and the remaining packs are requested from the server. For packs that the swarm began, the
-server delivers only the missing extents, so that no byte is fetched twice.
+Whole packs are requested from the swarm, parts of packs from the server. When the peers have sent less than the least
+rate for five seconds, the swarm is stopped and the remaining packs are requested from the server. For packs that the
+swarm began, the server delivers only the missing extents, so that no byte is fetched twice.
 """
 
 import contextlib

@@ -4,14 +4,15 @@ What a `PackTransport` delivers is untrusted: the caller hashes every object bef
 errors of this project, never retry, and return when `stop` is set.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from ptmtorrent.errors import PtmError
-from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.model.plan import Extent, PackRequest, narrow
 from ptmtorrent.stop import Stop
 
 WINDOW_BYTES = 512 << 20
@@ -77,3 +78,11 @@ class Swarm(PackTransport, Protocol):
     def partial(self) -> Sequence[Delivered]:
         """Extents of incomplete packs whose pieces were all hashed; their files stay in staging."""
         ...
+
+
+def regroup(failures: Iterable[Failed]) -> list[PackRequest]:
+    """Return requests for the failed extents only, with the objects in them."""
+    extents: dict[PackRequest, set[Extent]] = defaultdict(set)
+    for failed in failures:
+        extents[failed.request].add(failed.extent)
+    return [narrow(request, sorted(wanted)) for request, wanted in extents.items()]

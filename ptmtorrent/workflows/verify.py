@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.layouts.folders import files_below, read_link, same_file
-from ptmtorrent.model.names import path_bytes
+from ptmtorrent.model.ids import path_bytes
 from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
@@ -39,7 +39,7 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         known = ledger.folders()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
     if not files and target is not None:
-        raise NotFound(f"nothing was laid out at `{target}` from this home", hint="see what was: ptmtorrent verify")
+        raise NotFound(f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify")
     folders = _Folders(known, files, target)
     files.sort(key=lambda file: (file.package, file.path))
     meter = new_meter(

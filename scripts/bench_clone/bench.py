@@ -1,4 +1,4 @@
-"""The rounds: every client once a round, in turns, each from an empty folder; what it cost, and what it left."""
+"""The rounds: every client runs once per round, in turn, from an empty folder; its cost and files are recorded."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ _TOP = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """One run of one client: seconds of wall and CPU, and bytes on the disk, at their most and at the end."""
+    """One run of one client: wall and CPU seconds, and bytes on the disk at their maximum and at the end."""
 
     system: str
     wall: float
@@ -39,7 +39,7 @@ class Cost:
 
 
 def make_package(folder: Path, shards: int, shard_bytes: int) -> int:
-    """Write the weights of one model in bf16, and small files beside them; return the bytes of all."""
+    """Write the weights of one model in bf16, and small files beside them; return the total bytes."""
     for number, package in enumerate(bulk_packages(shards, shard_bytes)):
         for file in package.files:
             name = file.path
@@ -62,7 +62,7 @@ def _write(path: Path, content: Content) -> None:
 
 @contextmanager
 def served(folder: Path, package: Path) -> Iterator[Address]:
-    """Serve the package from a process of its own."""
+    """Serve the package from a separate process."""
     (folder / "served").mkdir()
     command = [sys.executable, "-m", "bench_clone.serving", str(folder / "served"), str(package)]
     env = dict(os.environ) | {"PYTHONPATH": f"{_TOP / 'scripts'}{os.pathsep}{_TOP}"}
@@ -92,7 +92,7 @@ def measure(system: System, at: Address, scratch: Path) -> Cost:
 
 @contextmanager
 def _watching(folder: Path) -> Iterator[list[int]]:
-    """Look every few hundredths of a second how much the folder takes; the first number of the list is the most."""
+    """Measure the disk usage of the folder every few hundredths of a second; the first number is the maximum."""
     seen, stop = [0], threading.Event()
 
     def watch() -> None:
@@ -112,12 +112,12 @@ def _watching(folder: Path) -> Iterator[list[int]]:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Return what all files below `folder` take on the disk; a link to a file is not that file again."""
+    """Return the disk usage of all files below `folder`; a hard link to a file is not counted again."""
     return sum(info.st_blocks * 512 for path in folder.rglob("*") if stat.S_ISREG((info := path.lstat()).st_mode))
 
 
 def check_left(system: System, folder: Path, package: Path) -> None:
-    """Check that every file of the package came, to the byte.
+    """Check that every file of the package arrived with the right bytes.
 
     Raises:
         RuntimeError: naming the file that did not.

@@ -1,9 +1,9 @@
-"""One package as two hubs, in a process of its own: a git remote with LFS, and a Hugging Face hub.
+"""One package as two hubs, in a separate process: a git remote with LFS, and a Hugging Face hub.
 
 The metadata comes from the simulators that the tests use. The weights come from here by `sendfile`, so that what is
 measured is the client: the kernel moves the bytes, and Python is asked once a request.
 
-usage: python -m bench_clone.serving FOLDER PACKAGE: prints the two addresses, and serves until its stdin ends
+usage: python -m bench_clone.serving FOLDER PACKAGE: prints the two addresses and serves until its stdin is closed
 """
 
 import hashlib
@@ -59,7 +59,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
                 start += os.sendfile(self.connection.fileno(), file.fileno(), start, size - start)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def serve(folder: Path, package: Path) -> Iterator[tuple[str, str]]:
         )
         (folder / "lfs").mkdir(exist_ok=True)
         for oid in by_oid:
-            (folder / "lfs" / oid).touch()  # the batch API asks whether it is there; the bytes come from elsewhere
+            (folder / "lfs" / oid).touch()  # the batch API checks that it exists; the bytes come from elsewhere
         yield git.url, hub.endpoint
 
 

@@ -1,4 +1,4 @@
-"""What is compared: this program and the official clients, each from the address of its hub into an empty folder."""
+"""The clients: this program and the official ones, each from the address of its hub into an empty folder."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ _BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Address:
-    """Where the package is: among git remotes, and on a Hugging Face hub."""
+    """The addresses of the package: the git remotes, and a Hugging Face hub."""
 
     git: str
     hub: str
@@ -21,14 +21,14 @@ class Address:
 
 @dataclass(frozen=True)
 class System:
-    """One client: its commands, one after the other, given the address and the folder that all of its bytes go to."""
+    """One client: its commands, one after the other, given the address and the folder for all of its bytes."""
 
     name: str
     commands: Callable[[Address, Path], list[list[str]]]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what the clients see: nothing of the user's own settings."""
+    """Return the environment of the clients, without the user's own settings."""
     return {
         "PATH": os.environ["PATH"],
         "LC_ALL": "C.UTF-8",
@@ -53,7 +53,7 @@ def ours_hub(at: Address, folder: Path) -> list[list[str]]:
 
 
 def git_lfs(at: Address, folder: Path) -> list[list[str]]:
-    """Clone, then pull: what the pages of git-lfs and of the hubs say."""
+    """Clone, then pull, as git-lfs and the hubs document it."""
     here = ["git", "-C", str(folder / "clone")]
     return [
         ["git", "clone", "--quiet", f"{at.git}/{NAME}", str(folder / "clone")],
@@ -63,7 +63,7 @@ def git_lfs(at: Address, folder: Path) -> list[list[str]]:
 
 
 def hf_download(at: Address, folder: Path) -> list[list[str]]:
-    """Download the package into a cache, as `hf` does unless told otherwise."""
+    """Download the package into a cache, as `hf` does by default."""
     return [
         ["env", f"HF_ENDPOINT={at.hub}", f"HF_HOME={folder}", str(_BIN / "hf"), "download", NAME, "--quiet"],
     ]

@@ -1,1 +1,1 @@
-"""What `scripts/bench-store` is made of: frozen sets, peers, the store in child processes, tables and checks."""
+"""The benchmark of the store (`scripts/bench-store`): frozen sets, peers, child processes, tables and checks."""

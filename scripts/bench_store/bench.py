@@ -1,4 +1,4 @@
-"""One run: how large, where, how often, against whom; and what was seen."""
+"""One run of the benchmark: its size, folders, rounds and peers, and the values that were measured."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ OURS = Ours("ours")
 
 @dataclass
 class Bench:
-    """One run: how large, where, how often, against whom, with which kernels; and what was seen."""
+    """One run: its size, folders, rounds, peers and kernels, and the values that were measured."""
 
     scale: Scale
     sets: Sets
@@ -34,20 +34,20 @@ class Bench:
 
     @property
     def scratch(self) -> Path:
-        """Where orders and answers of children lie."""
+        """Folder of the orders and answers of child processes."""
         place = self.folder / "scratch"
         place.mkdir(exist_ok=True)
         return place
 
     def keep(self, files: FileSet) -> FileSet:
-        """Remember that a set was measured."""
+        """Record that a set was measured."""
         self.measured[files.name] = files
         return files
 
     def say(self, text: str) -> None:
-        """Tell how far it is."""
+        """Print the current step."""
         print(f"{time.monotonic() - self.begun:6.0f} s  {text}", file=sys.stderr, flush=True)
 
     def compared(self) -> list[System]:
-        """Return the peers that are here."""
+        """Return the peers that are installed."""
         return [Theirs(peer) for peer in self.peers if not peer.missing]

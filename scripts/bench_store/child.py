@@ -16,11 +16,11 @@ from ptmtorrent.store.store import Expected, Store, StoredFile
 PACK_CLASS = PackClass("weights-hot", "open")
 
 FileOrder = dict[str, Any]
-"""`path`, `name`, `size`, and `sha256`, which a hub gave; None when no SHA-256 shall be taken."""
+"""`path`, `name`, `size`, and `sha256` as a hub states it; None if no SHA-256 is to be computed."""
 
 
 def answer(work: Callable[[dict[str, Any]], Any]) -> None:
-    """Do `work` on the order that the command line names, and leave its answer where the command line says."""
+    """Read an order from the first path of the command line, and write the result of `work` to the second."""
     order = json.loads(Path(sys.argv[1]).read_text())
     if order.get("cpus"):
         os.sched_setaffinity(0, order["cpus"])
@@ -28,7 +28,7 @@ def answer(work: Callable[[dict[str, Any]], Any]) -> None:
 
 
 class Clock:
-    """Seconds of wall and CPU of this process since it was made."""
+    """Wall and CPU seconds of this process since the object was created."""
 
     def __init__(self) -> None:
         self._wall, self._cpu = time.perf_counter(), _cpu_seconds()
@@ -44,7 +44,7 @@ def _cpu_seconds() -> float:
 
 
 def add_files(store: Store, files: list[FileOrder], bases: dict[str, str], jobs: int) -> list[StoredFile]:
-    """Add files, `jobs` at a time; those that others declare as their base first. Return them in the order given."""
+    """Add files, `jobs` at a time, with declared bases first. Return them in the given order."""
     stored: dict[str, StoredFile] = {}
 
     def add(file: FileOrder) -> None:

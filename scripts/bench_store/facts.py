@@ -1,4 +1,4 @@
-"""Child: the versions of the libraries and the kernel that the codecs run on here."""
+"""Child: the versions of the libraries, and the kernel that the codecs use."""
 
 import os
 import platform

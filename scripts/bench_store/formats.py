@@ -1,4 +1,4 @@
-"""Two ways to write tensors down: safetensors, and the zip of `torch.save`; neither library is needed for it.
+"""Two formats of tensors: safetensors, and the zip of `torch.save`; written without either library.
 
 Source: safetensors format, "Format" section; `torch.save` in its zip format (members stored without compression,
 lengths behind the data, data at multiples of 64 bytes); opcodes as in CPython's `pickletools`.

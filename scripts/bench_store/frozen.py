@@ -1,4 +1,4 @@
-"""The hashes of the sets, over sorted names and BLAKE3 of files: who sees others measures other bytes.
+"""The hashes of the sets, over sorted names and the BLAKE3 of files. Other hashes mean other bytes.
 
 Made with numpy 2.4; any numpy whose `Generator(PCG64)` draws the same numbers makes the same.
 """

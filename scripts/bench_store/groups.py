@@ -9,7 +9,7 @@ from bench_store.bench import Bench
 
 @dataclass(frozen=True)
 class Group:
-    """A part of the run: the files that it needs, and what it does."""
+    """A part of the run: the files that it needs, and the function that measures it."""
 
     needs: tuple[str, ...]
     measure: Callable[[Bench], None]

@@ -1,4 +1,4 @@
-"""Child: the store's speed with each hash on and off, delta off; a hash is switched off by a stand-in of no cost.
+"""Child: the store's speed with each hash on and off, delta off; a stand-in without cost switches a hash off.
 
 Variants are measured one after another in each round, in stores of their own; CPU seconds are this process's own.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from bench_store.child import Clock, add_files, answer
 from ptmtorrent.store.ingest import files as file_hashes
-from ptmtorrent.store.pack import hashing as pack_hashes
+from ptmtorrent.store.pack import hashes as pack_hashes
 from ptmtorrent.store.store import Store
 
 VARIANTS: dict[str, frozenset[str]] = {
@@ -26,7 +26,7 @@ VARIANTS: dict[str, frozenset[str]] = {
 
 
 class Nothing:
-    """A digest that reads nothing; no two agree, as no two files do."""
+    """A digest that reads nothing; no two are equal, like those of two files."""
 
     _numbers = itertools.count()
 
@@ -34,7 +34,7 @@ class Nothing:
         self._value = next(self._numbers).to_bytes(size, "big")
 
     def update(self, data: object) -> None:
-        """Take nothing."""
+        """Ignore the data."""
 
     def digest(self) -> bytes:
         """Return a number of the right length."""
@@ -46,7 +46,7 @@ class Nothing:
 
 
 class Switch:
-    """Stands where a hash function stood; counts how often it was asked, so that one that moved is noticed."""
+    """Replaces a hash function and counts its calls, so that a function that moved is noticed."""
 
     def __init__(self, real: Callable[..., Any], size: int) -> None:
         self._real = real
@@ -61,7 +61,7 @@ class Switch:
 
 
 def install() -> dict[str, Switch]:
-    """Put switches into the store's modules; the hash of git is taken out, for a file with a SHA-256 has none."""
+    """Put switches into the modules of the store, except for git's hash, which a file with a SHA-256 does not have."""
     switches = {
         "file sha256": Switch(hashlib.sha256, 32),
         "pack sha1": Switch(pack_hashes.sha1, 20),
@@ -76,7 +76,7 @@ def install() -> dict[str, Switch]:
 
 
 def measure(order: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a row for each set and variant: seconds of CPU and wall. What runs first of all is not counted."""
+    """Return a row for each set and variant: CPU and wall seconds. The first run is a warm-up and is not counted."""
     switches = install()
     rows = []
     _ingest(order, next(iter(order["sets"].values())))
@@ -88,7 +88,7 @@ def measure(order: dict[str, Any]) -> list[dict[str, Any]]:
             rows.append({"set": name, "variant": variant} | _ingest(order, asked))
     unasked = [name for name, switch in switches.items() if not switch.asked]
     if unasked:
-        raise SystemExit(f"never requested: {', '.join(unasked)}: the store takes its hashes elsewhere now")
+        raise SystemExit(f"never requested: {', '.join(unasked)}: the store computes its hashes elsewhere now")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Child: put files into a new store and seal it; tell what it cost, and what lies where."""
+"""Child: add files to a new store and seal it; return the cost, and the stored bytes of each file."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from ptmtorrent.store.store import Store, StoredFile
 
 
 def ingest(order: dict[str, Any]) -> dict[str, Any]:
-    """Do it; bytes are counted after the clock is read."""
+    """Run the order; stored bytes are counted after the clock is read."""
     clock = Clock()
     with Store.open(Path(order["store"]), write=True, memory=order["memory"], delta=order["delta"]) as store:
         stored = add_files(store, order["files"], order["bases"], order["jobs"])
@@ -20,9 +20,9 @@ def ingest(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def count(store: Store, stored: list[StoredFile], files: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count each object once, for the first file that has it: raw, and with all that a pack says of it."""
+    """Count each object once, for the first file that has it: raw bytes, and stored bytes with their headers."""
     seen: set[str] = set()
-    told = {}
+    report = {}
     deltas = 0
     for file, known in zip(files, stored, strict=True):
         raw = coded = 0
@@ -34,14 +34,14 @@ def count(store: Store, stored: list[StoredFile], files: list[dict[str, Any]]) -
             deltas += has_base
             raw += size
             coded += store.location(identifier).length + ROW_BYTES + (MAX_RECORD_BYTES if has_base else RECORD_BYTES)
-        told[file["name"]] = {
+        report[file["name"]] = {
             "objects": [identifier for identifier, _ in known.objects],
             "blake3": known.blake3,
             "cutter": known.cutter,
             "new_raw": raw,
             "new_coded": coded,
         }
-    return {"files": told, "objects": len(seen), "deltas": deltas}
+    return {"files": report, "objects": len(seen), "deltas": deltas}
 
 
 if __name__ == "__main__":

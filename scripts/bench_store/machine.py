@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine on which the values were measured."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Others:
-    """What other programs took of the processors since this was made."""
+    """Processor time that other programs used since the object was created."""
 
     def __init__(self) -> None:
         self._begun, self._busy, self._own = time.monotonic(), _busy_seconds(), _own_seconds()
@@ -34,7 +34,7 @@ def _own_seconds() -> float:
 
 
 def describe(folder: Path, libraries: Mapping[str, str], kernel: str) -> list[tuple[str, str]]:
-    """Return pairs of what and which; `folder` is where the data lies."""
+    """Return pairs of a property and its value; `folder` has the data."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return [
         ("date", time.strftime("%Y-%m-%d", time.gmtime())),
@@ -61,7 +61,7 @@ def _system() -> str:
 
 
 def _disk(folder: Path) -> str:
-    """Return the filesystem of `folder` and the sort of its device, as the kernel knows them."""
+    """Return the filesystem of `folder` and the type of its device, as the kernel reports them."""
     device = folder.stat().st_dev
     numbers = f"{os.major(device)}:{os.minor(device)}"
     mounts = Path("/proc/self/mountinfo")

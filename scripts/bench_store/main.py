@@ -21,7 +21,7 @@ ROUNDS = {"full": 3, "quick": 1, "tiny": 1}
 
 
 def main(about: str | None, arguments: list[str] | None = None) -> int:
-    """Measure, print the tables, write what was asked for; 1 when something is broken, which slow or large is not."""
+    """Measure, print the tables, write the requested files; return 1 if a program failed (not for a missed target)."""
     options = _parse(about, arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-store-", dir=options.keep)))
@@ -62,7 +62,7 @@ def _measure(bench: Bench, only: list[str]) -> None:
 
 
 def missing_peers(peers: tuple[Peer, ...]) -> list[str]:
-    """Name the peers that are not installed, and what would install them."""
+    """Return the peers that are not installed, and how to install them."""
     return [f"{peer.name}: `{peer.program}` is missing (apt install {peer.apt})" for peer in peers if peer.missing]
 
 

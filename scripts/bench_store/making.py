@@ -1,4 +1,4 @@
-"""Makes the files of the sets in the folder given, in a process of its own: the parent's memory stays small.
+"""Makes the files of the sets in the folder given, in a separate process, which keeps the memory of the parent small.
 
 usage: python -m bench_store.making SCALE FOLDER [siblings] [formats] [revision] [big]
 """

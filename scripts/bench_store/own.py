@@ -1,4 +1,4 @@
-"""Ours alone: what each hash costs, how it comes back, one core and two, memory, a second revision."""
+"""This project alone: the cost of each hash, restoring, one core and two, memory, a second revision."""
 
 import shutil
 from collections import defaultdict
@@ -22,15 +22,15 @@ def hashes(bench: Bench) -> None:
         for kernel in bench.kernels:
             bench.say(f"hashes, round {number}: {kernel}")
             order = {"store": str(bench.folder / "hashed"), "sets": orders, "memory": MEMORY_BYTES, "jobs": JOBS}
-            told, _ = _run(bench, "hashing", order, kernel)
-            for row in told:
+            report, _ = _run(bench, "hashing", order, kernel)
+            for row in report:
                 seen[row["set"], kernel, row["variant"]].append(row["cpu"])
     for (name, kernel, variant), seconds in seen.items():
         bench.rows.add(Row("hashes", name, f"ours, {kernel}", variant, speed(sizes[name], seconds), "MB/s"))
 
 
 def restores(bench: Bench) -> None:
-    """Measure how fast the siblings come back by each kernel; only the reading itself, and with files written."""
+    """Measure how fast each kernel restores the siblings: reading only, and with files written."""
     files = bench.keep(bench.sets.siblings())
     for system, name in ((PLAIN, "no delta"), (FOUND, "delta")):
         with new_place(bench.folder, files) as place:
@@ -50,14 +50,14 @@ def _restores(bench: Bench, system: Ours, ingested: Ingested, place: Place, *, w
         for kernel in bench.kernels:
             bench.say(f"restores, round {number}: {system.name}, {kernel}")
             empty(place.out)
-            told, _ = system.restore_told(ingested, place, kernel=kernel, write=write)
+            report, _ = system.restore_and_report(ingested, place, kernel=kernel, write=write)
             if number:
-                seen[kernel].append(told["cpu"])
+                seen[kernel].append(report["cpu"])
     return seen
 
 
 def _copied(bench: Bench, place: Place) -> list[float]:
-    """Return the CPU seconds of writing the same files without looking at them."""
+    """Return the CPU seconds of copying the same files."""
     seen = []
     for number in range(1, bench.rounds + 1):
         bench.say(f"restores, round {number}: cp")
@@ -68,7 +68,7 @@ def _copied(bench: Bench, place: Place) -> list[float]:
 
 
 def workers(bench: Bench) -> None:
-    """Compare one core with two, all hashes on: wall time inside the process, start of the interpreter apart."""
+    """Compare one core with two, all hashes on: wall time inside the process, without the start of the interpreter."""
     if len(bench.cpus) < 2:
         bench.rows.missing.append("workers: there is only one core here")
         return
@@ -81,9 +81,9 @@ def workers(bench: Bench) -> None:
                 system = Ours(name, delta=delta, declared=False, cpus=bench.cpus[:count])
                 with new_place(bench.folder, files) as place:
                     ingested = system.ingest(files, place)
-                    told, _ = system.restore_told(ingested, place)
-                seen[name, count, "ingest"].append(ingested.told["wall"])
-                seen[name, count, "restore"].append(told["wall"])
+                    report, _ = system.restore_and_report(ingested, place)
+                seen[name, count, "ingest"].append(ingested.report["wall"])
+                seen[name, count, "restore"].append(report["wall"])
     for (name, count, what), seconds in seen.items():
         bench.rows.add(Row("workers", files.name, name, f"{what}, {count} core", speed(files.size, seconds), "MB/s"))
     for name, what in dict.fromkeys((name, what) for name, _, what in seen):
@@ -92,7 +92,7 @@ def workers(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """Store one large file within 512 MiB, and get it back."""
+    """Store one large file within 512 MiB of memory, and restore it."""
     files = bench.keep(bench.sets.big())
     bench.say("memory: one large file")
     with new_place(bench.folder, files) as place:
@@ -107,21 +107,21 @@ def memory(bench: Bench) -> None:
 
 
 def revision(bench: Bench) -> None:
-    """Store a second revision of the base, one tensor of which is another."""
+    """Store a second revision of the base, in which one tensor differs."""
     files = FileSet("revisions", bench.sets.revisions(), {"revision-2.safetensors": "base.safetensors"})
     bench.keep(files)
     for name, delta in (("ours, no delta", False), ("ours, base declared", True)):
         bench.say(f"revision: {name}")
         asked = [describe(file) for file in files.files]
         order = {"store": str(bench.folder / "revised"), "files": asked, "delta": delta, "bases": files.bases}
-        told, _ = _run(bench, "revision", order, None)
+        report, _ = _run(bench, "revision", order, None)
         for metric, key in (
             ("raw added", "raw"),
             ("stored added", "coded"),
             ("the tensor coded alone", "tensor"),
             ("growth of packs", "packs"),
         ):
-            bench.rows.add(Row("revision", "one tensor changed", name, metric, told[key], "bytes"))
+            bench.rows.add(Row("revision", "one tensor changed", name, metric, report[key], "bytes"))
 
 
 def _run(bench: Bench, module: str, order: dict[str, Any], kernel: str | None) -> tuple[Any, Spent]:

@@ -1,4 +1,4 @@
-"""The programs that people use instead, with the settings that their own pages advise for speed and size.
+"""The programs compared with, with the settings that their documentation recommends for speed and size.
 
 A command sees `$SET` (a folder of files), `$STORED` (where its store goes), `$OUT` (where files come back to) and
 `$SCRATCH` (for what it wants to keep aside, which is not counted).
@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Peer:
-    """A program: its name here, the executable, the Debian package, and what to run."""
+    """A program: its name in tables, the executable, the Debian package, and the commands to run."""
 
     name: str
     program: str
@@ -27,7 +27,7 @@ class Peer:
 
     @property
     def missing(self) -> bool:
-        """Tell whether the program is not installed."""
+        """Return whether the program is not installed."""
         return shutil.which(self.program) is None
 
     def command(self, script: str) -> list[str]:
@@ -35,7 +35,7 @@ class Peer:
         return ["bash", "-euo", "pipefail", "-c", script]
 
     def environment(self, *, files: Path, stored: Path, out: Path, scratch: Path) -> dict[str, str]:
-        """Return what the commands see; nothing of the user's own settings or stores."""
+        """Return the environment of the commands, without the user's own settings and stores."""
         places = {"SET": files, "STORED": stored, "OUT": out, "SCRATCH": scratch, "HOME": scratch}
         own = {name: value.replace("$SCRATCH", str(scratch)) for name, value in self.env.items()}
         return (
@@ -43,7 +43,7 @@ class Peer:
         )
 
     def spell_version(self) -> str:
-        """Return the first line that the program says of its version."""
+        """Return the first line of the program's version output."""
         done = subprocess.run([self.program, *self.version], capture_output=True, text=True, check=False)
         line = (done.stdout or done.stderr).strip().partition("\n")[0]
         words = [word.strip("v,") for word in line.split() if word.strip("v,")[:1].isdigit()]

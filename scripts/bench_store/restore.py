@@ -1,4 +1,4 @@
-"""Child: put every file of a store together again, each object decoded and checked, each whole file checked."""
+"""Child: restore every file of a store; each object is decoded and checked, then each whole file."""
 
 import os
 from collections import deque
@@ -17,7 +17,7 @@ AHEAD = 4
 
 
 def restore(order: dict[str, Any]) -> dict[str, Any]:
-    """Do it; an object or a file of another hash ends the process. Without `out` nothing is written."""
+    """Run the order. An object or a file with another hash ends the process. Without `out` nothing is written."""
     clock = Clock()
     with Store.open(Path(order["store"])) as store, ThreadPoolExecutor(order["jobs"]) as threads:
         for name, file in order["files"].items():

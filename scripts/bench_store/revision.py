@@ -1,4 +1,4 @@
-"""Child: keep a file, then the same file with one tensor changed; tell what the second added."""
+"""Child: store a file, then the same file with one tensor changed; return what the second added."""
 
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
         store.seal()
     before = disk_bytes(root / "packs")
     with Store.open(root, write=True, delta=order["delta"]) as store:
-        # The first again, as a new snapshot lists it: the store knows it, and it serves as the base.
+        # The first file again, as a new snapshot lists it: it is known to the store, and serves as the base.
         stored = add_files(store, files, order["bases"], 1)
         store.seal()
-        told = count(store, stored, files)
-    second = told["files"][files[1]["name"]]
+        report = count(store, stored, files)
+    second = report["files"][files[1]["name"]]
     return {
         "raw": second["new_raw"],
         "coded": second["new_coded"],

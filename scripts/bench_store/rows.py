@@ -1,4 +1,4 @@
-"""Measured values, one a row, and what is looked up among them."""
+"""Measured values, one per row, and lookups among them."""
 
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -8,7 +8,7 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Row:
-    """One value. `group` tells which table it stands in."""
+    """One value; `group` is its table."""
 
     group: str
     case: str
@@ -28,13 +28,13 @@ class Row:
 
 @dataclass
 class Rows:
-    """All of them, in the order of measuring."""
+    """All values, in the order of measurement."""
 
     all: list[Row] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
-        """Keep a value."""
+        """Add a value."""
         self.all.append(row)
 
     def find(self, group: str, case: str, system: str, metric: str) -> float | None:

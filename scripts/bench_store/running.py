@@ -1,4 +1,4 @@
-"""Runs programs and says what they cost: wall time, CPU time of them and their children, peak memory."""
+"""Runs programs and measures their cost: wall time, CPU time including child processes, and peak memory."""
 
 import json
 import os
@@ -14,11 +14,11 @@ _HERE = Path(__file__).resolve().parent
 _PATH = os.pathsep.join((str(_HERE.parent), str(_HERE.parent.parent)))
 _SHOWN_BYTES = 2000
 _BLOCK_BYTES = 512
-"""What `st_blocks` counts, whatever the blocks of the filesystem (stat(2))."""
+"""The unit of `st_blocks`, whatever the block size of the filesystem (stat(2))."""
 
 
 class Broken(Exception):
-    """A measured program failed, or gave back other bytes than it took."""
+    """A measured program failed, or restored different bytes."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Spent:
 
 
 def run(command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None, log: Path) -> Spent:
-    """Run a program to its end; what it says goes to the file `log`.
+    """Run a program to its end; its output goes to the file `log`.
 
     Raises:
         Broken: it failed.
@@ -41,7 +41,7 @@ def run(command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None, 
         process = subprocess.Popen(
             command, cwd=cwd, env=dict(env or os.environ), stdin=subprocess.DEVNULL, stdout=said, stderr=said
         )
-        # Not `process.wait`: only wait4 tells the cost of this program apart from all that ran before.
+        # Not `process.wait`: only wait4 separates the cost of this program from that of earlier ones.
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -55,19 +55,19 @@ def run_module(
     name: str, order: Mapping[str, Any], scratch: Path, *, kernel: str | None = None
 ) -> tuple[dict[str, Any], Spent]:
     """Run a module of this package in a fresh process: it reads `order` as JSON, and its answer is returned."""
-    asked, told = scratch / "order.json", scratch / "answer.json"
-    asked.write_text(json.dumps(order))
+    order_file, answer_file = scratch / "order.json", scratch / "answer.json"
+    order_file.write_text(json.dumps(order))
     env = dict(os.environ) | {"PYTHONPATH": _PATH}
     env.pop("PTMTORRENT_KERNEL", None)
     if kernel == "numpy":
         env["PTMTORRENT_KERNEL"] = "numpy"
     spent = run(
-        [sys.executable, "-m", f"bench_store.{name}", str(asked), str(told)],
+        [sys.executable, "-m", f"bench_store.{name}", str(order_file), str(answer_file)],
         cwd=scratch,
         env=env,
         log=scratch / "log.txt",
     )
-    return json.loads(told.read_text()), spent
+    return json.loads(answer_file.read_text()), spent
 
 
 def run_making(arguments: list[str], scratch: Path) -> None:
@@ -77,5 +77,5 @@ def run_making(arguments: list[str], scratch: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """Return what all files below `folder` take on the disk: whole blocks, and nothing for holes."""
+    """Return the disk usage of all files below `folder`: whole blocks, and nothing for holes."""
     return sum(path.stat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*") if path.is_file())

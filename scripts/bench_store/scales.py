@@ -1,4 +1,4 @@
-"""How large the sets are. `full` is what is quoted; the others have the same files and rows, and other figures."""
+"""The sizes of the sets. Published values are of `full`; the others have the same files and rows, with other values."""
 
 from dataclasses import dataclass
 

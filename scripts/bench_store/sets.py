@@ -1,4 +1,4 @@
-"""What is measured: frozen sets of files, made anew each time and checked against the hashes written here.
+"""The measured sets of files: made again in each run, and checked against frozen hashes.
 
 A set of another hash is measured all the same, and marked: its figures are not those of this page.
 """
@@ -52,13 +52,13 @@ class FileSet:
         return blake3("".join(lines).encode()).hexdigest()
 
     def verdict(self, scale: Scale) -> str:
-        """`frozen` when these are the bytes that everybody measures."""
+        """`frozen` if the bytes have the frozen hash, so that runs can be compared."""
         known = FROZEN.get(scale.name, {}).get(self.name)
         return "not frozen" if known is None else "as frozen" if known == self.blake3 else "OTHER BYTES"
 
 
 class Sets:
-    """Makes files where they are first asked for, and hashes each once."""
+    """Makes files when they are first needed, and hashes each once."""
 
     def __init__(self, scale: Scale, folder: Path) -> None:
         self._scale = scale
@@ -66,7 +66,7 @@ class Sets:
         self._known: dict[Path, File] = {}
 
     def make(self, groups: Iterable[str], scratch: Path) -> None:
-        """Write the files of the groups `siblings`, `formats`, `revision` and `big`, unless they are all there."""
+        """Write the files of the groups `siblings`, `formats`, `revision` and `big` that do not exist yet."""
         missing = [group for group in groups if not (self._folder / f"made-{group}").exists()]
         if missing:
             run_making([self._scale.name, str(self._folder), *missing], scratch)

@@ -1,4 +1,4 @@
-"""Whatever stores files and gives them back: ours in a child process, or a peer; both measured alike."""
+"""The systems that store and restore files: this project in a child process, or a peer; both are measured alike."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ JOBS = 2
 
 @dataclass(frozen=True)
 class Place:
-    """Folders of one run: the files, the store, what came back, things that are not counted; empty stores of peers."""
+    """Folders of one run: the files, the store, restored files, files not counted, and empty stores of peers."""
 
     files: Path
     stored: Path
@@ -32,25 +32,25 @@ class Place:
 
 @dataclass
 class Ingested:
-    """A filled store. `told` is what our own child says of it."""
+    """A filled store. `report` is the report of this project's child process."""
 
     spent: Spent
     stored: int
-    told: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 class System(Protocol):
-    """What is compared."""
+    """A system that is compared."""
 
     @property
     def name(self) -> str:
-        """How tables call it."""
+        """Its name in tables."""
 
     def ingest(self, files: FileSet, place: Place) -> Ingested:
         """Store the files."""
 
     def restore(self, ingested: Ingested, place: Place) -> Spent:
-        """Get them back."""
+        """Restore the files."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +73,20 @@ class Ours:
             "jobs": JOBS,
             "cpus": self.cpus,
         }
-        told, spent = run_module("ingest", order, place.scratch)
-        return Ingested(spent, disk_bytes(place.stored), told)
+        report, spent = run_module("ingest", order, place.scratch)
+        return Ingested(spent, disk_bytes(place.stored), report)
 
     def restore(self, ingested: Ingested, place: Place) -> Spent:
         """Read every object of every file."""
-        return self.restore_told(ingested, place)[1]
+        return self.restore_and_report(ingested, place)[1]
 
-    def restore_told(
+    def restore_and_report(
         self, ingested: Ingested, place: Place, *, kernel: str | None = None, write: bool = True
     ) -> tuple[dict[str, Any], Spent]:
-        """Do so, and return what the child itself measured too."""
-        told = {name.replace("/", "-"): file for name, file in ingested.told["files"].items()}
+        """Restore, and return the child's own measurements as well."""
+        report = {name.replace("/", "-"): file for name, file in ingested.report["files"].items()}
         out = str(place.out) if write else None
-        order = {"store": str(place.stored), "out": out, "files": told, "jobs": JOBS, "cpus": self.cpus}
+        order = {"store": str(place.stored), "out": out, "files": report, "jobs": JOBS, "cpus": self.cpus}
         return run_module("restore", order, place.scratch, kernel=kernel)
 
 
@@ -98,7 +98,7 @@ class Theirs:
 
     @property
     def name(self) -> str:
-        """The peer's own."""
+        """The name of the peer."""
         return self.peer.name
 
     def ingest(self, files: FileSet, place: Place) -> Ingested:
@@ -109,12 +109,12 @@ class Theirs:
         return Ingested(spent, disk_bytes(place.stored))
 
     def restore(self, ingested: Ingested, place: Place) -> Spent:
-        """Get the whole set back."""
+        """Restore the whole set."""
         del ingested
         return self._run(self.peer.restore, place)
 
     def _prepare(self, place: Place) -> None:
-        """Make an empty store once, and copy it from then on: some take seconds to make a key."""
+        """Make an empty store once and copy it afterwards, because some peers take seconds to make a key."""
         template = place.empty / self.peer.program
         if not template.exists():
             self._run(self.peer.prepare, place)
@@ -143,13 +143,13 @@ def new_place(folder: Path, files: FileSet) -> Iterator[Place]:
 
 
 def empty(folder: Path) -> None:
-    """Remove what an earlier run left, so that none pays for it."""
+    """Remove the data of earlier runs, so that they do not affect this one."""
     shutil.rmtree(folder)
     folder.mkdir()
 
 
 def check_restored(files: FileSet, out: Path) -> None:
-    """Compare what came back with what was stored.
+    """Compare the restored files with the stored ones.
 
     Raises:
         Broken: it is missing or has other bytes.
@@ -157,12 +157,12 @@ def check_restored(files: FileSet, out: Path) -> None:
     if (out / "all").exists():
         wanted = _hash(sorted((file.path for file in files.files), key=lambda path: path.name))
         if _hash([out / "all"]) != wanted:
-            raise Broken(f"`{files.name}` came back with other bytes")
+            raise Broken(f"`{files.name}` was restored with different bytes")
         return
     for file in files.files:
         found = next(out.rglob(flat(file)), None)
         if found is None or _hash([found]) != file.blake3:
-            raise Broken(f"`{file.name}` of `{files.name}` is missing or came back with other bytes")
+            raise Broken(f"`{file.name}` of `{files.name}` is missing or was restored with different bytes")
 
 
 def describe(file: File) -> dict[str, Any]:

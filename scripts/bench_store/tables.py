@@ -10,7 +10,7 @@ from bench_store.rows import MB, Row
 
 @dataclass(frozen=True)
 class Table:
-    """A title, a head and lines of as many cells."""
+    """A title, a header, and rows of the same number of cells."""
 
     title: str
     head: Sequence[str]
@@ -37,7 +37,7 @@ class Table:
 
 
 def make_tables(bench: Bench, *, everything: bool) -> list[Table]:
-    """Return all tables of a run, except those of groups left out; `everything` adds targets not measured."""
+    """Return all tables of a run, except those of groups left out; `everything` adds targets that were not measured."""
     rows = bench.rows
     made = [_sets(bench)]
     for group, title, line, column in (

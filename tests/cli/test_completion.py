@@ -1,8 +1,6 @@
 """Completion offers hubs, kinds, subsets and packages, and is silent where there is nothing to offer."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from ptmtorrent.paths import Home
 from tests.channels import Made, make_channel
 from tests.program import environment
+from tests.warm import run_program
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +18,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def complete(*words: str) -> list[str]:
     """Return what bash would offer for the last word."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ptmtorrent"],
-        env=environment(
-            _PTMTORRENT_COMPLETE="complete_bash",
-            COMP_WORDS="\n".join(["ptmtorrent", *words]),
-            COMP_CWORD=str(len(words)),
-        ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stderr == ""
-    return done.stdout.split()
+    typed = {"COMP_WORDS": "\n".join(["ptmtorrent", *words]), "COMP_CWORD": str(len(words))}
+    env = environment(_PTMTORRENT_COMPLETE="complete_bash", **typed)
+    done = run_program([], env=env, cwd=Path.cwd(), timeout=60)
+    assert done.stderr == b""
+    return done.stdout.decode().split()
 
 
 def test_hubs_and_kinds_are_completed() -> None:

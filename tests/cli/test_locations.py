@@ -1,14 +1,13 @@
 """Every option that takes a place refuses what is none, and creates no folder of that name."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.channels import RELEASE, Made, make_channel
 from tests.program import environment, ptmtorrent
+from tests.warm import run_program
 
 OPTIONS = {
     "publish": ("publish", str(RELEASE), "--to"),
@@ -31,10 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def refused(home: Path, folder: Path, *arguments: str) -> dict[str, str]:
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, cwd=folder, env=environment()
-    )
+    done = run_program(["--home", str(home), "--format", "json", *arguments], env=environment(), cwd=folder, timeout=60)
     assert done.returncode == 2, done.stdout + done.stderr
     assert list(folder.iterdir()) == []
     error: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
@@ -58,8 +54,8 @@ def test_a_web_server_is_no_folder_and_nothing_is_created(made: Made, tmp_path: 
 
 @pytest.mark.parametrize("name", ["s3:", "C:/channel", "me@example.org:channel"])
 def test_a_release_is_published_into_a_folder_named_like_an_address(made: Made, tmp_path: Path, name: str) -> None:
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(made.home.root), "publish", str(RELEASE)]
-    subprocess.run([*command, "--to", f"./{name}"], check=True, capture_output=True, cwd=tmp_path, env=environment())
+    publish = ["--home", str(made.home.root), "publish", str(RELEASE), "--to", f"./{name}"]
+    run_program(publish, env=environment(), cwd=tmp_path, timeout=60).check_returncode()
     assert (tmp_path / name / "metadata" / "timestamp.json").is_file()
     ptmtorrent(made.home.root, "seed", "--channel", f"file://{tmp_path}/none", code=12)
 

@@ -14,9 +14,10 @@ from ptmtorrent.cli._human import HumanSink
 from ptmtorrent.cli._json import JsonSink
 from ptmtorrent.cli._quiet import QuietSink
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Size, escape, printable
+from ptmtorrent.cli._text import Size
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary
+from ptmtorrent.scrub import escape, printable
 
 EVENTS = (
     PlanMade(packages=2, files=3, bytes=4000, bytes_to_move=1000, requests=1, disk=5000),

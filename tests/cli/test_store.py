@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.cli import main as program
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store.store import Store
 from tests.channels import Made, make_channel
 

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from ptmtorrent.cli._tables import aligned
 from tests.channels import Made, make_channel
 from tests.program import environment
+from tests.warm import run_program
 
 WIDTHS = (80, 100, 120, 200)
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -35,20 +37,28 @@ def in_terminal(width: int, *arguments: str) -> list[str]:
     """Run a verb with stdout in a terminal of `width` columns; return the lines it printed there."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    command = [sys.executable, "-m", "ptmtorrent", *arguments]
     env = {name: value for name, value in environment(TERM="xterm").items() if name not in {"COLUMNS", "LINES"}}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=subprocess.DEVNULL, env=env) as process:
-        os.close(theirs)
-        printed = b""
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(_read_all, ours)
         try:
-            while block := os.read(ours, 65536):
-                printed += block
-        except OSError:  # EIO: the program has ended and the terminal has no other writer
-            pass
+            done = run_program(arguments, env=env, cwd=Path.cwd(), timeout=60, terminal=theirs)
         finally:
-            os.close(ours)
-    assert process.returncode == 0
+            os.close(theirs)
+        printed = reading.result()
+    assert done.returncode == 0
     return CONTROL.sub("", printed.decode()).replace("\r", "").splitlines()
+
+
+def _read_all(terminal: int) -> bytes:
+    printed = b""
+    try:
+        while block := os.read(terminal, 65536):
+            printed += block
+    except OSError:  # EIO: the program has ended and the terminal has no other writer
+        pass
+    finally:
+        os.close(terminal)
+    return printed
 
 
 @pytest.mark.parametrize("width", WIDTHS)

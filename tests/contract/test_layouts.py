@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.layouts.folders import PlainDir
 from ptmtorrent.layouts.hf_cache import HfCache
-from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.manifest import Manifest
 from tests.layouts.manifests import manifest_of

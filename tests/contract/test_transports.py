@@ -13,11 +13,12 @@ from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
 from ptmtorrent.model.volume import VolumePlan
+from ptmtorrent.reading.sources import Chain
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport
+from ptmtorrent.transports.retrying import Retrying
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from tests.simulators.packs import hash_pack
 from tests.simulators.static_server import serve

@@ -84,7 +84,7 @@ def test_a_holder_that_has_not_signed_its_lock_yet_is_waited_for(
     later = iter([lambda: (tmp_path / "lock").write_text(f"2 {locks.PASSING}\n"), lambda: os.close(holder)])
     monkeypatch.setattr(locks.time, "sleep", lambda _: next(later)())
     with SharedLock(tmp_path) as lock:
-        assert lock.alone
+        assert lock.exclusive
     assert next(later, None) is None
 
 

@@ -58,6 +58,8 @@ def json_bombs(head: bytes, tail: bytes) -> Iterator[tuple[str, bytes]]:
             yield f"{kind}{'' if whole else ', let through'}", head + (unit + b",") * (count - 1) + unit + tail
     yield "depth", head + b"[" * 4_000_000 + b"]" * 4_000_000 + tail
     yield "long key", head + b'{"' + b"k" * (LIMIT - 1000) + b'":0}' + tail
+    yield "long key, let through", head + b'{"' + b"k" * 8_000_000 + b'":0}' + tail
+    yield "long text, let through", head + b'"' + b"a" * 8_000_000 + b'"' + tail
     yield "one wide text", head + '"😀'.encode() + b"a" * 7_000_000 + b'"' + tail
     yield "many keys", head + b"{" + b",".join(b'"%x":0' % key for key in range(300_000)) + b"}" + tail
     yield "huge number", head + b"9" * (LIMIT - 1000) + tail
@@ -128,8 +130,8 @@ def header_bombs() -> Iterator[tuple[str, bytes]]:
     yield "gguf strings", _gguf(0, 1, _gguf_strings(3_999_999))
     yield "gguf keys", _gguf(0, 100_000, b"".join(_text(b"%d" % n) + struct.pack("<IB", 0, 0) for n in range(100_000)))
     yield "gguf depth", _gguf(0, 1, _text(b"a") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 100_000)
-    yield "onnx nodes", b"m.onnx\n" + _field(7, b"".join(_field(1, b"") for _ in range(4_000_000)))
-    yield "onnx tensors", b"m.onnx\n" + _field(7, b"".join(_field(5, b"") for _ in range(4_000_000)))
+    yield "onnx nodes", b"m.onnx\n" + _field(7, _field(1, b"") * 4_000_000)
+    yield "onnx tensors", b"m.onnx\n" + _field(7, _field(5, b"") * 4_000_000)
     graph = b""
     for _ in range(2000):
         graph = _field(1, _field(5, _field(6, graph)))

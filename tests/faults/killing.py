@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.torrent.seeder import Seeder
 from tests.program import environment
 from tests.simulators.static_server import Asked, StaticServer

@@ -13,11 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_errors, files_in
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks
@@ -132,7 +132,7 @@ def repair(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
 
 def rewrite(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
     """Store deltas whole, then half of the objects of every pack in a pack of their own."""
-    with Store.open(home.store, alone=True) as store:
+    with Store.open(home.store, exclusive=True) as store:
         for pack in store.packs():
             for entry in store.contents.entries(pack):
                 if entry.base is not None:

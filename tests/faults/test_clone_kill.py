@@ -2,7 +2,7 @@ import secrets
 from pathlib import Path
 
 from ptmtorrent.demo.hub.faults import Quota
-from ptmtorrent.hubs.client.download import SYNC_BYTES
+from ptmtorrent.disk.partial import STEP_BYTES
 from tests.faults.clone_kills import Sweep, snapshots
 from tests.simulators.stormy_hub import StormyHub
 
@@ -14,7 +14,7 @@ def test_clone_killed_at_random_moments_ends_identical(tmp_path: Path) -> None:
     sweep.run()
 
     assert len(sweep.done) >= 2
-    assert all(kill.worst <= SYNC_BYTES for kill in sweep.done), sweep.done
+    assert all(kill.worst <= STEP_BYTES for kill in sweep.done), sweep.done
     assert len(snapshots(sweep.home)) == 3
     assert snapshots(sweep.home) == snapshots(sweep.reference)
     assert list((sweep.home / "spool").glob("*.part")) == []
@@ -29,6 +29,6 @@ def test_clone_killed_in_a_storm_of_refusals_sends_nothing_above_the_quota(tmp_p
 
     assert isinstance(sweep.hub, StormyHub)
     assert sweep.hub.over_quota == 0
-    assert all(kill.worst <= SYNC_BYTES for kill in sweep.done), sweep.done
+    assert all(kill.worst <= STEP_BYTES for kill in sweep.done), sweep.done
     assert len(snapshots(sweep.home)) == 8
     assert snapshots(sweep.home) == snapshots(sweep.reference)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.hostile_mirror import FAULTS, FILES, LIES, SLOW, all_cases, run_case, true_files
+from tests.faults.hostile_mirror import FILES, LIES, MIRROR_FAULTS, SLOW, all_cases, run_case, true_files
 
 HEARD_SECONDS = 5.0
 """A second on a machine of its own; the tests share theirs, and the program is one of many processes."""
@@ -36,4 +36,4 @@ def test_sweep_has_every_file_with_every_fault() -> None:
     cases = all_cases()
 
     assert set(SHORT) <= set(cases)
-    assert len(cases) == len(FILES) * (len(FAULTS) + len(SLOW)) + len(LIES)
+    assert len(cases) == len(FILES) * (len(MIRROR_FAULTS) + len(SLOW)) + len(LIES)

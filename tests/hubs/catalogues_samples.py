@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,10 +41,12 @@ class World:
 
 
 @contextmanager
-def serve_catalogue(kind: str, folder: Path) -> Iterator[World]:
+def serve_catalogue(kind: str, folder: Path, through: Callable[[str], str] = str) -> Iterator[World]:
+    """Serve a catalogue; its files name the addresses that `through` makes of those of the simulators."""
     served = folder / "served"
     served.mkdir()
     with serve_git(served) as git, serve_assets() as assets:
+        git.url, git.store, assets.url = map(through, (git.url, git.store, assets.url))
         world = World(kind, git, assets, folder / "work")
         {"pytorch": _pytorch, "modelzoo": _modelzoo, "modelhub": _modelhub}[kind](world)
         yield world

@@ -1,11 +1,12 @@
 """A web server with scripted answers, for replies that a proper hub would not give."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.static import serve_handler
 
 
 @dataclass
@@ -68,17 +69,9 @@ def serving(answer: Answer) -> Iterator[Peer]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class calls it so
             """Log nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    peer.base = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
+    with serve_handler(Handler) as server:
+        peer.base = f"http://{server}"
         yield peer
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def json_reply(text: str, **headers: str) -> Reply:

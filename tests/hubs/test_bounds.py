@@ -229,12 +229,12 @@ def test_git_with_a_login_follows_no_redirect_to_another_host() -> None:
 
 def test_git_is_allowed_no_more_than_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[int, int]] = []
-    monkeypatch.setattr("ptmtorrent.hubs.git.process.resource.getrlimit", lambda _what: (1 << 20, 1 << 30))
+    monkeypatch.setattr("ptmtorrent.hubs.git.process.resource.getrlimit", lambda _what: (1 << 20, 1 << 26))
     monkeypatch.setattr(
         "ptmtorrent.hubs.git.process.resource.prlimit", lambda _pid, _what, limits: given.append(limits)
     )
     Git({"PATH": "/usr/bin:/bin"}).run(["version"], "git")
-    assert given == [(1 << 30, 1 << 30)] * 2
+    assert given == [(1 << 26, 1 << 26)] * 2
 
 
 def test_end_of_git_is_the_end_of_what_it_started() -> None:

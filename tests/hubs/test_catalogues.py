@@ -1,14 +1,12 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ptmtorrent.hubs.catalogues import hash_in_name, is_web_address, weight_of
-from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.model.records import Event, Result, Summary
@@ -29,15 +27,14 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
 
     heard: list[Event] = []
-    with closing(world.hub(Session(monotonic=time.monotonic, pause=time.pause))) as hub:
-        summary = clone(
-            hub,
-            CloneRequest(),
-            home,
-            clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            emit=heard.append,
-            stop=Stop(),
-        )
+    summary = clone(
+        lambda new_session: world.hub(new_session(monotonic=time.monotonic, pause=time.pause)),
+        CloneRequest(),
+        home,
+        clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
+        emit=heard.append,
+        stop=Stop(),
+    )
     return summary, heard
 
 

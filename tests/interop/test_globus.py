@@ -2,21 +2,28 @@
 
 import json
 import shutil
-import signal
 import stat
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.fingerprints import fingerprint
-from tests.channels import RELEASE, Made, check_laid_out, make_channel
+from tests.channels import RELEASE, Made
+from tests.interop.globus_runs import (
+    BY_NAME,
+    error_of,
+    fetch,
+    laid_out_right,
+    publish,
+    put,
+    states,
+    tree,
+    user_home,
+)
 from tests.program import ptmtorrent
-from tests.simulators.globus.state import GUEST, MAPPED, Fault, TaskFault
+from tests.simulators.globus.state import MAPPED, Fault
 from tests.simulators.globus.world import (
     MAINTAINER,
     MAINTAINERS,
@@ -24,108 +31,10 @@ from tests.simulators.globus.world import (
     USER,
     USERS,
     World,
-    globus_world,
     https_scope,
-    require_programs,
 )
 
 pytestmark = pytest.mark.interop
-EVERYBODY = {"id": "x", "path": "/", "permissions": "r", "principal": "", "principal_type": "anonymous"}
-MEMBERS = {**EVERYBODY, "principal": USER, "principal_type": "identity"}
-OPENLY, BY_NAME = [EVERYBODY], [MEMBERS]
-
-
-@pytest.fixture(scope="module")
-def small_globus() -> Iterator[tuple[World, Made]]:
-    require_programs()
-    with globus_world() as world:
-        made = make_channel(world.maintainer)
-        made.home.root.chmod(0o755)  # the account of the collection reads it
-        yield world, made
-
-
-@pytest.fixture
-def world(small_globus: tuple[World, Made]) -> Iterator[World]:
-    world, _ = small_globus
-    state = world.state
-    public = state.collections[PUBLIC]
-    public.rules, public.entity_type, public.rename_replaces = list(OPENLY), GUEST, True
-    for kept in (state.tasks, state.by_submission, state.faults, state.task_faults, state.after_copy, state.asked):
-        kept.clear()
-    state.during_copy = lambda _: None
-    state.tokens_seen.clear()
-    yield world
-    for task in state.tasks.values():
-        if task.doc["status"] != "SUCCEEDED":
-            task.end("FAILED", "CANCELED")
-    for folder in (world.public / "ptm", world.user, world.maintainer / "maintainer" / "globus"):
-        shutil.rmtree(folder, ignore_errors=True)
-    world.user.mkdir()
-    world.user.chmod(0o777)
-
-
-@pytest.fixture
-def made(small_globus: tuple[World, Made]) -> Made:
-    return small_globus[1]
-
-
-def publish(world: World, made: Made, *more: str, code: int = 0, **variables: str) -> list[dict[str, Any]]:
-    env = world.environment(MAINTAINER, MAINTAINERS, **variables)
-    return ptmtorrent(made.home.root, "publish", RELEASE, "--to", world.place, *more, code=code, env=env)
-
-
-def put(world: World, made: Made) -> None:
-    """Publish without Globus."""
-    shutil.copytree(made.folder, world.channel)
-    for folder in (world.channel, *(path for path in world.channel.rglob("*") if path.is_dir())):
-        folder.chmod(0o777)
-
-
-def user_home(world: World, made: Made, location: str) -> Home:
-    home = Home(world.user / "home")
-    made.trusted_by(home, location)
-    return home
-
-
-def fetch(
-    world: World,
-    made: Made,
-    *,
-    client: str | None = USER,
-    location: str | None = None,
-    transport: str = "globus",
-    code: int = 0,
-    **variables: str,
-) -> list[dict[str, Any]]:
-    place = location or world.place_with_host
-    home = user_home(world, made, place)
-    env = world.environment(client, USERS if client else None, **variables)
-    options = ("--transport", transport, "--channel", place, "--to", world.user / "out")
-    return ptmtorrent(home.root, "fetch", *made.packages, *options, code=code, env=env)
-
-
-def laid_out_right(world: World, made: Made) -> None:
-    check_laid_out(world.user / "out", made.packages)
-
-
-def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
-    return next(event for event in events if event["type"] == "error")
-
-
-def jobs(home: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_bytes()) for path in sorted((home / "globus" / "jobs").glob("*.json"))]
-
-
-def states(home: Path) -> list[str]:
-    return [job["state"] for job in jobs(home)]
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and ".ptm-staging" not in path.parts
-    }
 
 
 class TestMoving:
@@ -211,7 +120,7 @@ class TestMoving:
         events = publish(world, made)
 
         assert tree(world.channel) == tree(made.folder)
-        assert any("not tidied up" in str(event.get("message")) for event in events)
+        assert any("not cleaned up" in str(event.get("message")) for event in events)
 
     def test_another_channel_is_not_published_over(self, world: World, made: Made) -> None:
         put(world, made)
@@ -307,177 +216,6 @@ class TestHttps:
         ptmtorrent(home.root, "fetch", *made.packages, *options, env=env)
 
         laid_out_right(world, made)
-
-
-class TestFaults:
-    @pytest.mark.parametrize(
-        "fault",
-        [
-            Fault(on="POST /v0.10/transfer", status=503),
-            Fault(on="POST /v0.10/transfer", status=429, retry_after=1, code="TooManyRequests"),
-            Fault(on="POST /v0.10/transfer", lost=True),
-        ],
-        ids=["503", "429", "lost reply"],
-    )
-    def test_what_passes_is_waited_for_and_makes_one_task(self, world: World, made: Made, fault: Fault) -> None:
-        put(world, made)
-        world.state.faults.append(Fault(**vars(fault)))
-
-        fetch(world, made)
-
-        laid_out_right(world, made)
-        assert len(world.state.tasks) == 1
-        assert len([request for request, _ in world.state.asked if request.endswith("/transfer")]) == 2
-
-    @pytest.mark.parametrize(
-        "rubbish",
-        [{}, {"task_id": None}, {"task_id": "../../v0.10/task"}, {"task_id": "$(reboot)"}, {"task_id": ["x"]}],
-        ids=["none", "null", "path", "shell", "list"],
-    )
-    def test_a_rubbish_answer_is_no_task(self, world: World, made: Made, rubbish: dict[str, Any]) -> None:
-        put(world, made)
-        world.state.faults.append(Fault(on="POST /v0.10/transfer", status=200, extra=rubbish))
-
-        error = error_of(fetch(world, made, code=40))
-
-        assert "sent an unexpected reply" in error["message"]
-        assert states(world.user / "home") == ["prepared"]
-
-    def test_a_missing_consent_names_the_command_and_keeps_the_submission(self, world: World, made: Made) -> None:
-        put(world, made)
-        world.state.collections[PUBLIC].entity_type = MAPPED
-        error = error_of(fetch(world, made, code=11))
-        [before] = jobs(world.user / "home")
-        scope = error["hint"].split("--scope ")[1].strip("'")
-
-        env = world.environment(USER, USERS)
-        ptmtorrent(world.user / "home", "auth", "login", "globus", "--scope", scope, env=env)
-        fetch(world, made)
-
-        [after] = jobs(world.user / "home")
-        assert (before["state"], after["state"]) == ("prepared", "installed")
-        assert before["submission_id"] == after["submission_id"] == world.state.only_task().body["submission_id"]
-        laid_out_right(world, made)
-
-    def test_a_submission_that_is_not_permitted_is_kept(self, world: World, made: Made) -> None:
-        put(world, made)
-        world.state.faults.append(Fault(on="POST /v0.10/transfer", status=403, code="PermissionDenied"))
-
-        error = error_of(fetch(world, made, code=11))
-
-        assert "PermissionDenied" in error["message"]
-        assert states(world.user / "home") == ["prepared"]
-
-    def test_an_inactive_task_is_no_success(self, world: World, made: Made) -> None:
-        put(world, made)
-        world.state.task_faults.append(TaskFault("CREDENTIAL_EXPIRED", status="INACTIVE"))
-
-        error = error_of(fetch(world, made, code=11))
-
-        assert "waits for a login" in error["message"]
-        assert states(world.user / "home") == ["paused"]
-
-    def test_a_failed_task_is_made_good_over_https(self, world: World, made: Made) -> None:
-        put(world, made)
-        world.state.task_faults.append(TaskFault("ENDPOINT_ERROR", status="FAILED"))
-
-        fetch(world, made)
-
-        laid_out_right(world, made)
-        assert states(world.user / "home") == ["failed"]
-
-    def test_a_task_that_only_meets_faults_is_cancelled_and_made_good_over_https(
-        self, world: World, made: Made
-    ) -> None:
-        put(world, made)
-        world.state.task_faults.append(TaskFault("PERMISSION_DENIED", times=1 << 30))
-
-        fetch(world, made, PTMTORRENT_GLOBUS_PATIENCE="1")
-
-        laid_out_right(world, made)
-        [job] = jobs(world.user / "home")
-        assert job["state"] == "cancelled"
-        assert "permission denied" in job["reason"]
-        assert world.state.only_task().doc["fatal_error"]["code"] == "CANCELED"
-
-    def test_a_failed_task_publishes_nothing(self, world: World, made: Made) -> None:
-        world.state.task_faults.append(TaskFault("ENDPOINT_ERROR", status="FAILED"))
-
-        publish(world, made, code=40)
-
-        assert tree(world.public) == {}
-        publish(world, made)
-        assert tree(world.channel) == tree(made.folder)
-
-    def test_a_server_killed_in_the_middle_of_a_file_leaves_no_holes(self, world: World, made: Made) -> None:
-        put(world, made)
-        killed: list[Path] = []
-
-        def kill_once(targets: list[Path]) -> None:
-            if not killed and any(path.exists() for path in targets):
-                killed.extend(targets)
-                world.site.kill()
-                world.site.start()
-
-        world.state.during_copy = kill_once
-
-        fetch(world, made)
-
-        assert killed
-        laid_out_right(world, made)
-
-    def test_a_pack_that_landed_wrong_is_not_installed_but_fetched_alone(self, world: World, made: Made) -> None:
-        put(world, made)
-
-        def spoil(landed: list[Path]) -> None:
-            with landed[0].open("r+b") as file:
-                file.seek(1 << 10)
-                file.write(bytes(1 << 10))
-
-        world.state.after_copy.append(spoil)
-
-        events = fetch(world, made)
-
-        laid_out_right(world, made)
-        moved = next(event for event in events if event["type"] == "summary")["sources"]
-        assert set(moved) == {f"globus:{PUBLIC}", f"https://{world.host}/ptm/channel"}
-        assert moved[f"https://{world.host}/ptm/channel"] == 4 << 20
-
-    def test_a_pack_that_landed_wrong_is_not_published(self, world: World, made: Made) -> None:
-        def spoil(landed: list[Path]) -> None:
-            for path in landed:
-                data = path.read_bytes()
-                path.write_bytes(bytes(len(data)))
-
-        world.state.after_copy.append(spoil)
-
-        publish(world, made, code=50)
-
-        assert tree(world.channel) == {}
-        assert states(made.home.root) == ["failed"]
-
-
-class TestStopping:
-    @pytest.mark.parametrize("verb", ["fetch", "publish"])
-    def test_ctrl_c_says_which_task_goes_on_and_how_to_end_it(self, world: World, made: Made, verb: str) -> None:
-        world.state.task_faults.append(TaskFault("ENDPOINT_BUSY", times=1 << 30))
-        words, home, env = ["publish", RELEASE, "--to", world.place], made.home, (MAINTAINER, MAINTAINERS)
-        if verb == "fetch":
-            put(world, made)
-            home, env = user_home(world, made, world.place_with_host), (USER, USERS)
-            words = ["fetch", *made.packages, "--transport", "globus", "--channel", world.place_with_host]
-            words += ["--to", str(world.user / "out")]
-        command = [sys.executable, "-m", "ptmtorrent", "--home", str(home.root), "--format", "json", *words]
-        process = subprocess.Popen(command, env=world.environment(*env), stdout=subprocess.PIPE, text=True)
-        world.state.wait_until(lambda: states(home.root) == ["active"])
-
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
-
-        task = world.state.only_task()
-        assert process.returncode == 130, said
-        assert f"globus task cancel {task.id}" in said
-        assert (task.doc["status"], states(home.root)) == ("ACTIVE", ["active"])
 
 
 class TestLogin:

@@ -4,9 +4,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -14,6 +13,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Heard, Made, check_laid_out, fetch_from, make_channel
 from tests.simulators.nginx import nginx
+from tests.static import serve_handler
 
 pytestmark = pytest.mark.interop
 
@@ -33,15 +33,8 @@ def standard_library(folder: Path) -> Iterator[str]:
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=10)
+    with serve_handler(partial(Quiet, directory=str(folder))) as server:
+        yield f"http://{server}"
 
 
 @contextmanager

@@ -95,9 +95,15 @@ def differences(left: Path, right: Path) -> list[str]:
     return [*seen.left_only, *seen.right_only, *unequal, *unread, *(name for names in below for name in names)]
 
 
-def test_aria2_downloads_a_volume_from_our_seeder(shared: Shared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("starts", [1, 2])
+def test_aria2_downloads_a_volume_from_our_seeder(shared: Shared, tmp_path: Path, starts: int) -> None:
+    """A seeder that was started before believes its record of the packs and reads none of them."""
     need("aria2c")
-    with tracker() as (announce, _), seeding(shared.channel, [announce]):
+    known = tmp_path / "known.sqlite"
+    for _ in range(starts - 1):
+        with seeding(shared.channel, known=known):
+            pass
+    with tracker() as (announce, _), seeding(shared.channel, [announce], known=known):
         done = subprocess.run(
             [
                 *ARIA2,

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ptmtorrent.layouts.plain_dir import PlainDir
+from ptmtorrent.layouts.folders import PlainDir
 from ptmtorrent.model.manifest import EXECUTABLE_MODE
 from tests.layouts.manifests import manifest_of, new_file
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model import canonical
+from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, SAFE_BYTES, json_memory
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 trees = st.recursive(
@@ -124,3 +125,13 @@ def test_deeply_nested_json_is_refused() -> None:
 def test_floats_have_no_encoding(value: object) -> None:
     with pytest.raises(TypeError, match="integers"):
         canonical.encode(value)
+
+
+@pytest.mark.parametrize("mark", [b",", b"[", b"{", b":", b'"', b"\xc3", b"1"])
+def test_a_short_document_takes_no_more_memory_than_any_may_whatever_it_holds(mark: bytes) -> None:
+    assert json_memory(mark * SAFE_BYTES) <= MAX_MEMORY_BYTES
+
+
+def test_a_document_of_too_many_parts_is_refused() -> None:
+    with pytest.raises(IntegrityError, match="hold parts that would take"):
+        canonical.decode(b"[" * (2 * SAFE_BYTES), Note, name="x")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.names import check_path, check_paths
+from ptmtorrent.model.ids import check_path, check_paths
 
 components = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 paths = st.lists(st.one_of(components, st.sampled_from(["..", ".", "", "C:", "a\\b"])), max_size=5).map("/".join)

@@ -8,6 +8,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.volume import (
@@ -17,7 +18,6 @@ from ptmtorrent.model.volume import (
     PackHashes,
     Previous,
     VolumePlan,
-    pack_path,
     plan_volumes,
 )
 

@@ -10,10 +10,11 @@ The unmodified `huggingface_hub` is its judge (tests/interop/test_odd_hub_client
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from threading import Lock
+from threading import Event, Lock
 from typing import Any, Self
 from urllib.parse import quote, urlencode
 
@@ -47,6 +48,24 @@ class Cut(msgspec.Struct, frozen=True):
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
         yield from self.content.chunks(start, min(stop, start + self.at))
         raise ConnectionAbortedError("cut on order")
+
+
+class Slow(msgspec.Struct, frozen=True):
+    """Bytes that pause after each `step` of them, until `released`."""
+
+    content: Content
+    step: int
+    seconds: float
+    released: Event
+
+    @property
+    def size(self) -> int:
+        return self.content.size
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        for at in range(start, stop, self.step):
+            yield b"".join(self.content.chunks(at, min(stop, at + self.step)))
+            self.released.wait(self.seconds)
 
 
 @dataclass
@@ -83,6 +102,7 @@ class OddHub(SampleHub):
         self._signatures: set[str] = set()
         self._numbers = count(1)
         self._lock = Lock()
+        self.released = Event()
         self.store = XetStore(self._find_xet)
         self.commits: dict[str, list[dict[str, Any]]] = {}
         self.discussions: dict[str, list[dict[str, Any]]] = {}
@@ -92,7 +112,32 @@ class OddHub(SampleHub):
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._cas)
-        return super().__enter__()
+        super().__enter__()
+        self._stack.callback(self.released.set)
+        return self
+
+    def heard(self, path: str, stop: Event) -> list[float]:
+        """Be silent about `path`, and set `stop` once it is asked for; the list gets the moment."""
+        moments: list[float] = []
+
+        def bend(response: Response) -> Response:
+            moments.append(time.monotonic())
+            stop.set()
+            return self.silent(response)
+
+        self.order(bend, path=path, times=None)
+        return moments
+
+    def silent(self, response: Response) -> Response:
+        """A bend: send nothing until the hub is closed."""
+        self.released.wait(30)
+        return response
+
+    def slow(self, step: int, seconds: float) -> Bend:
+        """Pause so many seconds after each `step` bytes, until the hub is closed; for long, this is a stall."""
+        return lambda response: msgspec.structs.replace(
+            response, content=Slow(response.content, step, seconds, self.released)
+        )
 
     def order(self, bend: Bend, *, path: str = "", times: int | None = 1) -> None:
         """Bend the answers to the next `times` requests (None: all) whose decoded path `path` is found in.
@@ -215,11 +260,10 @@ class OddHub(SampleHub):
 
     def _bent(self, path: str, response: Response) -> Response:
         with self._lock:
-            for order in self._orders:
-                if order.left != 0 and order.path.search(path):
-                    order.left = None if order.left is None else order.left - 1
-                    return order.bend(response)
-        return response
+            found = next((order for order in self._orders if order.left != 0 and order.path.search(path)), None)
+            if found is not None:
+                found.left = None if found.left is None else found.left - 1
+        return response if found is None else found.bend(response)
 
     def _find(self, request: Request, name: str, revision: str) -> Revision | Response:
         found = super()._find(request, name, revision)

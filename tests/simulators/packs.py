@@ -6,10 +6,11 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.model.volume import PackHashes
 
 LEAF = 16 << 10
 BLOCK_BYTES = 4 << 20

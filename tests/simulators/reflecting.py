@@ -1,15 +1,14 @@
 """Servers that repeat what they were sent, ask for a login, or redirect: for what must not be repeated or sent on."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from tests.static import _Ranged
+from tests.static import Ranged, serve_handler
 
 
 class _Reflecting(BaseHTTPRequestHandler):
@@ -40,7 +39,7 @@ class _Reflecting(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Closed(_Ranged):
+class _Closed(Ranged):
     login: ClassVar[str]
 
     def do_GET(self) -> None:  # noqa: N802  # the name that the library calls
@@ -67,7 +66,7 @@ class _Redirecting(BaseHTTPRequestHandler):
 def reflecting(status: int, word: str) -> Iterator[tuple[str, list[str]]]:
     """Answer everything with `status`, `word` and what was sent; yields `HOST:PORT` and the logins that were sent."""
     asked: list[str] = []
-    with _serving(type("Handler", (_Reflecting,), {"status": status, "word": word, "asked": asked})) as server:
+    with serve_handler(type("Handler", (_Reflecting,), {"status": status, "word": word, "asked": asked})) as server:
         yield server, asked
 
 
@@ -80,26 +79,12 @@ def closed(folder: Path, login: str) -> Iterator[str]:
             super().__init__(*arguments, directory=str(folder))  # type: ignore[arg-type]
 
     Handler.login = login
-    with _serving(Handler) as server:
+    with serve_handler(Handler) as server:
         yield server
 
 
 @contextmanager
 def redirecting(target: str) -> Iterator[str]:
     """Redirect everything to the same path below `target`; yields `HOST:PORT`."""
-    with _serving(type("Handler", (_Redirecting,), {"target": target})) as server:
+    with serve_handler(type("Handler", (_Redirecting,), {"target": target})) as server:
         yield server
-
-
-@contextmanager
-def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=10)

@@ -8,12 +8,13 @@ from threading import Thread
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.model.release import FileRef, Release, Totals, VolumeRef, content_root, placement_root
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
-from ptmtorrent.model.volume import PackHashes, pack_path, plan_volumes
+from ptmtorrent.model.volume import PackHashes, plan_volumes
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession
@@ -141,7 +142,9 @@ def write_release(shared: Shared, name: str = "2026.11") -> None:
 
 
 @contextmanager
-def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) -> Iterator[int]:
+def seeding(
+    channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore, known: Path | None = None
+) -> Iterator[int]:
     """Run the `seed` workflow in a thread; yields its port once it is ready."""
     stop, ready, ports = Stop(), Stop(), []
     failed: list[BaseException] = []
@@ -152,7 +155,7 @@ def seeding(channel: Path, trackers: Sequence[str] = (), emit: Emit = ignore) ->
 
     def run() -> None:
         try:
-            seed(channel, listen=("127.0.0.1", 0), emit=emit, stop=stop, ready=tell, trackers=trackers)
+            seed(channel, listen=("127.0.0.1", 0), emit=emit, stop=stop, ready=tell, trackers=trackers, known=known)
         except BaseException as error:  # noqa: BLE001  # raised again below
             failed.append(error)
         ready.set()

@@ -1,13 +1,13 @@
 """A BitTorrent tracker on loopback: remembers who announced, and tells the others (BEP 3, BEP 23)."""
 
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, urlsplit
 
 from ptmtorrent.model import bencode
+from tests.static import serve_handler
 
 Ports = dict[bytes, set[int]]
 
@@ -34,13 +34,5 @@ def tracker() -> Iterator[tuple[str, Ports]]:
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/announce", known
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(timeout=10)
+    with serve_handler(Handler) as server:
+        yield f"http://{server}/announce", known

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.hubs.client.rate_limiter import SLACK_SECONDS, RateLimiter
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.state.rate_windows import Budget, StoredWindows, Window, credential_id
+from ptmtorrent.state.rate_windows import Budget, SharedWindows, StoredWindows, Window, credential_id
 from tests.hubs.conftest import Time
 from tests.hubs.peer import json_reply, serving
 
@@ -76,13 +76,40 @@ def test_clock_that_was_set_back_does_not_close_a_hub_forever(path: Path) -> Non
         assert kept.read(API, 0.0).ends == 3600.0
 
 
+@pytest.mark.parametrize("step", [3600.0, -3600.0, 2e9, -2e9])
+def test_step_of_the_clock_between_two_processes_changes_no_window(path: Path, step: float) -> None:
+    for number, (wall, uptime) in enumerate([(5000.0, 100.0), (5020.0 + step, 120.0)]):
+        with StoredWindows(path, lambda wall=wall: wall, lambda uptime=uptime: ("boot", uptime)) as kept:  # type: ignore[misc]
+            limiter = RateLimiter(lambda uptime=uptime: uptime, kept)  # type: ignore[misc]
+            if number == 0:
+                assert limiter.take(API) == 0.0
+                limiter.settle(API, HEADERS, sent=100.0)
+                assert [limiter.take(API) for _ in range(3)] == [0.0] * 3
+            else:
+                assert limiter.take(API) == 40.0 + SLACK_SECONDS
+
+
+def test_after_a_reboot_a_clock_that_was_set_back_costs_one_window_at_most(path: Path) -> None:
+    with StoredWindows(path, lambda: 1e9, lambda: ("first", 50.0)) as kept:
+        kept.write(API, Window(quota=500, seconds=300, left=0, ends_after=10.0, ends=12.0), 0.0)
+    with StoredWindows(path, lambda: 0.0, lambda: ("second", 5.0)) as kept:
+        assert RateLimiter(lambda: 0.0, kept).take(API) <= 302.0  # type: ignore[operator]
+
+
+def test_windows_are_passed_to_other_machines_by_the_wall_clock(path: Path) -> None:
+    with StoredWindows(path, lambda: 5000.0, lambda: ("boot", 100.0)) as kept:
+        kept.write(API, Window(quota=500, seconds=300, left=8, ends_after=60.0, ends=62.0), 0.0)
+    with StoredWindows(path, lambda: 9000.0, lambda: ("boot", 110.0)) as kept:
+        window = SharedWindows(kept.known(), lambda: 9000.0, 2).read(API, 0.0)
+    assert (window.left, window.ends_after, window.ends) == (4, 50.0, 52.0)
+
+
 def test_credentials_are_not_kept(path: Path) -> None:
     with (
         serving(lambda _: json_reply("[]")) as peer,
         StoredWindows(path, lambda: 0.0) as kept,
-        closing(Session()) as session,
+        closing(Session(windows=kept)) as session,
     ):
-        session.rate_limiter.use_windows(kept)
         session.read(peer.base, {"Authorization": "Bearer hf_secret"}, budget="api", what="`it`")
         session.read(peer.base, {}, budget="api", what="`it`")
     with closing(sqlite3.connect(path)) as base:

@@ -131,3 +131,7 @@ def writing(root: Path) -> Iterator[Store]:
 def reading(root: Path) -> Iterator[Store]:
     with Store.open(root) as store:
         yield store
+
+
+def whole(store: Store, objects: tuple[tuple[ObjectId, int], ...]) -> bytes:
+    return b"".join(store.read(identifier) for identifier, _ in objects)

@@ -11,6 +11,8 @@ from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture
+from ptmtorrent.store.ingest.writer import Pending
+from ptmtorrent.store.pack.writer import Part
 from ptmtorrent.store.store import Store
 from tests.store.samples import META, add_bytes, add_package, capture, reading, writing
 
@@ -68,6 +70,7 @@ def test_captures_of_one_process_count_before_they_are_committed(root: Path, tmp
             file = add_bytes(store, tmp_path, "a.bin", moment.encode() * 99, META)
             last = add_package(store, "org/a", {"a.bin": file}, moment)
             assert [each.snapshot for each in store.captures()] == [last]
+        store.commit()
         assert [each.sequence for each in store.captures()] == [len(STEPS["alternating"])]
 
 
@@ -134,6 +137,82 @@ def test_writers_side_by_side_never_take_a_committed_capture_for_the_newer(root:
             store.commit()
             for each in (first, second):
                 assert [found.snapshot for found in each.captures()] == [last]
+
+
+def add(store: Store, scratch: Path, moment: str) -> SnapshotId:
+    file = add_bytes(store, scratch, "a.bin", moment.encode() * 99, META)
+    return add_package(store, "org/a", {"a.bin": file}, moment)
+
+
+def numbers(root: Path) -> list[int]:
+    with sqlite3.connect(root / "index.sqlite") as base:
+        found = [number for (number,) in base.execute("SELECT sequence FROM captures ORDER BY sequence")]
+    base.close()
+    return found
+
+
+def test_writers_side_by_side_give_each_capture_a_number_of_its_own_in_the_order_of_commits(
+    root: Path, tmp_path: Path
+) -> None:
+    with writing(root) as first, Store.open(root, write=True) as second:
+        last = add(first, tmp_path, "2024-11-20T12:00:00Z")
+        for moment in ("2028-11-20T12:00:00Z", "2026-11-20T12:00:00Z"):
+            add(second, tmp_path, moment)
+        assert [each.captured for each in second.captures()] == ["2026-11-20T12:00:00Z"]
+        second.commit()
+        first.commit()
+        for each in (first, second):
+            assert [found.snapshot for found in each.captures()] == [last]
+    assert numbers(root) == [1, 2, 3]
+    lose_index(root)
+    with writing(root):
+        pass
+    assert newest(root) == [last]
+
+
+def test_number_of_a_writer_that_ended_before_its_commit_is_not_given_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise StoreError("killed")
+
+    with writing(root) as second:
+        first = Store.open(root, write=True)
+        add(first, tmp_path, "2028-11-20T12:00:00Z")
+        with monkeypatch.context() as patch:
+            patch.setattr(Pending, "write", die)
+            with pytest.raises(StoreError, match="killed"):
+                first.commit()
+        first.close()
+        last = add(second, tmp_path, "2026-11-20T12:00:00Z")
+    with writing(root):
+        pass
+    assert numbers(root) == [1, 2]
+    assert newest(root) == [last]
+
+
+def test_captures_are_sealed_with_the_packs_of_their_commit(root: Path, tmp_path: Path) -> None:
+    with writing(root) as store:
+        add(store, tmp_path, "2026-11-20T12:00:00Z")
+        store.seal()
+        assert [path.name for path in (root / "open").iterdir()] == []
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3])
+def test_captures_that_fill_a_pack_go_on_in_the_next(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    moments = STEPS["alternating"]
+    with writing(root) as store:
+        for moment in moments:
+            last = add(store, tmp_path, moment)
+        calls = iter([True] * room + [False])
+        monkeypatch.setattr(Part, "has_room", lambda *_: next(calls, True))
+        store.commit()
+        monkeypatch.undo()
+        assert len(store.packs()) == 1
+        assert [each.snapshot for each in store.captures()] == [last]
+    assert numbers(root) == [1, 2, 3, 4]
 
 
 def without_sequences(root: Path) -> None:

@@ -16,14 +16,11 @@ from hypothesis import strategies as st
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.store import index as index_module
+from ptmtorrent.store import index_file
 from ptmtorrent.store import store as store_module
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.ingest.files import SMALL_BYTES
 from ptmtorrent.store.pack import writer as pack_writer
-from ptmtorrent.store.pack.format import PackInfo, encode_header
-from ptmtorrent.store.pack.hashes import sidecar_in
-from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.store import Expected, Store
 from tests.store.samples import (
     GATED,
@@ -31,7 +28,6 @@ from tests.store.samples import (
     WEIGHTS,
     add_bytes,
     add_package,
-    append,
     bf16,
     capture,
     git_oid,
@@ -40,6 +36,7 @@ from tests.store.samples import (
     reading,
     safetensors,
     sha256_oid,
+    whole,
     writing,
 )
 
@@ -60,10 +57,6 @@ except PtmError as error:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
-
-
-def whole(store: Store, objects: tuple[tuple[ObjectId, int], ...]) -> bytes:
-    return b"".join(store.read(identifier) for identifier, _ in objects)
 
 
 def test_what_is_put_is_read_back_before_and_after_sealing(root: Path) -> None:
@@ -329,8 +322,8 @@ with Store.open(Path({str(root)!r})) as store:
 
 def test_an_exclusive_writer_is_refused_with_its_exit_code(root: Path) -> None:
     with writing(root), pytest.raises(StoreLocked, match="needs it exclusively"):
-        Store.open(root, alone=True)
-    with Store.open(root, alone=True):
+        Store.open(root, exclusive=True)
+    with Store.open(root, exclusive=True):
         with pytest.raises(StoreLocked):
             Store.open(root, write=True)
         run = subprocess.run(
@@ -368,105 +361,6 @@ def test_of_two_captures_of_one_second_the_later_counts(root: Path, tmp_path: Pa
 def test_a_capture_without_its_manifest_is_refused(root: Path) -> None:
     with writing(root) as store, pytest.raises(NotFound):
         store.add_capture(capture("org/a", SnapshotId("0" * 64)))
-
-
-def test_an_adopted_pack_adds_objects_but_no_captures(root: Path, tmp_path: Path) -> None:
-    with writing(tmp_path / "other") as other:
-        file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
-        add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
-        (pack,) = other.seal()
-        came = tmp_path / "came.pack"
-        came.write_bytes(other.pack_file(pack).read_bytes())
-        hashes = other.pack_hashes(pack)
-    with writing(root) as store:
-        store.adopt_pack(came, pack)
-        assert not came.exists()
-        assert whole(store, file.objects) == b"a" * 1000
-        assert store.pack_hashes(pack) == hashes
-        for _ in range(2):
-            assert store.captures() == []
-            assert store.known_file(sha256_oid(b"a" * 1000)) is None
-            store.rebuild_index()
-
-
-@pytest.mark.parametrize("again", ["rebuilt", "hashed", "lost", "found"])
-def test_an_adopted_pack_is_not_trusted_when_its_hashes_are_lost(root: Path, tmp_path: Path, again: str) -> None:
-    with writing(tmp_path / "other") as other:
-        file = add_bytes(other, tmp_path, "a.bin", b"a" * 1000, META)
-        add_package(other, "org/a", {"a.bin": file}, "2026-11-20T12:00:00Z")
-        (pack,) = other.seal()
-        came = other.pack_file(pack)
-    with writing(root) as store:
-        own = add_bytes(store, tmp_path, "b.bin", b"b" * 1000, META)
-        add_package(store, "org/b", {"b.bin": own}, "2026-11-20T12:00:00Z")
-        (ours,) = store.seal()
-        store.adopt_pack(came, pack)
-        sidecar_in(root, pack).unlink()
-        if again in {"rebuilt", "hashed"}:
-            sidecar_in(root, ours).unlink()
-        if again == "hashed":
-            assert [store.pack_hashes(each).pack for each in (ours, pack)] == [ours, pack]
-        store.rebuild_index()
-    if again == "lost":
-        for path in root.glob("index.sqlite*"):
-            path.unlink()
-    elif again == "found":
-        aside = pack_in(root, pack).rename(tmp_path / "aside")
-        with writing(root):
-            pass
-        aside.rename(pack_in(root, pack))
-    with writing(root) as store:
-        store.rebuild_index()
-        assert whole(store, file.objects) == b"a" * 1000
-        assert [each.package for each in store.captures()] == ["hf:org/b"]
-        assert store.known_file(sha256_oid(b"a" * 1000)) is None
-        assert store.known_file(sha256_oid(b"b" * 1000)) == own
-
-
-def test_a_pack_that_does_not_match_its_name_is_not_adopted(root: Path, tmp_path: Path) -> None:
-    with writing(root) as store:
-        store.put(b"x" * 100, pack_class=META)
-        (pack,) = store.seal()
-        data = bytearray(store.pack_file(pack).read_bytes())
-    data[-1] ^= 1
-    came = tmp_path / "came.pack"
-    came.write_bytes(data)
-    with writing(tmp_path / "other") as store:
-        with pytest.raises(IntegrityError, match="damaged"):
-            store.adopt_pack(came, pack)
-        assert came.exists()
-        assert store.packs() == []
-
-
-def test_bytes_of_the_right_name_that_are_not_a_pack_are_not_adopted(root: Path, tmp_path: Path) -> None:
-    came = tmp_path / "came.pack"
-    came.write_bytes(encode_header(META).ljust(4 << 20, b"\0"))
-    with writing(root) as store:
-        with pytest.raises(IntegrityError, match="trailer"):
-            store.adopt_pack(came, PackId(name_of(came.read_bytes())))
-        assert came.exists()
-        assert store.has(store.put(b"still writing", pack_class=META))
-
-
-@pytest.mark.parametrize("listed", [True, False])
-def test_a_pack_that_claims_an_object_it_does_not_hold_is_not_adopted(
-    root: Path, tmp_path: Path, *, listed: bool
-) -> None:
-    data = random_bytes(1000)
-    came = tmp_path / "came.pack"
-    part = pack_writer.new_part(came, META)
-    append(part, b"honest" * 9)
-    append(part, data, payload=bytes(1000))
-    if not listed:
-        part.entries.pop()
-    pack = part.finish(PackInfo(libraries={}, parameters={})).pack
-    with writing(root) as store:
-        with pytest.raises(IntegrityError):
-            store.adopt_pack(came, pack)
-        assert came.exists()
-        identifier = store.put(data, pack_class=META)
-        store.rebuild_index()
-        assert store.read(identifier) == data
 
 
 def test_a_reader_finds_an_object_that_is_sealed_while_it_reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -540,7 +434,7 @@ def test_an_index_that_is_locked_is_not_read_as_if_it_were_not_being_written(
 ) -> None:
     path = tmp_path / "index.sqlite"
     open_index(path, write=True).close()
-    monkeypatch.setattr(index_module, "_BUSY_SECONDS", 0.0)
+    monkeypatch.setattr(index_file, "_BUSY_SECONDS", 0.0)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")

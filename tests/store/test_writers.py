@@ -166,9 +166,9 @@ def test_a_pack_that_another_process_indexed_in_between_keeps_its_objects(root: 
 
 
 def test_an_exclusive_writer_admits_no_other(root: Path) -> None:
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         store.put(b"alone" * 30, pack_class=META)
         with pytest.raises(StoreLocked, match=f"pid {os.getpid()}"):
             Store.open(root, write=True)
     with writing(root), pytest.raises(StoreLocked):
-        Store.open(root, alone=True)
+        Store.open(root, exclusive=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import Extent, PackRequest, WantedObject, merge
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.port import Delivered
 
 PIECE = 4 << 20

@@ -7,11 +7,12 @@ import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.plan import Extent, PackRequest
+from ptmtorrent.reading.sources import Chain
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.chain import Chain, Retrying
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.retrying import Retrying
 from tests.transports.requests import parts, whole, write_pack
 
 DEADLINE = 20

@@ -5,14 +5,15 @@ import httpx2
 import pytest
 
 from ptmtorrent.channel.readers import HttpReader, RetryingReader
-from ptmtorrent.disk.partial import STEP_BYTES, StagingFile, staged_extents, staging_path
+from ptmtorrent.disk.partial import STEP_BYTES, PartialFile
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client
-from ptmtorrent.model.plan import Extent
+from ptmtorrent.model.plan import Extent, staging_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports import http
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.workflows.fetch.disk_space import staged_extents
 from tests.simulators.static_server import Lie, StaticServer, serve
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
 
@@ -161,7 +162,7 @@ def test_bytes_are_synced_before_any_beyond_the_step_is_written(
     sizes: list[int] = []
     path = tmp_path / "x.part"
     monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(path.stat().st_size))
-    with StagingFile(path, 3 * STEP_BYTES) as file:
+    with PartialFile(path, 3 * STEP_BYTES) as file:
         file.write(b"x" * (2 * STEP_BYTES + 5))
     assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
 

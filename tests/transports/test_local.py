@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.errors import IntegrityError, NotFound
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed

@@ -64,6 +64,7 @@ def test_pins_are_listed_by_location(tmp_path: Path) -> None:
     ("pinned", "asked"),
     [
         ("https://example.org/ptm", "HTTPS://Example.ORG:443/%70tm/"),
+        ("https://example.org/ptm", "https://example.org/x/.././ptm"),
         ("https://me:word@example.org/ptm", "https://example.org/ptm"),
         ("https://example.org/ptm", "https://me:Other@example.org/ptm"),
         ("/srv/ptm", "file:///srv/x/../ptm/"),

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from ptmtorrent.demo.package import Package, PackageFile, text_file
 from ptmtorrent.demo.sample_hub import SampleHub
-from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
+from ptmtorrent.hubs.port import NewSession
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.records import Event, PlanMade, Result, Summary
@@ -36,24 +36,19 @@ class Run:
         self.stop = Stop()
         self.token: str | None = None
         self.xet = False
+        self.guarded = False
         self.emit: Callable[[Event], None] = lambda _: None
 
     def __call__(self, hub: SampleHub | Peer, request: CloneRequest | None = None) -> Summary:
         self.events = []
-        session = Session(monotonic=self.time.monotonic, pause=self.time.pause)
         request = request or CloneRequest()
         endpoint = hub.endpoint if isinstance(hub, SampleHub) else hub.base
-        try:
-            return clone(
-                HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet),
-                request,
-                self.home,
-                clock=lambda: NOW,
-                emit=self._hear,
-                stop=self.stop,
-            )
-        finally:
-            session.close()
+
+        def make_hub(new_session: NewSession) -> HuggingFace:
+            session = new_session(monotonic=self.time.monotonic, pause=self.time.pause, guarded=self.guarded)
+            return HuggingFace(endpoint, self.token, session=session, also=request.also, xet=self.xet)
+
+        return clone(make_hub, request, self.home, clock=lambda: NOW, emit=self._hear, stop=self.stop)
 
     def _hear(self, event: Event) -> None:
         self.events.append(event)

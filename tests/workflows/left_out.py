@@ -15,6 +15,7 @@ from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import ObjectId, ReleaseName
 from ptmtorrent.model.records import ignore
 from ptmtorrent.paths import Home
+from ptmtorrent.store.pack.format import strip_padding
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.trust.keys import Keys
@@ -43,6 +44,9 @@ KINDS: dict[str, tuple[RightsClass, ...]] = {
 
 TUNED: dict[str, RightsClass] = {"nc": "unknown", "none": "restricted", "was-open": "open", "now-gated": "open"}
 """By kind of its base: the class of a fine-tune, which is a member of releases that leave its base out."""
+
+
+MARKER_BYTES = 2_000
 
 
 @dataclass
@@ -123,7 +127,10 @@ def make_world(root: Path, *, earlier: bool, apart: bool) -> World:
 
 
 def all_bytes(channel: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield every file of a channel, and every object of every pack in it, which has the bases of deltas too."""
+    """Yield every file of a channel, and every object of every pack in it, which has the bases of deltas too.
+
+    Of the zeros at the end of a file as many are left as a marker has bytes.
+    """
     packs = sorted(channel.rglob("*.pack"))
     plain: dict[ObjectId, bytes] = {}
     for path in packs:
@@ -136,7 +143,7 @@ def all_bytes(channel: Path) -> Iterator[tuple[str, bytes]]:
                 yield f"{path.name}: {entry.kind} {entry.id}", reader.object(entry, base)
     for path in channel.rglob("*"):
         if path.is_file():
-            yield str(path), path.name.encode() + path.read_bytes()
+            yield str(path), path.name.encode() + strip_padding(path.read_bytes()) + bytes(MARKER_BYTES)
 
 
 def _capture_kind(world: World, store: Store, root: Path, kind: str, number: int) -> None:
@@ -180,4 +187,4 @@ def _name(kind: str) -> str:
 
 
 def _bytes(name: str) -> bytes:
-    return random.Random(name).randbytes(2_000)
+    return random.Random(name).randbytes(MARKER_BYTES)

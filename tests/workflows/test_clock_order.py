@@ -62,7 +62,7 @@ class Maintainer:
         self.passed += timedelta(minutes=1)
         (self.source / "weights.bin").write_bytes(content)
         clone(
-            FolderHub(str(self.source.parent)),
+            lambda new_session: FolderHub(str(self.source.parent), new_session()),
             CloneRequest(),
             self.home,
             clock=self.clock,

@@ -15,7 +15,7 @@ from ptmtorrent.model.records import Event, PlanMade, Result
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from ptmtorrent.workflows.clone.leases import BATCH
+from ptmtorrent.workflows.clone.outcomes import BATCH
 from tests.hubs.peer import Asked, Reply, json_reply, serving
 from tests.workflows.cloning import WEIGHTS, Run, package
 
@@ -157,7 +157,7 @@ def test_full_disk_stops_the_run_and_the_next_goes_on(run: Run, monkeypatch: pyt
 
     with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
         with monkeypatch.context() as patch:
-            patch.setattr("ptmtorrent.hubs.client.download.write_all", full)
+            patch.setattr("ptmtorrent.disk.partial.write_all", full)
             with pytest.raises(NoSpace, match=str(len(WEIGHTS))):
                 run(hub)
         summary = run(hub)
@@ -194,7 +194,7 @@ def test_clone_writes_beside_another_writer_of_the_store(run: Run) -> None:
 
 
 def test_clone_is_refused_while_somebody_has_the_store_alone(run: Run) -> None:
-    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, alone=True), pytest.raises(StoreLocked):
+    with SampleHub([package("a/x")]) as hub, Store.open(run.home.store, exclusive=True), pytest.raises(StoreLocked):
         run(hub)
 
 

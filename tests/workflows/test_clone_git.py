@@ -30,7 +30,7 @@ def run(server: GitServer, tmp_path: Path, names: list[str]) -> list[Result]:
     events: list[Event] = []
     with remotes(server, tmp_path / "work", []) as hub:
         request = CloneRequest(ids=tuple(names))
-        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
+        clone(lambda _: hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
     return [event for event in events if isinstance(event, Result)]
 
 
@@ -82,7 +82,7 @@ def test_clone_that_was_dropped_after_planning_comes_again(server: GitServer, tm
     events: list[Event] = []
     with remotes(server, tmp_path / "work", [], max_bytes=1) as hub:
         request = CloneRequest(ids=tuple(names))
-        clone(hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
+        clone(lambda _: hub, request, Home(tmp_path), clock=lambda: NOW, emit=events.append, stop=Stop())
 
     assert [event.status for event in events if isinstance(event, Result)] == ["ok"] * 3
 

@@ -19,8 +19,8 @@ from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import Journal
 from ptmtorrent.stop import Stop
 from ptmtorrent.store import codecs
-from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.store import Store
+from ptmtorrent.store.stored_file import StoredFile
 from ptmtorrent.workflows.clone.clone import CloneRequest
 from ptmtorrent.workflows.clone.known import KnownPackages
 from ptmtorrent.workflows.clone.lineage import MAX_FILES, bases_first, choose_bases, put_bases_first

@@ -4,6 +4,7 @@ The faults are those of tests/simulators/huggingface.py.
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from email.utils import format_datetime
@@ -13,6 +14,7 @@ import pytest
 
 from ptmtorrent.demo.package import Package, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
+from ptmtorrent.errors import Interrupted
 from ptmtorrent.hubs.client.rate_limiter import SLACK_SECONDS
 from ptmtorrent.model.pointers import git_blob_id
 from ptmtorrent.workflows.clone.clone import CloneRequest
@@ -295,3 +297,12 @@ def test_files_of_xet_come_over_plain_http(run: Run) -> None:
     [file] = [file for file in run.manifests()["hf:a/x"].files if file.name == "model.bin"]
     assert (file.source, file.sha256) == ("xet", OID)
     assert not any("xet" in path for path in asked)
+
+
+@pytest.mark.parametrize("path", ["/api/models$", "/tree/", "/resolve/", "/lfs/"])
+def test_stop_is_heard_while_the_hub_is_waited_for(run: Run, path: str) -> None:
+    with OddHub([MODEL]) as hub:
+        asked = hub.heard(path, run.stop)
+        with pytest.raises(Interrupted):
+            run(hub)
+        assert time.monotonic() - asked[0] < 1

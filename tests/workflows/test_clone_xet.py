@@ -2,18 +2,26 @@
 
 import hashlib
 import json
+import re
+import time
 
+import msgspec
 import pytest
 
+from ptmtorrent.demo.hub.exchange import Response
 from ptmtorrent.demo.package import data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN
-from ptmtorrent.errors import HubError
+from ptmtorrent.errors import HubError, Interrupted
+from ptmtorrent.hubs.client import ssrf
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface import xet
+from tests.faults.hostile import Inside, listening
 from tests.program import ptmtorrent
-from tests.simulators.huggingface import OddHub, exchanged, refuse
+from tests.simulators.huggingface import Bend, OddHub, exchanged, redirect, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
 
 LONG = WEIGHTS * 20
+ENOUGH_SECONDS = 15.0
 MODEL = package("a/x", text_file("README.md", "x"), data_file("model.bin", LONG), data_file("more.bin", WEIGHTS))
 
 
@@ -87,7 +95,7 @@ def test_token_that_makes_no_sense_is_not_used(run: Run, answer: bytes) -> None:
 @pytest.mark.parametrize("place", ["http://storage.invalid", "file:///etc", "ftp://storage.invalid", "//storage"])
 def test_storage_of_a_hub_by_https_is_asked_by_https(place: str) -> None:
     token = json.dumps({"casUrl": place, "accessToken": "t", "exp": 4_000_000_000}).encode()
-    storage = xet.XetStorage(lambda _url, _what: token)
+    storage = xet.XetStorage(lambda _url, _what: token, Session())
     with pytest.raises(HubError, match=r"names .*: refused"):
         next(storage.pieces("https://hub.invalid/token", "0" * 64, 10, 0, "`m`"))
 
@@ -115,3 +123,78 @@ def test_part_is_gone_on_with(run: Run) -> None:
 def test_hub_without_such_storage_is_refused(run: Run) -> None:
     said = ptmtorrent(run.home.root, "clone", "kaggle", "--xet", code=2)
     assert "has no Xet storage" in said[-1]["message"]
+
+
+QUICK = msgspec.structs.replace(xet.PACE, silent=0.5, window=1.0, least_rate=4_000_000)
+
+
+@pytest.mark.parametrize(
+    ("path", "habit"),
+    [("/cas/xorbs/", "silent"), ("/cas/v1/", "silent"), ("/cas/xorbs/", "stall"), ("/cas/xorbs/", "drip")],
+)
+def test_storage_that_does_not_keep_the_pace_is_left_for_plain_http(
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, habit: str
+) -> None:
+    monkeypatch.setattr(xet, "PACE", QUICK)
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.04)}
+        hub.order(bends[habit], path=path, times=None)
+        began = time.monotonic()
+        run(hub)
+        assert time.monotonic() - began < ENOUGH_SECONDS
+        assert len(hub.log.exchanges("lfs")) == 1
+
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+@pytest.mark.parametrize("path", ["/cas/xorbs/", "/cas/v1/", "xet-read-token"])
+def test_stop_is_heard_while_the_storage_is_waited_for(run: Run, path: str) -> None:
+    with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
+        asked = hub.heard(path, run.stop)
+        with pytest.raises(Interrupted):
+            run(hub)
+        assert time.monotonic() - asked[0] < 1
+
+
+def test_storage_that_stalls_again_and_again_is_not_asked_any_more(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xet, "PACE", QUICK)
+    monkeypatch.setattr(xet, "MAX_STALLS", 1)
+    with OddHub([MODEL], xet=True) as hub:
+        hub.order(hub.silent, path="/cas/v1/", times=None)
+        run(hub)
+        assert len(hub.log.exchanges("lfs")) == 2
+    assert run.results() == {"hf:a/x": "ok"}
+
+
+def test_address_of_a_part_inside_the_network_is_not_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = Inside()
+    with OddHub([MODEL], xet=True) as hub, listening(inner.serve) as port:
+        monkeypatch.setattr(ssrf, "is_internal", lambda url: f":{port}/" in url)
+        answer = _with_address(b"http://127.0.0.1:%d/latest" % port)
+        hub.order(answer, path="/reconstructions/", times=None)
+        run.guarded = True
+        run(hub)
+
+    assert inner.asked == []
+    assert run.results() == {"hf:a/x": "ok"}
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+def test_redirect_of_the_storage_leads_to_no_internal_address(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = Inside()
+    with OddHub([MODEL], xet=True) as hub, listening(inner.serve) as port:
+        monkeypatch.setattr(ssrf, "is_internal", lambda url: f":{port}/" in url)
+        hub.order(redirect(f"http://127.0.0.1:{port}/latest"), path="/xorbs/", times=None)
+        run.guarded = True
+        run(hub)
+
+    assert inner.asked == []
+    assert run.data("hf:a/x", "model.bin") == LONG
+
+
+def _with_address(address: bytes) -> Bend:
+    def bend(response: Response) -> Response:
+        data = b"".join(response.content.chunks(0, response.content.size))
+        return exchanged(re.sub(rb'"url": ?"[^"]+"', b'"url":"%s"' % address, data))(response)
+
+    return bend

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSource, NoSpace, PtmError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import Extent, PackRequest, objects_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.reading.sources import Sources

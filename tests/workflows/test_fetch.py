@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import (
     IntegrityError,
     Interrupted,
@@ -22,7 +23,6 @@ from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import Extent, WantedObject, plan_moves, resume_extents
 from ptmtorrent.model.records import Note
 from ptmtorrent.model.release import PlacementRow, PlacementShard
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop

@@ -7,13 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.elapsed import AGES_NAME
-from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.http import new_client
-from ptmtorrent.layouts.plain_dir import PlainDir
+from ptmtorrent.layouts.folders import PlainDir
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import Extent, Plan, plan_moves
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.model.plan import Extent, Plan, plan_moves, staging_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.state.laid_out import Ledger

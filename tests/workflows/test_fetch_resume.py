@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.partial import STEP_BYTES
 from ptmtorrent.model.ids import PackId, ReleaseName
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import load_keys

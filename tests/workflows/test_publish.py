@@ -7,11 +7,11 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_volume_packs
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Note, PlanMade, Progress, Result, Summary, ignore
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.keys import Keys, load_keys
 from ptmtorrent.workflows.publish.publish import publish

@@ -6,7 +6,8 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.catalogue.query import list_packages
-from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, UsageError
+from ptmtorrent.channel.paths import pack_path
+from ptmtorrent.errors import ConfigError, NotFound, StoreError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName, object_id
 from ptmtorrent.model.manifest import Manifest, decode_manifest
@@ -15,15 +16,13 @@ from ptmtorrent.model.records import Note, Progress, Result, Summary, ignore
 from ptmtorrent.model.release import ContentShard, FileRef, PlacementShard, Release
 from ptmtorrent.model.subset import SubsetRule
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys, init_keys, load_keys
 from ptmtorrent.trust.own import read_published
-from ptmtorrent.workflows.release import index, write
-from ptmtorrent.workflows.release import release as workflow
+from ptmtorrent.workflows.release import index
 from ptmtorrent.workflows.release.policy import read_policy
 from ptmtorrent.workflows.release.release import release
 from tests.workflows.captured import Listener, TickingClock, capture, capture_three, new_home, policy_file, writing
@@ -390,101 +389,6 @@ def test_other_keys_than_the_channels_are_refused(made: tuple[Home, Keys, dict[s
 
     with pytest.raises(ConfigError):
         run(home, load_keys(tmp_path / "others", lambda: None), SECOND)
-
-
-class Crash(Exception):
-    """Stands for a power cut."""
-
-
-def test_a_crash_before_the_signatures_is_finished_by_the_same_command(
-    made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home, keys, _ = made
-
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workflow, "publish_release_metadata", crash)
-        with pytest.raises(Crash):
-            run(home, keys)
-    written = (home.channel / "releases" / FIRST / "release.json").read_bytes()
-    heard = Listener()
-
-    release(FIRST, home, keys, clock=TickingClock(), emit=heard)
-
-    assert (home.channel / "releases" / FIRST / "release.json").read_bytes() == written
-    assert FIRST in listed_releases(read_published(home.channel, keys).targets)
-    assert "earlier run" in heard.of(Note)[0].message
-
-
-def test_another_release_has_to_wait_for_the_unfinished_one(
-    made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    home, keys, _ = made
-
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workflow, "publish_release_metadata", crash)
-        with pytest.raises(Crash):
-            run(home, keys)
-
-    with pytest.raises(ConfigError) as caught:
-        run(home, keys, SECOND)
-
-    assert caught.value.hint == f"finish it: ptmtorrent release {FIRST}"
-
-
-@pytest.mark.parametrize("step", ["write_index", "write_subset", "write_volumes", "decode_release", "placement_rows"])
-def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
-    made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    home, keys, _ = made
-    first = run(home, keys)
-
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(write, step, crash)
-        with pytest.raises(Crash):
-            run(home, keys, SECOND)
-    assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]
-
-    second = run(home, keys, SECOND)
-
-    assert (second.sequence, second.volumes) == (2, first.volumes)
-    assert not [path for path in (home.channel / "releases").iterdir() if path.name.startswith(".")]
-
-
-def test_a_damaged_previous_torrent_stops_the_release(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
-    home, keys, _ = made
-    first = run(home, keys)
-    torrent = home.channel / first.volumes[0].torrent_v1.path
-    data = bytearray(torrent.read_bytes())
-    data[-3] ^= 1
-    torrent.unlink()
-    torrent.write_bytes(data)
-
-    with pytest.raises(IntegrityError, match="torrent"):
-        run(home, keys, SECOND)
-
-    assert not (home.channel / "releases" / SECOND).exists()
-
-
-def test_a_previous_release_that_was_changed_stops_the_release(made: tuple[Home, Keys, dict[str, Manifest]]) -> None:
-    home, keys, _ = made
-    run(home, keys)
-    other = run(home, keys, SECOND)
-    path = home.channel / "releases" / SECOND / "release.json"
-    path.write_bytes(path.read_bytes().replace(f'"sequence":{other.sequence}'.encode(), b'"sequence":9'))
-
-    with pytest.raises(IntegrityError, match="not the signed release"):
-        run(home, keys, ReleaseName("2027.01"))
-
-    assert not (home.channel / "releases" / "2027.01").exists()
 
 
 def test_many_packages_are_sharded_and_every_shard_is_sorted(

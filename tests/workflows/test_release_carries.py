@@ -159,7 +159,7 @@ def test_a_member_whose_objects_cannot_be_stored_apart_is_left_out(tmp_path: Pat
 def test_packs_are_written_again_once(world: World) -> None:
     made = _release(world, frozenset())
     packs = sorted(path.name for path in world.home.store.rglob("*.pack"))
-    with Store.open(world.home.store, alone=True) as store:
+    with Store.open(world.home.store, exclusive=True) as store:
         store.rebuild_index()
 
     again = _release(world, frozenset(), "again")

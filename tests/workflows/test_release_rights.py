@@ -1,4 +1,5 @@
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.state.upstream_flags import Flag, FlagName, Flags
 from ptmtorrent.store.pack.format import PackClass
+from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.workflows.release.dry_run import plan_release
+from ptmtorrent.workflows.release.dry_run import NOT_READ, plan_release
 from ptmtorrent.workflows.release.policy import read_policy
 from ptmtorrent.workflows.release.release import release
+from tests.deadline import deadline
 from tests.model.generated import new_capture
 from tests.workflows.captured import Listener, TickingClock, capture, new_home, policy_file, writing
 
@@ -49,8 +52,8 @@ def test_release_leaves_out_what_may_not_be_passed_on_and_says_how_many(tmp_path
     made = release(FIRST, home, keys, clock=TickingClock(), emit=heard)
     assert made.totals.packages == 1
     why = {event.id: event.reason for event in heard.of(Result) if event.status == "impossible"}
-    assert why["hf:a/nc"] == "it is restricted (restricted:cc-by-nc-4.0) and may not be passed on"
-    assert why["hf:a/was"] == "it is restricted (captured as restricted) and may not be passed on"
+    assert why["hf:a/nc"] == "it is restricted (restricted:cc-by-nc-4.0) and may not be redistributed"
+    assert why["hf:a/was"] == "it is restricted (captured as restricted) and may not be redistributed"
     assert why.keys() == {"hf:a/nc", "hf:a/none", "hf:a/gate", "hf:a/was"}
     assert "2 restricted, 1 gated, 1 unknown" in "".join(event.message for event in heard.of(Note))
     assert [event.failed for event in heard.of(Summary)] == [0]
@@ -66,7 +69,7 @@ def test_class_that_is_included_goes_along_alone(tmp_path: Path, rights: str, co
 
 def test_nothing_that_may_be_passed_on_is_no_release(tmp_path: Path) -> None:
     heard, (home, keys) = _home(tmp_path, ("a/none", "restricted", None))
-    with pytest.raises(NotFound, match="may be passed on"):
+    with pytest.raises(NotFound, match="may be redistributed"):
         release(FIRST, home, keys, clock=TickingClock(), emit=heard)
 
 
@@ -109,7 +112,7 @@ def test_package_that_its_hub_closed_since_is_left_out_and_named(tmp_path: Path,
 
     assert members(home, first) == {"hf:a/open", "hf:a/closed"}
     assert members(home, second) == {"hf:a/open"}
-    why = f"it is gated ({name} on its hub since 2026-11-20) and may not be passed on"
+    why = f"it is gated ({name} on its hub since 2026-11-20) and may not be redistributed"
     assert left_out(heard) == {"hf:a/closed": why}
     assert "the rights of `hf:a/closed` changed since release `r1`: open (mit) then, gated (mit) now" in said(heard)
     assert f"`hf:a/closed` is in release `r1` and is left out now: {why}" in said(heard)
@@ -163,8 +166,57 @@ def test_dry_run_says_the_same_and_writes_nothing(tmp_path: Path) -> None:
     made, after = run(home, keys, SECOND)
     assert (summary.packages, summary.files, summary.bytes) == (1, made.totals.files, made.totals.raw)
     assert left_out(heard) == left_out(after)
-    assert said(heard) == said(after)
+    assert said(heard) == [*said(after), NOT_READ]
     assert "hf:a/gone" in left_out(heard)
+
+
+def _packs(home: Home) -> set[Path]:
+    return set(home.store.glob("packs/*/*.pack"))
+
+
+def _temper(pack: Path) -> str:
+    with open_pack(pack) as reader:
+        return reader.header()[0].temper
+
+
+@pytest.mark.parametrize("how", ["missing", "cut short"])
+@pytest.mark.parametrize("temper", ["weights-hot", "meta"])
+def test_dry_run_foresees_what_lies_in_packs_that_are_missing_or_cut_short(
+    tmp_path: Path, temper: str, how: str
+) -> None:
+    home, keys = new_home(tmp_path / "home")
+    with writing(home) as store:
+        capture(store, tmp_path, "hf:a/kept", {"config.json": b"{}"})
+        capture(store, tmp_path, "hf:a/x", {"config.json": b"old"})
+        store.seal()
+        before = _packs(home)
+        files = {"config.json": b"new", "model.safetensors": random.Random(how).randbytes(90_000)}
+        capture(store, tmp_path, "hf:a/x", files)
+        capture(store, tmp_path, "hf:a/y", files)
+        store.seal()
+    [pack] = [path for path in _packs(home) - before if _temper(path) == temper]
+    if how == "missing":
+        pack.rename(home.root / "aside")
+    else:
+        os.truncate(pack, pack.stat().st_size // 2)
+    heard = Listener()
+
+    summary = plan_release(FIRST, home, keys, emit=heard)
+
+    made, after = run(home, keys, FIRST)
+    assert (summary.packages, summary.files, summary.bytes) == (
+        made.totals.packages,
+        made.totals.files,
+        made.totals.raw,
+    )
+    assert [(event.id, event.reason) for event in heard.of(Result)] == [
+        (event.id, event.reason) for event in after.of(Result) if event.kind == "package"
+    ]
+    assert said(heard) == [*said(after), NOT_READ]
+    assert [event.failed for event in heard.of(Summary)] == [event.failed for event in after.of(Summary)]
+    named = [*said(heard), *(f"`{event.id}`" for event in heard.of(Result))]
+    assert all(any(f"`{package}`" in line for line in named) for package in ("hf:a/x", "hf:a/y"))
+    assert summary.packages == (2 if temper == "meta" else 1)
 
 
 def test_dry_run_beside_a_writer_counts_what_is_not_sealed_and_names_what_is_incomplete(tmp_path: Path) -> None:
@@ -208,7 +260,7 @@ def test_policy_includes_excludes_and_overrides_with_its_reasons(tmp_path: Path)
     assert members(home, made) == {"hf:a/nc", "hf:a/none", "hf:a/gate"}
     assert left_out(heard) == {
         "hf:a/open": "the policy excludes it: its owner asked for it",
-        "hf:a/was": "it is restricted (captured as restricted) and may not be passed on",
+        "hf:a/was": "it is restricted (captured as restricted) and may not be redistributed",
     }
     licences = {facts.package: facts.licence for facts in read_packages(made, OwnReader(home.channel))}
     assert licences["hf:a/nc"] == "mit"
@@ -248,8 +300,8 @@ def test_override_does_not_lift_a_gate_and_can_close(tmp_path: Path) -> None:
     _, heard = run(home, keys, FIRST, read_policy(policy_file(text, tmp_path)))
 
     assert left_out(heard) == {
-        "hf:a/gate": "it is gated (gate) and may not be passed on",
-        "hf:b/x": "it is unknown (unknown:other) and may not be passed on",
+        "hf:a/gate": "it is gated (gate) and may not be redistributed",
+        "hf:b/x": "it is unknown (unknown:other) and may not be redistributed",
     }
 
 
@@ -298,7 +350,7 @@ def test_policy_with_a_fault_is_refused_with_the_file_named(tmp_path: Path, text
 def test_policy_that_is_no_regular_file_is_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="not a regular file"):
+        with deadline(), pytest.raises(ConfigError, match="not a regular file"):
             read_policy(path)
     with pytest.raises(NotFound, match="no file"):
         read_policy(tmp_path / "none.toml")

@@ -7,8 +7,6 @@ import base64
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
@@ -32,6 +30,7 @@ from tests.simulators.git_server import serve_git
 from tests.simulators.huggingface import OddHub
 from tests.simulators.nginx import free_port
 from tests.simulators.reflecting import closed, redirecting, reflecting
+from tests.warm import run_program
 from tests.workflows.cloning import package
 
 WORD = "MaRk/er Word+7f3a"
@@ -88,8 +87,7 @@ def run(home: Path, form: str, arguments: Sequence[str], env: dict[str, str]) ->
     """Run a verb in `home`, search what it printed and what it left, and return the exit code."""
     folder = home.parent / "here"
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", form, "-v", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=folder, env=env)
+    done = run_program(["--home", str(home), "--format", form, "-v", *arguments], env=env, cwd=folder, timeout=120)
     assert_absent(done.stdout, arguments)
     assert_absent(done.stderr, arguments)
     assert b"Traceback (most" not in done.stderr or b"unexpected" not in done.stdout + done.stderr, done.stderr

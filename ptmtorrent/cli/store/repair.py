@@ -33,7 +33,7 @@ def repair(
     named = None
     with stopping() as stop:
         if channel is not None:
-            home, emit, globus = session.home, session.emit, access_of(session.settings, session.home)
+            home, emit, globus = session.home, session.emit, lambda: access_of(session.settings, session.home)
             named = open_channel(channel, None, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
         repaired = run(
             session.home,

@@ -1,13 +1,13 @@
-"""Completes partly downloaded files with Range requests; the next run continues after a kill or a power cut.
+"""Completes the partly downloaded files of a hub with Range requests, from where `disk/partial` says they are durable.
 
-A file is written in order, and synced at every multiple of 4 MiB before further bytes are written. So a part of `s`
-bytes is durable up to the last multiple of 4 MiB below `s`, where the next run continues without any other record.
+A file has several addresses: the one of the hub, which may be a local file, another protocol or pieces that are made
+here, and the alternates, which are tried in order.
 """
 
 import hashlib
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,7 +15,8 @@ from typing import NoReturn
 import httpx2
 import msgspec
 
-from ptmtorrent.disk.durable import disk_errors, write_all
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.partial import STEP_BYTES, PartialFile
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound
 from ptmtorrent.http import judge_range
 from ptmtorrent.hubs.client.session import Session
@@ -25,15 +26,8 @@ from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognise_pointer
 from ptmtorrent.stop import Stop
 
-SYNC_BYTES = 4 << 20
-
 Count = Callable[[int, int], None]
 """Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
-
-
-def durable_bytes(size: int) -> int:
-    """Return how many bytes of a part of `size` bytes are durable: up to the last multiple of 4 MiB below its end."""
-    return max(0, size - 1) // SYNC_BYTES * SYNC_BYTES
 
 
 @dataclass
@@ -66,28 +60,27 @@ class Download:
             Interrupted: `stop` was set; the part is kept.
             NoSpace: the disk is full; the part is kept.
         """
-        with self._opened() as descriptor:
-            held = self._prepare(descriptor)
-            if held == self.file.size:
-                return
-            self._try_addresses(descriptor)
+        with PartialFile(self.part, self.file.size, keep_whole=True) as part:
+            self.count(part.position, 0)
+            if part.left != 0:
+                self._try_addresses(part)
 
-    def _try_addresses(self, descriptor: int) -> None:
+    def _try_addresses(self, part: PartialFile) -> None:
         """Try one address after the other; the last error has the messages of all."""
         failures: list[str] = []
         while True:
             try:
-                self.session.retry(lambda: self._attempt(descriptor), progress=lambda: _size(descriptor) // SYNC_BYTES)
+                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position // STEP_BYTES)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
-                if not self._next_address(descriptor):
+                if not self._next_address(part):
                     error.message = "; ".join(dict.fromkeys(failures))
                     raise
             else:
                 return
 
-    def _next_address(self, descriptor: int) -> bool:
+    def _next_address(self, part: PartialFile) -> bool:
         """Select the next alternate; return whether there is one.
 
         Bytes from two addresses are combined only if the file has a hash to check them with.
@@ -96,71 +89,55 @@ class Download:
             return False
         self._number += 1
         if self.file.oid is None:
-            self._empty(descriptor, _size(descriptor))
+            self._empty(part)
         return True
 
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        with disk_errors(self.part):
-            descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    def _attempt(self, part: PartialFile) -> None:
         try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _prepare(self, descriptor: int) -> int:
-        """Truncate the part to its durable bytes; keep a part of full length, because its hash is checked later."""
-        found, size = _size(descriptor), self.file.size
-        keep = 0 if size is None or found > size else found if found == size else durable_bytes(found)
-        self._cut(descriptor, keep)
-        self.count(keep, 0)
-        return keep
-
-    def _cut(self, descriptor: int, length: int) -> None:
-        with disk_errors(self.part):
-            os.ftruncate(descriptor, length)
-
-    def _attempt(self, descriptor: int) -> None:
-        try:
-            self._continue(descriptor)
+            self._continue(part)
         except AuthError:
-            if self._number:
-                raise
             # A signed address may have expired during a wait, so it is requested once more.
-            if self._relocated:
+            if self._number or self._relocated:
                 raise
             self._relocated, self._located = True, None
-            self._continue(descriptor)
+            self._continue(part)
 
-    def _continue(self, descriptor: int) -> None:
+    def _continue(self, part: PartialFile) -> None:
         located = self._locate()
         if self.file.size is None:
             # The file may have changed since the part was written, so the download starts again.
-            self._empty(descriptor, _size(descriptor))
-        start = _size(descriptor)
+            self._empty(part)
+            part.length = None
         if located.path is not None and not self._number:
-            self._copy(located.path, descriptor, start)
+            # A change since the listing is detected by length or hash.
+            self._write_pieces(_read_rest(located.path, part.position, self.what), part)
             return
         if located.pieces is not None and not self._number:
-            self._empty(descriptor, start)
-            self._write_pieces(located.pieces(), descriptor, 0)
+            self._empty(part)
+            self._write_pieces(located.pieces(), part)
             return
-        if located.ranged is not None and not (self._number or self.first):
-            if self._receive_ranged(located, located.ranged(start), descriptor, start):
-                return
-            start = _size(descriptor)
+        if (
+            located.ranged is not None
+            and not (self._number or self.first)
+            and self._receive_ranged(located, located.ranged(part.position), part)
+        ):
+            return
+        self._request(located, part)
+
+    def _request(self, located: Located, part: PartialFile) -> None:
         url = located.alternates[self._number - 1] if self._number else located.url
         own, budget = ({}, "") if self._number else (located.headers, located.budget)
-        headers = {**own, **({"Range": f"bytes={start}-"} if start else {})}
+        headers = {**own, **({"Range": f"bytes={part.position}-"} if part.position else {})}
         with self.session.open(url, headers, budget=budget, what=self.what) as reply:
-            skip = judge_range(reply, self.what, first=start, size=self.file.size, refused=HubError)
+            skip = judge_range(reply, self.what, first=part.position, size=self.file.size, refused=HubError)
             if skip is None:
-                self._restart(descriptor, start)
+                self._restart(part)
             if skip:
-                self._empty(descriptor, start)
-                start = 0
-            end = self._receive(reply, descriptor, start)
-        self._check_end(descriptor, end, length_stated="content-length" in reply.headers)
+                self._empty(part)
+            if self.file.size is None:
+                part.length = part.position + _length(reply, self.what)
+            self._append(reply.iter_raw(), part, "the download")
+        self._check_end(part, length_stated="content-length" in reply.headers)
 
     def _locate(self) -> Located:
         """Return the address of the file; an expired one is requested again."""
@@ -171,70 +148,49 @@ class Download:
         self._number = max(self._number, min(self.first, len(located.alternates)))
         return located
 
-    def _copy(self, source: Path, descriptor: int, start: int) -> None:
-        """Copy the rest from a local file. A change since the listing is detected by length or hash."""
-        self._write_pieces(_read_rest(source, start, self.what), descriptor, start)
-
-    def _receive_ranged(self, located: Located, pieces: Generator[bytes], descriptor: int, start: int) -> bool:
+    def _receive_ranged(self, located: Located, pieces: Generator[bytes], part: PartialFile) -> bool:
         """Receive the rest by another protocol, which is not used again if it fails; return whether it succeeded."""
         try:
-            self._write_pieces(pieces, descriptor, start)
+            self._write_pieces(pieces, part)
         except (AuthError, HubError, NotFound):
             self._located = msgspec.structs.replace(located, ranged=None)
             return False
         return True
 
-    def _write_pieces(self, pieces: Generator[bytes], descriptor: int, start: int) -> None:
-        """Write `pieces` after `start`."""
-        end = start
-        with disk_errors(self.part):
-            os.lseek(descriptor, start, os.SEEK_SET)
+    def _write_pieces(self, pieces: Generator[bytes], part: PartialFile) -> None:
         with closing(pieces):
-            for piece in pieces:
-                self.stop.raise_if_set("the copy")
-                if self.file.size is not None and end + len(piece) > self.file.size:
-                    raise IntegrityError(f"{self.what} is longer than the {self.file.size} bytes that were listed")
-                with disk_errors(self.part):
-                    _append(descriptor, end, piece)
-                end += len(piece)
-                self.count(len(piece), len(piece))
-        self._check_end(descriptor, end, length_stated=True)
+            self._append(pieces, part, "the copy")
+        self._check_end(part, length_stated=True)
 
-    def _empty(self, descriptor: int, held: int) -> None:
-        if held:
-            self._cut(descriptor, 0)
+    def _append(self, pieces: Iterable[bytes], part: PartialFile, activity: str) -> None:
+        for piece in pieces:
+            self.stop.raise_if_set(activity)
+            if part.left is not None and len(piece) > part.left:
+                raise IntegrityError(f"{self.what} is longer than the {part.length} bytes that were listed")
+            part.write(piece)
+            self.count(len(piece), len(piece))
+
+    def _empty(self, part: PartialFile) -> None:
+        if held := part.position:
+            part.rewind(0)
             self.count(-held, 0)
 
-    def _restart(self, descriptor: int, held: int) -> NoReturn:
+    def _restart(self, part: PartialFile) -> NoReturn:
         """Empty the part, once, because the hub states fewer bytes than the part holds."""
+        held = part.position
         if self._restarted or not held:
             raise HubError(f"{self.what}: the hub refuses to send any byte of it")
         self._restarted = True
-        self._empty(descriptor, held)
+        self._empty(part)
         raise Unreachable(f"{self.what}: the hub refused to continue at byte {held}")
 
-    def _receive(self, reply: httpx2.Response, descriptor: int, start: int) -> int:
-        """Write the body after `start`; return the end position."""
-        limit = self.file.size if self.file.size is not None else start + _length(reply, self.what)
-        end = start
-        with disk_errors(self.part, limit - start):
-            os.lseek(descriptor, start, os.SEEK_SET)
-        for chunk in reply.iter_raw():
-            self.stop.raise_if_set("the download")
-            if end + len(chunk) > limit:
-                raise IntegrityError(f"{self.what} is longer than the {limit} bytes the hub listed")
-            with disk_errors(self.part, limit - end):
-                _append(descriptor, end, chunk)
-            end += len(chunk)
-            self.count(len(chunk), len(chunk))
-        return end
-
-    def _check_end(self, descriptor: int, end: int, *, length_stated: bool) -> None:
+    def _check_end(self, part: PartialFile, *, length_stated: bool) -> None:
+        end = part.position
         if self.file.size is None or end == self.file.size:
             return
         if not length_stated:
             raise Unreachable(f"{self.what} ended at byte {end} of {self.file.size}")
-        _refuse_pointer(self.file, os.pread(descriptor, MAX_POINTER_BYTES + 1, 0), self.what)
+        _refuse_pointer(self.file, part.read_start(MAX_POINTER_BYTES + 1), self.what)
         raise IntegrityError(f"{self.what} has {end} bytes, the hub listed {self.file.size}")
 
 
@@ -289,24 +245,8 @@ def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:
         raise HubError(f"{what} can no longer be read: {error.strerror}") from error
 
 
-def _append(descriptor: int, at: int, data: bytes) -> None:
-    """Write `data` at the position `at`, and sync at each multiple of 4 MiB."""
-    rest = memoryview(data)
-    while rest:
-        piece = rest[: SYNC_BYTES - at % SYNC_BYTES]
-        write_all(descriptor, piece)
-        at += len(piece)
-        rest = rest[len(piece) :]
-        if at % SYNC_BYTES == 0:
-            os.fdatasync(descriptor)
-
-
 def _length(reply: httpx2.Response, what: str) -> int:
     text = reply.headers.get("content-length", "")
     if not text.isdigit():
         raise HubError(f"{what}: neither the listing nor the reply of the hub states its length")
     return int(text)
-
-
-def _size(descriptor: int) -> int:
-    return os.fstat(descriptor).st_size

@@ -63,7 +63,7 @@ class _Account:
 
 @dataclass
 class RateLimiter:
-    """The budgets of the session of one hub; thread-safe. `monotonic` returns seconds.
+    """The budgets of the session of one hub; thread-safe. `monotonic` returns seconds; `windows` stores their state.
 
     `share` processes use the same budgets; each takes at most an equal share of what is left at its first reply.
     """
@@ -73,11 +73,6 @@ class RateLimiter:
     share: int = 1
     _accounts: dict[Budget, _Account] = field(default_factory=dict)
     _replied: threading.Condition = field(default_factory=threading.Condition)
-
-    def use_windows(self, windows: Windows) -> None:
-        """Store windows in `windows` from now on, and use the windows stored there."""
-        with self._replied:
-            self.windows = windows
 
     def take(self, budget: Budget) -> float | None:
         """Admit one request and return 0.0, or return the seconds to wait before the next call.

@@ -4,6 +4,7 @@ Documents and downloads use the same session, and so the same budgets. Redirects
 may be sent only to the origin of the first request.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -21,7 +22,7 @@ from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.retry import retry
 from ptmtorrent.scrub import scrub_bytes, split_login
-from ptmtorrent.state.rate_windows import Budget, credential_id
+from ptmtorrent.state.rate_windows import Budget, NoWindows, Windows, credential_id
 from ptmtorrent.stop import Stop
 
 ATTEMPTS = 6
@@ -29,6 +30,7 @@ FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
 
 MAX_REDIRECTS = 5
+FIRST_ERROR = 400
 MAX_REPLY_BYTES = 16 << 20
 """Limit of a listing page or the description of a package (16 MiB)."""
 
@@ -45,6 +47,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _HARMLESS = {"range", "accept"}
 """Headers that are sent on to another origin; any other header may be a credential."""
 
+OnWait = Callable[[str, float, float], None]
 Pause = Callable[[float, Stop], None]
 """Waits for that many seconds. Raises `Interrupted` as soon as the stop is set."""
 
@@ -61,27 +64,48 @@ def pause(seconds: float, stop: Stop) -> None:
 class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
 
-    `stop` ends waits and downloads. `on_wait` is called with the host and the seconds before the session waits for a
-    budget. A `guarded` session sends no requests to addresses in the network of this machine. `logins` are
+    `stop` ends waits and downloads. `on_wait` is called with the host, the seconds and the time of `monotonic` before
+    the session waits for a budget. `windows` keeps the budgets, of which `share` processes take an equal part. A
+    `guarded` session sends no requests to addresses in the network of this machine. `logins` are
     `Authorization` headers by address, for requests to the origin of that address that have none.
     """
 
-    client: httpx2.Client = field(default_factory=lambda: new_client(follow_redirects=False))
     monotonic: Monotonic = time.monotonic
     clock: Clock = read_clock
     pause: Pause = pause
     stop: Stop = field(default_factory=Stop)
-    on_wait: Callable[[str, float], None] = lambda _host, _seconds: None
+    on_wait: OnWait = lambda _host, _seconds, _now: None
+    windows: Windows = field(default_factory=NoWindows)
+    share: int = 1
     guarded: bool = False
     logins: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.rate_limiter = RateLimiter(self.monotonic)
-        keep_pace(self.client, self.stop)
+        self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
+        self._client: httpx2.Client | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def client(self) -> httpx2.Client:
+        """The HTTP client, which is made for the first request: a hub in a folder needs none."""
+        with self._lock:
+            if self._client is None:
+                self._client = new_client(follow_redirects=False)
+                keep_pace(self._client, lambda: self.stop)  # `halting` replaces the stop
+            return self._client
 
     def is_stopped(self) -> bool:
         """Return whether the stop is set."""
         return self.stop.is_set()
+
+    @contextmanager
+    def halting(self) -> Iterator[Stop]:
+        """Yield the stop that ends waits and downloads during the block, in place of the session's own."""
+        own, self.stop = self.stop, Stop()
+        try:
+            yield self.stop
+        finally:
+            self.stop = own
 
     def retry(self, call: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
         """Return what `call` returns, retrying `RateLimited` and `Unreachable` up to six times.
@@ -113,7 +137,8 @@ class Session:
 
     def close(self) -> None:
         """Close all connections."""
-        self.client.close()
+        if self._client is not None:
+            self._client.close()
 
     @contextmanager
     def open(self, url: str, headers: Mapping[str, str], *, budget: str, what: str) -> Iterator[httpx2.Response]:
@@ -131,7 +156,7 @@ class Session:
             own = dict(headers) if _origin(url) == origin else _without_credentials(headers)
             with self._send(url, own, budget if _origin(url) == origin else "", what) as reply:
                 if reply.status_code not in _REDIRECTS:
-                    if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+                    if error := self._error_of(reply, what):
                         _drain(reply)
                         raise error
                     yield reply
@@ -164,13 +189,18 @@ class Session:
             HubError: a redirect, an encoded body, or one that exceeds a limit of size, values or time; else as `open`.
         """
         with self._send(url, headers, budget, what, body) as reply:
-            if error := error_for(reply.status_code, reply.headers, what, self.clock()):
+            if error := self._error_of(reply, what):
                 _drain(reply)
                 raise error
             if reply.status_code != 200:
                 raise HubError(f"{what} could not be read: the hub returned {reply.status_code}")
             refuse_encoding(reply, what)
             return refuse_too_many_values(self._whole(reply, what), what)
+
+    def _error_of(self, reply: httpx2.Response, what: str) -> PtmError | None:
+        if reply.status_code < FIRST_ERROR:
+            return None
+        return error_for(reply.status_code, reply.headers, what, self.clock())
 
     def _whole(self, reply: httpx2.Response, what: str) -> bytes:
         body, until = bytearray(), self.monotonic() + MAX_REPLY_SECONDS
@@ -218,7 +248,7 @@ class Session:
         """Wait until the rate limiter admits a request."""
         while (seconds := self.rate_limiter.take(budget)) != 0.0:
             if seconds is not None:
-                self.on_wait(budget.host, seconds)
+                self.on_wait(budget.host, seconds, self.monotonic())
                 self.pause(seconds, self.stop)
                 continue
             self.stop.raise_if_set("waiting for the hub")

@@ -215,13 +215,12 @@ def _locate_without_batch(remote: Remote, file: HubFile, oid: str) -> Located:
     )
 
 
-def make(options: HubOptions) -> GitRemotes:
+def make(options: HubOptions, session: Session) -> GitRemotes:
     """Return the adapter; the token for `git`, if any, is sent to the endpoint only, as the password of `token`."""
     endpoint = options.endpoint.rstrip("/")
     token = options.tokens.get(GitRemotes.prefix)
     logins = {}
     if token:
         logins[f"{endpoint}/"] = "Basic " + base64.b64encode(f"token:{token}".encode()).decode()
-    return GitRemotes(
-        endpoint, Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
-    )
+    clones = Clones(Git(options.environment, credentials=logins), options.work, history=HISTORY in options.also)
+    return GitRemotes(endpoint, clones, session=session)

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from ptmtorrent.errors import NotFound, UsageError
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.scrub import shown
 
 WEB = ("https", "http")
@@ -118,7 +118,7 @@ def _name(host: str, path: str) -> str:
 
 def _password() -> UsageError:
     return UsageError(
-        "an address by ssh cannot hold a password",
+        "an ssh address cannot contain a password",
         hint="remove it; ssh logs in with a key (GIT_SSH_COMMAND, ssh-agent)",
     )
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,10 +28,10 @@ from ptmtorrent.hubs.git.objects import (
     open_objects,
     pointer_ids,
 )
-from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.git.process import HISTORY_MEMORY_BYTES, Git
 from ptmtorrent.hubs.git.trees import Snapshot, hub_files, read_snapshot
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.names import path_bytes
+from ptmtorrent.model.ids import path_bytes
 
 MAX_CLONES_BYTES = 1 << 30
 """Limit of all clones together (1 GiB); clones in use are not deleted."""
@@ -42,6 +43,7 @@ BUSY_SECONDS = 1.0
 """How long `release` waits for a clone in use: long enough for a read to finish, but not for a fetch."""
 
 _DONE = "complete"
+_REFS = "/info/refs?service=git-upload-pack"
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,9 @@ class Clones:
     def bind_session(self, session: Session) -> None:
         """Kill git when the stop of `session` is set; give it the logins of `session`, and refuse what that refuses."""
         self.git.stopped, self.git.check_address = session.is_stopped, session.check_address
+        self.git.follow = partial(follow, session)
+        if self.history:
+            self.git.memory_bytes = HISTORY_MEMORY_BYTES
         self.git.logins = session.logins
 
     def files(self, remote: Remote, under: str = "") -> tuple[list[HubFile], Snapshot]:
@@ -228,6 +233,19 @@ class Clones:
     def _all(self) -> list[_Bare]:
         with self._lock:
             return list(self._bares.values())
+
+
+def follow(session: Session, url: str, what: str) -> str:
+    """Return the address of the remote that requests to the one at `url` are redirected to.
+
+    Raises:
+        HubError: it is no address of a remote, or one that `session` refuses; otherwise as `Session.open`.
+    """
+    with session.open(f"{url.rstrip('/')}{_REFS}", {}, budget="", what=what) as reply:
+        found = str(reply.url)
+    if not found.endswith(_REFS):
+        raise HubError(f"{what}: the remote redirects to `{found[:200]}`, which is not a git remote")
+    return found.removesuffix(_REFS)
 
 
 def _bytes_in(folder: Path) -> int:

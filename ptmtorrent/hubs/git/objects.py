@@ -16,8 +16,8 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound
 from ptmtorrent.hubs.git.process import Git, end
+from ptmtorrent.model.ids import MAX_PATH_BYTES
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE
-from ptmtorrent.model.names import MAX_PATH_BYTES
 from ptmtorrent.model.pointers import parse_pointer, pointer_git_id
 from ptmtorrent.model.text import spell_size
 

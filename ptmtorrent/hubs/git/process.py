@@ -11,15 +11,21 @@ import resource
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import msgspec
+
+from ptmtorrent import http
 from ptmtorrent.errors import AuthError, ConfigError, HubError, Interrupted, NotFound, PtmError
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.hubs.git.activity import Activity
 from ptmtorrent.hubs.git.addresses import WEB, protocol_of
+from ptmtorrent.network import Pace
 from ptmtorrent.stop import RESUME_HINT
 
 MAX_OUTPUT_BYTES = 64 << 20
@@ -27,6 +33,8 @@ MAX_OUTPUT_BYTES = 64 << 20
 
 MAX_SECONDS = 6 * 3600.0
 STALL_SECONDS = 60
+PACE = msgspec.structs.replace(http.PACE, window=120.0)
+"""What a remote must keep, whatever its protocol; a server may need a minute to prepare a large answer."""
 
 _KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEPT_FOR_SSH = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
@@ -39,13 +47,29 @@ _SETTINGS = (
         "fetch.recurseSubmodules=false",
         "fetch.writeCommitGraph=false",
     ),
-    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=initial", "http.lowSpeedLimit=1024"),
+    *("fetch.unpackLimit=1", "protocol.version=2", "http.followRedirects=false", "http.lowSpeedLimit=1024"),
     f"http.lowSpeedTime={STALL_SECONDS}",
     "transfer.bundleURI=false",
-    *("core.bigFileThreshold=64m", "core.deltaBaseCacheLimit=32m", "pack.threads=2"),
+    *("core.bigFileThreshold=8m", "core.deltaBaseCacheLimit=8m", "pack.threads=2", "pack.windowMemory=16m"),
+    *("core.packedGitWindowSize=8m", "core.packedGitLimit=32m"),
 )
-_LIMITS = ((resource.RLIMIT_DATA, 4 << 30), (resource.RLIMIT_FSIZE, 1 << 38))
-"""Limits for git and its children: memory (4 GiB) and file size (256 GiB)."""
+MEMORY_BYTES = 80 << 20
+"""Limit of the memory of git and of each of its children (80 MiB).
+
+A few kilobytes of pack can ask for gigabytes. Files over 8 MiB pass through without being held in memory, unless they
+are stored as a delta.
+"""
+
+HISTORY_MEMORY_BYTES = 1 << 30
+"""The same where a whole history is fetched, of millions of objects."""
+
+MAX_FILE_BYTES = 1 << 38
+"""Limit of a file that git writes (256 GiB)."""
+
+
+class Redirected(HubError):
+    """The remote redirects elsewhere."""
+
 
 Pipes = tuple[int, int | IO[bytes], IO[bytes]]
 """Input, output and errors of a process."""
@@ -68,9 +92,11 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
     ("dubious ownership", AuthError),
     ("could not read Username", AuthError),
     ("error: 403", AuthError),
-    ("returned error: 30", HubError),
+    ("returned error: 30", Redirected),
     ("not allowed", HubError),
     ("not supported", HubError),
+    ("ut of memory", HubError),
+    ("Cannot allocate memory", HubError),
 )
 
 
@@ -98,11 +124,12 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
 
 @dataclass
 class Git:
-    """Runs git; a running git is killed once `stopped` returns True.
+    """Runs git; a running git is killed once `stopped` returns True, and when it does not keep the `pace`.
 
+    Each of its processes has at most `memory_bytes`.
     Remotes are reached by one of `protocols` only (`https:http`), and git is allowed no other than that of the address
-    (either of http and https). `check_address` may refuse an address before git contacts it; git follows redirects
-    from there by itself.
+    (either of http and https). `check_address` may refuse an address before git contacts it. git follows no redirect;
+    `follow` returns the address that one leads to. With a login none is followed, so that it is sent nowhere else.
 
     `credentials` and `logins` are Authorization headers by URL prefix (`https://host/`). They are passed to git in its
     environment, because other users can read the arguments of a process.
@@ -114,6 +141,10 @@ class Git:
     logins: Mapping[str, str] = field(default_factory=dict)
     stopped: Callable[[], bool] = lambda: False
     check_address: Callable[[str, str], None] = lambda _url, _what: None
+    follow: Callable[[str, str], str] | None = None
+    pace: Pace = PACE
+    memory_bytes: int = MEMORY_BYTES
+    _moved: dict[str, str] = field(default_factory=dict)
 
     def head(self, url: str, what: str) -> str:
         """Return the commit that HEAD of the remote at `url` names.
@@ -132,9 +163,7 @@ class Git:
         Raises:
             As `head`.
         """
-        self.check_address(url, what)
-        order = ["ls-remote", "--quiet", "--", url, *wanted]
-        output = self.run(order, what, protocols=self._allowed(url)).decode(errors="replace")
+        output = self._ask(url, what, lambda at: ["ls-remote", "--quiet", "--", at, *wanted]).decode(errors="replace")
         lines = (line.partition("\t") for line in output.splitlines())
         return {name: oid for oid, _, name in lines if name in wanted and _COMMIT.fullmatch(oid)}
 
@@ -148,11 +177,10 @@ class Git:
         """
         if not _COMMIT.fullmatch(commit):
             raise HubError(f"{what}: {commit!r} is not a commit id")
-        self.check_address(url, what)
         self.run(["init", "--quiet", "--bare", "--template=", "--", str(folder)], what)
         depth = [] if history else ["--depth=1"]
-        order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--", url]
-        self.run([*order, f"{commit}:refs/heads/kept"], what, folder, protocols=self._allowed(url))
+        order = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--force", *depth, "--"]
+        self._ask(url, what, lambda at: [*order, at, f"{commit}:refs/heads/kept"], folder)
 
     def bundle(self, folder: Path, what: str) -> Generator[bytes]:
         """Yield the history in `folder` as the bytes of a git bundle, which `git clone` reads.
@@ -198,6 +226,19 @@ class Git:
             out.seek(0)
             return out.read(MAX_OUTPUT_BYTES)
 
+    def _ask(self, url: str, what: str, order: Callable[[str], Sequence[str]], folder: Path | None = None) -> bytes:
+        """Run git on the remote at `url`, or at the address that this redirects to."""
+        at = self._moved.get(url, url)
+        self.check_address(at, what)
+        try:
+            return self.run(order(at), what, folder, protocols=self._allowed(at))
+        except Redirected:
+            if self.follow is None or self.credentials or self.logins or protocol_of(at) not in WEB:
+                raise
+        self._moved[url] = at = self.follow(at, what)
+        self.check_address(at, what)
+        return self.run(order(at), what, folder, protocols=self._allowed(at))
+
     def _allowed(self, url: str) -> str:
         own, allowed = protocol_of(url), self.protocols.split(":")
         return ":".join(each for each in allowed if each == own or {each, own} == {*WEB})
@@ -211,25 +252,26 @@ class Git:
         return made
 
     def _wait(self, process: subprocess.Popen[bytes], outputs: tuple[IO[bytes], ...], what: str) -> None:
-        waited = 0.0
+        until, activity = time.monotonic() + MAX_SECONDS, Activity(process.pid, self.pace)
         while True:
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                waited += _POLL_SECONDS
-            else:
                 return
             if self.stopped():
                 raise Interrupted(f"reading {what} with git was interrupted", hint=RESUME_HINT)
-            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in outputs) or waited > MAX_SECONDS:
+            if activity.is_stalled():
+                raise Unreachable(
+                    f"{what} could not be read by git: fewer than {self.pace.least_rate} bytes a second came for"
+                    f" {self.pace.window:g} seconds"
+                )
+            too_long = time.monotonic() > until
+            if any(os.fstat(each.fileno()).st_size > MAX_OUTPUT_BYTES for each in outputs) or too_long:
                 raise HubError(f"{what} could not be read: git ran too long or printed too much")
 
     def _start(
         self, arguments: Sequence[str], folder: Path | None, pipes: Pipes, protocols: str = ""
     ) -> subprocess.Popen[bytes]:
-        # git would send the credentials to the host that the first request is redirected to.
-        also = ("http.followRedirects=false",) if self.credentials or self.logins else ()
-        settings = [part for setting in (*_SETTINGS, *also) for part in ("-c", setting)]
+        settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
         environment = {**git_environment(self.environment, protocols), **self._logins()}
         try:
@@ -244,7 +286,8 @@ class Git:
             )
         except FileNotFoundError as error:
             raise ConfigError("the program `git` is not installed", hint="install git, then run this again") from error
-        for what, maximum in _LIMITS:
+        limits = ((resource.RLIMIT_DATA, self.memory_bytes), (resource.RLIMIT_FSIZE, MAX_FILE_BYTES))
+        for what, maximum in limits:
             _, allowed = resource.getrlimit(what)  # without root it can only be lowered
             limit = maximum if allowed == resource.RLIM_INFINITY else min(maximum, allowed)
             with suppress(ProcessLookupError):

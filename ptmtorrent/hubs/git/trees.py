@@ -14,12 +14,11 @@ from ptmtorrent.hubs.git.objects import (
     parse_commit,
     parse_tree,
 )
-from ptmtorrent.hubs.port import HubFile, mode_and_link
+from ptmtorrent.hubs.port import MAX_FILES, HubFile, mode_and_link
+from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths, path_bytes
 from ptmtorrent.model.manifest import LINK_MODE
-from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths, path_bytes
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
 
-MAX_FILES = 1_000_000
 MAX_PROOF_BYTES = 64 << 20
 
 

@@ -20,8 +20,8 @@ from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read
 from ptmtorrent.hubs.huggingface.xet import XetStorage
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import show_path
 from ptmtorrent.model.text import count, spell_size
 
 PUBLIC_ENDPOINT = "https://huggingface.co"
@@ -73,7 +73,7 @@ class HuggingFace:
         self._also = also
         # A hub served over plain HTTP, such as a local one, may have its storage there too.
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
-        self._xet = XetStorage(self._read_token, schemes, self.session.check_address) if xet else None
+        self._xet = XetStorage(self._read_token, self.session, schemes) if xet else None
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the URL of the next page.
@@ -158,6 +158,8 @@ class HuggingFace:
 
     def close(self) -> None:
         """Close all connections."""
+        if self._xet is not None:
+            self._xet.close()
         self.session.close()
 
     def _by_xet(self, storage: XetStorage, described: Described, file: HubFile) -> Callable[[int], Generator[bytes]]:
@@ -236,9 +238,9 @@ class HuggingFace:
         return url
 
 
-def make(options: HubOptions) -> HuggingFace:
+def make(options: HubOptions, session: Session) -> HuggingFace:
     """Return the adapter, with the token for `hf`."""
-    return HuggingFace(options.endpoint, options.tokens.get("hf"), also=options.also, xet=options.xet)
+    return HuggingFace(options.endpoint, options.tokens.get("hf"), session=session, also=options.also, xet=options.xet)
 
 
 def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:
@@ -260,7 +262,9 @@ def _bounded(pages: Iterable[bytes], what: str) -> Iterator[bytes]:
 def _check_token(token: str | None) -> str | None:
     token = (token or "").strip()
     if token and not _TOKEN.fullmatch(token):
-        raise ConfigError("`HF_TOKEN` has a character that no token has", hint="copy the token from the hub again")
+        raise ConfigError(
+            "`HF_TOKEN` has a character that is not allowed in a token", hint="copy the token from the hub again"
+        )
     return token or None
 
 

@@ -14,11 +14,11 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
-from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
+from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.manifest import FileSource
-from ptmtorrent.model.names import MAX_PATH_BYTES, check_paths
-from ptmtorrent.model.text import spell_size
+from ptmtorrent.model.text import count, spell_size
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -122,8 +122,13 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
         HubError: an entry is neither file nor folder, a file has no path, hash or size, or the total is too large.
         IntegrityError: a path is not allowed in a manifest, or occurs twice.
     """
-    entries = [_json(item, what) for page in pages for item in split_page(page, what)]
-    files = [_file(entry, what) for entry in entries if not _is_folder(entry, what)]
+    files: list[HubFile] = []
+    for item in (item for page in pages for item in split_page(page, what)):
+        entry = _json(item, what)
+        if not _is_folder(entry, what):
+            files.append(_file(entry, what))
+        if len(files) > MAX_FILES:
+            raise HubError(f"{what}: the hub lists more than {count(MAX_FILES, 'file')}")
     if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
         raise HubError(f"{what}: the hub lists {spell_size(total)}, over the limit of {spell_size(MAX_COUNT)}")
     try:

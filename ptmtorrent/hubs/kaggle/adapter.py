@@ -22,8 +22,8 @@ from ptmtorrent.hubs.kaggle.records import (
 )
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import check_paths
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import check_paths
 from ptmtorrent.model.text import count, spell_size
 
 PAGE_MODELS = 100
@@ -31,9 +31,9 @@ PAGE_FILES = 200
 MAX_PAGES = 5000
 
 
-def make(options: HubOptions) -> "KaggleModels":
+def make(options: HubOptions, session: Session) -> "KaggleModels":
     """Return the adapter, with the token for `kaggle`."""
-    return KaggleModels(options.endpoint, options.tokens.get("kaggle"))
+    return KaggleModels(options.endpoint, options.tokens.get("kaggle"), session)
 
 
 class KaggleModels:

@@ -15,11 +15,10 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import text
 from ptmtorrent.hubs.client.redact import redact
-from ptmtorrent.hubs.port import HubFile, Listed
+from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 
-MAX_FILES = 1_000_000
 MAX_BYTES = 1 << 50
 MAX_TOKEN = 8192
 _ENUM = "MODEL_FRAMEWORK_"

@@ -11,13 +11,14 @@ import msgspec
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, is_web_address, text
 from ptmtorrent.hubs.client.redact import redact
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.modelhub.config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.text import count
 
 REGISTRY = "models.json"
@@ -25,9 +26,10 @@ INIT = "init/init.json"
 MAX_WEIGHTS = 1000
 
 
-def make(options: HubOptions) -> "Modelhub":
+def make(options: HubOptions, session: Session) -> "Modelhub":
     """Return the adapter; its bare clones are kept below `options.work`."""
-    return Modelhub(options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also))
+    clones = Clones(Git(options.environment), options.work, history="history" in options.also)
+    return Modelhub(options.endpoint, clones, session)
 
 
 class Modelhub(CatalogueHub):

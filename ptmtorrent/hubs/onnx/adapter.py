@@ -24,17 +24,18 @@ from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, tags_of, task_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import check_path
 
 MANIFEST = "ONNX_HUB_MANIFEST.json"
 README = "README.md"
 MAX_README_BYTES = 1 << 20
 
 
-def make(options: HubOptions) -> "OnnxZoo":
+def make(options: HubOptions, session: Session) -> "OnnxZoo":
     """Return the adapter; its bare clone is kept below `options.work`."""
-    return OnnxZoo(options.endpoint, Clones(Git(options.environment), options.work), mirror=options.mirror)
+    clones = Clones(Git(options.environment), options.work)
+    return OnnxZoo(options.endpoint, clones, mirror=options.mirror, session=session)
 
 
 class OnnxZoo:

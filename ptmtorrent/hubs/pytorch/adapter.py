@@ -10,6 +10,7 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, weight_of
 from ptmtorrent.hubs.client.redact import redact_text
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
@@ -20,11 +21,10 @@ from ptmtorrent.model.bounds import decode_json
 NOT_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 
-def make(options: HubOptions) -> "PyTorchHub":
+def make(options: HubOptions, session: Session) -> "PyTorchHub":
     """Return the adapter; its bare clones are kept below `options.work`."""
-    return PyTorchHub(
-        options.endpoint, Clones(Git(options.environment), options.work, history="history" in options.also)
-    )
+    clones = Clones(Git(options.environment), options.work, history="history" in options.also)
+    return PyTorchHub(options.endpoint, clones, session)
 
 
 class PyTorchHub(CatalogueHub):

@@ -34,10 +34,10 @@ DEPLOYMENTS = ("Lite", "Tfjs", "Coral")
 """Kinds with files of their own; `Placeholder`, `Collection` and `Publisher` only refer to others."""
 
 
-def make(options: HubOptions) -> "TensorFlowHub":
+def make(options: HubOptions, session: Session) -> "TensorFlowHub":
     """Return the adapter; the bare clone of the documents is kept below `options.work`."""
     clones = Clones(Git(options.environment), options.work)
-    return TensorFlowHub(options.endpoint, clones, redirector=options.mirror or PUBLIC_ENDPOINT)
+    return TensorFlowHub(options.endpoint, clones, redirector=options.mirror or PUBLIC_ENDPOINT, session=session)
 
 
 class TensorFlowHub:

@@ -4,7 +4,7 @@ In come an object's raw bytes and the dtype from its file's header; out go a cod
 depends on dtype and bytes only, never on the machine. `encode_delta` encodes against a base, another version of the
 same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
 
-Order of reading: `frames` (zstd), `entropy` (is it worth coding?), `streams` (a table of coded streams), `planes`
+Order of reading: `entropy` (is it worth coding?), `streams` (zstd frames, and tables of coded streams), `planes`
 (codecs 3 to 8), `fields` (codec 9), `deltas` and `sampling` (codecs 7 and 8). The inner loops exist twice: `words` and
 `differences` in numpy, `kernel.c` in C; `kernel` chooses. Invariant: both write the same bytes.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.codecs import deltas, entropy, fields, frames, kernel, planes, sampling
+from ptmtorrent.store.codecs import deltas, entropy, fields, kernel, planes, sampling, streams
 from ptmtorrent.store.codecs.scratch import Bytes
 
 RAW = 0
@@ -128,7 +128,7 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
             raise IntegrityError(f"{len(view)} raw bytes are not an object of {raw_size} bytes")
         return bytes(view)
     if codec in {ENTROPY, ZSTD}:
-        return frames.expand(view, raw_size)
+        return streams.expand(view, raw_size)
     if codec in _SHAPES:
         return _join(view, raw_size, codec)
     if codec == FIELDS:
@@ -155,12 +155,12 @@ def kernel_in_use() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that affect the exact bytes of payloads."""
-    return frames.versions()
+    return streams.versions()
 
 
 def parameters() -> dict[str, str]:
     """Return the codecs' settings, for the footer of a pack."""
-    return frames.parameters()
+    return streams.parameters()
 
 
 def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]]:
@@ -168,9 +168,9 @@ def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]
     if len(view) < SMALL_BYTES or (codec == ENTROPY and entropy.looks_random(view)):
         return RAW, ()
     if codec == ZSTD:
-        return ZSTD, (frames.shrink_general(view),)
+        return ZSTD, (streams.shrink_general(view),)
     if codec == ENTROPY:
-        return ENTROPY, (frames.shrink_entropy(view),)
+        return ENTROPY, (streams.shrink_entropy(view),)
     if codec == FIELDS:
         return FIELDS, fields.encode(view, fields.BY_DTYPE[dtype or ""])
     return codec, _split(view, codec)

@@ -1,8 +1,8 @@
 """Cutters split a file into objects so that equal tensors become equal objects (docs/formats/cutters.md).
 
-In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. `cut` tries each cutter
-in order. A cutter that does not recognise the file, or finds anything its format does not allow, is skipped. A file of
-no known format is cut into content-defined chunks or slices.
+In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. A table of suffixes,
+first bytes and sizes says which cutters may know a file. `cut` tries these in order; one that finds anything its format
+does not allow is skipped. A file of no known format is cut into content-defined chunks or slices.
 
 Order of reading: `port`, `covering` (from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
 and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`, `opaque`.
@@ -10,11 +10,17 @@ and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx
 Invariants: the pieces cover the file exactly once, `cut` never fails on a file, and a version always cuts alike.
 """
 
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.cutters.chunks import Chunks, Opaque
+from ptmtorrent.store.cutters import gguf, onnx_data, zip_directory
+from ptmtorrent.store.cutters.chunks import MIN_BYTES, Chunks, Opaque
+from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES
 from ptmtorrent.store.cutters.gguf import Gguf
 from ptmtorrent.store.cutters.onnx import Onnx
-from ptmtorrent.store.cutters.onnx_data import OnnxData, needs_nearby
+from ptmtorrent.store.cutters.onnx_data import OnnxData
 from ptmtorrent.store.cutters.port import (
     ByteSource,
     Cut,
@@ -51,9 +57,46 @@ KEYLESS = frozenset({Chunks.name, Opaque.name})
 """Cutters whose pieces never have a key, so a file need not be cut again (for chunks: read to its end) to find them."""
 
 
+_START_BYTES = 9
+
+
+class _Format(NamedTuple):
+    """How to recognise a format, by the name, the first bytes and the size of a file, and its cutter.
+
+    `make` is called with the path of the file and the function that returns other files of the package.
+    """
+
+    make: Callable[[str, Nearby | None], Cutter]
+    name: re.Pattern[str] = re.compile("")
+    start: re.Pattern[bytes] = re.compile(b"")
+    min_bytes: int = 0
+
+
+_ZIP = re.compile(re.escape(zip_directory.MAGIC))
+_ANY_CASE = re.IGNORECASE | re.ASCII
+_FORMATS = (
+    _Format(lambda *_: Safetensors(), re.compile(r"\.safetensors\Z", _ANY_CASE), re.compile(rb"(?s).{8}\{")),
+    _Format(lambda *_: TorchZip(), start=_ZIP),
+    _Format(lambda *_: StoredZip(), start=_ZIP),
+    _Format(lambda *_: Gguf(), start=re.compile(re.escape(gguf.MAGIC))),
+    # The first byte is the tag of one of the fields 1 to 8 of `ModelProto`.
+    _Format(lambda *_: Onnx(), re.compile(r"\.onnx\Z", _ANY_CASE), re.compile(rb"[\x08\x12\x1a\x22\x28\x32\x3a\x42]")),
+    # Smaller data is one piece, for which the model need not be read.
+    _Format(OnnxData, onnx_data.SUFFIX, min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: Chunks(), min_bytes=MIN_BYTES + 1),
+    _Format(lambda *_: Opaque()),
+)
+"""The formats in the order in which they are tried. Zips and GGUF files have many suffixes."""
+
+
 def cutters(name: str, nearby: Nearby | None = None) -> tuple[Cutter, ...]:
-    """Return the cutters in the order in which they are tried for a file `name`; the last one accepts every file."""
-    return (Safetensors(), TorchZip(), StoredZip(), Gguf(), Onnx(), OnnxData(name, nearby), Chunks(), Opaque())
+    """Return all cutters for a file `name`, in the order in which they are tried; the last one accepts every file."""
+    return tuple(one.make(name, nearby) for one in _FORMATS)
+
+
+def needs_nearby(name: str) -> bool:
+    """Return whether a file with this name may be external data of a `.onnx` file beside it."""
+    return onnx_data.SUFFIX.search(name) is not None
 
 
 def cut(source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:
@@ -61,9 +104,11 @@ def cut(source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:
 
     The pieces are in file order and together cover every byte of `source` exactly once; none is longer than 16 MiB.
     """
-    for cutter in cutters(name, nearby):
-        if not cutter.recognises(source, name):
+    start = source.read(0, _START_BYTES)
+    for one in _FORMATS:
+        if source.size < one.min_bytes or not one.start.match(start) or not one.name.search(name):
             continue
+        cutter = one.make(name, nearby)
         try:
             return Cut(cutter=cutter.name, pieces=cutter.cut(source))
         except NotThisFormat:

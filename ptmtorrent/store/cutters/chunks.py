@@ -27,10 +27,6 @@ class Chunks:
 
     name = "chunks/1"
 
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Return whether the file is longer than 4 MiB."""
-        return source.size > MIN_BYTES
-
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the chunks.
 
@@ -69,10 +65,6 @@ class Opaque:
     """Accepts every file. An empty file has no pieces."""
 
     name = "opaque/1"
-
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Return True."""
-        return True
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return slices at multiples of 16 MiB."""

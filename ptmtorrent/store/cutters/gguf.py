@@ -98,10 +98,6 @@ class Gguf:
 
     name = "gguf/1"
 
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Return whether the file begins with the magic."""
-        return source.read(0, len(MAGIC)) == MAGIC
-
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the header, then the tensors."""
         header = _Header(Reader(source, 0, min(source.size, MAX_HEADER_BYTES)))

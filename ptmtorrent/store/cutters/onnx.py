@@ -41,18 +41,12 @@ DTYPES: Mapping[int, str] = MappingProxyType(
 """`TensorProto.DataType`."""
 
 _FLOATS, _DOUBLES = 4, 10
-_FIRST_BYTES = frozenset(b"\x08\x12\x1a\x22\x28\x32\x3a\x42")
-"""Tags of fields 1 to 8 of `ModelProto`."""
 
 
 class Onnx:
     """Pieces: numbers of 64 KiB or more, and the gaps between them."""
 
     name = "onnx/1"
-
-    def recognises(self, source: ByteSource, name: str) -> bool:
-        """Return whether the suffix matches and the first byte is the tag of a field of a model."""
-        return name.lower().endswith(".onnx") and not _FIRST_BYTES.isdisjoint(source.read(0, 1))
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the numbers, and the joined gaps around them."""

@@ -19,14 +19,9 @@ from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
 from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotThisFormat, Piece
 
-_SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)
+SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _KEY = b"location"
-
-
-def needs_nearby(name: str) -> bool:
-    """Return whether a file with this name may be external data of a `.onnx` file beside it."""
-    return _SUFFIX.search(name) is not None
 
 
 class OnnxData:
@@ -38,14 +33,10 @@ class OnnxData:
         self._path = path
         self._nearby = nearby
 
-    def recognises(self, source: ByteSource, name: str) -> bool:
-        """Return whether the suffix matches and the file is at least 64 KiB; for less, the model need not be read."""
-        return source.size >= JOIN_BELOW_BYTES and needs_nearby(name)
-
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the tensors, and the joined gaps around them."""
-        model = None if self._nearby is None else self._nearby(_SUFFIX.sub(".onnx", self._path))
-        if model is None or not needs_nearby(self._path):
+        model = None if self._nearby is None else self._nearby(SUFFIX.sub(".onnx", self._path))
+        if model is None or not SUFFIX.search(self._path):
             raise NotThisFormat
         found = {piece.offset: piece for piece in _pieces(model, basename(self._path), source.size)}
         if not found:

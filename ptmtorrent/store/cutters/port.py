@@ -57,10 +57,6 @@ class Cutter(Protocol):
 
     name: str
 
-    def recognises(self, source: ByteSource, name: str) -> bool:
-        """Return whether `source` looks like this format, by its name and first bytes."""
-        ...
-
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return pieces that cover `source` exactly once, in order.
 

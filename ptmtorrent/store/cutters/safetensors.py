@@ -38,13 +38,6 @@ class Safetensors:
 
     name = "safetensors/1"
 
-    def recognises(self, source: ByteSource, name: str) -> bool:
-        """Return whether the suffix matches and the header begins with `{`."""
-        if not name.lower().endswith(".safetensors"):
-            return False
-        head = source.read(0, _LENGTH_BYTES + 1)
-        return len(head) == _LENGTH_BYTES + 1 and head.endswith(b"{")
-
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the header, then the tensors."""
         length = int.from_bytes(source.read(0, _LENGTH_BYTES), "little")

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
-from ptmtorrent.store.cutters.zip_directory import MAGIC, Member, cover_members, read_directory
+from ptmtorrent.store.cutters.zip_directory import Member, cover_members, read_directory
 
 _NUMPY = b"\x93NUMPY"
 _MAX_HEADER_BYTES = 64 << 10
@@ -46,10 +46,6 @@ class StoredZip:
     """Pieces: members and the gaps between them. Zips without a large stored member are not cut here."""
 
     name = "zip/1"
-
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Return whether the file begins with the magic; such files have many suffixes."""
-        return source.read(0, len(MAGIC)) == MAGIC
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the members of 64 KiB or more, and the joined bytes around them."""

@@ -14,7 +14,7 @@ from ptmtorrent.store.cutters.covering import tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
 from ptmtorrent.store.cutters.torch_pickle import MAX_PICKLE_BYTES, Storage, read_storages
-from ptmtorrent.store.cutters.zip_directory import MAGIC, Directory, Member, cover_members, data_of, read_directory
+from ptmtorrent.store.cutters.zip_directory import Directory, Member, cover_members, data_of, read_directory
 
 _PICKLE = b"data.pkl"
 _STORAGES = b"data/"
@@ -25,10 +25,6 @@ class TorchZip:
     """Pieces: members and the gaps between them."""
 
     name = "torch-zip/1"
-
-    def recognises(self, source: ByteSource, name: str) -> bool:  # noqa: ARG002  # the port's signature
-        """Return whether the file begins with the magic; such files have many suffixes."""
-        return source.read(0, len(MAGIC)) == MAGIC
 
     def cut(self, source: ByteSource) -> tuple[Piece, ...]:
         """Return the members of 64 KiB or more, and the joined bytes around them."""

@@ -5,7 +5,7 @@
     files (open, hash, check) -> encode_pool (read and encode in parallel) -> encoder -> writer -> pending -> index
                                                                                   delta_base <- similarity
 
-`files` checks a file against what the hub promised. `encode_pool` bounds the pieces in memory and keeps file order.
+`files` compares a file with its listed hash. `encode_pool` bounds the pieces in memory and keeps file order.
 `encoder` stores an object by itself or as a delta; `delta_base` finds its base, `similarity` makes the sketches for
 that. `writer` owns the open parts of one process, `pending` the index rows that are not durable yet.
 

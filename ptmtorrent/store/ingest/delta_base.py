@@ -1,4 +1,4 @@
-"""Finds the base of a delta: the object that a declared base holds in the same place, or one with a similar sketch.
+"""Finds the base of a delta: the object with the same key in a declared base, or one with a similar sketch.
 
 Sketches are small keys that find the base of a fine-tune that declares none. Training changes numbers slightly and
 rarely changes their sign, so the signs at a few fixed positions stay the same. They are taken in bands: one flipped
@@ -20,21 +20,21 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.cutters import KEYLESS, ByteSource, Piece, cut_as
 from ptmtorrent.store.index import Found
-from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import RIGHTS
+from ptmtorrent.store.stored_file import StoredFile
 
 MIN_BYTES = 4 << 10
-"""Shorter objects are no deltas: what would be saved is less than what knowing the base costs a reader."""
+"""Shorter objects are not stored as deltas: a reader's cost of the base exceeds the saving."""
 
 MAX_SIMILAR = 2
 
 Declared = Mapping[str, ObjectId]
-"""By key of a piece: the object that holds the same numbers in a version that is declared to be the base."""
+"""By key of a piece: the object with the same numbers in a declared base."""
 
 
 @dataclass(frozen=True)
 class Bases:
-    """What the store lends: where an object lies, its bytes, and which ones share a key of its sketch."""
+    """Access to the store: the location of an object, its bytes, and the objects that share a key of its sketch."""
 
     find: Callable[[ObjectId], Found | None]
     read: Callable[[ObjectId], bytes]
@@ -43,7 +43,7 @@ class Bases:
     def delta(
         self, data: memoryview, piece: Piece, declared: Declared, keys: Sequence[int], rights: Rights
     ) -> tuple[ObjectId, Encoded] | None:
-        """Return `data` as a delta and its base, if there is one against which it pays.
+        """Return `data` as a delta, and its base; None if no base makes that worthwhile.
 
         Only objects that are as free as `rights`, and no deltas themselves, are bases.
         """
@@ -52,7 +52,7 @@ class Bases:
         for found in self._candidates(declared.get(piece.key or ""), keys):
             if found.entry.raw != len(data) or RIGHTS.index(found.rights) > RIGHTS.index(rights):
                 continue
-            with suppress(PtmError):  # a base that cannot be read is none
+            with suppress(PtmError):  # a base that cannot be read is not used
                 encoded = codecs.encode_delta(data, self.read(found.entry.id), piece.dtype)
                 if encoded is not None:
                     return found.entry.id, encoded
@@ -71,7 +71,7 @@ class Bases:
 
 
 def keys_of(file: StoredFile, source: ByteSource) -> dict[str, ObjectId]:
-    """Return the objects of a stored file by the keys of its pieces: it is cut again, which reads its header alone."""
+    """Return the objects of a stored file by the keys of its pieces: it is cut again, which reads only its header."""
     if file.cutter in KEYLESS:
         return {}
     with suppress(PtmError):
@@ -83,12 +83,12 @@ def keys_of(file: StoredFile, source: ByteSource) -> dict[str, ObjectId]:
 
 
 MIN_SKETCH_BYTES = 64 << 10
-"""Shorter objects (below 64 KiB) have no sketch: what a delta saves on them is not worth the rows."""
+"""Shorter objects (below 64 KiB) have no sketch: the saving is not worth the rows in the index."""
 
 BANDS = 4
 BAND_SIGNS = 32
 MIN_MINORITY = 8
-"""A band with fewer signs of either sort says nothing: norms, biases, padding and masks all look alike."""
+"""A band with fewer signs of either kind is not used: norms, biases, padding and masks are all alike."""
 
 _SIGNS = BANDS * BAND_SIGNS
 _WIDTHS: Mapping[str, int] = MappingProxyType({"BF16": 2, "F16": 2, "F32": 4})
@@ -98,7 +98,7 @@ _JITTER = _SPREAD * 0x9E3779B1
 
 
 def sketch(data: bytes | memoryview, dtype: str | None) -> tuple[int, ...]:
-    """Return up to four signed 64-bit keys of an object; two objects that share one are worth comparing.
+    """Return up to four signed 64-bit keys of an object; two objects that share one are compared.
 
     A key stands for dtype, length and the signs of 32 numbers. With noise of 2 % of the numbers' spread, more than 99
     in 100 objects share a key with what they were; unrelated ones do once in 2^30 pairs. There are none for an object

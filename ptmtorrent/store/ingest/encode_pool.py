@@ -1,4 +1,4 @@
-"""From a cut file to objects: read, encode on all cores, append in file order; memory is bounded by a few pieces.
+"""Turns a cut file into objects: read, encode on all cores, append in file order. A few pieces are in memory at a time.
 
 A piece is encoded by itself, or as a delta against an object of the store.
 """
@@ -21,18 +21,19 @@ from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import ByteSource, Piece
 from ptmtorrent.store.ingest.delta_base import Bases, Declared, keys_of, sketch
-from ptmtorrent.store.ingest.files import StableFile, StoredFile, changed
+from ptmtorrent.store.ingest.files import StableFile, changed
+from ptmtorrent.store.stored_file import StoredFile
 
 MIN_MEMORY_BYTES = 256 << 20
 PROCESS_BYTES = 192 << 20
-"""What a process needs besides pieces: Python and its libraries, and buffers for the files being hashed (192 MiB)."""
+"""Memory of a process besides pieces: Python, its libraries, and buffers of the files that are hashed (192 MiB)."""
 
 PIECE_BYTES = 4 * MAX_OBJECT_BYTES
-"""What a piece in flight may need: its bytes, those of its base, what is made of them, room to work (64 MiB)."""
+"""Memory of a piece in flight: its bytes, those of its base, their encoding, and scratch memory (64 MiB)."""
 
 
 class Coded(msgspec.Struct, frozen=True):
-    """An object ready to be appended. `encoded` is None when the store has it; `keys` are its sketch's."""
+    """An object ready to be appended. `encoded` is None if the store has it; `keys` are those of its sketch."""
 
     id: ObjectId
     size: int
@@ -43,7 +44,7 @@ class Coded(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Put:
-    """What the store lends to an intake: coding (on any thread), appending (in order), its workers and their number."""
+    """Access to the store: encoding (on any thread), appending (in order), its worker threads and their number."""
 
     is_here: Callable[[ObjectId], bool]
     code: Callable[[memoryview, ObjectId, Piece], Coded]
@@ -53,7 +54,7 @@ class Put:
 
 
 def pieces_in_flight(memory: int) -> int:
-    """Return how many pieces may be in flight when the process is to stay below `memory` bytes.
+    """Return how many pieces may be in flight for the process to stay below `memory` bytes.
 
     Raises:
         UsageError: that is too little for one.
@@ -66,7 +67,7 @@ def pieces_in_flight(memory: int) -> int:
 
 
 def put_pieces(stable: StableFile, pieces: Sequence[Piece], ids: Sequence[ObjectId], put: Put) -> None:
-    """Put the pieces of a file, whose ids were found when it was hashed, in order.
+    """Store the pieces of a file in order; their ids are known since it was hashed.
 
     Raises:
         IntegrityError: the file is no longer the one that was hashed.
@@ -94,7 +95,7 @@ def put_pieces(stable: StableFile, pieces: Sequence[Piece], ids: Sequence[Object
     finally:
         for future in waiting:
             future.cancel()
-        wait(waiting)  # who still runs reads from a file that would be closed under its hands
+        wait(waiting)  # threads that still run read from the file, which is closed next
     stable.check()
 
 
@@ -106,14 +107,14 @@ def _submit(pool: Executor, work: Callable[[], Coded]) -> Future[Coded]:
 
 
 _MAX_KNOWN = 64
-"""Files whose keys are remembered."""
+"""Limit of files whose keys are kept in memory."""
 
 
 class Coder:
-    """Codes objects that the store lacks. Thread-safe."""
+    """Encodes objects that the store lacks. Thread-safe."""
 
     def __init__(self, bases: Bases, source: Callable[[StoredFile], ByteSource], *, delta: bool) -> None:
-        """`source` reads a stored file; without `delta` every object stands by itself."""
+        """`source` reads a stored file; without `delta` no object is stored as a delta."""
         self._bases = bases
         self._source = source
         self._delta = delta
@@ -134,7 +135,7 @@ class Coder:
         return Coded(identifier, len(data), codecs.encode(data, piece.dtype), None, keys)
 
     def declared(self, files: Iterable[StoredFile]) -> Declared:
-        """Return where the pieces of `files` lie, by key; the first of a key counts."""
+        """Return the objects of the pieces of `files` by key; the first object of a key counts."""
         declared: dict[str, ObjectId] = {}
         for file in files if self._delta else ():
             declared = {**self._keys_of(file), **declared}

@@ -1,4 +1,4 @@
-"""What the store knows of whole files, and how they are read, hashed and checked."""
+"""Whole files: opened once, read, hashed and compared with the hash that the hub states."""
 
 import hashlib
 import os
@@ -13,45 +13,31 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, open_regular, read_into
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import Cut, FileSource, MemorySource, Piece
-from ptmtorrent.store.pack import hashing
+from ptmtorrent.store.pack import hashes as pack_hashes
+from ptmtorrent.store.stored_file import StoredFile
 
 SMALL_BYTES = 4 << 20
-"""Files up to this size (4 MiB) are read once, and kept in memory until they are stored."""
+"""Files up to this size (4 MiB) are read once and kept in memory until they are stored."""
 
 BLOCK_BYTES = 512 << 10
-"""What is read at a time, and hashed before it leaves the processor's own memory."""
+"""Bytes read at a time; they are hashed while they are in the processor's cache."""
 
 
 _PREFIX_DIGITS = 8
-"""Hashes in names of weights are no shorter; fewer digits would prove nothing."""
-
-
-class StoredFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of which every object is in the store. `objects` are `(id, raw bytes)` in file order, repeats allowed.
-
-    `git_sha1` is None where it was not taken: a file that came under a SHA-256 is no git blob.
-    """
-
-    size: int
-    blake3: str
-    sha256: str
-    git_sha1: str | None
-    cutter: str
-    objects: tuple[tuple[ObjectId, int], ...]
+"""The shortest hash in the name of a weights file; fewer digits prove nothing."""
 
 
 class Expected(msgspec.Struct, frozen=True):
-    """What a hub promised of a file: its bytes, and its hash as `check_expected` knows them; None where it did not."""
+    """The size and the hash of a file that a hub states (see `check_expected`); None if it states none."""
 
     size: int | None = None
     oid: str | None = None
 
 
 class FileHashes(msgspec.Struct, frozen=True):
-    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None where not asked for.
+    """The hashes of a file's bytes, in hex; `git_sha1` is that of git's blob object, None if it was not computed.
 
     `objects` are the ids of the pieces it was cut into.
     """
@@ -63,7 +49,7 @@ class FileHashes(msgspec.Struct, frozen=True):
     objects: tuple[ObjectId, ...]
 
     def file(self, cut: Cut) -> StoredFile:
-        """Return the file these are the hashes of, once all pieces of `cut` are stored."""
+        """Return the file with these hashes, once all pieces of `cut` are stored."""
         sizes = (piece.length for piece in cut.pieces)
         return StoredFile(
             size=self.size,
@@ -76,7 +62,7 @@ class FileHashes(msgspec.Struct, frozen=True):
 
 
 class StableFile:
-    """An open file that must not change while it is read. A small one is read at once."""
+    """An open file that must not change while it is read. A small file is read as a whole."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
@@ -89,7 +75,7 @@ class StableFile:
         self.source = FileSource(descriptor, path) if self._small is None else MemorySource(bytes(self._small))
 
     def blocks(self, piece: Piece, buffer: memoryview) -> Iterator[memoryview]:
-        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is warm.
+        """Yield the bytes of `piece`, 512 KiB at a time, so that each is used while it is in the processor's cache.
 
         A `buffer` as long as the piece holds all of it in the end, a shorter one the last block.
 
@@ -118,7 +104,7 @@ class StableFile:
         return view
 
     def check(self) -> None:
-        """Refuse a file that was written since it was opened.
+        """Refuse a file that was changed since it was opened.
 
         Raises:
             IntegrityError: its size or time of change is another.
@@ -134,7 +120,7 @@ class StableFile:
 
 @contextmanager
 def open_stable(path: Path) -> Iterator[StableFile]:
-    """Open `path` once, for hashing and cutting alike.
+    """Open `path` once, for both hashing and cutting.
 
     Raises:
         StoreError: it cannot be opened.
@@ -148,15 +134,15 @@ def open_stable(path: Path) -> Iterator[StableFile]:
 
 
 def changed(path: Path) -> IntegrityError:
-    """Say that `path` changed while it was read."""
+    """Return the error for a file that changed while it was read."""
     return IntegrityError(
         f"`{path}` changed while it was read", hint="run the same command again when nothing writes it"
     )
 
 
 def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> FileHashes:
-    """Read the file once and return its hashes; `git` asks for git's blob id too."""
-    whole, sha256 = blake3(), hashing.sha256()
+    """Read the file once and return its hashes; with `git`, that of git's blob object too."""
+    whole, sha256 = blake3(), pack_hashes.sha256()
     digests: list[Any] = [whole, sha256]
     blob = hashlib.sha1(b"blob %d\0" % stable.size, usedforsecurity=False)
     if git:
@@ -176,31 +162,19 @@ def hash_file(stable: StableFile, pieces: Iterable[Piece], *, git: bool) -> File
 
 
 def check_expected(hashes: FileHashes, expected: Expected, name: str) -> None:
-    """Compare a file with what was promised of it: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
+    """Compare a file with the stated hash: `sha256:<64 hex>`, `git:<40 hex>`, `sha256-prefix:<8 to 63 hex>`.
 
     Raises:
         IntegrityError: naming the file and what differs, or a sort of hash that is not known.
     """
     if expected.size is not None and hashes.size != expected.size:
-        raise IntegrityError(f"`{name}` has {hashes.size} bytes, {expected.size} were promised")
+        raise IntegrityError(f"`{name}` has {hashes.size} bytes, but the hub lists {expected.size}")
     if expected.oid is None:
         return
     sort, _, digest = expected.oid.partition(":")
     prefix = hashes.sha256[: len(digest)] if _PREFIX_DIGITS <= len(digest) < len(hashes.sha256) else None
     found = {"sha256": hashes.sha256, "git": hashes.git_sha1, "sha256-prefix": prefix}.get(sort)
     if found is None:
-        raise IntegrityError(f"`{name}` was promised with the hash `{expected.oid}`, of a sort that is not known")
+        raise IntegrityError(f"`{name}` is listed with the hash `{expected.oid}`, of an unknown type")
     if found != digest:
-        raise IntegrityError(f"`{name}` hashes to `{sort}:{found}`, `{expected.oid}` was promised")
-
-
-def file_in(manifest: Manifest, file: FileEntry) -> StoredFile:
-    """Return what a manifest says of one of its files."""
-    return StoredFile(
-        size=file.size,
-        blake3=file.blake3,
-        sha256=file.sha256,
-        git_sha1=file.git_sha1,
-        cutter=file.cutter,
-        objects=tuple(manifest.objects[row] for row in manifest.objects_of(file.recipe)),
-    )
+        raise IntegrityError(f"`{name}` has the hash `{sort}:{found}`, but the hub lists `{expected.oid}`")

@@ -1,4 +1,4 @@
-"""The writing half of a store: its open parts, what was put and is not durable yet, sealing. Not thread-safe.
+"""Writes to a store: its open parts, the objects that are not durable yet, and sealing. Not thread-safe.
 
 Objects that are not durable are kept out of the index until they are committed, so that several processes can write: a
 transaction lasts as long as writing the rows takes, not as long as making them.
@@ -10,69 +10,67 @@ from concurrent.futures import Executor
 from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from ptmtorrent.disk.durable import ensure_dir, name_file
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, object_id
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store import codecs
 from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.encode_pool import Coded
-from ptmtorrent.store.ingest.files import StoredFile
 from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import write_sidecar
 from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.pack.writer import Part, new_part
-from ptmtorrent.store.recovery.recover import part_in
+from ptmtorrent.store.pack.writer import Part, new_part, part_in
+from ptmtorrent.store.stored_file import StoredFile
 
 COMMIT_OBJECTS = 50_000
-"""Objects after which a commit is made unasked: their rows are in memory until then."""
+"""Number of objects after which the writer commits by itself, because their rows are in memory until then."""
 
 Kept = tuple[ObjectId, Capture, bytes]
-"""A capture: its id, its record, the bytes of the record."""
+"""A capture: its id, its record, and the bytes of the record."""
 
 
 class Pending:
-    """Rows for the index, in the order they came."""
+    """Rows for the index, in the order in which they were added."""
 
     def __init__(self) -> None:
+        self.unnumbered: list[Capture] = []
+        """Captures that get their numbers when they are committed."""
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Discard all rows."""
         self.objects: dict[ObjectId, Found] = {}
         self._files: dict[str, StoredFile] = {}
         self._captures: list[Kept] = []
         self._sketches: dict[int, list[ObjectId]] = {}
 
     def add_object(self, found: Found, keys: tuple[int, ...]) -> None:
-        """Take an object in, and the keys of its sketch."""
+        """Add an object and the keys of its sketch."""
         self.objects[found.entry.id] = found
         for key in keys:
             self._sketches.setdefault(key, []).append(found.entry.id)
 
     def add_file(self, file: StoredFile) -> None:
-        """Take a whole file in."""
+        """Add a file."""
         self._files[f"blake3:{file.blake3}"] = file
         self._files[f"sha256:{file.sha256}"] = file
         if file.git_sha1 is not None:
             self._files[f"git:{file.git_sha1}"] = file
 
     def add_capture(self, kept: Kept) -> None:
-        """Take a capture in."""
+        """Add a capture."""
         self._captures.append(kept)
 
-    @property
-    def highest_sequence(self) -> int:
-        """The highest number of a capture, 0 for none."""
-        return max((capture.sequence or 0 for _, capture, _ in self._captures[-1:]), default=0)
-
     def file(self, oid: str) -> StoredFile | None:
-        """Return the file of that name, if it is here."""
+        """Return the file with this name; None if there is none."""
         return self._files.get(oid)
 
     def similar_objects(self, keys: Iterable[int], most: int) -> list[ObjectId]:
-        """Return up to `most` objects that share a key, the newest of each key; however many there are, as fast."""
+        """Return up to `most` objects that share a key, the newest of each key."""
         found = [identifier for key in keys for identifier in self._sketches.get(key, ())[: -most - 1 : -1]]
         return list(islice(dict.fromkeys(found), most))
 
@@ -84,10 +82,11 @@ class Pending:
             before = newest.get(capture.package)
             if before is None or capture.order >= before.order:
                 newest[capture.package] = capture
+        newest |= {capture.package: capture for capture in self.unnumbered}
         return [newest[package] for package in sorted(newest)]
 
     def write(self, index: Index) -> None:
-        """Write everything into the index, durably, in one transaction; what it says must be durable before."""
+        """Write all rows to the index, durably, in one transaction. What they refer to must be durable."""
         if not (self.objects or self._files or self._captures):
             return
         with index.transaction():
@@ -107,10 +106,10 @@ class Pending:
 
 
 class Writer:
-    """What one process writes into the store at `root`: its own parts, which no other process continues."""
+    """The parts that one process writes in the store at `root`; no other process continues them."""
 
     def __init__(self, root: Path, index: Index, parts: list[Part], pool: Executor, *, first: bool) -> None:
-        """Continue `parts`; `first` when no other process had the store open to write, so that plain names are free."""
+        """Continue `parts`; `first` if no other process writes the store, so that names without a mark are free."""
         self.pending = Pending()
         self.parts = parts
         self._root = root
@@ -121,22 +120,15 @@ class Writer:
 
     @property
     def is_whole(self) -> bool:
-        """Tell whether every part can still be written."""
+        """Return whether every part can still be written."""
         return not any(part.closed for part in self.parts)
 
     def find(self, identifier: ObjectId) -> Found | None:
-        """Return where an object lies, durable or not."""
+        """Return the location of an object, whether it is durable or not."""
         return self.pending.objects.get(identifier) or self._index.find(identifier)
 
-    def next_sequence(self) -> int:
-        """Return the number after the highest that a capture had, in the index or here.
-
-        Two processes may give the same number at the same time: then neither capture is the newer one.
-        """
-        return 1 + max(self._index.highest_sequence(), self.pending.highest_sequence)
-
     def append(self, coded: Coded, kind: ObjectKind, pack_class: PackClass) -> None:
-        """Write an object to the open part of its class; a full one is sealed first.
+        """Write an object to the open part of its class; a full part is sealed first.
 
         Raises:
             NoSpace: the disk is full; nothing changed.
@@ -155,20 +147,23 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Make everything so far survive a power cut: the parts first, then what the index says of them."""
+        """Make everything so far survive a power cut: first the parts, then their rows in the index."""
+        self._number_captures()
         for part in self.parts:
             part.sync()
         self.pending.write(self._index)
 
     def seal(self, parts: Sequence[Part]) -> list[PackId]:
-        """Seal parts: bytes, then hashes, then the name, then the index. A crash in between is healed at next open.
+        """Seal parts: bytes, then hashes, then the name, then the index. Opening recovers from a crash between them.
 
-        That the part's old name is gone need not be durable: a pack that still has it is no part.
+        The removal of the old name of a part need not be durable: a sealed pack is not taken for a part.
         Everything else is committed first: no sealed delta may outlive its base.
         """
         self.commit()
         sealed: list[PackId] = []
         for part in parts:
+            if part not in self.parts:  # the commit sealed it
+                continue
             hashes = part.finish(self._info)
             write_sidecar(self._root, hashes, own=True)
             target = pack_in(self._root, hashes.pack)
@@ -181,7 +176,8 @@ class Writer:
         return sealed
 
     def seal_all(self) -> list[PackId]:
-        """Seal every part that holds anything; return the packs that came of them."""
+        """Seal every part that has objects; return the new packs."""
+        self.commit()
         return self.seal(sorted((part for part in self.parts if part.entries), key=lambda part: part.pack_class))
 
     def close(self) -> None:
@@ -190,8 +186,30 @@ class Writer:
             part.close()
         self.parts = []
 
+    def _number_captures(self) -> None:
+        """Store the captures of this commit, with numbers that are reserved durably before a part has them.
+
+        So no number is given twice, also when a process ends before the index lists its captures, and a commit that
+        begins after another one has ended gives higher numbers.
+        """
+        captures, self.pending.unnumbered = self.pending.unnumbered, []
+        try:
+            first = self._index.reserve_sequences(len(captures)) if captures else 0
+            for number in range(first, first + len(captures)):
+                self._store_capture(msgspec.structs.replace(captures[0], sequence=number))
+                del captures[0]
+        finally:
+            self.pending.unnumbered[:0] = captures
+
+    def _store_capture(self, capture: Capture) -> None:
+        data = canonical.encode(capture)
+        identifier = object_id(data)
+        coded = Coded(identifier, len(data), codecs.encode(data, None))
+        self.append(coded, "capture", PackClass("meta", capture.rights))
+        self.pending.add_capture((identifier, capture, data))
+
     def _part_for(self, pack_class: PackClass, stored: int) -> Part:
-        for part in [part for part in self.parts if part.pack_class == pack_class]:
+        while (part := next((part for part in self.parts if part.pack_class == pack_class), None)) is not None:
             if part.has_room(stored):
                 return part
             self.seal([part])

@@ -32,7 +32,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.maintenance.verify_pack import CheckedPack, Damage
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import PACK_CLASSES, PackInfo
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
 
 Patch = tuple[int, bytes]

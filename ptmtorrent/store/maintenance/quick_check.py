@@ -10,7 +10,8 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedF
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.torrents import merkle_root
-from ptmtorrent.store.index import index_errors, open_index
+from ptmtorrent.store.index import open_index
+from ptmtorrent.store.index_file import index_errors
 from ptmtorrent.store.maintenance.verify_pack import Expectation, read_footer
 from ptmtorrent.store.pack.format import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in

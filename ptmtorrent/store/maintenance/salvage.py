@@ -15,10 +15,10 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.ingest.encode_pool import Coded
-from ptmtorrent.store.maintenance.verify_pack import CheckedPack, ReadBase, local_bases
+from ptmtorrent.store.maintenance.verify_pack import CheckedPack
 from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
-from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
+from ptmtorrent.store.pack.reader import PackReader, ReadBase, local_bases, open_pack, pack_in
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 

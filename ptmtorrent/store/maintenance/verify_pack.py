@@ -23,8 +23,8 @@ from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.pack.hashing import PackHasher
-from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
+from ptmtorrent.store.pack.hashes import PackHasher
+from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, ReadBase, local_bases, open_pack
 
 MAX_INFO_BYTES = 1 << 20
 """Limit of the libraries and parameters in a footer (1 MiB)."""
@@ -33,8 +33,6 @@ _BAD = (IntegrityError, UnsupportedFormat, PackMissing)
 """Errors that reading a damaged region raises, including sectors that the disk cannot read."""
 
 What = Literal["header", "record", "object", "footer", "padding", "bytes"]
-ReadBase = Callable[[ObjectId], bytes | None]
-"""Returns the base of a delta; None if it cannot be read."""
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,30 +216,10 @@ def _last_byte(reader: PackReader, at: int, size: int) -> int:
     end = min(reader.size, size)
     while end > at:
         start = max(at, end - READ_BYTES)
-        if data := (_read(reader, start, end - start) or b"").rstrip(b"\0"):
+        if data := pack_format.strip_padding(_read(reader, start, end - start) or b""):
             return start + len(data)
         end = start
     return at
-
-
-def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBase) -> ReadBase:
-    """Return a function that reads a base from this pack if it holds it, else with `read_base`.
-
-    The last base stays in memory, because consecutive deltas often share it.
-    """
-    plain = {entry.id: entry for entry in entries if entry.base is None} if any(e.base for e in entries) else {}
-    kept: dict[ObjectId, bytes | None] = {}
-
-    def read(identifier: ObjectId) -> bytes | None:
-        if identifier not in kept:
-            kept.clear()
-            kept[identifier] = None
-            with suppress(*_BAD):
-                here = plain.get(identifier)
-                kept[identifier] = reader.object(here) if here is not None else read_base(identifier)
-        return kept[identifier]
-
-    return read
 
 
 def _differing(found: PackHashes, expected: Expectation) -> list[Damage]:

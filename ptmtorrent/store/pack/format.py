@@ -26,12 +26,13 @@ FOOTER_MAGIC = b"PTMF"
 TRAILER_MAGIC = b"PTME"
 MAX_HEADER_BYTES = 64 << 10
 RECORD_BYTES = 52
-"""A record's own bytes before what is stored, without a base."""
+"""Bytes of a record before the stored bytes, without a base."""
 
 MAX_RECORD_BYTES = 84
 ROW_BYTES = 88
 TRAILER_BYTES = 20
 _NO_BASE = bytes(32)
+_ZEROS = bytes(64 << 10)
 _HAS_BASE = 1
 
 _LENGTH = struct.Struct("<I")
@@ -40,23 +41,20 @@ _ROW = struct.Struct("<32s32sQIIBB6s")
 _TRAILER = struct.Struct("<QII4s")
 
 
-OLDER_STORE = "nothing is converted: clone into a new home, with `ptmtorrent --home DIR clone HUB`"
-"""What to do with the files of a store that an older version wrote."""
-
 Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
-"""`meta` holds manifests, placements, captures, hub answers and small files; weights part by popularity at capture.
+"""`meta` has manifests, placements, captures, hub answers and small files. Weights are divided by their popularity.
 
-`alone` holds whole forms of objects that other packs store as deltas.
+`alone` has whole forms of objects that other packs store as deltas.
 """
 
 TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold", "alone")
 RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
 
 ObjectKind = Literal["data", "manifest", "placement", "capture", "answer"]
-"""What an object is, for those who rebuild an index from packs alone."""
+"""The kind of an object, by which an index is rebuilt from packs alone."""
 
 OBJECT_KINDS: tuple[ObjectKind, ...] = ("data", "manifest", "placement", "capture", "answer")
-"""In the order of their numbers in a record: 0 data, 1 manifest, 2 placement, 3 capture, 4 hub answer."""
+"""In the order of their codes in a record: 0 data, 1 manifest, 2 placement, 3 capture, 4 hub answer."""
 
 
 class PackClass(msgspec.Struct, frozen=True, order=True):
@@ -67,7 +65,7 @@ class PackClass(msgspec.Struct, frozen=True, order=True):
 
     @property
     def name(self) -> str:
-        """`weights-hot-open`: how files that belong to this class are called."""
+        """The name of the class in file names, such as `weights-hot-open`."""
         return f"{self.temper}-{self.rights}"
 
 
@@ -75,25 +73,25 @@ PACK_CLASSES: tuple[PackClass, ...] = tuple(PackClass(temper, rights) for temper
 
 
 class PackHeader(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """What a pack opens with."""
+    """The header of a pack."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack"
     VERSION: ClassVar[int] = 2
-    OLDER: ClassVar[str] = OLDER_STORE
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
 
     temper: Temper = msgspec.field(name="class")
     rights: Rights
 
 
 class PackInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a pack was written with: versions of libraries, settings of codecs. For people; nothing depends on it."""
+    """The versions of libraries and settings of codecs at the time of writing. No reader depends on it."""
 
     libraries: dict[str, str]
     parameters: dict[str, str]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One object in a pack: `offset` is of its stored bytes; lengths are in bytes."""
+    """One object in a pack: `offset` is that of its stored bytes; lengths are in bytes."""
 
     id: ObjectId
     offset: int
@@ -105,7 +103,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def end(self) -> int:
-        """The first byte after the stored ones."""
+        """The first byte after the stored bytes."""
         return self.offset + self.stored
 
 
@@ -123,7 +121,7 @@ def encode_header(pack_class: PackClass) -> bytes:
 
 
 def decode_header(data: bytes, name: str) -> tuple[PackClass, int]:
-    """Return the class of the pack that starts with `data`, and where its records start.
+    """Return the class of the pack that starts with `data`, and the offset of its first record.
 
     Raises:
         IntegrityError: not a pack, or a damaged header.
@@ -140,7 +138,7 @@ def decode_header(data: bytes, name: str) -> tuple[PackClass, int]:
 
 
 def encode_record(entry: Entry) -> bytes:
-    """Return what stands before the stored bytes of `entry`; its offset plays no part."""
+    """Return the bytes that precede the stored bytes of `entry`; its offset does not matter."""
     flags = _HAS_BASE if entry.base else 0
     kind = OBJECT_KINDS.index(entry.kind)
     head = _RECORD.pack(
@@ -150,7 +148,7 @@ def encode_record(entry: Entry) -> bytes:
 
 
 def decode_record(data: bytes, at: int) -> Entry | None:
-    """Return the object whose record starts with `data`, at byte `at` of the pack; None when no whole record does."""
+    """Return the object whose record starts with `data`, at byte `at` of the pack; None if there is no whole record."""
     if len(data) < RECORD_BYTES or not data.startswith(RECORD_MAGIC):
         return None
     _, codec, kind, flags, raw, stored, identifier = _RECORD.unpack_from(data)
@@ -183,13 +181,21 @@ def encode_footer(entries: Iterable[Entry], info: PackInfo, offset: int) -> byte
     return footer + _TRAILER.pack(offset, len(footer), zlib.crc32(footer), TRAILER_MAGIC)
 
 
+def strip_padding(data: bytes) -> bytes:
+    """Return `data` without the zeros at its end. Blocks of them are compared: `rstrip` takes 40 times as long."""
+    end = len(data)
+    while data.endswith(_ZEROS, 0, end):
+        end -= len(_ZEROS)
+    return data[:end].rstrip(b"\0")
+
+
 def decode_trailer(end: bytes, size: int, name: str) -> tuple[int, int, int]:
     """Return offset, length and CRC-32 of the footer, from the last bytes of a pack of `size` bytes.
 
     Raises:
         IntegrityError: there is no trailer, or it points outside the pack.
     """
-    trailer = end.rstrip(b"\0")[-TRAILER_BYTES:]
+    trailer = strip_padding(end)[-TRAILER_BYTES:]
     if len(trailer) != TRAILER_BYTES or not trailer.endswith(TRAILER_MAGIC):
         raise IntegrityError(f"the pack `{name}` has no trailer: it was cut short or damaged")
     offset, length, checksum, _ = _TRAILER.unpack(trailer)
@@ -199,7 +205,7 @@ def decode_trailer(end: bytes, size: int, name: str) -> tuple[int, int, int]:
 
 
 def decode_footer(footer: bytes, checksum: int, offset: int, name: str) -> tuple[Entry, ...]:
-    """Return the objects a footer lists, all of them inside the `offset` bytes before it.
+    """Return the objects that a footer lists, all within the `offset` bytes before it.
 
     Raises:
         IntegrityError: damaged, or a row that leaves the pack.

@@ -1,37 +1,41 @@
-"""Reading packs: by their footer, or by a forward scan that needs nothing but the records themselves."""
+"""Reads packs: by the footer, or by a forward scan that needs only the records."""
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
-from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.pieces import alignment_of, is_whole
 from ptmtorrent.model.placement import MAX_PACK_BYTES
-from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 
 READ_BYTES = 4 << 20
 
+ReadBase = Callable[[ObjectId], bytes | None]
+"""Returns the base of a delta; None if it cannot be read."""
+
 
 class Scanned(msgspec.Struct, frozen=True):
-    """A record found by a forward scan. `after_damage`: the scan had lost its way, so the record may be forged."""
+    """A record found by a forward scan. `after_damage`: damaged bytes precede it, so it may be part of an object."""
 
     entry: Entry
     after_damage: bool
 
 
 class PackReader:
-    """An open pack or part. Short reads are errors; nothing that is read is believed."""
+    """An open pack or part. Short reads are errors; everything that is read is verified."""
 
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor = descriptor
@@ -44,7 +48,7 @@ class PackReader:
         """Return exactly `length` bytes.
 
         Raises:
-            IntegrityError: the file ends before, or the disk no longer reads it there: such bytes are damaged.
+            IntegrityError: the file is shorter, or the disk cannot read these bytes.
             StoreError: any other failure.
         """
         try:
@@ -58,10 +62,10 @@ class PackReader:
         return data
 
     def object(self, entry: Entry, base: bytes | None = None) -> bytes:
-        """Return the raw bytes of `entry`, decoded and hashed; `base` are those of its base, if it is a delta.
+        """Return the raw bytes of `entry`, decoded and hashed; `base` are the raw bytes of its base, if it is a delta.
 
         Raises:
-            IntegrityError: they are not what the id promises.
+            IntegrityError: they do not hash to the id.
         """
         data = codecs.decode(entry.codec, self.read(entry.offset, entry.stored), entry.raw, base)
         if blake3(data).hexdigest() != entry.id:
@@ -69,7 +73,7 @@ class PackReader:
         return data
 
     def holds(self, entry: Entry, base: bytes | None = None) -> bool:
-        """Tell whether the bytes of `entry` are what its id promises."""
+        """Return whether the bytes of `entry` hash to its id."""
         try:
             self.object(entry, base)
         except (IntegrityError, UnsupportedFormat):
@@ -77,7 +81,7 @@ class PackReader:
         return True
 
     def header(self) -> tuple[PackClass, int]:
-        """Return the class of the pack, and where its records start."""
+        """Return the class of the pack, and the offset of its first record."""
         length = min(self.size, pack_format.MAX_HEADER_BYTES + 12)
         return pack_format.decode_header(self.read(0, length), self.path.name)
 
@@ -85,11 +89,11 @@ class PackReader:
         """Return the objects of a sealed pack.
 
         Raises:
-            IntegrityError: no pack, cut short, or damaged at its end.
+            IntegrityError: it is not a pack, was cut short, or is damaged at its end.
         """
         name = self.path.name
         if self.size > MAX_PACK_BYTES or not is_whole(self.size):
-            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short or is none")
+            raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short, or is not a pack")
         self.header()
         length = min(self.size, alignment_of(self.size) + pack_format.TRAILER_BYTES)
         end = self.read(self.size - length, length)
@@ -106,7 +110,7 @@ class PackReader:
         return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
 
     def scan(self) -> Iterator[Scanned]:
-        """Yield every record whose checksum holds; a damaged stretch is skipped. A sealed pack ends at its footer."""
+        """Yield every record with a valid checksum, skipping damaged bytes. A sealed pack ends at its footer."""
         try:
             _, at = self.header()
         except (IntegrityError, UnsupportedFormat):
@@ -125,19 +129,19 @@ class PackReader:
                 at = self._next_magic(at + 1)
 
     def _next_magic(self, start: int) -> int:
-        """Return where the next record may start; the size of the file when none does."""
+        """Return the offset of the next possible record; the size of the file if there is none."""
         at = start
         while at < self.size:
             base, data = self._window_at(at)
             found = data.find(pack_format.RECORD_MAGIC, at - base)
             if found >= 0:
                 return base + found
-            # Overlapping by three bytes, so that no magic is missed across two reads.
+            # Reads overlap by three bytes, so that no magic between two of them is missed.
             at = max(at + 1, base + len(data) - len(pack_format.RECORD_MAGIC) + 1)
         return self.size
 
     def _window_at(self, at: int) -> tuple[int, bytes]:
-        """Return a stretch around `at` and where it starts, read once: a file may be full of false pack_format."""
+        """Return the bytes around `at` and their offset. Read once: a file may be full of false magics."""
         base, data = self._window
         end = base + len(data)
         if not (base <= at and (at + len(pack_format.RECORD_MAGIC) <= end or end == self.size)):
@@ -150,8 +154,8 @@ def open_pack(path: Path) -> Iterator[PackReader]:
     """Open a pack or part for reading.
 
     Raises:
-        PackMissing: there is none.
-        StoreError: it cannot be opened, which says nothing about its bytes.
+        PackMissing: the file does not exist.
+        StoreError: it cannot be opened; its bytes may be intact.
     """
     try:
         descriptor = open_regular(path)
@@ -165,16 +169,36 @@ def open_pack(path: Path) -> Iterator[PackReader]:
         os.close(descriptor)
 
 
+def local_bases(reader: PackReader, entries: Sequence[Entry], read_base: ReadBase) -> ReadBase:
+    """Return a function that reads a base from this pack if it holds it, else with `read_base`.
+
+    The last base stays in memory, because consecutive deltas often share it.
+    """
+    plain = {entry.id: entry for entry in entries if entry.base is None} if any(e.base for e in entries) else {}
+    kept: dict[ObjectId, bytes | None] = {}
+
+    def read(identifier: ObjectId) -> bytes | None:
+        if identifier not in kept:
+            kept.clear()
+            kept[identifier] = None
+            with suppress(IntegrityError, UnsupportedFormat, PackMissing):
+                here = plain.get(identifier)
+                kept[identifier] = reader.object(here) if here is not None else read_base(identifier)
+        return kept[identifier]
+
+    return read
+
+
 def hash_pack(path: Path, pack: PackId) -> PackHashes:
     """Read a whole pack and return its hashes.
 
     Raises:
-        IntegrityError: its bytes are not those that `pack` names.
+        IntegrityError: its bytes do not hash to `pack`.
     """
     hasher = PackHasher()
     with open_pack(path) as reader:
         if reader.size > MAX_PACK_BYTES or not is_whole(reader.size):
-            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short or is none")
+            raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short, or is not a pack")
         for at in range(0, reader.size, READ_BYTES):
             hasher.update(reader.read(at, min(READ_BYTES, reader.size - at)))
         if (found := hasher.name()) != pack:
@@ -184,5 +208,5 @@ def hash_pack(path: Path, pack: PackId) -> PackHashes:
 
 
 def pack_in(root: Path, pack: PackId) -> Path:
-    """Return where the store at `root` keeps `pack`."""
+    """Return the path of `pack` in the store at `root`."""
     return root / pack_path(pack)

@@ -1,6 +1,6 @@
-"""Writing packs: a part grows by whole pack_format, and is sealed once into a pack that never changes again.
+"""Writes packs: a part grows by whole records, and is sealed once into a pack that never changes again.
 
-What a part holds is not trusted after a restart: `rechecking` decodes and hashes every object in it first.
+The content of a part is not trusted after a restart: `recovery/recheck` decodes and hashes every object first.
 """
 
 import os
@@ -17,21 +17,21 @@ from ptmtorrent.model.pieces import padded
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader
 
 PACK_BYTES = 256 << 20
-"""A pack is sealed before it would grow beyond this."""
+"""Limit of a pack, which is sealed before it would exceed it (256 MiB)."""
 
 _ENDING_BYTES = 8 << 10
-"""Room for the footer's info and the trailer."""
+"""Bytes reserved for the info in the footer and for the trailer."""
 
 
 class Part:
     """An unsealed pack that this process writes. Not thread-safe: the store calls it under its lock."""
 
     def __init__(self, path: Path, pack_class: PackClass, entries: list[Entry], hasher: PackHasher) -> None:
-        """Continue the part at `path`, which holds `entries` and nothing after them; `hasher` has seen it all."""
+        """Continue the part at `path`, which has `entries` and nothing after them; `hasher` has hashed all of it."""
         self.path = path
         self.pack_class = pack_class
         self.entries = entries
@@ -48,16 +48,16 @@ class Part:
 
     @property
     def closed(self) -> bool:
-        """Tell whether nothing more can be written."""
+        """Whether nothing more can be written."""
         return self._descriptor < 0
 
     def has_room(self, stored: int) -> bool:
-        """Tell whether a record of `stored` bytes fits, footer included."""
+        """Return whether a record of `stored` bytes and the footer fit."""
         footer = pack_format.ROW_BYTES * (len(self.entries) + 1) + _ENDING_BYTES
         return self.size + pack_format.MAX_RECORD_BYTES + stored + footer <= PACK_BYTES
 
     def append(self, draft: Entry, chunks: Sequence[bytes | memoryview]) -> Entry:
-        """Write the record of `draft`, whose offset is not known yet; return where it lies. On failure nothing changed.
+        """Write the record of `draft`, whose offset is not known yet; return it with the offset, or change nothing.
 
         Raises:
             NoSpace: the disk is full, naming the bytes needed.
@@ -69,7 +69,7 @@ class Part:
         return entry
 
     def sync(self) -> None:
-        """Make what was written durable.
+        """Make all written bytes durable.
 
         Raises:
             NoSpace, StoreError: nothing is known about the bytes then, not even whether a second sync would tell; the
@@ -86,7 +86,7 @@ class Part:
         self._unsynced = False
 
     def finish(self, info: PackInfo) -> PackHashes:
-        """Write footer and padding, make the part durable, and return its hashes. It is still called a part.
+        """Write footer and padding, make the part durable, and return its hashes. Its name is still that of a part.
 
         The padding is a hole where the filesystem has such: it is counted in the pack's size, and takes no room.
         """
@@ -123,7 +123,7 @@ class Part:
             self._hasher.update(chunk)
 
     def _undo(self) -> None:
-        """Cut off a torn record; where even that fails, never write this part again."""
+        """Cut off a torn record; if that fails, close the part for good."""
         try:
             os.ftruncate(self._descriptor, self.size)
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
@@ -132,8 +132,13 @@ class Part:
                 self.close()
 
 
+def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
+    """Return the path of a part of `pack_class` in the store at `root`; concurrent writers differ in `mark`."""
+    return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
+
+
 def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) -> Part:
-    """Start a part of `pack_class` at `path`, whose name is durable when this returns."""
+    """Start a part of `pack_class` at `path`, whose name is durable on return."""
     ensure_dir(path.parent, sure=True)
     header = pack_format.encode_header(pack_class)
     with disk_errors(path, len(header)):
@@ -149,7 +154,7 @@ def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) ->
 
 
 def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry], pool: Executor | None = None) -> Part:
-    """Continue a part that another process left, after `entries`; what follows them is cut off.
+    """Continue a part of another process after `entries`; bytes after them are cut off.
 
     Raises:
         StoreError: it cannot be read or cut.
@@ -164,5 +169,5 @@ def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry],
 
 
 def reopened_size(reader: PackReader, entries: Sequence[Entry]) -> int:
-    """Return how many bytes stay of a part that is continued after `entries`."""
+    """Return the size to which a part is cut when it is continued after `entries`."""
     return entries[-1].end if entries else reader.header()[1]

@@ -15,9 +15,8 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, name_file, new_temporary, sync_dir
-from ptmtorrent.store.maintenance.verify_pack import ReadBase, local_bases
 from ptmtorrent.store.pack.format import Entry, PackClass
-from ptmtorrent.store.pack.reader import PackReader
+from ptmtorrent.store.pack.reader import PackReader, ReadBase, local_bases
 from ptmtorrent.store.pack.writer import Part, new_part
 
 DAMAGED = "damaged"

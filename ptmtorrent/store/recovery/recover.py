@@ -21,19 +21,13 @@ from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Capture, Manifest, Rights, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index
-from ptmtorrent.store.ingest.files import file_in
-from ptmtorrent.store.maintenance.verify_pack import local_bases
 from ptmtorrent.store.pack.format import PACK_CLASSES, Entry, PackClass
 from ptmtorrent.store.pack.hashes import has_sidecars, read_sidecar, sidecar_in
-from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
-from ptmtorrent.store.pack.writer import Part, reopen_part, reopened_size
+from ptmtorrent.store.pack.reader import PackReader, local_bases, open_pack, pack_in
+from ptmtorrent.store.pack.writer import Part, part_in, reopen_part, reopened_size
 from ptmtorrent.store.recovery.quarantine import DamagedPart, cuts_committed, new_mark, salvage_part
 from ptmtorrent.store.recovery.recheck import SealedObject, good_entries, has_header
-
-
-def part_in(root: Path, pack_class: PackClass, mark: str = "") -> Path:
-    """Return the path of a part of `pack_class` in the store at `root`; concurrent writers differ in `mark`."""
-    return root / "open" / ".".join(filter(None, (pack_class.name, mark, "part")))
+from ptmtorrent.store.stored_file import file_in
 
 
 def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
@@ -48,9 +42,8 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         committed = {part: frozenset(index.entries(part)) for part in index.parts()}
         dropped = {identifier for part in committed for identifier in index.drop(part)}
         here = packs_on_disk(root)
-        for pack, size in index.packs().items():
-            if here.get(pack) != size:
-                dropped |= index.drop(pack)
+        for pack in lost_packs(root, index):
+            dropped |= index.drop(pack)
         known = index.packs()
         alone = not known and not committed and not has_sidecars(root)
         fresh = [read for pack in here if pack not in known and (read := _by_footer(root, pack)) is not None]
@@ -59,6 +52,12 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         index.drop_dependents({identifier for identifier in dropped if index.find(identifier) is None})
         _index_all_documents(root, index, fresh, parts, here.keys() if alone else ())
     return parts
+
+
+def lost_packs(root: Path, index: Index) -> list[PackId]:
+    """Return the packs in the index that are missing from the disk or have another size there."""
+    here = packs_on_disk(root)
+    return [pack for pack, size in index.packs().items() if here.get(pack) != size]
 
 
 def rebuild(root: Path, index: Index, parts: list[Part]) -> None:
@@ -204,6 +203,8 @@ def _rights_of(root: Path, pack: PackId, reader: PackReader) -> Rights:
 def _reopen_parts(root: Path, index: Index, pool: Executor, committed: Mapping[str, AbstractSet[Entry]]) -> list[Part]:
     with ExitStack() as stack:
         found = [(stack.enter_context(open_pack(path)), of) for path, of in _parts_on_disk(root)]
+        if not found:
+            return []
         headed = [reader for reader, pack_class in found if has_header(reader, pack_class)]
         sealed = partial(_sealed_object, root, index)
         kept = dict(zip(headed, good_entries(headed, sealed, committed), strict=True))

@@ -98,10 +98,10 @@ def _needs_login(response: httpx2.Response, collection: str) -> AuthError:
     )
 
 
-def token_source(access: GlobusAccess, collection: str, host: str) -> TokenSource:
+def token_source(access: GlobusAccess, collection: str, host: str, stop: Stop | None = None) -> TokenSource:
     """Return the source of tokens for `collection`; without a login it returns None and imports no SDK."""
     if access.client_id is None or (access.client_secret is None and not (access.folder / TOKENS).exists()):
         return lambda refused: None  # noqa: ARG005  # the signature of a TokenSource
     from ptmtorrent.transports.globus.login import https_header
 
-    return lambda refused: https_header(access, collection, host, refused=refused)
+    return lambda refused: https_header(access, collection, host, refused=refused, stop=stop)

@@ -21,7 +21,7 @@ from ptmtorrent.disk import durable
 from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 
 JobKind = Literal["fetch", "publish"]
 JobState = Literal[

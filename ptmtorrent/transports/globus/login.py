@@ -22,7 +22,9 @@ from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.scrub import keep_secret
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
+from ptmtorrent.transports.globus.paced import PacedTransport
 from ptmtorrent.transports.globus.service import TransferService, translate_error
 
 APP_NAME = "ptmtorrent"
@@ -48,7 +50,11 @@ def tokens_path(access: GlobusAccess) -> Path:
 
 @contextmanager
 def open_app(
-    access: GlobusAccess, collections: Sequence[str] = (), *, flow: FlowFactory | None = None
+    access: GlobusAccess,
+    collections: Sequence[str] = (),
+    *,
+    flow: FlowFactory | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[GlobusApp]:
     """Yield the app of `access`, with the scopes of the Transfer service and of reading `collections` over HTTPS.
 
@@ -61,28 +67,31 @@ def open_app(
             hint="set `globus_client_id` (docs/guides/globus.md explains how to get one)",
         )
     storage = _storage(access)
+    transport = PacedTransport(stop)
     scopes = {TRANSFER: [TransferScopes.all], **{one: [GCSCollectionScopes(one).https] for one in collections}}
     try:
-        app = _app(access, storage, scopes, flow)
+        app = _app(access, storage, scopes, flow, transport)
         with app:
             yield app
     finally:
+        transport.close()
         storage.close()
 
 
 def _app(
-    access: GlobusAccess, storage: JSONTokenStorage, scopes: dict[str, list[globus_sdk.Scope]], flow: FlowFactory | None
+    access: GlobusAccess,
+    storage: JSONTokenStorage,
+    scopes: dict[str, list[globus_sdk.Scope]],
+    flow: FlowFactory | None,
+    transport: PacedTransport,
 ) -> GlobusApp:
     if access.client_secret is not None:
         config = GlobusAppConfig(token_storage=storage)
-        return globus_sdk.ClientApp(
-            APP_NAME,
-            client_id=access.client_id,
-            client_secret=access.client_secret,
-            scope_requirements=scopes,
-            config=config,
+        confidential = globus_sdk.ConfidentialAppAuthClient(
+            client_id=access.client_id, client_secret=access.client_secret, app_name=APP_NAME, transport=transport
         )
-    client = globus_sdk.NativeAppAuthClient(client_id=access.client_id, app_name=APP_NAME)
+        return globus_sdk.ClientApp(APP_NAME, login_client=confidential, scope_requirements=scopes, config=config)
+    client = globus_sdk.NativeAppAuthClient(client_id=access.client_id, app_name=APP_NAME, transport=transport)
     config = GlobusAppConfig(
         token_storage=storage,
         request_refresh_tokens=True,
@@ -92,7 +101,9 @@ def _app(
     return globus_sdk.UserApp(APP_NAME, login_client=client, scope_requirements=scopes, config=config)
 
 
-def log_in(access: GlobusAccess, collections: Sequence[str], scopes: Sequence[str], *, browser: bool) -> list[str]:
+def log_in(
+    access: GlobusAccess, collections: Sequence[str], scopes: Sequence[str], *, browser: bool, stop: Stop | None = None
+) -> list[str]:
     """Log in for transfers, for reading `collections` over HTTPS, and for `scopes`; return the requested scopes.
 
     All scopes are requested at once. Whether a collection needs `data_access` is only known after a login; those scopes
@@ -103,11 +114,12 @@ def log_in(access: GlobusAccess, collections: Sequence[str], scopes: Sequence[st
         TransportError: Globus cannot be reached.
     """
     wanted = [str(TransferScopes.all), *scopes]
-    with open_app(access, collections, flow=_browser if browser else _terminal) as app, _translate_errors("the login"):
+    flow = _browser if browser else _terminal
+    with open_app(access, collections, flow=flow, stop=stop) as app, _translate_errors("the login"):
         known = _logged_in(app)
-        wanted += _data_access(app, collections) if known else []
+        wanted += _data_access(app, collections, stop) if known else []
         _run(app, wanted)
-        if not known and (more := _data_access(app, collections)):
+        if not known and (more := _data_access(app, collections, stop)):
             wanted += more
             _run(app, wanted)
     return sorted({*wanted, *(str(GCSCollectionScopes(one).https) for one in collections)})
@@ -125,9 +137,9 @@ def _logged_in(app: GlobusApp) -> bool:
     return True
 
 
-def _data_access(app: GlobusApp, collections: Sequence[str]) -> list[str]:
+def _data_access(app: GlobusApp, collections: Sequence[str], stop: Stop | None) -> list[str]:
     """Return the `data_access` scopes of `collections` that need one; for any other, Globus refuses the whole login."""
-    service = TransferService(app)
+    service = TransferService(app, stop)
     try:
         mapped = [one for one in collections if service.describe(one).needs_data_access]
     finally:
@@ -168,7 +180,9 @@ def held(access: GlobusAccess) -> list[Held]:
     ]
 
 
-def https_header(access: GlobusAccess, collection: str, host: str, *, refused: bool = False) -> str | None:
+def https_header(
+    access: GlobusAccess, collection: str, host: str, *, refused: bool = False, stop: Stop | None = None
+) -> str | None:
     """Return the `Authorization` header for reading `collection` over HTTPS at `host`; None without a login for it.
 
     `refused` means that the previous header was refused; then the token is refreshed if possible.
@@ -177,10 +191,10 @@ def https_header(access: GlobusAccess, collection: str, host: str, *, refused: b
         TrustError: `host` is not the HTTPS server of the collection.
         AuthError, TransportError: the token could not be refreshed, or the Transfer service not be queried.
     """
-    with open_app(access, [collection]) as app:
+    with open_app(access, [collection], stop=stop) as app:
         if not _logged_in(app):
             return None
-        _check_host(app, collection, host)
+        _check_host(app, collection, host, stop)
         try:
             with _translate_errors(f"a token for collection `{collection}`"):
                 authorizer = app.get_authorizer(collection)
@@ -195,8 +209,8 @@ def https_header(access: GlobusAccess, collection: str, host: str, *, refused: b
             raise
 
 
-def _check_host(app: GlobusApp, collection: str, host: str) -> None:
-    service = TransferService(app)
+def _check_host(app: GlobusApp, collection: str, host: str, stop: Stop | None) -> None:
+    service = TransferService(app, stop)
     try:
         known = service.describe(collection).host
     finally:
@@ -209,14 +223,14 @@ def _check_host(app: GlobusApp, collection: str, host: str) -> None:
 
 
 @contextmanager
-def open_service(access: GlobusAccess) -> Iterator[TransferService]:
-    """Yield the Transfer service for the stored login.
+def open_service(access: GlobusAccess, stop: Stop | None = None) -> Iterator[TransferService]:
+    """Yield the Transfer service for the stored login. A call that waits ends once `stop` is set.
 
     Raises:
         ConfigError: no client is set. A missing login is reported by the service's calls.
     """
-    with open_app(access) as app:
-        service = TransferService(app)
+    with open_app(access, stop=stop) as app:
+        service = TransferService(app, stop)
         try:
             yield service
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
+from ptmtorrent.errors import AuthError, Interrupted, NotFound, PtmError, TransportError
 from ptmtorrent.model.locations import parse_globus
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.model.text import count
@@ -105,6 +105,7 @@ def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, 
 
 def _wait(job: Job, context: JobContext, stop: Stop) -> Job:
     tracker = _JobTracker(job, context)
+    result: WaitResult | None
     try:
         result = wait_for_task(context.service, job.task_id, stop, context.wait_policy, tracker.on_change)
     except NotFound:
@@ -112,7 +113,16 @@ def _wait(job: Job, context: JobContext, stop: Stop) -> Job:
             "the service does not know the task: it deletes tasks after 30 days, and shows them to their owner only"
         )
         return context.jobs.save(with_state(tracker.job, "failed", reason=reason))
+    except Interrupted:
+        result = None
     job = tracker.job
+    if result is None or result.end == "stopped":
+        context.on_message(f"task `{job.task_id}` continues in the background; {resume_hint(job.task_id)}")
+        return job
+    return _end(job, context, result)
+
+
+def _end(job: Job, context: JobContext, result: WaitResult) -> Job:
     match result.end:
         case "succeeded":
             return context.jobs.save(with_state(job, "landed", reason=""))
@@ -124,11 +134,8 @@ def _wait(job: Job, context: JobContext, stop: Stop) -> Job:
                 f"task `{job.task_id}` waits for a login: {result.status.nice or 'its login has expired'}",
                 hint=LOGIN_HINT,
             )
-        case "stuck":
-            return _give_up(job, context, result)
         case _:
-            context.on_message(f"task `{job.task_id}` continues in the background; {resume_hint(job.task_id)}")
-            return job
+            return _give_up(job, context, result)
 
 
 def _give_up(job: Job, context: JobContext, result: WaitResult) -> Job:

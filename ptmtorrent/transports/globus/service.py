@@ -11,24 +11,17 @@ from uuid import UUID
 
 import globus_sdk
 import msgspec
-import requests
 from globus_sdk.token_storage import TokenValidationError
-from globus_sdk.transport import RequestsTransport
-from requests.adapters import HTTPAdapter
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.model.locations import read_host
+from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_hint
-
-HTTP_SECONDS = 20.0
-"""Shorter than the SDK's minute: after a lost reply, posting the same submission again is answered at once."""
+from ptmtorrent.transports.globus.paced import PacedTransport
 
 GUEST = "GCSv5_guest_collection"
 MAPPED = "GCSv5_mapped_collection"
 LAST_EVENTS = 10
-CHUNK_BYTES = 256 << 10
-MAX_REPLY_BYTES = 64 << 20
-"""The longest reply lists a folder of 100,000 names."""
 PERMANENT_STATUSES = frozenset({400, 409, 422})
 """Statuses of requests that will never be accepted."""
 
@@ -66,13 +59,11 @@ class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferService:
-    """The Transfer service, as seen by one login."""
+    """The Transfer service, as seen by one login. A call that waits raises `Interrupted` once `stop` is set."""
 
-    def __init__(self, app: globus_sdk.GlobusApp) -> None:
+    def __init__(self, app: globus_sdk.GlobusApp, stop: Stop | None = None) -> None:
         self._app = app
-        self._transport = RequestsTransport(http_timeout=HTTP_SECONDS)
-        for scheme in ("https://", "http://"):
-            self._transport.session.mount(scheme, _Bounded())
+        self._transport = PacedTransport(stop)
         self._client = globus_sdk.TransferClient(app=app, transport=self._transport)
 
     def close(self) -> None:
@@ -183,22 +174,6 @@ class TransferService:
                     raise
                 return False
         return True
-
-
-class _Bounded(HTTPAdapter):  # type: ignore[misc]  # requests is untyped here
-    """Reads replies with a bound on their length."""
-
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
-        """Send one request; see `HTTPAdapter.send`."""
-        response = super().send(request, *arguments, **named)
-        data = bytearray()
-        for part in response.iter_content(CHUNK_BYTES):
-            data += part
-            if len(data) > MAX_REPLY_BYTES:
-                response.close()
-                raise requests.exceptions.ContentDecodingError(f"a reply of more than {MAX_REPLY_BYTES >> 20} MiB")
-        response._content = bytes(data)  # noqa: SLF001  # where `requests` keeps a body that was read
-        return response
 
 
 def _uuid(given: str) -> str:

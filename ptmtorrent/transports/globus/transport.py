@@ -14,14 +14,13 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.durable import open_regular
-from ptmtorrent.disk.partial import staging_path
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.locations import GlobusLocation
-from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.model.plan import Extent, PackRequest, staging_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
 from ptmtorrent.transports.globus.locations import INCOMING, LocalCollection

@@ -9,20 +9,23 @@ import socket
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path
 
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, ensure_dir
-from ptmtorrent.errors import IntegrityError, NoSource, PtmError, TransportError
+from ptmtorrent.errors import IntegrityError, Interrupted, NoSource, PtmError, TransportError
+from ptmtorrent.http import PACE
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.pieces import alignment_of, pieces_in
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.text import count
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.network import leave_when_halted
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
 from ptmtorrent.transports.torrent.session import (
@@ -93,7 +96,7 @@ class Download:
         self._staging = staging
         self._monotonic = monotonic
         self._joined: list[_Joined] = []
-        self._received = 0
+        self._useful = 0
         self._attributed = 0
         self._last_payload = monotonic()
         self._wrong: Counter[PackId] = Counter()
@@ -101,9 +104,10 @@ class Download:
 
     @property
     def quiet_seconds(self) -> float:
-        """Seconds since payload was last received or first requested; safe to read from any thread.
+        """Seconds since payload last came at the least rate, or was first requested; safe to read from any thread.
 
-        Hashing existing files, and waiting for the caller to consume outcomes, do not count.
+        Bytes that were not requested, or had a wrong hash, are no payload. Hashing existing files, and waiting for the
+        caller to consume outcomes, do not count.
         """
         self._update_quiet()
         return max(0.0, self._monotonic() - self._last_payload)
@@ -130,18 +134,24 @@ class Download:
         self._tried.update(dict.fromkeys(web_seeds, ""))
         self._request_packs()
 
-    def connect(self, peers: Sequence[Address]) -> None:
-        """Connect to `peers` for every volume; a name that does not resolve is reported in the error."""
+    def connect(self, peers: Sequence[Address], stop: Stop) -> None:
+        """Connect to `peers` for every volume, until `stop` is set; a name that does not resolve is in the error."""
         for host, port in peers:
             self._tried[spell_address((host, port))] = ""
             try:
-                found = {item[4][:2] for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+                found = leave_when_halted(
+                    partial(_addresses, host, port),
+                    lambda: stop.raise_if_set("the transfer"),
+                    seconds=PACE.connect,
+                )
+            except Interrupted:
+                return
             except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be encoded for a resolver
                 self._tried[spell_address((host, port))] = getattr(error, "strerror", None) or str(error)
                 continue
             for address in sorted(found):
                 for joined in self._joined:
-                    joined.handle.connect_peer((str(address[0]), port))
+                    joined.handle.connect_peer((address, port))
 
     def run(self, stop: Stop, patience_seconds: float) -> Iterator[Delivered | Failed]:
         """Yield one outcome for each request; return early, without further outcomes, when `stop` is set.
@@ -262,12 +272,13 @@ class Download:
         return flushed
 
     def _update_quiet(self) -> None:
-        """Reset the silence timer when payload was received, or when nothing is being requested."""
-        received = self._session.payload().received
+        """Reset the timer when useful payload came at the least rate since then, or when nothing is being requested."""
+        useful, now = self._session.payload().useful, self._monotonic()
         states = [joined.handle.status(0) for joined in self._joined if joined.out]
         asking = [state for state in states if state.state not in CHECKING and not state.is_finished]
-        if received != self._received or not asking:
-            self._received, self._last_payload = received, self._monotonic()
+        came = useful - self._useful
+        if not asking or (came > 0 and came >= PACE.least_rate * (now - self._last_payload)):
+            self._useful, self._last_payload = useful, now
 
     def _all_sources_banned(self) -> bool:
         """Whether every given source is banned, and no tracker or DHT can find others."""
@@ -313,9 +324,14 @@ class Download:
                 hint="add another peer with `--peer HOST:PORT`, or use `--transport auto`",
             )
         return NoSource(
-            f"the pack `{pack}` was not received: no payload for {self.quiet_seconds:.0f} seconds; tried {tried}",
+            f"the pack `{pack}` was not received: fewer than {PACE.least_rate} bytes a second for"
+            f" {self.quiet_seconds:.0f} seconds; tried {tried}",
             hint="add another peer with `--peer HOST:PORT`, or use `--transport auto`",
         )
+
+
+def _addresses(host: str, port: int) -> set[str]:
+    return {str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
 
 
 def _whole(request: PackRequest) -> Extent:

@@ -4,25 +4,27 @@ A pack that is missing, or whose pieces do not match the hashes of its torrent, 
 volume are. A seeder never writes into the channel.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import libtorrent as lt
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.pieces import pieces_in
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A seeded torrent: its packs as `(pack, bytes)`, and the packs missing from the folder."""
+    """A seeded torrent: its packs as `(pack, bytes)`, those missing from the folder, and all that are not offered."""
 
     handle: lt.torrent_handle
     packs: tuple[tuple[PackId, int], ...]
     missing: frozenset[PackId]
+    left_out: frozenset[PackId]
 
 
 class Seeder:
@@ -34,24 +36,37 @@ class Seeder:
         self._unchecked: list[Offer] = []
         self._warned: set[str] = set()
 
-    def offer(self, torrent: bytes, *, name: str, trackers: Sequence[str] = (), verified: bool = False) -> Offer:
-        """Seed the packs of `torrent` that exist in the folder; `verified` skips hashing them first.
+    def offer(  # noqa: PLR0913  # a torrent, and what the caller knows of it
+        self,
+        torrent: bytes,
+        *,
+        name: str,
+        trackers: Sequence[str] = (),
+        packs: tuple[tuple[PackId, int], ...] | None = None,
+        verified: bool = False,
+        wrong: Collection[PackId] = (),
+    ) -> Offer:
+        """Seed the packs of `torrent` that exist in the folder, but for the `wrong` ones.
+
+        `packs` are those of the torrent, if the caller has parsed it. `verified` says that the caller read them, and
+        skips hashing them first.
 
         Raises:
             IntegrityError: `torrent`, called `name` in messages, does not describe a volume.
         """
-        packs = packs_in(torrent, name=name)
+        packs = packs or packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
-        have = [pack not in missing for pack, size in packs for _ in range(pieces_in(size))]
+        left_out = missing | frozenset(wrong)
+        have = [pack not in left_out for pack, size in packs for _ in range(pieces_in(size))]
         part = TorrentSpec(
             torrent=torrent,
             folder=self._folder,
-            priorities=[int(pack not in missing) for pack, _ in packs],
+            priorities=[int(pack not in left_out) for pack, _ in packs],
             have=have if verified else None,
             upload_only=True,
             trackers=trackers,
         )
-        offer = Offer(handle=self._session.add(part), packs=packs, missing=missing)
+        offer = Offer(handle=self._session.add(part), packs=packs, missing=missing, left_out=left_out)
         self._unchecked.append(offer)
         return offer
 
@@ -86,7 +101,7 @@ class Seeder:
 
     def _exists(self, pack: PackId, size: int) -> bool:
         try:
-            return (self._folder / pack_path(pack)).stat().st_size == size
+            return os.stat(f"{self._folder}/{pack_path(pack)}").st_size == size  # noqa: PTH116  # of many packs
         except OSError:
             return False
 
@@ -94,4 +109,4 @@ class Seeder:
 def _damaged(offer: Offer) -> list[PackId]:
     progress = file_bytes(offer.handle)
     rows = zip(offer.packs, progress, strict=True)
-    return [pack for (pack, size), done in rows if pack not in offer.missing and done < size]
+    return [pack for (pack, size), done in rows if pack not in offer.left_out and done < size]

@@ -121,9 +121,10 @@ class TorrentSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload bytes since the session started; `received` includes wasted bytes."""
+    """Payload bytes since the session started; `received` includes wasted bytes, `useful` does not."""
 
     received: int
+    useful: int
     sent: int
 
 
@@ -259,6 +260,10 @@ class TorrentSession:
         states = [handle.status(0) for handle in self._handles]
         return Payload(
             received=sum(state.total_payload_download for state in states),
+            useful=sum(
+                state.total_payload_download - state.total_redundant_bytes - state.total_failed_bytes
+                for state in states
+            ),
             sent=sum(state.total_payload_upload for state in states),
         )
 

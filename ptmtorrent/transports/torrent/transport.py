@@ -20,7 +20,7 @@ from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, Profile, TorrentSession, profile_for
 
 PATIENCE_SECONDS = 30.0
-"""Time without payload after which missing packs are given up."""
+"""Time in which less than the least rate came, after which missing packs are given up."""
 
 _Share = tuple[Volume, list[PackRequest]]
 
@@ -134,7 +134,7 @@ class TorrentTransport:
             try:
                 for volume, mine in wanted:
                     self._download.join(volume, mine, trackers=sources.trackers, web_seeds=sources.seeds)
-                self._download.connect(sources.peers)
+                self._download.connect(sources.peers, stop)
                 yield from self._download.run(stop, self._patience_seconds)
                 self._partial = self._download.partial()
             finally:

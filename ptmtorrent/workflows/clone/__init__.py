@@ -2,13 +2,13 @@
 
 ::
 
-    list -> plan -> lineage (order) -> leases -> download_queue -> store_queue -> manifest -> outcomes
+    list -> plan -> lineage (order) -> outcomes (lease) -> download_queue -> store_queue -> manifest -> outcomes
 
 `clone` is the verb. `list` freezes the listing and `plan` asks the hub for the files of each package; both are kept in
 the clone journal. `capture_loop` takes leased packages, downloads what the store lacks (`download_queue`, parts in the
 spool), stores it (`store_queue`), writes manifest and capture (`manifest`) and records the package (`outcomes`).
-`known` is what the store holds already, `upstream_changes` what became of it upstream, `partial_files` what earlier
-runs left in the spool, `cluster/` the same loop on the workers of a cluster.
+`known` is what the store holds already, `upstream_changes` what became of it upstream, `cluster/` the same loop on the
+workers of a cluster.
 
 A crash is survived by the write order: objects, manifest, capture, commit of the store, rows of the journal, and only
 then are parts deleted from the spool.

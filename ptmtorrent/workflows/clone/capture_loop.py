@@ -29,7 +29,6 @@ from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
 from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.leases import BATCH, Leases
 from ptmtorrent.workflows.clone.lineage import choose_bases, declared_bases
 from ptmtorrent.workflows.clone.manifest import (
     OpenPackage,
@@ -40,7 +39,7 @@ from ptmtorrent.workflows.clone.manifest import (
     open_package,
     rights_in,
 )
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import BATCH, Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import (
     POLL_SECONDS,
     PackagePlan,

@@ -6,14 +6,17 @@ or a Ctrl-C, resumes where the first one stopped; after a finished run it starts
 
 import shutil
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
+from ptmtorrent.disk.elapsed import read_exact_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
-from ptmtorrent.hubs.port import Hub, Listed, Query
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.port import Hub, Listed, MakeHub, Query
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
@@ -22,7 +25,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.scrub import scrub_address
 from ptmtorrent.state.clone_journal import Journal, Run
-from ptmtorrent.state.rate_windows import NoWindows, StoredWindows
+from ptmtorrent.state.rate_windows import NoWindows, StoredWindows, Windows
 from ptmtorrent.state.upstream_flags import Flags
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
@@ -30,11 +33,10 @@ from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, collect_parts, delete_old_parts
 from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.leases import Leases
 from ptmtorrent.workflows.clone.lineage import put_bases_first
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.store_queue import StoreQueue
 from ptmtorrent.workflows.clone.upstream_changes import UpstreamChanges
@@ -73,7 +75,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def clone(  # noqa: PLR0913  # what a workflow is given, by name
-    hub: Hub,
+    make_hub: MakeHub,
     request: CloneRequest,
     home: Home,
     *,
@@ -83,6 +85,8 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     cluster: ClusterRunner | None = None,
 ) -> Summary:
     """Capture the packages of `request` into the store of `home`, or resume an unfinished run of the same request.
+
+    `make_hub` makes the adapter of the hub, which is closed at the end, with a session of this run.
 
     Packages that cannot be captured are records, and count as `failed` in the summary. With `dry_run` nothing is
     written: the plan is emitted, and the summary counts what would fail. With a `cluster`, this process lists, plans
@@ -104,7 +108,9 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     with ExitStack() as stack:
         store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
-        _use_rate_windows(hub, request, home, clock, stack)
+        windows = _open_rate_windows(request, home, clock, stack)
+        new_session = partial(Session, stop=stop, on_wait=_WaitNotes(emit), windows=windows)
+        hub = stack.enter_context(closing(make_hub(new_session)))
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
         return _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster).run()
 
@@ -118,13 +124,11 @@ def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | 
     return stack.enter_context(Store.open(home.store, write=True, memory=request.max_memory))
 
 
-def _use_rate_windows(hub: Hub, request: CloneRequest, home: Home, clock: Clock, stack: ExitStack) -> None:
-    """Start with the rate windows that earlier processes learned from the hub, and keep what this process learns."""
+def _open_rate_windows(request: CloneRequest, home: Home, clock: Clock, stack: ExitStack) -> Windows:
+    """Return the rate windows that earlier processes learned from hubs, and that keep what this process learns."""
     if request.dry_run and not home.limits.is_file():
-        return
-    windows = stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp()))
-    stack.callback(hub.session.rate_limiter.use_windows, NoWindows())
-    hub.session.rate_limiter.use_windows(windows)
+        return NoWindows()
+    return stack.enter_context(StoredWindows(home.limits, lambda: clock().timestamp(), read_exact_uptime))
 
 
 def _serialised(emit: Emit) -> Emit:
@@ -136,6 +140,21 @@ def _serialised(emit: Emit) -> Emit:
             emit(event)
 
     return emit_one
+
+
+class _WaitNotes:
+    """Emits one note, for all threads, that the hub makes them wait."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._until = 0.0
+
+    def __call__(self, host: str, seconds: float, now: float) -> None:
+        until = now + seconds
+        if seconds < NOTED_WAIT_SECONDS or until < self._until + NOTED_WAIT_SECONDS:
+            return
+        self._until = until
+        self._emit(Note(message=f"`{host}` accepts no more requests for {seconds:.0f} seconds; waiting"))
 
 
 @dataclass
@@ -153,14 +172,11 @@ class _Clone:
     stop: Stop
     cluster: ClusterRunner | None
     moved: int = 0
-    waiting_until: float = 0.0
 
     def __post_init__(self) -> None:
         self.known = KnownPackages(self.store)
         self.changes = UpstreamChanges(self.hub, self.known, self.flags, self.clock, self.emit)
         self.started = self.hub.session.monotonic()
-        self.hub.session.stop = self.stop
-        self.hub.session.on_wait = self._note_wait
 
     def run(self) -> Summary:
         seen = None if self.store is None else self.store.latest_moment()
@@ -259,7 +275,7 @@ class _Clone:
                 self.moved += moved
             meter.add(bytes=held)
 
-        with StoreQueue(store) as store_queue, hub_threads(self.hub, self.request.jobs, self.stop) as (pool, halt):
+        with StoreQueue(store) as store_queue, hub_threads(self.hub, self.request.jobs) as (pool, halt):
             loop = CaptureLoop(
                 store=store,
                 run=run,
@@ -275,14 +291,6 @@ class _Clone:
 
     def _add_moved(self, moved: int) -> None:
         self.moved += moved
-
-    def _note_wait(self, host: str, seconds: float) -> None:
-        """Emit one note, for all threads, that the hub makes them wait."""
-        until = self.hub.session.monotonic() + seconds
-        if seconds < NOTED_WAIT_SECONDS or until < self.waiting_until + NOTED_WAIT_SECONDS:
-            return
-        self.waiting_until = until
-        self.emit(Note(message=f"`{host}` accepts no more requests for {seconds:.0f} seconds; waiting"))
 
     def _summary(self, run: Run) -> Summary:
         failed = self.journal.tally(run.id, "error", "impossible").packages

@@ -16,13 +16,13 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors
-from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
+from ptmtorrent.disk.elapsed import AGES_NAME, Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import StoreLocked
 from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer
 from ptmtorrent.hubs.port import Hub, HubFile
+from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.names import show_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.lineage import declared_bases
 from ptmtorrent.workflows.clone.manifest import rights_in
@@ -77,7 +77,7 @@ class DownloadQueue:
         return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return the path of the part of `file`: named by its promised hash, and by its rights unless they are open."""
+        """Return the path of the part of `file`: named by its listed hash, and by its rights unless they are open."""
         rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
             suffix = "" if rights == "open" else f"-{rights}"
@@ -197,6 +197,9 @@ def collect_parts(spool: Path) -> None:
 
 def delete_old_parts(spool: Path, clock: Clock, uptime: Uptime = read_uptime) -> None:
     """Delete parts that were not written to for two weeks, counted between the ends of clones."""
-    for part in find_old(spool, spool.glob("*.part"), OLD, clock, uptime):
+    parts = [*spool.glob("*.part")]
+    if not parts and not (spool / AGES_NAME).exists():
+        return
+    for part in find_old(spool, parts, OLD, clock, uptime):
         with disk_errors(part):
             part.unlink()

@@ -6,9 +6,9 @@ from contextlib import suppress
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
 from ptmtorrent.model.manifest import Identity, Manifest, Rights, decode_manifest
-from ptmtorrent.store.ingest.files import file_in
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
+from ptmtorrent.store.stored_file import file_in
 from ptmtorrent.workflows.clone.manifest import Weights, is_weights
 
 _MAX_REMEMBERED = 16

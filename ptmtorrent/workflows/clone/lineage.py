@@ -8,7 +8,7 @@ import msgspec
 from ptmtorrent.facts.base_models import base_models
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.state.clone_journal import Journal
-from ptmtorrent.store.ingest.files import StoredFile
+from ptmtorrent.store.stored_file import StoredFile
 from ptmtorrent.workflows.clone.manifest import Weights
 
 MAX_FILES = 48

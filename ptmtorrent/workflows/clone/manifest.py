@@ -12,7 +12,7 @@ from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
-from ptmtorrent.model.ids import ObjectId, SnapshotId
+from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import (
     MAX_OBJECT_BYTES,
@@ -25,7 +25,6 @@ from ptmtorrent.model.manifest import (
     encode_manifest,
     new_manifest,
 )
-from ptmtorrent.model.names import path_bytes
 from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.store.cutters import needs_nearby

@@ -1,26 +1,55 @@
-"""The outcome of each package: one row of the journal and one record for every package, whatever happens.
+"""The packages that a process leases from the journal, and the outcome of each: one row and one record, always.
 
-Rows are written a batch at a time. Until then a package is leased; what a killed process did not write is claimed
-again, found in the store, and written.
+Packages are leased, and their rows written, a batch at a time, so that one disk sync serves many. A lease that a killed
+process did not settle expires; the package is claimed again, found in the store, and its row is written.
 
 A hub that is down fails every package alike. Failures to reach it are therefore held back until something works again;
 when too many come in a row the run stops, and they count as not tried.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.client.status_errors import Unreachable
-from ptmtorrent.model.names import show_path
+from ptmtorrent.model.ids import show_path
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Result, Status
-from ptmtorrent.state.clone_journal import Journal, Work, WorkState
-from ptmtorrent.workflows.clone.leases import BATCH
+from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Work, WorkState
+
+BATCH = 64
+"""Packages that are leased, and settled, at once: beyond that the disk is no longer the limit."""
 
 OUTAGE_FAILURES = 12
 """Packages in a row that cannot be reached before it counts as an outage of the hub."""
 
 _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
+
+
+@dataclass
+class Leases:
+    """The leases of `owner` in one run. The holder renews them; an expired lease can be claimed by another owner."""
+
+    journal: Journal
+    run: int
+    owner: str
+    monotonic: Monotonic
+    _claimed: deque[Work] = field(default_factory=deque)
+    _renewed: float = float("-inf")
+
+    def next(self) -> Work | None:
+        """Return the next package, leased; None when none is left to claim."""
+        if not self._claimed:
+            self._claimed.extend(self.journal.claim_many(self.run, self.owner, self.monotonic(), BATCH))
+        return self._claimed.popleft() if self._claimed else None
+
+    def renew(self) -> None:
+        """Extend all leases, also of packages that are not started yet, once a quarter of their time has passed."""
+        now = self.monotonic()
+        if now - self._renewed > LEASE_SECONDS / 4:
+            self.journal.renew(self.run, self.owner, now)
+            self._renewed = now
 
 
 @dataclass

@@ -13,8 +13,8 @@ import msgspec
 from ptmtorrent.errors import HubError, PtmError
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
+from ptmtorrent.model.ids import path_bytes, path_of, show_path
 from ptmtorrent.model.manifest import Identity
-from ptmtorrent.model.names import path_bytes, path_of, show_path
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.model.text import spell_size
@@ -81,17 +81,15 @@ def decode_plan(work: Work) -> PackagePlan:
 
 
 @contextmanager
-def hub_threads(hub: Hub, jobs: int, stop: Stop) -> Iterator[tuple[ThreadPoolExecutor, Stop]]:
+def hub_threads(hub: Hub, jobs: int) -> Iterator[tuple[ThreadPoolExecutor, Stop]]:
     """Yield `jobs` threads and the stop flag that ends their waits; it is set on every exit from the context."""
-    halt = Stop()
-    hub.session.stop = halt
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
-    try:
-        yield pool, halt
-    finally:
-        halt.set()
-        pool.shutdown(cancel_futures=True)
-        hub.session.stop = stop
+    with hub.session.halting() as halt:
+        pool = ThreadPoolExecutor(jobs, thread_name_prefix="hub")
+        try:
+            yield pool, halt
+        finally:
+            halt.set()
+            pool.shutdown(cancel_futures=True)
 
 
 def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
@@ -112,7 +110,7 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     a package whose commit the store holds.
     """
     total = journal.tally(run.id, "todo", "leased", "done", "notneeded", "error", "impossible").bytes
-    with closing(outcomes), hub_threads(hub, jobs, stop) as (pool, _):
+    with closing(outcomes), hub_threads(hub, jobs) as (pool, _):
         for work, future in _plan_ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
             plan = _await(work, future, outcomes, stop)
             if plan is None:

@@ -51,7 +51,7 @@ class StoreQueue:
     ) -> None:
         """Verify the part of `transfer` and store it as `file`, in packs of `pack_class`; the rest as `Store.add_file`.
 
-        The future raises `IntegrityError` if the part is not what the hub promised.
+        The future raises `IntegrityError` if the part does not match the hash that the hub lists.
         """
         future = self._pool.submit(self._add_file, transfer, file, pack_class, bases=bases, nearby=nearby)
         self._running[future] = transfer

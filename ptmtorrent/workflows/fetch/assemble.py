@@ -329,7 +329,7 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
     with disk_errors(incoming):
         text = read_regular(incoming)
     if text != points.encode():
-        raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, and its bytes are another target")
+        raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, but its bytes are another target")
     if read_link(target) is None:
         refuse_unless_file(target)
     _put_link(target, points)

@@ -12,18 +12,17 @@ from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME
-from ptmtorrent.disk.partial import staged_extents, staging_path
 from ptmtorrent.errors import NoSpace
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.plan import Plan
+from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.port import WINDOW_BYTES
@@ -82,6 +81,18 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
                 f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
                 hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
             )
+
+
+def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
+    """Return the extents that have a file in the folder `staging`, by pack, in order."""
+    found: dict[PackId, list[Extent]] = {}
+    if not staging.is_dir():
+        return {}
+    with disk_errors(staging):
+        names = [path.name for path in staging.iterdir()]
+    for pack, extent in filter(None, map(staged_extent, names)):
+        found.setdefault(pack, []).append(extent)
+    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:

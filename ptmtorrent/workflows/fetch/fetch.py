@@ -24,11 +24,9 @@ from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.disk.partial import staged_extents
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import ensure_real_dir, ignores_case, remove_shared
+from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
-from ptmtorrent.layouts.plain_dir import PlainDir
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
@@ -53,6 +51,7 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_staging,
     disk_needed,
     settle_folder,
+    staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore

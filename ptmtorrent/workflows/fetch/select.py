@@ -15,6 +15,7 @@ from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedF
 from ptmtorrent.layouts.folders import refuse_links
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.placement import NO_BASE, Placement, Spot
 from ptmtorrent.model.plan import WantedObject
@@ -205,7 +206,7 @@ def select_packages(
             package=package,
             manifest=item.manifest,
             placement=item.placement,
-            files=tuple(file for file in item.manifest.files if wants(item.member.only, file)),
+            files=_choose_files(item.manifest, item.member.only),
         )
         full = full or (max_bytes is not None and total + order.size > max_bytes)
         if full:
@@ -286,3 +287,7 @@ def _key(place: Path) -> _Key | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _choose_files(manifest: Manifest, only: tuple[FileKind, ...]) -> tuple[FileEntry, ...]:
+    return tuple(file for file in manifest.files if wants(only, file)) if only else manifest.files

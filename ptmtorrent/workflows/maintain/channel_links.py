@@ -8,9 +8,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_errors, link_all, link_or_copy, new_temporary, publish_file
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
 

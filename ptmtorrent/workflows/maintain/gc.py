@@ -78,7 +78,7 @@ def gc(  # noqa: PLR0913  # the home, what to delete and when, and where records
     began = time.monotonic()
     require_store(home)
     _refuse_gaps(home)
-    with Store.open(home.store, alone=True) as store, References() as references:
+    with Store.open(home.store, exclusive=True) as store, References() as references:
         _refuse_strays(store)
         sizes = store.contents.packs()
         adopted = set() if kept else _adopted(store, sizes)

@@ -13,16 +13,9 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.maintenance.quick_check import check_outline, check_sidecar, check_size
-from ptmtorrent.store.maintenance.verify_pack import (
-    Damage,
-    Expectation,
-    ReadBase,
-    check_pack,
-    local_bases,
-    record_start,
-)
+from ptmtorrent.store.maintenance.verify_pack import Damage, Expectation, check_pack, record_start
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.pack.reader import PackReader, open_pack, pack_in
+from ptmtorrent.store.pack.reader import PackReader, ReadBase, local_bases, open_pack, pack_in
 
 Level = Literal["quick", "normal", "data"]
 """`quick`: files and sizes. `normal`: headers, footers, stored hashes, manifests. `data`: every byte."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
+from ptmtorrent.model.ids import path_bytes
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run
-from ptmtorrent.model.names import path_bytes
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 

@@ -24,9 +24,9 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.salvage import salvage_pack
-from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack, local_bases
+from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
-from ptmtorrent.store.pack.reader import hash_pack, open_pack, pack_in
+from ptmtorrent.store.pack.reader import hash_pack, local_bases, open_pack, pack_in
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import drop_incomplete, read_or_none, require_store
@@ -110,7 +110,7 @@ class _Run:
             return self._result([])
         if problems:
             _quarantine_index(self._root)
-        with Store.open(self._root, alone=True) as store:
+        with Store.open(self._root, exclusive=True) as store:
             if problems or rebuild:
                 store.rebuild_index()
                 self._emit(Result(kind="index", id="index", status="ok", reason="rebuilt from the packs"))
@@ -121,7 +121,7 @@ class _Run:
             sound = self._released.sizes.keys() - self._unrepaired.keys()
             relink_packs(self._root, self._home.channel, set(self._repaired), sound)
         # Opening the store again indexes the packs that were restored.
-        with Store.open(self._root, alone=True) as store:
+        with Store.open(self._root, exclusive=True) as store:
             self._salvage(store)
             dropped = set(drop_incomplete(store))
             now = {capture.package for capture in store.captures()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.catalogue.index import Described, describe_members, find_members
-from ptmtorrent.channel.paths import PACKS
+from ptmtorrent.channel.paths import PACKS, pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.errors import IntegrityError, PtmError
@@ -18,7 +18,6 @@ from ptmtorrent.model.placement import NO_BASE, Location, Placement, Spot
 from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import SHA1_BYTES, packs_in
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
@@ -179,5 +178,5 @@ def _base(placement: Placement, spot: Spot) -> ChannelObject | None:
 
 def _verified(remote: ChannelObject, data: bytes, name: str) -> bytes:
     if object_id(data) != remote.id:
-        raise IntegrityError(f"the object `{remote.id}` in the channel `{name}` has other bytes than its id names")
+        raise IntegrityError(f"the object `{remote.id}` in the channel `{name}` does not hash to its id")
     return data

@@ -115,7 +115,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     state = read_channel_state(home.channel)
     if state is None or name not in state.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
-    with open_service(access) as service:
+    with open_service(access, stop) as service:
         context = JobContext(
             jobs=Jobs(access.folder / JOBS),
             service=service,
@@ -126,7 +126,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         target = _Target(
             source=home.channel,
             here=here,
-            collection=Collection(place, access),
+            collection=Collection(place, access, stop),
             service=service,
             context=context,
             emit=emit,
@@ -253,7 +253,9 @@ def _check_target(target: _Target, state: ChannelState) -> ChannelState | None:
     reader = target.collection.reader()
     root = read_regular(target.source / FIRST_ROOT)
     if _read(reader, FIRST_ROOT) != root:
-        raise ConfigError(f"`{target.place.location}` holds another channel, with keys of its own", hint="name another")
+        raise ConfigError(
+            f"`{target.place.location}` has another channel with its own keys", hint="name another folder"
+        )
     if Path(TIMESTAMP).name not in entries:
         return None
     pointer = _read(reader, TIMESTAMP)
@@ -326,7 +328,7 @@ def _finish(target: _Target, job: Job, stop: Stop) -> int:
     if job.state in {"failed", "cancelled"}:
         raise TransportError(
             f"{job.name} {job.state}: {job.reason}",
-            hint="nothing was published by it; mend the reason, then run the same command again",
+            hint="nothing was published by it; fix the cause, then run the same command again",
         )
     if job.state == "landed":
         _verify(target, job)
@@ -420,7 +422,7 @@ def _tidy(target: _Target) -> None:
             staging = target.place.below(STAGING)
             target.service.delete_folders(target.place.collection, [f"{staging}/{job}" for job in left])
     except (AuthError, NotFound, TransportError) as error:
-        target.emit(Note(message=f"`{STAGING}` was not tidied up: {error.message}", warning=True))
+        target.emit(Note(message=f"`{STAGING}` was not cleaned up: {error.message}", warning=True))
 
 
 def _plan(release: Release, missing: Sequence[File], pointer: Sequence[File], total: int) -> PlanMade:

@@ -15,7 +15,15 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.channel.folder import read_optional, read_release, read_volume_packs
-from ptmtorrent.channel.paths import FIRST_ROOT, MINISIGN_PUBLIC, TIMESTAMP, listed_path, release_path, signature_path
+from ptmtorrent.channel.paths import (
+    FIRST_ROOT,
+    MINISIGN_PUBLIC,
+    TIMESTAMP,
+    listed_path,
+    pack_path,
+    release_path,
+    signature_path,
+)
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.durable import read_regular
@@ -24,7 +32,6 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Summary
 from ptmtorrent.model.release import Release
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader

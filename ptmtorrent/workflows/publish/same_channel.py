@@ -18,7 +18,7 @@ def check_same_channel(source: Path, target: Path, state: ChannelState) -> None:
     """
     theirs = read_optional(target / FIRST_ROOT)
     if theirs is not None and theirs != read_optional(source / FIRST_ROOT):
-        raise ConfigError(f"`{target}` holds another channel, with keys of its own", hint="name another directory")
+        raise ConfigError(f"`{target}` has another channel with its own keys", hint="name another directory")
     there = read_channel_state(target)
     if there is None or there.timestamp == state.timestamp:
         return

@@ -90,7 +90,7 @@ class Carried:
         for pack in sorted({place.pack for place in places}):
             if not self.is_clean(pack):
                 raise StoreError(
-                    f"it needs the pack `{pack}`, which holds objects that may not be passed on, and is damaged",
+                    f"it needs the pack `{pack}`, which has objects that may not be redistributed, and is damaged",
                     hint="find the damage: ptmtorrent store check --data",
                 )
 

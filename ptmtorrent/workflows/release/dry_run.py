@@ -19,6 +19,8 @@ from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomp
 from ptmtorrent.workflows.release.release import is_unsigned, open_store
 from ptmtorrent.workflows.release.write import check_not_empty
 
+NOT_READ = "packs were compared by size and not read: damage in one may leave out more (ptmtorrent store check --data)"
+
 
 def plan_release(  # noqa: PLR0913  # as `release`
     name: ReleaseName,
@@ -37,7 +39,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
     """
     parse_release_name(name)
     started = monotonic()
-    with open_store(home, write=False) as store:
+    with open_store(home, emit, write=False) as store:
         history = read_history(home.channel, keys)
         request = Request(store=store, home=home, include=include, policy=policy, rules=STANDARD_RULES, emit=emit)
         if name in history.listed:
@@ -54,6 +56,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
         emit(each)
     check_not_empty(plan, name, len(members))
     warn_of_incomplete(plan, [each.id for each in failed], emit)
+    emit(Note(message=NOT_READ))
     totals = Totals(
         packages=len(members),
         files=sum(member.files for member in members),

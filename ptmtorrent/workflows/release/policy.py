@@ -11,7 +11,7 @@ import msgspec
 from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound
-from ptmtorrent.model.names import check_path
+from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.policy import MAX_POLICY_BYTES, MAX_SUBSETS, Policy, PolicyFile, decode_policy, new_policy
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import SubsetQuery

@@ -7,11 +7,12 @@ finished folder that the same command signs. The same store gives the same relea
 
 import time
 from collections.abc import Sequence
+from contextlib import closing, suppress
 
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import release_path
 from ptmtorrent.disk.durable import make_readable
-from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.errors import ConfigError, NotFound, PtmError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
@@ -22,6 +23,7 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.model.subset import STANDARD_RULES, SubsetRule
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.read_back import own_check
+from ptmtorrent.store.foresight import foresee, open_foreseen
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
@@ -29,6 +31,11 @@ from ptmtorrent.trust.publisher import publish_release_metadata
 from ptmtorrent.workflows.release.finished import check_finished
 from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
 from ptmtorrent.workflows.release.write import Draft, write_folder
+
+_LOST = (
+    "the newest capture of `{}` is lost with a pack that is missing or was cut short: put the pack back, restore it"
+    " (ptmtorrent store repair --from LOC), or clone the package again"
+)
 
 
 def release(  # noqa: PLR0913  # what is released, from where, signed by whom, when, and who listens
@@ -45,14 +52,14 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
-    Packages that may not be passed on are left out, unless `include` has their class or the policy includes them; a
+    Packages that may not be redistributed are left out, unless `include` has their class or the policy includes them; a
     record names each. Without a `policy` that of the previous release is used again. A package whose objects are not
     all there is left out with a record that says so; the summary counts it as failed. A release that is finished is
     returned as it is, if the store has not changed since.
 
     Raises:
         UsageError: another release of this name exists, or the name cannot be one.
-        NotFound: nothing was captured yet, or nothing that may be passed on.
+        NotFound: nothing was captured yet, or nothing that may be redistributed.
         ConfigError: another release has to be finished first, or the keys are not those of the channel.
         StoreError: no package is complete, or something cannot be written.
         IntegrityError, TrustError: the channel is damaged.
@@ -60,7 +67,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     parse_release_name(name)
     started = monotonic()
     failed: list[str] = []
-    with open_store(home) as store:
+    with open_store(home, emit) as store:
         history = read_history(home.channel, keys)
         _check_clock(clock, store, history, emit)
         request = Request(store=store, home=home, include=include, policy=policy, rules=tuple(rules), emit=emit)
@@ -113,8 +120,10 @@ def _report(  # noqa: PLR0913  # the fields of a record
     )
 
 
-def open_store(home: Home, *, write: bool = True) -> Store:
-    """Open the store of `home`, alone to write.
+def open_store(home: Home, emit: Emit, *, write: bool = True) -> Store:
+    """Open the store of `home`, alone to write, and name the packages whose newest capture is lost.
+
+    To be read, it is opened as it will be found once it is opened to be written.
 
     Raises:
         NotFound: nothing has been captured.
@@ -123,7 +132,10 @@ def open_store(home: Home, *, write: bool = True) -> Store:
         raise NotFound(
             f"nothing has been captured in `{home.root}`", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    return Store.open(home.store, write=write, alone=write)
+    with suppress(*([PtmError] if write else [])), closing(open_foreseen(home.store)) as foreseen:
+        for package in foreseen.lost_captures():
+            emit(Note(message=_LOST.format(package), warning=True))
+    return Store.open(home.store, write=True, exclusive=True) if write else foresee(home.store)
 
 
 def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> None:

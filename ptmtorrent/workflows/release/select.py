@@ -41,7 +41,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         if (key := find_pattern(policy.exclude, package)) is not None:
             left_out = f"the policy excludes it: {policy.exclude[key]}"
         elif not self._may_be_passed_on(licence.rights) and find_pattern(policy.include, package) is None:
-            left_out = f"it is {licence.rights} ({licence.rule}) and may not be passed on"
+            left_out = f"it is {licence.rights} ({licence.rule}) and may not be redistributed"
         return Decision(capture=capture, licence=licence, left_out=left_out)
 
     def judge(self, package: str, licence: str | None, rights: Rights) -> Licence:
@@ -75,7 +75,7 @@ def choose(captures: Sequence[Capture], selection: Selection, emit: Emit) -> lis
     excluded = counted.pop("excluded", 0)
     if counted:
         counts = ", ".join(f"{counted[rights]} {rights}" for rights in CLASSES if counted[rights])
-        emit(Note(message=f"Left out because they may not be passed on: {counts} (`--include CLASS` takes them in)."))
+        emit(Note(message=f"Left out, because redistribution is not allowed: {counts} (see `--include CLASS`)."))
     if excluded:
         emit(Note(message=f"Left out because the policy excludes them: {excluded}."))
     _warn_of_unused(captures, selection.policy, emit)

@@ -5,14 +5,14 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.folder import read_volume_packs
-from ptmtorrent.channel.paths import torrent_path
+from ptmtorrent.channel.paths import pack_path, torrent_path
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import InfoHash, PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.model.torrents import torrent_v1, torrent_v2
-from ptmtorrent.model.volume import Previous, VolumePlan, pack_path, plan_volumes
+from ptmtorrent.model.volume import Previous, VolumePlan, plan_volumes
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.carried import Carried
@@ -40,7 +40,7 @@ def write_volumes(
     that the members need go along.
 
     Raises:
-        StoreError: a pack may not be passed on, or the channel cannot be written.
+        StoreError: a pack may not be redistributed, or the channel cannot be written.
         IntegrityError: a torrent of the previous release is damaged.
     """
     before = [] if previous is None else [_read_volume(channel, previous, volume) for volume in previous.volumes]
@@ -52,7 +52,7 @@ def write_volumes(
     hashes = [store.pack_hashes(pack) for pack in sorted(wanted)]
     for pack in hashes:
         if not needed.allows(pack.rights) or not carried.is_clean(pack.pack):
-            raise StoreError(f"the pack `{pack.pack}` is {pack.rights}, and holds what may not be passed on")
+            raise StoreError(f"the pack `{pack.pack}` is {pack.rights}, and has objects that may not be redistributed")
     durable.link_all((store.pack_file(pack.pack), channel / pack_path(pack.pack)) for pack in hashes)
     return tuple(_write_torrents(channel, plan) for plan in plan_volumes(hashes, before))
 

@@ -65,7 +65,7 @@ def write_folder(store: Store, draft: Draft) -> list[str]:
     """Write `releases/<name>/` and the packs and torrents it names; return the packages that are not complete.
 
     Raises:
-        NotFound: nothing may be passed on.
+        NotFound: no package may be redistributed.
         StoreError: no package is complete, or something cannot be written.
         IntegrityError: a torrent of the previous release is damaged.
     """
@@ -142,11 +142,11 @@ def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
     """Refuse a release without a member.
 
     Raises:
-        NotFound: nothing may be passed on; StoreError: nothing is complete.
+        NotFound: no package may be redistributed; StoreError: nothing is complete.
     """
     if not plan.chosen:
         raise NotFound(
-            f"none of the {len(plan.decided)} captured packages may be passed on; release `{name}` was not made",
+            f"none of the {len(plan.decided)} captured packages may be redistributed; release `{name}` was not made",
             hint=INCLUDE_HINT,
         )
     if not members:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptmtorrent.disk.partial import STEP_BYTES, durable_bytes
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NoSpace
-from ptmtorrent.hubs.client.download import SYNC_BYTES, Download, check_no_pointer, durable_bytes
+from ptmtorrent.hubs.client.download import Download, check_no_pointer
 from ptmtorrent.hubs.client.session import ATTEMPTS, Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
@@ -15,7 +16,7 @@ from ptmtorrent.model.pointers import Pointer, format_pointer, git_blob_id
 from ptmtorrent.stop import Stop
 from tests.hubs.peer import Answer, Asked, Peer, Reply, ranged, serving
 
-DATA = random.Random(7).randbytes(SYNC_BYTES * 2 + 100)
+DATA = random.Random(7).randbytes(STEP_BYTES * 2 + 100)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -68,9 +69,9 @@ def whole(asked: Asked) -> Reply:
 def test_durable_bytes_are_the_last_boundary_below_the_end(size: int) -> None:
     kept = durable_bytes(size)
 
-    assert kept % SYNC_BYTES == 0
+    assert kept % STEP_BYTES == 0
     assert kept < size or kept == size == 0
-    assert size - kept <= SYNC_BYTES
+    assert size - kept <= STEP_BYTES
 
 
 def test_file_is_downloaded_whole(run: Run) -> None:
@@ -88,7 +89,7 @@ def test_empty_file_needs_no_request(session: Session, tmp_path: Path) -> None:
     assert run.peer.asked == []
 
 
-@pytest.mark.parametrize("found", [1, SYNC_BYTES - 1, SYNC_BYTES, SYNC_BYTES + 1, SYNC_BYTES * 2 + 99])
+@pytest.mark.parametrize("found", [1, STEP_BYTES - 1, STEP_BYTES, STEP_BYTES + 1, STEP_BYTES * 2 + 99])
 def test_part_of_another_process_is_continued_at_what_is_durable(run: Run, found: int) -> None:
     kept = durable_bytes(found)
     run.part.write_bytes(DATA[:kept] + b"?" * (found - kept))
@@ -120,11 +121,11 @@ def test_disk_is_synced_at_every_boundary_before_a_byte_beyond_it(run: Run, monk
     monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(run.part.stat().st_size))
     run.against(whole)
 
-    assert sizes == [SYNC_BYTES, SYNC_BYTES * 2]
+    assert sizes == [STEP_BYTES, STEP_BYTES * 2]
 
 
 def test_dropped_connection_is_continued_by_range(run: Run) -> None:
-    replies = iter([SYNC_BYTES + 5, 10, None])
+    replies = iter([STEP_BYTES + 5, 10, None])
 
     def answer(asked: Asked) -> Reply:
         reply = ranged(DATA, asked)
@@ -140,12 +141,12 @@ def test_dropped_connection_is_continued_by_range(run: Run) -> None:
 
 
 def test_long_download_may_break_more_often_than_a_call_may_fail(session: Session, tmp_path: Path) -> None:
-    data = random.Random(1).randbytes(SYNC_BYTES * (ATTEMPTS + 2))
+    data = random.Random(1).randbytes(STEP_BYTES * (ATTEMPTS + 2))
     run = Run(session, tmp_path / "long.part", data)
 
     def answer(asked: Asked) -> Reply:
         reply = ranged(data, asked)
-        reply.cut = SYNC_BYTES + 1
+        reply.cut = STEP_BYTES + 1
         return reply
 
     run.against(answer)
@@ -167,7 +168,7 @@ def test_hub_without_progress_is_given_up(run: Run) -> None:
 
 
 def test_whole_file_in_answer_to_a_range_starts_from_zero(run: Run) -> None:
-    run.part.write_bytes(b"?" * (SYNC_BYTES + 1))
+    run.part.write_bytes(b"?" * (STEP_BYTES + 1))
     run.against(lambda _: Reply(body=DATA))
 
     assert run.part.read_bytes() == DATA
@@ -175,28 +176,28 @@ def test_whole_file_in_answer_to_a_range_starts_from_zero(run: Run) -> None:
 
 
 def test_refused_range_starts_from_zero_once(run: Run) -> None:
-    run.part.write_bytes(b"?" * (SYNC_BYTES + 1))
+    run.part.write_bytes(b"?" * (STEP_BYTES + 1))
     run.against(lambda asked: Reply(416) if "range" in asked.headers else Reply(body=DATA))
 
     assert run.part.read_bytes() == DATA
-    assert run.ranges == [f"bytes={SYNC_BYTES}-", None]
+    assert run.ranges == [f"bytes={STEP_BYTES}-", None]
 
 
 @pytest.mark.parametrize(
-    "given", ["bytes 0-99/8388708", f"bytes {SYNC_BYTES}-9/9", "bytes */8388708", f"bytes {'9' * 5000}-1/9", "x", ""]
+    "given", ["bytes 0-99/8388708", f"bytes {STEP_BYTES}-9/9", "bytes */8388708", f"bytes {'9' * 5000}-1/9", "x", ""]
 )
 def test_wrong_content_range_is_refused(run: Run, given: str) -> None:
-    run.part.write_bytes(DATA[: SYNC_BYTES + 1])
+    run.part.write_bytes(DATA[: STEP_BYTES + 1])
 
     with pytest.raises(HubError, match="asked for the bytes from 4194304"):
-        run.against(lambda _: Reply(206, DATA[SYNC_BYTES:], {"Content-Range": given} if given else {}))
+        run.against(lambda _: Reply(206, DATA[STEP_BYTES:], {"Content-Range": given} if given else {}))
 
-    assert run.part.stat().st_size == SYNC_BYTES
+    assert run.part.stat().st_size == STEP_BYTES
 
 
 def test_longer_file_than_listed_is_refused_without_storing_the_rest(run: Run) -> None:
     with pytest.raises(IntegrityError, match="longer than"):
-        run.against(lambda _: Reply(body=DATA + b"x" * SYNC_BYTES))
+        run.against(lambda _: Reply(body=DATA + b"x" * STEP_BYTES))
 
     assert run.part.stat().st_size <= len(DATA)
 
@@ -210,7 +211,7 @@ def test_answer_without_a_length_that_ends_early_is_continued(run: Run) -> None:
     def answer(asked: Asked) -> Reply:
         reply = ranged(DATA, asked)
         if "range" not in asked.headers:
-            reply.length, reply.cut = False, SYNC_BYTES + 3
+            reply.length, reply.cut = False, STEP_BYTES + 3
         return reply
 
     run.against(answer)
@@ -251,7 +252,7 @@ def test_full_disk_is_no_space_and_keeps_the_part(run: Run, monkeypatch: pytest.
     def full(_descriptor: int, _data: memoryview) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ptmtorrent.hubs.client.download.write_all", full)
+    monkeypatch.setattr("ptmtorrent.disk.partial.write_all", full)
 
     with pytest.raises(NoSpace, match=str(len(DATA))):
         run.against(whole)

@@ -173,3 +173,16 @@ def test_stop_ends_a_wait_for_the_hub() -> None:
 def test_redirect_from_https_to_http_is_refused() -> None:
     with pytest.raises(HubError, match="https to http"):
         next_url("https://hub/x", "http://hub/x", "`it`")
+
+
+def test_stop_of_a_block_ends_its_waits_and_gives_way_to_the_session_again() -> None:
+    own = Stop()
+    session = Session(stop=own)
+
+    with session.halting() as halt:
+        halt.set()
+        assert session.is_stopped()
+
+    assert not session.is_stopped()
+    own.set()
+    assert session.is_stopped()

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.kaggle.adapter import KaggleModels
 from ptmtorrent.hubs.kaggle.records import is_name, read_files, read_hash, read_models, spell_framework
 from ptmtorrent.model.records import Event, Result
@@ -29,18 +28,14 @@ def kaggle() -> Iterator[Kaggle]:
 
 def run(kaggle: Kaggle, home: Home, time: Time, token: str | None = None) -> list[Event]:
     heard: list[Event] = []
-    session = Session(monotonic=time.monotonic, pause=time.pause)
-    try:
-        clone(
-            KaggleModels(kaggle.url, token, session),
-            CloneRequest(),
-            home,
-            clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
-            emit=heard.append,
-            stop=Stop(),
-        )
-    finally:
-        session.close()
+    clone(
+        lambda new_session: KaggleModels(kaggle.url, token, new_session(monotonic=time.monotonic, pause=time.pause)),
+        CloneRequest(),
+        home,
+        clock=lambda: datetime(2026, 11, 20, tzinfo=UTC),
+        emit=heard.append,
+        stop=Stop(),
+    )
     return heard
 
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,10 +62,12 @@ class Zoo:
 
 
 @contextmanager
-def zoo(folder: Path) -> Iterator[Zoo]:
+def zoo(folder: Path, through: Callable[[str], str] = str) -> Iterator[Zoo]:
+    """Serve the zoo under the addresses that `through` makes of those of the simulators."""
     served = folder / "served"
     served.mkdir()
     with serve_git(served) as git, serve_assets() as mirror:
+        git.url, git.store, mirror.url = map(through, (git.url, git.store, mirror.url))
         made = Zoo(git, mirror, folder / "work")
         made.pointers = {path: git.keep_object(data) for path, data in contents().items()}
         entry = {"model": "MNIST", "model_path": f"{MNIST}/model/mnist-12.onnx", "metadata": {"tags": ["vision"]}}

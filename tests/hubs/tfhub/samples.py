@@ -1,6 +1,6 @@
 """TensorFlow Hub as it is today, on loopback: documents in git, handles that redirect, and Kaggle with the bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +39,11 @@ class Tensorflow:
 
 
 @contextmanager
-def tensorflow(folder: Path) -> Iterator[Tensorflow]:
+def tensorflow(folder: Path, through: Callable[[str], str] = str) -> Iterator[Tensorflow]:
+    """Serve the hub under the addresses that `through` makes of those of the simulators."""
     (folder / "served").mkdir()
     with serve_git(folder / "served") as git, serve_assets() as redirector, serve_kaggle() as kaggle:
+        git.url, redirector.url = through(git.url), through(redirector.url)
         fill(kaggle)
         made = Tensorflow(git, redirector, kaggle, folder / "work")
         made.documents = {

@@ -18,7 +18,7 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, encode_manifest
 from ptmtorrent.model.placement import Location, decode_placement, new_placement
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import fields, frames
+from ptmtorrent.store.codecs import fields, streams
 from ptmtorrent.store.codecs.fields import Field, Layout
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from tests.model.generated import manifest_of
@@ -88,7 +88,7 @@ def test_blocks_set_apart_are_smaller_than_as_one(dtype: str, gain: float) -> No
     data = quantised(dtype, 60_000)
     encoded = codecs.encode(data, dtype)
     assert encoded.codec == codecs.FIELDS
-    assert gain * encoded.size < len(frames.shrink_entropy(memoryview(data)))
+    assert gain * encoded.size < len(streams.shrink_entropy(memoryview(data)))
     assert codecs.decode(encoded.codec, b"".join(encoded.chunks), len(data)) == data
 
 
@@ -214,7 +214,7 @@ def test_a_head_that_lies_is_refused(head: bytes) -> None:
 
 
 def test_a_field_that_declares_a_gigabyte_is_refused_before_it_is_decoded() -> None:
-    bomb = frames.shrink_entropy(memoryview(bytes(32 << 20)))
+    bomb = streams.shrink_entropy(memoryview(bytes(32 << 20)))
     head = TINY.head(len(RAW)) + struct.pack("<III", len(bomb), 1 << 31 | 2, 1 << 31 | 2)
     tracemalloc.start()
     with pytest.raises(IntegrityError, match="declares"):

@@ -138,9 +138,9 @@ def test_nothing_is_loaded_on_a_big_endian_machine(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("loop", ["split", "join", "subtract", "add"])
 def test_a_library_that_does_otherwise_than_numpy_is_not_used(loop: str) -> None:
     _, honest = both()
-    assert kernel._matches_numpy(honest)
+    assert kernel.hash_probe(kernel.NUMPY) == kernel.hash_probe(honest) == kernel.PROBE_HASH
     lazy = dataclasses.replace(honest, **{loop: lambda *_: None})
-    assert not kernel._matches_numpy(lazy)
+    assert kernel.hash_probe(lazy) != kernel.PROBE_HASH
 
 
 def test_the_abi_in_c_is_the_one_in_python() -> None:

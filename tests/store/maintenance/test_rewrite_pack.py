@@ -43,7 +43,7 @@ def listed(root: Path, pack: PackId) -> list[ObjectId]:
 
 
 def test_what_is_kept_is_read_from_a_pack_that_holds_nothing_else(root: Path) -> None:
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         pack = fill(store)
         before = store.pack_file(pack).read_bytes()
         made = rewrite_pack(store, pack, keep)
@@ -59,7 +59,7 @@ def test_what_is_kept_is_read_from_a_pack_that_holds_nothing_else(root: Path) ->
 
 
 def test_the_same_choice_makes_the_same_pack_after_the_index_was_made_again(root: Path) -> None:
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         pack = fill(store)
         made = rewrite_pack(store, pack, keep)
         assert made is not None
@@ -73,7 +73,7 @@ def test_the_same_choice_makes_the_same_pack_after_the_index_was_made_again(root
 
 
 def test_a_damaged_object_stays_where_it_is(root: Path) -> None:
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         pack = fill(store)
         at = store.location(name_of(DATA[0])).offset
         with store.pack_file(pack).open("r+b") as file:
@@ -87,7 +87,7 @@ def test_a_damaged_object_stays_where_it_is(root: Path) -> None:
 
 
 def test_nothing_to_keep_makes_no_pack_and_leaves_no_file(root: Path) -> None:
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         pack = fill(store)
         assert rewrite_pack(store, pack, lambda _: False) is None
         assert store.packs() == [pack]
@@ -95,10 +95,10 @@ def test_nothing_to_keep_makes_no_pack_and_leaves_no_file(root: Path) -> None:
 
 
 def test_a_part_of_an_adopted_pack_is_no_more_believed_than_the_pack(root: Path, tmp_path: Path) -> None:
-    with Store.open(tmp_path / "elsewhere", alone=True) as other:
+    with Store.open(tmp_path / "elsewhere", exclusive=True) as other:
         theirs = fill(other)
         shutil.copy(other.pack_file(theirs), tmp_path / "incoming")
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         store.adopt_pack(tmp_path / "incoming", theirs)
         made = rewrite_pack(store, theirs, keep)
 
@@ -112,7 +112,7 @@ def test_a_delta_that_is_stored_whole_needs_its_base_no_more(root: Path, tmp_pat
     base = weights(1, 2, 8_000)
     files = {"model.safetensors": safetensors(base)}
     tuned = {"model.safetensors": safetensors(tune(base, 2))}
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         capture(store, tmp_path, "hf:org/base", files)
         manifest = capture(store, tmp_path, "hf:org/tuned", tuned, bases=stored_files(store, files))
         packs = store.seal()

@@ -67,6 +67,12 @@ def test_the_literal_delta_of_the_format_page() -> None:
     assert pack_format.encode_footer([delta], INFO, 1000)[: -pack_format.TRAILER_BYTES].endswith(row)
 
 
+@pytest.mark.parametrize("zeros", [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 3 * (64 << 10)])
+@pytest.mark.parametrize("kept", [b"", b"\1", b"\0\0\1", b"x" * (64 << 10), bytes(64 << 10) + b"x"])
+def test_padding_of_any_length_is_stripped_and_nothing_else(kept: bytes, zeros: int) -> None:
+    assert pack_format.strip_padding(kept + bytes(zeros)) == kept
+
+
 def test_a_pack_of_a_newer_version_is_named_as_such() -> None:
     text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":2}'
     with pytest.raises(UnsupportedFormat, match="dictionaries"):

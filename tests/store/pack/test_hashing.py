@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.pack import hashing
-from ptmtorrent.store.pack.hashing import PackHasher
+from ptmtorrent.store.pack import hashes as pack_hashes
+from ptmtorrent.store.pack.hashes import PackHasher
 from tests.simulators.packs import hash_pack as hash_by_definition
 from tests.store.samples import random_bytes
 
@@ -61,7 +61,7 @@ def test_a_grain_is_dropped_once_no_pack_can_have_it(monkeypatch: pytest.MonkeyP
         def digest(self) -> bytes:
             return self._digest.digest()
 
-    monkeypatch.setattr(hashing, "sha1", Counting)
+    monkeypatch.setattr(pack_hashes, "sha1", Counting)
     for size, expected in (
         (4 * MIB - 16 * KIB, 4 * MIB - 16 * KIB),  # by 16 KiB alone
         (6 * MIB, 2 * 4 * MIB + 2 * MIB),  # a full block by 256 KiB and 4 MiB, the rest by 256 KiB

@@ -11,6 +11,7 @@ import pytest
 from ptmtorrent.errors import (
     AuthError,
     ConfigError,
+    Interrupted,
     NotFound,
     PtmError,
     StoreError,
@@ -228,6 +229,18 @@ class TestWaiting:
         job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path, said.append), stop)
 
         assert (job.state, service.cancelled) == ("active", [])
+        assert "globus task cancel task-1" in said[0]
+
+    def test_stopping_a_query_of_the_task_reports_it_too(self, tmp_path: Path) -> None:
+        class Stopped(Copies):
+            def task(self, task: str) -> TaskStatus:
+                raise Interrupted(f"asking for {task}")
+
+        said: list[str] = []
+        service = Stopped(tmp_path / "a", tmp_path / "b")
+        job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path, said.append), Stop())
+
+        assert job.state == "submitted"
         assert "globus task cancel task-1" in said[0]
 
     def test_progress_is_waited_for_however_long(self, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.channel.paths import pack_path
 from tests.simulators.packs import BLOCK_BYTES, hash_pack, request_of
 from tests.simulators.swarm import seeder, share
 

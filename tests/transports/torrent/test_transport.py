@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
-from ptmtorrent.model.volume import PackHashes, pack_path
+from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent import download
@@ -351,7 +352,7 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
             download = Download(session, first, lambda: 0.0)
             volume = Volume(torrent=shared.v1, packs=packs_in(shared.v1, name="v1"))
             download.join(volume, requests_of((dropped, kept, never)), trackers=(), web_seeds=())
-            download.connect([address])
+            download.connect([address], Stop())
             for came, outcome in enumerate(download.run(stop, NOBODY), start=1):
                 if outcome.request.pack == dropped.pack and isinstance(outcome, Delivered):
                     outcome.path.unlink()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.model.volume import pack_path
+from ptmtorrent.channel.paths import pack_path
 from tests.channels import Made, make_channel
 from tests.workflows.maintain.stores import pack_file, packs_of
 

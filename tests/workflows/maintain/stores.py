@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import Found, open_index

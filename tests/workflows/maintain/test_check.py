@@ -88,7 +88,7 @@ def test_lost_and_damaged_hashes_are_found(made: Made, level: Level) -> None:
 
 def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
     pack = next(iter(packs_of(made.home)))
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         dropped = store._index.drop(pack)
         store._index.row_of_pack(pack, store.pack_file(pack).stat().st_size, "open")
     reason = check(made.home)[1].results[pack].reason
@@ -99,7 +99,7 @@ def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
 def test_a_package_that_lacks_an_object_is_named(made: Made) -> None:
     place = largest_object(made.home)
     assert place.pack is not None
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         store._index.drop(place.pack)
     results = check(made.home)[1].results
     assert any(result.id.startswith("hf:") and "the store lacks" in result.reason for result in results.values())
@@ -129,7 +129,7 @@ def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
     pack = next(iter(packs_of(made.home)))
     pack_file(made.home, pack).unlink()
     sidecar_in(made.home.store, pack).unlink()
-    with Store.open(made.home.store, alone=True):
+    with Store.open(made.home.store, exclusive=True):
         pass  # which drops the pack from the index
     assert "2026.11" in check(made.home)[1].results[pack].reason
 
@@ -137,7 +137,7 @@ def test_what_a_release_needs_and_the_store_lacks_is_named(made: Made) -> None:
 def test_a_pack_that_the_index_does_not_know_yet_is_no_damage(made: Made) -> None:
     place = largest_object(made.home)
     assert place.pack is not None
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         store._index.drop(place.pack)
     _, heard = check(made.home)
     assert heard.results[place.pack].status == "ok"

@@ -101,7 +101,7 @@ def test_the_packs_of_every_release_stay(made: Made) -> None:
 
 
 def forget_captures(made: Made) -> None:
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         store._index.drop_dependents({capture.snapshot for capture in store.captures()})  # type: ignore[misc]  # ids
 
 

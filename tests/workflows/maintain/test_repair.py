@@ -7,10 +7,10 @@ from typing import Never
 
 import pytest
 
+from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import NotFound, StoreLocked, TransportError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.pieces import alignment_of
-from ptmtorrent.model.volume import pack_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
@@ -318,7 +318,7 @@ def test_the_index_is_rebuilt_from_the_packs(made: Made, state: str) -> None:
 
 
 def test_the_index_is_rebuilt_when_asked(made: Made) -> None:
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         store._index.clear()
         for pack, size in packs_of(made.home).items():
             store._index.row_of_pack(pack, size, "open")
@@ -328,7 +328,7 @@ def test_the_index_is_rebuilt_when_asked(made: Made) -> None:
 
 def test_rows_that_the_index_lost_are_found_in_the_footer(made: Made) -> None:
     pack, size = next(iter(packs_of(made.home).items()))
-    with Store.open(made.home.store, alone=True) as store, store._index.transaction():
+    with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         store._index.drop(pack)
         store._index.row_of_pack(pack, size, "open")
     assert check(made.home)[0].summary.failed

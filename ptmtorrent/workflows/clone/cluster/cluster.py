@@ -18,8 +18,7 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.coordinator import Coordinator
 from ptmtorrent.workflows.clone.cluster.worker import WorkUnit, close_workers, without_secrets
 from ptmtorrent.workflows.clone.download_queue import collect_parts
-from ptmtorrent.workflows.clone.leases import Leases
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
 
 
 class ClusterRunner(NamedTuple):

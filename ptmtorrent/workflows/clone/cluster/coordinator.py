@@ -17,8 +17,7 @@ from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.cluster.worker import STOP_FILE, UnitReport, WorkUnit, run_unit
 from ptmtorrent.workflows.clone.download_queue import WORKERS, collect_parts
-from ptmtorrent.workflows.clone.leases import BATCH, Leases
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import BATCH, Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import POLL_SECONDS, decode_plan
 
 UNIT_BYTES = 1 << 30

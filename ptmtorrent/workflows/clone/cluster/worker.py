@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from ptmtorrent.config import hub_tokens, network_environment, ssh_environment
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import WriteLock, is_locked
 from ptmtorrent.errors import PtmError, StoreError
+from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions, find_kind
 from ptmtorrent.model.moments import read_clock
@@ -30,8 +32,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.download_queue import WORKERS, DownloadQueue
 from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.leases import Leases
-from ptmtorrent.workflows.clone.outcomes import Outcomes
+from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads
 from ptmtorrent.workflows.clone.store_queue import StoreQueue
 
@@ -101,9 +102,6 @@ class _OpenWorker:
         with ExitStack() as stack:
             stack.enter_context(WriteLock(self.spool))
             self.hub: Hub = stack.enter_context(closing(_make_hub(unit, self.spool / "hub")))
-            limiter = self.hub.session.rate_limiter
-            limiter.share = unit.share
-            limiter.use_windows(SharedWindows(unit.known, time.time, unit.share))
             self.store = stack.enter_context(Store.open(home.store, write=True, memory=unit.max_memory))
             self._stack = stack.pop_all()
 
@@ -167,7 +165,8 @@ def _make_hub(unit: WorkUnit, folder: Path) -> Hub:
     options = replace(
         unit.options, work=folder, environment={**network_environment(), **ssh_environment()}, tokens=hub_tokens()
     )
-    return find_kind(unit.hub).make(options)
+    windows = SharedWindows(unit.known, time.time, unit.share)
+    return find_kind(unit.hub).make(options, partial(Session, windows=windows, share=unit.share))
 
 
 def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitReport, stop: Stop) -> None:
@@ -179,7 +178,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             report.moved += moved
 
     outcomes = _ReportedOutcomes(journal, run.id, hub.prefix, lambda _: None, report=report)
-    with StoreQueue(worker.store) as store_queue, hub_threads(hub, unit.jobs, stop) as (pool, halt):
+    with StoreQueue(worker.store) as store_queue, hub_threads(hub, unit.jobs) as (pool, halt):
         downloads = DownloadQueue(hub, worker.spool, pool, halt, unit.jobs, count)
         _move_parts(downloads, Home(unit.home).spool, unit.works)
         CaptureLoop(

@@ -1,0 +1,108 @@
+"""The file of the index: its tables, the upgrade of files of earlier versions, and the errors of SQLite as our own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ptmtorrent.disk.database import (
+    UPGRADE_HINT,
+    Connection,
+    SqliteError,
+    connect,
+    connect_to_read,
+    database_error,
+    is_corrupt,
+)
+from ptmtorrent.errors import StoreError, UnsupportedFormat
+
+_TABLES = """
+CREATE TABLE packs (
+    row INTEGER PRIMARY KEY, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL, rights INTEGER NOT NULL);
+CREATE TABLE objects (
+    id BLOB PRIMARY KEY, pack INTEGER NOT NULL REFERENCES packs, at INTEGER NOT NULL, stored INTEGER NOT NULL,
+    raw INTEGER NOT NULL, codec INTEGER NOT NULL, kind INTEGER NOT NULL, base BLOB) WITHOUT ROWID;
+CREATE INDEX objects_by_pack ON objects (pack);
+CREATE TABLE files (
+    blake3 BLOB PRIMARY KEY, sha256 BLOB NOT NULL, git_sha1 BLOB, size INTEGER NOT NULL, cutter TEXT NOT NULL,
+    objects BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX files_by_sha256 ON files (sha256);
+CREATE INDEX files_by_git_sha1 ON files (git_sha1);
+CREATE TABLE captures (
+    row INTEGER PRIMARY KEY, object BLOB NOT NULL UNIQUE, snapshot BLOB NOT NULL, package TEXT NOT NULL,
+    captured TEXT NOT NULL, data BLOB NOT NULL);
+"""
+_SKETCHES = """
+CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
+"""
+_SEQUENCES = """
+ALTER TABLE captures ADD COLUMN sequence INTEGER;
+UPDATE captures SET sequence = json_extract(CAST(data AS TEXT), '$.sequence') WHERE json_valid(CAST(data AS TEXT));
+CREATE TABLE highest (sequence INTEGER NOT NULL);
+INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
+PRAGMA user_version = 3;
+"""
+VERSION = 3
+_SCRIPTS = {None: _TABLES + _SKETCHES + _SEQUENCES, 1: _SKETCHES + _SEQUENCES, 2: _SEQUENCES}
+"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences."""
+
+_BUSY_SECONDS = 10.0
+"""Time that SQLite waits for another connection to release a lock."""
+
+REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
+
+
+def connect_index(path: Path, *, write: bool) -> tuple[Connection, int]:
+    """Connect to the index at `path` and return its version; for writing, create it if it is missing.
+
+    Raises:
+        StoreError: missing, damaged or not readable.
+        UnsupportedFormat: a newer version wrote it.
+    """
+    with index_errors(path):
+        connection = _connect_to_write(path) if write else connect_to_read(path, busy_seconds=_BUSY_SECONDS)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.close()
+        raise StoreError(
+            f"the index `{path}` is empty: its creation was interrupted",
+            hint=REBUILD_HINT,
+        )
+    if version not in {*_SCRIPTS, VERSION}:
+        connection.close()
+        raise UnsupportedFormat(
+            f"the index `{path}` has version {version}; this program reads version {VERSION}",
+            hint=UPGRADE_HINT,
+        )
+    return connection, version
+
+
+@contextmanager
+def index_errors(path: Path) -> Iterator[None]:
+    """Translate errors of SQLite, and errors over values that only a damaged index has, into `StoreError`."""
+    try:
+        yield
+    except (SqliteError, UnicodeDecodeError, LookupError, TypeError, AttributeError) as error:
+        damaged = is_corrupt(error) or not isinstance(error, SqliteError)
+        hint = REBUILD_HINT if damaged or _is_missing(path) else None
+        if isinstance(error, SqliteError):
+            raise database_error(error, f"the index `{path}`", path, hint) from error
+        raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
+
+
+def _connect_to_write(path: Path) -> Connection:
+    connection = connect(path, any_thread=True, busy_seconds=_BUSY_SECONDS)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()
+        if version in _SCRIPTS:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCRIPTS[version]} COMMIT;")
+    except SqliteError:
+        connection.close()
+        raise
+    return connection
+
+
+def _is_missing(path: Path) -> bool:
+    return path.parent.is_dir() and not path.exists()

@@ -1,0 +1,1 @@
+"""What `scripts/bench-scale` is made of: synthetic homes, measured processes, a counting web server, tables."""
