@@ -14,6 +14,8 @@
       journal.sqlite  the clone journal: work done and to do
       limits.sqlite   request limits of hubs
       publications.json  where releases were published
+      publishing/     the lock of `publish`
+      proven.sqlite   files of channels that were hashed
       flags.sqlite    upstream changes of captured packages
       ledger.sqlite   files that fetches wrote
       verified-packs.sqlite  packs of channel folders that were verified
@@ -91,6 +93,16 @@ class Home:
     def publications(self) -> Path:
         """Where releases of the own channel were published."""
         return self.root / "publications.json"
+
+    @property
+    def publishing(self) -> Path:
+        """The lock that one publication at a time holds."""
+        return self.root / "publishing"
+
+    @property
+    def proven(self) -> Path:
+        """Files of channels that were hashed, with the state in which they were."""
+        return self.root / "proven.sqlite"
 
     @property
     def ledger(self) -> Path:

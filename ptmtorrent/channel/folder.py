@@ -61,7 +61,10 @@ def read_release(channel: Path, name: ReleaseName) -> tuple[bytes, Release]:
         data = OwnReader(channel).read(path, limit=MAX_RELEASE_BYTES)
     except NotFound as error:
         raise unknown_release(channel, name) from error
-    release = decode_release(data)
+    try:
+        release = decode_release(data)
+    except IntegrityError as error:
+        raise IntegrityError(f"`{channel / path}` is damaged: {error.message}", hint=error.hint) from error
     if release.name != name:
         raise IntegrityError(f"`{channel / path}` describes the release `{release.name}`")
     return data, release
@@ -78,7 +81,10 @@ def read_volume_packs(channel: Path, release: Release, volume: VolumeRef) -> tup
     try:
         data = read_listed(OwnReader(channel), release, ref)
     except NotFound as error:
-        raise IntegrityError(f"the torrent `{ref.path}` of your channel is missing") from error
+        raise IntegrityError(
+            f"the torrent `{ref.path}` of your channel is missing",
+            hint=f"copy `{ref.path}` back from a place that has the channel, then run the same command again",
+        ) from error
     return packs_in(data, name=ref.path)
 
 

@@ -19,11 +19,11 @@ class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def find_unlisted(channel: Path, kept: Iterable[ReleaseName]) -> Unlisted:
-    """Return the packs and torrents in the folder that no release in `kept` lists.
+def find_needed(channel: Path, kept: Iterable[ReleaseName]) -> set[str]:
+    """Return the paths of the packs and torrents that the releases in `kept` list.
 
     Raises:
-        NotFound, IntegrityError, StoreError: a release in `kept` cannot be read, so that it is unknown what it needs.
+        NotFound, IntegrityError, StoreError: one of them cannot be read, so that it is unknown what it needs.
     """
     needed: set[str] = set()
     for name in kept:
@@ -31,6 +31,16 @@ def find_unlisted(channel: Path, kept: Iterable[ReleaseName]) -> Unlisted:
         for volume in release.volumes:
             needed |= {volume.torrent_v1.path, volume.torrent_v2.path}
             needed |= {pack_path(pack) for pack, _ in read_volume_packs(channel, release, volume)}
+    return needed
+
+
+def find_unlisted(channel: Path, kept: Iterable[ReleaseName]) -> Unlisted:
+    """Return the packs and torrents in the folder that no release in `kept` lists.
+
+    Raises:
+        NotFound, IntegrityError, StoreError: as `find_needed`.
+    """
+    needed = find_needed(channel, kept)
     found: dict[str, int] = {}
     with disk_errors(channel):
         for folder, pattern in ((PACKS, "*/*.pack"), (TORRENTS, "*.torrent")):
@@ -40,12 +50,20 @@ def find_unlisted(channel: Path, kept: Iterable[ReleaseName]) -> Unlisted:
     return Unlisted(paths=tuple(paths), bytes=sum(found[path] for path in paths))
 
 
+def is_left(channel: Path, name: ReleaseName) -> bool:
+    """Return whether the folder of the release `name` is there, or what an interrupted removal left of it."""
+    return (channel / release_folder(name)).exists() or (channel / unfinished_folder(name)).exists()
+
+
 def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None:
-    """Delete the folder of the release `name`, then the files in `unlisted`; nothing that is listed needs either.
+    """Delete the files in `unlisted`, then the folder of the release `name`; nothing that is listed needs either.
 
     Raises:
         StoreError: something cannot be deleted; the same call goes on.
     """
+    for path in unlisted.paths:
+        with disk_errors(channel / path):
+            (channel / path).unlink(missing_ok=True)
     folder, hidden = channel / release_folder(name), channel / unfinished_folder(name)
     with disk_errors(folder):
         if hidden.exists():
@@ -54,6 +72,3 @@ def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None
             folder.rename(hidden)
             sync_dir(folder.parent)
             shutil.rmtree(hidden)
-    for path in unlisted.paths:
-        with disk_errors(channel / path):
-            (channel / path).unlink(missing_ok=True)

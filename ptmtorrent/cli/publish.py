@@ -49,12 +49,11 @@ def publish(  # the options of the verb
 
     place = parse_destination(to)
     if isinstance(place, GlobusLocation):
-        if retire is not None:
-            raise UsageError(
-                "`--retire` works on directories only",
-                hint="retire it from a directory, or delete the folder of the collection and publish again",
-            )
-        summary = _publish_to_globus(session, name, place, keys, anyone=anyone, dry_run=dry_run)
+        if anyone and retire is not None:
+            raise UsageError("`--anyone` applies to a release that is published", hint="omit it")
+        summary = _publish_to_globus(
+            session, name, place, keys, retired=retire is not None, anyone=anyone, dry_run=dry_run
+        )
     elif anyone:
         raise UsageError(
             "`--anyone` applies to Globus collections only", hint="omit it: access to a directory is set in its server"
@@ -72,22 +71,16 @@ def _publish_to_globus(
     place: "GlobusLocation",
     load_keys: "LoadKeys",
     *,
+    retired: bool,
     anyone: bool,
     dry_run: bool,
 ) -> "Summary":
     from ptmtorrent.reading.collection import access_of
     from ptmtorrent.workflows.publish.globus import publish_to_globus
+    from ptmtorrent.workflows.publish.globus_retire import retire_from_globus
+    from ptmtorrent.workflows.publish.globus_target import GlobusDestination
 
-    access = access_of(session.settings, session.home)
+    run = retire_from_globus if retired else publish_to_globus
     with stopping() as stop:
-        return publish_to_globus(
-            name,
-            session.home,
-            place,
-            access,
-            emit=session.emit,
-            stop=stop,
-            load_keys=load_keys,
-            anyone=anyone,
-            dry_run=dry_run,
-        )
+        to = GlobusDestination(place=place, access=access_of(session.settings, session.home), stop=stop, anyone=anyone)
+        return run(name, session.home, to, emit=session.emit, load_keys=load_keys, dry_run=dry_run)

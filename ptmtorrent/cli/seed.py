@@ -45,6 +45,5 @@ def seed(
             stop=stop,
             ready=ready,
             trackers=trackers,
-            verified=folder is None,  # this home wrote those packs and hashed them then
             known=session.home.verified_packs,
         )

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -295,29 +295,48 @@ def link_or_copy(source: Path, target: Path) -> bool:
     return linked
 
 
-def link_all(pairs: Iterable[tuple[Path, Path]], on_placed: Callable[[Path, bool], None] | None = None) -> None:
-    """Do what `link_or_copy` does for each `(source, target)`, and sync each folder once, after the last file.
+class Links:
+    """Links or copies files as `link_or_copy` does; their names are durable after `sync`, which takes a folder once."""
 
-    The names are durable when this returns, not before. The bytes of a source must be durable already. `on_placed` is
-    called with each target, and whether it is a link.
+    def __init__(self) -> None:
+        self._folders: set[Path] = set()
 
-    Raises:
-        NoSpace: the disk is full; the message has the needed bytes.
-        StoreError: any other failure; the targets before are in place.
-    """
-    folders: set[Path] = set()
-    for source, target in pairs:
+    def place(self, source: Path, target: Path) -> bool:
+        """Create `target` with the bytes of `source`, which are durable already; return whether it is a link.
+
+        Raises:
+            NoSpace: the disk is full; the message has the needed bytes.
+            StoreError: any other failure; `target` is then as it was.
+        """
         size, there = _compare(source, target)
         if there is None:
-            if target.parent not in folders:
+            if target.parent not in self._folders:
                 ensure_dir(target.parent)
             there = _place(source, target, size, sure=False)
-        # A name that was there may not be durable either, if its creator was killed.
-        folders.add(target.parent)
-        if on_placed is not None:
-            on_placed(target, there)
-    for folder in sorted(folders):
-        sync_dir(folder)
+        self.keep(target)
+        return there
+
+    def keep(self, target: Path) -> None:
+        """Have `sync` make the name of a file durable that is in place: a run that was killed may have created it."""
+        self._folders.add(target.parent)
+
+    def sync(self) -> None:
+        """Sync each folder that has a new name. Raises `StoreError`."""
+        for folder in sorted(self._folders):
+            sync_dir(folder)
+        self._folders.clear()
+
+
+def link_all(pairs: Iterable[tuple[Path, Path]]) -> list[bool]:
+    """Place each `(source, target)`, then sync each folder once (`Links`); return whether each is a link.
+
+    Raises:
+        NoSpace, StoreError: the targets before are in place.
+    """
+    links = Links()
+    linked = [links.place(source, target) for source, target in pairs]
+    links.sync()
+    return linked
 
 
 def _compare(source: Path, target: Path) -> tuple[int, bool | None]:

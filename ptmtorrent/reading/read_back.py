@@ -10,22 +10,28 @@ from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import TIMESTAMP, listed_path, pack_path
+from ptmtorrent.channel.paths import PACKS, TIMESTAMP, listed_path, pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
+from ptmtorrent.disk.durable import disk_errors_but_missing
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError, TrustError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.release import FileRef, Release
+from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import packs_in
+from ptmtorrent.paths import Home
+from ptmtorrent.state.proven import Proven
 from ptmtorrent.trust.client import listed_releases, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.metadata import read_listing
 from ptmtorrent.trust.publisher import Accept
+from ptmtorrent.trust.refresh import MIRROR_HINT
 
 CHUNK_BYTES = 4 << 20
+MEND_HOME = "repair packs with `ptmtorrent store repair`; copy any other file back from a place that has the channel"
 
 
 class HeldTimestamp:
@@ -45,12 +51,30 @@ class HeldTimestamp:
         return self._reader.read_range(path, offset, length)
 
 
-def check_as_reader(
-    reader: ChannelReader, root: bytes, listed: tuple[ReleaseName, ...], name: ReleaseName | None, now: datetime
-) -> None:
-    """Open every release in `listed` as a new client pinned to `root` does; read every file of the release `name`.
+class LocalFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel in `folder`, whose files are hashed once: those that `proven` has are not read again.
 
-    Of a pack, its last byte is read; its other bytes are proven when it is copied.
+    `mend` is what to do about a file that is missing or damaged.
+    """
+
+    folder: Path
+    proven: Proven
+    mend: str
+
+
+def check_as_reader(  # noqa: PLR0913  # what is read, with what trust, and how much of it
+    reader: ChannelReader,
+    root: bytes,
+    listed: tuple[ReleaseName, ...],
+    now: datetime,
+    *,
+    name: ReleaseName | None = None,
+    files: LocalFiles | None = None,
+) -> None:
+    """Open every release in `listed` as a new client pinned to `root` does, and read what they list.
+
+    Of a channel in a folder, given as `files`, every file of every release is checked. Elsewhere every file of the
+    release `name` is, but only the last byte of a pack: its other bytes are proven when it is copied.
 
     Raises:
         TrustError: a signature, role, version or hash does not hold, or has expired.
@@ -58,53 +82,85 @@ def check_as_reader(
         IntegrityError: a file is not the one that the release lists.
         TransportError: the reader's own error.
     """
-    with TemporaryDirectory(prefix="ptmtorrent-") as folder, _named(reader):
+    done: set[str] = set()
+    with TemporaryDirectory(prefix="ptmtorrent-") as folder, _named(reader, files):
         for wanted in dict.fromkeys((None, *listed)):
             opened = open_fresh(reader, root=root, state=Path(folder), now=now, release=wanted)
-            if wanted is not None and wanted == name:
-                _check_release(reader, opened.release)
+            if wanted is not None and (files is not None or wanted == name):
+                for path, size, digest in _listed_files(reader, opened.release):
+                    if path not in done:
+                        _check_file(reader, path, size, digest, files)
+                        done.add(path)
 
 
-def own_check(channel: Path, name: ReleaseName | None, clock: Clock) -> Accept:
-    """Return a check of a new timestamp of the own channel in the folder `channel`; it reads the files of `name`.
+def own_check(home: Home, clock: Clock) -> Accept:
+    """Return a check of a new timestamp of the own channel of `home`.
 
     It raises what `check_as_reader` does. A channel that lists no release has nothing to read.
     """
 
     def accept(timestamp: bytes) -> None:
-        reader = HeldTimestamp(LocalReader(channel), timestamp)
+        reader = HeldTimestamp(LocalReader(home.channel), timestamp)
         if listed := tuple(listed_releases(read_listing(reader).targets)):
-            check_as_reader(reader, read_first_root(channel), listed, name, clock())
+            with Proven(home.proven) as proven:
+                files = LocalFiles(folder=home.channel, proven=proven, mend=MEND_HOME)
+                check_as_reader(reader, read_first_root(home.channel), listed, clock(), files=files)
 
     return accept
 
 
-def _check_release(reader: ChannelReader, release: Release) -> None:
+def hint_for(path: str) -> str:
+    """Return what to do about the file `path` of the own channel, which is missing or damaged."""
+    if path.startswith(f"{PACKS}/"):
+        return "ptmtorrent store repair"
+    return f"copy `{path}` back from a place that has the channel, then run the same command again"
+
+
+def _listed_files(reader: ChannelReader, release: Release) -> Iterator[tuple[str, int, str]]:
+    """Yield path, size and BLAKE3 of every file of a release; a pack is named by its own."""
     pages = [*release.content, *release.placement, *release.others]
     for subset in release.subsets:
         pages += [*subset.content, *subset.placement]
     for ref in dict.fromkeys(pages):
-        _check_file(reader, listed_path(release, ref), ref)
+        yield listed_path(release, ref), ref.size, ref.blake3
     for volume in release.volumes:
         read_listed(reader, release, volume.torrent_v2)
         torrent = read_listed(reader, release, volume.torrent_v1)
         for pack, size in packs_in(torrent, name=volume.torrent_v1.path):
-            reader.read_range(pack_path(pack), size - 1, 1)
+            yield pack_path(pack), size, pack
 
 
-def _check_file(reader: ChannelReader, path: str, ref: FileRef) -> None:
-    digest = blake3()
-    for start in range(0, ref.size, CHUNK_BYTES):
-        digest.update(reader.read_range(path, start, min(CHUNK_BYTES, ref.size - start)))
-    if digest.hexdigest() != ref.blake3:
+def _check_file(reader: ChannelReader, path: str, size: int, digest: str, files: LocalFiles | None) -> None:
+    if files is None and path.startswith(f"{PACKS}/"):
+        reader.read_range(path, size - 1, 1)
+        return
+    try:
+        same = _hash(reader, path, size) == digest if files is None else _is_proven(files, path, size, digest)
+    except FileNotFoundError as error:
+        raise NotFound(f"`{reader.location}` has no file `{path}`") from error
+    if not same:
         raise IntegrityError(f"`{path}` of `{reader.location}` is not the file that the release lists")
 
 
+def _is_proven(files: LocalFiles, path: str, size: int, digest: str) -> bool:
+    file = files.folder / path
+    with disk_errors_but_missing(file):
+        return file.stat().st_size == size and files.proven.holds(file, digest)
+
+
+def _hash(reader: ChannelReader, path: str, size: int) -> str:
+    digest = blake3()
+    for start in range(0, size, CHUNK_BYTES):
+        digest.update(reader.read_range(path, start, min(CHUNK_BYTES, size - start)))
+    return digest.hexdigest()
+
+
 @contextmanager
-def _named(reader: ChannelReader) -> Iterator[None]:
-    """Say in the error which destination readers would refuse."""
+def _named(reader: ChannelReader, files: LocalFiles | None) -> Iterator[None]:
+    """Say in the error which destination readers would refuse, and how its maintainer mends it."""
     try:
         yield
     except (NotFound, IntegrityError, TransportError, TrustError) as error:
-        message = f"a reader cannot fetch from `{reader.location}`: {error.message}"
-        raise type(error)(message, hint=error.hint) from error
+        of_reader = not isinstance(error, TrustError) or error.hint == MIRROR_HINT
+        hint = files.mend if files is not None and of_reader else error.hint
+        raise type(error)(f"a reader cannot fetch from `{reader.location}`: {error.message}", hint=hint) from error

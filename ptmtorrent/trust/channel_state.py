@@ -20,6 +20,10 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.metadata import Listing, parse_metadata, read_listing
 from ptmtorrent.trust.publisher import sign_selection
 
+_RESTORE = (
+    "copy the numbered documents of `metadata/`, which never change, from your own channel or from a place that has it"
+)
+
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes, version and expiry of `timestamp.json`, the files it refers to, and the releases, oldest first."""
@@ -43,7 +47,9 @@ def read_channel_state(channel: Path) -> ChannelState | None:
     try:
         listing = read_listing(OwnReader(channel))
     except (IntegrityError, NotFound) as error:
-        raise IntegrityError(f"the metadata of the channel `{channel}` is damaged: {error.message}") from error
+        raise IntegrityError(
+            f"the metadata of the channel `{channel}` is damaged: {error.message}", hint=_RESTORE
+        ) from error
     return ChannelState(
         timestamp=listing.timestamp,
         version=listing.version,

@@ -150,9 +150,9 @@ def _read(folder: Path, name: str) -> bytes:
         with disk_errors_but_missing(path):
             return read_regular(path)
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"the key `{name}` is missing in `{folder}`", hint="create keys with `ptmtorrent keys init`"
-        ) from error
+        kept = folder.is_dir() and any(folder.iterdir())
+        hint = f"put `{name}` back from your backup" if kept else "create keys with `ptmtorrent keys init`"
+        raise ConfigError(f"the key `{name}` is missing in `{folder}`", hint=hint) from error
 
 
 def _load_signer(path: Path, pem: bytes, passphrase: bytes | None) -> CryptoSigner:

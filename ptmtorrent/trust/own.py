@@ -13,7 +13,7 @@ from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.metadata import parse_metadata
-from ptmtorrent.trust.roles import stated_sequence
+from ptmtorrent.trust.roles import TIMESTAMP_LIFE, stated_sequence
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
 
@@ -32,6 +32,12 @@ class Published:
     snapshot: MetaFile | None = None
     about_targets: MetaFile | None = None
     expires: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def signed_at(self) -> datetime | None:
+        """The time of the latest signing by the maintainer's clock; None for a folder without a timestamp."""
+        expires = self.expires.get("timestamp")
+        return None if expires is None else expires - TIMESTAMP_LIFE
 
 
 def read_published(channel: Path, keys: Keys) -> Published:

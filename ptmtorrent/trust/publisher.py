@@ -78,6 +78,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         data = read_regular(release_json)
     release = _check_release(data, name, sequence)
     published = read_published(channel, keys)
+    now = _sign_at(published, now)
     path = release_path(name)
     custom: dict[str, int | str] = {"content_root": str(release.content_root), "sequence": sequence}
     entry = roles.target(path, data, custom)
@@ -115,6 +116,7 @@ def renew_roles(channel: Path, keys: Keys, now: datetime, *, accept: Accept | No
         StoreError: the folder cannot be written.
     """
     published = read_published(channel, keys)
+    now = _sign_at(published, now)
     if published.snapshot is None or published.about_targets is None:
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     _renew_root(channel, keys, published, now)
@@ -141,6 +143,7 @@ def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], no
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
+    now = _sign_at(published, now)
     listed = listed_releases(published.targets)
     for name in names:
         if name not in listed:
@@ -165,6 +168,7 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *,
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
+    now = _sign_at(published, now)
     if release_path(name) not in published.targets:
         raise NotFound(f"the channel `{channel}` lists no release `{name}`")
     _renew_root(channel, keys, published, now)
@@ -206,6 +210,14 @@ def _sequence(published: Published) -> int:
 
 def _highest(targets: dict[str, TargetFile]) -> int:
     return max((listed.sequence for listed in listed_releases(targets).values()), default=0)
+
+
+def _sign_at(published: Published, now: datetime) -> datetime:
+    """Return the time to sign at: `now`, or the latest signing if that is later, because then the clock was set back.
+
+    What is signed never expires before what it replaces.
+    """
+    return max(now, published.signed_at or now)
 
 
 def _is_due(expires: datetime, now: datetime) -> bool:

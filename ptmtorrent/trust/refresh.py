@@ -25,6 +25,9 @@ from ptmtorrent.errors import NotFound, PtmError, TransportError, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
 
+MIRROR_HINT = "use another mirror; if all fail in the same way, inform the maintainer"
+"""What a reader does about a channel that cannot be trusted."""
+
 
 def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
     reader: ChannelReader,
@@ -116,5 +119,5 @@ def trust_error(location: str, reason: str) -> TrustError:
     """Return the error for a channel that cannot be trusted because of `reason`."""
     return TrustError(
         f"channel `{location}` cannot be trusted: {reason}",
-        hint="use another mirror; if all fail in the same way, inform the maintainer",
+        hint=MIRROR_HINT,
     )

@@ -21,4 +21,4 @@ def renew(home: Home, keys: Keys, *, clock: Clock) -> dict[str, datetime]:
         ConfigError, StoreError: as `renew_roles` says.
     """
     with WriteLock(home.store):
-        return renew_roles(home.channel, keys, clock(), accept=own_check(home.channel, None, clock))
+        return renew_roles(home.channel, keys, clock(), accept=own_check(home, clock))

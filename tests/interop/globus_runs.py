@@ -21,9 +21,11 @@ MEMBERS = {**EVERYBODY, "principal": USER, "principal_type": "identity"}
 OPENLY, BY_NAME = [EVERYBODY], [MEMBERS]
 
 
-def publish(world: World, made: Made, *more: str, code: int = 0, **variables: str) -> list[dict[str, Any]]:
+def publish(
+    world: World, made: Made, *more: str, name: str = RELEASE, code: int = 0, **variables: str
+) -> list[dict[str, Any]]:
     env = world.environment(MAINTAINER, MAINTAINERS, **variables)
-    return ptmtorrent(made.home.root, "publish", RELEASE, "--to", world.place, *more, code=code, env=env)
+    return ptmtorrent(made.home.root, "publish", name, "--to", world.place, *more, code=code, env=env)
 
 
 def put(world: World, made: Made) -> None:

@@ -140,8 +140,8 @@ class TransferService:
         with translate_errors(f"renaming `{old}` in collection `{collection}`"):
             self._client.operation_rename(collection, oldpath=old, newpath=new)
 
-    def delete_folders(self, collection: str, paths: Sequence[str]) -> None:
-        """Request recursive deletion of folders, which may be missing; returns before it is done."""
+    def delete(self, collection: str, paths: Sequence[str]) -> str:
+        """Request deletion of files and folders, which may be missing; return the id of its task, which goes on."""
         with translate_errors(f"deleting `{paths[0]}` in collection `{collection}`"):
             body = globus_sdk.DeleteData(
                 collection,
@@ -155,7 +155,7 @@ class TransferService:
             )
             for path in paths:
                 body.add_item(path)
-            self._client.submit_delete(body)
+            return _uuid(self._client.submit_delete(body)["task_id"])
 
     def allow_everyone(self, collection: str, path: str) -> bool:
         """Allow anonymous reads below the folder `path`; return whether a rule was added."""

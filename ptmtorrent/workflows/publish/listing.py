@@ -14,6 +14,7 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.paths import Home
+from ptmtorrent.state.publications import read_publications
 from ptmtorrent.trust.channel_state import ChannelState, select_state
 from ptmtorrent.trust.keys import Keys
 
@@ -21,9 +22,13 @@ LoadKeys = Callable[[], Keys]
 """Returns the home's keys; asks for the passphrase if they are encrypted."""
 
 
-def held_releases(to: Path, there: ChannelState | None) -> tuple[ReleaseName, ...]:
-    """Return the releases that the folder `to` lists and has; `there` is its present state."""
-    listed = () if there is None else there.releases
+def held_releases(home: Home, to: Path, there: ChannelState | None) -> tuple[ReleaseName, ...]:
+    """Return the releases that the folder `to` lists and has; `there` is its present state.
+
+    Of a folder that lost its timestamp, these are the releases that this home published to it.
+    """
+    recorded = read_publications(home.publications)
+    listed = recorded.get(str(to.resolve()), ()) if there is None else there.releases
     return tuple(name for name in listed if (to / release_path(name)).is_file())
 
 

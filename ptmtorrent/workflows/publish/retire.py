@@ -3,17 +3,17 @@
 import time
 from pathlib import Path
 
-from ptmtorrent.channel.paths import release_folder
-from ptmtorrent.channel.unlisted import find_unlisted, remove_release
-from ptmtorrent.errors import ConfigError, NotFound, UsageError
+from ptmtorrent.channel.unlisted import Unlisted, find_unlisted, is_left, remove_release
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.workflows.publish.files import put_metadata
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
-from ptmtorrent.workflows.publish.publish import list_metadata, point_to, put_files
+from ptmtorrent.workflows.publish.publish import point_to, publishing
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
 
@@ -40,28 +40,57 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
         StoreError: a file cannot be written or deleted.
     """
     started = monotonic()
-    own, there = _read_states(home, to)
-    listed = choose_listed(own, held_releases(to, there), str(to), add=None, drop=name)
-    if name not in there.releases and not (to / release_folder(name)).exists():
-        raise NotFound(f"`{to}` lists no release `{name}`", hint=f"it lists {', '.join(there.releases)}")
+    with publishing(home, dry_run=dry_run) as proven:
+        own, there = _read_states(home, to)
+        listed = choose_listed(own, held_releases(home, to, there), str(to), add=None, drop=name)
+        check_retirable(name, str(to), there, listed, is_left=is_left(to, name))
+        unlisted = _find_unlisted(to, listed)
+        if not dry_run:
+            state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
+            put_metadata(home.channel, to, state)
+            point_to(home, to, state, listed[-1], proven=proven, now=clock(), emit=emit)
+            remove_release(to, name, unlisted)
+    emit(retired_note(name, len(unlisted.paths), "would be deleted" if dry_run else "deleted"))
+    emit(Result(kind="release", id=name, status="ok", path=str(to), reason="retired", bytes=unlisted.bytes))
+    return retired_summary(unlisted, monotonic() - started)
+
+
+def retired_note(name: ReleaseName, files: int, what: str) -> Note:
+    """Return the note of what happens to the `files` that only the release `name` needs."""
+    return Note(message=f"{count(files, 'pack or torrent', 'packs and torrents')} that only `{name}` needs: {what}")
+
+
+def retired_summary(unlisted: Unlisted, seconds: float) -> Summary:
+    """Return the summary of a retirement."""
+    return Summary(
+        packages=1, files=len(unlisted.paths), bytes=unlisted.bytes, bytes_moved=0, seconds=seconds, unit="release"
+    )
+
+
+def _find_unlisted(to: Path, listed: tuple[ReleaseName, ...]) -> Unlisted:
+    try:
+        return find_unlisted(to, listed)
+    except (NotFound, IntegrityError) as error:
+        raise type(error)(error.message, hint=f"ptmtorrent publish {listed[-1]} --to {to}") from error
+
+
+def check_retirable(
+    name: ReleaseName, place: str, there: ChannelState, listed: tuple[ReleaseName, ...], *, is_left: bool
+) -> None:
+    """Refuse to retire a release that the place does not list, or its only one.
+
+    `is_left` is set for a release that an interrupted run took from the list and did not delete.
+
+    Raises:
+        NotFound, UsageError: as above.
+    """
+    if name not in there.releases and not is_left:
+        raise NotFound(f"`{place}` lists no release `{name}`", hint=f"it lists {', '.join(there.releases)}")
     if not listed:
         raise UsageError(
-            f"`{name}` is the only release in `{to}`, and a channel lists at least one",
-            hint="publish another release first, or delete the directory",
+            f"`{name}` is the only release in `{place}`, and a channel lists at least one",
+            hint="publish another release first, or delete the whole channel",
         )
-    unlisted = find_unlisted(to, listed)
-    if not dry_run:
-        state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
-        put_files(home.channel, to, list_metadata(state))
-        point_to(home, to, state, None, now=clock(), emit=emit)
-        remove_release(to, name, unlisted)
-    verb = "would be deleted" if dry_run else "deleted"
-    files = len(unlisted.paths)
-    emit(Note(message=f"{count(files, 'pack or torrent', 'packs and torrents')} that only `{name}` needs: {verb}"))
-    emit(Result(kind="release", id=name, status="ok", path=str(to), reason="retired", bytes=unlisted.bytes))
-    return Summary(
-        packages=1, files=files, bytes=unlisted.bytes, bytes_moved=0, seconds=monotonic() - started, unit="release"
-    )
 
 
 def _read_states(home: Home, to: Path) -> tuple[ChannelState, ChannelState]:

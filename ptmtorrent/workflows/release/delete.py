@@ -3,7 +3,7 @@
 import time
 
 from ptmtorrent.channel.folder import unknown_release
-from ptmtorrent.channel.unlisted import find_unlisted, remove_release
+from ptmtorrent.channel.unlisted import find_unlisted, is_left, remove_release
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.ids import ReleaseName
@@ -42,11 +42,11 @@ def delete_release(  # noqa: PLR0913  # what, from where, signed by whom, and wh
     with WriteLock(home.store):
         history = read_history(home.channel, keys)
         known = (*history.listed, *history.unlisted)
-        if name not in known:
+        if name not in known and not is_left(home.channel, name):
             raise unknown_release(home.channel, name)
         unlisted = find_unlisted(home.channel, [other for other in known if other != name])
         if name in history.listed:
-            drop_release(home.channel, keys, name, clock(), accept=own_check(home.channel, None, clock))
+            drop_release(home.channel, keys, name, clock(), accept=own_check(home, clock))
         remove_release(home.channel, name, unlisted)
     emit(Result(kind="release", id=name, status="ok", reason="deleted", bytes=unlisted.bytes))
     return Summary(

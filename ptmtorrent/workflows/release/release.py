@@ -92,7 +92,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
             warn_of_incomplete(plan, failed, emit)
         _, made = read_release(home.channel, name)
         path = home.channel / release_path(name)
-        accept = own_check(home.channel, name, clock)
+        accept = own_check(home, clock)
         publish_release_metadata(home.channel, keys, path, name, made.sequence, clock(), accept=accept)
         for file in files_below(home.channel):
             make_readable(home.root, file)

@@ -277,7 +277,10 @@ def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
         place = _place(state, token, body["endpoint"], item["path"], write=True)
         if not body.get("recursive"):
             raise Refused(400, "ClientError.BadRequest", "a folder is deleted with all of it")
-        shutil.rmtree(place, ignore_errors=bool(body.get("ignore_missing")))
+        if place.is_file():
+            place.unlink()
+        else:
+            shutil.rmtree(place, ignore_errors=bool(body.get("ignore_missing")))
     number = str(uuid.uuid4())
     link = {
         "DATA_TYPE": "link",
