@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import combinations
 from pathlib import Path
 
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
@@ -84,6 +85,12 @@ class Heard:
     @property
     def progress(self) -> list[Progress]:
         return [record for record in self.records if isinstance(record, Progress)]
+
+
+def whole_pack_sums(folder: Path) -> set[int]:
+    """The bytes of each choice of packs of the channel at `folder`: what a plan of whole packs can move."""
+    sizes = [path.stat().st_size for path in folder.rglob("*.pack")]
+    return {sum(chosen) for count in range(1, len(sizes) + 1) for chosen in combinations(sizes, count)}
 
 
 def clock() -> datetime:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -205,12 +205,17 @@ def publish_file(temporary: Path, target: Path) -> None:
         StoreError: any other failure; `target` is then as it was.
     """
     with disk_errors(target):
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync_file(temporary)
     name_file(temporary, target)
+
+
+def _sync_file(path: Path) -> None:
+    """Make the bytes of the file at `path` durable. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def name_file(temporary: Path, target: Path) -> None:
@@ -281,22 +286,86 @@ def link_or_copy(source: Path, target: Path) -> bool:
         NoSpace: the disk is full; the message has the needed bytes.
         StoreError: any other failure; `target` is then as it was.
     """
+    size, there = _compare(source, target)
+    if there is not None:
+        return there
+    ensure_dir(target.parent)
+    linked = _place(source, target, size, sure=True)
+    sync_dir(target.parent)
+    return linked
+
+
+class Links:
+    """Links or copies files as `link_or_copy` does; their names are durable after `sync`, which takes a folder once."""
+
+    def __init__(self) -> None:
+        self._folders: set[Path] = set()
+
+    def place(self, source: Path, target: Path) -> bool:
+        """Create `target` with the bytes of `source`, which are durable already; return whether it is a link.
+
+        Raises:
+            NoSpace: the disk is full; the message has the needed bytes.
+            StoreError: any other failure; `target` is then as it was.
+        """
+        size, there = _compare(source, target)
+        if there is None:
+            if target.parent not in self._folders:
+                ensure_dir(target.parent)
+            there = _place(source, target, size, sure=False)
+        self.keep(target)
+        return there
+
+    def keep(self, target: Path) -> None:
+        """Have `sync` make the name of a file durable that is in place: a run that was killed may have created it."""
+        self._folders.add(target.parent)
+
+    def sync(self) -> None:
+        """Sync each folder that has a new name. Raises `StoreError`."""
+        for folder in sorted(self._folders):
+            sync_dir(folder)
+        self._folders.clear()
+
+
+def link_all(pairs: Iterable[tuple[Path, Path]]) -> list[bool]:
+    """Place each `(source, target)`, then sync each folder once (`Links`); return whether each is a link.
+
+    Raises:
+        NoSpace, StoreError: the targets before are in place.
+    """
+    links = Links()
+    linked = [links.place(source, target) for source, target in pairs]
+    links.sync()
+    return linked
+
+
+def _compare(source: Path, target: Path) -> tuple[int, bool | None]:
+    """Return the size of `source`, and None if `target` is to be replaced by it, else whether they are one file."""
     with disk_errors(source):
         have = source.stat()
     with suppress(FileNotFoundError), disk_errors_but_missing(target):
         found = target.stat()
         if (found.st_dev, found.st_ino) == (have.st_dev, have.st_ino):
-            return True
+            return have.st_size, True
         if found.st_size == have.st_size:
-            return False
-    ensure_dir(target.parent)
+            return have.st_size, False
+    return have.st_size, None
+
+
+def _place(source: Path, target: Path, size: int, *, sure: bool) -> bool:
+    """Put a link to `source`, or a copy, at `target`, whose name is not durable yet; return whether it is a link.
+
+    A copy is synced; a linked file only if `sure`.
+    """
     temporary = new_temporary(target)
     try:
         linked = _link(source, temporary)
-        if not linked:
-            with disk_errors(target, have.st_size):
+        with disk_errors(target, size):
+            if not linked:
                 shutil.copyfile(source, temporary)
-        publish_file(temporary, target)
+            if sure or not linked:
+                _sync_file(temporary)
+            temporary.replace(target)
     except BaseException:
         _remove_quietly(temporary)
         raise

@@ -30,23 +30,28 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+OLDER_STORE = "nothing is converted: clone into a new home, with `ptmtorrent --home DIR clone HUB`"
+"""The hint for files of a store that an older version wrote."""
+
 MAX_DOCUMENT_BYTES = 16 << 20
 """Limit of a document (16 MiB); a longer one is refused before it is parsed."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The members that every format has. Subclasses set `FORMAT`, and `FEATURES` to what they allow in `requires`."""
+    """The members that every format has. Subclasses set `FORMAT`, and `FEATURES` to what they allow in `requires`.
+
+    `OLDER` is the hint for a document of an older version, which is never converted.
+    """
 
     FORMAT: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
     FEATURES: ClassVar[frozenset[str]] = frozenset()
+    OLDER: ClassVar[str] = "nothing is converted: make it again with this version"
 
     format: str
     version: int
     requires: tuple[str, ...]
 
-
-OLDER_HINT = "files of older versions are not converted: capture and release again with this version"
 
 D = TypeVar("D", bound=Document)
 
@@ -138,13 +143,13 @@ def _check_head(tree: dict[str, Any], kind: type[Document], name: str) -> None:
     if not isinstance(requires, list) or not all(isinstance(item, str) for item in requires):
         raise IntegrityError(f"`{name}` has no list `requires`")
     unknown = sorted(set(requires) - kind.FEATURES)
-    if tree.get("version") != kind.VERSION or unknown:
-        found = f"version {tree.get('version')}" + (f" with {', '.join(unknown)}" if unknown else "")
-        version = tree.get("version")
-        is_older = isinstance(version, int) and version < kind.VERSION
+    version = tree.get("version")
+    if version != kind.VERSION or unknown:
+        found = f"version {version}" + (f" with {', '.join(unknown)}" if unknown else "")
+        older = isinstance(version, int) and 0 < version < kind.VERSION
         raise UnsupportedFormat(
             f"`{name}` is {kind.FORMAT} {found}; this program reads version {kind.VERSION}",
-            hint=OLDER_HINT if is_older else "install a newer ptmtorrent: pip install --upgrade ptmtorrent",
+            hint=kind.OLDER if older else "install a newer ptmtorrent: pip install --upgrade ptmtorrent",
         )
 
 

@@ -15,9 +15,6 @@ import msgspec
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 
-PIECE_BYTES = 4 << 20
-"""The piece length of volumes, and what packs are padded to."""
-
 MERGE_GAP_BYTES = 256 << 10
 """Extents closer than this are requested as one, because the gap costs less than a request."""
 

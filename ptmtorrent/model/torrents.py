@@ -1,20 +1,23 @@
 """The two torrents of a volume, bencoded from hashes that were computed while the packs were written.
 
-Both have root name `packs`, paths `<2 hex>/<pack id>.pack` sorted by pack, and pieces of 4 MiB; neither has trackers,
-web seeds, dates or a private flag, so their bytes follow from the set of packs alone (docs/formats/volume.md).
+Both have root name `packs`, paths `<2 hex>/<pack id>.pack` sorted by pack, and pieces as long as the alignment of the
+packs; neither has trackers, web seeds, dates or a private flag, so their bytes follow from the set of packs alone
+(docs/formats/volume.md).
 
 Source: BEP 3 (v1), BEP 52 (v2).
 """
 
 import hashlib
+from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import InfoHash, PackId, is_hex64
+from ptmtorrent.model.pieces import ALIGNMENTS, alignment_of, is_whole, pieces_in
 from ptmtorrent.model.placement import MAX_PACK_BYTES
-from ptmtorrent.model.plan import PIECE_BYTES
-from ptmtorrent.model.volume import ROOT_NAME, VolumePlan
+from ptmtorrent.model.volume import MAX_VOLUME_PACKS, ROOT_NAME, VolumePlan, max_volume_bytes
 
 SHA1_BYTES = 20
 SHA256_BYTES = 32
@@ -38,7 +41,7 @@ def torrent_v1(volume: VolumePlan) -> tuple[bytes, InfoHash]:
     info: bencode.Value = {
         b"files": files,
         b"name": ROOT_NAME.encode(),
-        b"piece length": PIECE_BYTES,
+        b"piece length": volume.alignment,
         b"pieces": b"".join(pack.pieces_v1 for pack in volume.packs),
     }
     digest = hashlib.sha1(bencode.encode(info), usedforsecurity=False).hexdigest()
@@ -62,7 +65,7 @@ def torrent_v2(volume: VolumePlan) -> tuple[bytes, InfoHash]:
         b"file tree": tree,
         b"meta version": 2,
         b"name": ROOT_NAME.encode(),
-        b"piece length": PIECE_BYTES,
+        b"piece length": volume.alignment,
     }
     layers: dict[bytes, bencode.Value] = {pack.root_v2: pack.layer_v2 for pack in volume.packs if pack.layer_v2}
     digest = hashlib.sha256(bencode.encode(info)).hexdigest()
@@ -80,7 +83,8 @@ def packs_in(torrent: bytes, *, name: str) -> tuple[tuple[PackId, int], ...]:
     info = whole.get(b"info") if isinstance(whole, dict) else None
     if not isinstance(whole, dict) or not isinstance(info, dict):
         raise IntegrityError(f"`{name}` is not a torrent")
-    if info.get(b"name") != ROOT_NAME.encode() or info.get(b"piece length") != PIECE_BYTES:
+    alignment = info.get(b"piece length")
+    if info.get(b"name") != ROOT_NAME.encode() or not isinstance(alignment, int) or alignment not in ALIGNMENTS:
         raise IntegrityError(f"`{name}` is not the torrent of a volume: its root or its piece length differs")
     if (b"file tree" in info) == (b"files" in info):
         raise IntegrityError(f"`{name}` is neither a v1 nor a v2 torrent")
@@ -91,16 +95,20 @@ def packs_in(torrent: bytes, *, name: str) -> tuple[tuple[PackId, int], ...]:
     packs = tuple((_pack_at(path, name), size) for path, size in listed)
     if not packs or any(before >= after for (before, _), (after, _) in pairwise(packs)):
         raise IntegrityError(f"`{name}` does not list packs in order, each once")
-    if any(not 0 < size <= MAX_PACK_BYTES or size % PIECE_BYTES for _, size in packs):
-        raise IntegrityError(f"`{name}` lists a pack that is not whole pieces, or larger than any")
+    _check_sizes([size for _, size in packs], alignment, name)
     pieces = info.get(b"pieces")
-    if not is_v2 and not (isinstance(pieces, bytes) and len(pieces) == SHA1_BYTES * (_sum(packs) // PIECE_BYTES)):
+    count = sum(pieces_in(size) for _, size in packs)
+    if not is_v2 and not (isinstance(pieces, bytes) and len(pieces) == SHA1_BYTES * count):
         raise IntegrityError(f"`{name}` does not have a hash for each of its pieces")
     return packs
 
 
-def _sum(packs: tuple[tuple[PackId, int], ...]) -> int:
-    return sum(size for _, size in packs)
+def _check_sizes(sizes: Sequence[int], alignment: int, name: str) -> None:
+    """Refuse packs that are not whole pieces of `alignment`, and volumes over a limit of size."""
+    if any(size > MAX_PACK_BYTES or not is_whole(size) or alignment_of(size) != alignment for size in sizes):
+        raise IntegrityError(f"`{name}` lists a pack that is not whole pieces of {alignment} bytes, or larger than any")
+    if len(sizes) > MAX_VOLUME_PACKS or sum(sizes) > max_volume_bytes(alignment):
+        raise IntegrityError(f"`{name}` lists more packs or bytes than a volume may have")
 
 
 def _listed_v1(files: bencode.Value | None) -> list[tuple[list[bencode.Value], int]]:
@@ -137,29 +145,28 @@ def _pack_at(path: list[bencode.Value], name: str) -> PackId:
 
 def _check(volume: VolumePlan) -> None:
     for pack in volume.packs:
-        pieces, rest = divmod(pack.size, PIECE_BYTES)
-        fits = pieces > 0 and rest == 0 and len(pack.pieces_v1) == pieces * SHA1_BYTES
+        pieces = pieces_in(pack.size)
+        whole = is_whole(pack.size) and alignment_of(pack.size) == volume.alignment
+        fits = whole and len(pack.pieces_v1) == pieces * SHA1_BYTES
         layer = pieces * SHA256_BYTES if pieces > 1 else 0
         if not fits or len(pack.root_v2) != SHA256_BYTES or len(pack.layer_v2) != layer:
             raise IntegrityError(f"the hashes of pack `{pack.pack}` do not fit its {pack.size} bytes")
-        if layer and merkle_root(pack.layer_v2) != pack.root_v2:
+        if layer and merkle_root(pack.layer_v2, volume.alignment) != pack.root_v2:
             raise IntegrityError(f"the piece layer of pack `{pack.pack}` does not hash to its root")
 
 
-def merkle_root(layer: bytes) -> bytes:
-    """Return the BEP 52 root above a layer of 4 MiB piece hashes, padded with the hash of a piece of empty leaves."""
+def merkle_root(layer: bytes, alignment: int) -> bytes:
+    """Return the BEP 52 root above the hashes of pieces of `alignment` bytes, padded with that of empty leaves."""
     row = [layer[at : at + SHA256_BYTES] for at in range(0, len(layer), SHA256_BYTES)]
-    row += [_EMPTY_PIECE] * ((1 << (len(row) - 1).bit_length()) - len(row))
+    row += [_empty_piece(alignment)] * ((1 << (len(row) - 1).bit_length()) - len(row))
     while len(row) > 1:
         row = [hashlib.sha256(row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
     return row[0]
 
 
-def _empty_piece() -> bytes:
+@cache
+def _empty_piece(alignment: int) -> bytes:
     digest = bytes(SHA256_BYTES)
-    for _ in range((PIECE_BYTES // LEAF_BYTES).bit_length() - 1):
+    for _ in range((alignment // LEAF_BYTES).bit_length() - 1):
         digest = hashlib.sha256(digest + digest).digest()
     return digest
-
-
-_EMPTY_PIECE = _empty_piece()

@@ -2,7 +2,7 @@
 
 ::
 
-    {"format":"ptmtorrent/store","requires":[],"version":1}
+    {"format":"ptmtorrent/store","requires":[],"version":2}
 """
 
 from pathlib import Path
@@ -19,6 +19,8 @@ class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=
     """The version document; `ptmtorrent.store.store` describes the layout."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/store"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
 
 
 def stamp_version(root: Path) -> None:
@@ -35,10 +37,12 @@ def check_version(root: Path) -> None:
     Raises:
         NotFound: there is no store.
         StoreError: `version.json` is missing or damaged.
-        UnsupportedFormat: a newer version wrote it.
+        UnsupportedFormat: another version wrote it.
     """
     path = root / VERSION_NAME
-    again = f"if no newer ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"
+    again = (
+        f"if no other version of ptmtorrent wrote the store, {{}}create `{VERSION_NAME}` again: ptmtorrent store init"
+    )
     if not path.is_file():
         if (root / "packs").is_dir() or (root / "index.sqlite").exists():
             raise StoreError(f"`{VERSION_NAME}` is missing from the store `{root}`", hint=again.format(""))

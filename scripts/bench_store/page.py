@@ -29,8 +29,8 @@ How to read the tables:
   checks; that they restore the same bytes is verified here, outside the measured time.
 - *Base declared*: a fine-tune names its base, which is stored first. *Base found*: the store finds the base by itself.
   *No delta*: every object is stored on its own.
-- *Stored* is the disk space of all files of a store, including indices. The padding of a pack to a multiple of 4 MiB
-  is a hole in the file and takes no space.
+- *Stored* is the disk space of all files of a store, including indices. The padding of a pack to whole pieces is
+  a hole in the file and takes no space.
 - In the table of hashes, a hash is disabled by replacing it with a stub; the program has no such option.
 """
 

@@ -151,3 +151,77 @@ def test_file_then_name_then_folder_is_the_order(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "replace", note_replace)
     durable.write_file(tmp_path / "x", b"data")
     assert seen == ["file", "name", "folder"]
+
+
+def _spread(folder: Path, count: int) -> list[tuple[Path, Path]]:
+    """Files, and where to link them: into two folders in turn."""
+    pairs = []
+    for number in range(count):
+        source = folder / f"source-{number}"
+        source.write_bytes(b"pack %d" % number)
+        pairs.append((source, folder / "channel" / str(number % 2) / source.name))
+    return pairs
+
+
+def test_many_files_are_linked_and_each_folder_is_synced_once_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = _spread(tmp_path, 10)
+    durable.ensure_dir(tmp_path / "channel" / "0")
+    durable.ensure_dir(tmp_path / "channel" / "1")
+    linked_when_synced: list[tuple[str, int]] = []
+    real = durable.sync_dir
+
+    def counted(folder: Path) -> None:
+        linked_when_synced.append((folder.name, sum(target.is_file() for _, target in pairs)))
+        real(folder)
+
+    monkeypatch.setattr(durable, "sync_dir", counted)
+
+    assert durable.link_all(pairs) == [True] * 10
+
+    assert all(target.samefile(source) for source, target in pairs)
+    assert linked_when_synced == [("0", 10), ("1", 10)]
+
+
+def test_the_folder_of_a_link_that_was_there_is_synced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = _spread(tmp_path, 4)
+    durable.link_all(pairs)
+    synced: list[str] = []
+    monkeypatch.setattr(durable, "sync_dir", lambda folder: synced.append(folder.name))
+
+    durable.link_all(pairs)  # the run before could have been killed before its syncs
+
+    assert synced == ["0", "1"]
+
+
+def test_many_files_are_copied_durably_where_links_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = _spread(tmp_path, 3)
+    synced: list[int] = []
+    real = os.fsync
+
+    def fail(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def counted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "link", fail)
+    monkeypatch.setattr(os, "fsync", counted)
+
+    assert durable.link_all(pairs) == [False, False, False]
+
+    assert [target.read_bytes() for _, target in pairs] == [source.read_bytes() for source, _ in pairs]
+    assert {target.stat().st_ino for _, target in pairs} <= set(synced)
+
+
+def test_a_link_that_fails_leaves_the_others_and_no_temporary_file(tmp_path: Path) -> None:
+    pairs = _spread(tmp_path, 3)
+    pairs[1][0].unlink()
+
+    with pytest.raises(StoreError, match="source-1"):
+        durable.link_all(pairs)
+
+    assert pairs[0][1].is_file()
+    assert not list((tmp_path / "channel").rglob(".tmp-*"))

@@ -59,9 +59,19 @@ WebUI\LocalHostAuth=false
 """
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
-    shared = share(tmp_path_factory.mktemp("channel"), 1, 2, 3, 1)
+KIB = 1 << 10
+VOLUMES = {
+    "16KiB": (16 * KIB, (1, 2, 3, 255, 1)),
+    "256KiB": (256 * KIB, (16, 17, 48, 255)),
+    "4MiB": (4096 * KIB, (16, 17)),
+}
+"""A volume of each piece length: the packs are so many pieces long."""
+
+
+@pytest.fixture(scope="module", params=VOLUMES)
+def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    unit, counts = VOLUMES[request.param]
+    shared = share(tmp_path_factory.mktemp("channel"), *counts, unit=unit)
     write_release(shared)
     return shared
 
@@ -165,7 +175,9 @@ def test_the_channel_on_nginx_is_a_web_seed_for_us(shared: Shared, tmp_path: Pat
         outcomes = list(transport.deliver([request_of(pack) for pack in shared.packs], tmp_path, Stop()))
 
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
-    assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == 7 * (4 << 20)
+    assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == sum(
+        pack.size for pack in shared.packs
+    )
     assert differences(shared.channel / "packs", tmp_path / "packs") == []
 
 

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,42 +9,53 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import bencode
-from ptmtorrent.model.plan import PIECE_BYTES
-from ptmtorrent.model.torrents import packs_in, torrent_v1, torrent_v2
-from ptmtorrent.model.volume import PackHashes, VolumePlan, plan_volumes
+from ptmtorrent.model.ids import PackId
+from ptmtorrent.model.torrents import merkle_root, packs_in, torrent_v1, torrent_v2
+from ptmtorrent.model.volume import MAX_VOLUME_PACKS, MAX_VOLUME_PIECES, PackHashes, VolumePlan, plan_volumes
 from tests.simulators.packs import hash_pack, make_pack
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SIZES = (1, 2, 3, 4, 16)
-"""Pieces of a pack: 4, 8, 12, 16 and 64 MiB."""
+KIB, MIB = 1 << 10, 1 << 20
+SIZES = {
+    16 * KIB: (16 * KIB, 32 * KIB, 48 * KIB, 256 * KIB, 272 * KIB, 4 * MIB - 16 * KIB),
+    256 * KIB: (4 * MIB, 4 * MIB + 256 * KIB, 12 * MIB, 64 * MIB - 256 * KIB),
+    4 * MIB: (64 * MIB, 68 * MIB),
+}
+"""Sizes of packs by their piece length: one piece, a power of two of pieces, one more, and those at the thresholds."""
 
 
-def pattern_pack(number: int, pieces: int) -> PackHashes:
-    return hash_pack(bytes([number]) * (pieces * PIECE_BYTES))
+def pattern_pack(number: int, size: int) -> PackHashes:
+    return hash_pack(bytes([number]) * size)
 
 
 @pytest.fixture(scope="module")
 def volume() -> VolumePlan:
-    return plan_volumes([pattern_pack(number, pieces) for number, pieces in enumerate((1, 2, 3))], [])[0]
+    return plan_volumes([pattern_pack(number, size) for number, size in enumerate(SIZES[256 * KIB][:3])], [])[0]
 
 
-def infohash_by_libtorrent(folder: Path, version: str) -> str:
+def infohash_by_libtorrent(folder: Path, version: str, piece_bytes: int) -> str:
     lt = pytest.importorskip("libtorrent")
     flags = {"v1": lt.create_torrent.v1_only, "v2": lt.create_torrent.v2_only}[version]
     entries = sorted(lt.list_files(str(folder / "packs")), key=lambda entry: str(entry.filename))
-    made = lt.create_torrent(entries, PIECE_BYTES, flags)
+    made = lt.create_torrent(entries, piece_bytes, flags)
     lt.set_piece_hashes(made, str(folder))
     hashes = lt.load_torrent_buffer(lt.bencode(made.generate())).info_hashes
     return str(getattr(hashes, version))
 
 
-@pytest.mark.parametrize("sizes", [*[(size,) for size in SIZES], SIZES], ids=str)
-def test_infohashes_equal_those_libtorrent_makes_from_the_files(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    packs = [make_pack(tmp_path, pieces, seed=pieces) for pieces in sizes]
+@pytest.mark.parametrize(
+    ("piece_bytes", "sizes"),
+    [(piece, chosen) for piece, sizes in SIZES.items() for chosen in (*[(size,) for size in sizes], sizes)],
+    ids=str,
+)
+def test_infohashes_equal_those_libtorrent_makes_from_the_files(
+    tmp_path: Path, piece_bytes: int, sizes: tuple[int, ...]
+) -> None:
+    packs = [make_pack(tmp_path, 1, seed=size, unit=size) for size in sizes]
     (plan,) = plan_volumes(packs, [])
 
-    assert torrent_v1(plan)[1] == infohash_by_libtorrent(tmp_path, "v1")
-    assert torrent_v2(plan)[1] == infohash_by_libtorrent(tmp_path, "v2")
+    assert torrent_v1(plan)[1] == infohash_by_libtorrent(tmp_path, "v1", piece_bytes)
+    assert torrent_v2(plan)[1] == infohash_by_libtorrent(tmp_path, "v2", piece_bytes)
 
 
 @pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
@@ -56,9 +68,12 @@ def test_libtorrent_reads_the_infohash_we_say(volume: VolumePlan, make: Any) -> 
     assert infohash in {str(hashes.v1), str(hashes.v2)}
 
 
-@pytest.mark.parametrize(("make", "name"), [(torrent_v1, "volume.v1.torrent"), (torrent_v2, "volume.v2.torrent")])
-def test_a_torrent_is_byte_for_byte_the_golden_one(volume: VolumePlan, make: Any, name: str) -> None:
-    assert make(volume)[0] == (GOLDEN / name).read_bytes()
+@pytest.mark.parametrize("piece_bytes", SIZES)
+@pytest.mark.parametrize(("make", "name"), [(torrent_v1, "v1"), (torrent_v2, "v2")])
+def test_a_torrent_is_byte_for_byte_the_golden_one(piece_bytes: int, make: Any, name: str) -> None:
+    packs = [pattern_pack(number, size) for number, size in enumerate(SIZES[piece_bytes])]
+    (plan,) = plan_volumes(packs, [])
+    assert make(plan)[0] == (GOLDEN / f"volume-{piece_bytes >> 10}.{name}.torrent").read_bytes()
 
 
 @pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
@@ -105,6 +120,9 @@ def _bent(torrent: bytes, *, where: bytes, value: bencode.Value) -> bytes:
     [
         (b"name", b".."),
         (b"piece length", 1 << 20),
+        (b"piece length", 16 << 10),
+        (b"piece length", 4 << 20),
+        (b"piece length", b"x"),
         (b"files", []),
         (b"files", 3),
         (b"files", [{b"length": 4 << 20, b"path": [b"..", b"x"]}]),
@@ -112,6 +130,8 @@ def _bent(torrent: bytes, *, where: bytes, value: bencode.Value) -> bytes:
         (b"files", [{b"length": 4 << 20, b"path": [b"01", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 5, b"path": [b"00", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack"]}] * 2),
+        (b"files", [{b"length": 16 << 10, b"path": [b"00", b"0" * 64 + b".pack"]}]),
+        (b"files", [{b"length": 64 << 20, b"path": [b"00", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 1 << 60, b"path": [b"00", b"0" * 64 + b".pack"]}]),
         (b"files", [{b"length": 4 << 20, b"path": [b"00", b"0" * 64 + b".pack"], b"attr": b"l"}]),
         (b"file tree", {}),
@@ -145,4 +165,40 @@ def test_a_damaged_torrent_is_refused_or_still_names_packs(volume: VolumePlan, d
         packs = packs_in(bytes(torrent), name="x")
     except IntegrityError:
         return
-    assert all(size % PIECE_BYTES == 0 for _, size in packs)
+    assert all(size % (256 * KIB) == 0 for _, size in packs)
+
+
+def _fake_pack(number: int, size: int) -> PackHashes:
+    """A pack whose hashes are made up, and fit each other."""
+    pieces = size // (16 * KIB)
+    layer = hashlib.sha256(str(number).encode()).digest() * pieces
+    return PackHashes(
+        pack=PackId(hashlib.sha256(b"pack %d" % number).hexdigest()),
+        size=size,
+        rights="open",
+        pieces_v1=bytes(20 * pieces),
+        root_v2=merkle_root(layer, 16 * KIB),
+        layer_v2=layer,
+    )
+
+
+def test_the_largest_volume_has_torrents_that_readers_take() -> None:
+    size = MAX_VOLUME_PIECES // MAX_VOLUME_PACKS * 16 * KIB
+    (plan,) = plan_volumes([_fake_pack(number, size) for number in range(MAX_VOLUME_PACKS)], [])
+    listed = tuple((pack.pack, pack.size) for pack in plan.packs)
+
+    assert packs_in(torrent_v1(plan)[0], name="x") == packs_in(torrent_v2(plan)[0], name="x") == listed
+
+
+@pytest.mark.parametrize("count", [MAX_VOLUME_PACKS + 1, 1029], ids=["packs", "bytes"])
+def test_a_volume_over_a_limit_is_refused(count: int) -> None:
+    size = 16 * KIB if count > MAX_VOLUME_PACKS else 4 * MIB - 16 * KIB
+    files = [
+        {b"length": size, b"path": [name[:2], name + b".pack"]}
+        for name in (b"%064x" % number for number in range(count))
+    ]
+    pieces = bytes(20 * count * (size // (16 * KIB)))
+    info = {b"files": files, b"name": b"packs", b"piece length": 16 * KIB, b"pieces": pieces}
+
+    with pytest.raises(IntegrityError, match="more packs or bytes"):
+        packs_in(bencode.encode({b"info": info}), name="x")

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.volume import LEVEL_WIDTH, MAX_VOLUME_BYTES, PackHashes, Previous, VolumePlan, plan_volumes
+from ptmtorrent.model.volume import (
+    LEVEL_WIDTH,
+    MAX_VOLUME_BYTES,
+    MAX_VOLUME_PACKS,
+    PackHashes,
+    Previous,
+    VolumePlan,
+    plan_volumes,
+)
 
-GIB = 1 << 30
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+SIZES = {16 * KIB: [16 * KIB, 4 * MIB - 16 * KIB], 256 * KIB: [4 * MIB, 63 * MIB], 4 * MIB: [64 * MIB, GIB]}
+"""Sizes of packs of each alignment."""
 
 
 def pack(number: int, *, size: int = GIB, rights: Rights = "open") -> PackHashes:
@@ -29,7 +39,7 @@ PACKS = st.lists(
     st.builds(
         pack,
         st.integers(0, 60),
-        size=st.sampled_from([4 << 20, GIB, MAX_VOLUME_BYTES // 3]),
+        size=st.sampled_from([size for sizes in SIZES.values() for size in sizes] + [MAX_VOLUME_BYTES // 3]),
         rights=st.sampled_from(["open", "gated"]),
     ),
     max_size=40,
@@ -47,6 +57,9 @@ def test_every_pack_is_in_exactly_one_volume_of_its_rights(releases: list[list[P
         assert Counter(member.pack for plan in plans for member in plan.packs) == Counter(item.pack for item in packs)
         assert all(member.rights == plan.rights for plan in plans for member in plan.packs)
         assert all(plan.bytes <= MAX_VOLUME_BYTES and plan.packs for plan in plans)
+        assert all(
+            member.size in SIZES[plan.alignment] for plan in plans for member in plan.packs if member.size <= GIB
+        )
         assert all(before.pack < after.pack for plan in plans for before, after in pairwise(plan.packs))
         previous = as_previous(plans)
 
@@ -138,12 +151,51 @@ def test_a_pack_that_changed_rights_leaves_its_volume() -> None:
     ]
 
 
-def test_more_than_a_tebibyte_is_more_than_one_volume() -> None:
-    packs = [pack(number) for number in range(3000)]
+@pytest.mark.parametrize(
+    ("size", "count", "most"),
+    [
+        (GIB, 200, 64),  # 64 GiB
+        (63 * MIB, 1100, 64 * GIB // (63 * MIB)),
+        (4 * MIB - 16 * KIB, 1100, (1 << 18) // 255),  # pieces
+        (16 * KIB, MAX_VOLUME_PACKS + 1, MAX_VOLUME_PACKS),
+    ],
+)
+def test_more_than_a_limit_is_more_than_one_volume(size: int, count: int, most: int) -> None:
+    packs = [pack(number, size=size) for number in range(count)]
 
     plans = plan_volumes(packs, [])
 
-    assert sorted(len(plan.packs) for plan in plans) == [952, 1024, 1024]
+    assert sorted(len(plan.packs) for plan in plans) == [count % most, *[most] * (count // most)]
+
+
+def test_volumes_that_would_have_too_many_packs_are_not_merged() -> None:
+    packs = [pack(number, size=16 * KIB) for number in range(LEVEL_WIDTH * (MAX_VOLUME_PACKS // LEVEL_WIDTH + 1))]
+    each = len(packs) // LEVEL_WIDTH
+    parts = [frozenset(item.pack for item in packs[at : at + each]) for at in range(0, len(packs), each)]
+
+    plans = plan_volumes(packs, [("open", 0, part) for part in parts])
+
+    assert {frozenset(item.pack for item in plan.packs) for plan in plans} == set(parts)
+
+
+def test_packs_of_two_alignments_never_share_a_volume() -> None:
+    sizes = [16 * KIB, 4 * MIB - 16 * KIB, 4 * MIB, 64 * MIB - 256 * KIB, 64 * MIB, GIB]
+
+    plans = plan_volumes([pack(number, size=size) for number, size in enumerate(sizes)], [])
+
+    assert {plan.alignment: sorted(item.size for item in plan.packs) for plan in plans} == {
+        16 * KIB: sizes[:2],
+        256 * KIB: sizes[2:4],
+        4 * MIB: sizes[4:],
+    }
+
+
+def test_a_volume_of_two_alignments_is_dissolved() -> None:
+    packs = [pack(1, size=16 * KIB), pack(2, size=4 * MIB)]
+
+    plans = plan_volumes(packs, [("open", 3, frozenset(item.pack for item in packs))])
+
+    assert sorted((plan.level, len(plan.packs)) for plan in plans) == [(0, 1), (0, 1)]
 
 
 def test_no_packs_are_no_volumes() -> None:

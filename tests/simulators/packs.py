@@ -9,10 +9,19 @@ from blake3 import blake3
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.volume import PackHashes
 
 LEAF = 16 << 10
+BLOCK_BYTES = 4 << 20
+"""Sizes of packs are given in blocks of 4 MiB, unless a test says otherwise."""
+
+
+def piece_bytes_of(size: int) -> int:
+    """The table of docs/formats/pack.md."""
+    if size < 4 << 20:
+        return 16 << 10
+    return 256 << 10 if size < 64 << 20 else 4 << 20
 
 
 def tree_root(row: list[bytes], padding: bytes) -> bytes:
@@ -29,8 +38,9 @@ def tree_root(row: list[bytes], padding: bytes) -> bytes:
 def hash_pack(data: bytes, rights: Rights = "open") -> PackHashes:
     """Hash a pack held in memory."""
     zero = bytes(32)
-    empty_piece = tree_root([zero] * (PIECE_BYTES // LEAF), zero)
-    pieces = [data[at : at + PIECE_BYTES] for at in range(0, len(data), PIECE_BYTES)]
+    grain = piece_bytes_of(len(data))
+    empty_piece = tree_root([zero] * (grain // LEAF), zero)
+    pieces = [data[at : at + grain] for at in range(0, len(data), grain)]
     layer = [
         tree_root([hashlib.sha256(piece[at : at + LEAF]).digest() for at in range(0, len(piece), LEAF)], zero)
         for piece in pieces
@@ -45,10 +55,10 @@ def hash_pack(data: bytes, rights: Rights = "open") -> PackHashes:
     )
 
 
-def make_pack(channel: Path, pieces: int, seed: int) -> PackHashes:
-    """Write a pack of random bytes where a channel keeps it."""
+def make_pack(channel: Path, count: int, seed: int, unit: int = BLOCK_BYTES) -> PackHashes:
+    """Write a pack of `count` times `unit` random bytes where a channel keeps it."""
     source = random.Random(seed)
-    data = b"".join(source.randbytes(PIECE_BYTES) for _ in range(pieces))
+    data = b"".join(source.randbytes(unit) for _ in range(count))
     hashes = hash_pack(data)
     path = channel / pack_path(hashes.pack)
     path.parent.mkdir(parents=True, exist_ok=True)

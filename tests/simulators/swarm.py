@@ -19,7 +19,7 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession
 from ptmtorrent.workflows.seed import seed
-from tests.simulators.packs import make_pack
+from tests.simulators.packs import BLOCK_BYTES, make_pack
 
 LOOPBACK = "127.0.0.1:0"
 DEADLINE_LOOKS = 300
@@ -37,9 +37,9 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         return self.channel / pack_path(pack.pack)
 
 
-def share(channel: Path, *pieces: int) -> Shared:
-    """Make a pack of each number of pieces; they stay in the order asked for."""
-    packs = tuple(make_pack(channel, count, seed=number) for number, count in enumerate(pieces))
+def share(channel: Path, *counts: int, unit: int = BLOCK_BYTES) -> Shared:
+    """Make a pack of each number of `unit`, all of one alignment; they stay in the order asked for."""
+    packs = tuple(make_pack(channel, count, seed=number, unit=unit) for number, count in enumerate(counts))
     (plan,) = plan_volumes(packs, [])
     return Shared(channel=channel, packs=packs, v1=torrent_v1(plan)[0], v2=torrent_v2(plan)[0])
 

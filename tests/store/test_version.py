@@ -17,10 +17,21 @@ def root(tmp_path: Path) -> Path:
 def test_a_newer_store_is_refused(root: Path) -> None:
     with writing(root):
         pass
-    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
+    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":3}')
     for write in (False, True):
-        with pytest.raises(UnsupportedFormat):
+        with pytest.raises(UnsupportedFormat, match="version 3"):
             Store.open(root, write=write)
+
+
+def test_an_older_store_is_refused_and_the_next_command_is_named(root: Path) -> None:
+    with writing(root):
+        pass
+    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":1}')
+    for write in (False, True):
+        with pytest.raises(UnsupportedFormat, match="version 1") as caught:
+            Store.open(root, write=write)
+        assert caught.value.code == 23
+        assert "ptmtorrent --home DIR clone HUB" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("data", [None, b"{", b""])

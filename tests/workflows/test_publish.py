@@ -1,3 +1,4 @@
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -135,16 +136,16 @@ def test_a_crash_leaves_the_old_channel_and_running_again_finishes(
         capture(store, home.root, "hf:c/new", {"model.safetensors": b"n" * 9000}, downloads=60)
     release(SECOND, home, keys, clock=TickingClock(), emit=ignore)
     pointer = (to / "metadata/timestamp.json").read_bytes()
-    real, left = durable.link_or_copy, [written]
+    real, left = os.link, [written]
 
-    def fail_later(source: Path, target: Path) -> bool:
+    def fail_later(source: Path, target: Path) -> None:
         if not left[0]:
             raise Crash
         left[0] -= 1
-        return real(source, target)
+        real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable, "link_or_copy", fail_later)
+        patch.setattr(os, "link", fail_later)
         with pytest.raises(Crash):
             run(home, to, SECOND)
     assert (to / "metadata/timestamp.json").read_bytes() == pointer
@@ -152,6 +153,61 @@ def test_a_crash_leaves_the_old_channel_and_running_again_finishes(
     run(home, to, SECOND)
 
     assert tree(to) == tree(home.channel)
+
+
+def _syncs_and_names(monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[str]:
+    """Log each folder below `folder` that is synced, and each file there that gets its name."""
+    log: list[str] = []
+    sync, replace = durable.sync_dir, Path.replace
+
+    def synced(path: Path) -> None:
+        if folder in path.parents:
+            log.append(f"sync {path.relative_to(folder)}")
+        sync(path)
+
+    def named(path: Path, target: Path) -> Path:
+        if folder in target.parents:
+            log.append(f"name {target.relative_to(folder)}")
+        return replace(path, target)
+
+    monkeypatch.setattr(durable, "sync_dir", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    return log
+
+
+def test_a_folder_of_packs_is_synced_once_before_the_release_is_named(
+    made: tuple[Home, Keys], to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, _ = made
+    log = _syncs_and_names(monkeypatch, to)
+
+    run(home, to)
+
+    packs = {path.relative_to(to).as_posix() for path in to.rglob("*.pack")}
+    release_at = log.index(f"name releases/{FIRST}/release.json")
+    for folder in {Path(path).parent for path in packs}:
+        last = max(at for at, entry in enumerate(log) if entry.startswith(f"name {folder}/"))
+        assert [at for at, entry in enumerate(log) if entry == f"sync {folder}"] == [log.index(f"sync {folder}")]
+        assert last < log.index(f"sync {folder}") < release_at
+    assert log.index("sync torrents") < release_at
+    assert log.index(f"sync releases/{FIRST}/index/content") < release_at
+
+
+def test_a_released_pack_is_durable_in_the_channel_before_its_torrents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, keys = new_home(tmp_path / "home")
+    capture_three(home, tmp_path / "home")
+    log = _syncs_and_names(monkeypatch, home.channel)
+
+    release(FIRST, home, keys, clock=TickingClock(), emit=ignore)
+
+    first_torrent = next(at for at, entry in enumerate(log) if entry.startswith("name torrents/"))
+    packs = [entry.removeprefix("name ") for entry in log if entry.endswith(".pack")]
+    assert packs
+    for folder in {Path(path).parent for path in packs}:
+        assert log.count(f"sync {folder}") == 1
+        assert log.index(f"sync {folder}") < first_torrent
 
 
 def test_a_half_copied_pack_is_put_right(made: tuple[Home, Keys], to: Path) -> None:

@@ -25,6 +25,7 @@ from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
@@ -161,7 +162,7 @@ def missing_extents(checked: CheckedPack, size: int) -> list[Extent]:
 def read_pack_info(path: Path) -> PackInfo | None:
     """Return the libraries and parameters in the footer of a pack; None if they cannot be read."""
     with suppress(*_BAD), open_pack(path) as reader:
-        length = min(reader.size, READ_BYTES + pack_format.TRAILER_BYTES)
+        length = min(reader.size, alignment_of(reader.size) + pack_format.TRAILER_BYTES)
         offset, _, _ = pack_format.decode_trailer(reader.read(reader.size - length, length), reader.size, path.name)
         return _info_at(reader, offset)
     return None

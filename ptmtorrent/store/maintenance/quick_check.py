@@ -8,6 +8,7 @@ from ptmtorrent.disk.database import SqliteError, connect_to_read, is_damage
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.torrents import merkle_root
 from ptmtorrent.store.index import open_index
 from ptmtorrent.store.index_file import index_errors
@@ -88,8 +89,8 @@ def check_outline(path: Path, expected: Expectation, is_stored: Callable[[Object
     except (IntegrityError, UnsupportedFormat, StoreError) as error:
         return [error.message], 0
     problems = _against_index(entries, expected, is_stored)
-    if expected.size - footer.end >= 1 << 22:
-        problems.append("its footer does not end in its last 4 MiB")
+    if expected.size - footer.end >= alignment_of(expected.size):
+        problems.append("its footer does not end in its last piece")
     return problems, min(expected.size, MAX_HEADER_BYTES) + expected.size - footer.offset
 
 
@@ -103,7 +104,7 @@ def check_sidecar(root: Path, expected: Expectation) -> str | None:
     hashes = known[0]
     if hashes.size != expected.size:
         return f"its stored hashes are those of a pack of {hashes.size:,} bytes"
-    if hashes.layer_v2 and merkle_root(hashes.layer_v2) != hashes.root_v2:
+    if hashes.layer_v2 and merkle_root(hashes.layer_v2, alignment_of(hashes.size)) != hashes.root_v2:
         return "its piece layer does not hash to its root"
     return None
 

@@ -17,7 +17,8 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.pieces import alignment_of, padded
+from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
@@ -127,7 +128,7 @@ def read_footer(reader: PackReader) -> tuple[tuple[Entry, ...], Extent]:
         IntegrityError, UnsupportedFormat, StoreError: the footer is damaged or cannot be read.
     """
     name = reader.path.name
-    length = min(reader.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
+    length = min(reader.size, alignment_of(reader.size) + pack_format.TRAILER_BYTES)
     end = reader.read(reader.size - length, length)
     offset, footer_bytes, checksum = pack_format.decode_trailer(end, reader.size, name)
     entries = pack_format.decode_footer(reader.read(offset, footer_bytes), checksum, offset, name)
@@ -139,10 +140,11 @@ def record_start(entry: Entry) -> int:
     return entry.offset - len(pack_format.encode_record(entry))
 
 
-def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
-    """Return the 4 MiB pieces in which two packs of the same size differ, given the SHA-1 of each piece of both."""
+def differing_pieces(size: int, found: bytes, expected: bytes) -> list[Extent]:
+    """Return the pieces in which two packs of `size` bytes differ, given the SHA-1 of each piece of both."""
+    alignment = alignment_of(size)
     return [
-        Extent(offset=at // SHA1_BYTES * PIECE_BYTES, length=PIECE_BYTES)
+        Extent(offset=at // SHA1_BYTES * alignment, length=alignment)
         for at in range(0, len(expected), SHA1_BYTES)
         if found[at : at + SHA1_BYTES] != expected[at : at + SHA1_BYTES]
     ]
@@ -151,7 +153,7 @@ def differing_pieces(found: bytes, expected: bytes) -> list[Extent]:
 def _hash(reader: PackReader, expected: Expectation, count: Callable[[int], None]) -> PackHashes:
     """Hash the expected number of bytes; unreadable and missing bytes count as zeros."""
     hasher = PackHasher()
-    size = max(1, -(-expected.size // PIECE_BYTES)) * PIECE_BYTES  # the file may be empty
+    size = padded(max(1, expected.size))  # the file may be empty
     for at in range(0, size, READ_BYTES):
         wanted = min(READ_BYTES, size - at)
         data = b""
@@ -222,7 +224,8 @@ def _last_byte(reader: PackReader, at: int, size: int) -> int:
 
 def _differing(found: PackHashes, expected: Expectation) -> list[Damage]:
     """Return the pieces that differ, according to the stored hashes; without a difference, the whole pack."""
-    extents = [] if expected.hashes is None else differing_pieces(found.pieces_v1, expected.hashes.pieces_v1)
+    kept = expected.hashes
+    extents = [] if kept is None else differing_pieces(expected.size, found.pieces_v1, kept.pieces_v1)
     extents = extents or [Extent(offset=0, length=expected.size)]
     return [Damage(what="bytes", extent=extent) for extent in extents]
 

@@ -2,7 +2,7 @@ r"""The bytes of a pack: header, records, footer, trailer (docs/formats/pack.md)
 
 ::
 
-    PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to a multiple of 4 MiB
+    PTMPACK\n | H | header JSON | record ... record | footer | trailer | zeros to whole pieces
 
 Packs of different classes never mix, so that a subset reads few packs and a takedown changes few.
 """
@@ -41,10 +41,13 @@ _ROW = struct.Struct("<32s32sQIIBB6s")
 _TRAILER = struct.Struct("<QII4s")
 
 
-Temper = Literal["meta", "weights-hot", "weights-cold"]
-"""`meta` has manifests, placements, captures, hub answers and small files. Weights are divided by their popularity."""
+Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
+"""`meta` has manifests, placements, captures, hub answers and small files. Weights are divided by their popularity.
 
-TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold")
+`alone` has whole forms of objects that other packs store as deltas.
+"""
+
+TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold", "alone")
 RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
 
 ObjectKind = Literal["data", "manifest", "placement", "capture", "answer"]
@@ -73,6 +76,8 @@ class PackHeader(canonical.Document, frozen=True, kw_only=True, omit_defaults=Tr
     """The header of a pack."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
 
     temper: Temper = msgspec.field(name="class")
     rights: Rights
@@ -120,7 +125,7 @@ def decode_header(data: bytes, name: str) -> tuple[PackClass, int]:
 
     Raises:
         IntegrityError: not a pack, or a damaged header.
-        UnsupportedFormat: written by a newer version.
+        UnsupportedFormat: written by another version.
     """
     if not data.startswith(MAGIC) or len(data) < len(MAGIC) + _LENGTH.size:
         raise IntegrityError(f"`{name}` is not a pack")

@@ -6,10 +6,14 @@ They are its name (BLAKE3), SHA-1 pieces (BEP 3) and the SHA-256 Merkle tree (BE
 ::
 
     {"format":"ptmtorrent/pack-hashes","layer_v2":"","own":true,"pack":"ab12...","pieces_v1":"77...","requires":[],
-     "rights":"open","root_v2":"c0...","size":4194304,"version":1}
+     "rights":"open","root_v2":"c0...","size":16384,"version":2}
 
 `own` distinguishes packs that were captured here from adopted ones: only documents in our own packs are trusted. A pack
 whose hashes are lost counts as adopted, unless the index listed all its documents; see docs/formats/pack.md.
+
+The length of pieces is known only at the end. A block of 4 MiB stays in memory until it is full, and is then hashed at
+each grain that a pack of more than 4 MiB can still have. A block that is not full at the end is hashed at the grain of
+the pack alone, so nothing is hashed by 16 KiB that does not need it.
 """
 
 import hashlib
@@ -19,7 +23,7 @@ from concurrent.futures import Executor, Future
 from functools import cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from blake3 import blake3
 
@@ -28,22 +32,31 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import ALIGNMENTS, THRESHOLDS, alignment_of, is_whole, pieces_in
 from ptmtorrent.model.volume import PackHashes
 
 LEAF_BYTES = 16 << 10
+BLOCK_BYTES = ALIGNMENTS[-1]
 MAX_WAITING = 4
-"""Limit of pieces (4 MiB each) that wait to be hashed."""
+"""Limit of blocks (4 MiB each) that wait to be hashed."""
 
 sha1 = partial(hashlib.sha1, usedforsecurity=False)
 sha256 = hashlib.sha256
 
-Hashes = tuple[bytes, bytes]
-"""The SHA-1 of a piece, and the root of its SHA-256 leaves."""
+
+class Pieces(NamedTuple):
+    """The pieces of some bytes at one grain: the SHA-1 of each, and the root of its SHA-256 leaves."""
+
+    digests: list[bytes]
+    roots: list[bytes]
+
+
+Block = dict[int, Pieces]
+"""The pieces of a block by grain, in bytes."""
 
 
 class PackHasher:
-    """Hashes the bytes of a pack, passed in order and in any lengths; hashes whole pieces on `pool`, if there is one.
+    """Hashes the bytes of a pack, passed in order and in any lengths; hashes full blocks on `pool`, if there is one.
 
     Data that was passed to `update` must not change afterwards.
     """
@@ -54,20 +67,20 @@ class PackHasher:
         self._blake3 = blake3()
         self._gathered: list[memoryview] = []
         self._gathered_bytes = 0
-        self._waiting: deque[tuple[Future[Hashes], list[memoryview]]] = deque()
-        self._done: list[Hashes] = []
+        self._waiting: deque[tuple[Future[Block], list[memoryview], tuple[int, ...]]] = deque()
+        self._done: list[Block] = []
 
     def update(self, data: bytes | memoryview) -> None:
         """Add the next bytes."""
         view = memoryview(data).cast("B")
         self._blake3.update(view)
-        self.size += len(view)
         while view:
-            part = view[: PIECE_BYTES - self._gathered_bytes]
+            part = view[: BLOCK_BYTES - self._gathered_bytes]
             view = view[len(part) :]
             self._gathered.append(part)
             self._gathered_bytes += len(part)
-            if self._gathered_bytes == PIECE_BYTES:
+            self.size += len(part)
+            if self._gathered_bytes == BLOCK_BYTES:
                 self._hash_gathered()
 
     def name(self) -> PackId:
@@ -75,43 +88,75 @@ class PackHasher:
         return PackId(self._blake3.hexdigest())
 
     def finish(self, rights: Rights) -> PackHashes:
-        """Return the hashes of a pack of `size` bytes, which is a multiple of 4 MiB."""
-        if self.size == 0 or self.size % PIECE_BYTES:
+        """Return the hashes of a pack of `size` bytes, which is padded to whole pieces."""
+        if not is_whole(self.size):
             raise AssertionError("a pack is padded before its hashes are taken")
+        grain = alignment_of(self.size)
         self._collect(0)
-        layer = [root for _, root in self._done]
+        blocks = [block[grain] for block in self._done]
+        if self._gathered:
+            blocks.append(hash_block(self._gathered, (grain,))[grain])
+        layer = [root for block in blocks for root in block.roots]
         single = len(layer) == 1
         return PackHashes(
             pack=self.name(),
             size=self.size,
             rights=rights,
-            pieces_v1=b"".join(piece for piece, _ in self._done),
-            root_v2=layer[0] if single else _merkle(layer, _empty_piece()),
+            pieces_v1=b"".join(digest for block in blocks for digest in block.digests),
+            root_v2=layer[0] if single else _merkle(layer, _empty_piece(grain)),
             layer_v2=b"" if single else b"".join(layer),
         )
 
     def _hash_gathered(self) -> None:
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        grains = ALIGNMENTS[1:] if self.size < THRESHOLDS[1] else ALIGNMENTS[2:]
         if self._pool is None:
-            self._done.append(hash_piece(gathered))
+            self._done.append(hash_block(gathered, grains))
             return
-        self._waiting.append((self._pool.submit(hash_piece, gathered), gathered))
+        self._waiting.append((self._pool.submit(hash_block, gathered, grains), gathered, grains))
         self._collect(MAX_WAITING)
 
     def _collect(self, most: int) -> None:
         while len(self._waiting) > most:
-            future, gathered = self._waiting.popleft()
-            # A piece that no thread has begun is hashed here: all of them may wait for a lock of the caller.
-            self._done.append(hash_piece(gathered) if future.cancel() else future.result())
+            future, gathered, grains = self._waiting.popleft()
+            # A block that no thread has begun is hashed here: all of them may wait for a lock of the caller.
+            self._done.append(hash_block(gathered, grains) if future.cancel() else future.result())
 
 
-def hash_piece(stretches: Sequence[memoryview]) -> Hashes:
-    """Return the hashes of one piece of 4 MiB, which consists of `stretches`."""
-    piece = sha1()
+def hash_block(stretches: Sequence[memoryview], grains: Sequence[int]) -> Block:
+    """Return the pieces of bytes given in stretches, at each of `grains`: ascending, all of which divide the bytes."""
+    nodes, node_bytes = _leaves(stretches), LEAF_BYTES
+    found: Block = {}
+    for grain in grains:
+        width = grain // node_bytes
+        nodes = [_merkle(nodes[at : at + width], bytes(32)) for at in range(0, len(nodes), width)]
+        node_bytes = grain
+        found[grain] = Pieces(_digests(stretches, grain), nodes)
+    return found
+
+
+def _digests(stretches: Sequence[memoryview], grain: int) -> list[bytes]:
+    """Return the SHA-1 of each `grain` bytes."""
+    found: list[bytes] = []
+    piece, filled = sha1(), 0
+    for stretch in stretches:
+        at = 0
+        while at < len(stretch):
+            part = stretch[at : at + grain - filled]
+            piece.update(part)
+            at += len(part)
+            filled += len(part)
+            if filled == grain:
+                found.append(piece.digest())
+                piece, filled = sha1(), 0
+    return found
+
+
+def _leaves(stretches: Sequence[memoryview]) -> list[bytes]:
+    """Return the SHA-256 of each 16 KiB."""
     leaves: list[bytes] = []
     leaf, filled = sha256(), 0
     for stretch in stretches:
-        piece.update(stretch)
         start = min(-filled % LEAF_BYTES, len(stretch))
         leaf.update(stretch[:start])
         if filled and (filled + start) % LEAF_BYTES == 0:
@@ -121,7 +166,7 @@ def hash_piece(stretches: Sequence[memoryview]) -> Hashes:
         leaves += [sha256(stretch[at : at + LEAF_BYTES]).digest() for at in range(start, whole, LEAF_BYTES)]
         leaf.update(stretch[whole:])
         filled = (filled + len(stretch)) % LEAF_BYTES
-    return piece.digest(), _merkle(leaves, bytes(32))
+    return leaves
 
 
 def _merkle(nodes: Sequence[bytes], padding: bytes) -> bytes:
@@ -135,14 +180,16 @@ def _merkle(nodes: Sequence[bytes], padding: bytes) -> bytes:
 
 
 @cache
-def _empty_piece() -> bytes:
-    return _merkle([bytes(32)] * (PIECE_BYTES // LEAF_BYTES), bytes(32))
+def _empty_piece(grain: int) -> bytes:
+    return _merkle([bytes(32)] * (grain // LEAF_BYTES), bytes(32))
 
 
 class Sidecar(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     """The hashes of one pack, in hex. If it is missing, the pack is hashed again."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/pack-hashes"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
 
     pack: PackId
     size: int
@@ -203,7 +250,7 @@ def has_sidecars(root: Path) -> bool:
 
 
 def _adds_up(hashes: PackHashes) -> bool:
-    pieces = hashes.size // PIECE_BYTES
+    pieces = pieces_in(hashes.size)
     layer = 0 if pieces == 1 else pieces
     lengths = (len(hashes.pieces_v1), len(hashes.root_v2), len(hashes.layer_v2))
-    return lengths == (20 * pieces, 32, 32 * layer)
+    return is_whole(hashes.size) and lengths == (20 * pieces, 32, 32 * layer)

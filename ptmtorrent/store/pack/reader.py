@@ -13,8 +13,8 @@ from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.pieces import alignment_of, is_whole
 from ptmtorrent.model.placement import MAX_PACK_BYTES
-from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
@@ -92,10 +92,10 @@ class PackReader:
             IntegrityError: it is not a pack, was cut short, or is damaged at its end.
         """
         name = self.path.name
-        if not 0 < self.size <= MAX_PACK_BYTES or self.size % PIECE_BYTES:
+        if self.size > MAX_PACK_BYTES or not is_whole(self.size):
             raise IntegrityError(f"the pack `{name}` of {self.size} bytes was cut short, or is not a pack")
         self.header()
-        length = min(self.size, PIECE_BYTES + pack_format.TRAILER_BYTES)
+        length = min(self.size, alignment_of(self.size) + pack_format.TRAILER_BYTES)
         end = self.read(self.size - length, length)
         offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
         return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
@@ -197,10 +197,10 @@ def hash_pack(path: Path, pack: PackId) -> PackHashes:
     """
     hasher = PackHasher()
     with open_pack(path) as reader:
-        if not 0 < reader.size <= MAX_PACK_BYTES or reader.size % PIECE_BYTES:
+        if reader.size > MAX_PACK_BYTES or not is_whole(reader.size):
             raise IntegrityError(f"the pack `{path.name}` of {reader.size} bytes was cut short, or is not a pack")
         for at in range(0, reader.size, READ_BYTES):
-            hasher.update(reader.read(at, READ_BYTES))
+            hasher.update(reader.read(at, min(READ_BYTES, reader.size - at)))
         if (found := hasher.name()) != pack:
             raise IntegrityError(f"the pack `{pack}` is damaged: its bytes hash to `{found}`")
         pack_class, _ = reader.header()

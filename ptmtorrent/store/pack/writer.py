@@ -13,7 +13,7 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all, write_chunks
 from ptmtorrent.errors import StoreError
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import padded
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
@@ -91,11 +91,12 @@ class Part:
         The padding is a hole where the filesystem has such: it is counted in the pack's size, and takes no room.
         """
         ending = pack_format.encode_footer(self.entries, info, self.size)
-        padding = -(self.size + len(ending)) % PIECE_BYTES
+        length = self.size + len(ending)
+        size = padded(length)
         with disk_errors(self.path, len(ending)):
-            os.ftruncate(self._descriptor, self.size + len(ending) + padding)
+            os.ftruncate(self._descriptor, size)
         self._write(ending)
-        self._hasher.update(bytes(padding))
+        self._hasher.update(bytes(size - length))
         self.sync()
         self.close()
         return self._hasher.finish(self.pack_class.rights)

@@ -22,7 +22,8 @@ from ptmtorrent.errors import IntegrityError, Interrupted, NoSource, PtmError, T
 from ptmtorrent.http import PACE
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.pieces import alignment_of, pieces_in
+from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.text import count
 from ptmtorrent.network import leave_when_halted
 from ptmtorrent.stop import Stop
@@ -70,7 +71,7 @@ class _Joined:
         self.later = list(self.out)
         self.given_up: dict[int, PackRequest] = {}
         self.resumed: list[int] | None = None
-        self._ends = list(accumulate(size // PIECE_BYTES for _, size in volume.packs))
+        self._ends = list(accumulate(pieces_in(size) for _, size in volume.packs))
 
     def pack_of_piece(self, piece: int) -> PackId:
         return self.volume.packs[bisect_right(self._ends, piece)][0]
@@ -78,11 +79,12 @@ class _Joined:
     def runs(self, row: int, have: Sequence[bool]) -> Iterator[Extent]:
         """Yield the runs of verified pieces of the pack in `row`."""
         first = self._ends[row - 1] if row else 0
+        piece_bytes = alignment_of(self.volume.packs[row][1])
         start = first
         for is_here, pieces in groupby(have[first : self._ends[row]]):
             count = sum(1 for _ in pieces)
             if is_here:
-                yield Extent(offset=(start - first) * PIECE_BYTES, length=count * PIECE_BYTES)
+                yield Extent(offset=(start - first) * piece_bytes, length=count * piece_bytes)
             start += count
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import pieces_in
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.transports.torrent.session import CHECKING, Payload, TorrentSession, TorrentSpec, file_bytes
 
@@ -57,7 +57,7 @@ class Seeder:
         packs = packs or packs_in(torrent, name=name)
         missing = frozenset(pack for pack, size in packs if not self._exists(pack, size))
         left_out = missing | frozenset(wrong)
-        have = [pack not in left_out for pack, size in packs for _ in range(size // PIECE_BYTES)]
+        have = [pack not in left_out for pack, size in packs for _ in range(pieces_in(size))]
         part = TorrentSpec(
             torrent=torrent,
             folder=self._folder,

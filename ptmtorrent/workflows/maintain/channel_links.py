@@ -9,7 +9,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, link_or_copy, new_temporary, publish_file
+from ptmtorrent.disk.durable import disk_errors, link_all, link_or_copy, new_temporary, publish_file
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.recovery.recover import packs_on_disk
@@ -28,14 +28,16 @@ def relink_packs(root: Path, channel: Path, repaired: AbstractSet[PackId], relea
     """
     wanted = set(released)
     replaced: list[PackId] = []
+    missing: list[tuple[Path, Path]] = []
     for pack in packs_on_disk(root):
         source, target = pack_in(root, pack), channel / pack_path(pack)
         if not target.exists():
             if pack in wanted:
-                link_or_copy(source, target)
+                missing.append((source, target))
                 replaced.append(pack)
         elif not _is_same(source, target) and _replace(source, target, pack, copy=pack in repaired):
             replaced.append(pack)
+    link_all(missing)
     return replaced
 
 

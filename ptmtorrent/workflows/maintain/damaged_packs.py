@@ -8,7 +8,8 @@ import msgspec
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, is_hex64
-from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.pieces import padded
+from ptmtorrent.model.plan import Extent
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import Contents, open_contents
 from ptmtorrent.store.maintenance.pack_draft import missing_extents
@@ -132,7 +133,7 @@ def _expected(root: Path, contents: Contents, before: IndexState, released: Rele
             or (known[0].size if known is not None else None)
             or before.sizes.get(pack)
             or released.sizes.get(pack)
-            or -(-here.get(pack, 0) // PIECE_BYTES) * PIECE_BYTES
+            or padded(here.get(pack, 0))
         )
         if size:
             entries = tuple(contents.entries(pack)) or before.entries.get(pack, ())

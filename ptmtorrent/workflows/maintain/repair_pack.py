@@ -1,6 +1,6 @@
 """Repair one damaged or missing pack: locally if possible, else with bytes from a source.
 
-Only damaged bytes are requested: first the damaged extents; if the pack still differs, the 4 MiB pieces that differ;
+Only damaged bytes are requested: first the damaged extents; if the pack still differs, the pieces that differ;
 the whole pack if the hashes of its pieces are unknown. The pack is repaired once it hashes to its name.
 """
 
@@ -12,7 +12,8 @@ import msgspec
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.pieces import pieces_in
+from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.torrents import SHA1_BYTES
 from ptmtorrent.store.maintenance.pack_draft import (
     Draft,
@@ -117,7 +118,7 @@ def _fetch(source: RepairSource, damaged: DamagedPack, draft: Draft) -> None:
     kept = damaged.expected.hashes
     pieces = kept.pieces_v1 if kept is not None else source.pieces(pack)
     wrong = [Extent(offset=0, length=size)]
-    if pieces is not None and len(pieces) == size // PIECE_BYTES * SHA1_BYTES:
-        wrong = differing_pieces(draft.hashes("open").pieces_v1, pieces)
+    if pieces is not None and len(pieces) == pieces_in(size) * SHA1_BYTES:
+        wrong = differing_pieces(size, draft.hashes("open").pieces_v1, pieces)
     for extent in wrong:
         draft.write(source.read(pack, extent))

@@ -14,8 +14,9 @@ from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model import bencode
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.manifest import encode_manifest
+from ptmtorrent.model.pieces import pieces_in
 from ptmtorrent.model.placement import Form, Location
-from ptmtorrent.model.plan import PIECE_BYTES, Extent
+from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import SHA1_BYTES, packs_in
 from ptmtorrent.reading.open_channel import OpenChannel
@@ -95,8 +96,8 @@ class RepairSource:
                 at = 0
                 for listed, size in packs_in(torrent, name=volume.torrent_v1.path):
                     if listed == pack:
-                        return _pieces(torrent)[at : at + size // PIECE_BYTES * SHA1_BYTES]
-                    at += size // PIECE_BYTES * SHA1_BYTES
+                        return _pieces(torrent)[at : at + pieces_in(size) * SHA1_BYTES]
+                    at += pieces_in(size) * SHA1_BYTES
         return None
 
     def read_object(self, remote: ChannelObject) -> tuple[bytes, bytes]:

@@ -118,16 +118,21 @@ def put(source: Path, to: Path, items: Iterable[Item], proven: Proven, meter: Me
         StoreError: one cannot be read or written.
     """
     moved, wrote = 0, False
+    links = durable.Links()
     durable.ensure_dir(to, mode=durable.PUBLIC_DIR)
-    for item in items:
+    for item in sorted(items, key=lambda item: item.file.blake3 is None):  # what is listed is durable before the list
         path, digest = item.file.path, item.file.blake3
+        if digest is None:
+            links.sync()
         if not item.there or (digest is not None and not _holds(proven, to / path, digest)):
             prove_here(source, item.file, proven)
-            moved += 0 if _place(source / path, to / path) else item.size
+            moved += 0 if _place(links, source / path, to / path) else item.size
             _prove_copy(source / path, to / path, digest, proven)
             wrote = True
+        links.keep(to / path)
         durable.make_readable(to, to / path)
         meter.add(bytes=item.size)
+    links.sync()
     meter.finish()
     return moved, wrote
 
@@ -183,11 +188,11 @@ def _holds(proven: Proven, path: Path, digest: str) -> bool:
         return False
 
 
-def _place(source: Path, target: Path) -> bool:
+def _place(links: durable.Links, source: Path, target: Path) -> bool:
     """Put a file in place of what lies there, which is damaged; return whether it is a hard link."""
     with durable.disk_errors(target):
         target.unlink(missing_ok=True)
-    return durable.link_or_copy(source, target)
+    return links.place(source, target)
 
 
 def _prove_copy(source: Path, copy: Path, digest: str | None, proven: Proven) -> None:

@@ -53,7 +53,7 @@ def write_volumes(
     for pack in hashes:
         if not needed.allows(pack.rights) or not carried.is_clean(pack.pack):
             raise StoreError(f"the pack `{pack.pack}` is {pack.rights}, and has objects that may not be redistributed")
-        durable.link_or_copy(store.pack_file(pack.pack), channel / pack_path(pack.pack))
+    durable.link_all((store.pack_file(pack.pack), channel / pack_path(pack.pack)) for pack in hashes)
     return tuple(_write_torrents(channel, plan) for plan in plan_volumes(hashes, before))
 
 

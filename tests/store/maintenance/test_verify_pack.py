@@ -10,7 +10,6 @@ from blake3 import blake3
 
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.plan import PIECE_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.maintenance import verify_pack
 from ptmtorrent.store.maintenance.verify_pack import CheckedPack, Expectation, check_pack, read_footer, record_start
@@ -60,7 +59,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Expectation]:
 def tiny_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Expectation]:
     for module in (verify_pack, pack_writer):
         monkeypatch.setattr(module, "PackHasher", NameAlone)
-        monkeypatch.setattr(module, "PIECE_BYTES", TINY)
+        monkeypatch.setattr(module, "padded", lambda length: -(-length // TINY) * TINY)
     return new_pack(tmp_path)
 
 
@@ -185,4 +184,4 @@ def test_stored_bytes_that_differ_and_still_decode_are_narrowed_to_their_piece(
         put_byte(file, entry.offset, path_byte(file, entry.offset) ^ 1)
     monkeypatch.setattr(verify_pack.PackReader, "object", lambda *_: b"")
     (damage,) = look(path, pack[1]).damages
-    assert (damage.what, damage.extent.offset, damage.extent.length) == ("bytes", 0, PIECE_BYTES)
+    assert (damage.what, damage.extent.offset, damage.extent.length) == ("bytes", 0, 16 << 10)

@@ -39,8 +39,22 @@ def test_a_header_comes_back(pack_class: PackClass) -> None:
 
 
 def test_the_literal_header_of_the_format_page() -> None:
-    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":[],"rights":"open","version":1}'
+    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":[],"rights":"open","version":2}'
     assert pack_format.encode_header(META) == b"PTMPACK\n" + len(text).to_bytes(4, "little") + text
+
+
+def test_a_pack_of_an_older_version_is_refused_and_the_next_command_is_named() -> None:
+    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":[],"rights":"open","version":1}'
+    with pytest.raises(UnsupportedFormat, match="version 1") as caught:
+        pack_format.decode_header(b"PTMPACK\n" + len(text).to_bytes(4, "little") + text, "x")
+    assert "ptmtorrent --home DIR clone HUB" in str(caught.value.hint)
+
+
+def test_whole_forms_have_a_class_of_their_own() -> None:
+    text = b'{"class":"alone","format":"ptmtorrent/pack","requires":[],"rights":"open","version":2}'
+    found, start = pack_format.decode_header(b"PTMPACK\n" + len(text).to_bytes(4, "little") + text, "x")
+    assert (found, found.name) == (PackClass("alone", "open"), "alone-open")
+    assert start == 12 + len(text)
 
 
 def test_the_literal_delta_of_the_format_page() -> None:
@@ -60,7 +74,7 @@ def test_padding_of_any_length_is_stripped_and_nothing_else(kept: bytes, zeros: 
 
 
 def test_a_pack_of_a_newer_version_is_named_as_such() -> None:
-    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":1}'
+    text = b'{"class":"meta","format":"ptmtorrent/pack","requires":["dictionaries"],"rights":"open","version":2}'
     with pytest.raises(UnsupportedFormat, match="dictionaries"):
         pack_format.decode_header(b"PTMPACK\n" + len(text).to_bytes(4, "little") + text, "x")
 

@@ -2,47 +2,84 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import pytest
 from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.stop import Stop
+from ptmtorrent.store.pack import hashes as pack_hashes
 from ptmtorrent.store.pack.hashes import PackHasher
+from tests.simulators.packs import hash_pack as hash_by_definition
 from tests.store.samples import random_bytes
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 DATA = random_bytes(12 * MIB)
 
 
-def merkle(nodes: list[bytes]) -> bytes:
-    while len(nodes) > 1:
-        nodes = [hashlib.sha256(nodes[at] + nodes[at + 1]).digest() for at in range(0, len(nodes), 2)]
-    return nodes[0]
+@pytest.mark.parametrize(
+    "size",
+    [
+        *(16 * KIB, 32 * KIB, 48 * KIB, 256 * KIB, 4 * MIB - 16 * KIB),
+        *(4 * MIB, 4 * MIB + 256 * KIB, 8 * MIB, 12 * MIB, 64 * MIB - 256 * KIB),
+        *(64 * MIB, 68 * MIB, 80 * MIB),
+    ],
+)
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_one_pass_gives_the_hashes_that_each_grain_gives_alone(size: int, threads: int) -> None:
+    data = random_bytes(size)
+    with ThreadPoolExecutor(threads or 1) as pool:
+        hasher = PackHasher(pool if threads else None)
+        for at in range(0, size, 3 * MIB + 5):
+            hasher.update(data[at : at + 3 * MIB + 5])
+        hashes = hasher.finish("gated")
+
+    assert hashes == hash_by_definition(data, "gated")
 
 
-def leaves(data: bytes) -> list[bytes]:
-    return [hashlib.sha256(data[at : at + 16384]).digest() for at in range(0, len(data), 16384)]
-
-
-def test_all_hashes_follow_their_definitions() -> None:
+def test_a_single_piece_has_the_hash_of_its_bytes_as_root_and_no_layer() -> None:
     hasher = PackHasher()
-    hasher.update(DATA)
-    hashes = hasher.finish("open")
-    pieces = [DATA[at : at + 4 * MIB] for at in range(0, len(DATA), 4 * MIB)]
-    assert hashes.pack == blake3(DATA).hexdigest()
-    assert hashes.size == len(DATA)
-    assert hashes.pieces_v1 == b"".join(hashlib.sha1(piece).digest() for piece in pieces)  # noqa: S324  # BEP 3
-    assert hashes.layer_v2 == b"".join(merkle(leaves(piece)) for piece in pieces)
-    assert hashes.root_v2 == merkle(leaves(DATA) + [bytes(32)] * 256)
-
-
-def test_a_single_piece_has_a_root_and_no_layer() -> None:
-    hasher = PackHasher()
-    hasher.update(DATA[: 4 * MIB])
+    hasher.update(DATA[: 16 * KIB])
     hashes = hasher.finish("gated")
-    assert hashes.root_v2 == merkle(leaves(DATA[: 4 * MIB]))
+    assert hashes.pack == blake3(DATA[: 16 * KIB]).hexdigest()
+    assert hashes.root_v2 == hashlib.sha256(DATA[: 16 * KIB]).digest()
     assert hashes.layer_v2 == b""
     assert hashes.rights == "gated"
+
+
+def test_a_grain_is_dropped_once_no_pack_can_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    class Counting:
+        def __init__(self) -> None:
+            self._digest = hashlib.sha1(usedforsecurity=False)
+
+        def update(self, data: memoryview) -> None:
+            hashed.append(len(data))
+            self._digest.update(data)
+
+        def digest(self) -> bytes:
+            return self._digest.digest()
+
+    monkeypatch.setattr(pack_hashes, "sha1", Counting)
+    for size, expected in (
+        (4 * MIB - 16 * KIB, 4 * MIB - 16 * KIB),  # by 16 KiB alone
+        (6 * MIB, 2 * 4 * MIB + 2 * MIB),  # a full block by 256 KiB and 4 MiB, the rest by 256 KiB
+        (80 * MIB, 2 * 60 * MIB + 20 * MIB),  # from 64 MiB on by 4 MiB alone
+    ):
+        hashed.clear()
+        hasher = PackHasher()
+        hasher.update(bytes(size))
+        hasher.finish("open")
+        assert sum(hashed) == expected
+
+
+@pytest.mark.parametrize("size", [0, 1, 16 * KIB + 1, 4 * MIB + 16 * KIB, 64 * MIB + 256 * KIB])
+def test_what_is_not_padded_to_whole_pieces_has_no_hashes(size: int) -> None:
+    hasher = PackHasher()
+    hasher.update(bytes(size))
+    with pytest.raises(AssertionError, match="padded"):
+        hasher.finish("open")
 
 
 @settings(max_examples=12, deadline=None)

@@ -14,6 +14,7 @@ from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import PackInfo
 from ptmtorrent.store.pack.reader import PackReader, hash_pack, open_pack
 from ptmtorrent.store.pack.writer import new_part
+from tests.simulators.packs import hash_pack as hash_by_definition
 from tests.store.samples import META, append, name_of, random_bytes, reopen
 
 INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})
@@ -52,7 +53,7 @@ def test_footer_and_scan_find_the_same_objects(pack: tuple[Path, PackId]) -> Non
 
 def test_a_pack_is_whole_pieces_and_named_by_its_bytes(pack: tuple[Path, PackId]) -> None:
     path, name = pack
-    assert path.stat().st_size == 4 << 20
+    assert path.stat().st_size == 6 * (16 << 10)
     assert hash_pack(path, name).pack == name == name_of(path.read_bytes())
 
 
@@ -66,13 +67,50 @@ def test_b3sum_agrees_with_the_name(pack: tuple[Path, PackId]) -> None:
 
 
 def test_the_trailer_is_found_across_a_piece_boundary(tmp_path: Path) -> None:
-    # Grow an object until the trailer starts in one piece and ends in the next.
-    probe, _ = write_pack(tmp_path, [b""])
-    used = len(probe.read_bytes().rstrip(b"\0"))
-    path, name = write_pack(tmp_path, [random_bytes((4 << 20) - used + 10)])
-    assert path.stat().st_size == 8 << 20
-    assert len(by_footer(path)) == 1
-    assert hash_pack(path, name).size == 8 << 20
+    # Grow the objects until the trailer starts in one piece and ends in the next.
+    path, name = write_pack(tmp_path, objects_for(tmp_path, (16 << 10) + 10))
+    assert path.stat().st_size == 32 << 10
+    assert len(by_footer(path)) == 3
+    assert hash_pack(path, name).size == 32 << 10
+
+
+def objects_for(folder: Path, length: int) -> list[bytes]:
+    """Three objects that make a pack `length` bytes long before padding: header, records, footer and trailer."""
+    empty, _ = write_pack(folder, [])
+    left = length - len(empty.read_bytes().rstrip(b"\0")) - 3 * (pack_format.RECORD_BYTES + pack_format.ROW_BYTES)
+    return [random_bytes(size, seed=size) for size in (left // 3, left // 2, left - left // 3 - left // 2)]
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "piece_bytes"),
+    [
+        ((16 << 10) - 1, 16 << 10, 16 << 10),
+        (16 << 10, 16 << 10, 16 << 10),
+        ((16 << 10) + 1, 32 << 10, 16 << 10),
+        ((4 << 20) - (16 << 10), (4 << 20) - (16 << 10), 16 << 10),
+        ((4 << 20) - 1, 4 << 20, 256 << 10),
+        (4 << 20, 4 << 20, 256 << 10),
+        ((4 << 20) + 1, (4 << 20) + (256 << 10), 256 << 10),
+        ((64 << 20) - (256 << 10), (64 << 20) - (256 << 10), 256 << 10),
+        ((64 << 20) - 1, 64 << 20, 4 << 20),
+        (64 << 20, 64 << 20, 4 << 20),
+        ((64 << 20) + 1, 68 << 20, 4 << 20),
+    ],
+)
+def test_a_pack_is_padded_by_its_length_with_footer_and_trailer(
+    tmp_path: Path, length: int, size: int, piece_bytes: int
+) -> None:
+    part = new_part(tmp_path / "meta-open.part", META)
+    for data in objects_for(tmp_path / "empty", length):
+        append(part, data)
+    hashes = part.finish(INFO)
+    data = part.path.read_bytes()
+
+    assert len(data.rstrip(b"\0")) == length
+    assert len(data) == size
+    assert len(hashes.pieces_v1) == size // piece_bytes * 20
+    assert hashes == hash_pack(part.path, hashes.pack) == hash_by_definition(data)
+    assert len(by_footer(part.path)) == 3
 
 
 def test_a_damaged_stretch_is_skipped(pack: tuple[Path, PackId], tmp_path: Path) -> None:
@@ -90,7 +128,7 @@ def test_a_torn_header_loses_no_object(pack: tuple[Path, PackId], tmp_path: Path
     assert by_scan(path) == OBJECTS
 
 
-@pytest.mark.parametrize("keep", [0, 7, 100, 4 << 19, (4 << 20) - 1])
+@pytest.mark.parametrize("keep", [0, 7, 100, 48 << 10, 80 << 10, (96 << 10) - 1])
 def test_a_short_pack_is_refused(pack: tuple[Path, PackId], tmp_path: Path, keep: int) -> None:
     path = tmp_path / "short.pack"
     path.write_bytes(pack[0].read_bytes()[:keep])
@@ -179,9 +217,9 @@ def test_damage_before_what_looks_like_records_costs_no_more_reads_than_bytes(
 
 
 def test_padding_takes_no_room_on_the_disk(tmp_path: Path) -> None:
-    path, _ = write_pack(tmp_path)
+    path, _ = write_pack(tmp_path, objects_for(tmp_path, (4 << 20) + 1))
     status = path.stat()
     if os.statvfs(tmp_path).f_bsize > 1 << 16:
         pytest.skip("the filesystem counts in blocks too large to tell")
-    assert status.st_size == 4 << 20
-    assert status.st_blocks * 512 < 1 << 20
+    assert status.st_size == (4 << 20) + (256 << 10)
+    assert status.st_blocks * 512 < (4 << 20) + (128 << 10)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource
-from ptmtorrent.model.plan import PIECE_BYTES
+from ptmtorrent.model.pieces import pieces_in
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -42,7 +42,7 @@ def patience() -> Iterator[Stop]:
 
 
 def pieces_of(shared: Shared) -> int:
-    return sum(pack.size for pack in shared.packs) // PIECE_BYTES
+    return sum(pieces_in(pack.size) for pack in shared.packs)
 
 
 @pytest.mark.parametrize("habit", HABITS)

@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.model.plan import PIECE_BYTES
-from tests.simulators.packs import hash_pack, request_of
+from tests.simulators.packs import BLOCK_BYTES, hash_pack, request_of
 from tests.simulators.swarm import seeder, share
 
 MAX_FETCHED_TWICE = 64 << 20
@@ -40,7 +39,7 @@ def test_fetch_resumes_after_kill_and_moves_little_twice(tmp_path: Path) -> None
     with seeder(shared, bytes_per_second=200 << 20) as (address, offering):
         arguments = [*map(str, command), str(address[1])]
         first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-        while offering.payload().sent < 24 * PIECE_BYTES and first.poll() is None:
+        while offering.payload().sent < 24 * BLOCK_BYTES and first.poll() is None:
             offering.poll(0.02)
         first.kill()
         killed = first.wait()

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace
-from ptmtorrent.model.plan import PIECE_BYTES, Extent, PackRequest
+from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.stop import Stop
@@ -24,9 +24,12 @@ from ptmtorrent.transports.torrent import download
 from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, TorrentSession
 from ptmtorrent.transports.torrent.transport import TorrentTransport
-from tests.simulators.packs import request_of
+from tests.simulators.packs import BLOCK_BYTES, request_of
 from tests.simulators.swarm import LOOPBACK, Shared, flip, seeder, share
 from tests.transports.requests import read_delivered
+
+PIECE_BYTES = 256 << 10
+"""The piece length of packs of 4 to 63 MiB."""
 
 NOBODY = 5.0
 NO_HOST = "h" * 64  # too long for a host name, so it is not resolved
@@ -76,7 +79,7 @@ def test_only_the_wanted_packs_are_moved(shared: Shared, good: Address, tmp_path
     assert {outcome.request.pack for outcome in outcomes if isinstance(outcome, Delivered)} == {
         pack.pack for pack in wanted
     }
-    assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == 5 * PIECE_BYTES
+    assert sum(outcome.moved for outcome in outcomes if isinstance(outcome, Delivered)) == 5 * BLOCK_BYTES
     assert files_below(tmp_path) == {pack_path(pack.pack) for pack in wanted}
 
 
@@ -93,7 +96,7 @@ def test_a_pack_is_all_on_disk_when_it_is_delivered(shared: Shared, good: Addres
 def test_no_more_than_the_window_is_staged_before_it_is_taken(
     shared: Shared, good: Address, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "WINDOW_BYTES", 2 * PIECE_BYTES)
+    monkeypatch.setattr(download, "WINDOW_BYTES", 2 * BLOCK_BYTES)
     largest_first = sorted(shared.packs, key=lambda pack: -pack.size)
     outcomes = TorrentTransport([shared.v1], [good]).deliver(requests_of(tuple(largest_first)), tmp_path, Stop())
 
@@ -111,7 +114,7 @@ def test_a_stopped_download_reports_partial_packs(shared: Shared, tmp_path: Path
         transport = TorrentTransport([shared.v1], [address], patience_seconds=NOBODY)
 
         def stop_late() -> None:
-            while offering.payload().sent < 3 * PIECE_BYTES:
+            while offering.payload().sent < 3 * BLOCK_BYTES:
                 time.sleep(0.02)
             stop.set()
 
@@ -129,7 +132,7 @@ def test_a_stopped_download_reports_partial_packs(shared: Shared, tmp_path: Path
 
 
 def test_a_window_without_available_packs_grows(copy: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "WINDOW_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(download, "WINDOW_BYTES", BLOCK_BYTES)
     monkeypatch.setattr(download, "STALL_SECONDS", 0.2)
     copy.path(copy.packs[0]).unlink()
     with seeder(copy, verified=False) as (address, _):
@@ -143,7 +146,7 @@ def test_a_window_without_available_packs_grows(copy: Shared, tmp_path: Path, mo
 def test_staged_packs_are_hashed_and_not_fetched_again(shared: Shared, good: Address, tmp_path: Path) -> None:
     shutil.copytree(shared.channel, tmp_path, dirs_exist_ok=True)
     damaged = shared.packs[3]
-    flip(tmp_path / pack_path(damaged.pack), 2 * PIECE_BYTES + 5)
+    flip(tmp_path / pack_path(damaged.pack), 2 * BLOCK_BYTES + 5)
 
     outcomes = list(TorrentTransport([shared.v1], [good]).deliver(requests_of(shared.packs), tmp_path, Stop()))
 
@@ -156,16 +159,16 @@ def test_a_staging_file_cut_short_is_completed(shared: Shared, good: Address, tm
     short = shared.packs[3]
     path = tmp_path / pack_path(short.pack)
     path.parent.mkdir(parents=True)
-    path.write_bytes(shared.path(short).read_bytes()[: PIECE_BYTES + 100])
+    path.write_bytes(shared.path(short).read_bytes()[: BLOCK_BYTES + 100])
 
     (outcome,) = TorrentTransport([shared.v1], [good]).deliver([request_of(short)], tmp_path, Stop())
 
     assert isinstance(outcome, Delivered)
-    assert outcome.moved == 3 * PIECE_BYTES
+    assert outcome.moved == 3 * BLOCK_BYTES
     assert blake3(path.read_bytes()).hexdigest() == short.pack
 
 
-@pytest.mark.parametrize("where", [0, 2 * PIECE_BYTES - 1])
+@pytest.mark.parametrize("where", [0, 2 * BLOCK_BYTES - 1])
 def test_a_flipped_byte_at_the_seeder_is_never_delivered(copy: Shared, tmp_path: Path, where: int) -> None:
     bad = copy.packs[1]
     flip(copy.path(bad), where)
@@ -288,7 +291,7 @@ def test_stopping_yields_no_outcomes_and_the_next_run_continues(shared: Shared, 
     again = list(transport.deliver(requests_of(shared.packs), tmp_path, Stop()))
 
     assert len(outcomes) == 1
-    assert sum(outcome.moved for outcome in again if isinstance(outcome, Delivered)) == 10 * PIECE_BYTES
+    assert sum(outcome.moved for outcome in again if isinstance(outcome, Delivered)) == 10 * BLOCK_BYTES
 
 
 def test_stopping_ends_a_download_that_waits(shared: Shared, tmp_path: Path) -> None:
@@ -384,7 +387,7 @@ def test_a_full_disk_is_no_space_and_names_the_bytes_needed(shared: Shared, good
         pytest.skip("a tmpfs cannot be mounted here")
     try:
         transport = TorrentTransport([shared.v1], [good], patience_seconds=NOBODY)
-        with pytest.raises(NoSpace, match=f"{4 * PIECE_BYTES} more bytes"):
+        with pytest.raises(NoSpace, match=f"{4 * BLOCK_BYTES} more bytes"):
             list(transport.deliver([request_of(shared.packs[3])], small, Stop()))
     finally:
         subprocess.run(["umount", "--lazy", str(small)], check=True)

@@ -90,7 +90,7 @@ def test_a_footer_that_the_index_contradicts_is_found(made: Made) -> None:
     pack = next(iter(packs_of(made.home)))
     with Store.open(made.home.store, exclusive=True) as store, store._index.transaction():
         dropped = store._index.drop(pack)
-        store._index.row_of_pack(pack, 4 << 20, "open")
+        store._index.row_of_pack(pack, store.pack_file(pack).stat().st_size, "open")
     reason = check(made.home)[1].results[pack].reason
     assert "the index lacks its object" in reason
     assert any(identifier in reason for identifier in dropped)
