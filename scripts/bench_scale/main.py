@@ -122,7 +122,7 @@ def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace
         prog="bench-scale", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, under a minute")
+    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, a minute or two")
     size.add_argument(
         "--full", action="store_const", dest="size", const="full", help="281,638 tiny and 20,000 heavy packages"
     )
