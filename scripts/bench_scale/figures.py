@@ -25,8 +25,8 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
 _HEAD = """\
 # Scale
 
-Written by `scripts/bench-scale --markdown docs/benchmarks/scale.md`; this page is not edited by hand. `--quick` takes
-less than a minute, `--full` goes to 281,638 tiny and 20,000 heavy packages. No figure is judged here.
+Written by `scripts/bench-scale --markdown docs/benchmarks/scale.md`; this page is not edited by hand. `--quick` takes a
+minute or two, `--full` goes to 281,638 tiny and 20,000 heavy packages. No figure is judged here.
 
 How to read the tables:
 

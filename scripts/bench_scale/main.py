@@ -28,7 +28,7 @@ NAMES_OF = {"tiny": NAMES, "heavy": NAMES, "mixed": MIXED_NAMES, "folders": FOLD
 QUICK = NAMES_OF | {"heavy": QUICK_NAMES, "mixed": ()}
 
 SIZES = {
-    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 200, "packs": 4}, 1),
+    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 80, "packs": 4}, 1),
     "moderate": ({"tiny": 24_000, "heavy": 1_200, "mixed": 8_400, "folders": 4_000, "packs": 32}, 3),
     "full": ({"tiny": 281_638, "heavy": 20_000, "mixed": 100_072, "folders": 20_000, "packs": 256}, 9),
 }
@@ -122,7 +122,7 @@ def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace
         prog="bench-scale", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, under a minute")
+    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, a minute or two")
     size.add_argument(
         "--full", action="store_const", dest="size", const="full", help="281,638 tiny and 20,000 heavy packages"
     )
