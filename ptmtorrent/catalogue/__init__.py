@@ -3,12 +3,12 @@
 ::
 
     columns -> tables -> query          packages.parquet, files.parquet
-    index                               content and placement shards
+    index                               tree, shards of rows, documents
 
 `columns` defines the columns of the tables and builds rows from captures and manifests, `tables` writes the tables of a
 release that is being made, `query` reads them for `list`. `index` finds packages and subsets in the shards of a
-release, and reads their manifests and placements.
+release, and reads their documents: a manifest and a placement each.
 
-Invariants: DuckDB can access only the files it is given. Everything that `index` returns was checked against a hash
-that `release.json` covers.
+Invariants: DuckDB can access only the files it is given. Everything that `index` returns was checked against
+`release.json`: members by the root of the members, documents by the hash in their row.
 """
