@@ -20,6 +20,7 @@ from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.network import Pace, PacedBackend
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.http import HttpTransport
+from tests.deadline import deadline
 from tests.transports.requests import whole
 
 QUICK = Pace(connect=2, silent=0.5, headers=1, window=0.6, least_rate=1000)
@@ -94,7 +95,7 @@ def serving(habit: Habit) -> Iterator[str]:
 @pytest.mark.parametrize("habit", HABITS)
 def test_server_that_does_not_keep_the_pace_is_a_transport_error_within_its_deadline(habit: Habit) -> None:
     began = time.monotonic()
-    with serving(habit) as url, new_client(pace=QUICK) as client, pytest.raises(TransportError):
+    with deadline(), serving(habit) as url, new_client(pace=QUICK) as client, pytest.raises(TransportError):
         HttpReader(url, client).read("x", limit=2_000_000)
     assert time.monotonic() - began < ENOUGH_SECONDS
 
@@ -102,7 +103,7 @@ def test_server_that_does_not_keep_the_pace_is_a_transport_error_within_its_dead
 @pytest.mark.parametrize("habit", HABITS)
 def test_stop_is_heard_by_a_read_that_waits(habit: Habit) -> None:
     stop = Stop()
-    with serving(habit) as url, new_client(stop=stop) as client:
+    with deadline(), serving(habit) as url, new_client(stop=stop) as client:
         threading.Timer(0.3, stop.set).start()
         began = time.monotonic()
         with pytest.raises(Interrupted):
@@ -145,7 +146,7 @@ def test_hub_that_drips_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_document_must_be_complete_within_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "DOCUMENT_SECONDS", 0.3)
     monkeypatch.setattr(readers, "DOCUMENT_RATE", 1e9)
-    with serving(drip) as url, new_client() as client, pytest.raises(TransportError, match="took longer than"):
+    with deadline(), serving(drip) as url, new_client() as client, pytest.raises(TransportError, match="took longer"):
         HttpReader(url, client).read("x", limit=2_000_000)
 
 

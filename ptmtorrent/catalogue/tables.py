@@ -75,8 +75,10 @@ class TableWriter:
         return packages, files
 
 
-def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Return a database in memory that loads no extension; it spills to `temporary`, or not at all for None.
+def connect(temporary: Path | None = None, *, limit: int = MAX_BYTES) -> duckdb.DuckDBPyConnection:
+    """Return a database in memory of at most `limit` bytes; it spills to `temporary`, or not at all for None.
+
+    It loads no extension.
 
     Raises:
         StoreError: there is too little memory for it.
@@ -88,7 +90,7 @@ def connect(temporary: Path | None = None) -> duckdb.DuckDBPyConnection:
         ":memory:",
         config={
             "threads": 1,
-            "memory_limit": f"{min(MAX_BYTES, max(MIN_BYTES, min(left, memory_left()) // 2)) >> 20}MiB",
+            "memory_limit": f"{min(limit, max(MIN_BYTES, min(left, memory_left()) // 2)) >> 20}MiB",
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "temp_directory": "" if temporary is None else str(temporary),

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from ptmtorrent.channel.paths import listed_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import open_regular
+from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
 from ptmtorrent.http import (
     DOCUMENT_RATE,
@@ -153,6 +153,7 @@ def _retry(read: Callable[[], T]) -> T:
     return retry(read, on=TransportError, attempts=ATTEMPTS, first_wait=FIRST_WAIT_SECONDS)
 
 
+COPY_BYTES = 8 << 20
 MAX_LISTED_BYTES = 1 << 30
 """Limit of a listed file that is read whole (1 GiB): in an archived release the sizes of placements are unsigned."""
 
@@ -165,15 +166,40 @@ def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
         NotFound: this channel does not hold the file; a mirror may hold any part.
         TransportError, StoreError: the reader's own error.
     """
+    path = _check_listed(release, ref)
+    data = reader.read(path, limit=ref.size)
+    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
+        raise _wrong(reader, release, path)
+    return data
+
+
+def copy_listed(reader: ChannelReader, release: Release, ref: FileRef, target: Path) -> None:
+    """Write a file that `release` lists to `target`, part by part.
+
+    Raises:
+        As `read_listed`; NoSpace: the disk is full.
+    """
+    path, hasher = _check_listed(release, ref), blake3()
+    with disk_errors(target), target.open("wb") as file:
+        for offset in range(0, ref.size, COPY_BYTES):
+            data = reader.read_range(path, offset, min(COPY_BYTES, ref.size - offset))
+            hasher.update(data)
+            file.write(data)
+    if hasher.hexdigest() != ref.blake3:
+        raise _wrong(reader, release, path)
+
+
+def _check_listed(release: Release, ref: FileRef) -> str:
     path = listed_path(release, ref)
     if ref.size > MAX_LISTED_BYTES:
         raise IntegrityError(
             f"release `{release.name}` lists `{path}` with {ref.size} bytes, which exceeds {MAX_LISTED_BYTES}"
         )
-    data = reader.read(path, limit=ref.size)
-    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
-        raise IntegrityError(
-            f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
-            hint="use another mirror; this one is damaged",
-        )
-    return data
+    return path
+
+
+def _wrong(reader: ChannelReader, release: Release, path: str) -> IntegrityError:
+    return IntegrityError(
+        f"`{path}` of channel `{reader.location}` is not the file that release `{release.name}` lists",
+        hint="use another mirror; this one is damaged",
+    )

@@ -25,8 +25,8 @@ METRICS: dict[str, tuple[str, Callable[[float], str]]] = {
 _HEAD = """\
 # Scale
 
-Written by `scripts/bench-scale --markdown docs/benchmarks/scale.md`; this page is not edited by hand. `--quick` takes
-less than a minute, `--full` goes to 281,638 tiny and 20,000 heavy packages. No figure is judged here.
+Written by `scripts/bench-scale --markdown docs/benchmarks/scale.md`; this page is not edited by hand. `--quick` takes a
+minute or two, `--full` goes to 281,638 tiny and 20,000 heavy packages. No figure is judged here.
 
 How to read the tables:
 
@@ -35,7 +35,8 @@ How to read the tables:
   heavy, popular package for every six tiny ones.
 - Every operation runs in a process of its own, with cold memory and a warm page cache. *CPU* is user and system time
   of all its threads, interpreter start included; *peak* the largest resident memory. *Start of the program* is
-  `--version`: what any verb costs at least.
+  `--version`: what any verb costs at least. If other programs used much of the cores (see the table of the machine),
+  wall times mean little, and CPU times are higher than on a calm machine.
 - *Read* and *written* are the bytes that read and write calls moved, of the program's own modules and temporary files
   too; what is read through a memory map or a socket is not in them. *Requests* and *received* are counted by the web
   server on loopback: bodies alone.
@@ -117,8 +118,8 @@ def _exponent(small: float, large: float, growth: int) -> str:
     return f"{log(large / small) / log(growth):.2f}" if small and large else "-"
 
 
-def write_page(size: str, machine: list[tuple[str, str]], tables: list[Table]) -> str:
+def write_page(command: str, machine: list[tuple[str, str]], tables: list[Table]) -> str:
     """Return the page as Markdown."""
     facts = Table("Machine", ("", ""), [[what, which] for what, which in machine])
-    ran = f"This run had the size `{size}`.\n"
+    ran = f"This page is of `{command}`.\n"
     return "\n".join([_HEAD, ran, facts.as_markdown(), *(table.as_markdown() for table in tables)]).rstrip() + "\n"

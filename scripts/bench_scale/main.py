@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bench_store.running import Broken
 
 from bench_scale.beside import FOLDER_NAMES, PACK_NAMES, clone_folders, start_seeders
 from bench_scale.figures import Figures, make_tables, write_page
-from bench_scale.operations import MIXED_NAMES, NAMES, World, operations
+from bench_scale.operations import MIXED_NAMES, NAMES, QUICK_NAMES, Wanted, World, operations
 from bench_scale.running import Cost
 from bench_scale.serving import serving
 
@@ -25,8 +25,10 @@ GROWTH = 4
 NAMES_OF = {"tiny": NAMES, "heavy": NAMES, "mixed": MIXED_NAMES, "folders": FOLDER_NAMES, "packs": PACK_NAMES}
 """What is measured on homes of each shape."""
 
+QUICK = NAMES_OF | {"heavy": QUICK_NAMES, "mixed": ()}
+
 SIZES = {
-    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 200, "packs": 4}, 1),
+    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 80, "packs": 4}, 1),
     "moderate": ({"tiny": 24_000, "heavy": 1_200, "mixed": 8_400, "folders": 4_000, "packs": 32}, 3),
     "full": ({"tiny": 281_638, "heavy": 20_000, "mixed": 100_072, "folders": 20_000, "packs": 256}, 9),
 }
@@ -40,16 +42,16 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
     if options.packages:
         shares = {"tiny": 1, "heavy": 8, "mixed": 2, "folders": 4, "packs": 500}
         packages = {shape: max(GROWTH, options.packages // share) for shape, share in shares.items()}
-    figures, others, began = Figures(GROWTH), machine.Others(), time.monotonic()
+    figures, others, began, broken = Figures(GROWTH), machine.Others(), time.monotonic(), False
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         about_machine = machine.describe(Path(name), _libraries(), "")[1:-1]  # no date, no codec kernel
         try:
             for shape in NAMES_OF:
                 for count in (packages[shape] // GROWTH, packages[shape]):
-                    _measure(figures, Path(name), shape, count, releases, options.only, began)
-        except Broken as broken:
-            print(f"bench-scale: {broken}", file=sys.stderr)
-            return 1
+                    _measure(figures, Path(name), shape, count, releases, _wanted(options, shape), began)
+        except Broken as error:
+            print(f"bench-scale: {error}", file=sys.stderr)
+            broken = True  # what was measured until then may have taken hours
     about_machine.append(("other programs", f"used {others.share():.0%} of the cores during the run"))
     tables = make_tables(figures)
     print("\n".join(f"{what:<14} {which}" for what, which in about_machine), "", sep="\n")
@@ -57,18 +59,27 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in figures.rows], indent=1) + "\n")
     if options.markdown:
-        options.markdown.write_text(write_page(options.size, about_machine, tables))
-    return 0
+        options.markdown.write_text(write_page(_spell(options), about_machine, tables))
+    return int(broken)
+
+
+def _spell(options: argparse.Namespace) -> str:
+    """Return the command that measures the same again."""
+    size = "" if options.size == "moderate" else f" --{options.size}"
+    return f"scripts/bench-scale{size}" + (f" --packages {options.packages}" if options.packages else "")
+
+
+def _wanted(options: argparse.Namespace, shape: str) -> Wanted:
+    """Return which operations are to be measured on homes of a shape."""
+    names = (QUICK if options.size == "quick" else NAMES_OF)[shape]
+    chosen = {name for name in names if not options.only or any(word in f"{shape}: {name}" for word in options.only)}
+    return chosen.__contains__
 
 
 def _measure(  # noqa: PLR0913, PLR0917  # one home of a run
-    figures: Figures, top: Path, shape: str, count: int, releases: int, words: list[str], began: float
+    figures: Figures, top: Path, shape: str, count: int, releases: int, wanted: Wanted, began: float
 ) -> None:
     """Measure one home, unless no operation on homes of its shape is wanted."""
-
-    def wanted(name: str) -> bool:
-        return name in NAMES_OF[shape] and (not words or any(word in f"{shape}: {name}" for word in words))
-
     if not any(map(wanted, NAMES_OF[shape])):
         return
     folder = top / f"{shape}-{count}"
@@ -80,9 +91,7 @@ def _measure(  # noqa: PLR0913, PLR0917  # one home of a run
     shutil.rmtree(folder)
 
 
-def _operations(
-    folder: Path, shape: str, count: int, wanted: Callable[[str], bool], releases: int
-) -> Iterator[tuple[str, Cost]]:
+def _operations(folder: Path, shape: str, count: int, wanted: Wanted, releases: int) -> Iterator[tuple[str, Cost]]:
     if shape == "folders":
         yield from clone_folders(folder, count)
     elif shape == "packs":
@@ -113,7 +122,7 @@ def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace
         prog="bench-scale", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, under a minute")
+    size.add_argument("--quick", action="store_const", dest="size", const="quick", help="few packages, a minute or two")
     size.add_argument(
         "--full", action="store_const", dest="size", const="full", help="281,638 tiny and 20,000 heavy packages"
     )

@@ -26,6 +26,9 @@ NAMES = (START, INGEST, OPEN_PARTS, *RELEASED)
 MIXED_NAMES = (INGEST, FULL, "plan of `popular`")
 """What is measured on mixed homes: their popular packages are few among many, which no other home has."""
 
+QUICK_NAMES = (INGEST, FULL, "plan of `popular`")
+"""What a quick run measures on heavy homes."""
+
 LITTLE = 100
 """One package in this many is new in a release of 1 %."""
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ptmtorrent.catalogue import query
 from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable
 from ptmtorrent.catalogue.query import list_packages, open_locked
 from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
@@ -122,6 +123,53 @@ def test_a_damaged_table_is_an_integrity_error(tmp_path: Path) -> None:
     table.write_bytes(b"PAR1 not really")
 
     with pytest.raises(IntegrityError, match="table of packages"):
+        list_packages(table)
+
+
+ENDLESS = "SELECT sum(a.range * b.range) FROM range(1000000000) a, range(1000) b"
+COLUMNS = "'s' AS snapshot, 1 AS files, 1 AS bytes, 'open' AS rights, 'mit' AS licence, 1 AS downloads, 1 AS likes"
+
+
+def write_bomb(table: Path, package: str, rows: int, options: str = "") -> Path:
+    """Write a small table of so many equal rows, as other programs may."""
+    select = f"SELECT {package} AS package, {COLUMNS}, 't' AS task, 'l' AS library FROM range({rows})"  # noqa: S608
+    with duckdb.connect() as database:
+        database.execute(f"COPY ({select}) TO '{table}' (FORMAT parquet, COMPRESSION zstd {options})")
+    return table
+
+
+def test_a_table_of_many_rows_is_refused_by_its_number_of_rows(tmp_path: Path) -> None:
+    table = write_bomb(tmp_path / PACKAGES, "'hf:a/b'", 300_000)
+    assert table.stat().st_size < 100_000
+    with pytest.raises(IntegrityError, match="has 300000 rows, the release has 4 packages"):
+        list_packages(table, 4)
+
+
+def test_a_table_of_long_texts_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    table = write_bomb(tmp_path / PACKAGES, "repeat('x', 200000)", 1000)
+    assert table.stat().st_size < 100_000
+    with pytest.raises(IntegrityError, match="bytes of text in 1000 rows"):
+        list_packages(table, 1000)
+
+
+def test_a_table_of_many_row_groups_is_refused_by_the_length_of_its_footer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "MAX_FOOTER_BYTES", 10_000)
+    table = write_bomb(tmp_path / PACKAGES, "'hf:a/b'", 2048 * 20, ", ROW_GROUP_SIZE 2048")
+    with pytest.raises(IntegrityError, match="footer"):
+        list_packages(table, 2048 * 20)
+
+
+def test_reading_a_table_is_limited_in_time_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_bomb(tmp_path / PACKAGES, "'hf:a/b'", 300_000)
+    with open_locked(table) as database:
+        [(limit,)] = database.execute("SELECT current_setting('memory_limit')").fetchall()
+    assert limit == "256.0 MiB"
+
+    monkeypatch.setattr(query, "READING_SECONDS", 0.05)
+    monkeypatch.setattr(query, "_check_size", lambda database, *_: database.execute(ENDLESS))
+    with pytest.raises(IntegrityError, match="INTERRUPT"):
         list_packages(table)
 
 

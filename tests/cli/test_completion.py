@@ -7,7 +7,7 @@ import pytest
 
 from ptmtorrent.paths import Home
 from tests.channels import Made, make_channel
-from tests.program import environment
+from tests.program import DEADLINE_SECONDS, environment
 from tests.warm import run_program
 
 
@@ -20,7 +20,7 @@ def complete(*words: str) -> list[str]:
     """Return what bash would offer for the last word."""
     typed = {"COMP_WORDS": "\n".join(["ptmtorrent", *words]), "COMP_CWORD": str(len(words))}
     env = environment(_PTMTORRENT_COMPLETE="complete_bash", **typed)
-    done = run_program([], env=env, cwd=Path.cwd(), timeout=60)
+    done = run_program([], env=env, cwd=Path.cwd(), timeout=DEADLINE_SECONDS)
     assert done.stderr == b""
     return done.stdout.decode().split()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.channels import RELEASE, Made, make_channel
-from tests.program import environment, ptmtorrent
+from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
 from tests.warm import run_program
 
 OPTIONS = {
@@ -30,7 +30,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def refused(home: Path, folder: Path, *arguments: str) -> dict[str, str]:
-    done = run_program(["--home", str(home), "--format", "json", *arguments], env=environment(), cwd=folder, timeout=60)
+    done = run_program(
+        ["--home", str(home), "--format", "json", *arguments], env=environment(), cwd=folder, timeout=DEADLINE_SECONDS
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     assert list(folder.iterdir()) == []
     error: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
@@ -55,7 +57,7 @@ def test_a_web_server_is_no_folder_and_nothing_is_created(made: Made, tmp_path: 
 @pytest.mark.parametrize("name", ["s3:", "C:/channel", "me@example.org:channel"])
 def test_a_release_is_published_into_a_folder_named_like_an_address(made: Made, tmp_path: Path, name: str) -> None:
     publish = ["--home", str(made.home.root), "publish", str(RELEASE), "--to", f"./{name}"]
-    run_program(publish, env=environment(), cwd=tmp_path, timeout=60).check_returncode()
+    run_program(publish, env=environment(), cwd=tmp_path, timeout=DEADLINE_SECONDS).check_returncode()
     assert (tmp_path / name / "metadata" / "timestamp.json").is_file()
     ptmtorrent(made.home.root, "seed", "--channel", f"file://{tmp_path}/none", code=12)
 

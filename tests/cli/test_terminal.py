@@ -15,7 +15,7 @@ import pytest
 
 from ptmtorrent.cli._tables import aligned
 from tests.channels import Made, make_channel
-from tests.program import environment
+from tests.program import DEADLINE_SECONDS, environment
 from tests.warm import run_program
 
 WIDTHS = (80, 100, 120, 200)
@@ -41,7 +41,7 @@ def in_terminal(width: int, *arguments: str) -> list[str]:
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(_read_all, ours)
         try:
-            done = run_program(arguments, env=env, cwd=Path.cwd(), timeout=60, terminal=theirs)
+            done = run_program(arguments, env=env, cwd=Path.cwd(), timeout=DEADLINE_SECONDS, terminal=theirs)
         finally:
             os.close(theirs)
         printed = reading.result()

@@ -16,6 +16,7 @@ from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.version import check_version
 from tests.deadline import deadline
+from tests.program import DEADLINE_SECONDS
 from tests.warm import run_program
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +108,7 @@ def test_channel_folder_with_a_fifo_ends_with_an_error_of_ours(path: str, tmp_pa
     ):
         where = ["--channel", str(tmp_path / "channel")] if verb[0] == "fetch" else [str(tmp_path / "channel")]
         order = ["--home", str(tmp_path / "home"), *verb, *where]
-        ended = run_program(order, env=os.environ, cwd=tmp_path, timeout=60)
+        ended = run_program(order, env=os.environ, cwd=tmp_path, timeout=DEADLINE_SECONDS)
         assert ended.returncode in {12, 20, 40, 60}, ended.stderr
         assert b"Traceback" not in ended.stderr
 

@@ -77,44 +77,45 @@ class Inside:
 
 
 def send_faulty(  # noqa: C901, PLR0912  # a branch for each fault
-    fault: str, data: bytes, send: Send, chance: random.Random, inside: str
+    fault: str, data: bytes, send: Send, chance: random.Random, inside: str, *, kind: str = ""
 ) -> None:
-    """Send a reply that is not the proper one for `data`; may send for ever."""
+    """Send a reply that is not the proper one for `data`, of its content type `kind`; may send for ever."""
+    head = OK + (f"Content-Type: {kind}\r\n".encode() if kind else b"")
     match fault:
         case "endless":
-            send(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+            send(head + b"Transfer-Encoding: chunked\r\n\r\n")
             while True:
                 send(b"10000\r\n" + bytes(65536) + b"\r\n")
         case "drip":
-            send(OK + b"Content-Length: %d\r\n\r\n" % len(data))
+            send(head + b"Content-Length: %d\r\n\r\n" % len(data))
             for at in range(len(data)):
                 send(data[at : at + 1])
                 time.sleep(0.05)
         case "stall":
-            send(OK + b"Content-Length: %d\r\n\r\n" % len(data) + data[: min(1000, len(data) // 2)])
+            send(head + b"Content-Length: %d\r\n\r\n" % len(data) + data[: min(1000, len(data) // 2)])
             time.sleep(DEADLINE_SECONDS)
         case "silent":
             time.sleep(DEADLINE_SECONDS)
         case "headers":
-            send(OK)
+            send(head)
             while True:
                 send(b"x: y\r\n")
                 time.sleep(0.05)
         case "flood":
-            send(OK + b"x: y\r\n" * MANY_HEADERS + b"Content-Length: %d\r\n\r\n" % len(data) + data)
+            send(head + b"x: y\r\n" * MANY_HEADERS + b"Content-Length: %d\r\n\r\n" % len(data) + data)
         case "huge":
-            send(OK + b"Content-Length: 1000000000000\r\n\r\n")
+            send(head + b"Content-Length: 1000000000000\r\n\r\n")
             while True:
                 send(bytes(65536))
         case "short":
-            send(OK + b"Content-Length: %d\r\n\r\n" % len(data) + data[: chance.randrange(max(1, len(data)))])
+            send(head + b"Content-Length: %d\r\n\r\n" % len(data) + data[: chance.randrange(max(1, len(data)))])
         case "closed":
             pass
         case "html":
             send_page(send)
         case "gzip" | "bomb of gzip":
             packed = gzip.compress(data if fault == "gzip" else bytes(1 << 28), 1)
-            send(OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
+            send(head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
         case "wrong range":
             start = chance.randrange(max(1, len(data)))
             send_part(data[start:], start, len(data), send)

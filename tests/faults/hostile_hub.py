@@ -130,7 +130,8 @@ class HostileHub:
             elif fault in ALTERED:
                 send_answer(answer, send)
             else:
-                send_faulty(fault, answer.body, send, self.chance, self.inside)
+                kind = next((value for name, value in answer.headers if name.lower() == "content-type"), "")
+                send_faulty(fault, answer.body, send, self.chance, self.inside, kind=kind)
 
     def _due(self, request: Request) -> str:
         if not self.fault.startswith("cut, "):

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 from blake3 import blake3
 
-from ptmtorrent.channel.readers import MAX_LISTED_BYTES, read_listed
+from ptmtorrent.channel import readers
+from ptmtorrent.channel.readers import MAX_LISTED_BYTES, LocalReader, copy_listed, read_listed
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.ids import InfoHash
 from ptmtorrent.model.release import FileRef, VolumeRef
@@ -27,6 +28,26 @@ def test_other_bytes_are_an_integrity_error(channel: Path, keys: Keys, served: b
     (channel / "releases" / "r1" / ref.path).write_bytes(served)
     with pytest.raises(IntegrityError, match=r"index/content/0\.json"):
         read_listed(FolderReader(channel), new_release("r1", 1), ref)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1 << 20])
+def test_a_listed_file_is_copied_part_by_part(
+    channel: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(readers, "COPY_BYTES", size)
+    publish(channel, keys, "r1", 1)
+    ref, data = shard()
+    copy_listed(LocalReader(channel), new_release("r1", 1), ref, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+@pytest.mark.parametrize("served", [b"row", b"rowz", b""])
+def test_a_copy_of_other_bytes_is_an_integrity_error(channel: Path, keys: Keys, tmp_path: Path, served: bytes) -> None:
+    publish(channel, keys, "r1", 1)
+    ref, _ = shard()
+    (channel / "releases" / "r1" / ref.path).write_bytes(served)
+    with pytest.raises(IntegrityError):
+        copy_listed(LocalReader(channel), new_release("r1", 1), ref, tmp_path / "copy")
 
 
 def test_a_file_this_mirror_lacks_is_not_found(channel: Path, keys: Keys) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ptmtorrent.disk.durable import ensure_dir, name_file, new_temporary
-from ptmtorrent.errors import IntegrityError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NotFound, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
@@ -69,11 +69,11 @@ def store_whole(store: Store, pack: PackId, entry: Entry) -> None:
 
 
 def _copy(store: Store, reader: PackReader, part: Part, entry: Entry) -> Entry | None:
-    """Append the record of `entry` to `part` unchanged and return its place; None if it is damaged."""
+    """Append the record of `entry` unchanged and return its place; None if it is damaged or its base is lost."""
     try:
         reader.object(entry, None if entry.base is None else store.read(entry.base))
         payload = reader.read(entry.offset, entry.stored)
-    except (IntegrityError, UnsupportedFormat):
+    except (IntegrityError, NotFound, UnsupportedFormat):
         return None
     return part.append(entry, [payload])
 

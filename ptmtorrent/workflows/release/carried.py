@@ -126,8 +126,8 @@ class Carried:
         return self._references.owner(identifier) in {_NEEDED, SHARED}
 
     def _is_needed(self, entry: Entry) -> bool:
-        """Return whether a member needs the object, in a form that may be carried."""
-        return self._is_wanted(entry.id) and self._has_free_base(entry)
+        """Return whether a member needs the object. A delta that could not be stored whole cannot be copied either."""
+        return self._is_wanted(entry.id)
 
     def _has_free_base(self, entry: Entry) -> bool:
         return entry.base is None or self._references.owner(entry.base) is not None

@@ -108,6 +108,29 @@ def test_a_part_of_an_adopted_pack_is_no_more_believed_than_the_pack(root: Path,
         assert known[1] is False
 
 
+def test_a_delta_whose_base_is_lost_stays_where_it_is_and_the_others_go_along(root: Path, tmp_path: Path) -> None:
+    base = weights(1, 2, 8_000)
+    files = {"model.safetensors": safetensors(base)}
+    tuned = {"model.safetensors": safetensors(tune(base, 2)), "other.safetensors": safetensors(weights(7, 2, 8_000))}
+    with Store.open(root, alone=True) as store:
+        capture(store, tmp_path, "hf:org/base", files)
+        lost = store.seal()
+        capture(store, tmp_path, "hf:org/tuned", tuned, bases=stored_files(store, files))
+        packs = store.seal()
+        for pack in lost:
+            store.pack_file(pack).unlink()
+    with Store.open(root, alone=True) as store:
+        [pack] = [each for each in packs if any(entry.base for entry in store.contents.entries(each))]
+        before = store.contents.entries(pack)
+        made = rewrite_pack(store, pack, lambda _: True)
+
+        assert made is not None
+        plain = [entry.id for entry in before if entry.base is None]
+        assert plain
+        assert len(plain) < len(before)
+        assert listed(root, made.pack) == plain
+
+
 def test_a_delta_that_is_stored_whole_needs_its_base_no_more(root: Path, tmp_path: Path) -> None:
     base = weights(1, 2, 8_000)
     files = {"model.safetensors": safetensors(base)}
