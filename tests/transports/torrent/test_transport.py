@@ -364,7 +364,8 @@ def test_a_pack_dropped_by_its_user_does_not_end_the_sharing_of_others(shared: S
         try:
             assert both_came.wait(30)
             offered.close()  # or the second downloader connects to it
-            transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=3)
+            # Each missing piece that is requested costs a new connection, and those are seconds apart.
+            transport = TorrentTransport([shared.v1], [("127.0.0.1", port)], patience_seconds=15)
             outcomes = list(transport.deliver(requests_of((dropped, kept)), tmp_path / "second", Stop()))
         finally:
             stop.set()
