@@ -4,6 +4,7 @@ A small file may decode to any number of rows and bytes, so the end of the file,
 bounded before rows are read, and the time and memory of DuckDB always.
 """
 
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from ptmtorrent.catalogue.index import Index
 from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import copy_listed
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, out_of_memory
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Rights
@@ -148,7 +149,7 @@ def _check_size(database: duckdb.DuckDBPyConnection, table: Path, names: Sequenc
     Raises:
         IntegrityError: its end is too long, it has another number of rows than `rows`, or too long texts.
     """
-    with disk_errors(table), table.open("rb") as file:
+    with disk_errors(table), os.fdopen(open_regular(table), "rb") as file:
         file.seek(max(0, table.stat().st_size - _END_BYTES))
         footer = int.from_bytes(file.read(4), "little")
     if footer > MAX_FOOTER_BYTES:
