@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
@@ -68,6 +69,7 @@ class Database:
         self._path = path
         self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
         self._hint = hint
+        self._lock = RLock()
         if path is not None:
             _create_private(path)
         with self.errors():
@@ -122,9 +124,13 @@ class Database:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Translate the SQLite errors of the block."""
+        """Translate the SQLite errors of the block, and keep other threads out of it.
+
+        Closing a file while another thread uses it would end the process.
+        """
         try:
-            yield
+            with self._lock:
+                yield
         except sqlite3.Error as error:
             raise database_error(error, self._name, self._path, self._hint) from error
 

@@ -68,7 +68,7 @@ def install() -> dict[str, Switch]:
         "pack sha256": Switch(hashlib.sha256, 32),
     }
     git = SimpleNamespace(sha1=lambda *_, **__: Nothing(20))
-    file_hashes.hashing = SimpleNamespace(sha256=switches["file sha256"])
+    file_hashes.pack_hashes = SimpleNamespace(sha256=switches["file sha256"])
     file_hashes.hashlib = git
     pack_hashes.sha1 = switches["pack sha1"]
     pack_hashes.sha256 = switches["pack sha256"]

@@ -112,14 +112,14 @@ def test_a_delta_whose_base_is_lost_stays_where_it_is_and_the_others_go_along(ro
     base = weights(1, 2, 8_000)
     files = {"model.safetensors": safetensors(base)}
     tuned = {"model.safetensors": safetensors(tune(base, 2)), "other.safetensors": safetensors(weights(7, 2, 8_000))}
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         capture(store, tmp_path, "hf:org/base", files)
         lost = store.seal()
         capture(store, tmp_path, "hf:org/tuned", tuned, bases=stored_files(store, files))
         packs = store.seal()
         for pack in lost:
             store.pack_file(pack).unlink()
-    with Store.open(root, alone=True) as store:
+    with Store.open(root, exclusive=True) as store:
         [pack] = [each for each in packs if any(entry.base for entry in store.contents.entries(each))]
         before = store.contents.entries(pack)
         made = rewrite_pack(store, pack, lambda _: True)
