@@ -16,6 +16,7 @@ OTHER_MEANINGS = {
     "workflows/status.py",  # a row of `status` is called `releases`
     "trust/keys.py",  # the keys of a home, outside of any channel
     "paths.py",  # the folders of a home
+    "model/release.py",  # the folders in which a release may list files
 }
 
 

@@ -66,11 +66,11 @@ def chained(folder: Path) -> Iterator[PackTransport]:
 def torrent(folder: Path) -> Iterator[PackTransport]:
     data = [path.read_bytes() for path in sorted((folder / "packs").rglob("*.pack"))]
     packs = tuple(hash_pack(pack) for pack in data if len(pack) == PIECE)
-    volume = VolumePlan(rights="open", level=0, packs=packs)
-    v1, v2 = torrent_v1(volume)[0], torrent_v2(volume)[0]
     if not packs:
         yield TorrentTransport([])
         return
+    volume = VolumePlan(rights="open", level=0, packs=packs)
+    v1, v2 = torrent_v1(volume)[0], torrent_v2(volume)[0]
     with seeder(Shared(channel=folder, packs=packs, v1=v1, v2=v2)) as (address, _):
         yield TorrentTransport([v1], [address], patience_seconds=PATIENCE_SECONDS)
 

@@ -144,7 +144,10 @@ class TestFaults:
     def test_a_pack_that_landed_wrong_is_not_installed_but_fetched_alone(self, world: World, made: Made) -> None:
         put(world, made)
 
+        sizes = []
+
         def spoil(landed: list[Path]) -> None:
+            sizes.append(landed[0].stat().st_size)
             with landed[0].open("r+b") as file:
                 file.seek(1 << 10)
                 file.write(bytes(1 << 10))
@@ -156,7 +159,7 @@ class TestFaults:
         laid_out_right(world, made)
         moved = next(event for event in events if event["type"] == "summary")["sources"]
         assert set(moved) == {f"globus:{PUBLIC}", f"https://{world.host}/ptm/channel"}
-        assert moved[f"https://{world.host}/ptm/channel"] == 4 << 20
+        assert [moved[f"https://{world.host}/ptm/channel"]] == sizes
 
     def test_a_pack_that_landed_wrong_is_not_published(self, world: World, made: Made) -> None:
         def spoil(landed: list[Path]) -> None:

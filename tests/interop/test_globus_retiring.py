@@ -80,7 +80,7 @@ class TestRetiring:
         assert "lists no release" in error_of(self.retire(world, two, code=12))["message"]
 
     def test_what_the_place_lost_of_another_release_is_put_there_again(self, world: World, two: Made) -> None:
-        lost = world.channel / f"releases/{RELEASE}/index/content/000.json"
+        lost = world.channel / f"releases/{RELEASE}/index/rows.bin"
         data = lost.read_bytes()
         lost.unlink()
 
