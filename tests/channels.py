@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 
+import msgspec
+
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
 from ptmtorrent.model.manifest import (
     EXECUTABLE_MODE,
@@ -95,6 +97,11 @@ def whole_pack_sums(folder: Path) -> set[int]:
 
 def clock() -> datetime:
     return NOW
+
+
+def left_to_do(plan: PlanMade) -> PlanMade:
+    """The plan without what it was made of: a later run reads metadata that it knows already."""
+    return msgspec.structs.replace(plan, requests_to_plan=0, bytes_to_plan=0)
 
 
 def fetch_from(

@@ -74,6 +74,16 @@ def at_home(path: str, harm: Callable[[Path], object]) -> Fault:
     return lambda world: _each(world.home.channel, path, harm)
 
 
+def home_torrent(version: str) -> Fault:
+    """Delete a torrent of the newest volume of the newest release at home."""
+
+    def fault(world: World) -> None:
+        volume = read_release(world.home.channel, C)[1].volumes[-1]
+        (world.home.channel / getattr(volume, version).path).unlink()
+
+    return fault
+
+
 def at_place(path: str, harm: Callable[[Path], object]) -> Fault:
     return lambda world: _each(world.to, path, harm)
 
@@ -164,7 +174,8 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "home new listed file missing": (at_home(f"releases/c/{LISTED}", Path.unlink), "renew delete publish", "12 0 50"),
     "home new listed file flipped": (at_home(f"releases/c/{LISTED}", flip), "renew delete publish", "50 0 50"),
     "home release.json missing": (at_home("releases/b/release.json", Path.unlink), ALL, "12 12 12 50 12 0 12"),
-    "home torrent missing": (at_home("torrents/*", Path.unlink), ALL, "0 12 12 0 0 0 12"),
+    "home torrent v1 missing": (home_torrent("torrent_v1"), ALL, "50 12 0 50 0 0 12"),
+    "home torrent v2 missing": (home_torrent("torrent_v2"), ALL, "0 12 0 50 0 0 12"),
     "home targets flipped": (at_home("metadata/*.targets.json", flip), ALL, "60 60 60 50 50 50 60"),
     "place pack missing": (place_packs(Path.unlink), PLACE, "0 0 12 0"),
     "place pack flipped": (place_packs(flip), PLACE, "0 0 50 0"),

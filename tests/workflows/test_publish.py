@@ -190,7 +190,7 @@ def test_a_folder_of_packs_is_synced_once_before_the_release_is_named(
         assert [at for at, entry in enumerate(log) if entry == f"sync {folder}"] == [log.index(f"sync {folder}")]
         assert last < log.index(f"sync {folder}") < release_at
     assert log.index("sync torrents") < release_at
-    assert log.index(f"sync releases/{FIRST}/index/content") < release_at
+    assert log.index(f"sync releases/{FIRST}/index") < release_at
 
 
 def test_a_released_pack_is_durable_in_the_channel_before_its_torrents(
