@@ -46,7 +46,8 @@ from tests.faults.hostile import (
 
 RELEASE = "releases/sample/release.json"
 SUBSET = ("fetch", "--subset", "popular")
-MEMBERS = ("fetch", "hf:Case-Lab/case-study", "hf:acoustics/speech-tiny")
+MEMBERS = ("fetch", "hf:Case-Lab/case-study", "hf:quill-lab/quill-base")
+"""Two packages of the subset, whose files are those of an undisturbed fetch."""
 FILES: dict[str, tuple[str, tuple[str, ...]]] = {
     "timestamp": (r"metadata/timestamp\.json", SUBSET),
     "snapshot": (r"metadata/\d+\.snapshot\.json", SUBSET),
