@@ -15,10 +15,9 @@
       limits.sqlite   request limits of hubs
       publications.json  where releases were published
       publishing/     the lock of `publish`
-      proven.sqlite   files of channels that were hashed
       flags.sqlite    upstream changes of captured packages
       ledger.sqlite   files that fetches wrote
-      verified-packs.sqlite  packs of channel folders that were verified
+      verified-files.sqlite  files of channels that were read whole and verified
       globus/         tokens (0600) and jobs of Globus transfers
       cluster/        keys and logs of the workers of a clone, while it runs
       hf-cache/       packages in the layout of a Hugging Face cache
@@ -100,19 +99,14 @@ class Home:
         return self.root / "publishing"
 
     @property
-    def proven(self) -> Path:
-        """Files of channels that were hashed, with the state in which they were."""
-        return self.root / "proven.sqlite"
-
-    @property
     def ledger(self) -> Path:
         """Files that fetches wrote."""
         return self.root / "ledger.sqlite"
 
     @property
-    def verified_packs(self) -> Path:
-        """Packs of channel folders that were verified."""
-        return self.root / "verified-packs.sqlite"
+    def verified_files(self) -> Path:
+        """Files of channels that were read whole and verified."""
+        return self.root / "verified-files.sqlite"
 
     @property
     def globus(self) -> Path:

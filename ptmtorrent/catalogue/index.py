@@ -15,6 +15,7 @@ import difflib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 
 import msgspec
 from blake3 import blake3
@@ -27,6 +28,7 @@ from ptmtorrent.model.ids import PackageName, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.members import (
+    MAX_SHARD_BYTES,
     MemberRow,
     RunShards,
     Tree,
@@ -41,6 +43,7 @@ from ptmtorrent.model.members import (
 from ptmtorrent.model.placement import Placement, decode_placement
 from ptmtorrent.model.plan import MERGE_GAP_BYTES, Extent
 from ptmtorrent.model.release import FileRef, Release, RunRef
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.store.codecs import streams
 
 REQUEST_BYTES = 8 << 20
@@ -52,8 +55,8 @@ FRAMES_BYTES = 4 << 20
 REQUESTS = 3
 """Requests for frames in flight, and replies that wait to be decoded."""
 
-MAX_SHARD_BYTES = 4 << 20
-"""Limit of a shard (4 MiB), which is about 20,000 rows."""
+FRAME_OVERHEAD_BYTES = 1 << 10
+"""Bytes by which a frame may be longer than what it holds."""
 
 MAX_SEARCHED_SHARDS = 16
 """In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
@@ -157,8 +160,10 @@ class Index:
             if [run.bits for run in tree.runs] != [run.bits for run in self.release.runs]:
                 raise IntegrityError(f"`{ref.path}` lists other runs than release `{self.release.name}`")
             for run, listed in zip(tree.runs, self.release.runs, strict=True):
-                if sum(run.lengths) != listed.index.size or max(run.lengths) > MAX_SHARD_BYTES:
+                if sum(run.lengths) != listed.index.size:
                     raise IntegrityError(f"`{ref.path}` lists shards that `{listed.index.path}` cannot have")
+            if sum(max(run.lengths) for run in tree.runs) > MAX_SHARD_BYTES:
+                raise IntegrityError(f"`{ref.path}` lists shards of more than {spell_size(MAX_SHARD_BYTES)} together")
             self._tree = tree
         return self._tree
 
@@ -182,12 +187,10 @@ class Index:
 
     def _read_shards(self, run: int, shards: RunShards, wanted: range) -> None:
         path = self.release.runs[run].index.path
-        start = shards.offsets[wanted.start]
-        end = shards.offsets[wanted[-1]] + shards.lengths[wanted[-1]]
-        data = memoryview(self._reader.read_range(path, start, end - start))
-        for shard in wanted:
-            at = shards.offsets[shard] - start
-            part = bytes(data[at : at + shards.lengths[shard]])
+        lengths = shards.lengths[wanted.start : wanted.stop]
+        data = memoryview(self._reader.read_range(path, shards.offset(wanted.start), sum(lengths)))
+        for shard, at, length in zip(wanted, accumulate(lengths, initial=0), lengths, strict=False):
+            part = bytes(data[at : at + length])
             if blake3(part).hexdigest() != shards.hashes[shard]:
                 raise IntegrityError(
                     f"`{path}` of channel `{self._reader.location}` is not the file that release"
@@ -206,7 +209,7 @@ class Index:
             if frame is not None and not (
                 frame.file < len(listed.documents)
                 and frame.offset + frame.length <= listed.documents[frame.file].size
-                and frame.length <= row.manifest_size + row.placement_size + _FRAME_OVERHEAD_BYTES
+                and frame.length <= row.manifest_size + row.placement_size + FRAME_OVERHEAD_BYTES
             ):
                 raise IntegrityError(f"`{listed.index.path}` states an implausible place for `{row.package}`")
         return rows
@@ -232,10 +235,6 @@ class Index:
         return NotFound(f"release `{self.release.name}` has no package `{name}`", hint=hint)
 
 
-_FRAME_OVERHEAD_BYTES = 1 << 10
-"""Bytes by which a frame may be longer than what it holds."""
-
-
 def _requests(shards: RunShards, limit: int) -> Iterator[range]:
     """Yield the shards of a run, in order, as many at a time as `limit` bytes hold, and at least one."""
     first = size = 0
@@ -259,7 +258,10 @@ def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> Iterator[
     if subset.members is None:
         yield from members
         return
-    names = set(parse_names(index.read(subset.members), subset.members.path))
+    data = index.read(subset.members)
+    if data.count(b"\n") > len(members):
+        raise IntegrityError(f"`{subset.members.path}` has more lines than release `{index.release.name}` has members")
+    names = set(parse_names(data, subset.members.path))
     chosen = [member for member in members if member.package in names]
     if len(chosen) != len(names):
         raise IntegrityError(f"`{subset.members.path}` names packages that release `{index.release.name}` lacks")

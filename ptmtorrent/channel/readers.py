@@ -182,7 +182,7 @@ def _retry(read: Callable[[], T]) -> T:
 
 COPY_BYTES = 8 << 20
 MAX_LISTED_BYTES = 1 << 30
-"""Limit of a listed file that is read whole (1 GiB): in an archived release the sizes of placements are unsigned."""
+"""Limit of a listed file that is read whole (1 GiB): in an archived release the sizes of tables are unsigned."""
 
 
 def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:

@@ -45,5 +45,5 @@ def seed(
             stop=stop,
             ready=ready,
             trackers=trackers,
-            known=session.home.verified_packs,
+            known=session.home.verified_files,
         )

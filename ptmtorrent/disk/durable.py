@@ -10,13 +10,15 @@ import secrets
 import shutil
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path
 
 from ptmtorrent.errors import NoSpace, StoreError
+
+READ_BYTES = 4 << 20
 
 TEMPORARY_PREFIX = ".tmp-"
 PRIVATE_DIR = 0o700
@@ -128,6 +130,27 @@ def open_regular(path: Path, flags: int = 0) -> int:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     raise NotRegular(errno.EINVAL, "it is a FIFO, a device or a socket, not a file", str(path))
+
+
+def read_whole(path: Path, take: Callable[[bytes], object]) -> os.stat_result | None:
+    """Give the bytes of the file at `path` to `take`, part by part; return its state, or None if it changed meanwhile.
+
+    The bytes are durable then, where the disk can be written: what is recorded of them must not outlive them.
+
+    Raises:
+        OSError: as `open_regular`.
+    """
+    descriptor = open_regular(path)
+    try:
+        found = os.fstat(descriptor)
+        for offset in range(0, found.st_size, READ_BYTES):
+            take(read_at(descriptor, offset, READ_BYTES))
+        with suppress(OSError):  # a read-only disk
+            os.fsync(descriptor)
+        after = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    return found if (found.st_size, found.st_mtime_ns) == (after.st_size, after.st_mtime_ns) else None
 
 
 def read_regular(path: Path, limit: int = -1) -> bytes:

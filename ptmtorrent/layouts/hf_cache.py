@@ -19,12 +19,11 @@ from pathlib import Path
 
 from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import UnsupportedFormat
-from ptmtorrent.layouts.folders import ensure_real_dir, refuse_unless_file
+from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
 
-INCOMING = ".ptmtorrent-incoming"
 TREE_VERSION = 1
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -19,7 +19,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, check_path, check_paths, is_hex64, object_id
 
 MAX_OBJECT_BYTES = 16 << 20
-"""Limit of an object that a file is cut into (16 MiB); a manifest or placement is one object of any length."""
+"""Limit of an object that a file is cut into (16 MiB); a manifest is one object of any length."""
 
 MAX_PIECES = 1 << 22
 """Limit of rows in all recipes together (4 Mi): a few runs over a long table could name billions."""

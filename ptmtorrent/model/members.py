@@ -38,6 +38,10 @@ MAX_BUCKET_BITS = 12
 """At most 4,096 buckets: the hashes of all of them are 128 KiB."""
 
 MAX_RUNS = 64
+
+MAX_SHARD_BYTES = 4 << 20
+"""Limit of a shard, and of one shard of each run together (4 MiB): about 20,000 rows."""
+
 MAX_NAME_BYTES = 4096
 
 
@@ -82,20 +86,31 @@ class _TreeHead(canonical.Document, frozen=True, kw_only=True):
 
 
 class RunShards(msgspec.Struct, frozen=True, kw_only=True):
-    """The shards of one run: offset and bytes of each in the run's file, and its BLAKE3 in hex."""
+    """The shards of one run, which follow one another in its file: the bytes of each, and its BLAKE3 in hex."""
 
-    bits: int
-    offsets: tuple[int, ...]
     lengths: tuple[int, ...]
     hashes: tuple[str, ...]
+
+    @property
+    def bits(self) -> int:
+        """The bits that the run is sharded by."""
+        return (len(self.lengths) - 1).bit_length()
+
+    def offset(self, shard: int) -> int:
+        """Return where a shard starts in the file."""
+        return sum(self.lengths[:shard])
 
 
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
     """The hashes of the buckets, and the shards of each run."""
 
-    bucket_bits: int
     buckets: tuple[bytes, ...]
     runs: tuple[RunShards, ...]
+
+    @property
+    def bucket_bits(self) -> int:
+        """The bits that the members are divided by."""
+        return (len(self.buckets) - 1).bit_length()
 
 
 def prefix_of(package: PackageName, bits: int) -> int:
@@ -181,7 +196,7 @@ def decode_shard(data: bytes, name: str) -> list[MemberRow]:
         IntegrityError: malformed; the name of a member cannot be that of a package, or they are not in order.
         UnsupportedFormat: written by a newer version.
     """
-    reader = ColumnReader(data, SHARD_MAGIC, name)
+    reader = ColumnReader(data, SHARD_MAGIC, name, MAX_SHARD_BYTES)
     head = reader.head(_ShardHead)
     lengths = reader.column(U16, head.rows).tolist()
     text = reader.take(head.names)
@@ -246,7 +261,6 @@ def decode_tree(data: bytes, name: str) -> Tree:
     runs = tuple(_read_run(reader, bits) for bits in head.run_bits)
     reader.finish()
     return Tree(
-        bucket_bits=head.bucket_bits,
         buckets=tuple(buckets[at : at + HASH_BYTES] for at in range(0, len(buckets), HASH_BYTES)),
         runs=runs,
     )
@@ -255,10 +269,7 @@ def decode_tree(data: bytes, name: str) -> Tree:
 def _read_run(reader: ColumnReader, bits: int) -> RunShards:
     lengths: list[int] = reader.column(U32, 1 << bits).tolist()
     hashes = reader.column(HASH, 1 << bits)
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))[:-1]
     return RunShards(
-        bits=bits,
-        offsets=tuple(offsets.tolist()),
         lengths=tuple(lengths),
         hashes=tuple(hex_of(hashes, row) for row in range(1 << bits)),
     )

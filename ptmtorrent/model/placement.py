@@ -5,6 +5,7 @@ or more forms, the cheapest of which is read: stored whole, or as a delta, which
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import msgspec
@@ -84,7 +85,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """
 
     snapshot: SnapshotId
-    packs: tuple[PackId, ...]
+    pack_ids: Hashes
     pack_sizes: Numbers
     first: Numbers
     forms: Spots
@@ -92,6 +93,11 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     base_ids: Hashes
     base_sizes: Numbers
     bases: Spots
+
+    @property
+    def packs(self) -> tuple[PackId, ...]:
+        """The packs that hold any form or base, by id."""
+        return tuple(PackId(hex_of(self.pack_ids, row)) for row in range(len(self.pack_sizes)))
 
     def forms_of(self, row: int) -> tuple[Form, ...]:
         """Return the forms of the object in `row` of the manifest's object table, in the order of the columns."""
@@ -116,7 +122,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     def _at(self, spots: Spots, row: int) -> Location:
         pack = int(spots.pack[row])
         return Location(
-            pack=self.packs[pack],
+            pack=PackId(hex_of(self.pack_ids, pack)),
             pack_size=int(self.pack_sizes[pack]),
             offset=int(spots.offset[row]),
             length=int(spots.length[row]),
@@ -198,7 +204,7 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
     base_of[links == 1] = link_bases
     placement = Placement(
         snapshot=snapshot,
-        packs=tuple(PackId(bytes(pack).hex()) for pack in pack_ids),
+        pack_ids=pack_ids,
         pack_sizes=pack_sizes,
         first=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
         forms=forms,
@@ -252,18 +258,21 @@ def _read_spots(reader: ColumnReader, rows: int) -> Spots:
 
 def _check(placement: Placement, raw: Numbers, named: str) -> None:
     """Refuse impossible packs, places and bases; `raw` has the raw size of each form's object."""
-    if placement.packs != tuple(sorted(set(placement.packs))):
+    if not _is_ascending(placement.pack_ids):
         raise _malformed(named, "packs that are not in order, each once")
     sizes = placement.pack_sizes
     if sizes.size and not (int(sizes.min()) > 0 and int(sizes.max()) <= MAX_PACK_BYTES):
         raise _malformed(named, "a pack of a size that no pack has")
     _check_spots(placement, placement.forms, raw, named)
     _check_spots(placement, placement.bases, placement.base_sizes, named)
+    used = np.union1d(placement.forms.pack, placement.bases.pack)
+    if used.size != sizes.size:
+        raise _malformed(named, "a pack that nothing needs")
     _check_bases(placement, raw, named)
 
 
 def _check_spots(placement: Placement, spots: Spots, raw: Numbers, named: str) -> None:
-    if spots.pack.size and int(spots.pack.max()) >= len(placement.packs):
+    if spots.pack.size and int(spots.pack.max()) >= len(placement.pack_sizes):
         raise _malformed(named, "a row of a pack that it does not list")
     ends = spots.offset.astype(np.int64) + spots.length
     if (ends > placement.pack_sizes[spots.pack]).any() or (spots.length > raw).any():
@@ -279,8 +288,7 @@ def _check_bases(placement: Placement, raw: Numbers, named: str) -> None:
         raise _malformed(named, "a delta without a base, or a base that is a delta itself")
     if (placement.base_sizes[rows] != raw[linked]).any():
         raise _malformed(named, "a delta that is not as long as its base")
-    identifiers = [bytes(identifier) for identifier in placement.base_ids]
-    if identifiers != sorted(set(identifiers)) or np.unique(rows).size != count:
+    if not _is_ascending(placement.base_ids) or np.unique(rows).size != count:
         raise _malformed(named, "bases that are not in order, each once and needed")
 
 
@@ -293,6 +301,11 @@ def _check_own_bases(placement: Placement, manifest: Manifest, named: str) -> No
             manifest.objects[row][1] != base.size or all(form.at != base.at for form in placement.forms_of(row))
         ):
             raise _malformed(named, f"two places for the base `{base.id}`")
+
+
+def _is_ascending(hashes: Hashes) -> bool:
+    """Return whether hashes are in order, each once; no more than two are held beside the column."""
+    return all(bytes(before) < bytes(after) for before, after in pairwise(hashes))
 
 
 def _is_delta(codecs: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:

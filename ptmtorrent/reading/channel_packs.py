@@ -1,13 +1,12 @@
 """The volumes of a channel folder, and which of their packs are there and right.
 
 A pack is read once: its BLAKE3 must be its name, its SHA-1 pieces and SHA-256 layer those of the volume's two torrents,
-which the release lists. What was read is remembered in `state/verified_packs.py`.
+which the release lists. What was read is remembered in `state/verified_files.py`.
 """
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,19 +15,18 @@ import msgspec
 from ptmtorrent.channel.folder import OwnReader, read_release, release_names
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import read_listed
-from ptmtorrent.disk.durable import open_regular, read_at
+from ptmtorrent.disk.durable import read_whole
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.model.pack_layers import PackLayers, digest_of, layers_in
 from ptmtorrent.model.release import FileRef, Release, VolumeRef
 from ptmtorrent.progress import Meter
-from ptmtorrent.state.verified_packs import VerifiedPacks
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.hashes import PackHasher
 
 HASHING_THREADS = 2
-READ_BYTES = 4 << 20
 
 PackState = Literal["known", "right", "missing", "damaged"]
 """`known`: unchanged since it was read; `right`: read now; `missing`: not there, or of another size."""
@@ -85,7 +83,7 @@ def channel_volumes(channel: Path) -> Iterator[ChannelVolume | Unusable]:
 
 
 def check_packs(  # noqa: PLR0913  # what, against what, and who listens
-    channel: Path, volume: ChannelVolume, known: VerifiedPacks, *, again: bool, meter: Meter, stop: Stop
+    channel: Path, volume: ChannelVolume, known: VerifiedFiles, *, again: bool, meter: Meter, stop: Stop
 ) -> Iterator[CheckedPack]:
     """Yield every pack of `volume` with its state, in order; packs that are not `known` are read, `again` all of them.
 
@@ -115,13 +113,13 @@ def check_packs(  # noqa: PLR0913  # what, against what, and who listens
             raise
 
 
-def wanted_bytes(channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedPacks) -> int:
+def wanted_bytes(channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedFiles) -> int:
     """Return the bytes of the packs that are there and not `known`: what `check_packs` will read."""
     packs = (promised for volume in volumes for promised in volume.packs)
     return sum(promised.size for promised in packs if _state(channel, promised, known) is None)
 
 
-def _state(channel: Path, promised: PackLayers, known: VerifiedPacks) -> PackState | None:
+def _state(channel: Path, promised: PackLayers, known: VerifiedFiles) -> PackState | None:
     """Return the state of a pack without reading it; None if it must be read."""
     path = f"{channel}/{pack_path(promised.pack)}"
     try:
@@ -130,7 +128,7 @@ def _state(channel: Path, promised: PackLayers, known: VerifiedPacks) -> PackSta
         return "missing"
     if found.st_size != promised.size:
         return "missing"
-    return "known" if known.holds(path, found, promised.digest) else None
+    return "known" if known.holds(found, promised.digest) else None
 
 
 class _Read(NamedTuple):
@@ -140,14 +138,14 @@ class _Read(NamedTuple):
     found: os.stat_result | None
 
 
-def _settle(known: VerifiedPacks, path: Path, promised: PackLayers, read: _Read) -> CheckedPack:
+def _settle(known: VerifiedFiles, path: Path, promised: PackLayers, read: _Read) -> CheckedPack:
     """Record the outcome. A record that cannot be written costs a second reading, and is no damage."""
     state: PackState = "damaged" if read.fault or read.found is None else "right"
     try:
         if read.fault or read.found is None:
             known.forget(path)
         else:
-            known.record(path, read.found, promised.digest)
+            known.record(read.found, promised.digest)
     except StoreError as error:
         return CheckedPack(
             pack=promised.pack, size=promised.size, state=state, why=read.fault, unrecorded=error.message
@@ -157,24 +155,18 @@ def _settle(known: VerifiedPacks, path: Path, promised: PackLayers, read: _Read)
 
 def _read_pack(path: Path, promised: PackLayers, rights: Rights, meter: Meter, stop: Stop) -> _Read:
     hasher = PackHasher()
+
+    def take(data: bytes) -> None:
+        stop.raise_if_set("the verification of packs")
+        hasher.update(data)
+        meter.add(bytes=len(data))
+
     try:
-        descriptor = open_regular(path)
-        try:
-            found = os.fstat(descriptor)
-            for at in range(0, promised.size, READ_BYTES):
-                stop.raise_if_set("the verification of packs")
-                data = read_at(descriptor, at, min(READ_BYTES, promised.size - at))
-                hasher.update(data)
-                meter.add(bytes=len(data))
-            with suppress(OSError):  # a read-only disk; after a power cut the record must not outlive the bytes
-                os.fsync(descriptor)
-            after = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
+        found = read_whole(path, take)
     except OSError as error:
         return _Read(f"it cannot be read: {error.strerror}", None)
-    if (found.st_size, found.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or found.st_size != promised.size:
-        return _Read("it was changed while it was read", found)
+    if found is None or found.st_size != promised.size:
+        return _Read("it was changed while it was read", None)
     if hasher.name() != promised.pack:
         return _Read(f"its bytes hash to `{hasher.name()}`", found)
     if digest_of(hasher.finish(rights)) != promised.digest:

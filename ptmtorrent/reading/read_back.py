@@ -23,7 +23,7 @@ from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.paths import Home
-from ptmtorrent.state.proven import Proven
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.trust.client import listed_releases, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.metadata import read_listing
@@ -52,13 +52,13 @@ class HeldTimestamp:
 
 
 class LocalFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel in `folder`, whose files are hashed once: those that `proven` has are not read again.
+    """A channel in `folder`, whose files are hashed once: those that `verified` has are not read again.
 
     `mend` is what to do about a file that is missing or damaged.
     """
 
     folder: Path
-    proven: Proven
+    verified: VerifiedFiles
     mend: str
 
 
@@ -102,8 +102,8 @@ def own_check(home: Home, clock: Clock) -> Accept:
     def accept(timestamp: bytes) -> None:
         reader = HeldTimestamp(LocalReader(home.channel), timestamp)
         if listed := tuple(listed_releases(read_listing(reader).targets)):
-            with Proven(home.proven) as proven:
-                files = LocalFiles(folder=home.channel, proven=proven, mend=MEND_HOME)
+            with VerifiedFiles(home.verified_files) as verified:
+                files = LocalFiles(folder=home.channel, verified=verified, mend=MEND_HOME)
                 check_as_reader(reader, read_first_root(home.channel), listed, clock(), files=files)
 
     return accept
@@ -132,17 +132,17 @@ def _check_file(reader: ChannelReader, path: str, size: int, digest: str, files:
         reader.read_range(path, size - 1, 1)
         return
     try:
-        same = _hash(reader, path, size) == digest if files is None else _is_proven(files, path, size, digest)
+        same = _hash(reader, path, size) == digest if files is None else _is_verified(files, path, size, digest)
     except FileNotFoundError as error:
         raise NotFound(f"`{reader.location}` has no file `{path}`") from error
     if not same:
         raise IntegrityError(f"`{path}` of `{reader.location}` is not the file that the release lists")
 
 
-def _is_proven(files: LocalFiles, path: str, size: int, digest: str) -> bool:
+def _is_verified(files: LocalFiles, path: str, size: int, digest: str) -> bool:
     file = files.folder / path
     with disk_errors_but_missing(file):
-        return file.stat().st_size == size and files.proven.holds(file, digest)
+        return file.stat().st_size == size and files.verified.proves(file, digest)
 
 
 def _hash(reader: ChannelReader, path: str, size: int) -> str:

@@ -6,7 +6,7 @@
     laid_out         the ledger of files that fetches wrote
     rate_windows     the request windows of hubs
     upstream_flags   changes upstream to captured packages
-    verified_packs   packs of channel folders that were verified
+    verified_files   files of channels that were read whole and verified
 
 Each module owns one file, opened through `disk.database`; none imports another.
 

@@ -16,7 +16,7 @@ from ptmtorrent.model.release import VolumeRef
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.channel_packs import ChannelVolume, channel_volumes, check_packs, wanted_bytes
-from ptmtorrent.state.verified_packs import VerifiedPacks
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.seeder import Offer, Seeder
 from ptmtorrent.transports.torrent.session import Address, TorrentSession, profile_for, spell_address
@@ -82,7 +82,7 @@ class _Checks:
     """Reads the packs that are not known yet, and says so."""
 
     def __init__(
-        self, channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedPacks, emit: Emit, stop: Stop
+        self, channel: Path, volumes: Sequence[ChannelVolume], known: VerifiedFiles, emit: Emit, stop: Stop
     ) -> None:
         self._channel, self._known, self._emit, self._stop = channel, known, emit, stop
         self._warned = False
@@ -111,13 +111,13 @@ class _Checks:
         return frozenset(wrong)
 
 
-def _open_known(path: Path | None, emit: Emit) -> VerifiedPacks:
+def _open_known(path: Path | None, emit: Emit) -> VerifiedFiles:
     """Return what was verified before; on a disk that cannot be written, what this run verifies."""
     try:
-        return VerifiedPacks(path)
+        return VerifiedFiles(path)
     except StoreError as error:
         emit(Note(message=f"{error.message}; the next start reads all packs again", warning=True))
-        return VerifiedPacks(None)
+        return VerifiedFiles(None)
 
 
 def _silent() -> Meter:

@@ -53,5 +53,5 @@ def start_seeder(home: Path, channel: Path) -> None:
         emit=ignore,
         stop=stop,
         ready=lambda _: stop.set(),
-        known=Home(home).verified_packs,
+        known=Home(home).verified_files,
     )

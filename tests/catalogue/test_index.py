@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from blake3 import blake3
 
+from ptmtorrent.catalogue import index
 from ptmtorrent.catalogue.index import Member, describe_members, encode_documents, find_members
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
@@ -116,7 +117,7 @@ def put_run(files: Files, number: int, rows: Sequence[MemberRow], bits: int) -> 
         documents=(msgspec.structs.replace(documents, size=len(files.files[documents.path])),),
     )
     hashes = tuple(blake3(shard).hexdigest() for shard in shards)
-    return ref, RunShards(bits=bits, offsets=(), lengths=tuple(map(len, shards)), hashes=hashes)
+    return ref, RunShards(lengths=tuple(map(len, shards)), hashes=hashes)
 
 
 def framed(files: Files, number: int, packages: dict[str, str]) -> list[MemberRow]:
@@ -257,6 +258,26 @@ def test_a_subset_has_the_members_it_names_and_narrows_their_files(release: Rele
 def test_a_subset_that_names_no_member_of_the_release_is_refused(release: Release, files: Files) -> None:
     with pytest.raises(IntegrityError, match="lacks"):
         find_members(release, files, (), "few", ())
+
+
+def test_a_subset_of_more_names_than_members_is_refused_before_they_are_split(release: Release, files: Files) -> None:
+    data = b"a\n" * 41
+    ref = files.put("releases/r1/subsets/few.txt", data)
+    subset = msgspec.structs.replace(release.subset("few"), members=ref)
+
+    with pytest.raises(IntegrityError, match="more lines"):
+        find_members(msgspec.structs.replace(release, subsets=(subset,)), files, (), "few", ())
+
+
+def test_shards_that_are_too_long_together_are_refused_unread(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = framed(files, 0, dict.fromkeys(NAMES, "old"))
+    made = release_of(files, [(rows, 0)], rows)
+    monkeypatch.setattr(index, "MAX_SHARD_BYTES", made.runs[0].index.size - 1)
+
+    for packages, subset in (((NAMES[0],), None), ((), "all")):
+        with pytest.raises(IntegrityError, match="together"):
+            find_members(made, files, packages, subset, ())
+    assert {path.rpartition("/")[2] for path, _ in files.asked} == {"tree.bin"}
 
 
 def change_row(field_name: str, value: object) -> Callable[[MemberRow], MemberRow]:

@@ -24,10 +24,13 @@ from ptmtorrent.hubs.onnx.records import read_manifest
 from ptmtorrent.hubs.pytorch.cards import read_card, read_hubconf
 from ptmtorrent.hubs.record import read_answer
 from ptmtorrent.model import bencode, bounds, canonical
-from ptmtorrent.model.placement import Head
+from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES, encode_columns
+from ptmtorrent.model.manifest import encode_manifest
+from ptmtorrent.model.placement import Head, decode_placement
 from ptmtorrent.model.release import Release
 from ptmtorrent.store.cutters import cut
 from ptmtorrent.trust.metadata import parse_metadata, timestamp_version
+from tests.model.generated import manifest_of
 
 LIMIT = canonical.MAX_DOCUMENT_BYTES
 
@@ -200,10 +203,30 @@ def _decoded(data: bytes) -> object:
     return canonical.decode(data, Head, name="the head of a placement")
 
 
+def _placed(data: bytes) -> object:
+    return decode_placement(data, ONE, encode_manifest(ONE)[1])
+
+
+def column_bombs() -> Iterator[tuple[str, bytes]]:
+    """Placements of one object that list hundreds of thousands of packs or bases."""
+    for column, width in (("packs", 36), ("bases", 49)):
+        rows = (MAX_DOCUMENT_BYTES - (1 << 10)) // width
+        counts = {"bases": 0, "forms": 1, "links": 0, "objects": 1, "packs": 1, column: rows}
+        head = Head(format=Head.FORMAT, version=2, requires=(), snapshot=encode_manifest(ONE)[1], **counts)
+        ids = b"".join(number.to_bytes(32, "big") for number in range(rows))
+        if column == "packs":
+            columns = [ids, b"\1\0\0\0" * rows, b"\1", bytes(13), b"\0"]
+        else:
+            columns = [ids[:32], b"\1\0\0\0", b"\1", bytes(13), b"\0", ids, bytes(17 * rows)]
+        yield column, encode_columns(b"PTMPLACE", head, *columns)
+
+
+ONE = manifest_of("hf:org/name", [("a", b"a")])
 PLACEMENT = b'{"bases":0,"format":"ptmtorrent/placement","forms":['
 AFTER = b'],"requires":[],"snapshot":"' + b"a" * 64 + b'","version":2}'
 
 READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], Iterator[tuple[str, bytes]]]]] = {
+    "columns of a placement": (_placed, column_bombs),
     "placement": (_decoded, lambda: json_bombs(PLACEMENT, AFTER)),
     "release": (lambda data: canonical.decode(data, Release, name="r"), lambda: json_bombs(b'{"a":[', b"]}")),
     "TUF metadata": (lambda data: parse_metadata(data, _targets()), lambda: json_bombs(b'{"signed":[', b"]}")),

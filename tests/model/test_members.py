@@ -50,7 +50,7 @@ def row(name: str = "hf:org/name", **fields: object) -> MemberRow:
 
 ROWS = [row(), row("hf:org/gone", frame=None, manifest_size=0, placement_size=0, files=0, raw=0), row("onnx:é")]
 BUCKETS = hash_members([each for each in ROWS if each.frame], 1)
-RUN = RunShards(bits=1, offsets=(0, 500), lengths=(500, 600), hashes=(hex64("0"), hex64("1")))
+RUN = RunShards(lengths=(500, 600), hashes=(hex64("0"), hex64("1")))
 
 
 @st.composite

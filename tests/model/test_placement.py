@@ -247,6 +247,7 @@ FORMS = plain().forms
         {"packs": [PACKS[0], (PACKS[0][0], 8 << 20)]},
         {"bases": [(hex64("base"), 1, (0, 0, 1, 0))]},
         {"tail": b"x"},
+        {"packs": [*PACKS, ("f" * 64, 4 << 20)]},
     ],
 )
 def test_a_placement_that_lies_is_refused(fields: dict[str, object]) -> None:

@@ -1,12 +1,13 @@
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 import pytest
 
 from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.manifest import Manifest
-from ptmtorrent.model.records import Note, ignore
-from ptmtorrent.model.release import Release
+from ptmtorrent.model.records import Note
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
@@ -14,33 +15,27 @@ from ptmtorrent.trust.own import read_published
 from ptmtorrent.workflows.release import release as workflow
 from ptmtorrent.workflows.release import write
 from ptmtorrent.workflows.release.release import release
-from tests.workflows.captured import Listener, TickingClock, capture_three, new_home
+from tests.workflows.captured import Listener, TickingClock
+from tests.workflows.three_captured import FIRST, SECOND, made, run, scratch
 
-FIRST = ReleaseName("2026.11")
-
-
-SECOND = ReleaseName("2026.12")
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def made(tmp_path: Path, scratch: Path) -> tuple[Home, Keys, dict[str, Manifest]]:
-    home, keys = new_home(tmp_path / "home")
-    return home, keys, capture_three(home, scratch)
-
-
-def run(home: Home, keys: Keys, name: ReleaseName = FIRST) -> Release:
-    return release(name, home, keys, clock=TickingClock(), emit=ignore)
+__all__ = ["made", "scratch"]
 
 
 class Crash(Exception):
     """Stands for a power cut."""
+
+
+@contextmanager
+def crashing(patch: pytest.MonkeyPatch, module: ModuleType, step: str) -> Iterator[None]:
+    """Crash when `module` comes to `step` in the block."""
+
+    def crash(*_: object, **__: object) -> None:
+        raise Crash
+
+    with patch.context() as patched:
+        patched.setattr(module, step, crash)
+        with pytest.raises(Crash):
+            yield
 
 
 def test_a_crash_before_the_signatures_is_finished_by_the_same_command(
@@ -48,13 +43,8 @@ def test_a_crash_before_the_signatures_is_finished_by_the_same_command(
 ) -> None:
     home, keys, _ = made
 
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workflow, "publish_release_metadata", crash)
-        with pytest.raises(Crash):
-            run(home, keys)
+    with crashing(monkeypatch, workflow, "publish_release_metadata"):
+        run(home, keys)
     written = (home.channel / "releases" / FIRST / "release.json").read_bytes()
     heard = Listener()
 
@@ -70,13 +60,8 @@ def test_another_release_has_to_wait_for_the_unfinished_one(
 ) -> None:
     home, keys, _ = made
 
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(workflow, "publish_release_metadata", crash)
-        with pytest.raises(Crash):
-            run(home, keys)
+    with crashing(monkeypatch, workflow, "publish_release_metadata"):
+        run(home, keys)
 
     with pytest.raises(ConfigError) as caught:
         run(home, keys, SECOND)
@@ -91,13 +76,8 @@ def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
     home, keys, _ = made
     first = run(home, keys)
 
-    def crash(*_: object, **__: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        patch.setattr(write, step, crash)
-        with pytest.raises(Crash):
-            run(home, keys, SECOND)
+    with crashing(monkeypatch, write, step):
+        run(home, keys, SECOND)
     assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]
 
     second = run(home, keys, SECOND)

@@ -8,7 +8,7 @@ from blake3 import blake3
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.errors import NoSpace, NotFound, TransportError
 from ptmtorrent.model import records
-from ptmtorrent.state.verified_packs import VerifiedPacks
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.transports.torrent.session import TorrentSession
@@ -134,18 +134,18 @@ def test_a_pack_is_on_the_disk_before_it_is_recorded(
     """After a power cut a record of bytes that were only in memory would vouch for others."""
     inodes = {shared.path(pack).stat().st_ino: pack.pack for pack in shared.packs}
     synced, recorded = [], []
-    record, fsync = VerifiedPacks.record, os.fsync
+    record, fsync = VerifiedFiles.record, os.fsync
 
     def fsync_and_note(descriptor: int) -> None:
         fsync(descriptor)
         synced.append(inodes.get(os.fstat(descriptor).st_ino))
 
-    def record_and_note(self: VerifiedPacks, path: Path, found: os.stat_result, digest: str) -> None:
+    def record_and_note(self: VerifiedFiles, found: os.stat_result, digest: str) -> None:
         recorded.append(inodes[found.st_ino] in synced)
-        record(self, path, found, digest)
+        record(self, found, digest)
 
     monkeypatch.setattr(os, "fsync", fsync_and_note)
-    monkeypatch.setattr(VerifiedPacks, "record", record_and_note)
+    monkeypatch.setattr(VerifiedFiles, "record", record_and_note)
 
     start_seeding(shared, tmp_path / "known.sqlite")
 
@@ -184,7 +184,7 @@ def test_a_pack_that_its_torrents_do_not_describe_is_not_seeded(tmp_path: Path) 
     assert "pieces" in warning
 
 
-def test_a_record_of_verified_packs_that_cannot_be_opened_does_not_stop_a_seeder(
+def test_a_record_of_verified_files_that_cannot_be_opened_does_not_stop_a_seeder(
     shared: Shared, tmp_path: Path
 ) -> None:
     (tmp_path / "known.sqlite").write_bytes(b"not a database at all" * 100)
@@ -192,7 +192,7 @@ def test_a_record_of_verified_packs_that_cannot_be_opened_does_not_stop_a_seeder
     events, _ = start_seeding(shared, tmp_path / "known.sqlite")
 
     (warning,) = warnings_in(events)
-    assert "record of verified packs" in warning
+    assert "record of verified files" in warning
 
 
 def test_a_disk_that_cannot_take_the_record_does_not_stop_a_seeder(
@@ -201,7 +201,7 @@ def test_a_disk_that_cannot_take_the_record_does_not_stop_a_seeder(
     def refuse(*_: object) -> None:
         raise NoSpace("the disk is full")
 
-    monkeypatch.setattr(VerifiedPacks, "record", refuse)
+    monkeypatch.setattr(VerifiedFiles, "record", refuse)
 
     events, _ = start_seeding(shared, tmp_path / "known.sqlite")
 

@@ -42,7 +42,7 @@ _TRAILER = struct.Struct("<QII4s")
 
 
 Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
-"""`meta` has manifests, placements, captures, hub answers and small files. Weights are divided by their popularity.
+"""`meta` has manifests, captures, hub answers and small files. Weights are divided by their popularity.
 
 `alone` has whole forms of objects that other packs store as deltas.
 """
@@ -50,11 +50,11 @@ Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
 TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold", "alone")
 RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
 
-ObjectKind = Literal["data", "manifest", "placement", "capture", "answer"]
+ObjectKind = Literal["data", "manifest", "capture", "answer"]
 """The kind of an object, by which an index is rebuilt from packs alone."""
 
-OBJECT_KINDS: tuple[ObjectKind, ...] = ("data", "manifest", "placement", "capture", "answer")
-"""In the order of their codes in a record: 0 data, 1 manifest, 2 placement, 3 capture, 4 hub answer."""
+OBJECT_KINDS: tuple[ObjectKind, ...] = ("data", "manifest", "capture", "answer")
+"""In the order of their codes in a record: 0 data, 1 manifest, 2 capture, 3 hub answer."""
 
 
 class PackClass(msgspec.Struct, frozen=True, order=True):

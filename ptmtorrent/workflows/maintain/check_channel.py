@@ -13,7 +13,7 @@ from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.channel_packs import ChannelVolume, CheckedPack, Unusable, channel_volumes, check_packs
-from ptmtorrent.state.verified_packs import VerifiedPacks
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 
 
@@ -36,7 +36,7 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
     total = sum(volume.listed.bytes for volume in usable)
     meter = new_meter("verify", emit, time.monotonic, bytes_total=total)
     packs: list[CheckedPack] = []
-    with VerifiedPacks(home.verified_packs) as known:
+    with VerifiedFiles(home.verified_files) as known:
         for volume in usable:
             for pack in check_packs(channel, volume, known, again=True, meter=meter, stop=stop):
                 packs.append(pack)

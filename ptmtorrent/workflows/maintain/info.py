@@ -51,8 +51,8 @@ class StoreInfo(msgspec.Struct, kw_only=True):
     """Counts and bytes. `raw` is the size of the files of all newest captures, `unique` that of their distinct objects.
 
     `stored` is the sum of: `plain` and `deltas`, these objects in stored form; `documents`, manifests, captures and
-    answers; `bases`, objects that only deltas need; `rest`, objects that no newest capture needs (older revisions,
-    placements of releases); `heads`, the record headers; and `frames`, headers, footers, padding and objects whose
+    answers; `bases`, objects that only deltas need; `rest`, objects that no newest capture needs (older
+    revisions); `heads`, the record headers; and `frames`, headers, footers, padding and objects whose
     index row names another pack.
     """
 

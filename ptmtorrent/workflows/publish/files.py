@@ -1,7 +1,7 @@
 """The files of a channel that a destination needs, and putting them into a directory.
 
 A file that the destination lost, or whose bytes are not the listed ones, is put there again; nothing is copied that was
-not proven to have its listed bytes.
+not verified to have its listed bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model.release import Release
 from ptmtorrent.progress import Meter
 from ptmtorrent.reading.read_back import hint_for
-from ptmtorrent.state.proven import Proven
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.trust.channel_state import ChannelState
 
 
@@ -99,18 +99,18 @@ def size_here(source: Path, file: ListedFile) -> int:
     return have
 
 
-def prove_here(source: Path, file: ListedFile, proven: Proven) -> None:
-    """Check the bytes of a file in the channel `source`, unless they were proven before.
+def prove_here(source: Path, file: ListedFile, verified: VerifiedFiles) -> None:
+    """Check the bytes of a file in the channel `source`, unless they were verified before.
 
     Raises:
         IntegrityError: they are not the listed ones.
     """
-    if file.blake3 is not None and not _holds(proven, source / file.path, file.blake3):
+    if file.blake3 is not None and not _holds(verified, source / file.path, file.blake3):
         message = f"`{file.path}` in your channel `{source}` has other bytes than a release lists"
         raise IntegrityError(message, hint=hint_for(file.path))
 
 
-def put(source: Path, to: Path, items: Iterable[Item], proven: Proven, meter: Meter) -> tuple[int, bool]:
+def put(source: Path, to: Path, items: Iterable[Item], verified: VerifiedFiles, meter: Meter) -> tuple[int, bool]:
     """Put `items` of the channel `source` into `to`, durably; return the bytes copied, and whether a file was written.
 
     Raises:
@@ -124,10 +124,10 @@ def put(source: Path, to: Path, items: Iterable[Item], proven: Proven, meter: Me
         path, digest = item.file.path, item.file.blake3
         if digest is None:
             links.sync()
-        if not item.there or (digest is not None and not _holds(proven, to / path, digest)):
-            prove_here(source, item.file, proven)
+        if not item.there or (digest is not None and not _holds(verified, to / path, digest)):
+            prove_here(source, item.file, verified)
             moved += 0 if _place(links, source / path, to / path) else item.size
-            _prove_copy(source / path, to / path, digest, proven)
+            _prove_copy(source / path, to / path, digest, verified)
             wrote = True
         links.keep(to / path)
         durable.make_readable(to, to / path)
@@ -181,9 +181,9 @@ def _same_bytes(source: Path, to: Path, file: ListedFile) -> bool:
     return same
 
 
-def _holds(proven: Proven, path: Path, digest: str) -> bool:
+def _holds(verified: VerifiedFiles, path: Path, digest: str) -> bool:
     try:
-        return proven.holds(path, digest)
+        return verified.proves(path, digest)
     except FileNotFoundError:
         return False
 
@@ -195,10 +195,10 @@ def _place(links: durable.Links, source: Path, target: Path) -> bool:
     return links.place(source, target)
 
 
-def _prove_copy(source: Path, copy: Path, digest: str | None, proven: Proven) -> None:
+def _prove_copy(source: Path, copy: Path, digest: str | None, verified: VerifiedFiles) -> None:
     with durable.disk_errors(copy):
         wanted = digest or blake3(durable.read_regular(source)).hexdigest()
-    if not _holds(proven, copy, wanted):
+    if not _holds(verified, copy, wanted):
         raise IntegrityError(
             f"`{copy}` does not have the bytes that were written", hint="check the disk, then run again"
         )

@@ -16,7 +16,7 @@ from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.collection import JOBS, Collection, here_of
-from ptmtorrent.state.proven import Proven
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.jobs import Jobs
 from ptmtorrent.transports.globus.locations import GlobusAccess, LocalCollection
@@ -58,7 +58,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     context: JobContext
     emit: Emit
     stop: Stop
-    proven: Proven
+    verified: VerifiedFiles
     timestamp: Path
     """The file with the signed timestamp to put there."""
 
@@ -98,7 +98,7 @@ def open_target(home: Home, to: GlobusDestination, emit: Emit, *, dry_run: bool)
         StoreLocked: another publication of this home is running.
     """
     here = here_of(to.access)
-    with publishing(home, dry_run=dry_run) as proven, open_service(to.access, to.stop) as service:
+    with publishing(home, dry_run=dry_run) as verified, open_service(to.access, to.stop) as service:
         context = JobContext(
             jobs=Jobs(to.access.folder / JOBS),
             service=service,
@@ -114,7 +114,7 @@ def open_target(home: Home, to: GlobusDestination, emit: Emit, *, dry_run: bool)
             context=context,
             emit=emit,
             stop=to.stop,
-            proven=proven,
+            verified=verified,
             timestamp=home.channel / TIMESTAMP,
         )
 
@@ -191,7 +191,7 @@ def missing_files(
             seen[folder] = target.list(folder)
         entry = seen[folder].get(name)
         if entry is None or entry.size != have or not same(file.path, have):
-            prove_here(target.source, file, target.proven)
+            prove_here(target.source, file, target.verified)
             missing.append((file.path, have, target.here.path_of(target.source / file.path)))
     return missing, total
 

@@ -28,8 +28,8 @@ from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.read_back import HeldTimestamp, LocalFiles, check_as_reader, hint_for
-from ptmtorrent.state.proven import Proven
 from ptmtorrent.state.publications import add_publication, note_publication
+from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
 from ptmtorrent.trust.expiry import is_due
 from ptmtorrent.workflows.publish.files import Item, inspect, list_files, put
@@ -64,9 +64,9 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
         StoreError: a file cannot be read or written.
     """
     started = monotonic()
-    with publishing(home, dry_run=dry_run) as proven:
+    with publishing(home, dry_run=dry_run) as verified:
         return _publish(
-            _Run(name=name, home=home, to=to, proven=proven, emit=emit, monotonic=monotonic, started=started),
+            _Run(name=name, home=home, to=to, verified=verified, emit=emit, monotonic=monotonic, started=started),
             load_keys=load_keys,
             dry_run=dry_run,
             clock=clock,
@@ -79,7 +79,7 @@ class _Run(msgspec.Struct, frozen=True, kw_only=True):
     name: ReleaseName
     home: Home
     to: Path
-    proven: Proven
+    verified: VerifiedFiles
     emit: Emit
     monotonic: Monotonic
     started: float
@@ -105,8 +105,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     if dry_run:
         return run.summary(release, 0)
     meter = new_meter("publish", emit, run.monotonic, bytes_total=sum(item.size for item in items))
-    moved, wrote = put(home.channel, to, items, run.proven, meter)
-    turned = point_to(home, to, state, name, proven=run.proven, now=clock(), emit=emit)
+    moved, wrote = put(home.channel, to, items, run.verified, meter)
+    turned = point_to(home, to, state, name, verified=run.verified, now=clock(), emit=emit)
     moved += len(state.timestamp) if turned else 0
     status: Status = "ok" if turned or wrote else "notneeded"
     emit(Result(kind="release", id=name, status=status, path=str(to), bytes=moved))
@@ -116,8 +116,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
 
 
 @contextmanager
-def publishing(home: Home, *, dry_run: bool) -> Iterator[Proven]:
-    """Hold the lock of publications, so that no other changes a destination; yields the record of proven files.
+def publishing(home: Home, *, dry_run: bool) -> Iterator[VerifiedFiles]:
+    """Hold the lock of publications, so that no other changes a destination; yields the record of verified files.
 
     A dry run needs no lock, and its record is in memory.
 
@@ -126,11 +126,11 @@ def publishing(home: Home, *, dry_run: bool) -> Iterator[Proven]:
         StoreError: the home cannot be written.
     """
     if dry_run:
-        with Proven(None) as proven:
-            yield proven
+        with VerifiedFiles(None) as verified:
+            yield verified
         return
-    with WriteLock(home.publishing), Proven(home.proven) as proven:
-        yield proven
+    with WriteLock(home.publishing), VerifiedFiles(home.verified_files) as verified:
+        yield verified
 
 
 def read_own(home: Home, name: ReleaseName) -> Release:
@@ -164,7 +164,7 @@ def read_states(home: Home, to: Path, name: ReleaseName) -> tuple[ChannelState, 
 
 
 def point_to(  # noqa: PLR0913  # what is served from where, and how it is checked
-    home: Home, to: Path, state: ChannelState, name: ReleaseName, *, proven: Proven, now: datetime, emit: Emit
+    home: Home, to: Path, state: ChannelState, name: ReleaseName, *, verified: VerifiedFiles, now: datetime, emit: Emit
 ) -> bool:
     """Make `to` serve `state` if a reader accepts it; return whether the timestamp changed.
 
@@ -176,7 +176,7 @@ def point_to(  # noqa: PLR0913  # what is served from where, and how it is check
     """
     root = read_regular(home.channel / FIRST_ROOT)
     reader = LocalReader(to)
-    files = LocalFiles(folder=to, proven=proven, mend=f"ptmtorrent publish {name} --to {to}")
+    files = LocalFiles(folder=to, verified=verified, mend=f"ptmtorrent publish {name} --to {to}")
     check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, files=files)
     place = str(to.resolve())
     add_publication(home.publications, place, state.releases)

@@ -40,7 +40,7 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
         StoreError: a file cannot be written or deleted.
     """
     started = monotonic()
-    with publishing(home, dry_run=dry_run) as proven:
+    with publishing(home, dry_run=dry_run) as verified:
         own, there = _read_states(home, to)
         listed = choose_listed(own, held_releases(home, to, there), str(to), add=None, drop=name)
         check_retirable(name, str(to), there, listed, is_left=is_left(to, name))
@@ -48,7 +48,7 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
         if not dry_run:
             state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
             put_metadata(home.channel, to, state)
-            point_to(home, to, state, listed[-1], proven=proven, now=clock(), emit=emit)
+            point_to(home, to, state, listed[-1], verified=verified, now=clock(), emit=emit)
             remove_release(to, name, unlisted)
     emit(retired_note(name, len(unlisted.paths), "would be deleted" if dry_run else "deleted"))
     emit(Result(kind="release", id=name, status="ok", path=str(to), reason="retired", bytes=unlisted.bytes))

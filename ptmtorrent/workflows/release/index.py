@@ -137,8 +137,6 @@ def write_index(
     )
     hashes = hash_members(placed, buckets)
     listed = RunShards(
-        bits=bits,
-        offsets=(),
         lengths=tuple(map(len, encoded)),
         hashes=tuple(blake3(shard).hexdigest() for shard in encoded),
     )

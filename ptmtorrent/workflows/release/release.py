@@ -1,8 +1,9 @@
 """`release NAME`: freeze the newest capture of every package into a signed, immutable release of our own channel.
 
-Write order, each step durable before the next: placements into sealed packs, packs and torrents into the channel, the
-release's folder under an unfinished name, its rename, the signatures. A crash leaves the channel as it was, or a
-finished folder that the same command signs. The same store gives the same release, but for its date.
+Write order, each step durable before the next: objects that must be stored apart into sealed packs; the release's
+folder under an unfinished name; packs and torrents into the channel; `release.json`, the rename, the signatures. A
+crash leaves the channel as it was, or a finished folder that the same command signs. The same store gives the same
+release, but for its date.
 """
 
 import time

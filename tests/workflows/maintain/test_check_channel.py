@@ -32,7 +32,7 @@ def check(shared: Shared, home: Home) -> tuple[records.Summary, dict[str, record
 
 def warnings_of_seeder(shared: Shared, home: Home) -> list[str]:
     events: list[records.Event] = []
-    with seeding(shared.channel, emit=events.append, known=home.verified_packs):
+    with seeding(shared.channel, emit=events.append, known=home.verified_files):
         pass
     return [event.message for event in events if isinstance(event, records.Note) and event.warning]
 
@@ -76,7 +76,7 @@ def test_what_was_checked_is_not_read_by_the_next_seeder(shared: Shared, tmp_pat
     assert summary.failed == 0
     assert {result.reason for result in results.values()} == {"every byte is right"}
     events: list[records.Event] = []
-    with seeding(shared.channel, emit=events.append, known=home.verified_packs):
+    with seeding(shared.channel, emit=events.append, known=home.verified_files):
         pass
     assert not [event for event in events if isinstance(event, records.Note) and "verifying" in event.message]
 
