@@ -1,6 +1,7 @@
 """What the documents say is what the program does."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import typer.main
 from ptmtorrent import __version__
 from ptmtorrent.cli.main import app
 from ptmtorrent.errors import PtmError
+from ptmtorrent.model.release import decode_release
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
@@ -91,3 +93,31 @@ def test_files_named_in_the_architecture_exist() -> None:
     assert len(named) > 60
     places = (TOP / "ptmtorrent", TOP)
     assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
+def shortened(text: str) -> str:
+    """Spell hashes as the pages of the formats do: `ab12…`; line breaks are those of the page."""
+    return re.sub(r"[0-9a-f]{40,}", lambda found: f"{found[0][:4]}…", text)
+
+
+@pytest.mark.parametrize(
+    ("page", "golden", "spell"),
+    [
+        ("release.md", "release.json", shortened),
+        ("channel.md", "channel/metadata/timestamp.json", str),
+        ("channel.md", "channel/releases/2026.12/release.json.minisig", str),
+    ],
+)
+def test_examples_on_the_pages_of_formats_are_the_golden_files(
+    page: str, golden: str, spell: Callable[[str], str]
+) -> None:
+    text = (TOP / "docs/formats" / page).read_text()
+    blocks = {re.sub(r"\n *", "", block).strip() for block in re.findall(r"```(?:json)?\n(.*?)```", text, re.DOTALL)}
+
+    assert spell((TOP / "tests/golden" / golden).read_text()).replace("\n", "") in blocks
+
+
+def test_the_content_roots_on_the_page_of_releases_are_the_golden_ones() -> None:
+    release = decode_release((TOP / "tests/golden/release.json").read_bytes())
+
+    assert release.content_root in (TOP / "docs/formats/release.md").read_text()
