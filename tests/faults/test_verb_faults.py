@@ -75,10 +75,11 @@ def at_home(path: str, harm: Callable[[Path], object]) -> Fault:
 
 
 def home_torrent(version: str) -> Fault:
-    """Delete a torrent of the newest volume of the newest release at home."""
+    """Delete a torrent at home, of the volume that only the newest release has."""
 
     def fault(world: World) -> None:
-        volume = read_release(world.home.channel, C)[1].volumes[-1]
+        older, newest = (read_release(world.home.channel, name)[1].volumes for name in (B, C))
+        [volume] = set(newest) - set(older)
         (world.home.channel / getattr(volume, version).path).unlink()
 
     return fault
