@@ -15,21 +15,11 @@ from ptmtorrent.store.version import check_version
 
 
 class Foreseen(Index):
-    """An index, open for reading, without the objects of `lost` packs and the captures that need them."""
-
-    lost: Collection[PackId] = frozenset()
-
-    def find(self, identifier: ObjectId) -> Found | None:
-        """Return an object that will still be available; see `Index.find`."""
-        found = super().find(identifier)
-        if found is None or found.pack in self.lost:
-            return None
-        base = found.entry.base
-        return found if base is None or self.find(base) is not None else None
+    """An index, open for reading, without the objects of packs that it hides and the captures that need them."""
 
     def captures(self) -> list[bytes]:
         """Return the bytes of the newest capture of each package, of those that will still be here."""
-        if not self.lost:
+        if not self._hidden:
             return super().captures()
         newest: dict[PackageName, tuple[tuple[int, str], ObjectId, bytes]] = {}
         for identifier, data in self.all_captures():
@@ -64,7 +54,7 @@ def open_foreseen(root: Path) -> Foreseen:
     check_version(root)
     index = open_index(root / INDEX_NAME, write=False, kind=Foreseen)
     try:
-        index.lost = frozenset(lost_packs(root, index))
+        index.hide(lost_packs(root, index))
     except BaseException:
         index.close()
         raise

@@ -11,7 +11,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.torrents import merkle_root
 from ptmtorrent.store.index import open_index
-from ptmtorrent.store.index_file import index_errors
+from ptmtorrent.store.index.file import index_errors
 from ptmtorrent.store.maintenance.verify_pack import Expectation, read_footer
 from ptmtorrent.store.pack.format import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
@@ -44,13 +44,14 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     index = open_index(path, write=False)
     try:
         objects, captures = index.invalid_rows(MAX_PROBLEMS), index.damaged_captures()
+        runs = [problem for _, problem in index.run_problems()]
     except StoreError as error:
         if not is_damage(error.__cause__):
             raise
         return [error.message]
     finally:
         index.close()
-    problems = [f"its row of the object `{identifier}` is invalid" for identifier in objects]
+    problems = [*runs[:MAX_PROBLEMS], *(f"its row of the object `{identifier}` is invalid" for identifier in objects)]
     return [*problems, *(f"its row of the capture `{identifier}` is wrong" for identifier in captures[:MAX_PROBLEMS])]
 
 
