@@ -1,14 +1,13 @@
 """The index as recovery will leave it, for those who only read: without packs that are missing or were cut short."""
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store.contents import INDEX_NAME
-from ptmtorrent.store.index import Found, Index, open_index
+from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.recovery.recover import lost_packs
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import check_version

@@ -22,8 +22,8 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
-from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.maintain import repair as repair_workflow

@@ -80,7 +80,9 @@ class KnownFiles(Objects):
     def drop_unused_sketches(self) -> None:
         """Drop sketches of objects that are not in the index."""
         last = b""
-        while rows := self._run("SELECT DISTINCT object FROM sketches WHERE object > ? ORDER BY object LIMIT ?", last, _MANY):
+        while rows := self._run(
+            "SELECT DISTINCT object FROM sketches WHERE object > ? ORDER BY object LIMIT ?", last, _MANY
+        ):
             last = rows[-1][0]
             identifiers = [ObjectId(identifier.hex()) for (identifier,) in rows]
             listed = self.has_all(identifiers)

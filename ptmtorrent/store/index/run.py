@@ -8,6 +8,7 @@ import mmap
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, open_regular, read_at
+from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.store.index import run_format
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
+from ptmtorrent.store.index import run_format
 from ptmtorrent.store.index.run_format import DTYPES, PACKED_ROW, Layout, Section
 from ptmtorrent.store.pack.format import OBJECT_KINDS
 
@@ -255,8 +256,8 @@ class Run:
     def _check_outline(self) -> None:
         """Refuse a file whose small sections lead outside of it; the others are checked where they are used."""
         firsts, fanout = self._firsts, self._fanout
-        ascending = all(one < next_one for one, next_one in zip(firsts, firsts[1:], strict=False))
-        if firsts and (firsts[0] or firsts[-1] >= self.rows or not ascending) or bool(firsts) != bool(self.rows):
+        ascending = all(one < next_one for one, next_one in pairwise(firsts))
+        if (firsts and (firsts[0] or firsts[-1] >= self.rows or not ascending)) or bool(firsts) != bool(self.rows):
             raise IntegrityError(f"the packs in `{self.path.name}` are damaged")
         if int(fanout[-1]) != self.rows or bool((fanout[1:] < fanout[:-1]).any()):
             raise IntegrityError(f"the fanout of `{self.path.name}` is damaged")
@@ -268,8 +269,7 @@ def _open(path: Path) -> tuple[Layout, mmap.mmap]:
     except FileNotFoundError as error:
         raise IntegrityError(f"`{path.name}` is missing") from error
     except OSError as error:
-        with disk_errors(path):
-            raise error
+        raise disk_error(error, path) from error
     try:
         with disk_errors(path):
             size = os.fstat(descriptor).st_size

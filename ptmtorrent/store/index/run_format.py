@@ -1,8 +1,8 @@
-"""The bytes of a run: the table of many packs, and the sorted ids in it (docs/formats/store-index.md).
+r"""The bytes of a run: the table of many packs, and the sorted ids in it (docs/formats/store-index.md).
 
 ::
 
-    PTMINDX\\n | H | header JSON | CRC-32 | segments | rows | delta rows | bases | fanout | heads | order | BLAKE3
+    PTMINDX\n | H | header JSON | CRC-32 | segments | rows | delta rows | bases | fanout | heads | order | BLAKE3
 
 Pure: what is here computes where each section lies. All sections are columns of fixed width, so that a file is used as
 it lies on the disk.

@@ -58,6 +58,10 @@ class Runs:
         self._is_listed = np.zeros(highest + 2, dtype=np.bool_)
         self._is_listed[list(packs)] = True
 
+    def close(self) -> None:
+        """Unmap all files."""
+        self._open, self._runs = {}, []
+
     def path_of(self, name: str) -> Path:
         """Return the path of a run."""
         return self.folder / f"{name}{SUFFIX}"

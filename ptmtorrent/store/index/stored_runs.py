@@ -39,6 +39,11 @@ class StoredRuns(Connected):
         self._fresh_at: int | None = None
         """The version of the file that the runs belong to; None if they have to be read again."""
 
+    def close(self) -> None:
+        """Close the files; uncommitted changes are lost."""
+        self._runs.close()
+        super().close()
+
     def roll_back(self) -> None:
         """Undo the writes since the last commit."""
         super().roll_back()
@@ -125,9 +130,11 @@ class StoredRuns(Connected):
             won = set(rows) <= set(self._run_rows())
             if won:
                 self._write_many("DELETE FROM runs WHERE row = ?", [(row.number,) for row in rows])
-                self._write("INSERT INTO runs (name, level) VALUES (?, ?)", path.stem, rows[0].level + 1)
+                if merged:
+                    self._write("INSERT INTO runs (name, level) VALUES (?, ?)", path.stem, rows[0].level + 1)
         self._fresh_at = None
-        for name in [row.name for row in rows] if won else [path.stem]:
+        gone = [row.name for row in rows] if won else []
+        for name in gone if won and merged else [*gone, path.stem]:
             with disk_errors(path), suppress(FileNotFoundError):
                 self._runs.path_of(name).unlink()
         return won

@@ -158,9 +158,7 @@ class Writer:
         for part in self.parts:
             part.sync()
         held = {found.part for found in self.pending.objects.values()}
-        self.pending.write(
-            self._index, {part.path.name: part.state for part in self.parts if part.path.name in held}
-        )
+        self.pending.write(self._index, {part.path.name: part.state for part in self.parts if part.path.name in held})
 
     def seal(self, parts: Sequence[Part]) -> list[PackId]:
         """Seal parts: bytes, then hashes, then the name, then the index. Opening recovers from a crash between them.

@@ -22,7 +22,7 @@ MAX_PROBLEMS = 20
 
 
 def check_index(path: Path, *, thorough: bool = True) -> list[str]:
-    """Return the problems of the index at `path`, found by SQLite and in its rows; empty if it is undamaged.
+    """Return the problems of the index at `path`: of its database, or else of its runs; empty if it is undamaged.
 
     `thorough` makes SQLite compare its tables with their indices as well.
 
@@ -30,6 +30,11 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         StoreError: the index cannot be read, but may be undamaged.
         UnsupportedFormat: a newer version wrote it.
     """
+    return check_database(path, thorough=thorough) or [problem for _, problem in check_runs(path)][:MAX_PROBLEMS]
+
+
+def check_database(path: Path, *, thorough: bool = True) -> list[str]:
+    """Return the problems of the database of an index, found by SQLite and in its rows; see `check_index`."""
     if not path.is_file():
         return ["it is missing"]
     with index_errors(path):
@@ -44,15 +49,27 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
     index = open_index(path, write=False)
     try:
         objects, captures = index.invalid_rows(MAX_PROBLEMS), index.damaged_captures()
-        runs = [problem for _, problem in index.run_problems()]
     except StoreError as error:
         if not is_damage(error.__cause__):
             raise
         return [error.message]
     finally:
         index.close()
-    problems = [*runs[:MAX_PROBLEMS], *(f"its row of the object `{identifier}` is invalid" for identifier in objects)]
+    problems = [f"its row of the object `{identifier}` is invalid" for identifier in objects]
     return [*problems, *(f"its row of the capture `{identifier}` is wrong" for identifier in captures[:MAX_PROBLEMS])]
+
+
+def check_runs(path: Path) -> list[tuple[Path, str]]:
+    """Read all runs of the index whose database is at `path`; return those that are damaged or missing, and why.
+
+    Raises:
+        StoreError: one of them cannot be read, but may be undamaged.
+    """
+    index = open_index(path, write=False)
+    try:
+        return index.run_problems()
+    finally:
+        index.close()
 
 
 def _run_sqlite_check(path: Path, check: str) -> list[str]:

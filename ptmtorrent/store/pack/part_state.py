@@ -30,7 +30,7 @@ class PartState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_possible(self) -> bool:
         """Whether there are as many hashes as the length needs."""
-        return 0 < self.length and 0 <= self.objects and len(self.hashes) == -(-self.length // PIECE_BYTES) * HASH_BYTES
+        return self.length > 0 and self.objects >= 0 and len(self.hashes) == -(-self.length // PIECE_BYTES) * HASH_BYTES
 
 
 class PieceHasher:

@@ -7,8 +7,8 @@ before anything is appended. What no hash covers is not trusted: `recovery/reche
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec

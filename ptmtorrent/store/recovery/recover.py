@@ -46,9 +46,7 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         fresh = [pack for pack in here if pack not in known]
         _make_durable(root, fresh)
         read = by_footer(root)
-        parts, documents = reindex(
-            root, index, fresh, read, partial(reopen_parts, root, index, pool, files, committed)
-        )
+        parts, documents = reindex(root, index, fresh, read, partial(reopen_parts, root, index, pool, files, committed))
         index.drop_dependents(dropped - index.has_all(dropped))
         if unsound:
             index.drop_incomplete_captures()

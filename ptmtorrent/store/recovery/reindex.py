@@ -68,7 +68,7 @@ def reindex(
     return opened, with_documents
 
 
-def reindex_documents(
+def reindex_documents(  # noqa: PLR0913, PLR0917  # packs and parts, how to read them, which are trusted
     root: Path, index: Index, packs: Iterable[PackId], read: Read, parts: Iterable[Reopened], own: Collection[PackId]
 ) -> None:
     """Index the documents of our own packs: those whose stored hashes say so, or that are in `own` without hashes."""

@@ -5,7 +5,7 @@ a record, is decoded object by object; if it is damaged before committed objects
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
@@ -99,7 +99,9 @@ class _Reopen(NamedTuple):
             _sync(reader.path)
             state = _extended(reader, state, end, len(beyond))
         name = reader.path.name
-        part = resume_part(reader.path, file.pack_class, state, self.pool, distrust=partial(_distrust, self.index, name))
+        part = resume_part(
+            reader.path, file.pack_class, state, self.pool, distrust=partial(_distrust, self.index, name)
+        )
         return Reopened(part, beyond)
 
     def recheck(self, reader: PackReader, file: PartFile, kept: list[Entry] | None) -> Reopened | None:
