@@ -78,10 +78,10 @@ class Run:
         # Copies: few, and searched by each look-up. The views of single numbers need no copy.
         self._firsts: list[int] = self.segments["first"].tolist()
         self._packs: list[int] = self.segments["pack"].tolist()
-        self._head = memoryview(np.ascontiguousarray(self.heads, dtype=np.uint64))
-        self._row = memoryview(np.ascontiguousarray(self.order, dtype=np.uint32))
-        self._fan = memoryview(np.ascontiguousarray(self._fanout, dtype=np.uint32))
-        self._delta = memoryview(np.ascontiguousarray(self.delta_rows, dtype=np.uint32))
+        self._head = np.ascontiguousarray(self.heads, dtype=np.uint64).data
+        self._row = np.ascontiguousarray(self.order, dtype=np.uint32).data
+        self._fan = np.ascontiguousarray(self._fanout, dtype=np.uint32).data
+        self._delta = np.ascontiguousarray(self.delta_rows, dtype=np.uint32).data
         self._lookups = 0
         self._check_outline()
 

@@ -212,6 +212,6 @@ def _write_all(descriptor: int, header: RunHeader, sections: Sequence[Arrays]) -
         put(bytes(layout.starts[section] - written))
         for array in arrays:
             if array.size:
-                put(memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1)))
+                put(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
     put(bytes(layout.end - written))
     write_all(descriptor, whole.digest())

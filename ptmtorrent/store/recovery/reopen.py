@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -77,7 +78,8 @@ def reopen_parts(
         return [each for each in opened if each is not None]
 
 
-class _Reopen(NamedTuple):
+@dataclass(frozen=True)
+class _Reopen:
     """How one part is opened."""
 
     root: Path
