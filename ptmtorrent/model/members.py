@@ -6,6 +6,7 @@ depends on what the members are and on nothing else (docs/formats/release.md).
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import msgspec
@@ -22,6 +23,8 @@ from ptmtorrent.model.canonical import (
     U32,
     U64,
     ColumnReader,
+    Hashes,
+    Numbers,
     encode_columns,
     hash_column,
     hex_of,
@@ -115,7 +118,12 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
 def prefix_of(package: PackageName, bits: int) -> int:
     """Return the leading `bits` bits of the BLAKE3 of a package's name: the number of its shard or bucket."""
-    return int.from_bytes(blake3(package.encode()).digest(length=4), "big") >> (32 - bits) if bits else 0
+    return prefix_of_name(package.encode(), bits)
+
+
+def prefix_of_name(name: bytes, bits: int) -> int:
+    """Return the same for the bytes of a name."""
+    return int.from_bytes(blake3(name).digest(length=4), "big") >> (32 - bits) if bits else 0
 
 
 def shard_bits_for(rows: int) -> int:
@@ -130,11 +138,18 @@ def bucket_bits_for(members: int) -> int:
 
 def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
     """Return the hash of a bucket: of the names, snapshots and facts of its members, sorted by name."""
-    digest = blake3()
-    for row in sorted(rows, key=lambda row: row.package.encode()):
-        name = row.package.encode()
-        digest.update(len(name).to_bytes(2, "little") + name + bytes.fromhex(row.snapshot) + bytes.fromhex(row.facts))
-    return digest.digest()
+    spelled = sorted((row.package.encode(), bytes.fromhex(row.snapshot) + bytes.fromhex(row.facts)) for row in rows)
+    return hash_spelled(spell_member(name, both) for name, both in spelled)
+
+
+def spell_member(name: bytes, both: bytes) -> bytes:
+    """Return what a bucket hashes of one member: its name, and `both`, the hashes of snapshot and facts."""
+    return len(name).to_bytes(2, "little") + name + both
+
+
+def hash_spelled(members: Iterable[bytes]) -> bytes:
+    """Return the hash of a bucket from its members, spelled by `spell_member` and sorted by name."""
+    return blake3(b"".join(members)).digest()
 
 
 def hash_members(rows: Iterable[MemberRow], bits: int, wanted: range | None = None) -> tuple[bytes, ...]:
@@ -189,8 +204,57 @@ def encode_shard(rows: Sequence[MemberRow]) -> bytes:
     )
 
 
+class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The rows of a shard as columns: names, sorted by their bytes, and an array of each other field.
+
+    A row whose `present` is 0 says that the package is no member any more.
+    """
+
+    names: list[bytes]
+    snapshots: Hashes
+    facts: Hashes
+    frames: Hashes
+    present: Numbers
+    file: Numbers
+    offset: Numbers
+    length: Numbers
+    manifest_size: Numbers
+    placement_size: Numbers
+    files: Numbers
+    raw: Numbers
+
+    def row(self, row: int) -> MemberRow:
+        """Return one row."""
+        frame = Frame(
+            file=int(self.file[row]),
+            offset=int(self.offset[row]),
+            length=int(self.length[row]),
+            blake3=hex_of(self.frames, row),
+        )
+        return MemberRow(
+            package=PackageName(self.names[row].decode()),
+            snapshot=SnapshotId(hex_of(self.snapshots, row)),
+            facts=hex_of(self.facts, row),
+            manifest_size=int(self.manifest_size[row]),
+            placement_size=int(self.placement_size[row]),
+            files=int(self.files[row]),
+            raw=int(self.raw[row]),
+            frame=frame if self.present[row] else None,
+        )
+
+
 def decode_shard(data: bytes, name: str) -> list[MemberRow]:
     """Return the rows of a shard, by name.
+
+    Raises:
+        As `decode_columns`.
+    """
+    columns = decode_columns(data, name)
+    return [columns.row(row) for row in range(len(columns.names))]
+
+
+def decode_columns(data: bytes, name: str) -> ShardColumns:
+    """Return the columns of a shard; arrays are views of `data`.
 
     Raises:
         IntegrityError: malformed; the name of a member cannot be that of a package, or they are not in order.
@@ -198,38 +262,38 @@ def decode_shard(data: bytes, name: str) -> list[MemberRow]:
     """
     reader = ColumnReader(data, SHARD_MAGIC, name, MAX_SHARD_BYTES)
     head = reader.head(_ShardHead)
-    lengths = reader.column(U16, head.rows).tolist()
+    lengths: list[int] = reader.column(U16, head.rows).tolist()
     text = reader.take(head.names)
-    snapshots, facts, hashes = (reader.column(HASH, head.rows) for _ in range(3))
+    snapshots, facts, frames = (reader.column(HASH, head.rows) for _ in range(3))
     kinds = (U8, U16, U64, U32, U32, U32, U32, U64)
-    columns = [reader.column(kind, head.rows).tolist() for kind in kinds]
+    present, file, offset, length, manifest_size, placement_size, files, raw = (
+        reader.column(kind, head.rows) for kind in kinds
+    )
     reader.finish()
-    if not set(columns[0]) <= {0, 1}:
+    if present.size and int(present.max()) > 1:
         raise IntegrityError(f"`{name}` has rows that are neither members nor removed")
     if sum(lengths) != head.names or any(not 0 < length <= MAX_NAME_BYTES for length in lengths):
         raise IntegrityError(f"`{name}` has names of other lengths than it says")
-    rows: list[MemberRow] = []
-    at = 0
-    for row, (length, present, file, offset, size, manifest, placement, files, raw) in enumerate(
-        zip(lengths, *columns, strict=True)
-    ):
-        frame = Frame(file=file, offset=offset, length=size, blake3=hex_of(hashes, row)) if present else None
-        rows.append(
-            MemberRow(
-                package=_package(text[at : at + length], name),
-                snapshot=SnapshotId(hex_of(snapshots, row)),
-                facts=hex_of(facts, row),
-                manifest_size=manifest,
-                placement_size=placement,
-                files=files,
-                raw=raw,
-                frame=frame,
-            )
-        )
-        at += length
-    if [row.package for row in rows] != sorted({row.package for row in rows}, key=str.encode):
+    ends = list(accumulate(lengths, initial=0))
+    names = [text[start:end] for start, end in pairwise(ends)]
+    for each in names:
+        _package(each, name)
+    if any(before >= after for before, after in pairwise(names)):
         raise IntegrityError(f"`{name}` does not list its packages in order, each once")
-    return rows
+    return ShardColumns(
+        names=names,
+        snapshots=snapshots,
+        facts=facts,
+        frames=frames,
+        present=present,
+        file=file,
+        offset=offset,
+        length=length,
+        manifest_size=manifest_size,
+        placement_size=placement_size,
+        files=files,
+        raw=raw,
+    )
 
 
 def encode_tree(buckets: Sequence[bytes], runs: Sequence[RunShards]) -> bytes:
