@@ -320,11 +320,12 @@ def _hash(shards: Sequence[ShardColumns], members: dict[bytes, tuple[int, int]])
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
-    """A member with its verified manifest and placement, or the error that prevented reading them."""
+    """A member with its verified manifest and placement, and their frame; or the error that prevented reading them."""
 
     member: Member
     manifest: Manifest | None = None
     placement: Placement | None = None
+    frame: memoryview = memoryview(b"")
     error: PtmError | None = None
 
 
@@ -417,4 +418,4 @@ def _decode(member: Member, payload: memoryview, reader: ChannelReader) -> Descr
     if manifest.package.package != row.package:
         raise IntegrityError(f"the snapshot listed for `{row.package}` belongs to `{manifest.package.package}`")
     placement = decode_placement(data[row.manifest_size :], manifest, row.snapshot)
-    return Described(member=member, manifest=manifest, placement=placement)
+    return Described(member=member, manifest=manifest, placement=placement, frame=payload)

@@ -6,7 +6,7 @@ or more forms, the cheapest of which is read: stored whole, or as a delta, which
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -328,8 +328,9 @@ def _is_ascending(hashes: Hashes) -> bool:
     return len(hashes) < 2 or all(bytes(before) < bytes(after) for before, after in pairwise(hashes))  # a pair
 
 
-def _is_delta(codecs: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return (codecs == SUBTRACT) | (codecs == SUBTRACT_GROUPED)
+def _is_delta(codecs: Numbers) -> Numbers:
+    found: Numbers = (codecs == SUBTRACT) | (codecs == SUBTRACT_GROUPED)
+    return found
 
 
 def _malformed(named: str, what: str) -> IntegrityError:
