@@ -18,15 +18,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, islice
 
 import msgspec
-import numpy as np
 from blake3 import blake3
 
-from ptmtorrent.catalogue.member_list import Member, MemberList, MemberListBuilder
+from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
-from ptmtorrent.model import canonical
-from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import PackageName, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
@@ -46,7 +43,7 @@ from ptmtorrent.model.members import (
 )
 from ptmtorrent.model.placement import Placement, decode_placement
 from ptmtorrent.model.plan import Extent
-from ptmtorrent.model.release import FileRef, Release
+from ptmtorrent.model.release import FileRef, Member, Release
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.store.codecs import streams
 
@@ -217,23 +214,10 @@ class Index:
     def _checked(self, run: int, rows: ShardColumns) -> ShardColumns:
         """Refuse rows whose documents cannot be where they say, or cannot be that long."""
         listed = self.release.runs[run]
-        sizes = np.array([ref.size for ref in listed.documents], np.int64)
-        longest = np.maximum(rows.manifest_size, rows.placement_size) > canonical.MAX_DOCUMENT_BYTES
-        if longest.any():
-            raise self._implausible(run, rows, longest, "size")
-        known = rows.file < len(sizes)
-        size = np.append(sizes, 0)[np.where(known, rows.file, len(sizes))].astype(np.uint64)
-        end = rows.offset + rows.length
-        both = rows.manifest_size.astype(np.int64) + rows.placement_size
-        wrong = (end > size) | (end < rows.offset) | (rows.length > both + FRAME_OVERHEAD_BYTES)
-        wrong = (wrong | ~known) & (rows.present != 0)
-        if wrong.any():
-            raise self._implausible(run, rows, wrong, "place")
+        for row, what in rows.implausible([ref.size for ref in listed.documents], FRAME_OVERHEAD_BYTES):
+            name = rows.names[row].decode()
+            raise IntegrityError(f"`{listed.index.path}` states an implausible {what} for `{name}`")
         return rows
-
-    def _implausible(self, run: int, rows: ShardColumns, wrong: Numbers, what: str) -> IntegrityError:
-        name = rows.names[int(np.flatnonzero(wrong)[0])].decode()
-        return IntegrityError(f"`{self.release.runs[run].index.path}` states an implausible {what} for `{name}`")
 
     def _wrong_members(self, what: str) -> IntegrityError:
         return IntegrityError(

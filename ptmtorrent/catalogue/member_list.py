@@ -7,27 +7,12 @@ place of their documents once all are known.
 from collections.abc import Container, Iterator, Sequence
 from typing import overload
 
-import msgspec
 import numpy as np
 
 from ptmtorrent.model.canonical import Numbers
-from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.members import MemberRow, ShardColumns
-from ptmtorrent.model.release import FileRef, RunRef
-
-
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One selected package: its row, and the file of its documents. `only` selects its files by kind; empty: all."""
-
-    row: MemberRow
-    documents: FileRef
-    only: tuple[FileKind, ...] = ()
-
-    @property
-    def package(self) -> PackageName:
-        """The name of the package."""
-        return self.row.package
+from ptmtorrent.model.members import ShardColumns
+from ptmtorrent.model.release import FileRef, Member, RunRef
 
 
 class MemberList(Sequence[Member]):

@@ -5,7 +5,7 @@ of earlier ones. Buckets divide the members as such, whatever runs they lie in: 
 depends on what the members are and on nothing else (docs/formats/release.md).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import ClassVar
 
@@ -241,6 +241,20 @@ class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             raw=int(self.raw[row]),
             frame=frame if self.present[row] else None,
         )
+
+    def implausible(self, documents: Sequence[int], overhead: int) -> Iterator[tuple[int, str]]:
+        """Yield rows with impossible sizes, or with a frame that does not fit in its file, each with what is wrong.
+
+        `documents` are the bytes of the files of frames; a frame has at most `overhead` bytes more than what it holds.
+        """
+        manifests, placements = self.manifest_size.astype(np.int64), self.placement_size.astype(np.int64)
+        too_long = np.maximum(manifests, placements) > canonical.MAX_DOCUMENT_BYTES
+        yield from ((row, "size") for row in np.flatnonzero(too_long).tolist())
+        known = self.file < len(documents)
+        ends = np.array([*documents, 0], np.uint64)[np.where(known, self.file, len(documents))]
+        end = self.offset + self.length
+        wrong = (end > ends) | (end < self.offset) | (self.length > manifests + placements + overhead) | ~known
+        yield from ((row, "place") for row in np.flatnonzero(wrong & (self.present != 0)).tolist())
 
 
 def decode_shard(data: bytes, name: str) -> list[MemberRow]:

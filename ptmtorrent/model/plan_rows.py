@@ -4,12 +4,13 @@ Rows are sorted by pack and offset; extents are found for all packs at once. Wha
 rows, which makes the values of a pack when they are asked for.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import overload
 
 import numpy as np
 
 from ptmtorrent.model.canonical import Numbers
+from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.plan import (
     MERGE_GAP_BYTES,
     WHOLE_PACK_SHARE,
@@ -19,7 +20,7 @@ from ptmtorrent.model.plan import (
     WantedObject,
     in_order,
 )
-from ptmtorrent.model.wanted import Columns, ObjectTable
+from ptmtorrent.model.wanted import NO_BASE, Columns, ObjectTable
 
 _OFFSET_BITS = 31
 """Bits of an offset in a pack, or of its end: no pack is longer than 1 GiB."""
@@ -127,10 +128,24 @@ def _taken(columns: Columns, name: str, rows: Numbers) -> Numbers:
 
 def _without(table: ObjectTable, rows: Numbers, bases: Numbers) -> Numbers:
     """Return `rows` without the objects that are among the bases."""
-    if not len(bases) or not len(rows):
-        return rows
-    named = {table.bases.id(row) for row in bases.tolist()}
-    alike = np.flatnonzero(np.isin(table.objects.keys(rows), table.bases.keys(bases)))
-    kept = np.ones(len(rows), bool)
-    kept[[at for at in alike.tolist() if table.objects.id(int(rows[at])) in named]] = False
-    return rows[kept]
+    twice = table.that_are_bases(rows, bases.tolist())
+    return rows[~np.isin(rows, twice)] if twice else rows
+
+
+def missing_rows(
+    table: ObjectTable, rows: Numbers, has: Callable[[ObjectId], bool] | None, parked: Collection[ObjectId]
+) -> tuple[Numbers, Numbers]:
+    """Return those of the objects in `rows` that have to be moved, and the rows of the bases that have to be.
+
+    `has` returns whether an object is available locally; None: none is. `parked` are deltas whose stored bytes are
+    here already: their bases are brought, they are not.
+    """
+    if has is not None:
+        rows = rows[[not has(table.objects.id(row)) for row in rows.tolist()]]
+    base = np.frombuffer(table.base, "u4")[rows] if len(rows) else rows
+    needed = np.unique(base[base != NO_BASE])
+    if has is not None:
+        needed = needed[[not has(table.bases.id(row)) for row in needed.tolist()]]
+    if parked:
+        rows = rows[[table.objects.id(row) not in parked for row in rows.tolist()]]
+    return rows, needed

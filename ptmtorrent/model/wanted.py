@@ -22,7 +22,7 @@ NO_BASE = (1 << 32) - 1
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True):
-    """Another form of the object in `row` than the one in its columns; rows of packs and bases as there."""
+    """A form of the object in `row`, such as one that is not in its columns; rows of packs and bases as there."""
 
     row: int
     pack: int
@@ -120,10 +120,36 @@ class ObjectTable:
         """Return the base in a row of the bases."""
         return WantedObject(id=self.bases.id(row), size=self.bases.size[row], at=self._place(self.bases, row))
 
+    def form(self, row: int) -> Alternative:
+        """Return the form of an object that is in its columns."""
+        columns = self.objects
+        return Alternative(
+            row=row,
+            pack=columns.pack[row],
+            offset=columns.offset[row],
+            length=columns.length[row],
+            codec=columns.codec[row],
+            base=self.base[row],
+        )
+
+    def put_form(self, form: Alternative) -> None:
+        """Put a form into the columns of its object."""
+        columns, row = self.objects, form.row
+        columns.pack[row], columns.offset[row], columns.length[row] = form.pack, form.offset, form.length
+        columns.codec[row], self.base[row] = form.codec, form.base
+
     def deltas(self, rows: Numbers) -> Iterator[WantedObject]:
         """Yield those of the objects in `rows` that are stored as deltas."""
         base = np.frombuffer(self.base, "u4")[rows] if len(rows) else np.empty(0, "u4")
         return map(self.item, rows[base != NO_BASE].tolist())
+
+    def that_are_bases(self, rows: Numbers, bases: Sequence[int]) -> list[int]:
+        """Return those of the objects in `rows` that are among `bases`, which are rows of the bases."""
+        if not len(rows) or not len(bases):
+            return []
+        named = {self.bases.id(row) for row in bases}
+        alike = rows[np.isin(self.objects.keys(rows), self.bases.keys(np.asarray(bases)))]
+        return [row for row in alike.tolist() if self.objects.id(row) in named]
 
     def _place(self, columns: Columns, row: int) -> Location:
         pack = columns.pack[row]

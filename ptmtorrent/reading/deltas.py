@@ -251,6 +251,11 @@ class Deltas:
         return self._folder / f"{blake3(place.encode()).hexdigest(length=20)}.delta"
 
 
+def is_kept(folder: Path, base: ObjectId) -> bool:
+    """Return whether an earlier run left a base in the folder; its hash is not checked yet."""
+    return os.path.lexists(folder / f"{base}.base")
+
+
 def _write_whole(path: Path, data: bytes) -> None:
     """Write a file that gets its name once it is whole. It need not survive a power cut."""
     temporary = new_temporary(path)

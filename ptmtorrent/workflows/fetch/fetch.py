@@ -27,15 +27,16 @@ from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, Unsupported
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, resume_extents
-from ptmtorrent.model.plan_rows import plan_rows
+from ptmtorrent.model.plan_rows import missing_rows, plan_rows
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
-from ptmtorrent.reading.deltas import Deltas
+from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.reading.sources import Sources, find_sources
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
@@ -56,7 +57,7 @@ from ptmtorrent.workflows.fetch.disk_space import (
 from ptmtorrent.workflows.fetch.documents import Documents
 from ptmtorrent.workflows.fetch.neighbours import Neighbours
 from ptmtorrent.workflows.fetch.report import Report
-from ptmtorrent.workflows.fetch.reuse import LocalStore, missing_rows
+from ptmtorrent.workflows.fetch.reuse import LocalStore
 from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
@@ -116,8 +117,6 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
-        keep = request.keep_packs and not request.dry_run
-        run = stack.enter_context(FetchRun(wanted, layout, report, home, ledger, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
             request.transport,
             request.peers,
@@ -128,6 +127,9 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             emit=emit,
             stop=stop,
         )
+        keep, whole = request.keep_packs and not request.dry_run, sources.whole_packs
+        started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
+        run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
@@ -207,6 +209,8 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
 
+    With `whole_packs`, of the forms of an object the first is taken, whose pack others need too.
+
     Raises:
         Interrupted: `stop` was set.
         StoreError: the ledger or the store cannot be used.
@@ -221,9 +225,11 @@ class FetchRun:
         ledger: Ledger,
         *,
         keep: bool,
+        whole_packs: bool,
         emit: Emit,
         stop: Stop,
     ) -> None:
+        self._whole_packs = whole_packs
         self._wanted = wanted
         self._layout = layout
         self._report = report
@@ -242,10 +248,11 @@ class FetchRun:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
-            objects = self._wanted.objects
-            deltas = objects.deltas(self._assembler.lacking.unique())
+            objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
+            if not self._whole_packs:
+                choose_forms(objects, lacking, self._has_base)
             bases = map(objects.base_item, range(len(objects.bases)))
-            self._deltas = Deltas(self._layout.incoming(), deltas, bases, self._local.local)
+            self._deltas = Deltas(self._layout.incoming(), objects.deltas(lacking), bases, self._local.local)
             self._stack = stack.pop_all()
         return self
 
@@ -254,10 +261,14 @@ class FetchRun:
     ) -> None:
         self._stack.close()
 
+    def _has_base(self, base: ObjectId) -> bool:
+        return self._local.has(base) or is_kept(self._layout.incoming(), base)
+
     def plan(self, sources: Sources) -> tuple[Plan, DiskNeed]:
         """Return what must be moved, and the disk space it takes."""
-        rows, bases = missing_rows(self._wanted.objects, self._assembler.lacking.unique(), self._deltas)
-        plan = plan_rows(self._wanted.objects, rows, bases, whole_packs=sources.whole_packs)
+        table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
+        rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
+        plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
         plan = resume_extents(plan, staged_extents(self._home.incoming))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 

@@ -7,20 +7,19 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from ptmtorrent.disk.durable import link_or_copy, open_regular
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
-from ptmtorrent.model.wanted import NO_BASE, ObjectTable
-from ptmtorrent.reading.deltas import Deltas, LocalObjects
-from ptmtorrent.store.store import Store
+from ptmtorrent.reading.deltas import LocalObjects
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembly
 from ptmtorrent.workflows.fetch.select import Selection
+
+if TYPE_CHECKING:
+    from ptmtorrent.store.store import Store
 
 Place = tuple[int, int]
 """`(row of the file, number of its part)`."""
@@ -43,13 +42,7 @@ class LocalStore:
         self._keep = keep
         self._lost: set[ObjectId] = set()
         self._half_known: list[PackId] = []
-        self._store: Store | None = None
-        if keep:
-            self._store = Store.open(root, write=True)
-        elif root.is_dir():
-            # A store that cannot be read does not stop a fetch: its objects are transferred then.
-            with suppress(PtmError):
-                self._store = Store.open(root)
+        self._store = _open_store(root, keep=keep) if keep or root.is_dir() else None
 
     def __enter__(self) -> Self:
         if self._store is not None:
@@ -123,17 +116,15 @@ class LocalStore:
             self._store.adopt_pack(self._store.pack_file(pack), pack)
 
 
-def missing_rows(table: ObjectTable, rows: Numbers, deltas: Deltas) -> tuple[Numbers, Numbers]:
-    """Return those of the objects in `rows` that have to be moved, and the rows of the bases that have to be."""
-    parked = deltas.parked
-    if deltas.has_any:
-        rows = rows[[not deltas.has(table.objects.id(row)) for row in rows.tolist()]]
-    base = np.frombuffer(table.base, "u4")[rows] if len(rows) else rows
-    needed = np.unique(base[base != NO_BASE])
-    missing = [not deltas.has(table.bases.id(row)) for row in needed.tolist()]
-    if parked:
-        rows = rows[[table.objects.id(row) not in parked for row in rows.tolist()]]
-    return rows, needed[missing]
+def _open_store(root: Path, *, keep: bool) -> "Store | None":
+    from ptmtorrent.store.store import Store  # most readers have no store
+
+    if keep:
+        return Store.open(root, write=True)
+    # A store that cannot be read does not stop a fetch: its objects are transferred then.
+    with suppress(PtmError):
+        return Store.open(root)
+    return None
 
 
 def read_part(file: Assembly, number: int) -> bytes | None:
@@ -159,13 +150,9 @@ def _places(wanted: Selection, lacking: Numbers) -> dict[ObjectId, Place]:
 
 def _being_written(wanted: Selection, lacking: Numbers) -> dict[ObjectId, Place]:
     """Return a place in an unfinished file for each base that one of them wants."""
-    objects, bases = wanted.objects.objects, wanted.objects.bases
-    if not len(bases) or not len(lacking):
-        return {}
-    named = {bases.id(row) for row in range(len(bases))}
-    alike = lacking[np.isin(objects.keys(lacking), bases.keys())]
-    found = ((objects.id(row), row) for row in alike.tolist())
-    return {identifier: wanted.place_of(row) for identifier, row in found if identifier in named}
+    table = wanted.objects
+    rows = table.that_are_bases(lacking, range(len(table.bases)))
+    return {table.objects.id(row): wanted.place_of(row) for row in rows}
 
 
 def _is_in_target(file: Assembly, number: int) -> bool:

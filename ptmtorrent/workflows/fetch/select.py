@@ -228,8 +228,15 @@ class Selection:
         """Return the object that is a part of a file."""
         return self.objects.objects.id(self._parts[row] + number)
 
-    def add(self, described: Described, manifest: Manifest, ledger: Ledger, stop: Stop) -> Order:
-        """Take a package in, and find out what of it is here.
+    def add(  # a package, and what is here
+        self,
+        described: Described,
+        manifest: Manifest,
+        files: list[tuple[int, FileEntry]],
+        ledger: Ledger,
+        stop: Stop,
+    ) -> Order:
+        """Take some files of a package in, by their numbers in the manifest, and find out what of them is here.
 
         Raises:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
@@ -237,7 +244,6 @@ class Selection:
             Interrupted: `stop` was set.
         """
         member = described.member
-        files = [(n, file) for n, file in enumerate(manifest.files) if wants(member.only, file)]
         targets = self._targets(manifest, files)
         if self._folds:
             self._fold(self._layout.destination(manifest, file) for _, file in files)
@@ -341,13 +347,15 @@ def select_packages(  # what is described, and what it is selected with
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
             continue
-        size = sum(file.size for file in _choose_files(item.manifest, item.member.only))
+        only = item.member.only
+        files = [(n, file) for n, file in enumerate(item.manifest.files) if wants(only, file)]
+        size = sum(file.size for _, file in files)
         full = full or (max_bytes is not None and total + size > max_bytes)
         if full:
             yield Refused(package=package, status="notneeded", reason="over --max-bytes")
             continue
         try:
-            wanted.add(item, item.manifest, ledger, stop)
+            wanted.add(item, item.manifest, files, ledger, stop)
         except (Interrupted, NoSpace):
             raise
         except PtmError as error:
