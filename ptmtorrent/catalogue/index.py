@@ -20,7 +20,7 @@ from itertools import accumulate, islice
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder
+from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder, implausible_rows
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
@@ -34,12 +34,10 @@ from ptmtorrent.model.members import (
     Tree,
     decode_columns,
     decode_tree,
-    hash_spelled,
+    hash_parts,
     members_root,
     parse_names,
     prefix_of,
-    prefix_of_name,
-    spell_member,
 )
 from ptmtorrent.model.placement import Placement, decode_placement
 from ptmtorrent.model.plan import Extent
@@ -111,11 +109,11 @@ class Index:
         found = _newest(shards, rows)
         if _hash(shards, found) != tree.buckets[bucket]:
             raise self._wrong_members(f"bucket {bucket}")
-        if package.encode() not in found:
+        if package not in found:
             raise self._unknown(package)
-        run, row = found[package.encode()]
+        run, row = found[package]
         member = shards[run].row(row)
-        documents = self.release.runs[run].documents[int(shards[run].file[row])]
+        documents = self.release.runs[run].documents[member.frame.file if member.frame else 0]
         return Member(row=member, documents=documents, only=only)
 
     def all(self, only: tuple[FileKind, ...] = ()) -> MemberList:
@@ -214,9 +212,8 @@ class Index:
     def _checked(self, run: int, rows: ShardColumns) -> ShardColumns:
         """Refuse rows whose documents cannot be where they say, or cannot be that long."""
         listed = self.release.runs[run]
-        for row, what in rows.implausible([ref.size for ref in listed.documents], FRAME_OVERHEAD_BYTES):
-            name = rows.names[row].decode()
-            raise IntegrityError(f"`{listed.index.path}` states an implausible {what} for `{name}`")
+        for row, what in implausible_rows(rows, [ref.size for ref in listed.documents], FRAME_OVERHEAD_BYTES):
+            raise IntegrityError(f"`{listed.index.path}` states an implausible {what} for `{rows.names[row]}`")
         return rows
 
     def _wrong_members(self, what: str) -> IntegrityError:
@@ -229,7 +226,7 @@ class Index:
         if sum(1 << run.bits for run in self.release.runs) <= MAX_SEARCHED_SHARDS:
             known = sorted(member.package for member in self.all())
         else:
-            known = sorted({PackageName(row.decode()) for rows in self._shards.values() for row in rows.names})
+            known = sorted({name for rows in self._shards.values() for name in rows.names})
         folded = {package.casefold(): package for package in known}
         near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
         hint = (
@@ -265,7 +262,7 @@ def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> MemberLis
     data = index.read(subset.members)
     if data.count(b"\n") > len(members):
         raise IntegrityError(f"`{subset.members.path}` has more lines than release `{index.release.name}` has members")
-    names = {package.encode() for package in parse_names(data, subset.members.path)}
+    names = set(parse_names(data, subset.members.path))
     chosen = members.choose(names)
     if len(chosen) != len(names):
         raise IntegrityError(f"`{subset.members.path}` names packages that release `{index.release.name}` lacks")
@@ -276,31 +273,28 @@ def _rows_of(shard: ShardColumns, bits: int) -> dict[int, list[int]]:
     """Return the rows of a shard by bucket, in order."""
     rows: dict[int, list[int]] = {}
     for row, name in enumerate(shard.names):
-        rows.setdefault(prefix_of_name(name, bits), []).append(row)
+        rows.setdefault(prefix_of(name, bits), []).append(row)
     return rows
 
 
-def _newest(shards: Sequence[ShardColumns], rows: Sequence[list[int]]) -> dict[bytes, tuple[int, int]]:
+def _newest(shards: Sequence[ShardColumns], rows: Sequence[list[int]]) -> dict[PackageName, tuple[int, int]]:
     """Return run and row of each member: of several rows of one package, that of the last run.
 
     A row without a frame removes the package.
     """
-    members: dict[bytes, tuple[int, int]] = {}
+    members: dict[PackageName, tuple[int, int]] = {}
     for run, (shard, of_run) in enumerate(zip(shards, rows, strict=True)):
         for row in of_run:
-            if shard.present[row]:
+            if shard.is_member(row):
                 members[shard.names[row]] = run, row
             else:
                 members.pop(shard.names[row], None)
     return members
 
 
-def _hash(shards: Sequence[ShardColumns], members: dict[bytes, tuple[int, int]]) -> bytes:
+def _hash(shards: Sequence[ShardColumns], members: dict[PackageName, tuple[int, int]]) -> bytes:
     """Return the hash of a bucket with these members."""
-    return hash_spelled(
-        spell_member(name, bytes(shards[run].snapshots[row]) + bytes(shards[run].facts[row]))
-        for name, (run, row) in sorted(members.items())
-    )
+    return hash_parts((name, shards[run].bucket_part(row)) for name, (run, row) in members.items())
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):

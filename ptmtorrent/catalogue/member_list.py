@@ -9,10 +9,16 @@ from typing import overload
 
 import numpy as np
 
-from ptmtorrent.model.canonical import Numbers
+from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES, Numbers
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.members import ShardColumns
 from ptmtorrent.model.release import FileRef, Member, RunRef
+
+FILE, OFFSET = 0, 1
+"""The columns of the numbers of a shard that are looked at here."""
+
+KEPT_COLUMNS = 11
 
 
 class MemberList(Sequence[Member]):
@@ -26,7 +32,7 @@ class MemberList(Sequence[Member]):
         only: tuple[FileKind, ...],
         named: Sequence[Member] = (),
     ) -> None:
-        """`columns.file` is a row of `documents`."""
+        """The file of a row of `columns` is one of `documents`."""
         self._columns = columns
         self._documents = documents
         self._rows = rows
@@ -50,27 +56,27 @@ class MemberList(Sequence[Member]):
         yield from self._named
         yield from map(self._member, range(len(self._rows)))
 
-    def names(self) -> Iterator[bytes]:
+    def names(self) -> Iterator[PackageName]:
         """Yield the name of each member, in order."""
-        yield from (member.package.encode() for member in self._named)
+        yield from (member.package for member in self._named)
         yield from map(self._columns.names.__getitem__, self._rows.tolist())
 
-    def choose(self, names: Container[bytes]) -> "MemberList":
+    def choose(self, names: Container[PackageName]) -> "MemberList":
         """Return the members whose names are among `names`, none of them `named`."""
         return self._among(names, wanted=True)
 
     def behind(self, named: Sequence[Member]) -> "MemberList":
         """Return the same members without those `named`, which come first."""
-        left = self._among({member.package.encode() for member in named}, wanted=False)
+        left = self._among({member.package for member in named}, wanted=False)
         return MemberList(self._columns, self._documents, left._rows, self._only, named)  # noqa: SLF001  # its own kind
 
-    def _among(self, names: Container[bytes], *, wanted: bool) -> "MemberList":
+    def _among(self, names: Container[PackageName], *, wanted: bool) -> "MemberList":
         taken = np.fromiter(((name in names) == wanted for name in self.names()), bool, len(self._rows))
         return MemberList(self._columns, self._documents, self._rows[taken], self._only)
 
     def _member(self, number: int) -> Member:
         row = int(self._rows[number])
-        documents = self._documents[int(self._columns.file[row])]
+        documents = self._documents[int(self._columns.numbers[FILE][row])]
         return Member(row=self._columns.row(row), documents=documents, only=self._only)
 
 
@@ -80,8 +86,8 @@ class MemberListBuilder:
     def __init__(self, runs: Sequence[RunRef]) -> None:
         self._documents = [ref for run in runs for ref in run.documents]
         self._first = [sum(len(run.documents) for run in runs[:number]) for number in range(len(runs))]
-        self._names: list[bytes] = []
-        self._parts: list[ShardColumns] = []
+        self._names: list[PackageName] = []
+        self._parts: list[tuple[Numbers, ...]] = []
 
     def add(self, run: int, columns: ShardColumns, rows: Sequence[int]) -> None:
         """Add some rows of a shard of `run`; all of them are members."""
@@ -89,23 +95,42 @@ class MemberListBuilder:
             return
         self._names += map(columns.names.__getitem__, rows)
         taken = np.array(rows)
-        fields = {name: getattr(columns, name)[taken] for name in _ARRAYS}
-        fields["file"] = fields["file"].astype(np.uint32) + self._first[run]
-        self._parts.append(ShardColumns(names=[], **fields))
+        numbers = [column[taken] for column in columns.numbers]
+        numbers[FILE] = numbers[FILE].astype("u4") + self._first[run]
+        hashes = (columns.snapshots, columns.facts, columns.hashes, columns.present)
+        self._parts.append((*(column[taken] for column in hashes), *numbers))
 
     def finish(self, only: tuple[FileKind, ...]) -> MemberList:
         """Return all members in the order of their documents."""
-        fields = {
-            name: np.concatenate([getattr(part, name) for part in self._parts]) if self._parts else np.empty(0, "u4")
-            for name in _ARRAYS
-        }
-        columns = ShardColumns(names=self._names, **fields)
+        parts = self._parts or [tuple(np.empty(0, "u4") for _ in range(KEPT_COLUMNS))]
         self._parts = []
+        snapshots, facts, hashes, present, *numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+        columns = ShardColumns(
+            names=tuple(self._names),
+            snapshots=snapshots,
+            facts=facts,
+            hashes=hashes,
+            present=present,
+            numbers=tuple(numbers),
+        )
         paths = sorted(range(len(self._documents)), key=lambda file: self._documents[file].path)
-        place = np.empty(len(paths), np.uint32)
-        place[paths] = np.arange(len(paths), dtype=np.uint32)
-        rows = np.lexsort((columns.offset, place[columns.file])).astype(np.uint32)
+        place = np.empty(len(paths), "u4")
+        place[paths] = np.arange(len(paths), dtype="u4")
+        rows = np.lexsort((numbers[OFFSET], place[numbers[FILE]])).astype("u4")
         return MemberList(columns, self._documents, rows, only)
 
 
-_ARRAYS = tuple(name for name in ShardColumns.__struct_fields__ if name != "names")
+def implausible_rows(rows: ShardColumns, documents: Sequence[int], overhead: int) -> Iterator[tuple[int, str]]:
+    """Yield rows with impossible sizes, or with a frame that does not fit in its file, each with what is wrong.
+
+    `documents` are the bytes of the files of frames; a frame has at most `overhead` bytes more than what it holds.
+    """
+    file, offset, length, manifest, placement, *_ = rows.numbers
+    sizes = manifest.astype(np.int64), placement.astype(np.int64)
+    too_long = np.maximum(*sizes) > MAX_DOCUMENT_BYTES
+    yield from ((row, "size") for row in np.flatnonzero(too_long).tolist())
+    known = file < len(documents)
+    ends = np.array([*documents, 0], np.uint64)[np.where(known, file, len(documents))]
+    end = offset + length
+    wrong = (end > ends) | (end < offset) | (length > sum(sizes) + overhead) | ~known
+    yield from ((row, "place") for row in np.flatnonzero(wrong & (rows.present != 0)).tolist())

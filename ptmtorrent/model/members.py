@@ -5,8 +5,8 @@ of earlier ones. Buckets divide the members as such, whatever runs they lie in: 
 depends on what the members are and on nothing else (docs/formats/release.md).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import msgspec
@@ -46,6 +46,9 @@ MAX_SHARD_BYTES = 4 << 20
 """Limit of a shard, and of one shard of each run together (4 MiB): about 20,000 rows."""
 
 MAX_NAME_BYTES = 4096
+
+MIN_ROW_BYTES = 134
+"""What a row takes at least: a name of one byte, its length, three hashes and eight numbers."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,12 +121,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
 def prefix_of(package: PackageName, bits: int) -> int:
     """Return the leading `bits` bits of the BLAKE3 of a package's name: the number of its shard or bucket."""
-    return prefix_of_name(package.encode(), bits)
-
-
-def prefix_of_name(name: bytes, bits: int) -> int:
-    """Return the same for the bytes of a name."""
-    return int.from_bytes(blake3(name).digest(length=4), "big") >> (32 - bits) if bits else 0
+    return int.from_bytes(blake3(package.encode()).digest(length=4), "big") >> (32 - bits) if bits else 0
 
 
 def shard_bits_for(rows: int) -> int:
@@ -138,18 +136,23 @@ def bucket_bits_for(members: int) -> int:
 
 def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
     """Return the hash of a bucket: of the names, snapshots and facts of its members, sorted by name."""
-    spelled = sorted((row.package.encode(), bytes.fromhex(row.snapshot) + bytes.fromhex(row.facts)) for row in rows)
-    return hash_spelled(spell_member(name, both) for name, both in spelled)
+    return hash_parts(row_part(row) for row in rows)
 
 
-def spell_member(name: bytes, both: bytes) -> bytes:
-    """Return what a bucket hashes of one member: its name, and `both`, the hashes of snapshot and facts."""
-    return len(name).to_bytes(2, "little") + name + both
+def row_part(row: MemberRow) -> tuple[PackageName, bytes]:
+    """Return the name of a member, and what the hash of its bucket covers of it."""
+    return row.package, _bucket_part(row.package, bytes.fromhex(row.snapshot), bytes.fromhex(row.facts))
 
 
-def hash_spelled(members: Iterable[bytes]) -> bytes:
-    """Return the hash of a bucket from its members, spelled by `spell_member` and sorted by name."""
-    return blake3(b"".join(members)).digest()
+def hash_parts(parts: Iterable[tuple[PackageName, bytes]]) -> bytes:
+    """Return the hash of a bucket of members, each by its name and what the hash covers of it."""
+    ordered = sorted(parts, key=lambda part: part[0].encode())
+    return blake3(b"".join(part for _, part in ordered)).digest()
+
+
+def _bucket_part(package: PackageName, snapshot: bytes, facts: bytes) -> bytes:
+    name = package.encode()
+    return len(name).to_bytes(2, "little") + name + snapshot + facts
 
 
 def hash_members(rows: Iterable[MemberRow], bits: int, wanted: range | None = None) -> tuple[bytes, ...]:
@@ -205,108 +208,101 @@ def encode_shard(rows: Sequence[MemberRow]) -> bytes:
 
 
 class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """The rows of a shard as columns: names, sorted by their bytes, and an array of each other field.
+    """The columns of a shard, of which no row is made until it is asked for; `names` are in order."""
 
-    A row whose `present` is 0 says that the package is no member any more.
-    """
-
-    names: list[bytes]
+    names: tuple[PackageName, ...]
     snapshots: Hashes
     facts: Hashes
-    frames: Hashes
+    hashes: Hashes
     present: Numbers
-    file: Numbers
-    offset: Numbers
-    length: Numbers
-    manifest_size: Numbers
-    placement_size: Numbers
-    files: Numbers
-    raw: Numbers
+    numbers: tuple[Numbers, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
 
     def row(self, row: int) -> MemberRow:
-        """Return one row."""
-        frame = Frame(
-            file=int(self.file[row]),
-            offset=int(self.offset[row]),
-            length=int(self.length[row]),
-            blake3=hex_of(self.frames, row),
-        )
+        """Return the row `row`."""
+        return self._row(row, bool(self.present[row]), *(int(column[row]) for column in self.numbers))
+
+    def rows(self) -> list[MemberRow]:
+        """Return every row."""
+        columns = [column.tolist() for column in (self.present, *self.numbers)]
+        return [self._row(row, *values) for row, values in enumerate(zip(*columns, strict=True))]
+
+    def _row(  # noqa: PLR0913, PLR0917  # the columns of numbers, in order
+        self,
+        row: int,
+        present: int,
+        file: int,
+        offset: int,
+        length: int,
+        manifest_size: int,
+        placement_size: int,
+        files: int,
+        raw: int,
+    ) -> MemberRow:
+        frame = Frame(file=file, offset=offset, length=length, blake3=hex_of(self.hashes, row)) if present else None
         return MemberRow(
-            package=PackageName(self.names[row].decode()),
+            package=self.names[row],
             snapshot=SnapshotId(hex_of(self.snapshots, row)),
             facts=hex_of(self.facts, row),
-            manifest_size=int(self.manifest_size[row]),
-            placement_size=int(self.placement_size[row]),
-            files=int(self.files[row]),
-            raw=int(self.raw[row]),
-            frame=frame if self.present[row] else None,
+            manifest_size=manifest_size,
+            placement_size=placement_size,
+            files=files,
+            raw=raw,
+            frame=frame,
         )
 
-    def implausible(self, documents: Sequence[int], overhead: int) -> Iterator[tuple[int, str]]:
-        """Yield rows with impossible sizes, or with a frame that does not fit in its file, each with what is wrong.
+    def is_member(self, row: int) -> bool:
+        """Return whether a row is that of a member, and does not remove one."""
+        return bool(self.present[row])
 
-        `documents` are the bytes of the files of frames; a frame has at most `overhead` bytes more than what it holds.
-        """
-        manifests, placements = self.manifest_size.astype(np.int64), self.placement_size.astype(np.int64)
-        too_long = np.maximum(manifests, placements) > canonical.MAX_DOCUMENT_BYTES
-        yield from ((row, "size") for row in np.flatnonzero(too_long).tolist())
-        known = self.file < len(documents)
-        ends = np.array([*documents, 0], np.uint64)[np.where(known, self.file, len(documents))]
-        end = self.offset + self.length
-        wrong = (end > ends) | (end < self.offset) | (self.length > manifests + placements + overhead) | ~known
-        yield from ((row, "place") for row in np.flatnonzero(wrong & (self.present != 0)).tolist())
+    def bucket_part(self, row: int) -> bytes:
+        """Return what the hash of a bucket covers of a member."""
+        return _bucket_part(self.names[row], bytes(self.snapshots[row]), bytes(self.facts[row]))
 
 
 def decode_shard(data: bytes, name: str) -> list[MemberRow]:
     """Return the rows of a shard, by name.
 
     Raises:
-        As `decode_columns`.
-    """
-    columns = decode_columns(data, name)
-    return [columns.row(row) for row in range(len(columns.names))]
-
-
-def decode_columns(data: bytes, name: str) -> ShardColumns:
-    """Return the columns of a shard; arrays are views of `data`.
-
-    Raises:
         IntegrityError: malformed; the name of a member cannot be that of a package, or they are not in order.
         UnsupportedFormat: written by a newer version.
     """
+    return decode_columns(data, name).rows()
+
+
+def decode_columns(data: bytes, name: str) -> ShardColumns:
+    """Return the columns of a shard.
+
+    Raises:
+        As `decode_shard`.
+    """
     reader = ColumnReader(data, SHARD_MAGIC, name, MAX_SHARD_BYTES)
     head = reader.head(_ShardHead)
-    lengths: list[int] = reader.column(U16, head.rows).tolist()
+    lengths = reader.column(U16, head.rows)
     text = reader.take(head.names)
-    snapshots, facts, frames = (reader.column(HASH, head.rows) for _ in range(3))
-    kinds = (U8, U16, U64, U32, U32, U32, U32, U64)
-    present, file, offset, length, manifest_size, placement_size, files, raw = (
-        reader.column(kind, head.rows) for kind in kinds
-    )
+    snapshots, facts, hashes = (reader.column(HASH, head.rows) for _ in range(3))
+    present = reader.column(U8, head.rows)
+    numbers = tuple(reader.column(kind, head.rows) for kind in (U16, U64, U32, U32, U32, U32, U64))
     reader.finish()
     if present.size and int(present.max()) > 1:
         raise IntegrityError(f"`{name}` has rows that are neither members nor removed")
-    if sum(lengths) != head.names or any(not 0 < length <= MAX_NAME_BYTES for length in lengths):
+    if int(lengths.sum()) != head.names or (
+        lengths.size and not 0 < int(lengths.min()) <= int(lengths.max()) <= MAX_NAME_BYTES
+    ):
         raise IntegrityError(f"`{name}` has names of other lengths than it says")
-    ends = list(accumulate(lengths, initial=0))
-    names = [text[start:end] for start, end in pairwise(ends)]
-    for each in names:
-        _package(each, name)
-    if any(before >= after for before, after in pairwise(names)):
+    ends = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
+    parts = [text[first:last] for first, last in pairwise(ends)]
+    if any(before >= after for before, after in pairwise(parts)):
         raise IntegrityError(f"`{name}` does not list its packages in order, each once")
     return ShardColumns(
-        names=names,
+        names=tuple(_package(part, name) for part in parts),
         snapshots=snapshots,
         facts=facts,
-        frames=frames,
+        hashes=hashes,
         present=present,
-        file=file,
-        offset=offset,
-        length=length,
-        manifest_size=manifest_size,
-        placement_size=placement_size,
-        files=files,
-        raw=raw,
+        numbers=numbers,
     )
 
 
@@ -358,6 +354,21 @@ def _package(data: bytes, name: str) -> PackageName:
         return PackageName(data.decode())
     except UnicodeDecodeError as error:
         raise IntegrityError(f"`{name}` names a package {data!r}, which is not UTF-8") from error
+
+
+def removal(package: PackageName) -> MemberRow:
+    """Return the row that says that a package, a member in an earlier run, is none any more."""
+    zero = "0" * (2 * HASH_BYTES)
+    return MemberRow(
+        package=package,
+        snapshot=SnapshotId(zero),
+        facts=zero,
+        manifest_size=0,
+        placement_size=0,
+        files=0,
+        raw=0,
+        frame=None,
+    )
 
 
 def spell_names(packages: Iterable[PackageName]) -> bytes:
