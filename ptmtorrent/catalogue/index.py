@@ -20,10 +20,11 @@ from itertools import accumulate, islice
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder, implausible_rows
+from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
+from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
@@ -212,8 +213,14 @@ class Index:
     def _checked(self, run: int, rows: ShardColumns) -> ShardColumns:
         """Refuse rows whose documents cannot be where they say, or cannot be that long."""
         listed = self.release.runs[run]
-        for row, what in implausible_rows(rows, [ref.size for ref in listed.documents], FRAME_OVERHEAD_BYTES):
-            raise IntegrityError(f"`{listed.index.path}` states an implausible {what} for `{rows.names[row]}`")
+        sizes = [ref.size for ref in listed.documents]
+        numbers = zip(rows.present.tolist(), *(column.tolist() for column in rows.numbers), strict=True)
+        for name, (present, file, offset, length, manifest, placement, _, _) in zip(rows.names, numbers, strict=True):
+            if max(manifest, placement) > canonical.MAX_DOCUMENT_BYTES:
+                raise IntegrityError(f"`{listed.index.path}` states an implausible size for `{name}`")
+            fits = file < len(sizes) and offset + length <= sizes[file]
+            if present and not (fits and length <= manifest + placement + FRAME_OVERHEAD_BYTES):
+                raise IntegrityError(f"`{listed.index.path}` states an implausible place for `{name}`")
         return rows
 
     def _wrong_members(self, what: str) -> IntegrityError:

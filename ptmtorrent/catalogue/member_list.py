@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 
-from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES, Numbers
+from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.members import ShardColumns
@@ -118,19 +118,3 @@ class MemberListBuilder:
         place[paths] = np.arange(len(paths), dtype="u4")
         rows = np.lexsort((numbers[OFFSET], place[numbers[FILE]])).astype("u4")
         return MemberList(columns, self._documents, rows, only)
-
-
-def implausible_rows(rows: ShardColumns, documents: Sequence[int], overhead: int) -> Iterator[tuple[int, str]]:
-    """Yield rows with impossible sizes, or with a frame that does not fit in its file, each with what is wrong.
-
-    `documents` are the bytes of the files of frames; a frame has at most `overhead` bytes more than what it holds.
-    """
-    file, offset, length, manifest, placement, *_ = rows.numbers
-    sizes = manifest.astype(np.int64), placement.astype(np.int64)
-    too_long = np.maximum(*sizes) > MAX_DOCUMENT_BYTES
-    yield from ((row, "size") for row in np.flatnonzero(too_long).tolist())
-    known = file < len(documents)
-    ends = np.array([*documents, 0], np.uint64)[np.where(known, file, len(documents))]
-    end = offset + length
-    wrong = (end > ends) | (end < offset) | (length > sum(sizes) + overhead) | ~known
-    yield from ((row, "place") for row in np.flatnonzero(wrong & (rows.present != 0)).tolist())

@@ -249,7 +249,7 @@ class FetchRun:
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
-            if not self._whole_packs:
+            if objects.alternatives and not self._whole_packs:
                 choose_forms(objects, lacking, self._has_base)
             bases = map(objects.base_item, range(len(objects.bases)))
             self._deltas = Deltas(self._layout.incoming(), objects.deltas(lacking), bases, self._local.local)
