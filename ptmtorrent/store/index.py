@@ -42,6 +42,8 @@ _IS_VALID = (
     " AND raw <= ? AND codec BETWEEN 0 AND ? AND kind BETWEEN 0 AND ? AND pack IN (SELECT row FROM packs)"
 )
 _MAX_CODEC = 255
+_BLOCK = 512
+"""Rows that are read at a time where there may be many."""
 
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
@@ -319,6 +321,19 @@ class Index:
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
+
+    def newest_captures(self) -> Iterator[list[tuple[str, bytes, Rights]]]:
+        """Yield package, snapshot and rights of the newest capture of each package, by package, a block at a time."""
+        newest_first = _BY_SEQUENCE if self._has_sequences else _BY_TIME
+        with index_errors(self._path):
+            rows = self._connection.execute(
+                "SELECT package, snapshot, json_extract(CAST(data AS TEXT), '$.rights') FROM captures"  # noqa: S608  # a constant
+                " WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"
+                f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
+                " ORDER BY package"
+            )
+            while block := rows.fetchmany(_BLOCK):
+                yield block
 
     def all_captures(self) -> list[tuple[ObjectId, bytes]]:
         """Return the ids and bytes of all captures, older ones too, sorted by package."""

@@ -30,7 +30,7 @@ import msgspec
 from ptmtorrent.disk.locks import SharedLock
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, StoreLocked
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.text import spell_size
@@ -305,6 +305,17 @@ class Store:
             if self._writer is not None:
                 return self._writer.pending.newest(rows)
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
+
+    def newest_captures(self) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
+        """Yield package, snapshot and rights of the newest committed capture of every package, sorted by package."""
+        with self._lock:
+            blocks = self._index.newest_captures()
+        while True:
+            with self._lock:
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield from ((PackageName(package), SnapshotId(found.hex()), rights) for package, found, rights in block)
 
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture in the index says it was made at, None without a capture."""
