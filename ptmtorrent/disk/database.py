@@ -83,6 +83,8 @@ class Database:
             location = ("" if spill else ":memory:") if path is None else path
             self._connection = connect(location, any_thread=any_thread)
         try:
+            # What is in an unnamed file is of no use after a failure.
+            self.run(f"PRAGMA journal_mode = {'OFF' if spill else 'WAL'}")
             self._prepare(schema, version, synchronous)
         except BaseException:
             self._connection.close()
@@ -164,7 +166,6 @@ class Database:
             raise database_error(error, self._name, self._path, self._hint) from error
 
     def _prepare(self, schema: str, version: int | None, synchronous: Synchronous) -> None:
-        self.run("PRAGMA journal_mode = WAL")
         self.run(f"PRAGMA synchronous = {synchronous}")
         if version is None:
             self.run(schema)

@@ -3,17 +3,20 @@
 A row has the digest of the package's record in that listing. A package whose record is the same in the next listing of
 the same request, and whose capture the store still has, needs no work: the listing keeps it as unchanged, by a hash of
 its name, and the file of the listing, a difference from the one before, leaves it out.
+
+What a run has to know of all packages lies in temporary tables, which outgrow memory to disk and end with the process.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.database import Database
-from ptmtorrent.model.ids import SnapshotId
-from ptmtorrent.state.seen import SeenKeys, key_of
+from ptmtorrent.model.ids import PackageName, SnapshotId
+from ptmtorrent.model.manifest import Rights
 
 MAX_DIFFERENCES = 64
 """Listings in a row that are kept as differences; then one is written in full."""
@@ -28,6 +31,11 @@ CREATE TABLE package (
 ) WITHOUT ROWID;
 CREATE TABLE unchanged (run INTEGER NOT NULL REFERENCES run, page INTEGER NOT NULL, names BLOB NOT NULL);
 """
+_SEEN = "CREATE TABLE seen (key INTEGER PRIMARY KEY);"
+_CAPTURES = (
+    "CREATE TABLE captures (package TEXT PRIMARY KEY, snapshot BLOB NOT NULL, rights TEXT NOT NULL) WITHOUT ROWID;"
+)
+_HINT = "free some space, or set another folder for temporary files: SQLITE_TMPDIR=DIR"
 _DIGEST_BYTES = 16
 _KEY_BYTES = 8
 _PUT = """
@@ -37,6 +45,65 @@ ON CONFLICT (hub, name) DO UPDATE SET
   state = iif(excluded.state IN ('done', 'notneeded', 'error', 'impossible'), excluded.state, state),
   snapshot = coalesce(excluded.snapshot, snapshot)
 """
+
+
+def key_of(text: str) -> int:
+    """Return a number for `text`: equal texts have equal numbers, and others very probably have not."""
+    return int.from_bytes(blake3(text.encode(errors="surrogateescape")).digest(8), "little", signed=True)
+
+
+class SeenKeys:
+    """A set of numbers. For one thread."""
+
+    def __init__(self) -> None:
+        self._rows = _temporary(_SEEN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Delete the table."""
+        self._rows.close()
+
+    def add(self, key: int) -> bool:
+        """Add a number; return whether it is new."""
+        return self._rows.run("INSERT OR IGNORE INTO seen VALUES (?)", key).rowcount > 0
+
+    def __contains__(self, key: int) -> bool:
+        """Return whether the number was added."""
+        return self._rows.first("SELECT 1 FROM seen WHERE key = ?", key) is not None
+
+
+class NewestCaptures:
+    """The snapshot and the rights of the newest capture of each package. For one thread."""
+
+    def __init__(self, captures: Iterable[tuple[PackageName, SnapshotId, Rights]]) -> None:
+        self._rows = _temporary(_CAPTURES)
+        with self._rows.transaction():
+            rows = ((package, bytes.fromhex(snapshot), rights) for package, snapshot, rights in captures)
+            self._rows.run_many("INSERT OR REPLACE INTO captures VALUES (?, ?, ?)", rows)
+
+    def close(self) -> None:
+        """Delete the table."""
+        self._rows.close()
+
+    def add(self, package: PackageName, snapshot: SnapshotId, rights: Rights) -> None:
+        """Set the newest capture of a package."""
+        self._rows.run("INSERT OR REPLACE INTO captures VALUES (?, ?, ?)", package, bytes.fromhex(snapshot), rights)
+
+    def get(self, package: PackageName) -> tuple[SnapshotId, Rights] | None:
+        """Return the snapshot and the rights of the newest capture; None if there is none."""
+        row = self._rows.first("SELECT snapshot, rights FROM captures WHERE package = ?", package)
+        return None if row is None else (SnapshotId(row[0].hex()), row[1])
+
+
+def _temporary(schema: str) -> Database:
+    return Database(None, name="a temporary table", schema=schema, version=1, hint=_HINT, spill=True)
 
 
 class _Frozen(NamedTuple):

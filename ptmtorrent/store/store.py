@@ -55,10 +55,8 @@ __all__ = ["Expected", "Store", "StoredFile"]
 MEMORY_BYTES = 512 << 20
 """Default memory limit of a process that stores files (512 MiB)."""
 
-_SEALING_SECONDS = 2.0
-"""Time to wait for the index row of a pack that another process has just sealed."""
-
-_POLL_SECONDS = 0.02
+_SEALING_SECONDS, _POLL_SECONDS = 2.0, 0.02
+"""Time to wait for the index row of a pack that another process has just sealed, and how often to look."""
 
 MAX_DEPTH = 2
 """Limit of deltas between an object and plain bytes, in packs of any writer."""
@@ -308,14 +306,7 @@ class Store:
 
     def newest_captures(self) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
         """Yield package, snapshot and rights of the newest committed capture of every package, sorted by package."""
-        with self._lock:
-            blocks = self._index.newest_captures()
-        while True:
-            with self._lock:
-                block = next(blocks, None)
-            if block is None:
-                return
-            yield from ((PackageName(package), SnapshotId(found.hex()), rights) for package, found, rights in block)
+        return self._index.newest_captures(self._lock)
 
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture in the index says it was made at, None without a capture."""

@@ -3,7 +3,7 @@
 Threads download, store what was downloaded, and commit; this thread alone captures and uses the journal. A crash is
 survived by the write order: objects, manifest, capture, commit of the store, rows of the journal, and only then are the
 parts in the spool deleted. Packages are claimed a batch at a time, and committed and recorded in groups
-(`group_commit`), so that a million small ones do not wait for the disk a million times.
+(`store_queue`), so that a million small ones do not wait for the disk a million times.
 """
 
 import os
@@ -19,7 +19,7 @@ from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Run, Work
@@ -28,7 +28,6 @@ from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
-from ptmtorrent.workflows.clone.group_commit import Group, GroupCommit
 from ptmtorrent.workflows.clone.known import KnownPackages
 from ptmtorrent.workflows.clone.lineage import choose_bases
 from ptmtorrent.workflows.clone.manifest import (
@@ -48,7 +47,7 @@ from ptmtorrent.workflows.clone.plan import (
     decode_plan,
     translate_errors,
 )
-from ptmtorrent.workflows.clone.store_queue import StoreQueue
+from ptmtorrent.workflows.clone.store_queue import Group, GroupCommit, StoreQueue
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
 """Errors of a file in one package that the same bytes in another package need not have."""
@@ -124,7 +123,27 @@ class CaptureLoop:
     def _open_package(self, work: Work) -> None:
         package = open_package(work, decode_plan(work))
         self._open.add(package)
-        self._advance(package)
+        if (snapshot := self._captured_before(package)) is None:
+            self._advance(package)
+            return
+        for file in package.plan.files:
+            self._group.add_part(self.downloads.part(file, package.plan))
+        self.meter.add(bytes=package.plan.bytes)
+        self._settle_with_group(package, snapshot)
+
+    def _captured_before(self, package: OpenPackage) -> SnapshotId | None:
+        """Return the snapshot of a package that an earlier process captured, and ended before it wrote the journal."""
+        described = package.plan.described
+        name, answers = described.identity.package, (*described.answers, *package.plan.answers)
+        asked = {answer for answer, _ in answers} | {file.answer for file in package.plan.files if file.answer}
+        held = self.known.snapshot(name) is not None and self.known.holds(
+            name,
+            described.identity.commit,
+            frozenset(asked),
+            hub_id=described.identity.hub_id,
+            rights=package.rights,
+        )
+        return self.known.snapshot(name) if held else None
 
     def _advance(self, package: OpenPackage) -> None:
         """Look for the files of a package that can be stored now; capture the package if none is left."""
@@ -267,6 +286,9 @@ class CaptureLoop:
             self.outcomes.failed(package.work, error)
             return
         self.known.add(package.plan.described.identity.package, snapshot, package.rights)
+        self._settle_with_group(package, snapshot)
+
+    def _settle_with_group(self, package: OpenPackage, snapshot: SnapshotId) -> None:
         self._group.add_capture(package.work, snapshot)
         self._close(package)
 

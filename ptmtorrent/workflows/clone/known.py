@@ -9,7 +9,7 @@ from ptmtorrent.model.manifest import Identity, Manifest, Rights, decode_manifes
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
 from ptmtorrent.state.clone_journal import Journal, Run
-from ptmtorrent.state.seen import NewestCaptures
+from ptmtorrent.state.clone_outcomes import NewestCaptures
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.stored_file import file_in

@@ -36,7 +36,7 @@ def put_bases_first(journal: Journal, run: int) -> None:
     """Rank packages that others of the run declare as their base before those others.
 
     A base moves to just before the first package that names it; the rest keeps its order, and nothing waits. Packages
-    are told by their ranks: only those that name a base of the run, and these bases, are in memory.
+    are known by their ranks: only those that name a base of the run, and these bases, are in memory.
     """
     named: dict[float, list[float]] = {}
     for rank, base in journal.edges(run):

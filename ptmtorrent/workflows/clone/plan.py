@@ -22,7 +22,7 @@ from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, NewPlan, Run, Work
-from ptmtorrent.state.seen import SeenKeys, key_of
+from ptmtorrent.state.clone_outcomes import SeenKeys, key_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes
 
