@@ -172,7 +172,7 @@ def check_free(name: ReleaseName, channel: Path) -> None:
     Raises:
         UsageError: it has.
     """
-    if any(paths_below(channel, release_folder(name))):
+    if list(paths_below(channel, release_folder(name))):
         raise UsageError(
             f"`{channel / release_folder(name)}` has files of a deleted release that other releases list",
             hint="give the new release another name",
