@@ -5,7 +5,7 @@ other processes read while one writes; ids are stored as 32 bytes. Not thread-sa
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -13,7 +13,7 @@ import msgspec
 
 from ptmtorrent.disk.database import Connection
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, is_hex64, object_id
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, is_hex64, object_id
 from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture, Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.index_file import VERSION, connect_index, index_errors
@@ -42,6 +42,8 @@ _IS_VALID = (
     " AND raw <= ? AND codec BETWEEN 0 AND ? AND kind BETWEEN 0 AND ? AND pack IN (SELECT row FROM packs)"
 )
 _MAX_CODEC = 255
+_BLOCK = 512
+"""Rows that are read at a time where there may be many."""
 
 _OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
@@ -319,6 +321,23 @@ class Index:
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
+
+    def newest_captures(self, lock: AbstractContextManager[Any]) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
+        """Yield package, snapshot and rights of the newest capture of each package, by package; `lock` guards reads."""
+        newest_first = _BY_SEQUENCE if self._has_sequences else _BY_TIME
+        with lock, index_errors(self._path):
+            rows = self._connection.execute(
+                "SELECT package, snapshot, json_extract(CAST(data AS TEXT), '$.rights') FROM captures"  # noqa: S608  # a constant
+                " WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"
+                f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
+                " ORDER BY package"
+            )
+        while True:
+            with lock, index_errors(self._path):
+                block = rows.fetchmany(_BLOCK)
+            if not block:
+                return
+            yield from ((PackageName(package), SnapshotId(found.hex()), rights) for package, found, rights in block)
 
     def all_captures(self) -> list[tuple[ObjectId, bytes]]:
         """Return the ids and bytes of all captures, older ones too, sorted by package."""

@@ -24,9 +24,8 @@ from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.clone.lineage import declared_bases
 from ptmtorrent.workflows.clone.manifest import rights_in
-from ptmtorrent.workflows.clone.plan import PackagePlan
+from ptmtorrent.workflows.clone.plan import PackagePlan, declared_bases
 
 
 @dataclass(eq=False)

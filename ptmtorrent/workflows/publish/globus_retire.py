@@ -15,7 +15,7 @@ from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS
-from ptmtorrent.trust.channel_state import read_channel_state
+from ptmtorrent.trust.channel_state import read_channel_state, warn_of_clock
 from ptmtorrent.workflows.publish.globus import send
 from ptmtorrent.workflows.publish.globus_send import tidy
 from ptmtorrent.workflows.publish.globus_target import (
@@ -59,6 +59,7 @@ def retire_from_globus(  # noqa: PLR0913  # what, from where, and how it is watc
     own = read_channel_state(home.channel)
     if own is None:
         raise ConfigError(f"the home `{home.root}` has no channel", hint="name the home that published with `--home`")
+    warn_of_clock(home.channel, own, clock(), emit)
     with open_target(home, to, emit, dry_run=dry_run) as opened:
         there = read_there(opened, own)
         if there is None:

@@ -10,7 +10,7 @@ from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
-from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.workflows.publish.files import put_metadata
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
 from ptmtorrent.workflows.publish.publish import point_to, publishing
@@ -42,6 +42,7 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
     started = monotonic()
     with publishing(home, dry_run=dry_run) as verified:
         own, there = _read_states(home, to)
+        warn_of_clock(home.channel, own, clock(), emit)
         listed = choose_listed(own, held_releases(home, to, there), str(to), add=None, drop=name)
         unlisted = _find_unlisted(to, listed, name)
         check_retirable(name, str(to), there, listed, is_left=is_left(to, name) or unlisted.is_left(name))
