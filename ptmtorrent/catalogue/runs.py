@@ -105,8 +105,8 @@ class EarlierRuns:
         for place in self.newest.values():
             counts[place.run] += 1
         for package in changed:
-            if (place := self.newest.get(package)) is not None:
-                counts[place.run] -= 1
+            if (before := self.newest.get(package)) is not None:
+                counts[before.run] -= 1
         return counts
 
     def hash_buckets(
