@@ -40,6 +40,10 @@ class PlainDir:
         mode = 0o755 if file.mode == EXECUTABLE_MODE else 0o644
         return Destination(target=self.folder(manifest) / file.name, mode=mode, link_text=file.link)
 
+    def place(self, manifest: Manifest, file: FileEntry) -> str:  # noqa: ARG002  # as the port has it
+        """Return the path of `file`; see `Layout.place`."""
+        return file.name
+
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
         """Return the package's folder; see `Layout.finish`."""
         return self.folder(manifest)
@@ -70,18 +74,19 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
                 sync_dir(place.parent)
 
 
-def refuse_links(root: Path, folder: Path) -> None:
-    """Refuse `folder` if a component of its path below `root` exists and is not a folder.
+def refuse_links(root: Path, folder: Path) -> bool:
+    """Refuse `folder` if a component of its path below `root` exists and is not a folder; return whether it exists.
 
     Raises:
-        StoreError: naming it.
+        StoreError: naming the component.
     """
     place = root
     for component in folder.relative_to(root).parts:
         place = place / component
         if not os.path.lexists(place):
-            return
+            return False
         refuse_unless_dir(place)
+    return True
 
 
 def refuse_unless_dir(place: Path) -> None:

@@ -56,6 +56,10 @@ class HfCache:
             claimed_hash=etag,
         )
 
+    def place(self, manifest: Manifest, file: FileEntry) -> str:  # noqa: ARG002  # as the port has it
+        """Return the name of the blob; see `Layout.place`."""
+        return _etag(file).partition(":")[2]
+
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
         """Write `trees/` and `refs/main`; see `Layout.finish`."""
         folder, commit = self.folder(manifest), manifest.package.commit

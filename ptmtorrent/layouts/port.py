@@ -46,6 +46,10 @@ class Layout(Protocol):
         """Return the destination of `file`. The paths of `manifest` must have been checked."""
         ...
 
+    def place(self, manifest: Manifest, file: FileEntry) -> str:
+        """Return what names the target of `file` among those of its package: equal names are one target."""
+        ...
+
     def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:
         """Write what a reader of this layout expects besides the files; return the folder of the package."""
         ...

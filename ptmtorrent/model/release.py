@@ -13,10 +13,18 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ContentRoot, InfoHash, ReleaseName, check_path, is_hex64, parse_release_name
+from ptmtorrent.model.ids import (
+    ContentRoot,
+    InfoHash,
+    PackageName,
+    ReleaseName,
+    check_path,
+    is_hex64,
+    parse_release_name,
+)
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
+from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS, MemberRow
 
 MAX_RELEASE_BYTES = 4 << 20
 """`release.json` is at most 4 MiB, also where no signature bounds it."""
@@ -57,6 +65,19 @@ class SubsetRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stored: int
     packs_bytes: int
     members: FileRef | None = None
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One selected package: its row, and the file of its documents. `only` selects its files by kind; empty: all."""
+
+    row: MemberRow
+    documents: FileRef
+    only: tuple[FileKind, ...] = ()
+
+    @property
+    def package(self) -> PackageName:
+        """The name of the package."""
+        return self.row.package
 
 
 class RunRef(msgspec.Struct, frozen=True, kw_only=True):

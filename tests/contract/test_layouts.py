@@ -36,6 +36,15 @@ class TestLayouts:
         ]
         assert len(set(seen)) == 6
 
+    def test_files_have_one_target_just_where_their_places_are_equal(
+        self, new_layout: Callable[[Path], Layout], tmp_path: Path
+    ) -> None:
+        layout, manifest = new_layout(tmp_path), manifest_of()
+        twice = [*manifest.files, *manifest.files]
+        places = [layout.place(manifest, file) for file in twice]
+        targets = [layout.destination(manifest, file).target for file in twice]
+        assert [places.index(place) for place in places] == [targets.index(target) for target in targets]
+
     def test_incoming_is_below_the_root_and_no_destination_is_in_it(
         self, new_layout: Callable[[Path], Layout], tmp_path: Path
     ) -> None:

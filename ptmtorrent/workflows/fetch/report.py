@@ -24,7 +24,6 @@ class Report:
         self._wanted = wanted
         self._layout = layout
         self._emit = emit
-        self._orders: dict[int, list[Order]] = {}
         self._refused: list[Refused] = []
         self._meter = new_meter("fetch", emit, monotonic)
         self._errors: list[PtmError] = []
@@ -42,10 +41,7 @@ class Report:
         self._meter.bytes_total = plan.bytes_to_move
         self._meter.packages_total = len(self._wanted.orders)
         for order in self._wanted.orders:
-            for file in set(order.assemblies):
-                self._orders.setdefault(id(file), []).append(order)
-            broken = next((file.error for file in order.assemblies if file.error), None)
-            if broken is not None:
+            if (broken := self._wanted.error_of(order)) is not None:
                 self._fail(order, broken)
             elif not order.pending:
                 self._conclude(order, here=True)
@@ -54,26 +50,22 @@ class Report:
         """Count payload bytes as they come; any thread."""
         self._meter.add(bytes=size)
 
-    def first_order(self, file: Assembly) -> Order:
-        """Return the first package that wants `file`."""
-        return self._orders[id(file)][0]
-
     def finished(self, file: Assembly) -> None:
-        """Record a file, laid out or not, and every package that it completes. Each file comes once."""
-        for order in self._orders[id(file)]:
-            order.pending -= 1
-            if order.status is not None:
-                continue
-            if file.error is not None:
-                self._fail(order, file.error)
-            elif not order.pending:
-                self._conclude(order, here=False)
+        """Record a file, laid out or not, and the package if it completes it. Each file comes once."""
+        order = self._wanted.order_of(file)
+        order.pending -= 1
+        if order.status is not None:
+            return
+        if file.error is not None:
+            self._fail(order, file.error)
+        elif not order.pending:
+            self._conclude(order, here=False)
 
     def give_up(self, errors: Mapping[ObjectId, PtmError]) -> None:
         """Record every package that still lacks something, and why."""
         for order in self._wanted.orders:
             if order.status is None:
-                lacking = (file.parts[number][0] for file in order.assemblies for number in file.missing)
+                lacking = self._wanted.lacking_of(order)
                 reasons = (errors[identifier] for identifier in lacking if identifier in errors)
                 self._fail(order, next(reasons, NoSource(f"no source is left for `{order.package}`")))
         self._meter.finish()
@@ -88,7 +80,7 @@ class Report:
         orders = self._wanted.orders
         return Summary(
             packages=len(orders) + sum(refused.status != "notneeded" for refused in self._refused),
-            files=sum(len(order.files) for order in orders),
+            files=sum(order.files for order in orders),
             bytes=sum(order.size for order in orders),
             bytes_moved=moved.total(),
             seconds=seconds,
@@ -108,7 +100,7 @@ class Report:
 
     def _conclude(self, order: Order, *, here: bool) -> None:
         try:
-            path = self._layout.finish(order.manifest, order.files)
+            path = self._layout.finish(self._wanted.manifest(order), self._wanted.files_of(order))
         except NoSpace:
             raise
         except PtmError as error:
