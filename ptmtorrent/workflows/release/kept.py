@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from ptmtorrent.catalogue.columns import facts_of
-from ptmtorrent.catalogue.index import Described, Member, describe_members
+from ptmtorrent.catalogue.index import Described, describe_members
 from ptmtorrent.catalogue.runs import EarlierRuns
 from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.model.ids import PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Manifest
 from ptmtorrent.model.members import MemberRow
 from ptmtorrent.model.placement import Placement
+from ptmtorrent.model.release import Member
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True, eq=False):
