@@ -103,7 +103,7 @@ def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
         DocumentWriter(folder, draft.channel) as documents,
     ):
         found = _collect(store, draft, carried, before, tables=tables, documents=documents, tallies=tallies)
-        tallies.finish()
+        tallies.finish({})
         names, subsets = _write_subsets(folder, found.members, tallies)
         index = write_index(folder, documents, before, found.changes, names.get(POPULAR.name, frozenset()))
         table_refs = _write_tables(draft, folder, tables, index)
