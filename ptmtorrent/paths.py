@@ -6,7 +6,7 @@
       store/          packs, index                 (ptmtorrent.store)
       channel/        our own channel: metadata/, releases/, packs/ (hard links into the store), torrents/
       keys/           private keys, 0600
-      listings/       frozen hub listings
+      listings/       frozen hub listings, each a difference from the one before
       hubs/           state of hub adapters
       spool/          partially downloaded files of a clone
       incoming/       partially downloaded packs of a fetch

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from ptmtorrent.cli._options import parse_choices
 from ptmtorrent.cli._session import Session, ask_passphrase
@@ -22,7 +23,15 @@ class Redistributed(StrEnum):
     GATED = "gated"
 
 
-@app.command(epilog="Example: ptmtorrent release 2026.11")
+class _Release(TyperCommand):
+    """`release NAME`, whose usage line shows `release delete NAME` too."""
+
+    def collect_usage_pieces(self, ctx: object) -> list[str]:  # noqa: ARG002  # as the base class calls it
+        """Return the parts of the usage line after the command's name."""
+        return ["[OPTIONS]", "NAME | delete NAME"]
+
+
+@app.command(cls=_Release, epilog="Example: ptmtorrent release 2026.11")
 def release(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as 2026.11.")],

@@ -17,5 +17,5 @@ def renew(ctx: typer.Context) -> None:
     from ptmtorrent.workflows.renew import renew as run
 
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
-    expires = run(session.home, keys, clock=read_clock)
+    expires = run(session.home, keys, clock=read_clock, emit=session.emit)
     session.sink.rows("role", [{"role": role, "expires": spell(moment)} for role, moment in expires.items()])

@@ -37,6 +37,8 @@ _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _PERHAPS_FULL = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 _NOT_WRITABLE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_ROWS = 256
+"""Rows that `Database.stream` reads at a time."""
 _UNREADABLE = frozenset({sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
 
 UPGRADE_HINT = "install a newer ptmtorrent: pip install --upgrade ptmtorrent"
@@ -47,7 +49,8 @@ class Database:
 
     `name` is what messages call it. A `version` is stamped into a new file and required of an existing one; None leaves
     files unstamped, and `schema` then consists of `CREATE ... IF NOT EXISTS`. `hint` is the next step that an error
-    suggests. `any_thread` allows use from several threads, one at a time.
+    suggests, `outdated` that of a file of an older version. `any_thread` allows use from several threads, one at a
+    time. A database in memory that may `spill` moves to an unnamed file once it outgrows a few megabytes.
 
     Raises:
         NoSpace: the disk is full.
@@ -64,17 +67,24 @@ class Database:
         version: int | None = None,
         synchronous: Synchronous = "FULL",
         hint: str | None = None,
+        outdated: str | None = None,
         any_thread: bool = False,
+        spill: bool = False,
     ) -> None:
         self._path = path
         self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
         self._hint = hint
+        self._outdated = outdated
+        self._synchronous = synchronous
         self._lock = RLock()
         if path is not None:
             _create_private(path)
         with self.errors():
-            self._connection = connect(":memory:" if path is None else path, any_thread=any_thread)
+            location = ("" if spill else ":memory:") if path is None else path
+            self._connection = connect(location, any_thread=any_thread)
         try:
+            # What is in an unnamed file is of no use after a failure.
+            self.run(f"PRAGMA journal_mode = {'OFF' if spill else 'WAL'}")
             self._prepare(schema, version, synchronous)
         except BaseException:
             self._connection.close()
@@ -114,13 +124,34 @@ class Database:
         with self.errors():
             self._connection.executemany(statement, rows)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit everything the block writes, or nothing of it."""
+    def stream(self, statement: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query, a few hundred at a time; what is written meanwhile may be among them."""
         with self.errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:
-                yield
+            cursor = self._connection.execute(statement, values)
+        while True:
+            with self.errors():
+                rows = cursor.fetchmany(_ROWS)
+            if not rows:
+                return
+            yield from rows
+
+    @contextmanager
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """Commit everything the block writes, or nothing of it.
+
+        What is not `durable` survives the end of the process at once, and a power cut from the next durable transaction
+        on.
+        """
+        with self.errors():
+            if not durable:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                with self._connection:
+                    yield
+            finally:
+                if not durable:
+                    self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -135,7 +166,6 @@ class Database:
             raise database_error(error, self._name, self._path, self._hint) from error
 
     def _prepare(self, schema: str, version: int | None, synchronous: Synchronous) -> None:
-        self.run("PRAGMA journal_mode = WAL")
         self.run(f"PRAGMA synchronous = {synchronous}")
         if version is None:
             self.run(schema)
@@ -145,7 +175,8 @@ class Database:
             return
         if found:
             raise UnsupportedFormat(
-                f"{self._name} has version {found}; this program reads version {version}", hint=UPGRADE_HINT
+                f"{self._name} has version {found}; this program reads version {version}",
+                hint=self._outdated if self._outdated and found < version else UPGRADE_HINT,
             )
         with self.errors():
             self._connection.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version = {version}; COMMIT;")

@@ -2,13 +2,15 @@
 
 A package is the topmost folder that holds a file: `--endpoint /data` with `/data/team/model/config.json` has the
 package `dir:team/model`. Its revision is the hash of its content (ADR 0020), so an unchanged folder is not captured
-again, and a change during the capture is detected. Links are not followed; `.git` is skipped.
+again, and a change during the capture is detected. A folder whose files have the sizes, inodes and times that they had
+when it was captured is not read again. Links are not followed; `.git` is skipped.
 """
 
 import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import dropwhile, islice
 from pathlib import Path
 
 import msgspec
@@ -24,8 +26,11 @@ from ptmtorrent.model.ids import check_path, check_paths, path_bytes
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
 from ptmtorrent.model.text import count
 
+PAGE = 1000
 LEFT_OUT = {".git"}
 MAX_DEPTH = 128
+SETTLED_SECONDS = 2.0
+"""Age of a change from which on the next change has another time, on any filesystem (FAT has steps of two seconds)."""
 _CHUNK_BYTES = 1 << 20
 
 
@@ -44,21 +49,38 @@ class FolderHub:
         self.endpoint = str(Path(endpoint).absolute()) if endpoint else ""
         self.session = session or Session()
         self._found: dict[str, list[HubFile]] = {}
+        self._open_listing: tuple[str | None, Iterator[Path]] = (None, iter(()))
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
-        """Yield one page with every package, by name.
+        """Yield every package, folder by folder, by name.
 
         Raises:
             UsageError: no folder was named; NotFound: it does not exist; HubError: it cannot be read.
         """
-        del cursor
         if not self.endpoint or not Path(self.endpoint).is_dir():
             hint = "name the folder to capture: `--endpoint FOLDER`"
             if not self.endpoint:
                 raise UsageError("`clone dir` needs a folder", hint=hint)
             raise NotFound(f"`{self.endpoint}` is not a folder", hint=hint)
-        names = query.ids or [self._name(folder) for folder in self._packages()]
-        yield Page(packages=tuple(self._listed(name) for name in names), cursor=None)
+        if query.ids:
+            yield Page(packages=tuple(self._listed(name, None) for name in query.ids), cursor=None)
+            return
+        packages = self._continue_after(cursor)
+        while True:
+            found = [(self._name(folder), folder) for folder in islice(packages, PAGE)]
+            cursor = found[-1][0] if len(found) == PAGE else None
+            self._open_listing = (cursor, packages)
+            yield Page(packages=tuple(self._listed(name, self._stamp(folder)) for name, folder in found), cursor=cursor)
+            if cursor is None:
+                return
+
+    def _continue_after(self, cursor: str | None) -> Iterator[Path]:
+        """Yield the packages after the one that `cursor` names; all of them if it is gone."""
+        (last, packages), self._open_listing = self._open_listing, (None, iter(()))
+        if cursor is None or last == cursor:
+            return self._packages() if cursor is None else packages
+        after = dropwhile(lambda folder: self._name(folder) != cursor, self._packages())
+        return after if next(after, None) is not None else self._packages()
 
     def describe(self, listed: Listed) -> Described:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
@@ -89,7 +111,7 @@ class FolderHub:
         key = _key(described)
         if key not in self._found and self.describe(described.listed).identity != described.identity:
             raise NotFound(f"`{described.identity.package}` has changed since it was listed", hint="clone it again")
-        files = self._found[key]
+        files = self._found.pop(key)
         return files, (("files", msgspec.json.encode([_row(file) for file in files])),)
 
     def locate(self, described: Described, file: HubFile) -> Located:
@@ -130,14 +152,31 @@ class FolderHub:
         name = folder.name if folder == top else folder.relative_to(top).as_posix()
         return os.fsencode(name).decode(errors="backslashreplace")
 
-    def _listed(self, name: str) -> Listed:
+    def _stamp(self, folder: Path) -> str | None:
+        """Return a hash of what the filesystem says of all files; None if that may not show the next change.
+
+        A file that is written twice within a tick of the filesystem's clock keeps its times.
+        """
+        try:
+            rows = list(islice(_facts(str(folder)), MAX_FILES + 1))
+        except (HubError, OSError):
+            return None  # `describe` raises the error
+        newest = max((max(row[-2:]) for row in rows), default=0)
+        if len(rows) > MAX_FILES or newest >= (self.session.clock().timestamp() - SETTLED_SECONDS) * 1e9:
+            return None
+        return blake3(msgspec.msgpack.encode(rows)).hexdigest()
+
+    def _listed(self, name: str, stamp: str | None) -> Listed:
         try:
             check_path(name)
             here = self._folder(name).is_dir()
         except IntegrityError:
             here = True  # `describe` raises the error for a name that is not allowed
         return Listed(
-            name=name, access="public" if here else "gone", raw=msgspec.json.encode({"folder": name}).decode()
+            name=name,
+            access="public" if here else "gone",
+            raw=msgspec.json.encode({"folder": name}).decode(),
+            stamp=stamp,
         )
 
     def _folder(self, name: str) -> Path:
@@ -205,7 +244,20 @@ class FolderHub:
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _facts(folder: str) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+    """Yield path, mode, size, inode and times of each file below `folder`, without reading any."""
+    waiting = [folder]
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                waiting += [entry.path] if entry.name not in LEFT_OUT else []
+            else:
+                found = entry.stat(follow_symlinks=False)
+                times = (found.st_mtime_ns, found.st_ctime_ns)
+                yield os.fsencode(entry.path), found.st_mode, found.st_size, found.st_ino, *times
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: os.fsencode(entry.name))

@@ -30,7 +30,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have, and
     `hidden` where the hub does not say whether it has it; counts the hub did not give are None. Several licences are
     joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
-    package is described. A package that was asked for by a name it had before says which, in `formerly`.
+    package is described. A package that was asked for by a name it had before says which, in `formerly`. A hub that
+    has no commits before it reads all files may give a `stamp`, which changes with whatever they may have changed by.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     modified: str | None = None
     raw: str = ""
     formerly: str | None = None
+    stamp: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

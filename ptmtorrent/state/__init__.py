@@ -2,13 +2,13 @@
 
 ::
 
-    clone_journal    what each clone has listed, planned and done
+    clone_journal    what each clone has listed, planned and done; `clone_outcomes`: how each package ended last
     laid_out         the ledger of files that fetches wrote
     rate_windows     the request windows of hubs
     upstream_flags   changes upstream to captured packages
     verified_files   files of channels that were read whole and verified
 
-Each module owns one file, opened through `disk.database`; none imports another.
+Each file has one owner and is opened through `disk.database`; `clone_outcomes` has tables in the file of the journal.
 
 Invariant: losing a file costs only time or requests. The store is the only record of what is captured.
 """

@@ -30,7 +30,7 @@ import msgspec
 from ptmtorrent.disk.locks import SharedLock
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, StoreLocked
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, object_id
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.text import spell_size
@@ -55,10 +55,8 @@ __all__ = ["Expected", "Store", "StoredFile"]
 MEMORY_BYTES = 512 << 20
 """Default memory limit of a process that stores files (512 MiB)."""
 
-_SEALING_SECONDS = 2.0
-"""Time to wait for the index row of a pack that another process has just sealed."""
-
-_POLL_SECONDS = 0.02
+_SEALING_SECONDS, _POLL_SECONDS = 2.0, 0.02
+"""Time to wait for the index row of a pack that another process has just sealed, and how often to look."""
 
 MAX_DEPTH = 2
 """Limit of deltas between an object and plain bytes, in packs of any writer."""
@@ -305,6 +303,10 @@ class Store:
             if self._writer is not None:
                 return self._writer.pending.newest(rows)
         return [canonical.decode(data, Capture, name="a capture") for data in rows]
+
+    def newest_captures(self) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
+        """Yield package, snapshot and rights of the newest committed capture of every package, sorted by package."""
+        return self._index.newest_captures(self._lock)
 
     def latest_moment(self) -> str | None:
         """Return the latest time that a capture in the index says it was made at, None without a capture."""

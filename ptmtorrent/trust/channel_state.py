@@ -3,18 +3,21 @@
 Publishing and maintenance use it on the channel of this home. Clients verify the signatures when they fetch.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from tuf.api.metadata import Root
 
-from ptmtorrent.channel.folder import OwnReader, read_optional
+from ptmtorrent.channel.folder import OwnReader, read_optional, read_release
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, read_regular
-from ptmtorrent.errors import IntegrityError, NotFound
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.moments import behind_note
+from ptmtorrent.model.records import Emit
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.metadata import Listing, parse_metadata, read_listing
@@ -57,6 +60,14 @@ def read_channel_state(channel: Path) -> ChannelState | None:
         files=(*_root_files(channel), *listing.files),
         releases=_releases(channel, listing),
     )
+
+
+def warn_of_clock(channel: Path, state: ChannelState, now: datetime, emit: Emit) -> None:
+    """Warn if the clock is behind the newest release of `state`; a release that cannot be read warns of nothing."""
+    with suppress(PtmError):
+        _, newest = read_release(channel, state.releases[-1])
+        if note := behind_note(now, newest.created, f"release `{newest.name}`"):
+            emit(note)
 
 
 def read_state(reader: ChannelReader) -> ChannelState:

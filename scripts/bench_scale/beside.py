@@ -1,6 +1,7 @@
 """Operations that need no synthetic home: cloning folders, and starting a seeder over sparse packs."""
 
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ SEED_FIRST, SEED_AGAIN = "start of a seeder, first", "start of a seeder, again"
 FOLDER_NAMES, PACK_NAMES = (CLONE, CLONE_AGAIN), (SEED_FIRST, SEED_AGAIN)
 FILES = ("README.md", "config.json", "model.safetensors")
 FILE_BYTES = 256
+SETTLED_SECONDS = 2.5
+"""A folder that was changed more recently is read again by the next clone."""
 
 
 def clone_folders(folder: Path, count: int) -> Iterator[tuple[str, Cost]]:
@@ -28,6 +31,7 @@ def clone_folders(folder: Path, count: int) -> Iterator[tuple[str, Cost]]:
         package.mkdir(parents=True)
         for name in FILES:
             (package / name).write_bytes(source.randbytes(FILE_BYTES))
+    time.sleep(SETTLED_SECONDS)  # as most folders are that are cloned again
     home = folder / "home"
     for name in FOLDER_NAMES:
         arguments = ("--home", str(home), "--format", "json", "clone", "dir", "--endpoint", str(top))

@@ -38,8 +38,8 @@ How to read the tables:
   `--version`: what any verb costs at least. If other programs used much of the cores (see the table of the machine),
   wall times mean little, and CPU times are higher than on a calm machine.
 - *Read* and *written* are the bytes that read and write calls moved, of the program's own modules and temporary files
-  too; what is read through a memory map or a socket is not in them. *Requests* and *received* are counted by the web
-  server on loopback: bodies alone.
+  too; what is read through a memory map or a socket, or printed, is not in them. *Requests* and *received* are
+  counted by the web server on loopback: bodies alone.
 - *Store* is the disk space of the store after packages were added to it.
 - *Exponent* is log(at 4N / at N) / log 4: 0 for what does not grow, 1 for what grows with the packages. The start of
   the program is in both values, so exponents of short operations are lower than those of their work.

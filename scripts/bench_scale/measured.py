@@ -4,6 +4,7 @@ usage: python -m bench_scale.measured COUNTS WORK ARGUMENT...
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _run(what: str, arguments: list[str]) -> int:
 
 
 def count() -> dict[str, int]:
-    """Return peak memory, bytes passed to read and write calls, and bytes that reached the disk.
+    """Return peak memory, and the bytes passed to read and write calls, without what the program printed.
 
     `VmHWM` is of this program alone; the peak that `wait4` returns includes its parent's before the start.
     """
@@ -53,7 +54,7 @@ def count() -> dict[str, int]:
     return {
         "peak": int(status["VmHWM"].split()[0]) << 10,
         "read": int(moved["rchar"]),
-        "written": int(moved["wchar"]),
+        "written": int(moved["wchar"]) - os.fstat(sys.stdout.fileno()).st_size,
     }
 
 

@@ -2,7 +2,15 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
+
+from ptmtorrent.disk.database import Database
+from ptmtorrent.errors import StoreError
+
+NUMBERS = "CREATE TABLE n (n INTEGER PRIMARY KEY);"
 
 RACE = """
 import sys, threading
@@ -38,3 +46,45 @@ def test_a_file_can_be_closed_while_other_threads_write(tmp_path: Path) -> None:
     )
 
     assert (ended.returncode, ended.stdout) == (0, "closed\n"), ended.stderr
+
+
+def test_rows_are_streamed_while_others_are_written(tmp_path: Path) -> None:
+    with Database(tmp_path / "n.sqlite", name="the numbers", schema=NUMBERS, version=1) as base:
+        base.run_many("INSERT INTO n VALUES (?)", ((number,) for number in range(1000)))
+        with base.transaction():
+            base.run_many("INSERT INTO n VALUES (?)", ((-number - 1,) for (number,) in base.stream("SELECT n FROM n")))
+
+        assert base.first("SELECT count(*) FROM n") == (2000,)
+
+
+def test_transaction_that_need_not_be_durable_is_not_synced(tmp_path: Path) -> None:
+    with Database(tmp_path / "n.sqlite", name="the numbers", schema=NUMBERS, version=1) as base:
+        with base.transaction(durable=False):
+            base.run("INSERT INTO n VALUES (1)")
+            assert base.first("PRAGMA synchronous") == (1,)
+        with base.transaction():
+            assert base.first("PRAGMA synchronous") == (2,)
+        with pytest.raises(StoreError), base.transaction(durable=False):
+            base.run("INSERT INTO n VALUES (1)")
+
+        assert base.first("PRAGMA synchronous") == (2,)
+        assert base.all("SELECT n FROM n") == [(1,)]
+
+
+def test_table_that_outgrows_memory_moves_to_a_file_without_a_name() -> None:
+    with Database(None, name="a table", schema="CREATE TABLE n (n BLOB);", version=1, spill=True) as base:
+        before = unnamed_bytes()
+        base.run_many("INSERT INTO n VALUES (zeroblob(?))", ((1 << 20,) for _ in range(16)))
+
+        assert unnamed_bytes() - before > 8 << 20
+        assert base.first("SELECT count(*) FROM n") == (16,)
+
+
+def unnamed_bytes() -> int:
+    """The bytes of the files that this process has open and that have no name."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            status = each.stat()
+            found += status.st_size if status.st_nlink == 0 else 0
+    return found

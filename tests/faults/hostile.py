@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -162,7 +163,7 @@ def listening(serve: Serve) -> Iterator[int]:
 
     def one(connection: socket.socket) -> None:
         with suppress(OSError, ValueError), connection:
-            serve(_receive(connection), connection.sendall)
+            serve(_receive(connection), partial(_send_closing, connection))
             connection.shutdown(socket.SHUT_WR)
             connection.settimeout(5)
             while connection.recv(65536):
@@ -180,6 +181,14 @@ def listening(serve: Serve) -> Iterator[int]:
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+
+
+def _send_closing(connection: socket.socket, data: bytes) -> None:
+    """Send `data`; the head of a reply says that the connection is closed after it, so that no client uses it again."""
+    if data.startswith(b"HTTP/1.1 "):
+        status, _, rest = data.partition(b"\r\n")
+        data = status + b"\r\nConnection: close\r\n" + rest
+    connection.sendall(data)
 
 
 def _receive(connection: socket.socket) -> Request:

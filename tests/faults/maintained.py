@@ -115,7 +115,7 @@ class World:
         retire(name, self.home, self.to, emit=ignore, load_keys=self.keys, clock=self.clock)
 
     def renew(self) -> None:
-        renew(self.home, self.keys(), clock=self.clock)
+        renew(self.home, self.keys(), clock=self.clock, emit=ignore)
 
     def renew_place(self) -> None:
         self.renew()

@@ -1,14 +1,22 @@
 """A folder as a hub: what a package is, what changes its revision, and which entries are never followed or read."""
 
 import os
+from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
 from ptmtorrent.hubs.client.download import Download
-from ptmtorrent.hubs.folder import FolderHub
-from ptmtorrent.hubs.port import Described, HubFile, Located, Query
+from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.folder import SETTLED_SECONDS, FolderHub
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, NewSession, Query
+from ptmtorrent.model.moments import read_clock
+from ptmtorrent.model.records import Event, Result
+from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
+from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.program import ptmtorrent
 
 
@@ -182,3 +190,113 @@ def test_folder_with_a_licence_is_released_and_one_without_is_named(tmp_path: Pa
 
     assert [event["packages"] for event in events if event["type"] == "release"] == [2]
     assert [event["id"] for event in events if event["type"] == "result"] == ["dir:none"]
+
+
+def stamps(top: Path, moment: float = 10.0**10) -> dict[str, str | None]:
+    session = Session(clock=lambda: datetime.fromtimestamp(moment, UTC))
+    pages = FolderHub(str(top), session).listing(Query(), None)
+    return {listed.name: listed.stamp for page in pages for listed in page.packages}
+
+
+@pytest.mark.parametrize("change", ["bytes", "time", "mode", "name", "new", "gone", "replaced", "deep"])
+def test_stamp_changes_with_whatever_may_have_changed_a_file(tmp_path: Path, change: str) -> None:
+    file, deep = write(tmp_path / "x" / "a.txt", b"one"), write(tmp_path / "x" / "sub" / "deep.txt")
+    write(tmp_path / "y" / "a.txt")
+    before = stamps(tmp_path)
+    old = file.stat()
+    match change:
+        case "bytes":  # as long as before, and the time put back
+            file.write_bytes(b"two")
+            os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))
+        case "time":
+            os.utime(file, (1, 1))
+        case "mode":
+            file.chmod(0o700)
+        case "name":
+            file.rename(file.with_name("b.txt"))
+        case "new":
+            write(tmp_path / "x" / "c.txt", b"")
+        case "gone":
+            deep.unlink()
+        case "replaced":
+            other = write(tmp_path / "other", b"one")
+            os.utime(other, ns=(old.st_atime_ns, old.st_mtime_ns))
+            other.rename(file)
+        case "deep":
+            deep.write_bytes(b"longer")
+    after = stamps(tmp_path)
+
+    assert None not in before.values()
+    assert after["x"] != before["x"]
+    assert after["y"] == before["y"]
+
+
+def test_folder_that_was_changed_a_moment_ago_has_no_stamp(tmp_path: Path) -> None:
+    file = write(tmp_path / "x" / "a.txt")
+    changed = file.stat().st_ctime
+
+    assert stamps(tmp_path, changed + SETTLED_SECONDS - 0.1) == {"x": None}
+    assert stamps(tmp_path, changed - 3600) == {"x": None}
+    assert stamps(tmp_path, changed + SETTLED_SECONDS + 0.1) != {"x": None}
+
+
+def test_listing_has_pages_and_goes_on_from_any_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.folder.PAGE", 3)
+    for at in range(8):
+        write(tmp_path / f"team-{at % 2}" / f"{at}" / "a.txt")
+    hub, pages, cursor = FolderHub(str(tmp_path)), [], None
+    while page := next(hub.listing(Query(), cursor)):
+        pages.append(page)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    found = [[listed.name for listed in page.packages] for page in pages]
+
+    assert [len(each) for each in found] == [3, 3, 2]
+    assert list(chain.from_iterable(found)) == [f"team-{at % 2}/{at}" for at in (0, 2, 4, 6, 1, 3, 5, 7)]
+    for at in (0, 1):
+        again = list(FolderHub(str(tmp_path)).listing(Query(), pages[at].cursor))
+        assert [[listed.name for listed in page.packages] for page in again] == found[at + 1 :]
+
+
+def test_listing_that_goes_on_from_a_folder_that_is_gone_begins_again(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "a.txt")
+    write(tmp_path / "y" / "a.txt")
+    pages = FolderHub(str(tmp_path)).listing(Query(), "gone")
+
+    assert [listed.name for page in pages for listed in page.packages] == ["x", "y"]
+
+
+def test_folder_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[str] = []
+    describe = FolderHub.describe
+
+    def spy(self: FolderHub, listed: Listed) -> Described:
+        reads.append(listed.name)
+        return describe(self, listed)
+
+    monkeypatch.setattr(FolderHub, "describe", spy)
+    monkeypatch.setattr("ptmtorrent.hubs.folder.SETTLED_SECONDS", -1.0)
+    write(tmp_path / "top" / "x" / "a.txt")
+    file = write(tmp_path / "top" / "y" / "a.txt")
+
+    assert clone_folders(tmp_path) == {"dir:x": "ok", "dir:y": "ok"}
+    assert clone_folders(tmp_path) == {"dir:x": "notneeded", "dir:y": "notneeded"}
+    assert reads == ["x", "y"]
+    os.utime(file, (1, 1))
+    assert clone_folders(tmp_path) == {"dir:x": "notneeded", "dir:y": "notneeded"}
+    file.write_bytes(b"y")
+    assert clone_folders(tmp_path) == {"dir:x": "notneeded", "dir:y": "ok"}
+    assert reads == ["x", "y", "y", "y"]
+
+
+def clone_folders(folder: Path) -> dict[str, str]:
+    events: list[Event] = []
+
+    def make_hub(new_session: NewSession) -> FolderHub:
+        return FolderHub(str(folder / "top"), new_session())
+
+    clone(make_hub, CloneRequest(), Home(folder / "home"), clock=read_clock, emit=events.append, stop=Stop())
+    return {event.id: event.status for event in events if isinstance(event, Result)}

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import StoreError, UnsupportedFormat
+from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Run
+from ptmtorrent.state.clone_outcomes import MAX_DIFFERENCES
 
 PAGE = [("b/five", 5, b"1"), ("a/five", 5, b"2"), ("c/none", None, b"3"), ("d/nine", 9, b"4")]
 
@@ -221,3 +223,171 @@ def test_packages_are_claimed_and_settled_together_in_order() -> None:
         assert [work.name for work in first] == ["d/nine", "a/five", "b/five"]
         assert [work.name for work in rest] == ["c/none"]
         assert journal.tally(run.id, "done").packages == journal.tally(run.id, "error").packages == 1
+
+
+SNAPSHOT = SnapshotId("a" * 64)
+
+
+def frozen(journal: Journal, page: list[tuple[str, int | None, bytes]], request: str = "{}") -> Run:
+    """A run of a whole hub whose listing is frozen."""
+    run = journal.start("hub", request, "2026-11-20T12:00:00Z", whole=True)
+    found = journal.outcomes.unchanged(run.id, run.hub, [(name, record) for name, _, record in page])
+    unchanged = [name for name in found if run.base is not None]
+    journal.add_page(run.id, [row for row in page if row[0] not in unchanged], None, unchanged)
+    journal.rank(run.id, None)
+    journal.set_listing(run.id, f"hub-{run.id}.jsonl.zst")
+    return run
+
+
+def finished(journal: Journal, page: list[tuple[str, int | None, bytes]], request: str = "{}") -> Run:
+    """A finished run of a whole hub that captured what was listed."""
+    run = frozen(journal, page, request)
+    names = [work.name for work in journal.works(run.id)]
+    journal.settle_many(run.id, [(name, "done", "") for name in names], dict.fromkeys(names, SNAPSHOT))
+    journal.set_state(run.id, "finished")
+    return run
+
+
+def rows(path: Path, table: str) -> int:
+    base = sqlite3.connect(path)
+    [[count]] = base.execute(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608  # a name of this test
+    base.close()
+    return int(count)
+
+
+def test_finished_run_leaves_the_last_outcome_of_each_package_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        for _ in range(3):
+            run = finished(journal, PAGE)
+
+        assert journal.runs() == []
+        assert [name for name, _ in journal.outcomes.captured("hub")] == ["a/five", "b/five", "c/none", "d/nine"]
+        assert dict(journal.outcomes.captured("hub")).popitem()[1] == SNAPSHOT
+
+    assert {table: rows(path, table) for table in ("work", "record", "plan", "base", "unchanged")} == {
+        "work": 0,
+        "record": 0,
+        "plan": 0,
+        "base": 0,
+        "unchanged": 0,
+    }
+    assert rows(path, "package") == 4
+    assert rows(path, "run") <= 2
+    assert run.id == 3
+
+
+def test_pruning_leaves_the_rows_of_runs_that_are_not_finished() -> None:
+    with Journal(None) as journal:
+        other = planned(journal)
+        finished(journal, PAGE, request="another")
+
+        assert [work.plan for work in journal.works(other.id)] == [b"plan"] * 4
+        assert [run.id for run in journal.runs()] == [other.id]
+
+
+def test_package_that_is_listed_as_it_was_needs_no_row() -> None:
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        run = frozen(journal, [*PAGE[:2], ("c/none", None, b"another record"), ("e/new", 1, b"5")])
+
+        assert run.base == "hub-1.jsonl.zst"
+        assert [work.name for work in journal.works(run.id)] == ["e/new", "c/none"]
+        assert journal.tally(run.id, "notneeded").packages == 2
+        assert list(journal.outcomes.gone(run.id)) == journal.missing(run) == ["d/nine"]
+
+
+def test_unchanged_packages_are_remembered_in_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as journal:
+        finished(journal, PAGE)
+        run = journal.start("hub", "{}", "now", whole=True)
+        journal.add_page(run.id, [], "next", ["a/five"])
+    with Journal(path) as journal:
+        assert journal.outcomes.is_unchanged(run.id, "a/five")
+        assert not journal.outcomes.is_unchanged(run.id, "b/five")
+        assert journal.missing(run) == ["b/five", "c/none", "d/nine"]
+
+
+def test_listing_is_a_difference_only_from_the_last_one_of_the_same_request() -> None:
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        assert finished(journal, PAGE, request="another").base is None
+        assert finished(journal, PAGE).base is None
+        assert finished(journal, PAGE).base == "hub-3.jsonl.zst"
+
+
+def test_listing_that_another_one_overtook_is_no_base() -> None:
+    """Two runs begin from one listing: what they say of its packages cannot both be told from it."""
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        first = frozen(journal, PAGE)
+        second = finished(journal, PAGE)
+        journal.set_state(first.id, "finished")
+
+        assert second.base == "hub-1.jsonl.zst"
+        assert frozen(journal, PAGE).base is None
+
+
+def test_every_so_often_a_listing_is_written_in_full() -> None:
+    with Journal(None) as journal:
+        bases = [finished(journal, PAGE).base for _ in range(MAX_DIFFERENCES + 2)]
+
+    assert [place for place, base in enumerate(bases) if base is None] == [0, MAX_DIFFERENCES + 1]
+
+
+def test_listing_that_was_given_up_leaves_no_outcome() -> None:
+    with Journal(None) as journal:
+        run = journal.start("hub", "{}", "now", whole=True)
+        journal.add_page(run.id, PAGE, "next")
+        journal.set_state(run.id, "finished")
+
+        assert journal.missing(journal.start("hub", "{}", "now", whole=True)) == []
+        assert journal.outcomes.base_for("hub", "{}") is None
+
+
+def test_failure_after_a_capture_is_no_loss_of_the_capture() -> None:
+    with Journal(None) as journal:
+        finished(journal, PAGE[:1])
+        run = frozen(journal, [("b/five", 5, b"changed")])
+        journal.settle(run.id, "b/five", "error", "why")
+        journal.set_state(run.id, "finished")
+
+        assert list(journal.outcomes.captured("hub")) == [("b/five", SNAPSHOT)]
+        again = frozen(journal, [("b/five", 5, b"changed")])
+        assert [work.name for work in journal.works(again.id)] == ["b/five"]
+
+
+def test_captured_package_is_put_back_with_its_plan() -> None:
+    with Journal(None) as journal:
+        run = planned(journal)
+        journal.settle_many(run.id, [("a/five", "done", "")], {"a/five": SNAPSHOT})
+        assert list(journal.captured(run.id)) == [("a/five", SNAPSHOT)]
+        journal.capture_again(run.id, ["a/five"])
+
+        assert journal.tally(run.id, "todo").packages == 4
+        assert {work.plan for work in journal.works(run.id)} == {b"plan"}
+
+
+def test_lease_of_a_package_before_the_last_one_claimed_is_found_when_it_expires() -> None:
+    with Journal(None) as journal:
+        run = planned(journal)
+        first = journal.claim(run.id, "dead", 0.0)
+        assert len(journal.claim_many(run.id, "me", 0.0, 9)) == 3
+        assert journal.claim(run.id, "me", 1.0) is None
+        again = journal.claim(run.id, "me", LEASE_SECONDS + 2.0)
+
+        assert first is not None
+        assert again is not None
+        assert again.name == first.name
+
+
+def test_older_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA user_version = 1")
+    base.close()
+
+    with pytest.raises(UnsupportedFormat, match="version 1") as caught:
+        Journal(path)
+    assert f"rm {path}" in (caught.value.hint or "")

@@ -1,8 +1,14 @@
 """Clones into a home of a test, from the sample hub or from a lying peer."""
 
+import io
+import json
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import zstandard
 
 from ptmtorrent.demo.package import Package, PackageFile, text_file
 from ptmtorrent.demo.sample_hub import SampleHub
@@ -24,6 +30,12 @@ WEIGHTS = random.Random(3).randbytes(200_000)
 
 def package(name: str, *files: PackageFile, downloads: int | None = 100, licence: str | None = "mit") -> Package:
     return Package(name=name, files=files or (text_file("README.md", name),), downloads=downloads, licence=licence)
+
+
+def lines_of(listing: Path) -> list[dict[str, Any]]:
+    """Return the lines of a frozen listing."""
+    with listing.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as text:
+        return [json.loads(line) for line in io.TextIOWrapper(text, encoding="utf-8")]
 
 
 class Run:

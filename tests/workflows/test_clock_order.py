@@ -1,5 +1,6 @@
 """The maintainer's clock steps both ways between captures, releases and collections: the newest is the last made."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.maintain.check import check
 from ptmtorrent.workflows.maintain.gc import gc
 from ptmtorrent.workflows.publish.publish import publish
+from ptmtorrent.workflows.publish.retire import retire
 from ptmtorrent.workflows.release.release import release
 from ptmtorrent.workflows.renew import renew
 from tests.channels import Heard
@@ -124,7 +126,7 @@ def test_the_newest_release_holds_the_last_capture(tmp_path: Path, steps: list[t
         assert maintainer.collect() == 0
         maintainer.release(f"r{number}")
         maintainer.publish(f"r{number}")
-    renew(maintainer.home, maintainer.keys, clock=maintainer.clock)
+    renew(maintainer.home, maintainer.keys, clock=maintainer.clock, emit=ignore)
     maintainer.publish(f"r{len(steps)}")
 
     last = content(len(steps))
@@ -135,6 +137,35 @@ def test_the_newest_release_holds_the_last_capture(tmp_path: Path, steps: list[t
     assert check(maintainer.home, "data", emit=ignore, stop=Stop()).summary.failed == 0
     is_behind = any(after < before for before, after in pairwise(steps))
     assert any("clock of this machine" in message for message in maintainer.warnings()) == is_behind
+
+
+@pytest.mark.parametrize("verb", ["publish", "renew", "retire"])
+@pytest.mark.parametrize("back", [timedelta(0), timedelta(days=-1)])
+def test_what_signs_or_publishes_warns_of_a_clock_behind_the_newest_release(
+    tmp_path: Path, verb: str, back: timedelta
+) -> None:
+    maintainer = Maintainer(tmp_path)
+    for name in ("r1", "r2"):
+        maintainer.capture(content(int(name[1])))
+        maintainer.release(name)
+        maintainer.publish(name)
+    assert maintainer.warnings() == []
+    maintainer.wall += back
+    verbs: dict[str, Callable[[], object]] = {
+        "publish": lambda: maintainer.publish("r1"),
+        "renew": lambda: renew(maintainer.home, maintainer.keys, clock=maintainer.clock, emit=maintainer.heard),
+        "retire": lambda: retire(
+            ReleaseName("r1"),
+            maintainer.home,
+            maintainer.served,
+            emit=maintainer.heard,
+            load_keys=lambda: maintainer.keys,
+            clock=maintainer.clock,
+        ),
+    }
+    verbs[verb]()
+    warned = any("release `r2` has the time" in message for message in maintainer.warnings())
+    assert warned == bool(back)
 
 
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)

@@ -11,7 +11,7 @@ from ptmtorrent.model.pointers import git_blob_id
 from ptmtorrent.model.records import Note, Progress
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from tests.workflows.cloning import WEIGHTS, Run, package
+from tests.workflows.cloning import WEIGHTS, Run, lines_of, package
 
 
 def test_every_file_of_every_package_is_captured_byte_for_byte(run: Run, sample: SampleHub) -> None:
@@ -170,9 +170,9 @@ def test_listing_is_frozen_with_its_date(run: Run) -> None:
     with SampleHub([package("a/x", downloads=7), package("a/y", downloads=8)]) as hub:
         run(hub)
     [path] = run.home.listings.iterdir()
-    head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    head, *rows = lines_of(path)
 
-    assert path.name == "huggingface-20261120T120000Z-1.jsonl"
+    assert path.name == "huggingface-20261120T120000Z-1.jsonl.zst"
     assert (head["format"], head["listed"]) == ("ptmtorrent/listing", "2026-11-20T12:00:00Z")
     assert [row["name"] for row in rows] == ["a/y", "a/x"]
     assert json.loads(rows[0]["raw"])["downloads"] == 8

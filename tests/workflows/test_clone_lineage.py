@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 
 from ptmtorrent.demo.package import Package, PackageFile, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
-from ptmtorrent.hubs.port import Listed
 from ptmtorrent.model.ids import ObjectId, SnapshotId
 from ptmtorrent.paths import Home
-from ptmtorrent.state.clone_journal import Journal
+from ptmtorrent.state.clone_journal import Journal, NewPlan
 from ptmtorrent.stop import Stop
 from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store
@@ -274,17 +272,32 @@ def test_only_what_is_to_do_changes_places() -> None:
     with Journal(None) as journal:
         run = journal.start("hub", "all", "2026-11-20T12:00:00Z")
         names = {"a": 9, "b": 8, "c": 7, "d": 6}
-        journal.add_page(run.id, [(name, count, _listed(name)) for name, count in names.items()], None)
+        journal.add_page(run.id, [(name, count, b"{}") for name, count in names.items()], None)
         journal.rank(run.id, None)
-        for name in "acd":
-            journal.keep_plan(run.id, name, b"", files=0, size=0, requests=0)
+        bases = {"a": ("d", "b"), "c": (), "d": ()}
+        journal.keep_plans(run.id, [NewPlan(name, b"", 0, 0, 0, named) for name, named in bases.items()])
         put_bases_first(journal, run.id)
 
-        assert [work.name for work in journal.works(run.id)] == ["d", "b", "a", "c"]
+        assert [work.name for work in journal.works(run.id)] == ["d", "a", "b", "c"]
 
 
-def _listed(name: str) -> bytes:
-    return msgspec.json.encode(Listed(name=name, tags=("base_model:d", "base_model:b") if name == "a" else ()))
+@given(st.dictionaries(NAME, st.lists(NAME, max_size=4).map(tuple), min_size=1))
+@settings(max_examples=50, deadline=None)
+def test_journal_has_bases_first_and_leaves_the_rest_in_order(packages: dict[str, tuple[str, ...]]) -> None:
+    with Journal(None) as journal:
+        run = journal.start("hub", "all", "2026-11-20T12:00:00Z")
+        journal.add_page(run.id, [(name, -place, b"{}") for place, name in enumerate(packages)], None)
+        journal.rank(run.id, None)
+        journal.keep_plans(run.id, [NewPlan(name, b"", 0, 0, 0, bases) for name, bases in packages.items()])
+        put_bases_first(journal, run.id)
+        ordered = [work.name for work in journal.works(run.id)]
+        ranks = [work.rank for work in journal.works(run.id)]
+
+    assert sorted(ordered) == sorted(packages)
+    assert len(set(ranks)) == len(ranks)
+    assert ordered == bases_first(
+        {name: [base for base in bases if base in packages] for name, bases in packages.items()}
+    )
 
 
 def test_damaged_capture_is_nobodys_base(run: Run) -> None:

@@ -54,7 +54,7 @@ def test_parts_received_or_being_stored_are_never_more_than_jobs(
 ) -> None:
     seen: list[int] = []
     before_each(monkeypatch, lambda path, *_: seen.append(len(list(path.parent.glob("*.part")))))
-    monkeypatch.setattr("ptmtorrent.workflows.clone.capture_loop.COMMIT_BYTES", 0)
+    monkeypatch.setattr("ptmtorrent.workflows.clone.store_queue.COMMIT_BYTES", 0)
     with SampleHub([package(f"a/{at}", data_file("m.bin", WEIGHTS[at:])) for at in range(8)]) as hub:
         assert run(hub, CloneRequest(jobs=jobs)).failed == 0
 

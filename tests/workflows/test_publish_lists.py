@@ -72,7 +72,7 @@ def test_an_older_release_is_published_while_a_newer_one_exists_only_at_home(cha
 def test_a_live_channel_survives_a_renewal_and_publication_of_an_older_release(channel: Channel) -> None:
     channel.publish(A)
     before = channel.read().release
-    renew(channel.home, channel.keys, clock=channel.clock)
+    renew(channel.home, channel.keys, clock=channel.clock, emit=ignore)
     channel.publish(A)
     assert channel.read().release == before
 
@@ -124,7 +124,29 @@ def test_a_retired_release_stays_away_when_the_next_one_is_published(channel: Ch
     channel.release(C)
     channel.publish(C)
     assert channel.read().release.name == C
-    assert sorted(path.name for path in (channel.to / "releases").iterdir()) == [B, C]
+    assert sorted(path.parent.name for path in (channel.to / "releases").glob("*/release.json")) == [B, C]
+
+
+def test_retiring_keeps_the_files_that_a_listed_release_has_in_the_folder(channel: Channel) -> None:
+    for name in (A, B):
+        channel.publish(name)
+    channel.retire(A)
+    listed = {ref.path for ref in channel.read().release.listed}
+    kept = {
+        path.relative_to(channel.to).as_posix() for path in (channel.to / "releases/a").rglob("*") if path.is_file()
+    }
+    assert kept == {path for path in listed if path.startswith("releases/a/")}
+    assert kept
+    with pytest.raises(NotFound, match="lists no release"):
+        channel.retire(A)
+
+
+def test_a_release_is_published_with_the_files_of_earlier_ones_alone(channel: Channel) -> None:
+    channel.publish(B)
+    listed = {ref.path for ref in channel.read().release.listed}
+    there = {path.relative_to(channel.to).as_posix() for path in (channel.to / "releases").rglob("*") if path.is_file()}
+    assert any(path.startswith("releases/a/") for path in listed)
+    assert there == {*listed, "releases/b/release.json", "releases/b/release.json.minisig"}
 
 
 def test_the_only_release_of_a_place_cannot_be_retired(channel: Channel) -> None:
@@ -195,7 +217,7 @@ def test_renewed_years_later_the_channel_is_fetched_from(channel: Channel, days:
     channel.now = START + timedelta(days=days)
     with pytest.raises(TrustError, match="expired"):
         channel.read()
-    expires = renew(channel.home, channel.keys, clock=channel.clock)
+    expires = renew(channel.home, channel.keys, clock=channel.clock, emit=ignore)
     assert set(expires) == {"root", "targets", "snapshot", "timestamp"}
     assert min(expires.values()) > channel.now + timedelta(days=29)
     channel.publish(B)
@@ -209,12 +231,12 @@ def test_a_root_that_expired_is_not_renewed_without_its_key(channel: Channel) ->
         minisign=channel.keys.minisign,
     )
     channel.now = START + timedelta(days=400)
-    renew(channel.home, online, clock=channel.clock)
+    renew(channel.home, online, clock=channel.clock, emit=ignore)
     channel.publish(B)
     assert channel.read().release.name == B
     channel.now = START + timedelta(days=800)
     with pytest.raises(TrustError, match=r"root of the channel .* expired") as caught:
-        renew(channel.home, online, clock=channel.clock)
+        renew(channel.home, online, clock=channel.clock, emit=ignore)
     assert "root.pem" in (caught.value.hint or "")
 
 
@@ -291,7 +313,7 @@ def test_home_points_to_nothing_that_a_reader_misses(channel: Channel, verb: str
     before = (home.channel / "metadata/timestamp.json").read_bytes()
     packs = sorted(home.channel.rglob("*.pack"))
     verbs: dict[str, Callable[[], object]] = {
-        "renew": lambda: renew(home, keys, clock=clock),
+        "renew": lambda: renew(home, keys, clock=clock, emit=ignore),
         "release": lambda: channel.release(C),
         "delete": lambda: delete_release(B, home, keys, clock=clock, emit=ignore),
     }

@@ -31,7 +31,7 @@ from tests.simulators.huggingface import OddHub
 from tests.simulators.nginx import free_port
 from tests.simulators.reflecting import closed, redirecting, reflecting
 from tests.warm import run_program
-from tests.workflows.cloning import package
+from tests.workflows.cloning import lines_of, package
 
 WORD = "MaRk/er Word+7f3a"
 QUOTED = quote(WORD, safe="")
@@ -61,13 +61,15 @@ def search(folder: Path) -> None:
             assert_absent(path.read_bytes(), path)
             if path.name == "journal.sqlite":
                 search_plans(path)
+            if path.parent.name == "listings":
+                assert_absent(json.dumps(lines_of(path)).encode(), path)
     if (folder / "store/version.json").exists():
         search_store(folder / "store")
 
 
 def search_plans(path: Path) -> None:
     with closing(sqlite3.connect(path)) as journal:
-        for (plan,) in journal.execute("SELECT plan FROM work WHERE plan IS NOT NULL"):
+        for (plan,) in journal.execute("SELECT plan FROM plan"):
             assert_absent(zlib.decompress(plan), path)
 
 

@@ -1,8 +1,12 @@
 """The captures of a store, in the order of their numbers."""
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, object_id
-from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
+from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture, Rights
 from ptmtorrent.store.index.file import VERSION_WITH_SEQUENCES, index_errors
 from ptmtorrent.store.index.known_files import KnownFiles
 
@@ -10,6 +14,9 @@ _BY_TIME = "captured DESC, row DESC"
 _BY_SEQUENCE = "coalesce(sequence, 0) DESC, captured DESC, iif(sequence IS NULL, row, object) DESC"
 """The order of captures, the newest first. Two stores that were merged may have given a number twice; the time and then
 the id decide between those, so that every index of the same packs has the same order."""
+
+_BLOCK = 512
+"""Rows that are read at a time where there may be many."""
 
 
 class Captures(KnownFiles):
@@ -60,6 +67,23 @@ class Captures(KnownFiles):
             " WHERE rank = 1 ORDER BY package"
         )
         return [data for (data,) in rows]
+
+    def newest_captures(self, lock: AbstractContextManager[Any]) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
+        """Yield package, snapshot and rights of the newest capture of each package, by package; `lock` guards reads."""
+        newest_first = _BY_SEQUENCE if self._has_sequences() else _BY_TIME
+        with lock, index_errors(self._path):
+            rows = self._connection.execute(
+                "SELECT package, snapshot, json_extract(CAST(data AS TEXT), '$.rights') FROM captures"  # noqa: S608  # a constant
+                " WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"
+                f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
+                " ORDER BY package"
+            )
+        while True:
+            with lock, index_errors(self._path):
+                block = rows.fetchmany(_BLOCK)
+            if not block:
+                return
+            yield from ((PackageName(package), SnapshotId(found.hex()), rights) for package, found, rights in block)
 
     def all_captures(self) -> list[tuple[ObjectId, bytes]]:
         """Return the ids and bytes of all captures, older ones too, sorted by package."""

@@ -6,7 +6,8 @@
 
 `clone` is the verb. `list` freezes the listing and `plan` asks the hub for the files of each package; both are kept in
 the clone journal. `capture_loop` takes leased packages, downloads what the store lacks (`download_queue`, parts in the
-spool), stores it (`store_queue`), writes manifest and capture (`manifest`) and records the package (`outcomes`).
+spool), stores it and commits it in groups (`store_queue`), writes manifest and capture (`manifest`) and records the
+package (`outcomes`).
 `known` is what the store holds already, `upstream_changes` what became of it upstream, `cluster/` the same loop on the
 workers of a cluster.
 

@@ -1,9 +1,9 @@
 """The capture loop: claim a package, download the files that the store lacks, store them, capture, commit, settle.
 
-Threads download, and store what was downloaded; this thread alone captures, commits and uses the journal. A crash is
+Threads download, store what was downloaded, and commit; this thread alone captures and uses the journal. A crash is
 survived by the write order: objects, manifest, capture, commit of the store, rows of the journal, and only then are the
-parts in the spool deleted. Packages are claimed, committed and recorded a batch at a time, so that a million small ones
-do not wait for the disk a million times; an idle loop commits without a full batch.
+parts in the spool deleted. Packages are claimed a batch at a time, and committed and recorded in groups
+(`store_queue`), so that a million small ones do not wait for the disk a million times.
 """
 
 import os
@@ -11,8 +11,8 @@ import socket
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ptmtorrent.disk.durable import disk_errors
@@ -22,14 +22,14 @@ from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.progress import Meter
-from ptmtorrent.state.clone_journal import COMMIT_BYTES, Run, Work
+from ptmtorrent.state.clone_journal import Run, Work
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
 from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.lineage import choose_bases, declared_bases
+from ptmtorrent.workflows.clone.lineage import choose_bases
 from ptmtorrent.workflows.clone.manifest import (
     OpenPackage,
     Weights,
@@ -43,10 +43,11 @@ from ptmtorrent.workflows.clone.outcomes import BATCH, Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import (
     POLL_SECONDS,
     PackagePlan,
+    declared_bases,
     decode_plan,
     translate_errors,
 )
-from ptmtorrent.workflows.clone.store_queue import StoreQueue
+from ptmtorrent.workflows.clone.store_queue import Group, GroupCommit, StoreQueue
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
 """Errors of a file in one package that the same bytes in another package need not have."""
@@ -67,9 +68,9 @@ class CaptureLoop:
     leases: Leases
     _open: set[OpenPackage] = field(default_factory=set)
     _wanted_by: dict[str, list[tuple[OpenPackage, HubFile]]] = field(default_factory=lambda: defaultdict(list))
-    _uncommitted: list[Path] = field(default_factory=list)
-    _uncommitted_bytes: int = 0
-    _captured: list[tuple[OpenPackage, SnapshotId]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._group = GroupCommit(self.store, self.leases.monotonic)
 
     def work(self, stop: Stop) -> None:
         """Run until no package is left to claim.
@@ -79,26 +80,33 @@ class CaptureLoop:
             NoSpace, StoreError: the disk or the store failed; everything committed is kept.
             HubError: the hub is down.
         """
-        try:
-            while self._open_packages() or self._open:
-                stop.raise_if_set("the clone")
-                self.leases.renew()
-                self._step()
-            self._commit()
-            self.outcomes.flush()
-        except (HubError, RateLimited, Interrupted):
-            self._commit()
-            raise
-        finally:
-            self.outcomes.write()
+        with self._group:
+            try:
+                while self._open_packages() or self._open:
+                    stop.raise_if_set("the clone")
+                    self.leases.renew()
+                    self._step()
+                self._commit()
+                self.outcomes.flush()
+            except (HubError, RateLimited, Interrupted):
+                self._commit()
+                raise
+            except PtmError:
+                with suppress(PtmError):  # the error that ended the run says more
+                    self._settle(self._group.finish())
+                raise
+            finally:
+                self.outcomes.write()
 
     def _step(self) -> None:
-        """Start downloads, wait until a file is downloaded or stored, and process it; commit when nothing is ready."""
+        """Start downloads and a commit that is due, wait until something is done, and process it."""
         self.downloads.start()
-        in_progress: list[Future[Any]] = [*self.downloads.futures, *self.store_queue.futures]
-        if not any(future.done() for future in in_progress):
-            self._commit()
+        if self._group.is_due:
+            self._group.start()
+        in_progress: list[Future[Any]] = [*self.downloads.futures, *self.store_queue.futures, *self._group.futures]
         wait(in_progress, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        if any(future.done() for future in self._group.futures):
+            self._settle(self._group.finish())
         for stored in [future for future in self.store_queue.futures if future.done()]:
             self._finish_stored(stored)
         for downloaded in [future for future in self.downloads.futures if future.done()]:
@@ -115,7 +123,27 @@ class CaptureLoop:
     def _open_package(self, work: Work) -> None:
         package = open_package(work, decode_plan(work))
         self._open.add(package)
-        self._advance(package)
+        if (snapshot := self._captured_before(package)) is None:
+            self._advance(package)
+            return
+        for file in package.plan.files:
+            self._group.add_part(self.downloads.part(file, package.plan))
+        self.meter.add(bytes=package.plan.bytes)
+        self._settle_with_group(package, snapshot)
+
+    def _captured_before(self, package: OpenPackage) -> SnapshotId | None:
+        """Return the snapshot of a package that an earlier process captured, and ended before it wrote the journal."""
+        described = package.plan.described
+        name, answers = described.identity.package, (*described.answers, *package.plan.answers)
+        asked = {answer for answer, _ in answers} | {file.answer for file in package.plan.files if file.answer}
+        held = self.known.snapshot(name) is not None and self.known.holds(
+            name,
+            described.identity.commit,
+            frozenset(asked),
+            hub_id=described.identity.hub_id,
+            rights=package.rights,
+        )
+        return self.known.snapshot(name) if held else None
 
     def _advance(self, package: OpenPackage) -> None:
         """Look for the files of a package that can be stored now; capture the package if none is left."""
@@ -128,13 +156,14 @@ class CaptureLoop:
         """Take a file from the store, or wait for its download, which is queued unless another package waits too."""
         oid = file.name_of_bytes
         known = None if oid is None else self.store.known_file(oid, package.rights)
-        if known is not None:
+        # A file of another size than listed is downloaded, to end as it does where the store has no such file.
+        if known is not None and file.size in {None, known.size}:
             package.stored[file.path] = (file, known)
-            self._uncommitted.append(self.downloads.part(file, package.plan))
+            self._group.add_part(self.downloads.part(file, package.plan))
             self.meter.add(bytes=known.size)
             return
         # Knowing the hash of a gated file gives no right to it: packages of other rights download their own.
-        key = f"{oid}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
+        key = f"{oid}\n{file.size}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
         if key not in self._wanted_by:
             self.downloads.add(key, file, package.plan)
         self._wanted_by[key].append((package, file))
@@ -176,8 +205,7 @@ class CaptureLoop:
         described = plan.described
         yield self.known.weights(described.identity.package)
         for name in declared_bases(described.listed):
-            here = (*self._open, *(package for package, _ in self._captured))
-            yield from (package.weights for package in here if package.work.name == name)
+            yield from (package.weights for package in self._open if package.work.name == name)
             yield self.known.weights(PackageName(f"{described.identity.hub}:{name}"))
 
     def _finish_stored(self, future: Future[StoredFile]) -> None:
@@ -189,10 +217,10 @@ class CaptureLoop:
             self._retry_or_fail(transfer, error)
             return
         self.downloads.release(transfer)
-        self._uncommitted.append(transfer.part)
-        self._uncommitted_bytes += stored.size
+        self._group.add_part(transfer.part, stored.size)
         self._deliver(transfer, stored)
-        self._commit_if_much()
+        if self._group.is_full:
+            self._commit()
 
     def _retry_or_fail(self, transfer: Transfer, error: PtmError) -> None:
         """Download a damaged file once more; otherwise fail its package."""
@@ -258,35 +286,33 @@ class CaptureLoop:
             self._close(package)
             self.outcomes.failed(package.work, error)
             return
-        self._captured.append((package, snapshot))
-        self._close(package)
-        if len(self._captured) >= BATCH:
-            self._commit()
+        self.known.add(package.plan.described.identity.package, snapshot, package.rights)
+        self._settle_with_group(package, snapshot)
 
-    def _commit_if_much(self) -> None:
-        if self._uncommitted_bytes >= COMMIT_BYTES:
-            self._commit()
+    def _settle_with_group(self, package: OpenPackage, snapshot: SnapshotId) -> None:
+        self._group.add_capture(package.work, snapshot)
+        self._close(package)
 
     def _commit(self) -> None:
-        """Make the store durable; only then write the journal and delete parts from the spool.
+        """Make everything captured so far durable, and settle it."""
+        self._settle(self._group.finish())
+        if not self._group.is_empty:
+            self._group.start()
+            self._settle(self._group.finish())
+
+    def _settle(self, group: Group) -> None:
+        """Write the journal for a group that is durable; only then delete its parts from the spool.
 
         The same bytes may have been stored from elsewhere, as a git blob here and an LFS file there: a part that is
         still downloading stays.
         """
-        if not self._captured and self._uncommitted_bytes < COMMIT_BYTES:
-            return
-        self.store.commit()
-        for package, snapshot in self._captured:
-            self.known.add(package.plan.described.identity.package, snapshot, package.rights)
-            self.outcomes.done(package.work)
-        self._captured.clear()
+        for work, snapshot in group.captured:
+            self.outcomes.done(work, snapshot)
         self.outcomes.write()
-        for part in self._uncommitted:
+        for part in group.parts:
             if not self.downloads.holds(part):
                 with disk_errors(part):
                     part.unlink(missing_ok=True)
-        self._uncommitted.clear()
-        self._uncommitted_bytes = 0
 
 
 def this_process() -> str:

@@ -17,7 +17,7 @@ from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub, Listed, MakeHub, Query
-from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Event, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
@@ -32,7 +32,7 @@ from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, collect_parts, delete_old_parts
-from ptmtorrent.workflows.clone.known import KnownPackages
+from ptmtorrent.workflows.clone.known import KnownPackages, note_lost
 from ptmtorrent.workflows.clone.lineage import put_bases_first
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
@@ -112,7 +112,9 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         new_session = partial(Session, stop=stop, on_wait=_WaitNotes(emit), windows=windows)
         hub = stack.enter_context(closing(make_hub(new_session)))
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
-        return _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster).run()
+        work = _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster)
+        stack.callback(work.known.close)
+        return work.run()
 
 
 def _open_store(home: Home, request: CloneRequest, stack: ExitStack) -> Store | None:
@@ -182,12 +184,14 @@ class _Clone:
         seen = None if self.store is None else self.store.latest_moment()
         if note := behind_note(self.clock(), seen, "a capture in the store"):
             self.emit(note)
-        run = find_run(self.hub, self.request.key, self.journal, self.clock)
+        whole = not self.request.ids and self.request.limit is None
+        run = find_run(self.hub, self.request.key, self.journal, self.clock, whole=whole)
         outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit, self.changes.check_refused)
         self.journal.release(run.id)
         outcomes.repeat_failures()
+        note_lost(self.store, self.known, self.journal, run, self.hub.prefix, self.emit)
         if run.state == "listing":
-            self._list(run)
+            self._list(run, outcomes)
         self._plan(run, outcomes)
         put_bases_first(self.journal, run.id)
         made = measure(self.hub, self.journal, run, self._is_known, self.request.jobs)
@@ -197,13 +201,16 @@ class _Clone:
                 self.hub.release(decode_plan(work).described)
         if self.store is not None and not self.request.dry_run:
             self._capture_all(self.store, run, outcomes, made)
-        return self._summary(run)
+        summary = self._summary(run)
+        if not self.request.dry_run:
+            self.journal.set_state(run.id, "finished")
+        return summary
 
-    def _list(self, run: Run) -> None:
+    def _list(self, run: Run, outcomes: Outcomes) -> None:
         request = self.request
         names = tuple(name.removeprefix(f"{self.hub.prefix}:") for name in request.ids)
         query = Query(ids=names, min_downloads=request.least_downloads, limit=request.limit)
-        list_packages(self.hub, query, self.journal, run, self._is_wanted)
+        list_packages(self.hub, query, self.journal, run, self._is_wanted, self._is_newest, outcomes.unchanged)
         self._compare(run)
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
@@ -223,7 +230,7 @@ class _Clone:
             self.journal,
             run,
             outcomes,
-            is_captured=self._is_captured,
+            find_capture=self._find_capture,
             check_owner=self.changes.check_owner,
             max_bytes=self.request.max_bytes,
             jobs=self.request.jobs,
@@ -233,12 +240,16 @@ class _Clone:
             self.emit(Note(message=f"{count(left, 'package')} left out (over --max-bytes)"))
         self.journal.set_state(run.id, "working")
 
-    def _is_captured(self, listed: Listed, commit: str, hub_id: str | None) -> bool:
+    def _find_capture(self, listed: Listed, commit: str, hub_id: str | None) -> SnapshotId | None:
         package = PackageName(f"{self.hub.prefix}:{listed.name}")
         rights = rights_in(listed)
         if listed.licence_in_files and rights != "gated":
             rights = "open"  # the files of this commit, and the licence that they state, are those captured before
-        return self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
+        held = self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
+        return self.known.snapshot(package) if held else None
+
+    def _is_newest(self, name: str, snapshot: SnapshotId) -> bool:
+        return self.known.snapshot(PackageName(f"{self.hub.prefix}:{name}")) == snapshot
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None
@@ -264,7 +275,6 @@ class _Clone:
                 stop=self.stop,
             )
         meter.finish()
-        self.journal.set_state(run.id, "finished")
         delete_old_parts(self.home.spool, self.clock)
 
     def _capture(self, store: Store, run: Run, outcomes: Outcomes, leases: Leases, meter: Meter) -> None:

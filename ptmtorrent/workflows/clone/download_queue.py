@@ -24,9 +24,8 @@ from ptmtorrent.hubs.port import Hub, HubFile
 from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.clone.lineage import declared_bases
 from ptmtorrent.workflows.clone.manifest import rights_in
-from ptmtorrent.workflows.clone.plan import PackagePlan
+from ptmtorrent.workflows.clone.plan import PackagePlan, declared_bases
 
 
 @dataclass(eq=False)
@@ -77,11 +76,12 @@ class DownloadQueue:
         return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return the path of the part of `file`: named by its listed hash, and by its rights unless they are open."""
+        """Return the path of the part of `file`, named by its listed hash and size, and by rights unless open."""
         rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
+            size = "" if file.size is None else f"-{file.size}"
             suffix = "" if rights == "open" else f"-{rights}"
-            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{suffix}.part"
+            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{size}{suffix}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
         return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"

@@ -1,4 +1,4 @@
-"""What the store holds of each package: read once, and updated with each capture."""
+"""What the store holds of each package: read once into a temporary table, and updated with each capture."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -6,6 +6,10 @@ from contextlib import suppress
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
 from ptmtorrent.model.manifest import Identity, Manifest, Rights, decode_manifest
+from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.model.text import count
+from ptmtorrent.state.clone_journal import Journal, Run
+from ptmtorrent.state.clone_outcomes import NewestCaptures
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.stored_file import file_in
@@ -23,15 +27,16 @@ class KnownPackages:
 
     def __init__(self, store: Store | None) -> None:
         self._read: Callable[[ObjectId], bytes] | None = None if store is None else store.read
-        captures = [] if store is None else store.captures()
-        self._newest = {capture.package: capture.snapshot for capture in captures}
-        self._rights = {capture.package: capture.rights for capture in captures}
+        self._newest = NewestCaptures(() if store is None else store.newest_captures())
         self._weights: dict[SnapshotId, Weights] = {}
+
+    def close(self) -> None:
+        """Delete the temporary table."""
+        self._newest.close()
 
     def add(self, package: PackageName, snapshot: SnapshotId, rights: Rights) -> None:
         """Record that `package` was captured."""
-        self._newest[package] = snapshot
-        self._rights[package] = rights
+        self._newest.add(package, snapshot, rights)
 
     def holds(
         self,
@@ -47,7 +52,7 @@ class KnownPackages:
         A capture with another hub id than `hub_id` is of another package, whatever its commit. A capture made when
         more was allowed than `rights` has to be made again, which moves no byte.
         """
-        if RIGHTS.index(rights) > RIGHTS.index(self._rights.get(package, "open")):
+        if RIGHTS.index(rights) > RIGHTS.index(self.rights(package) or "open"):
             return False
         manifest = self._manifest(package)
         if manifest is None or manifest.package.commit != commit:
@@ -58,7 +63,13 @@ class KnownPackages:
 
     def rights(self, package: PackageName) -> Rights | None:
         """Return the rights of the newest capture of the package; None if there is none."""
-        return self._rights.get(package)
+        found = self._newest.get(package)
+        return None if found is None else found[1]
+
+    def snapshot(self, package: PackageName) -> SnapshotId | None:
+        """Return the snapshot of the newest capture of the package; None if there is none."""
+        found = self._newest.get(package)
+        return None if found is None else found[0]
 
     def identity(self, package: PackageName) -> Identity | None:
         """Return the identity of the package at its newest capture."""
@@ -67,7 +78,7 @@ class KnownPackages:
 
     def weights(self, package: PackageName) -> Weights:
         """Return the weights files of the newest capture; empty if there is no capture or it cannot be read."""
-        snapshot = self._newest.get(package)
+        snapshot = self.snapshot(package)
         if snapshot is None:
             return ()
         if snapshot not in self._weights:
@@ -84,7 +95,27 @@ class KnownPackages:
         return ()
 
     def _manifest(self, package: PackageName) -> Manifest | None:
-        snapshot = self._newest.get(package)
+        snapshot = self.snapshot(package)
         if snapshot is None or self._read is None:
             return None
         return decode_manifest(self._read(ObjectId(snapshot)), snapshot)
+
+
+def note_lost(  # noqa: PLR0913, PLR0917  # what a run has
+    store: Store | None, known: KnownPackages, journal: Journal, run: Run, prefix: str, emit: Emit
+) -> None:
+    """Emit a note if the store lost captures that the journal has; those of this run are captured again."""
+
+    def is_lost(name: str, snapshot: SnapshotId) -> bool:
+        here = known.snapshot(PackageName(f"{prefix}:{name}")) == snapshot
+        return not here and (store is None or not store.has(ObjectId(snapshot)))
+
+    now = [name for name, snapshot in journal.captured(run.id) if is_lost(name, snapshot)]
+    before = [name for name, snapshot in journal.outcomes.captured(run.hub) if is_lost(name, snapshot)]
+    lost = len({*now, *before})
+    if not lost:
+        return
+    journal.capture_again(run.id, now)
+    journal.outcomes.forget(run.hub, before)
+    what = f"the store lost {count(lost, 'captured package')}, perhaps in a power cut; what is listed is captured again"
+    emit(Note(message=what, warning=True))

@@ -1,23 +1,18 @@
 """Lineage: which stored files a file is likely a later version of, and the order of packages that follows from it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import PurePosixPath
+from typing import TypeVar
 
-import msgspec
-
-from ptmtorrent.facts.base_models import base_models
-from ptmtorrent.hubs.port import Listed
 from ptmtorrent.state.clone_journal import Journal
 from ptmtorrent.store.stored_file import StoredFile
 from ptmtorrent.workflows.clone.manifest import Weights
 
+T = TypeVar("T", bound=Hashable)
+
 MAX_FILES = 48
 """Limit of files examined as bases of one file; each costs reading its header."""
-
-
-def declared_bases(listed: Listed) -> tuple[str, ...]:
-    """Return the names of the packages, on the same hub, that `listed` declares as its bases, closest first."""
-    return tuple(name for name in base_models(listed.tags, listed.raw) if name != listed.name)
 
 
 def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ...]:
@@ -40,21 +35,32 @@ def choose_bases(path: str, packages: Iterable[Weights]) -> tuple[StoredFile, ..
 def put_bases_first(journal: Journal, run: int) -> None:
     """Rank packages that others of the run declare as their base before those others.
 
-    A base moves to just before the first package that names it; the rest keeps its order, and nothing waits.
+    A base moves to just before the first package that names it; the rest keeps its order, and nothing waits. Packages
+    are known by their ranks: only those that name a base of the run, and these bases, are in memory.
     """
-    works = [
-        (work.name, work.rank or 0, declared_bases(msgspec.json.decode(work.listed, type=Listed)))
-        for work in journal.works(run, ("todo",))
-    ]
-    ordered = bases_first({name: bases for name, _, bases in works})
-    ranks = zip(ordered, works, strict=True)
-    journal.move(run, {name: rank for name, (before, rank, _) in ranks if name != before})
+    named: dict[float, list[float]] = {}
+    for rank, base in journal.edges(run):
+        named.setdefault(rank, []).append(base)
+        named.setdefault(base, [])
+    moving: list[float] = []
+    waiting = _smallest_after(ordered := bases_first(dict(sorted(named.items()))))
+    for rank, first in zip(ordered, waiting, strict=True):
+        if first < rank:
+            moving.append(rank)
+            continue
+        journal.move_before(run, rank, moving)
+        moving.clear()
 
 
-def bases_first(packages: Mapping[str, Sequence[str]]) -> list[str]:
+def _smallest_after(ranks: Sequence[float]) -> list[float]:
+    """Return for each rank the smallest of itself and those after it."""
+    return list(accumulate(reversed(ranks), min))[::-1]
+
+
+def bases_first(packages: Mapping[T, Sequence[T]]) -> list[T]:
     """Return the packages in order, each after those of its bases that are among them; cycles are cut anywhere."""
-    ordered: dict[str, None] = {}
-    begun: set[str] = set()
+    ordered: dict[T, None] = {}
+    begun: set[T] = set()
     for package in packages:
         path = [package] if package not in begun else []
         while path:

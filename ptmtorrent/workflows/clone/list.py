@@ -1,7 +1,7 @@
 """The frozen listing of a clone: it is read once and written down, because download counts change while it runs."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,22 +11,26 @@ from ptmtorrent.disk.durable import disk_errors, ensure_dir, new_temporary, publ
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
+from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.model.moments import SKEW, Clock, spell
 from ptmtorrent.scrub import scrub_bytes, without_secrets
 from ptmtorrent.state.clone_journal import Journal, Run
+from ptmtorrent.store.codecs.streams import shrink_general
 
 STALE = timedelta(days=1)
 """Age at which an incomplete listing is started again: half of it would be of another day. So is one from the future,
 which was begun under a wrong clock."""
 
 FORMAT = "ptmtorrent/listing"
+VERSION = 2
+BLOCK_BYTES = 1 << 20
 
 MAX_PAGES = 1 << 17
 """Limit of pages: with a thousand packages each, that is fifty times the largest hub."""
 
 
-def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
-    """Return the unfinished run of the same request, or a new one."""
+def find_run(hub: Hub, request: str, journal: Journal, clock: Clock, *, whole: bool = False) -> Run:
+    """Return the unfinished run of the same request, or a new one, which lists the `whole` hub or some of it."""
     key = f"{hub.name} {hub.endpoint}"
     now = clock()
     run = journal.unfinished(key, request)
@@ -37,11 +41,22 @@ def find_run(hub: Hub, request: str, journal: Journal, clock: Clock) -> Run:
     ):
         journal.set_state(run.id, "finished")
         run = None
-    return run or journal.start(key, request, spell(now))
+    return run or journal.start(key, request, spell(now), whole=whole)
 
 
-def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Callable[[Listed], bool]) -> None:
+def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
+    hub: Hub,
+    query: Query,
+    journal: Journal,
+    run: Run,
+    wanted: Callable[[Listed], bool],
+    is_unchanged: Callable[[str, SnapshotId], bool] = lambda *_: False,
+    report: Callable[[str], None] = lambda _: None,
+) -> None:
     """Read the hub's listing into the journal, starting at the page where an earlier process stopped.
+
+    A package whose record is that of the listing before, and that was captured then as the given snapshot, needs no
+    work if `is_unchanged` confirms it; `report` is called with its name.
 
     Raises:
         HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
@@ -58,15 +73,13 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
         except Unreachable as error:
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise
-        rows = [
-            (listed.name, listed.downloads, scrub_bytes(msgspec.json.encode(listed)))
-            for listed in page.packages
-            if wanted(listed)
-        ]
+        rows = [(listed, scrub_bytes(msgspec.json.encode(listed))) for listed in page.packages if wanted(listed)]
         found += len(rows)
         cursor = page.cursor if query.limit is None or found < query.limit else None
         cursor = cursor and without_secrets(cursor)
-        journal.add_page(run.id, rows, cursor)
+        unchanged = _add_page(journal, run, rows, cursor, is_unchanged)
+        for name in unchanged:
+            report(name)
         if cursor is None:
             return
         if cursor in seen:
@@ -75,40 +88,79 @@ def list_packages(hub: Hub, query: Query, journal: Journal, run: Run, wanted: Ca
     raise HubError(f"the listing of `{hub.endpoint}` does not end: after {len(seen)} pages it continues at `{cursor}`")
 
 
+def _add_page(
+    journal: Journal,
+    run: Run,
+    rows: Sequence[tuple[Listed, bytes]],
+    cursor: str | None,
+    is_unchanged: Callable[[str, SnapshotId], bool],
+) -> list[str]:
+    """Add a page to the journal; return the packages on it that need no work."""
+    unchanged: dict[str, None] = {}
+    if run.base is not None:
+        rows = [row for row in rows if not journal.outcomes.is_unchanged(run.id, row[0].name)]
+        pinned = [(listed.name, record) for listed, record in rows if (listed.commit or listed.stamp) is not None]
+        found = journal.outcomes.unchanged(run.id, run.hub, pinned)
+        unchanged = {name: None for name, snapshot in found.items() if is_unchanged(name, snapshot)}
+    new = [(listed.name, listed.downloads, record) for listed, record in rows if listed.name not in unchanged]
+    order = [listed.name for listed, _ in rows if listed.name in unchanged]
+    journal.add_page(run.id, new, cursor, order)
+    return order
+
+
 def _one_page(hub: Hub, query: Query, cursor: str | None) -> Page:
     return next(hub.listing(query, cursor), Page(packages=(), cursor=None))
 
 
 def freeze(hub: Hub, journal: Journal, run: Run, limit: int | None, folder: Path | None) -> None:
-    r"""Rank the listing and write it durably to `folder` as JSON lines, after a head that names its format.
+    """Rank the listing and write it durably to `folder`, in the format of `docs/formats/listing.md`.
 
-    ::
-
-        {"format":"ptmtorrent/listing","version":1,"requires":[],"hub":"huggingface","endpoint":"https://…","listed":…}
-        {"name":"org/name","commit":"cccc…","downloads":123,"raw":"{\"_id\": …}"}
+    With a `base`, the file has only what differs from that listing.
     """
     journal.rank(run.id, limit)
     if folder is not None:
         stamp = run.listed.translate(str.maketrans("", "", "-:"))
-        _write(folder / f"{hub.name}-{stamp}-{run.id}.jsonl", hub, journal, run)
+        path = folder / f"{hub.name}-{stamp}-{run.id}.jsonl.zst"
+        _write(path, hub, journal, run)
+        journal.set_listing(run.id, path.name)
     journal.set_state(run.id, "planning")
 
 
 def _write(path: Path, hub: Hub, journal: Journal, run: Run) -> None:
     ensure_dir(path.parent)
     temporary = new_temporary(path)
+    with disk_errors(path), temporary.open("wb") as stream:
+        for block in _blocks(_lines(hub, journal, run)):
+            stream.write(shrink_general(memoryview(block)))
+        stream.flush()
+        os.fsync(stream.fileno())
+    publish_file(temporary, path)
+
+
+def _lines(hub: Hub, journal: Journal, run: Run) -> Iterator[bytes]:
     head = {
         "format": FORMAT,
-        "version": 1,
+        "version": VERSION,
         "requires": [],
         "hub": hub.name,
         "endpoint": hub.endpoint,
         "listed": run.listed,
+        "request": msgspec.Raw(run.request.encode()),
     }
-    with disk_errors(path), temporary.open("wb") as stream:
-        stream.write(msgspec.json.encode({**head, "request": msgspec.Raw(run.request.encode())}) + b"\n")
-        for work in journal.works(run.id):
-            stream.write(work.listed + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    publish_file(temporary, path)
+    yield msgspec.json.encode(head | ({"base": run.base} if run.base is not None else {}))
+    for work in journal.works(run.id):
+        yield work.listed
+    if run.base is not None:
+        for name in journal.outcomes.gone(run.id):
+            yield msgspec.json.encode({"gone": name})
+
+
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytearray]:
+    """Join lines to blocks of about `BLOCK_BYTES`, each of which becomes a frame."""
+    block = bytearray()
+    for line in lines:
+        block += line + b"\n"
+        if len(block) >= BLOCK_BYTES:
+            yield block
+            block = bytearray()
+    yield block

@@ -1,7 +1,7 @@
 """The packages that a process leases from the journal, and the outcome of each: one row and one record, always.
 
-Packages are leased, and their rows written, a batch at a time, so that one disk sync serves many. A lease that a killed
-process did not settle expires; the package is claimed again, found in the store, and its row is written.
+Packages are leased, and their rows written, many at a time, so that one disk sync serves many. A lease that a killed
+process did not settle expires; the package is claimed again, its files are found in the store, and its row is written.
 
 A hub that is down fails every package alike. Failures to reach it are therefore held back until something works again;
 when too many come in a row the run stops, and they count as not tried.
@@ -13,17 +13,21 @@ from dataclasses import dataclass, field
 
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.client.status_errors import Unreachable
-from ptmtorrent.model.ids import show_path
+from ptmtorrent.model.ids import SnapshotId, show_path
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Result, Status
 from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Work, WorkState
 
 BATCH = 64
-"""Packages that are leased, and settled, at once: beyond that the disk is no longer the limit."""
+"""Packages that are leased at once."""
+
+MAX_UNWRITTEN = 1024
+"""Outcomes in memory at most."""
 
 OUTAGE_FAILURES = 12
 """Packages in a row that cannot be reached before it counts as an outage of the hub."""
 
+_NOT_NEEDED = "this commit is in the store already"
 _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
 
 
@@ -37,12 +41,19 @@ class Leases:
     monotonic: Monotonic
     _claimed: deque[Work] = field(default_factory=deque)
     _renewed: float = float("-inf")
+    _found_none: float = float("-inf")
 
     def next(self) -> Work | None:
         """Return the next package, leased; None when none is left to claim."""
         if not self._claimed:
-            self._claimed.extend(self.journal.claim_many(self.run, self.owner, self.monotonic(), BATCH))
+            self._claim(self.monotonic())
         return self._claimed.popleft() if self._claimed else None
+
+    def _claim(self, now: float) -> None:
+        """Lease more packages. Once none is left, only a lease that expires can change that."""
+        if now - self._found_none > LEASE_SECONDS / 4:
+            self._claimed.extend(self.journal.claim_many(self.run, self.owner, now, BATCH))
+            self._found_none = self._found_none if self._claimed else now
 
     def renew(self) -> None:
         """Extend all leases, also of packages that are not started yet, once a quarter of their time has passed."""
@@ -66,15 +77,23 @@ class Outcomes:
     note_failure: Callable[[str, PtmError], None] = lambda *_: None
     _held_back: list[tuple[Work, PtmError]] = field(default_factory=list)
     _unwritten: list[tuple[str, WorkState, str]] = field(default_factory=list)
+    _snapshots: dict[str, SnapshotId] = field(default_factory=dict)
 
-    def done(self, work: Work) -> None:
-        """Record a package that the store has committed; the journal has it after `write`, or with a full batch."""
+    def done(self, work: Work, snapshot: SnapshotId) -> None:
+        """Record a package that the store has committed; the journal has it after `write`."""
         self.hub_works()
+        self._snapshots[work.name] = snapshot
         self._settle(work, "ok")
 
-    def not_needed(self, work: Work) -> None:
-        """Record a package that the store held at this commit before."""
-        self._settle(work, "notneeded", "this commit is in the store already")
+    def not_needed(self, work: Work, snapshot: SnapshotId | None) -> None:
+        """Record a package that the store held at this commit before, as `snapshot`."""
+        if snapshot is not None:
+            self._snapshots[work.name] = snapshot
+        self._settle(work, "notneeded", _NOT_NEEDED)
+
+    def unchanged(self, name: str) -> None:
+        """Report a package that the journal keeps as unchanged since the listing before."""
+        self.emit(Result(kind="package", id=f"{self.prefix}:{name}", status="notneeded", reason=_NOT_NEEDED))
 
     def failed(self, work: Work, error: PtmError) -> None:
         """Record a package that cannot be captured.
@@ -108,8 +127,9 @@ class Outcomes:
     def write(self) -> None:
         """Write the outcomes since the last call to the journal."""
         if self._unwritten:
-            self.journal.settle_many(self.run, self._unwritten)
+            self.journal.settle_many(self.run, self._unwritten, self._snapshots)
             self._unwritten.clear()
+            self._snapshots.clear()
 
     def close(self) -> None:
         """Write the outcomes since the last call to the journal."""
@@ -123,7 +143,7 @@ class Outcomes:
 
     def _settle(self, work: Work, status: Status, reason: str = "") -> None:
         self._unwritten.append((work.name, "done" if status == "ok" else status, reason))
-        if len(self._unwritten) >= BATCH:
+        if len(self._unwritten) >= MAX_UNWRITTEN:
             self.write()
         size = work.bytes if status == "ok" else 0
         self.emit(Result(kind="package", id=self._name(work), status=status, reason=reason, bytes=size))

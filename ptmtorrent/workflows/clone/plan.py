@@ -6,27 +6,37 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ptmtorrent.errors import HubError, PtmError
+from ptmtorrent.facts.base_models import base_models
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
-from ptmtorrent.model.ids import path_bytes, path_of, show_path
+from ptmtorrent.model.ids import SnapshotId, path_bytes, path_of, show_path
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.pointers import MAX_FILE_BYTES
 from ptmtorrent.model.records import PlanMade
 from ptmtorrent.model.text import spell_size
-from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, Run, Work
+from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal, NewPlan, Run, Work
+from ptmtorrent.state.clone_outcomes import SeenKeys, key_of
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.outcomes import Outcomes
+
+GROUP_SECONDS = 1.0
+"""Plans of about this time are written together: a crash loses no more."""
+
+PLAN_BYTES = 4 << 20
+"""Plans that are in memory at most, until they are written."""
 
 POLL_SECONDS = 0.2
 """Longest wait before a loop looks at the stop flag again."""
 
-IsCaptured = Callable[[Listed, str, str | None], bool]
-"""Whether the store holds this package at this commit, with this hub id if the hub gives one."""
+FindCapture = Callable[[Listed, str, str | None], SnapshotId | None]
+"""Return the snapshot that the store holds of this package at this commit, with this hub id if the hub gives one."""
 
 IsKnown = Callable[[str], bool]
 """Whether the store holds a file of this oid."""
@@ -92,13 +102,52 @@ def hub_threads(hub: Hub, jobs: int) -> Iterator[tuple[ThreadPoolExecutor, Stop]
             pool.shutdown(cancel_futures=True)
 
 
+def declared_bases(listed: Listed) -> tuple[str, ...]:
+    """Return the names of the packages, on the same hub, that `listed` declares as its bases, closest first."""
+    return tuple(name for name in base_models(listed.tags, listed.raw) if name != listed.name)
+
+
+@dataclass
+class _Pace:
+    """Plans and outcomes that are written together, about once a second: one sync serves many."""
+
+    journal: Journal
+    run: int
+    outcomes: Outcomes
+    monotonic: Monotonic
+    _plans: list[NewPlan] = field(default_factory=list)
+    _bytes: int = 0
+    _written: float = float("-inf")
+
+    def keep(self, work: Work, plan: PackagePlan) -> None:
+        """Keep the plan of a package; the journal has it after `write`."""
+        data, bases = encode_plan(plan), declared_bases(plan.described.listed)
+        self._plans.append(NewPlan(work.name, data, len(plan.files), plan.bytes, len(plan.answers), bases))
+        self._bytes += len(data)
+
+    def write_if_due(self) -> None:
+        """Write what is kept if a second has passed, or if it takes much memory."""
+        if self._bytes >= PLAN_BYTES or self.monotonic() - self._written >= GROUP_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is kept."""
+        if self._plans:
+            self.journal.keep_plans(self.run, self._plans)
+        self.outcomes.write()
+        self._plans.clear()
+        self._bytes, self._written = 0, self.monotonic()
+
+    close = write
+
+
 def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     hub: Hub,
     journal: Journal,
     run: Run,
     outcomes: Outcomes,
     *,
-    is_captured: IsCaptured,
+    find_capture: FindCapture,
     check_owner: Callable[[Identity], None],
     max_bytes: int | None,
     jobs: int,
@@ -110,37 +159,44 @@ def plan_packages(  # noqa: PLR0913  # the ends of a pipeline
     a package whose commit the store holds.
     """
     total = journal.tally(run.id, "todo", "leased", "done", "notneeded", "error", "impossible").bytes
-    with closing(outcomes), hub_threads(hub, jobs) as (pool, _):
-        for work, future in _plan_ahead(journal.works(run.id, ("listed",)), hub, pool, is_captured, 2 * jobs):
+    pace = _Pace(journal, run.id, outcomes, hub.session.monotonic)
+    with closing(pace), hub_threads(hub, jobs) as (pool, _):
+        for work, future in _plan_ahead(journal.works(run.id, ("listed",)), hub, pool, find_capture, 2 * jobs):
+            pace.write_if_due()
             plan = _await(work, future, outcomes, stop)
             if plan is None:
                 continue
             identity = plan.described.identity
             check_owner(identity)
-            if is_captured(plan.described.listed, identity.commit, identity.hub_id):
-                outcomes.not_needed(work)
+            captured = find_capture(plan.described.listed, identity.commit, identity.hub_id)
+            if captured is not None:
+                hub.release(plan.described)
+                outcomes.not_needed(work, captured)
                 continue
             total += plan.bytes
             if max_bytes is not None and total > max_bytes:
                 outcomes.flush()
+                pace.write()
                 return journal.leave_after(run.id, work.rank or 0)
             outcomes.hub_works()
-            journal.keep_plan(
-                run.id, work.name, encode_plan(plan), files=len(plan.files), size=plan.bytes, requests=len(plan.answers)
-            )
+            pace.keep(work, plan)
         outcomes.flush()
     return 0
 
 
+Answer = Future[PackagePlan] | SnapshotId
+"""A plan that was requested, or the snapshot of a package that needs none."""
+
+
 def _plan_ahead(
-    works: Iterator[Work], hub: Hub, pool: ThreadPoolExecutor, is_captured: IsCaptured, depth: int
-) -> Iterator[tuple[Work, Future[PackagePlan] | None]]:
-    """Yield packages in order, each with its plan requested `depth` packages ahead; None if it is captured."""
-    queue: deque[tuple[Work, Future[PackagePlan] | None]] = deque()
+    works: Iterator[Work], hub: Hub, pool: ThreadPoolExecutor, find_capture: FindCapture, depth: int
+) -> Iterator[tuple[Work, Answer]]:
+    """Yield packages in order, each with its plan requested `depth` packages ahead, unless it is captured."""
+    queue: deque[tuple[Work, Answer]] = deque()
     for work in works:
         listed = msgspec.json.decode(work.listed, type=Listed)
-        captured = listed.commit is not None and is_captured(listed, listed.commit, listed.hub_id)
-        queue.append((work, None if captured else pool.submit(_request_plan, hub, listed)))
+        captured = None if listed.commit is None else find_capture(listed, listed.commit, listed.hub_id)
+        queue.append((work, captured or pool.submit(_request_plan, hub, listed)))
         if len(queue) > depth:
             yield queue.popleft()
     yield from queue
@@ -173,15 +229,15 @@ def _plan(hub: Hub, listed: Listed) -> PackagePlan:
     return plan
 
 
-def _await(work: Work, future: Future[PackagePlan] | None, outcomes: Outcomes, stop: Stop) -> PackagePlan | None:
-    if future is None:
-        outcomes.not_needed(work)
+def _await(work: Work, answer: Answer, outcomes: Outcomes, stop: Stop) -> PackagePlan | None:
+    if isinstance(answer, str):
+        outcomes.not_needed(work, answer)
         return None
-    while not future.done():
+    while not answer.done():
         stop.raise_if_set("the clone")
-        wait([future], timeout=POLL_SECONDS)
+        wait([answer], timeout=POLL_SECONDS)
     try:
-        return future.result()
+        return answer.result()
     except PtmError as error:
         outcomes.failed(work, error)
         return None
@@ -191,26 +247,27 @@ def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) 
     """Return the work of the run in bytes: what the journal plans, less the files that the store holds."""
     tally = journal.tally(run.id, "todo", "leased")
     to_move = 0
-    seen: set[str] = set()
+    requests = 0
     largest: list[int] = []
-    for work in journal.works(run.id, ("todo", "leased")):
-        for file in decode_plan(work).files:
-            oid = file.name_of_bytes
-            if oid is not None and (oid in seen or is_known(oid)):
-                continue
-            if file.size == 0:
-                continue
-            seen.add(oid or f"{work.name}/{file.path}")
-            to_move += file.size or 0
-            largest = heapq.nlargest(jobs, (*largest, file.size or 0))
+    with SeenKeys() as seen:
+        for work in journal.works(run.id, ("todo", "leased")):
+            for file in decode_plan(work).files:
+                oid = file.name_of_bytes
+                if file.size == 0 or not seen.add(key_of(oid or f"{work.name}/{file.path}")):
+                    continue
+                if oid is not None and is_known(oid):
+                    continue
+                requests += 1
+                to_move += file.size or 0
+                largest = heapq.nlargest(jobs, (*largest, file.size or 0))
     return PlanMade(
         packages=tally.packages,
         files=tally.files,
         bytes=tally.bytes,
         bytes_to_move=to_move,
-        requests=journal.requests(run.id) + len(seen),
+        requests=journal.requests(run.id) + requests,
         disk=to_move + min(to_move, sum(largest) + COMMIT_BYTES),
-        hours=_hours(hub, len(seen)),
+        hours=_hours(hub, requests),
     )
 
 

@@ -24,7 +24,7 @@ from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS
-from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.workflows.publish.globus_send import finish, move, tidy
 from ptmtorrent.workflows.publish.globus_target import (
@@ -72,6 +72,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     own = read_channel_state(home.channel)
     if own is None or name not in own.releases:
         raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
+    warn_of_clock(home.channel, own, clock(), emit)
     with open_target(home, to, emit, dry_run=dry_run) as target:
         there = read_there(target, own)
         state = own

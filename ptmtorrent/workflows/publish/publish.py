@@ -30,7 +30,7 @@ from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.read_back import HeldTimestamp, LocalFiles, check_as_reader, hint_for
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.state.verified_files import VerifiedFiles
-from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.trust.expiry import is_due
 from ptmtorrent.workflows.publish.files import Item, inspect, list_files, put
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
@@ -96,6 +96,7 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     name, home, to, emit = run.name, run.home, run.to, run.emit
     _, release = read_release(home.channel, name)
     own, there = read_states(home, to, name)
+    warn_of_clock(home.channel, own, clock(), emit)
     listed = choose_listed(own, held_releases(home, to, there), str(to), add=name, drop=None)
     # A dry run signs nothing: the documents that it would sign are about as long as the home's own.
     state = own if dry_run else settle_state(home, own, there, listed, load_keys=load_keys, now=clock())

@@ -10,7 +10,7 @@ from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
-from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
+from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.workflows.publish.files import put_metadata
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
 from ptmtorrent.workflows.publish.publish import point_to, publishing
@@ -42,9 +42,10 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
     started = monotonic()
     with publishing(home, dry_run=dry_run) as verified:
         own, there = _read_states(home, to)
+        warn_of_clock(home.channel, own, clock(), emit)
         listed = choose_listed(own, held_releases(home, to, there), str(to), add=None, drop=name)
-        check_retirable(name, str(to), there, listed, is_left=is_left(to, name))
-        unlisted = _find_unlisted(to, listed)
+        unlisted = _find_unlisted(to, listed, name)
+        check_retirable(name, str(to), there, listed, is_left=is_left(to, name) or unlisted.is_left(name))
         if not dry_run:
             state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
             put_metadata(home.channel, to, state)
@@ -67,9 +68,9 @@ def retired_summary(unlisted: Unlisted, seconds: float) -> Summary:
     )
 
 
-def _find_unlisted(to: Path, listed: tuple[ReleaseName, ...]) -> Unlisted:
+def _find_unlisted(to: Path, listed: tuple[ReleaseName, ...], name: ReleaseName) -> Unlisted:
     try:
-        return find_unlisted(to, listed)
+        return find_unlisted(to, listed, name)
     except (NotFound, IntegrityError) as error:
         raise type(error)(error.message, hint=f"ptmtorrent publish {listed[-1]} --to {to}") from error
 

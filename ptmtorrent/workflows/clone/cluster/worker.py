@@ -22,10 +22,11 @@ from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions, find_kind
+from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.model.moments import read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter
-from ptmtorrent.state.clone_journal import Journal, Run, Work
+from ptmtorrent.state.clone_journal import Journal, NewPlan, Run, Work
 from ptmtorrent.state.rate_windows import Known, SharedWindows
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
@@ -63,7 +64,7 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True):
 class UnitReport:
     """The report of a unit: packages captured and failed, bytes moved, and the error that ended it early, if any."""
 
-    done: list[str] = field(default_factory=list)
+    done: list[tuple[str, SnapshotId]] = field(default_factory=list)
     failed: list[tuple[str, PtmError]] = field(default_factory=list)
     moved: int = 0
     error: PtmError | None = None
@@ -152,9 +153,9 @@ class _ReportedOutcomes(Outcomes):
 
     report: UnitReport = field(default_factory=UnitReport)
 
-    def done(self, work: Work) -> None:
-        super().done(work)
-        self.report.done.append(work.name)
+    def done(self, work: Work, snapshot: SnapshotId) -> None:
+        super().done(work, snapshot)
+        self.report.done.append((work.name, snapshot))
 
     def failed(self, work: Work, error: PtmError) -> None:
         super().failed(work, error)
@@ -178,7 +179,12 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             report.moved += moved
 
     outcomes = _ReportedOutcomes(journal, run.id, hub.prefix, lambda _: None, report=report)
-    with StoreQueue(worker.store) as store_queue, hub_threads(hub, unit.jobs) as (pool, halt):
+    threads = hub_threads(hub, unit.jobs)
+    with (
+        StoreQueue(worker.store) as store_queue,
+        threads as (pool, halt),
+        closing(KnownPackages(worker.store)) as known,
+    ):
         downloads = DownloadQueue(hub, worker.spool, pool, halt, unit.jobs, count)
         _move_parts(downloads, Home(unit.home).spool, unit.works)
         CaptureLoop(
@@ -186,7 +192,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             run=run,
             downloads=downloads,
             store_queue=store_queue,
-            known=KnownPackages(worker.store),
+            known=known,
             outcomes=outcomes,
             meter=Meter(lambda _: None, hub.session.monotonic),
             clock=read_clock,
@@ -199,8 +205,9 @@ def _queue(journal: Journal, unit: WorkUnit) -> Run:
     run = journal.start(unit.hub, "", unit.listed)
     journal.add_page(run.id, [(work.name, -number, work.listed) for number, work in enumerate(unit.works)], None)
     journal.rank(run.id, None)
-    for work in unit.works:
-        journal.keep_plan(run.id, work.name, work.plan or b"", files=work.files, size=work.bytes, requests=0)
+    journal.keep_plans(
+        run.id, [NewPlan(work.name, work.plan or b"", work.files, work.bytes, requests=0) for work in unit.works]
+    )
     return run
 
 
