@@ -345,6 +345,25 @@ class Index:
         with index_errors(self._path):
             return [(ObjectId(identifier.hex()), data) for identifier, data in rows]
 
+    def capture_mark(self) -> tuple[int, int, int, int]:
+        """Return how many captures there are, the sum of their numbers, the highest number, and the last row."""
+        rows = self._run("SELECT count(*), coalesce(sum(sequence), 0), coalesce(max(row), 0) FROM captures")
+        with index_errors(self._path):
+            ((count, total, last),) = rows
+            return int(count), int(total), self.highest_sequence(), int(last)
+
+    def captures_after(self, row: int) -> list[tuple[ObjectId, bytes, int | None]]:
+        """Return the ids, bytes and numbers of the captures in rows after `row`, sorted by package."""
+        rows = self._run("SELECT object, data, sequence FROM captures WHERE row > ? ORDER BY package, row", row)
+        with index_errors(self._path):
+            return [(ObjectId(identifier.hex()), data, sequence) for identifier, data, sequence in rows]
+
+    def captures_of(self, packages: Iterable[str]) -> list[bytes]:
+        """Return the bytes of all captures of some packages, sorted by package."""
+        names = msgspec.json.encode(sorted(packages)).decode()
+        query = "SELECT data FROM captures WHERE package IN (SELECT value FROM json_each(?)) ORDER BY package, row"
+        return [data for (data,) in self._run(query, names)]
+
     def has_documents_of(self, pack: PackId) -> bool:
         """Return whether the index lists every capture in a pack, and a capture for every manifest in it.
 
