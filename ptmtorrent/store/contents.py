@@ -16,7 +16,8 @@ from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.recovery import recover
+from ptmtorrent.store.recovery.recover import STAGED_ROWS
+from ptmtorrent.store.recovery.reindex import add_pack
 
 INDEX_NAME = "index.sqlite"
 
@@ -24,7 +25,7 @@ INDEX_NAME = "index.sqlite"
 class CaptureMark(NamedTuple):
     """What the index says of its captures at one time: how many, the sum and highest of their numbers, the last row."""
 
-    count: int
+    number: int
     total: int
     highest: int
     row: int
@@ -60,10 +61,7 @@ class Contents:
     def is_located(self, identifier: ObjectId) -> bool:
         """Return whether the index lists the object in a pack or part, and its base if it is a delta."""
         with self._lock:
-            found = self._index.find(identifier)
-            if found is None:
-                return False
-            return found.entry.base is None or self._index.find(found.entry.base) is not None
+            return self._index.find(identifier) is not None
 
     def rights_of(self, identifier: ObjectId) -> Rights | None:
         """Return the rights of the pack that holds an object; None if no pack does."""
@@ -99,7 +97,7 @@ class Contents:
             now = CaptureMark(*self._index.capture_mark())
             rows = self._index.captures_after(mark.row)
         numbers = [number for _, _, number in rows if number is not None and number > mark.highest]
-        if len(numbers) != len(rows) or (now.count - len(rows), now.total - sum(numbers)) != (mark.count, mark.total):
+        if len(numbers) != len(rows) or (now.number - len(rows), now.total - sum(numbers)) != (mark.number, mark.total):
             return None
         return [(identifier, canonical.decode(data, Capture, name="a capture")) for identifier, data, _ in rows]
 
@@ -115,8 +113,10 @@ class Contents:
 
     def move(self, source: PackId, hashes: PackHashes, entries: Sequence[Entry]) -> None:
         """List objects of the pack `source` in another pack, at the places in `entries`, durably."""
-        with self._lock, self._index.transaction():
-            self._index.move(source, self._index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
+        with self._lock:
+            with self._index.transaction():
+                self._index.move(source, self._index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
+            self._index.settle(STAGED_ROWS)
 
     def drop(self, packs: Iterable[PackId]) -> set[ObjectId]:
         """Drop the rows of packs and of their objects, durably; return these objects."""
@@ -127,7 +127,7 @@ class Contents:
         """Drop packs, and the files, captures and sketches that need their objects, in one durable transaction."""
         with self._lock, self._index.transaction():
             dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
-            self._index.drop_dependents(dropped)
+            self._index.drop_dependents(dropped - self._index.has_all(dropped))
             self._index.drop_unused_sketches()
 
     def drop_dependents(self, lost: set[ObjectId]) -> None:
@@ -139,8 +139,8 @@ class Contents:
         """Replace the rows of a pack by `entries`, durably; bases are added before the deltas that need them."""
         with self._lock, self._index.transaction():
             self._index.drop(hashes.pack)
-            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
-            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is not None])
+            add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
+            add_pack(self._index, hashes, [entry for entry in entries if entry.base is not None])
 
 
 @contextmanager
