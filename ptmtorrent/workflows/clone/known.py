@@ -31,6 +31,7 @@ class KnownPackages:
         self._read: Callable[[ObjectId], bytes] | None = None if store is None else store.read
         self._newest = NewestCaptures(() if store is None else store.newest_captures())
         self._weights: dict[SnapshotId, Weights] = {}
+        self._last: tuple[SnapshotId, Manifest] | None = None
 
     def close(self) -> None:
         """Delete the temporary table."""
@@ -105,7 +106,9 @@ class KnownPackages:
         snapshot = self.snapshot(package)
         if snapshot is None or self._read is None:
             return None
-        return decode_manifest(self._read(ObjectId(snapshot)), snapshot)
+        if self._last is None or self._last[0] != snapshot:
+            self._last = (snapshot, decode_manifest(self._read(ObjectId(snapshot)), snapshot))
+        return self._last[1]
 
 
 def note_lost(  # noqa: PLR0913, PLR0917  # what a run has
