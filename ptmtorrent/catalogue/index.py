@@ -13,13 +13,14 @@ in its row, a manifest by the snapshot, which is its hash.
 
 import difflib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import msgspec
 from blake3 import blake3
 
+from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
@@ -29,20 +30,19 @@ from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.members import (
     MAX_SHARD_BYTES,
-    MemberRow,
     RunShards,
+    ShardColumns,
     Tree,
-    decode_shard,
+    decode_columns,
     decode_tree,
-    hash_bucket,
-    hash_members,
+    hash_parts,
     members_root,
     parse_names,
     prefix_of,
 )
 from ptmtorrent.model.placement import Placement, decode_placement
-from ptmtorrent.model.plan import MERGE_GAP_BYTES, Extent
-from ptmtorrent.model.release import FileRef, Release, RunRef
+from ptmtorrent.model.plan import Extent
+from ptmtorrent.model.release import FileRef, Member, Release
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.store.codecs import streams
 
@@ -51,6 +51,10 @@ REQUEST_BYTES = 8 << 20
 
 FRAMES_BYTES = 4 << 20
 """Limit of bytes per request that reads neighbouring frames; a longer frame is read alone."""
+
+GAP_BYTES = 16 << 10
+GAP_SHARE = 12
+"""Frames are read with one request if what lies between them is at most 16 KiB, or one byte in 12 that are read."""
 
 REQUESTS = 3
 """Requests for frames in flight, and replies that wait to be decoded."""
@@ -62,26 +66,13 @@ MAX_SEARCHED_SHARDS = 16
 """In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """One selected package: its row, and the file of its documents. `only` selects its files by kind; empty: all."""
-
-    row: MemberRow
-    documents: FileRef
-    only: tuple[FileKind, ...] = ()
-
-    @property
-    def package(self) -> PackageName:
-        """The name of the package."""
-        return self.row.package
-
-
 def find_members(
     release: Release,
     reader: ChannelReader,
     packages: Sequence[str],
     subset: str | None,
     only: tuple[FileKind, ...],
-) -> list[Member]:
+) -> Sequence[Member]:
     """Return the named packages, then the members of the subset in the order of their documents, without duplicates.
 
     Raises:
@@ -92,10 +83,8 @@ def find_members(
     if not packages and subset is None:
         raise UsageError("no packages were given", hint="name a package, or a subset: `--subset popular`")
     index = Index(release, reader)
-    members = {member.package: member for member in (index.find(name, only) for name in packages)}
-    for member in _of_subset(index, subset, only) if subset is not None else ():
-        members.setdefault(member.package, member)
-    return list(members.values())
+    named = list({member.package: member for member in (index.find(name, only) for name in packages)}.values())
+    return named if subset is None else _of_subset(index, subset, only).behind(named)
 
 
 class Index:
@@ -105,7 +94,7 @@ class Index:
         self.release = release
         self._reader = reader
         self._tree: Tree | None = None
-        self._shards: dict[tuple[int, int], list[MemberRow]] = {}
+        self._shards: dict[tuple[int, int], ShardColumns] = {}
 
     def find(self, name: str, only: tuple[FileKind, ...] = ()) -> Member:
         """Return the member `name`.
@@ -117,15 +106,18 @@ class Index:
         package, tree = parse_package_name(name), self._read_tree()
         bucket = prefix_of(package, tree.bucket_bits)
         shards = [self._shard(run, bucket >> (tree.bucket_bits - tree.runs[run].bits)) for run in self._runs()]
-        members = _newest(self.release.runs, shards, only)
-        found = [row for row in _rows(members) if prefix_of(row.package, tree.bucket_bits) == bucket]
-        if hash_bucket(found) != tree.buckets[bucket]:
+        rows = [_rows_of(shard, tree.bucket_bits).get(bucket, []) for shard in shards]
+        found = _newest(shards, rows)
+        if _hash(shards, found) != tree.buckets[bucket]:
             raise self._wrong_members(f"bucket {bucket}")
-        if package not in members:
+        if package not in found:
             raise self._unknown(package)
-        return members[package]
+        run, row = found[package]
+        member = shards[run].row(row)
+        documents = self.release.runs[run].documents[member.frame.file if member.frame else 0]
+        return Member(row=member, documents=documents, only=only)
 
-    def all(self, only: tuple[FileKind, ...] = ()) -> list[Member]:
+    def all(self, only: tuple[FileKind, ...] = ()) -> MemberList:
         """Return every member, in the order of the documents; each bucket is proven before the next shard is read.
 
         Raises:
@@ -133,16 +125,33 @@ class Index:
         """
         tree = self._read_tree()
         bits = max((run.bits for run in tree.runs), default=0)
-        step = 1 << (tree.bucket_bits - bits)
-        found: list[Member] = []
-        runs = [self._by_prefix(run, bits) for run in range(len(tree.runs))]
+        found = MemberListBuilder(self.release.runs)
+        runs = [self._by_prefix(run, bits) for run in self._runs()]
         for prefix in range(1 << bits):
-            members = _newest(self.release.runs, [next(rows) for rows in runs], only)
-            wanted = range(prefix * step, (prefix + 1) * step)
-            if hash_members(_rows(members), tree.bucket_bits, wanted) != tree.buckets[wanted.start : wanted.stop]:
-                raise self._wrong_members(f"buckets from {wanted.start} on")
-            found += members.values()
-        return sorted(found, key=_place)
+            parts = [next(shards) for shards in runs]
+            members = self._prove(prefix, bits, [shard for shard, _ in parts], [rows for _, rows in parts])
+            for run, (shard, _) in enumerate(parts):
+                found.add(run, shard, members[run])
+        return found.finish(only)
+
+    def _prove(
+        self, prefix: int, bits: int, shards: Sequence[ShardColumns], rows: Sequence[dict[int, list[int]]]
+    ) -> list[list[int]]:
+        """Return the rows of each run that are members, of the buckets that begin with the `bits` bits of `prefix`.
+
+        Raises:
+            IntegrityError: they are not those of the content root.
+        """
+        tree = self._read_tree()
+        step = 1 << (tree.bucket_bits - bits)
+        members: list[list[int]] = [[] for _ in shards]
+        for bucket in range(prefix * step, (prefix + 1) * step):
+            found = _newest(shards, [of_run.get(bucket, []) for of_run in rows])
+            if _hash(shards, found) != tree.buckets[bucket]:
+                raise self._wrong_members(f"bucket {bucket}")
+            for run, row in found.values():
+                members[run].append(row)
+        return members
 
     def read(self, ref: FileRef) -> bytes:
         """Return a file that the release lists."""
@@ -167,23 +176,25 @@ class Index:
             self._tree = tree
         return self._tree
 
-    def _shard(self, run: int, shard: int) -> list[MemberRow]:
+    def _shard(self, run: int, shard: int) -> ShardColumns:
         if (run, shard) not in self._shards:
             shards = self._read_tree().runs[run]
             self._read_shards(run, shards, range(shard, shard + 1))
         return self._shards[run, shard]
 
-    def _by_prefix(self, run: int, bits: int) -> Iterator[list[MemberRow]]:
-        """Yield the rows of a run by the leading `bits` bits of their hash; neighbouring shards take one request."""
-        shards = self._read_tree().runs[run]
+    def _by_prefix(self, run: int, bits: int) -> Iterator[tuple[ShardColumns, dict[int, list[int]]]]:
+        """Yield for each value of the leading `bits` bits the shard of a run, and its rows by bucket.
+
+        Neighbouring shards take one request.
+        """
+        shards, bucket_bits = self._read_tree().runs[run], self._read_tree().bucket_bits
         for wanted in _requests(shards, REQUEST_BYTES // len(self.release.runs)):
             self._read_shards(run, shards, wanted)
             for shard in wanted:
-                rows: dict[int, list[MemberRow]] = {}
-                for row in self._shards.pop((run, shard)):
-                    rows.setdefault(prefix_of(row.package, bits), []).append(row)
-                first = shard << (bits - shards.bits)
-                yield from (rows.get(first + part, []) for part in range(1 << (bits - shards.bits)))
+                columns = self._shards.pop((run, shard))
+                rows = _rows_of(columns, bucket_bits)
+                for _ in range(1 << (bits - shards.bits)):
+                    yield columns, rows
 
     def _read_shards(self, run: int, shards: RunShards, wanted: range) -> None:
         path = self.release.runs[run].index.path
@@ -197,21 +208,19 @@ class Index:
                     f" `{self.release.name}` lists",
                     hint="use another mirror; this one is damaged",
                 )
-            self._shards[run, shard] = self._checked(run, decode_shard(part, path))
+            self._shards[run, shard] = self._checked(run, decode_columns(part, path))
 
-    def _checked(self, run: int, rows: list[MemberRow]) -> list[MemberRow]:
+    def _checked(self, run: int, rows: ShardColumns) -> ShardColumns:
         """Refuse rows whose documents cannot be where they say, or cannot be that long."""
         listed = self.release.runs[run]
-        for row in rows:
-            frame = row.frame
-            if max(row.manifest_size, row.placement_size) > canonical.MAX_DOCUMENT_BYTES:
-                raise IntegrityError(f"`{listed.index.path}` states an implausible size for `{row.package}`")
-            if frame is not None and not (
-                frame.file < len(listed.documents)
-                and frame.offset + frame.length <= listed.documents[frame.file].size
-                and frame.length <= row.manifest_size + row.placement_size + FRAME_OVERHEAD_BYTES
-            ):
-                raise IntegrityError(f"`{listed.index.path}` states an implausible place for `{row.package}`")
+        sizes = [ref.size for ref in listed.documents]
+        numbers = zip(rows.present.tolist(), *(column.tolist() for column in rows.numbers), strict=True)
+        for name, (present, file, offset, length, manifest, placement, _, _) in zip(rows.names, numbers, strict=True):
+            if max(manifest, placement) > canonical.MAX_DOCUMENT_BYTES:
+                raise IntegrityError(f"`{listed.index.path}` states an implausible size for `{name}`")
+            fits = file < len(sizes) and offset + length <= sizes[file]
+            if present and not (fits and length <= manifest + placement + FRAME_OVERHEAD_BYTES):
+                raise IntegrityError(f"`{listed.index.path}` states an implausible place for `{name}`")
         return rows
 
     def _wrong_members(self, what: str) -> IntegrityError:
@@ -224,7 +233,7 @@ class Index:
         if sum(1 << run.bits for run in self.release.runs) <= MAX_SEARCHED_SHARDS:
             known = sorted(member.package for member in self.all())
         else:
-            known = sorted({row.package for rows in self._shards.values() for row in rows})
+            known = sorted({name for rows in self._shards.values() for name in rows.names})
         folded = {package.casefold(): package for package in known}
         near = difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.6)
         hint = (
@@ -246,7 +255,7 @@ def _requests(shards: RunShards, limit: int) -> Iterator[range]:
     yield range(first, len(shards.lengths))
 
 
-def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> Iterator[Member]:
+def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> MemberList:
     subset = index.release.subset(name)
     kinds = tuple(kind for kind in only if kind in subset.only) if only and subset.only else only or subset.only
     if only and subset.only and not kinds:
@@ -256,61 +265,67 @@ def _of_subset(index: Index, name: str, only: tuple[FileKind, ...]) -> Iterator[
         )
     members = index.all(kinds)
     if subset.members is None:
-        yield from members
-        return
+        return members
     data = index.read(subset.members)
     if data.count(b"\n") > len(members):
         raise IntegrityError(f"`{subset.members.path}` has more lines than release `{index.release.name}` has members")
     names = set(parse_names(data, subset.members.path))
-    chosen = [member for member in members if member.package in names]
+    chosen = members.choose(names)
     if len(chosen) != len(names):
         raise IntegrityError(f"`{subset.members.path}` names packages that release `{index.release.name}` lacks")
-    yield from chosen
+    return chosen
 
 
-def _newest(
-    runs: Sequence[RunRef], shards: Iterable[list[MemberRow]], only: tuple[FileKind, ...]
-) -> dict[PackageName, Member]:
-    """Return the members by name: of several rows of one package, that of the last run; rows without a frame remove."""
-    members: dict[PackageName, Member] = {}
-    for run, rows in zip(runs, shards, strict=True):
-        for row in rows:
-            if row.frame is None:
-                members.pop(row.package, None)
+def _rows_of(shard: ShardColumns, bits: int) -> dict[int, list[int]]:
+    """Return the rows of a shard by bucket, in order."""
+    rows: dict[int, list[int]] = {}
+    for row, name in enumerate(shard.names):
+        rows.setdefault(prefix_of(name, bits), []).append(row)
+    return rows
+
+
+def _newest(shards: Sequence[ShardColumns], rows: Sequence[list[int]]) -> dict[PackageName, tuple[int, int]]:
+    """Return run and row of each member: of several rows of one package, that of the last run.
+
+    A row without a frame removes the package.
+    """
+    members: dict[PackageName, tuple[int, int]] = {}
+    for run, (shard, of_run) in enumerate(zip(shards, rows, strict=True)):
+        for row in of_run:
+            if shard.is_member(row):
+                members[shard.names[row]] = run, row
             else:
-                members[row.package] = Member(row=row, documents=run.documents[row.frame.file], only=only)
+                members.pop(shard.names[row], None)
     return members
 
 
-def _rows(members: dict[PackageName, Member]) -> list[MemberRow]:
-    return [member.row for member in members.values()]
-
-
-def _place(member: Member) -> tuple[str, int]:
-    return member.documents.path, member.row.frame.offset if member.row.frame else 0
+def _hash(shards: Sequence[ShardColumns], members: dict[PackageName, tuple[int, int]]) -> bytes:
+    """Return the hash of a bucket with these members."""
+    return hash_parts((name, shards[run].bucket_part(row)) for name, (run, row) in members.items())
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
-    """A member with its verified manifest and placement, or the error that prevented reading them."""
+    """A member with its verified manifest and placement, and their frame; or the error that prevented reading them."""
 
     member: Member
     manifest: Manifest | None = None
     placement: Placement | None = None
+    frame: memoryview = memoryview(b"")
     error: PtmError | None = None
 
 
 def describe_members(members: Sequence[Member], reader: ChannelReader) -> Iterator[Described]:
     """Yield every member with its manifest and placement, in order."""
-    groups = deque(_groups(members))
+    groups = _groups(members)
     running: deque[tuple[list[Member], Extent, Future[bytes]]] = deque()
     pool = ThreadPoolExecutor(REQUESTS, thread_name_prefix="documents")
     try:
-        while groups or running:
-            while groups and len(running) < REQUESTS:
-                group, extent = groups.popleft()
+        while True:
+            for group, extent in islice(groups, REQUESTS - len(running)):
                 running.append((group, extent, pool.submit(_read, reader, group[0].documents.path, extent)))
-            group, extent, reply = running.popleft()
-            yield from _describe(group, extent, reply, reader)
+            if not running:
+                return
+            yield from _describe(*running.popleft(), reader)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -321,21 +336,25 @@ def encode_documents(manifest: bytes, placement: bytes) -> bytes:
 
 
 def _groups(members: Sequence[Member]) -> Iterator[tuple[list[Member], Extent]]:
-    """Yield members whose frames one request reads, in order."""
+    """Yield members whose frames one request reads, in order; little lies between the frames of a group."""
     group: list[Member] = []
     extent = Extent(offset=0, length=0)
+    between = 0
     for member in members:
         own = _extent(member)
         both = Extent(offset=extent.offset, length=own.end - extent.offset)
+        gap = own.offset - extent.end
         joins = (
             group
             and group[0].documents == member.documents
-            and extent.end <= own.offset <= extent.end + MERGE_GAP_BYTES
+            and gap >= 0
+            and between + gap <= max(GAP_BYTES, both.length // GAP_SHARE)
             and both.length <= FRAMES_BYTES
         )
         if group and not joins:
             yield group, extent
-            group = []
+            group, between, gap = [], 0, 0
+        between += gap if group else 0
         extent = both if joins else own
         group.append(member)
     if group:
@@ -384,4 +403,4 @@ def _decode(member: Member, payload: memoryview, reader: ChannelReader) -> Descr
     if manifest.package.package != row.package:
         raise IntegrityError(f"the snapshot listed for `{row.package}` belongs to `{manifest.package.package}`")
     placement = decode_placement(data[row.manifest_size :], manifest, row.snapshot)
-    return Described(member=member, manifest=manifest, placement=placement)
+    return Described(member=member, manifest=manifest, placement=placement, frame=payload)

@@ -3,6 +3,7 @@
 No path below the root of a layout may be a link, because a link could lead anywhere.
 """
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -10,9 +11,16 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
+from ptmtorrent.disk.durable import (
+    disk_error,
+    disk_errors,
+    disk_errors_but_missing,
+    ensure_dir,
+    new_temporary,
+    sync_dir,
+)
 from ptmtorrent.errors import StoreError
-from ptmtorrent.layouts.port import Destination
+from ptmtorrent.layouts.port import Destination, Finished, Marks
 from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
 
@@ -40,9 +48,13 @@ class PlainDir:
         mode = 0o755 if file.mode == EXECUTABLE_MODE else 0o644
         return Destination(target=self.folder(manifest) / file.name, mode=mode, link_text=file.link)
 
-    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
+    def place(self, manifest: Manifest, file: FileEntry) -> str:  # noqa: ARG002  # as the port has it
+        """Return the path of `file`; see `Layout.place`."""
+        return file.name
+
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...], marks: Marks) -> Finished:  # noqa: ARG002  # needs nothing more
         """Return the package's folder; see `Layout.finish`."""
-        return self.folder(manifest)
+        return Finished(folder=self.folder(manifest))
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the folder of the package; see `Layout.folder`."""
@@ -70,18 +82,19 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
                 sync_dir(place.parent)
 
 
-def refuse_links(root: Path, folder: Path) -> None:
-    """Refuse `folder` if a component of its path below `root` exists and is not a folder.
+def refuse_links(root: Path, folder: Path) -> bool:
+    """Refuse `folder` if a component of its path below `root` exists and is not a folder; return whether it exists.
 
     Raises:
-        StoreError: naming it.
+        StoreError: naming the component.
     """
     place = root
     for component in folder.relative_to(root).parts:
         place = place / component
         if not os.path.lexists(place):
-            return
+            return False
         refuse_unless_dir(place)
+    return True
 
 
 def refuse_unless_dir(place: Path) -> None:
@@ -156,6 +169,25 @@ def ignores_case(folder: Path) -> bool:
             return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()
+
+
+def holds_links(folder: Path) -> bool:
+    """Return whether the filesystem of `folder` has symbolic links; creates and removes one to find out.
+
+    Raises:
+        StoreError: `folder` cannot be written.
+    """
+    ensure_dir(folder, mode=SHARED_DIR)
+    probe = new_temporary(folder / "probe")
+    try:
+        probe.symlink_to("probe")
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+            return False
+        raise disk_error(error, probe) from error
+    with disk_errors(probe):
+        probe.unlink()
+    return True
 
 
 def files_below(folder: Path) -> list[Path]:

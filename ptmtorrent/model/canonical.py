@@ -187,6 +187,8 @@ U8, U16, U32, U64 = "u1", "<u2", "<u4", "<u8"
 HASH = f"V{HASH_BYTES}"
 """The kinds of columns, as numpy spells them."""
 
+_WIDTHS = {U8: 1, U16: 2, U32: 4, U64: 8, HASH: HASH_BYTES}
+
 
 def encode_columns(magic: bytes, head: Document, *columns: "Numbers | Hashes | bytes") -> bytes:
     """Return a document of a head and columns; columns are written as they are."""
@@ -238,7 +240,7 @@ class ColumnReader:
         """
         import numpy as np
 
-        size = np.dtype(kind).itemsize * rows
+        size = _WIDTHS[kind] * rows
         if rows < 0 or size > len(self._data) - self._at:
             raise IntegrityError(f"`{self._name}` ends too early")
         found = np.frombuffer(self._data, kind, rows, self._at)

@@ -43,6 +43,9 @@ MAX_PATH_BYTES = 4096
 _DRIVE = re.compile(r".:", re.DOTALL)
 """Windows takes any character before a colon for a drive."""
 
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}){0,15}")
+"""Paths that break no rule, as most do: components of letters, digits, `_`, `.` and `-` that begin with no sign."""
+
 _OF_GIT = {b".git", b"git~1"}
 """Git runs programs that the settings in a folder's `.git` name."""
 
@@ -134,6 +137,8 @@ def show_path(text: str) -> str:
 
 
 def _reason_against(path: str, *, errors: str = "strict") -> str | None:
+    if _PLAIN.fullmatch(path):
+        return None
     try:
         encoded = path.encode(errors=errors)
     except UnicodeEncodeError:

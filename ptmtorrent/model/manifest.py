@@ -38,6 +38,7 @@ ARCHIVE_FEATURE = "archive"
 
 _HUB = re.compile(r"[a-z][a-z0-9]{0,15}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
+_HEXES = re.compile(r"[0-9a-f]*")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,9 +160,7 @@ def check_manifest(manifest: Manifest) -> None:
     """
     _check_identity(manifest.package)
     name = manifest.package.package
-    for identifier, size in manifest.objects:
-        if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
-            raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
+    _check_objects(manifest, name)
     if len({identifier for identifier, _ in manifest.objects}) != len(manifest.objects):
         raise IntegrityError(f"`{name}`: an object occurs twice in the object table")
     if sum(count for recipe in _recipes(manifest) for _, count in recipe) > MAX_PIECES:
@@ -185,6 +184,18 @@ def _check_identity(package: Identity) -> None:
     check_path(package.commit)
     if "/" in package.commit:
         raise IntegrityError(f"`{package.package}`: the commit {package.commit!r} is malformed")
+
+
+def _check_objects(manifest: Manifest, name: str) -> None:
+    """Refuse malformed ids and sizes. All are looked at together, because a table may have hundreds of thousands."""
+    identifiers = [identifier for identifier, _ in manifest.objects]
+    sizes = [size for _, size in manifest.objects]
+    hexes = _HEXES.fullmatch("".join(identifiers)) and set(map(len, identifiers)) <= {64}
+    if hexes and (not sizes or (min(sizes) >= 0 and max(sizes) <= MAX_OBJECT_BYTES)):
+        return
+    for identifier, size in manifest.objects:
+        if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
+            raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
 
 
 def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> None:

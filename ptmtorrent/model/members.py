@@ -6,6 +6,7 @@ depends on what the members are and on nothing else (docs/formats/release.md).
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 import msgspec
@@ -22,6 +23,8 @@ from ptmtorrent.model.canonical import (
     U32,
     U64,
     ColumnReader,
+    Hashes,
+    Numbers,
     encode_columns,
     hash_column,
     hex_of,
@@ -43,6 +46,9 @@ MAX_SHARD_BYTES = 4 << 20
 """Limit of a shard, and of one shard of each run together (4 MiB): about 20,000 rows."""
 
 MAX_NAME_BYTES = 4096
+
+MIN_ROW_BYTES = 134
+"""What a row takes at least: a name of one byte, its length, three hashes and eight numbers."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,11 +136,23 @@ def bucket_bits_for(members: int) -> int:
 
 def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
     """Return the hash of a bucket: of the names, snapshots and facts of its members, sorted by name."""
-    digest = blake3()
-    for row in sorted(rows, key=lambda row: row.package.encode()):
-        name = row.package.encode()
-        digest.update(len(name).to_bytes(2, "little") + name + bytes.fromhex(row.snapshot) + bytes.fromhex(row.facts))
-    return digest.digest()
+    return hash_parts(row_part(row) for row in rows)
+
+
+def row_part(row: MemberRow) -> tuple[PackageName, bytes]:
+    """Return the name of a member, and what the hash of its bucket covers of it."""
+    return row.package, _bucket_part(row.package, bytes.fromhex(row.snapshot), bytes.fromhex(row.facts))
+
+
+def hash_parts(parts: Iterable[tuple[PackageName, bytes]]) -> bytes:
+    """Return the hash of a bucket of members, each by its name and what the hash covers of it."""
+    ordered = sorted(parts, key=lambda part: part[0].encode())
+    return blake3(b"".join(part for _, part in ordered)).digest()
+
+
+def _bucket_part(package: PackageName, snapshot: bytes, facts: bytes) -> bytes:
+    name = package.encode()
+    return len(name).to_bytes(2, "little") + name + snapshot + facts
 
 
 def hash_members(rows: Iterable[MemberRow], bits: int, wanted: range | None = None) -> tuple[bytes, ...]:
@@ -189,6 +207,61 @@ def encode_shard(rows: Sequence[MemberRow]) -> bytes:
     )
 
 
+class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The columns of a shard, of which no row is made until it is asked for; `names` are in order."""
+
+    names: tuple[PackageName, ...]
+    snapshots: Hashes
+    facts: Hashes
+    hashes: Hashes
+    present: Numbers
+    numbers: tuple[Numbers, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def row(self, row: int) -> MemberRow:
+        """Return the row `row`."""
+        return self._row(row, bool(self.present[row]), *(int(column[row]) for column in self.numbers))
+
+    def rows(self) -> list[MemberRow]:
+        """Return every row."""
+        columns = [column.tolist() for column in (self.present, *self.numbers)]
+        return [self._row(row, *values) for row, values in enumerate(zip(*columns, strict=True))]
+
+    def _row(  # noqa: PLR0913, PLR0917  # the columns of numbers, in order
+        self,
+        row: int,
+        present: int,
+        file: int,
+        offset: int,
+        length: int,
+        manifest_size: int,
+        placement_size: int,
+        files: int,
+        raw: int,
+    ) -> MemberRow:
+        frame = Frame(file=file, offset=offset, length=length, blake3=hex_of(self.hashes, row)) if present else None
+        return MemberRow(
+            package=self.names[row],
+            snapshot=SnapshotId(hex_of(self.snapshots, row)),
+            facts=hex_of(self.facts, row),
+            manifest_size=manifest_size,
+            placement_size=placement_size,
+            files=files,
+            raw=raw,
+            frame=frame,
+        )
+
+    def is_member(self, row: int) -> bool:
+        """Return whether a row is that of a member, and does not remove one."""
+        return bool(self.present[row])
+
+    def bucket_part(self, row: int) -> bytes:
+        """Return what the hash of a bucket covers of a member."""
+        return _bucket_part(self.names[row], bytes(self.snapshots[row]), bytes(self.facts[row]))
+
+
 def decode_shard(data: bytes, name: str) -> list[MemberRow]:
     """Return the rows of a shard, by name.
 
@@ -196,40 +269,41 @@ def decode_shard(data: bytes, name: str) -> list[MemberRow]:
         IntegrityError: malformed; the name of a member cannot be that of a package, or they are not in order.
         UnsupportedFormat: written by a newer version.
     """
+    return decode_columns(data, name).rows()
+
+
+def decode_columns(data: bytes, name: str) -> ShardColumns:
+    """Return the columns of a shard.
+
+    Raises:
+        As `decode_shard`.
+    """
     reader = ColumnReader(data, SHARD_MAGIC, name, MAX_SHARD_BYTES)
     head = reader.head(_ShardHead)
-    lengths = reader.column(U16, head.rows).tolist()
+    lengths = reader.column(U16, head.rows)
     text = reader.take(head.names)
     snapshots, facts, hashes = (reader.column(HASH, head.rows) for _ in range(3))
-    kinds = (U8, U16, U64, U32, U32, U32, U32, U64)
-    columns = [reader.column(kind, head.rows).tolist() for kind in kinds]
+    present = reader.column(U8, head.rows)
+    numbers = tuple(reader.column(kind, head.rows) for kind in (U16, U64, U32, U32, U32, U32, U64))
     reader.finish()
-    if not set(columns[0]) <= {0, 1}:
+    if present.size and int(present.max()) > 1:
         raise IntegrityError(f"`{name}` has rows that are neither members nor removed")
-    if sum(lengths) != head.names or any(not 0 < length <= MAX_NAME_BYTES for length in lengths):
-        raise IntegrityError(f"`{name}` has names of other lengths than it says")
-    rows: list[MemberRow] = []
-    at = 0
-    for row, (length, present, file, offset, size, manifest, placement, files, raw) in enumerate(
-        zip(lengths, *columns, strict=True)
+    if int(lengths.sum()) != head.names or (
+        lengths.size and not 0 < int(lengths.min()) <= int(lengths.max()) <= MAX_NAME_BYTES
     ):
-        frame = Frame(file=file, offset=offset, length=size, blake3=hex_of(hashes, row)) if present else None
-        rows.append(
-            MemberRow(
-                package=_package(text[at : at + length], name),
-                snapshot=SnapshotId(hex_of(snapshots, row)),
-                facts=hex_of(facts, row),
-                manifest_size=manifest,
-                placement_size=placement,
-                files=files,
-                raw=raw,
-                frame=frame,
-            )
-        )
-        at += length
-    if [row.package for row in rows] != sorted({row.package for row in rows}, key=str.encode):
+        raise IntegrityError(f"`{name}` has names of other lengths than it says")
+    ends = [0, *np.cumsum(lengths, dtype=np.int64).tolist()]
+    parts = [text[first:last] for first, last in pairwise(ends)]
+    if any(before >= after for before, after in pairwise(parts)):
         raise IntegrityError(f"`{name}` does not list its packages in order, each once")
-    return rows
+    return ShardColumns(
+        names=tuple(_package(part, name) for part in parts),
+        snapshots=snapshots,
+        facts=facts,
+        hashes=hashes,
+        present=present,
+        numbers=numbers,
+    )
 
 
 def encode_tree(buckets: Sequence[bytes], runs: Sequence[RunShards]) -> bytes:
@@ -280,6 +354,21 @@ def _package(data: bytes, name: str) -> PackageName:
         return PackageName(data.decode())
     except UnicodeDecodeError as error:
         raise IntegrityError(f"`{name}` names a package {data!r}, which is not UTF-8") from error
+
+
+def removal(package: PackageName) -> MemberRow:
+    """Return the row that says that a package, a member in an earlier run, is none any more."""
+    zero = "0" * (2 * HASH_BYTES)
+    return MemberRow(
+        package=package,
+        snapshot=SnapshotId(zero),
+        facts=zero,
+        manifest_size=0,
+        placement_size=0,
+        files=0,
+        raw=0,
+        frame=None,
+    )
 
 
 def spell_names(packages: Iterable[PackageName]) -> bytes:

@@ -6,7 +6,7 @@ or more forms, the cheapest of which is read: stored whole, or as a delta, which
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -19,7 +19,9 @@ from ptmtorrent.model.manifest import Manifest
 
 MAGIC = b"PTMPLACE"
 
-DELTA_CODECS = frozenset({7, 8})
+SUBTRACT, SUBTRACT_GROUPED = 7, 8
+
+DELTA_CODECS = frozenset({SUBTRACT, SUBTRACT_GROUPED})
 """Codecs whose bytes mean nothing without a base."""
 
 MAX_PACK_BYTES = 1 << 30
@@ -194,19 +196,16 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
     base_sizes = reader.column(U32, head.bases)
     bases = _read_spots(reader, head.bases)
     reader.finish()
-    if not (counts.all() and int(counts.sum()) == head.forms and int(links.sum()) == head.links):
-        raise _malformed(named, "counts of forms or bases that do not add up")
-    if links.size and int(links.max()) > 1:
-        raise _malformed(named, "a form with several bases, which no codec has")
-    if link_bases.size and int(link_bases.max()) >= head.bases:
-        raise _malformed(named, "a row of a base that it does not list")
+    _check_counts(head, counts, links, link_bases, named)
     base_of = np.full(head.forms, head.bases, U32)
-    base_of[links == 1] = link_bases
+    if head.links:
+        base_of[links == 1] = link_bases
+    single = head.forms == head.objects
     placement = Placement(
         snapshot=snapshot,
         pack_ids=pack_ids,
         pack_sizes=pack_sizes,
-        first=np.concatenate(([0], np.cumsum(counts, dtype=np.int64))),
+        first=np.arange(head.objects + 1) if single else np.append(0, np.cumsum(counts, dtype=np.int64)),
         forms=forms,
         base_of=base_of,
         base_ids=base_ids,
@@ -214,10 +213,26 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
         bases=bases,
     )
     sizes = np.fromiter((size for _, size in manifest.objects), np.int64, len(manifest.objects))
-    _check(placement, np.repeat(sizes, counts), named)
+    _check(placement, sizes if single else np.repeat(sizes, counts), named)
     if head.bases:
         _check_own_bases(placement, manifest, named)
     return placement
+
+
+def _check_counts(head: Head, counts: Numbers, links: Numbers, link_bases: Numbers, named: str) -> None:
+    """Refuse counts of forms and bases that do not add up; most objects have one form, and most forms no base."""
+    single = head.forms == head.objects and counts.tobytes() == b"\1" * head.objects
+    whole = not head.links and links.tobytes() == bytes(head.forms)
+    if not single and not (counts.all() and int(counts.sum()) == head.forms):
+        raise _malformed(named, "counts of forms or bases that do not add up")
+    if whole:
+        return
+    if int(links.sum()) != head.links:
+        raise _malformed(named, "counts of forms or bases that do not add up")
+    if int(links.max(initial=0)) > 1:
+        raise _malformed(named, "a form with several bases, which no codec has")
+    if int(link_bases.max(initial=0)) >= head.bases:
+        raise _malformed(named, "a row of a base that it does not list")
 
 
 def check_pack(pack: PackId, size: int) -> None:
@@ -260,13 +275,15 @@ def _check(placement: Placement, raw: Numbers, named: str) -> None:
     """Refuse impossible packs, places and bases; `raw` has the raw size of each form's object."""
     if not _is_ascending(placement.pack_ids):
         raise _malformed(named, "packs that are not in order, each once")
-    sizes = placement.pack_sizes
-    if sizes.size and not (int(sizes.min()) > 0 and int(sizes.max()) <= MAX_PACK_BYTES):
+    sizes: list[int] = placement.pack_sizes.tolist()
+    if sizes and not (min(sizes) > 0 and max(sizes) <= MAX_PACK_BYTES):
         raise _malformed(named, "a pack of a size that no pack has")
     _check_spots(placement, placement.forms, raw, named)
-    _check_spots(placement, placement.bases, placement.base_sizes, named)
-    used = np.union1d(placement.forms.pack, placement.bases.pack)
-    if used.size != sizes.size:
+    used = np.bincount(placement.forms.pack, minlength=len(sizes))
+    if placement.base_sizes.size:
+        _check_spots(placement, placement.bases, placement.base_sizes, named)
+        used += np.bincount(placement.bases.pack, minlength=len(sizes))
+    if not used.all():
         raise _malformed(named, "a pack that nothing needs")
     _check_bases(placement, raw, named)
 
@@ -282,34 +299,38 @@ def _check_spots(placement: Placement, spots: Spots, raw: Numbers, named: str) -
 def _check_bases(placement: Placement, raw: Numbers, named: str) -> None:
     """Refuse deltas without a base, bases that are deltas, of another length, not in order, or not needed."""
     count = len(placement.base_sizes)
+    deltas = _is_delta(placement.forms.codec)
+    if not count:
+        if deltas.any():
+            raise _malformed(named, "a delta without a base, or a base that is a delta itself")
+        return
     linked = placement.base_of != count
     rows = placement.base_of[linked]
-    if (_is_delta(placement.forms.codec) != linked).any() or _is_delta(placement.bases.codec).any():
+    if (deltas != linked).any() or _is_delta(placement.bases.codec).any():
         raise _malformed(named, "a delta without a base, or a base that is a delta itself")
     if (placement.base_sizes[rows] != raw[linked]).any():
         raise _malformed(named, "a delta that is not as long as its base")
-    if not _is_ascending(placement.base_ids) or np.unique(rows).size != count:
+    if not _is_ascending(placement.base_ids) or not np.bincount(rows, minlength=count).all():
         raise _malformed(named, "bases that are not in order, each once and needed")
 
 
 def _check_own_bases(placement: Placement, manifest: Manifest, named: str) -> None:
     """Refuse a base of the snapshot itself that would lie in a place where the snapshot does not have it."""
-    rows = {identifier: row for row, (identifier, _) in enumerate(manifest.objects)}
-    for base in placement.all_bases():
-        row = rows.get(base.id)
-        if row is not None and (
-            manifest.objects[row][1] != base.size or all(form.at != base.at for form in placement.forms_of(row))
-        ):
+    bases = {base.id: base for base in placement.all_bases()}
+    for row, (identifier, size) in enumerate(manifest.objects):
+        base = bases.get(identifier)
+        if base is not None and (size != base.size or all(form.at != base.at for form in placement.forms_of(row))):
             raise _malformed(named, f"two places for the base `{base.id}`")
 
 
 def _is_ascending(hashes: Hashes) -> bool:
     """Return whether hashes are in order, each once; no more than two are held beside the column."""
-    return all(bytes(before) < bytes(after) for before, after in pairwise(hashes))
+    return len(hashes) < 2 or all(bytes(before) < bytes(after) for before, after in pairwise(hashes))  # a pair
 
 
-def _is_delta(codecs: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return np.isin(codecs, tuple(DELTA_CODECS))
+def _is_delta(codecs: Numbers) -> Numbers:
+    found: Numbers = (codecs == SUBTRACT) | (codecs == SUBTRACT_GROUPED)
+    return found
 
 
 def _malformed(named: str, what: str) -> IntegrityError:

@@ -6,9 +6,10 @@ smaller extents for HTTP Range requests. Packs with bases of deltas come first, 
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import msgspec
 
@@ -56,13 +57,27 @@ def staged_extent(name: str) -> tuple[PackId, Extent] | None:
     return match and (PackId(match[1]), Extent(offset=int(match[2]), length=int(match[3])))
 
 
+class ObjectsInPack(Protocol):
+    """The objects of a pack, by offset, whose values are made when they are asked for; `inside` finds some of them."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[WantedObject]: ...
+    def inside(self, extent: Extent) -> list[WantedObject]:
+        """Return the objects that lie inside `extent`."""
+        ...
+
+
 class PackRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The request for one pack: disjoint extents in order, and the objects in them, by offset."""
+    """The request for one pack: disjoint extents in order, and the objects in them, by offset.
+
+    An `early` one has bases of deltas.
+    """
 
     pack: PackId
     size: int
     extents: tuple[Extent, ...]
-    objects: tuple[WantedObject, ...]
+    objects: "tuple[WantedObject, ...] | ObjectsInPack"
+    early: bool = False
 
     @property
     def whole(self) -> bool:
@@ -111,25 +126,25 @@ def plan_moves(
     by_pack: dict[PackId, list[WantedObject]] = defaultdict(list)
     for item in moved.values():
         by_pack[item.at.pack].append(item)
-    return _in_order(_request(pack, items, whole=whole_packs) for pack, items in by_pack.items())
+    needed = {item.base for item in moved.values()}
+    return in_order(_request(pack, items, needed, whole=whole_packs) for pack, items in by_pack.items())
 
 
-def _in_order(requests: Iterable[PackRequest]) -> Plan:
-    requests = list(requests)
-    bases = {item.base for request in requests for item in request.objects if item.base is not None}
-    late = {request.pack: not any(item.id in bases for item in request.objects) for request in requests}
-    return Plan(
-        requests=tuple(sorted(requests, key=lambda request: (late[request.pack], -request.bytes, request.pack)))
-    )
+def in_order(requests: Iterable[PackRequest]) -> Plan:
+    """Return the plan of some requests: those with bases first, and then the largest ones."""
+    return Plan(requests=tuple(sorted(requests, key=lambda each: (not each.early, -each.bytes, each.pack))))
 
 
-def _request(pack: PackId, items: list[WantedObject], *, whole: bool) -> PackRequest:
+def _request(
+    pack: PackId, items: list[WantedObject], needed: Container[ObjectId | None], *, whole: bool
+) -> PackRequest:
     items.sort(key=lambda item: (item.at.offset, item.id))
     size = items[0].at.pack_size
     extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
     if whole or sum(extent.length for extent in extents) >= WHOLE_PACK_SHARE * size:
         extents = (Extent(offset=0, length=size),)
-    return PackRequest(pack=pack, size=size, extents=extents, objects=tuple(items))
+    early = any(item.id in needed for item in items)
+    return PackRequest(pack=pack, size=size, extents=extents, objects=tuple(items), early=early)
 
 
 def merge(extents: Iterable[Extent], gap: int = MERGE_GAP_BYTES) -> tuple[Extent, ...]:
@@ -146,6 +161,8 @@ def merge(extents: Iterable[Extent], gap: int = MERGE_GAP_BYTES) -> tuple[Extent
 
 def objects_in(request: PackRequest, extent: Extent) -> Sequence[WantedObject]:
     """Return the objects of `request` that lie inside `extent`."""
+    if not isinstance(request.objects, tuple):
+        return request.objects.inside(extent)
     return [
         item
         for item in request.objects
@@ -170,11 +187,13 @@ def resume_extents(plan: Plan, begun: Mapping[PackId, Sequence[Extent]]) -> Plan
     What is wanted can change shape between two runs, because some of it is here by now; keeping to the begun extents is
     what makes their staging files worth something.
     """
-    return _in_order(_resume(request, begun.get(request.pack, ())) for request in plan.requests)
+    if not any(request.pack in begun for request in plan.requests):
+        return plan
+    return in_order(_resume(request, begun.get(request.pack, ())) for request in plan.requests)
 
 
 def _resume(request: PackRequest, begun: Sequence[Extent]) -> PackRequest:
-    if request.whole:
+    if request.whole or not begun:
         return request
     usable = _disjoint(extent for extent in begun if extent.end <= request.size and objects_in(request, extent))
     covered = {item.id for extent in usable for item in objects_in(request, extent)}

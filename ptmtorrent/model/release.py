@@ -13,10 +13,18 @@ from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ContentRoot, InfoHash, ReleaseName, check_path, is_hex64, parse_release_name
+from ptmtorrent.model.ids import (
+    ContentRoot,
+    InfoHash,
+    PackageName,
+    ReleaseName,
+    check_path,
+    is_hex64,
+    parse_release_name,
+)
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
+from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS, MemberRow
 
 MAX_RELEASE_BYTES = 4 << 20
 """`release.json` is at most 4 MiB, also where no signature bounds it."""
@@ -59,6 +67,19 @@ class SubsetRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     members: FileRef | None = None
 
 
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One selected package: its row, and the file of its documents. `only` selects its files by kind; empty: all."""
+
+    row: MemberRow
+    documents: FileRef
+    only: tuple[FileKind, ...] = ()
+
+    @property
+    def package(self) -> PackageName:
+        """The name of the package."""
+        return self.row.package
+
+
 class RunRef(msgspec.Struct, frozen=True, kw_only=True):
     """A run of the index: `rows` rows in 2**`bits` shards, and the files of documents that its rows name by number."""
 
@@ -70,7 +91,7 @@ class RunRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A table: Parquet files, each with the rows of the packages that one release captured."""
+    """A table: a Parquet file for each run, in the order of the runs, with the rows of that run's packages."""
 
     name: str
     files: tuple[FileRef, ...]
@@ -222,6 +243,11 @@ def _check_names(release: Release) -> None:
     for name in (*release.files, *(table.name for table in release.tables)):
         if not _FILE_NAME.fullmatch(name):
             raise IntegrityError(f"release.json lists a file or table with the invalid name {name!r}")
+    for table in release.tables:
+        if len(table.files) != len(release.runs):
+            raise IntegrityError(
+                f"release.json lists {len(table.files)} files of `{table.name}` for {len(release.runs)} runs"
+            )
     if not is_hex64(release.members_root):
         raise IntegrityError("release.json has a malformed root of its members")
 

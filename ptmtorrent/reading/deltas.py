@@ -23,7 +23,7 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import TEMPORARY_PREFIX, disk_errors, new_temporary, write_all
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, object_id
-from ptmtorrent.model.plan import Plan, WantedObject
+from ptmtorrent.model.plan import WantedObject
 from ptmtorrent.transports.port import Delivered
 
 _NAME = re.compile(rf"[0-9a-f]{{64}}\.base|[0-9a-f]{{40}}\.delta|{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+")
@@ -43,13 +43,14 @@ class LocalObjects(msgspec.Struct, frozen=True, kw_only=True):
 
     `has` returns whether an object is believed to be available, `read` returns it with its hash checked or None, and
     `forget` makes `has` false. `will_hold` returns whether a file being written contains the object, so that `read`
-    finds it there once the consumer of a transfer has taken it.
+    finds it there once the consumer of a transfer has taken it. Without `has_any`, `has` is false for every object.
     """
 
     has: Callable[[ObjectId], bool]
     read: Callable[[ObjectId], bytes | None]
     forget: Callable[[ObjectId], None]
     will_hold: Callable[[ObjectId], bool]
+    has_any: bool = True
 
 
 class Deltas:
@@ -83,6 +84,11 @@ class Deltas:
     def parked(self) -> Collection[ObjectId]:
         """The deltas whose stored bytes wait in the folder."""
         return self._parked
+
+    @property
+    def has_any(self) -> bool:
+        """Whether anything may be available locally."""
+        return self._local.has_any or bool(self._kept or self._arrived)
 
     def has(self, identifier: ObjectId) -> bool:
         """Return whether the object, a base or any other, is believed to be available locally."""
@@ -182,12 +188,12 @@ class Deltas:
             lost, self._lost = self._lost, []
         return lost
 
-    def disk_needed(self, plan: Plan) -> int:
+    def disk_needed(self) -> int:
         """Return the most bytes that bases and deltas take in the folder while they wait for one another."""
-        moved = {item.id: item.size for request in plan.requests for item in request.objects if self.needs(item.id)}
+        moved = {base: self.places[base].size for base in self._needing if not self.has(base)}
         waiting: dict[ObjectId, int] = defaultdict(int)
-        for item in (item for request in plan.requests for item in request.objects):
-            if item.base in moved and item.base is not None:
+        for item in self._deltas.values():
+            if item.base in moved and item.id not in self._parked and not self.has(item.id):
                 waiting[item.base] += item.at.length
         return sum(max(0 if self._local.will_hold(base) else size, waiting[base]) for base, size in moved.items())
 
@@ -243,6 +249,11 @@ class Deltas:
         """Return a name that depends on the place and the coding of `item`, so that no other bytes have it."""
         place = f"{item.id} {item.base} {item.at.pack} {item.at.offset} {item.at.length} {item.at.codec}"
         return self._folder / f"{blake3(place.encode()).hexdigest(length=20)}.delta"
+
+
+def is_kept(folder: Path, base: ObjectId) -> bool:
+    """Return whether an earlier run left a base in the folder; its hash is not checked yet."""
+    return os.path.lexists(folder / f"{base}.base")
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ staged: those may have changed on our own disk.
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -48,11 +49,21 @@ class Missing(msgspec.Struct, frozen=True):
 
 Outcome = Received | DecodedObject | Checked | Missing
 
+
+class Wanted(Protocol):
+    """The objects that are wanted; one that was yielded is discarded."""
+
+    def __contains__(self, identifier: object, /) -> bool: ...
+    def discard(self, identifier: ObjectId, /) -> None:
+        """Forget an object."""
+        ...
+
+
 _Wrong = tuple[Delivered, WantedObject]
 
 
 def transfer(  # noqa: PLR0913  # what is moved, from where, and with what
-    plan: Plan, sources: Sources, deltas: Deltas, wanted: set[ObjectId], staging: Path, *, emit: Emit, stop: Stop
+    plan: Plan, sources: Sources, deltas: Deltas, wanted: Wanted, staging: Path, *, emit: Emit, stop: Stop
 ) -> Generator[Outcome]:
     """Yield every object of `plan` that is `wanted`, and what happens on the way, until `stop` is set.
 
@@ -68,7 +79,7 @@ def transfer(  # noqa: PLR0913  # what is moved, from where, and with what
 class _Transfer:
     """The state of one transfer: `errors` are the objects that are missing so far."""
 
-    def __init__(self, deltas: Deltas, wanted: set[ObjectId], staging: Path, emit: Emit, stop: Stop) -> None:
+    def __init__(self, deltas: Deltas, wanted: Wanted, staging: Path, emit: Emit, stop: Stop) -> None:
         self._deltas = deltas
         self._wanted = wanted
         self._staging = staging

@@ -8,7 +8,7 @@ import pytest
 from blake3 import blake3
 
 from ptmtorrent.catalogue import index
-from ptmtorrent.catalogue.index import Member, describe_members, encode_documents, find_members
+from ptmtorrent.catalogue.index import describe_members, encode_documents, find_members
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName, ReleaseName, SnapshotId
@@ -27,6 +27,7 @@ from ptmtorrent.model.members import (
 from ptmtorrent.model.placement import Form, Location, encode_placement
 from ptmtorrent.model.release import (
     FileRef,
+    Member,
     Release,
     RunRef,
     SubsetRef,

@@ -9,7 +9,7 @@ from ptmtorrent.layouts.folders import PlainDir
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.manifest import Manifest
-from tests.layouts.manifests import manifest_of
+from tests.layouts.manifests import Kept, manifest_of
 
 LAYOUTS: list[Callable[[Path], Layout]] = [PlainDir, HfCache]
 
@@ -36,6 +36,15 @@ class TestLayouts:
         ]
         assert len(set(seen)) == 6
 
+    def test_files_have_one_target_just_where_their_places_are_equal(
+        self, new_layout: Callable[[Path], Layout], tmp_path: Path
+    ) -> None:
+        layout, manifest = new_layout(tmp_path), manifest_of()
+        twice = [*manifest.files, *manifest.files]
+        places = [layout.place(manifest, file) for file in twice]
+        targets = [layout.destination(manifest, file).target for file in twice]
+        assert [places.index(place) for place in places] == [targets.index(target) for target in targets]
+
     def test_incoming_is_below_the_root_and_no_destination_is_in_it(
         self, new_layout: Callable[[Path], Layout], tmp_path: Path
     ) -> None:
@@ -48,9 +57,10 @@ class TestLayouts:
 
     def test_finishing_twice_changes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         layout, manifest = new_layout(tmp_path), manifest_of()
-        first = layout.finish(manifest, manifest.files)
+        marks = Kept()
+        first = layout.finish(manifest, manifest.files, marks)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        assert layout.finish(manifest, manifest.files) == first
+        assert layout.finish(manifest, manifest.files, marks) == first
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
     def test_choosing_destinations_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:

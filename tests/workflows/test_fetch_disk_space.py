@@ -21,7 +21,8 @@ from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.disk_space import STAGED_BYTES, STAGED_PACKS, disk_needed
 from ptmtorrent.workflows.fetch.fetch import ABANDONED_AFTER, FetchRequest
-from ptmtorrent.workflows.fetch.select import Neighbours, Selection
+from ptmtorrent.workflows.fetch.neighbours import Neighbours
+from ptmtorrent.workflows.fetch.select import Selection
 from tests.channels import NOW, check_laid_out, fetch_from, make_channel
 from tests.model.generated import hex64
 from tests.model.test_plan import PACK_BYTES, location

@@ -56,16 +56,17 @@ def put(kind: str, place: Path, outside: Path) -> None:
 def unfinished(made: Made, home: Home, to: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return where the files of the package are put together, by fetching them once elsewhere in the same layout."""
     seen: list[Path] = []
-    real = select.Assembly
+    real, elsewhere = select.Assembly, to.parent / "elsewhere"
 
     def keep(*arguments: object) -> object:
         assembly = real(*arguments)  # type: ignore[arg-type]
-        seen.append(assembly.incoming)
+        seen.append(to / assembly.incoming.relative_to(elsewhere))
         return assembly
 
     with monkeypatch.context() as patch:
         patch.setattr(select, "Assembly", keep)
-        fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=to, dry_run=True))
+        fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=elsewhere))
+    assert seen
     return seen
 
 

@@ -10,12 +10,13 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from blake3 import blake3
 
@@ -39,7 +40,10 @@ from ptmtorrent.layouts.folders import (
     same_file,
 )
 from ptmtorrent.layouts.port import Destination, Layout
+from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, object_id
+from ptmtorrent.model.manifest import FileEntry
+from ptmtorrent.model.wanted import Lacking, ObjectTable
 from ptmtorrent.state.laid_out import Ledger
 
 HASH_BYTES = 4 << 20
@@ -55,23 +59,45 @@ class Assembly:
 
     `in_target` are missing parts that the present file at the target has at the same offset, as an older version of it
     does. `replaces` marks a target that no fetch of this home wrote. `here` is set once the target is verified, `error`
-    once it cannot be.
+    once it cannot be. `row` is its row in the selection.
     """
 
     def __init__(
-        self, destination: Destination, size: int, digest: str, parts: tuple[Part, ...], incoming: Path
+        self,
+        row: int,
+        destination: Destination,
+        entry: FileEntry,
+        parts: Callable[[], tuple[Part, ...]],
+        incoming: Path,
     ) -> None:
+        """`parts` is called when the parts are first asked for."""
+        self.row = row
         self.destination = destination
-        self.size = size
-        self.blake3 = digest
-        self.parts = parts
+        self.size = entry.size
+        self.blake3 = entry.blake3
         self.incoming = incoming
         self.links = {destination.link} if destination.link else set()
-        self.missing = {number for number, (_, _, length) in enumerate(parts) if length}
         self.in_target: frozenset[int] = frozenset()
         self.replaces = False
         self.here = False
         self.error: PtmError | None = None
+        self._find_parts = parts
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The objects that the file is made of, in order."""
+        return self._find_parts()
+
+    @cached_property
+    def missing(self) -> set[int]:
+        """The parts that are still missing, by number; empty ones never are."""
+        return {number for number, (_, _, length) in enumerate(self.parts) if length}
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier run left something of the file, or something else is in its place."""
+        lacks_all = len(self.missing) == sum(1 for _, _, length in self.parts if length)
+        return not lacks_all or bool(self.in_target) or self.replaces or os.path.lexists(self.incoming)
 
     @property
     def target(self) -> Path:
@@ -152,23 +178,35 @@ class Assembly:
             os.close(descriptor)
 
 
+class Wanted(Protocol):
+    """What the assembler needs of a selection: objects, and the files that they belong in."""
+
+    objects: ObjectTable
+
+    def lacking(self) -> Numbers:
+        """Return the rows of the objects that unfinished files lack."""
+        ...
+
+    def place_of(self, part: int) -> tuple[int, int]:
+        """Return the row of the file that has a row of the objects, and the number of that part in it."""
+        ...
+
+    def assembly(self, row: int) -> Assembly:
+        """Return the file in a row."""
+        ...
+
+
 class Assembler:
-    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
+    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file."""
 
-    Raises:
-        StoreError: something that cannot be removed is in the place of an unfinished file.
-    """
-
-    def __init__(self, layout: Layout, assemblies: Iterable[Assembly]) -> None:
+    def __init__(self, layout: Layout, wanted: "Wanted") -> None:
         self._layout = layout
+        self._wanted = wanted
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish")
         self._finishing: deque[Future[Assembly]] = deque()
-        self._wanting: dict[ObjectId, list[tuple[Assembly, int]]] = {}
-        for assembly in assemblies:
-            remove_shared(assembly.incoming)
-            for number in assembly.missing:
-                self._wanting.setdefault(assembly.parts[number][0], []).append((assembly, number))
+        self._prepared: set[int] = set()
+        self._lacking = Lacking(wanted.objects.objects, wanted.lacking())
 
     def __enter__(self) -> Self:
         return self
@@ -178,21 +216,24 @@ class Assembler:
     ) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def wanted(self) -> list[ObjectId]:
-        """Return every object that an unfinished file lacks."""
-        with self._lock:
-            return list(self._wanting)
+    @property
+    def lacking(self) -> Lacking:
+        """The objects that unfinished files lack."""
+        return self._lacking
 
     def put(self, identifier: ObjectId, data: bytes) -> None:
         """Write the object, whose hash the caller has checked; start to finish the files that are now complete.
 
         Raises:
             NoSpace: the disk is full, naming the bytes needed.
-            StoreError: a file cannot be written.
+            StoreError: a file cannot be written, or something that cannot be removed is in its place.
         """
-        with self._lock:
-            wanting = self._wanting.pop(identifier, [])
+        wanting: list[tuple[Assembly, int]] = []
+        for part in self._lacking.take(identifier):
+            row, number = self._wanted.place_of(part)
+            wanting.append((self._wanted.assembly(row), number))
         for assembly, number in wanting:
+            self._prepare(assembly)
             self._write(assembly, assembly.parts[number][1], data)
         complete = []
         with self._lock:
@@ -203,8 +244,15 @@ class Assembler:
         for assembly in complete:
             self.finish(assembly)
 
+    def _prepare(self, assembly: Assembly) -> None:
+        """Remove what must not be written to, once for each file."""
+        if assembly.row not in self._prepared:
+            self._prepared.add(assembly.row)
+            remove_shared(assembly.incoming)
+
     def finish(self, assembly: Assembly) -> None:
         """Start to verify and name a complete file; `finished` returns it."""
+        self._prepare(assembly)
         self._finishing.append(self._pool.submit(self._finish_in_thread, assembly))
 
     def finished(self, *, wait: bool = False) -> Iterator[Assembly]:
@@ -216,15 +264,13 @@ class Assembler:
         while self._finishing and (wait or self._finishing[0].done()):
             yield self._finishing.popleft().result()
 
-    def link_present(self, assemblies: Iterable[Assembly]) -> None:
-        """Make the links to files that were finished by earlier runs.
+    def link(self, file: Assembly) -> None:
+        """Make the links to a file that an earlier run finished; an error goes to its `error`.
 
         Raises:
             NoSpace: the disk is full.
         """
-        for assembly in assemblies:
-            if assembly.here and assembly.links:
-                _keep_error(assembly, self._link)
+        _keep_error(file, self._link)
 
     def _finish_in_thread(self, assembly: Assembly) -> Assembly:
         _keep_error(assembly, self._finish)

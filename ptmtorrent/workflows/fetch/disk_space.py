@@ -56,12 +56,11 @@ def disk_needed(wanted: Selection, plan: Plan, waiting: int, sources: Sources) -
 
     Where a swarm is among the sources, every pack may be asked for whole in the end.
     """
-    files = sum(file.size - file.allocated for file in wanted.unfinished)
     packs = [request.size if sources.widens else request.bytes for request in plan.requests]
     staged = sum(packs)
     if not sources.keeps_packs and not sources.lands_all:
         staged = min(staged, STAGED_BYTES + STAGED_PACKS * max(packs, default=0)) if sources.staged else 0
-    return DiskNeed(files=files, staged=staged, waiting=waiting)
+    return DiskNeed(files=wanted.unfinished_bytes, staged=staged, waiting=waiting)
 
 
 def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:

@@ -21,21 +21,22 @@ from typing import Literal, Self
 import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
-from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, ignores_case, remove_shared
+from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
-from ptmtorrent.model.plan import Plan, plan_moves, resume_extents
+from ptmtorrent.model.plan import Plan, resume_extents
+from ptmtorrent.model.plan_rows import missing_rows, plan_rows
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
-from ptmtorrent.reading.deltas import Deltas
+from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.reading.sources import Sources, find_sources
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
@@ -53,17 +54,11 @@ from ptmtorrent.workflows.fetch.disk_space import (
     settle_folder,
     staged_extents,
 )
+from ptmtorrent.workflows.fetch.documents import Documents
+from ptmtorrent.workflows.fetch.neighbours import Neighbours
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import (
-    Neighbours,
-    Order,
-    Selection,
-    find_present,
-    missing_objects,
-    needed_bases,
-    select_packages,
-)
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -106,22 +101,22 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    layout = choose_layout(request, home)
     members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    layout = choose_layout(request, home)
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
             _lock_layout(layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
         folds = not request.dry_run and ignores_case(layout.root)
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds)
-        report = Report(wanted, layout, emit, monotonic)
-        for refused in select_packages(describe_members(members, channel.reader), wanted, request.max_bytes, stop):
+        documents = None if request.dry_run else stack.enter_context(Documents(home.incoming))
+        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
+        report = Report(wanted, layout, ledger, emit, monotonic)
+        described = describe_members(members, channel.reader)
+        for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
-        keep = request.keep_packs and not request.dry_run
-        run = stack.enter_context(FetchRun(wanted, layout, report, home, ledger, keep=keep, emit=emit, stop=stop))
         sources = find_sources(
             request.transport,
             request.peers,
@@ -132,6 +127,9 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             emit=emit,
             stop=stop,
         )
+        keep, whole = request.keep_packs and not request.dry_run, sources.whole_packs
+        started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
+        run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
@@ -160,7 +158,9 @@ def choose_layout(request: FetchRequest, home: Home) -> Layout:
                 f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
                 hint="lay out elsewhere with `--to`",
             )
-    return HfCache(root) if request.into == "hf-cache" else PlainDir(root)
+    if request.into == "hf-cache":
+        return HfCache(root, links=request.dry_run or holds_links(root))
+    return PlainDir(root)
 
 
 def _lock_layout(layout: Layout, stack: ExitStack) -> None:
@@ -178,7 +178,7 @@ def _lock_layout(layout: Layout, stack: ExitStack) -> None:
 
 def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
     """Say what an HF cache that lacks files of a package is good for: its readers refuse to call it whole."""
-    parts = sum(0 < len(order.files) < len(order.manifest.files) for order in wanted.orders)
+    parts = sum(0 < order.files < order.listed for order in wanted.orders)
     if parts and isinstance(layout, HfCache):
         emit(
             Note(
@@ -190,19 +190,15 @@ def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> Non
 
 def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
     """Name the packages with a file that this program would read settings from, if it were started beside it."""
-    for order in wanted.orders:
-        name = next((file.name for file in order.files if Path(file.name).name.casefold() == PROJECT_FILE), None)
-        if name is not None:
-            message = (
-                f"`{order.package}` has a settings file of this program, `{name}`: do not run this program beside it"
-            )
-            emit(Note(message=message, warning=True))
+    for package, name in wanted.settings:
+        message = f"`{package}` has a settings file of this program, `{name}`: do not run this program beside it"
+        emit(Note(message=message, warning=True))
 
 
 def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
     return PlanMade(
         packages=len(wanted.orders),
-        files=sum(len(order.files) for order in wanted.orders),
+        files=sum(order.files for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
         bytes_to_move=plan.bytes_to_move,
         requests=sum(len(request.extents) for request in plan.requests),
@@ -214,6 +210,8 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
 
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
+
+    With `whole_packs`, of the forms of an object the first is taken, whose pack others need too.
 
     Raises:
         Interrupted: `stop` was set.
@@ -229,9 +227,11 @@ class FetchRun:
         ledger: Ledger,
         *,
         keep: bool,
+        whole_packs: bool,
         emit: Emit,
         stop: Stop,
     ) -> None:
+        self._whole_packs = whole_packs
         self._wanted = wanted
         self._layout = layout
         self._report = report
@@ -247,11 +247,14 @@ class FetchRun:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            find_present(self._wanted, self._ledger, self._stop)
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
-            missing, bases = missing_objects(self._wanted), needed_bases(self._wanted)
-            self._deltas = Deltas(self._layout.incoming(), missing, bases, self._local.local)
+            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
+            objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
+            if objects.alternatives and not self._whole_packs:
+                choose_forms(objects, lacking, self._has_base)
+            bases = map(objects.base_item, range(len(objects.bases)))
+            self._deltas = Deltas(self._layout.incoming(), objects.deltas(lacking), bases, self._local.local)
             self._stack = stack.pop_all()
         return self
 
@@ -260,17 +263,16 @@ class FetchRun:
     ) -> None:
         self._stack.close()
 
+    def _has_base(self, base: ObjectId) -> bool:
+        return self._local.has(base) or is_kept(self._layout.incoming(), base)
+
     def plan(self, sources: Sources) -> tuple[Plan, DiskNeed]:
         """Return what must be moved, and the disk space it takes."""
-        plan = plan_moves(
-            missing_objects(self._wanted),
-            self._deltas.has,
-            bases=self._deltas.places,
-            parked=self._deltas.parked,
-            whole_packs=sources.whole_packs,
-        )
+        table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
+        rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
+        plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
         plan = resume_extents(plan, staged_extents(self._home.incoming))
-        return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(plan), sources)
+        return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
         """Run the plan; return bytes moved per source. Failures are recorded per package.
@@ -280,14 +282,13 @@ class FetchRun:
             Interrupted: `stop` was set; what arrived is kept.
         """
         check_disk_space(need, self._layout.root, self._home.incoming)
-        with Assembler(self._layout, self._wanted.unfinished) as assembler:
-            assembler.link_present(self._wanted.assemblies.values())
-            self._report.begin(plan)
-            self._finish_complete(assembler)
-            if self._copy_local(assembler):
-                plan, _ = self.plan(sources)
-            self._transfer(plan, sources, assembler)
-            self._record(assembler, wait=True)
+        self._link_present()
+        self._report.begin(plan)
+        self._finish_complete()
+        if self._copy_local():
+            plan, _ = self.plan(sources)
+        self._transfer(plan, sources)
+        self._record(wait=True)
         for order in self._wanted.orders:
             if order.status in {"ok", "notneeded"}:
                 self._settle(order)
@@ -298,27 +299,27 @@ class FetchRun:
                 hint="run the same command again to resume",
             )
         self._report.give_up(self._errors)
-        if not any(not file.here for file in self._wanted.assemblies.values()):
+        if not self._wanted.rows(WANTED) and not self._wanted.rows(FAILED):
             clear_staging(self._home.incoming, self._wanted.packs)
             self._deltas.clear()
         return self._moved
 
-    def _transfer(self, plan: Plan, sources: Sources, assembler: Assembler) -> None:
-        wanted, staging = set(assembler.wanted()), self._home.incoming
+    def _transfer(self, plan: Plan, sources: Sources) -> None:
+        wanted, staging = self._assembler.lacking, self._home.incoming
         outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
         with closing(outcomes):
             for outcome in outcomes:
-                self._consume(outcome, sources, assembler)
-                self._record(assembler)
+                self._consume(outcome, sources)
+                self._record()
 
-    def _consume(self, outcome: Outcome, sources: Sources, assembler: Assembler) -> None:
+    def _consume(self, outcome: Outcome, sources: Sources) -> None:
         match outcome:
             case Received(delivered):
                 self._moved[delivered.source] += delivered.moved
                 if not sources.counts(delivered.source):
                     self._report.counted(delivered.moved)
             case DecodedObject(identifier, data):
-                assembler.put(identifier, data)
+                self._assembler.put(identifier, data)
             case Checked(delivered):
                 self._keep_pack(delivered)
             case Missing(identifier, error):
@@ -333,72 +334,80 @@ class FetchRun:
         except (IntegrityError, UnsupportedFormat) as error:
             self._emit(Note(message=f"a pack is not kept: {error.message}", warning=True))
 
-    def _record(self, assembler: Assembler, *, wait: bool = False) -> None:
+    def _record(self, *, wait: bool = False) -> None:
         """Enter finished files into the ledger and the report."""
-        for file in assembler.finished(wait=wait):
+        for file in self._assembler.finished(wait=wait):
             self._record_file(file)
 
     def _record_file(self, file: Assembly) -> None:
         if file.error is None:
-            order = self._report.first_order(file)
+            order = self._wanted.order_of(file)
             if order.package not in self._begun:
                 self._begun.add(order.package)
                 self._ledger.put_folder(self._folder(order))
-            self._ledger.record(
-                file.target, blake3=file.blake3, package=order.package, snapshot=order.placement.snapshot
-            )
+            self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
+        self._wanted.settle(file)
         self._report.finished(file)
 
     def _settle(self, order: Order) -> None:
         folder = self._folder(order)
-        names = {folder.folder / file.name: file.blake3 for file in order.manifest.files}
+        names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
         settle_folder(folder, names, self._ledger, self._emit)
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
-            folder=self._layout.folder(order.manifest),
+            folder=self._layout.folder(self._wanted.manifest(order)),
             package=order.package,
-            snapshot=None if self._layout.keeps_snapshots else order.placement.snapshot,
-            files=len(order.manifest.files),
+            snapshot=None if self._layout.keeps_snapshots else order.snapshot_id,
+            files=order.listed,
         )
 
+    def _link_present(self) -> None:
+        """Make the links to files that are here, if the layout has any."""
+        for row in self._wanted.rows(HERE):
+            file = self._wanted.assembly(row)
+            if not file.links:
+                return
+            self._assembler.link(file)
+            self._wanted.settle(file)
+
     def _warn_of_changes(self) -> None:
-        changed = [file.target for file in self._wanted.unfinished if file.replaces]
+        changed = [file.target for file in self._wanted.live if file.replaces and file.error is None]
         if changed:
             more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
             message = f"`{changed[0]}`{more} was changed since it was fetched; it will be replaced"
             self._emit(Note(message=message, warning=True))
 
-    def _finish_complete(self, assembler: Assembler) -> None:
+    def _finish_complete(self) -> None:
         """Finish the files that lack no object."""
-        for file in self._wanted.unfinished:
-            if not file.missing:
-                assembler.finish(file)
-        self._record(assembler, wait=True)
+        for file in self._wanted.complete():
+            self._assembler.finish(file)
+        self._record(wait=True)
 
-    def _copy_local(self, assembler: Assembler) -> bool:
+    def _copy_local(self) -> bool:
         """Copy local objects and decode waiting deltas; return whether some turned out to be unavailable."""
         lost = False
-        for identifier in assembler.wanted():
+        rows = self._assembler.lacking.unique().tolist() if self._deltas.has_any else ()
+        for identifier in map(self._wanted.objects.objects.id, rows):
             if self._stop.is_set():
                 break
             if not self._deltas.has(identifier):
                 continue
             data = self._deltas.read(identifier)
             lost |= data is None
-            self._put(assembler, identifier, data)
+            self._put(identifier, data)
         for stored in self._deltas.ready():
             if self._stop.is_set():
                 break
             data = decode_parked(self._deltas, stored)
             lost |= data is None
-            self._put(assembler, stored.item.id, data)
-        self._record(assembler, wait=True)
+            self._put(stored.item.id, data)
+        self._record(wait=True)
         return bool(self._deltas.take_lost()) or lost
 
-    def _put(self, assembler: Assembler, identifier: ObjectId, data: bytes | None) -> None:
+    def _put(self, identifier: ObjectId, data: bytes | None) -> None:
         if data is None:
             return
-        assembler.put(identifier, data)
+        self._assembler.put(identifier, data)
         self._deltas.taken(identifier)
-        self._record(assembler)
+        self._record()

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, TransportError
-from ptmtorrent.layouts.port import Layout
+from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
 from ptmtorrent.workflows.fetch.select import Order, Refused, Selection
@@ -20,11 +20,11 @@ WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 class Report:
     """Keeps count of a run and emits its report. Told of files and bytes by who moves them."""
 
-    def __init__(self, wanted: Selection, layout: Layout, emit: Emit, monotonic: Monotonic) -> None:
+    def __init__(self, wanted: Selection, layout: Layout, marks: Marks, emit: Emit, monotonic: Monotonic) -> None:
         self._wanted = wanted
         self._layout = layout
+        self._marks = marks
         self._emit = emit
-        self._orders: dict[int, list[Order]] = {}
         self._refused: list[Refused] = []
         self._meter = new_meter("fetch", emit, monotonic)
         self._errors: list[PtmError] = []
@@ -42,10 +42,7 @@ class Report:
         self._meter.bytes_total = plan.bytes_to_move
         self._meter.packages_total = len(self._wanted.orders)
         for order in self._wanted.orders:
-            for file in set(order.assemblies):
-                self._orders.setdefault(id(file), []).append(order)
-            broken = next((file.error for file in order.assemblies if file.error), None)
-            if broken is not None:
+            if (broken := self._wanted.error_of(order)) is not None:
                 self._fail(order, broken)
             elif not order.pending:
                 self._conclude(order, here=True)
@@ -54,26 +51,22 @@ class Report:
         """Count payload bytes as they come; any thread."""
         self._meter.add(bytes=size)
 
-    def first_order(self, file: Assembly) -> Order:
-        """Return the first package that wants `file`."""
-        return self._orders[id(file)][0]
-
     def finished(self, file: Assembly) -> None:
-        """Record a file, laid out or not, and every package that it completes. Each file comes once."""
-        for order in self._orders[id(file)]:
-            order.pending -= 1
-            if order.status is not None:
-                continue
-            if file.error is not None:
-                self._fail(order, file.error)
-            elif not order.pending:
-                self._conclude(order, here=False)
+        """Record a file, laid out or not, and the package if it completes it. Each file comes once."""
+        order = self._wanted.order_of(file)
+        order.pending -= 1
+        if order.status is not None:
+            return
+        if file.error is not None:
+            self._fail(order, file.error)
+        elif not order.pending:
+            self._conclude(order, here=False)
 
     def give_up(self, errors: Mapping[ObjectId, PtmError]) -> None:
         """Record every package that still lacks something, and why."""
         for order in self._wanted.orders:
             if order.status is None:
-                lacking = (file.parts[number][0] for file in order.assemblies for number in file.missing)
+                lacking = self._wanted.lacking_of(order)
                 reasons = (errors[identifier] for identifier in lacking if identifier in errors)
                 self._fail(order, next(reasons, NoSource(f"no source is left for `{order.package}`")))
         self._meter.finish()
@@ -88,7 +81,7 @@ class Report:
         orders = self._wanted.orders
         return Summary(
             packages=len(orders) + sum(refused.status != "notneeded" for refused in self._refused),
-            files=sum(len(order.files) for order in orders),
+            files=sum(order.files for order in orders),
             bytes=sum(order.size for order in orders),
             bytes_moved=moved.total(),
             seconds=seconds,
@@ -108,7 +101,7 @@ class Report:
 
     def _conclude(self, order: Order, *, here: bool) -> None:
         try:
-            path = self._layout.finish(order.manifest, order.files)
+            finished = self._layout.finish(self._wanted.manifest(order), self._wanted.files_of(order), self._marks)
         except NoSpace:
             raise
         except PtmError as error:
@@ -117,11 +110,12 @@ class Report:
         order.status = "notneeded" if here else "ok"
         reason = "" if not here else "it is here already" if order.files else "it has no files of these kinds"
         self._meter.add(packages=1)
+        path = str(finished.folder)
         self._emit(
-            Result(
-                kind="package", id=order.package, status=order.status, reason=reason, path=str(path), bytes=order.size
-            )
+            Result(kind="package", id=order.package, status=order.status, reason=reason, path=path, bytes=order.size)
         )
+        if finished.note:
+            self._emit(Note(message=finished.note, warning=True))
 
     def _fail(self, order: Order, error: PtmError) -> None:
         order.status = "error"

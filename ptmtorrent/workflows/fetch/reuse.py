@@ -7,19 +7,22 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ptmtorrent.disk.durable import link_or_copy, open_regular
 from ptmtorrent.errors import PtmError
+from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.reading.deltas import LocalObjects
-from ptmtorrent.store.store import Store
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembly
-from ptmtorrent.workflows.fetch.select import Selection, needed_bases
+from ptmtorrent.workflows.fetch.select import Selection
 
-Place = tuple[Assembly, int]
-"""`(file, number of its part)`."""
+if TYPE_CHECKING:
+    from ptmtorrent.store.store import Store
+
+Place = tuple[int, int]
+"""`(row of the file, number of its part)`."""
 
 
 class LocalStore:
@@ -32,18 +35,14 @@ class LocalStore:
     """
 
     def __init__(self, root: Path, wanted: Selection, *, keep: bool) -> None:
-        self._places = _places(wanted)
-        self._being_written = _being_written(wanted)
+        self._wanted = wanted
+        lacking = wanted.lacking()
+        self._places = _places(wanted, lacking)
+        self._being_written = _being_written(wanted, lacking)
         self._keep = keep
         self._lost: set[ObjectId] = set()
         self._half_known: list[PackId] = []
-        self._store: Store | None = None
-        if keep:
-            self._store = Store.open(root, write=True)
-        elif root.is_dir():
-            # A store that cannot be read does not stop a fetch: its objects are transferred then.
-            with suppress(PtmError):
-                self._store = Store.open(root)
+        self._store = _open_store(root, keep=keep) if keep or root.is_dir() else None
 
     def __enter__(self) -> Self:
         if self._store is not None:
@@ -60,7 +59,11 @@ class LocalStore:
     def local(self) -> LocalObjects:
         """The same, as the deltas of a transfer see it."""
         return LocalObjects(
-            has=self.has, read=self.read, forget=self.forget, will_hold=lambda base: base in self._being_written
+            has=self.has,
+            read=self.read,
+            forget=self.forget,
+            will_hold=lambda base: base in self._being_written,
+            has_any=bool(self._places) or self._store is not None,
         )
 
     def has(self, identifier: ObjectId) -> bool:
@@ -73,7 +76,7 @@ class LocalStore:
         """Return the object with its hash checked; None when it is not available."""
         for places in (self._being_written, self._places):
             place = places.get(identifier)
-            if place is not None and (data := read_part(place)) is not None:
+            if place is not None and (data := read_part(self._wanted.assembly(place[0]), place[1])) is not None:
                 return data
         with suppress(PtmError):
             if self._store is not None and self._store.has(identifier):
@@ -113,9 +116,19 @@ class LocalStore:
             self._store.adopt_pack(self._store.pack_file(pack), pack)
 
 
-def read_part(place: Place) -> bytes | None:
+def _open_store(root: Path, *, keep: bool) -> "Store | None":
+    from ptmtorrent.store.store import Store  # most readers have no store
+
+    if keep:
+        return Store.open(root, write=True)
+    # A store that cannot be read does not stop a fetch: its objects are transferred then.
+    with suppress(PtmError):
+        return Store.open(root)
+    return None
+
+
+def read_part(file: Assembly, number: int) -> bytes | None:
     """Return an object from a file, finished or not, with its hash checked; None when it is not there."""
-    file, number = place
     identifier, offset, size = file.parts[number]
     # The unfinished file first: it may get its name between the two reads, and keeps it.
     for path in (file.target,) if _is_in_target(file, number) else (file.incoming, file.target):
@@ -125,28 +138,21 @@ def read_part(place: Place) -> bytes | None:
     return None
 
 
-def _places(wanted: Selection) -> dict[ObjectId, Place]:
+def _places(wanted: Selection, lacking: Numbers) -> dict[ObjectId, Place]:
     """Return the objects that one file lacks, or the bases of such, and another file has."""
-    files = [file for file in wanted.assemblies.values() if file.error is None]
-    needed = {file.parts[number][0] for file in files if not file.here for number in file.missing}
-    needed |= {base.id for base in needed_bases(wanted)}
-    return {
-        identifier: (file, number)
-        for file in files
-        for number, (identifier, _, _) in enumerate(file.parts)
-        if identifier in needed and (_is_in_target(file, number) or number not in file.missing)
-    }
+    if not wanted.has_any:
+        return {}
+    objects, bases = wanted.objects.objects, wanted.objects.bases
+    needed = {objects.id(row) for row in lacking.tolist()} | {bases.id(row) for row in range(len(bases))}
+    found = ((wanted.id_of(*place), place) for place in wanted.present())
+    return {identifier: place for identifier, place in found if identifier in needed}
 
 
-def _being_written(wanted: Selection) -> dict[ObjectId, Place]:
+def _being_written(wanted: Selection, lacking: Numbers) -> dict[ObjectId, Place]:
     """Return a place in an unfinished file for each base that one of them wants."""
-    bases = {base.id for base in needed_bases(wanted)}
-    return {
-        identifier: (file, number)
-        for file in wanted.unfinished
-        for number, (identifier, _, _) in enumerate(file.parts)
-        if identifier in bases and number in file.missing
-    }
+    table = wanted.objects
+    rows = table.that_are_bases(lacking, range(len(table.bases)))
+    return {table.objects.id(row): wanted.place_of(row) for row in rows}
 
 
 def _is_in_target(file: Assembly, number: int) -> bool:

@@ -1,49 +1,72 @@
 """What is wanted, file by file: which packages can be laid out, where, and what of them is here already.
 
-One package that cannot be had is a record, never the end of the others.
+Packages, files and objects are rows of columns; a file becomes a value, its `Assembly`, when an earlier run left
+something of it, or when the first of its objects arrives. One package that cannot be had is a record, never the end of
+the others.
 """
 
 import os
+from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from threading import RLock
 
 import msgspec
+import numpy as np
 from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
-from ptmtorrent.errors import IntegrityError, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.config import PROJECT_FILE
+from ptmtorrent.disk.locks import LOCK_NAME
+from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import refuse_links
 from ptmtorrent.layouts.port import Destination, Layout
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.canonical import Numbers
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest
-from ptmtorrent.model.placement import Form, Placement
-from ptmtorrent.model.plan import WantedObject
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
-from ptmtorrent.state.laid_out import Ledger, PackageFolder
+from ptmtorrent.model.wanted import ObjectTable
+from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import Assembly, Part
+from ptmtorrent.workflows.fetch.documents import Documents
+from ptmtorrent.workflows.fetch.neighbours import Neighbours
 
-_Key = tuple[int, int]
-"""Device and number of a folder."""
+WANTED, HERE, FAILED = 0, 1, 2
+"""The states of a file."""
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """One package to lay out: its files, each with the assembly that makes it. `status` is set once it is known."""
+class Order(msgspec.Struct, kw_only=True, gc=False):
+    """One package to lay out. `status` is set once it is known, `pending` are files that are not here.
+
+    The rows of its files begin with `first`; `targets` are fewer than its `files` where several have the same bytes in
+    one place. `listed` are the files of its manifest, `size` the raw bytes of those that are wanted.
+    """
 
     package: PackageName
-    manifest: Manifest
-    placement: Placement
-    files: tuple[FileEntry, ...]
-    assemblies: tuple[Assembly, ...] = ()
+    snapshot: bytes
+    number: int
+    only: tuple[FileKind, ...]
+    first: int
+    targets: int
+    files: int
+    listed: int
+    size: int
     pending: int = 0
     status: Status | None = None
 
     @property
-    def size(self) -> int:
-        """Raw bytes of the wanted files."""
-        return sum(file.size for file in self.files)
+    def snapshot_id(self) -> SnapshotId:
+        """The id of the snapshot."""
+        return SnapshotId(self.snapshot.hex())
+
+    @property
+    def rows(self) -> range:
+        """The rows of its files."""
+        return range(self.first, self.first + self.targets)
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,144 +78,266 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
-class Neighbours:
-    """The folders of packages, of earlier runs by the ledger and of this one: none may be inside another one.
+class Selection:
+    """All orders of a run, their files, and the objects in these.
 
-    Folders are compared as the disk knows them, by device and number, so that a link, a name in another case or a
-    second mount of a disk leads to the same answer.
-
-    `folds`: the disk takes names that differ in case alone for one.
+    `documents` keeps what the files are written from later; without it, nothing can be written.
     """
 
-    def __init__(self, ledger: Ledger, *, folds: bool) -> None:
-        self._ledger = ledger
-        self._folds = folds
-        self._there: dict[_Key, PackageFolder] = {}
-        self._above: dict[_Key, list[PackageFolder]] = {}
-        self._claimed: dict[str, str] = {}
-        self._claimed_above: dict[str, str] = {}
-        for found in ledger.folders():
-            keys = _keys(Path(os.path.realpath(found.folder)))
-            if (own := next(keys, None)) is not None and _key(found.folder) == own:
-                self._there[own] = found
-                for key in keys:
-                    self._above.setdefault(key, []).append(found)
-
-    def claim(self, folder: Path, package: str) -> None:
-        """Reserve `folder` for a package.
-
-        Raises:
-            StoreError: it is inside the folder of another package, or around it, or is that folder.
-        """
-        real = Path(os.path.realpath(folder))
-        self._refuse_claimed(real, folder, package)
-        self._refuse_earlier(real, folder, package)
-        name, *above = self._names(real)
-        self._claimed[name] = package
-        self._claimed_above.update(dict.fromkeys(above, package))
-
-    def _refuse_claimed(self, real: Path, folder: Path, package: str) -> None:
-        name, *above = self._names(real)
-        other = next((self._claimed[place] for place in above if place in self._claimed), None)
-        other = other or self._claimed_above.get(name)
-        if other is None and self._claimed.get(name, package) != package:
-            other = self._claimed[name]
-        if other is not None:
-            raise _nested(package, folder, other, "which this run lays out")
-
-    def _refuse_earlier(self, real: Path, folder: Path, package: str) -> None:
-        for place, key in ((place, _key(place)) for place in (real, *real.parents)):
-            found = self._there.get(key) if key else None
-            if found is not None and (place != real or found.package != package) and self._is_there(found):
-                raise _nested(package, folder, found.package, f"which is in `{found.folder}`")
-        key = _key(real)
-        inner = next(filter(self._is_there, self._above.get(key, ()) if key else ()), None)
-        if inner is not None:
-            raise _nested(package, folder, inner.package, f"which is in `{inner.folder}`")
-
-    def _is_there(self, found: PackageFolder) -> bool:
-        return any(os.path.lexists(file.path) for file in self._ledger.files(found.folder))
-
-    def _names(self, real: Path) -> list[str]:
-        """Return the names of a folder and of those above it, as the disk compares them."""
-        places = [str(place) for place in (real, *real.parents)]
-        return [place.casefold() for place in places] if self._folds else places
-
-
-class Selection:
-    """All orders of a run and the files they share; two packages may want one file (an HF blob, say)."""
-
-    def __init__(self, layout: Layout, neighbours: Neighbours, *, folds: bool = False) -> None:
+    def __init__(
+        self, layout: Layout, neighbours: Neighbours, *, folds: bool = False, documents: Documents | None = None
+    ) -> None:
         """`folds`: the disk takes names that differ in case alone for one."""
         self._layout = layout
         self._neighbours = neighbours
         self._folds = folds
-        self._folded: dict[str, Path] = {}
+        self._documents = documents
+        self._root = os.path.realpath(layout.root)
+        self._left = _names_in(layout.incoming())
+        self._lock = RLock()
+        self._order_of = array("I")
+        self._entry_of = array("I")
+        self._state = bytearray()
+        self._sizes = array("Q")
+        self._parts = array("Q", [0])
+        self._live: dict[int, Assembly] = {}
         self.orders: list[Order] = []
-        self.assemblies: dict[Path, Assembly] = {}
+        self.objects = ObjectTable()
+        self.settings: list[tuple[PackageName, str]] = []
+        """Packages with a file that this program would read settings from, if it were started beside it."""
 
     @property
-    def unfinished(self) -> list[Assembly]:
-        """The files that are still to be made, and can be."""
-        return [file for file in self.assemblies.values() if not file.here and file.error is None]
+    def live(self) -> list[Assembly]:
+        """The files that exist as values: earlier runs left something of them, objects arrived, or they failed."""
+        with self._lock:
+            return list(self._live.values())
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any file, or a part of one, is here."""
+        return bool(self._live) or HERE in self._state
 
     @property
     def packs(self) -> set[PackId]:
         """Every pack that holds anything of what is wanted, here already or not."""
-        return {pack for order in self.orders for pack in order.placement.packs}
+        return set(self.objects.packs)
 
-    def add(self, order: Order) -> None:
-        """Take an order in.
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes that the unfinished files still take on disk."""
+        sizes = np.frombuffer(self._sizes, "u8")[self._states() == WANTED] if self._state else np.empty(0, "u8")
+        return int(sizes.sum()) - sum(file.allocated for file in self.live if not file.here and file.error is None)
+
+    def order_of(self, file: Assembly) -> Order:
+        """Return the package that `file` is in."""
+        return self.orders[self._order_of[file.row]]
+
+    def manifest(self, order: Order) -> Manifest:
+        """Return the manifest of a package.
+
+        Raises:
+            StoreError, IntegrityError: it cannot be read back.
+        """
+        if self._documents is None:
+            raise StoreError("what packages are written from was not kept", hint="run the same command again")
+        return self._documents.manifest(order.number)
+
+    def files_of(self, order: Order) -> tuple[FileEntry, ...]:
+        """Return the files of a package that are wanted."""
+        return _choose_files(self.manifest(order), order.only)
+
+    def rows(self, state: int) -> list[int]:
+        """Return the rows of the files in a state."""
+        return np.flatnonzero(self._states() == state).tolist() if self._state else []
+
+    def assembly(self, row: int) -> Assembly:
+        """Return the file in a row, which is kept until it is settled, unless it is here already.
+
+        Raises:
+            StoreError, IntegrityError: its manifest cannot be read back.
+        """
+        with self._lock:
+            if (known := self._live.get(row)) is not None:
+                return known
+            order = self.orders[self._order_of[row]]
+            made = self._make(order, self.manifest(order), row)
+            made.here = self._state[row] == HERE
+            if not made.here:
+                self._live[row] = made
+            return made
+
+    def place_of(self, part: int) -> tuple[int, int]:
+        """Return the row of the file that has a row of the objects, and the number of that part in it."""
+        row = int(np.searchsorted(np.frombuffer(self._parts, "u8"), part, "right")) - 1
+        return row, part - self._parts[row]
+
+    def settle(self, file: Assembly) -> None:
+        """Record that a file is finished, or failed."""
+        with self._lock:
+            self._state[file.row] = HERE if file.error is None else FAILED
+            if file.error is None:
+                self._live.pop(file.row, None)
+            else:
+                self._live[file.row] = file
+
+    def complete(self) -> Iterator[Assembly]:
+        """Yield the unfinished files that lack no object, empty ones among them."""
+        for row in self.rows(WANTED):
+            known = self._live.get(row)
+            if (known is not None and not known.missing) or not self._sizes[row]:
+                yield self.assembly(row)
+
+    def error_of(self, order: Order) -> PtmError | None:
+        """Return why a file of a package cannot be laid out."""
+        failed = (self._live[row] for row in order.rows if self._state[row] == FAILED)
+        return next((file.error for file in failed if file.error), None)
+
+    def lacking(self) -> Numbers:
+        """Return the rows of the objects that unfinished files lack, of packages that can be laid out."""
+        if not len(self.objects):
+            return np.empty(0, "u4")
+        parts = np.diff(np.frombuffer(self._parts, "u8")).astype("i8")
+        failed = np.unique(np.frombuffer(self._order_of, "u4")[self._states() == FAILED])
+        wanted = (self._states() == WANTED) & ~np.isin(np.frombuffer(self._order_of, "u4"), failed)
+        rows = np.repeat(wanted, parts) & (self.objects.objects.array("size") > 0)
+        for file in self.live:
+            first = self._parts[file.row]
+            if wanted[file.row]:
+                rows[first : first + len(file.parts)] = False
+                rows[[first + number for number in file.missing]] = True
+        return np.flatnonzero(rows).astype("u4")
+
+    def lacking_of(self, order: Order) -> Iterator[ObjectId]:
+        """Yield the objects that the files of one package lack."""
+        for row in order.rows:
+            if self._state[row] == WANTED and (file := self._live.get(row)) is not None:
+                yield from (file.parts[number][0] for number in file.missing)
+            elif self._state[row] == WANTED:
+                yield from map(self.objects.objects.id, range(self._parts[row], self._parts[row + 1]))
+
+    def present(self) -> Iterator[tuple[int, int]]:
+        """Yield each part that a file has, finished or not, as the row of the file and the number of the part."""
+        for row in self.rows(HERE):
+            yield from ((row, number) for number in range(self._parts[row + 1] - self._parts[row]))
+        for file in self.live:
+            if file.error is None:
+                numbers = range(len(file.parts))
+                yield from ((file.row, n) for n in numbers if n in file.in_target or n not in file.missing)
+
+    def id_of(self, row: int, number: int) -> ObjectId:
+        """Return the object that is a part of a file."""
+        return self.objects.objects.id(self._parts[row] + number)
+
+    def add(  # a package, and what is here
+        self,
+        described: Described,
+        manifest: Manifest,
+        files: list[tuple[int, FileEntry]],
+        ledger: Ledger,
+        stop: Stop,
+    ) -> Order:
+        """Take some files of a package in, by their numbers in the manifest, and find out what of them is here.
 
         Raises:
             UnsupportedFormat: it holds something that this layout or version cannot lay out.
-            StoreError: a file wants a place where another package has a different one, or the package would be inside
-                another one.
+            StoreError: two of its files want one place, or the package would be inside another one.
+            Interrupted: `stop` was set.
         """
-        destinations = [self._destination(order, file) for file in order.files]
-        folded = self._fold(destinations) if self._folds else {}
-        fresh = {
-            destination.target: self._assembly(order.manifest, file, destination)
-            for file, destination in zip(order.files, destinations, strict=True)
-            if destination.target not in self.assemblies
-        }
-        folder = self._layout.folder(order.manifest)
-        refuse_links(self._layout.root, folder)
-        self._neighbours.claim(folder, order.package)
-        self.assemblies.update(fresh)
-        order.assemblies = tuple(self.assemblies[destination.target] for destination in destinations)
-        for destination, assembly in zip(destinations, order.assemblies, strict=True):
-            if destination.link:
-                assembly.add_link(destination.link)
-        self._folded.update(folded)
+        member = described.member
+        targets = self._targets(manifest, files)
+        if self._folds:
+            self._fold(self._layout.destination(manifest, file) for _, file in files)
+        folder = self._layout.folder(manifest)
+        is_there = refuse_links(self._layout.root, folder)
+        real = f"{self._root}/{folder.relative_to(self._layout.root).as_posix()}"
+        self._neighbours.claim(real, folder, member.package)
+        if described.placement is None:
+            raise IntegrityError(f"`{member.package}` has no placement")
+        chosen = [manifest.files[number] for number in targets]
+        self.objects.add(manifest, described.placement, _runs(chosen))
+        order = Order(
+            package=member.package,
+            snapshot=bytes.fromhex(member.row.snapshot),
+            number=len(self.orders),
+            only=member.only,
+            first=len(self._state),
+            targets=len(targets),
+            files=len(files),
+            listed=len(manifest.files),
+            size=sum(file.size for _, file in files),
+            pending=len(targets),
+        )
+        self._append(order, targets, manifest)
+        self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
+        if self._documents is not None:
+            self._documents.add(described)
+        if is_there or self._left:
+            self._examine(order, manifest, ledger, stop)
+        return order
+
+    def _append(self, order: Order, targets: list[int], manifest: Manifest) -> None:
         self.orders.append(order)
+        end = self._parts[-1]
+        for number in targets:
+            file = manifest.files[number]
+            end += sum(count for _, count in file.recipe)
+            self._order_of.append(order.number)
+            self._entry_of.append(number)
+            self._sizes.append(file.size)
+            self._parts.append(end)
+        self._state += bytes(len(targets))
 
-    def _destination(self, order: Order, file: FileEntry) -> Destination:
-        destination = self._layout.destination(order.manifest, file)
-        there = self.assemblies.get(destination.target)
-        if there is not None and there.blake3 != file.blake3:
-            raise StoreError(f"`{destination.target}` is wanted by another package too, with other bytes")
-        return destination
+    def _targets(self, manifest: Manifest, files: list[tuple[int, FileEntry]]) -> list[int]:
+        """Return the files of a manifest that lie in different places, the first of each place."""
+        places: dict[str, int] = {}
+        for number, file in files:
+            place = self._layout.place(manifest, file)
+            first = manifest.files[places.setdefault(place, number)]
+            if first.blake3 != file.blake3:
+                target = self._layout.destination(manifest, file).target
+                raise StoreError(f"`{target}` is wanted for another file too, with other bytes")
+        return list(places.values())
 
-    def _fold(self, destinations: list[Destination]) -> dict[str, Path]:
-        """Refuse places that would be one on a disk that ignores case; return them by their folded names."""
+    def _fold(self, destinations: Iterable[Destination]) -> None:
+        """Refuse places that would be one on a disk that ignores case; packages have different folders there."""
         folded: dict[str, Path] = {}
         for place in (destination.link or destination.target for destination in destinations):
-            key = str(place).casefold()
-            if folded.setdefault(key, self._folded.get(key, place)) != place:
+            if folded.setdefault(str(place).casefold(), place) != place:
                 raise UnsupportedFormat(f"`{place}` differs in case alone from another file, and the disk ignores case")
-        return folded
 
-    def _assembly(self, manifest: Manifest, file: FileEntry, destination: Destination) -> Assembly:
+    def _examine(self, order: Order, manifest: Manifest, ledger: Ledger, stop: Stop) -> None:
+        """Find out what of a package earlier runs left: only files of which there is something are kept as values."""
+        for row in order.rows:
+            stop.raise_if_set("checking files that are already here")
+            file = self._make(order, manifest, row)
+            file.examine(ledger, order.package, order.snapshot_id)
+            if file.here:
+                self._state[row] = HERE
+                order.pending -= 1
+            elif file.error is not None:
+                self._state[row] = FAILED
+            if file.error is not None or (not file.here and file.is_begun):
+                self._live[row] = file
+
+    def _make(self, order: Order, manifest: Manifest, row: int) -> Assembly:
+        file = manifest.files[self._entry_of[row]]
+        destination = self._layout.destination(manifest, file)
         place = destination.target.relative_to(self._layout.root).as_posix()
         name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
-        return Assembly(
-            destination, file.size, file.blake3, tuple(_parts(manifest, file)), self._layout.incoming() / name
-        )
+        made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), self._layout.incoming() / name)
+        if order.files > order.targets:
+            for other in _choose_files(manifest, order.only):
+                also = self._layout.destination(manifest, other)
+                if also.target == destination.target and also.link:
+                    made.add_link(also.link)
+        return made
+
+    def _states(self) -> Numbers:
+        return np.frombuffer(bytes(self._state), "u1")
 
 
-def select_packages(
-    described: Iterable[Described], wanted: Selection, max_bytes: int | None, stop: Stop
+def select_packages(  # what is described, and what it is selected with
+    described: Iterable[Described], wanted: Selection, max_bytes: int | None, ledger: Ledger, stop: Stop
 ) -> Iterator[Refused]:
     """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
     total, full = 0, False
@@ -202,57 +347,44 @@ def select_packages(
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
             continue
-        order = Order(
-            package=package,
-            manifest=item.manifest,
-            placement=item.placement,
-            files=_choose_files(item.manifest, item.member.only),
-        )
-        full = full or (max_bytes is not None and total + order.size > max_bytes)
+        only = item.member.only
+        files = [(n, file) for n, file in enumerate(item.manifest.files) if wants(only, file)]
+        size = sum(file.size for _, file in files)
+        full = full or (max_bytes is not None and total + size > max_bytes)
         if full:
             yield Refused(package=package, status="notneeded", reason="over --max-bytes")
             continue
         try:
-            wanted.add(order)
+            wanted.add(item, item.manifest, files, ledger, stop)
+        except (Interrupted, NoSpace):
+            raise
         except PtmError as error:
             yield _refused(package, error)
             continue
-        total += order.size
+        total += size
 
 
-def find_present(wanted: Selection, ledger: Ledger, stop: Stop) -> None:
-    """Find out what is here: files written before, and the right parts of unfinished ones."""
-    for order in wanted.orders:
-        for assembly in order.assemblies:
-            stop.raise_if_set("checking files that are already here")
-            assembly.examine(ledger, order.package, order.placement.snapshot)
-        order.pending = sum(1 for assembly in set(order.assemblies) if not assembly.here)
+def _names_in(folder: Path) -> frozenset[str]:
+    """Return the names in a folder but that of its lock; none if it cannot be read."""
+    try:
+        return frozenset(os.listdir(folder)) - {LOCK_NAME}  # noqa: PTH208  # of many names
+    except OSError:
+        return frozenset()
 
 
-def missing_objects(wanted: Selection) -> Iterator[WantedObject]:
-    """Yield the objects that unfinished files lack, with where they lie; an object may come more than once."""
-    for identifier, size, form in _missing(wanted):
-        yield WantedObject(id=identifier, size=size, at=form.at, base=form.base.id if form.base else None)
+def _is_settings(file: FileEntry) -> bool:
+    return file.name.rpartition("/")[2].casefold() == PROJECT_FILE
 
 
-def needed_bases(wanted: Selection) -> Iterator[WantedObject]:
-    """Yield the bases of the deltas that unfinished files lack, with where they lie; a base may come more than once."""
-    for _, _, form in _missing(wanted):
-        if form.base is not None:
-            yield WantedObject(id=form.base.id, size=form.base.size, at=form.base.at)
-
-
-def _missing(wanted: Selection) -> Iterator[tuple[ObjectId, int, Form]]:
-    for order in wanted.orders:
-        if any(assembly.error for assembly in order.assemblies):
-            continue
-        rows = {identifier: row for row, (identifier, _) in enumerate(order.manifest.objects)}
-        for assembly in order.assemblies:
-            for number in () if assembly.here else assembly.missing:
-                identifier, _, size = assembly.parts[number]
-                if identifier not in rows:
-                    continue  # the file is shared, and this package cuts it otherwise: the other one asks for it
-                yield identifier, size, order.placement.form(rows[identifier])
+def _runs(files: Iterable[FileEntry]) -> list[Run]:
+    """Return the recipes of `files`, one after another; runs that follow one another are joined."""
+    runs: list[Run] = []
+    for first, count in chain.from_iterable(file.recipe for file in files):
+        if runs and sum(runs[-1]) == first:
+            runs[-1] = runs[-1][0], runs[-1][1] + count
+        else:
+            runs.append((first, count))
+    return runs
 
 
 def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:
@@ -266,25 +398,6 @@ def _parts(manifest: Manifest, file: FileEntry) -> Iterator[Part]:
 def _refused(package: PackageName, error: PtmError) -> Refused:
     impossible = isinstance(error, UnsupportedFormat)
     return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)
-
-
-def _nested(package: str, folder: Path, other: str, where: str) -> StoreError:
-    return StoreError(
-        f"`{package}` is not laid out in `{folder}`: one of this folder and that of `{other}`, {where}, is inside the"
-        " other; lay it out elsewhere with `--to`"
-    )
-
-
-def _keys(real: Path) -> Iterator[_Key]:
-    return (key for place in (real, *real.parents) if (key := _key(place)) is not None)
-
-
-def _key(place: Path) -> _Key | None:
-    try:
-        found = place.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _choose_files(manifest: Manifest, only: tuple[FileKind, ...]) -> tuple[FileEntry, ...]:

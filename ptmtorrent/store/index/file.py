@@ -13,7 +13,7 @@ from ptmtorrent.disk.database import (
     database_error,
     is_corrupt,
 )
-from ptmtorrent.errors import StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
 
 _TABLES = """
 CREATE TABLE packs (
@@ -41,9 +41,31 @@ CREATE TABLE highest (sequence INTEGER NOT NULL);
 INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
 PRAGMA user_version = 3;
 """
-VERSION = 3
-_SCRIPTS = {None: _TABLES + _SKETCHES + _SEQUENCES, 1: _SKETCHES + _SEQUENCES, 2: _SEQUENCES}
-"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences."""
+_RUNS = """
+CREATE TABLE numbered (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL,
+    rights INTEGER NOT NULL);
+INSERT INTO numbered SELECT row, id, part, size, rights FROM packs;
+DROP TABLE packs;
+ALTER TABLE numbered RENAME TO packs;
+CREATE TABLE runs (row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL);
+CREATE TABLE parts (
+    row INTEGER PRIMARY KEY, length INTEGER NOT NULL, objects INTEGER NOT NULL, hashes BLOB NOT NULL);
+PRAGMA user_version = 4;
+"""
+VERSION = 4
+VERSION_WITH_SEQUENCES = 3
+VERSION_WITH_RUNS = 4
+_SCRIPTS = {
+    None: _TABLES + _SKETCHES + _SEQUENCES + _RUNS,
+    1: _SKETCHES + _SEQUENCES + _RUNS,
+    2: _SEQUENCES + _RUNS,
+    3: _RUNS,
+}
+"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences, 3 no runs.
+
+The rows of sealed packs stay where they are until the next run is made.
+"""
 
 _BUSY_SECONDS = 10.0
 """Time that SQLite waits for another connection to release a lock."""
@@ -93,6 +115,16 @@ def index_errors(path: Path) -> Iterator[None]:
         if isinstance(error, SqliteError):
             raise database_error(error, f"the index `{path}`", path, hint) from error
         raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
+
+
+@contextmanager
+def run_errors(path: Path) -> Iterator[None]:
+    """Translate damage of a run, and what only a damaged one causes, into `StoreError`."""
+    try:
+        yield
+    except (IntegrityError, LookupError, ValueError) as error:
+        message = error.message if isinstance(error, IntegrityError) else str(error)
+        raise StoreError(f"the index `{path}` could not be used: {message}", hint=REBUILD_HINT) from error
 
 
 def _connect_to_write(path: Path) -> Connection:
