@@ -18,7 +18,7 @@ INSTANT = "%Y-%m-%dT%H:%M:%S.%f"
 
 Row: TypeAlias = dict[str, str | int | list[str] | None]
 
-PACKAGE_COLUMNS: dict[str, str] = {
+PACKAGE_FACTS: dict[str, str] = {
     "package": "VARCHAR",
     "hub": "VARCHAR",
     "name": "VARCHAR",
@@ -39,9 +39,15 @@ PACKAGE_COLUMNS: dict[str, str] = {
     "bytes": "BIGINT",
     "files_blake3": "VARCHAR",
 }
-"""`packages.parquet`: one row per package, by name. Values that the hub did not state are NULL; times are UTC."""
+"""What the index covers of a package, by name. Values that the hub did not state are NULL; times are UTC."""
 
-FILE_COLUMNS: dict[str, str] = {
+_RELEASE = {"release": "BIGINT"}
+"""The sequence of the release that wrote the file: of several rows of a package, the highest is the newest."""
+
+PACKAGE_COLUMNS = {**PACKAGE_FACTS, **_RELEASE}
+"""`packages.parquet`: one row per package of a run; all but `package` and `release` are NULL if it was removed."""
+
+FILE_FACTS: dict[str, str] = {
     "package": "VARCHAR",
     "snapshot": "VARCHAR",
     "path": "VARCHAR",
@@ -53,6 +59,9 @@ FILE_COLUMNS: dict[str, str] = {
     "source": "VARCHAR",
     "cutter": "VARCHAR",
 }
+"""What the index covers of a file."""
+
+FILE_COLUMNS = {**FILE_FACTS, **_RELEASE}
 """`files.parquet`: one row per file, by package and path."""
 
 

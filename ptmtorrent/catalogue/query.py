@@ -6,7 +6,7 @@ bounded before rows are read, and the time and memory of DuckDB always.
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -14,7 +14,7 @@ from threading import Timer
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_COLUMNS, Row, hash_rows
+from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_FACTS, Row, hash_rows
 from ptmtorrent.catalogue.index import Index
 from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote
 from ptmtorrent.channel.port import ChannelReader
@@ -23,6 +23,7 @@ from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, out_of_memory
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.members import MIN_ROW_BYTES
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.model.text import count
 
@@ -74,36 +75,56 @@ def list_packages(table: Path, rows: int | None = None) -> tuple[PackageFacts, .
 def read_packages(release: Release, reader: ChannelReader, *, proven: bool = False) -> list[PackageFacts]:
     """Return the packages of `release`, by name, from private copies of its tables, which no other process changes.
 
-    Tables are the files that the release lists. With `proven` each row is that which the content root covers: a release
-    that was opened by its content root has no signature over its list of tables.
+    The table has a file for each run; a row of a later one replaces a row of an earlier one. With `proven` each row is
+    that which the content root covers: a release that was opened by its content root has no signature over its list of
+    tables.
 
     Raises:
         IntegrityError, NotFound, TransportError, StoreError: a table cannot be read, or a row is another one.
     """
-    facts: list[PackageFacts] = []
+    names = tuple(PACKAGE_FACTS) if proven else PackageFacts.__struct_fields__
+    newest: dict[str, Row] = {}
+    tables = release.table("packages")
+    members = _facts_of_members(release, reader) if proven else {}
     with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
-        for ref in release.table("packages"):
-            copy = Path(folder) / PACKAGES
+        copy = Path(folder) / PACKAGES
+        for run, ref in zip(release.runs, tables, strict=True):
+            if run.rows * MIN_ROW_BYTES > run.index.size:
+                raise IntegrityError(f"`{run.index.path}` of {run.index.size} bytes cannot have {run.rows} rows")
             copy_listed(reader, release, ref, copy)
-            if proven:
-                facts += _proven(release, reader, copy, ref)
-            else:
-                facts += list_packages(copy, release.totals.packages)
-    return sorted(facts, key=lambda row: row.package)
+            newest |= {str(row["package"]): row for row in _rows(copy, names, run.rows)}
+        found = {package: row for package, row in sorted(newest.items()) if row["snapshot"] is not None}
+        facts = [_facts(row, copy) for row in found.values()]
+    if len(facts) != release.totals.packages and not proven:
+        raise IntegrityError(
+            f"the tables of release `{release.name}` have {len(facts)} packages, not {release.totals.packages}"
+        )
+    if proven:
+        _prove(release, members, found, tables)
+    return facts
 
 
-def _proven(release: Release, reader: ChannelReader, table: Path, ref: FileRef) -> Iterator[PackageFacts]:
-    """Yield the packages of a table whose rows have the hashes of the members of `release`, and no others."""
-    members = {member.package: member.row.facts for member in Index(release, reader).all()}
-    for row in _rows(table, tuple(PACKAGE_COLUMNS), len(members)):
-        facts = _facts(row, table)
-        if members.pop(facts.package, None) != hash_rows([row]):
-            raise IntegrityError(
-                f"`{ref.path}` says of `{facts.package}` what the content root of release `{release.name}` does not"
-                " cover",
-                hint="use another mirror; this one is damaged",
-            )
-        yield facts
+def _facts_of_members(release: Release, reader: ChannelReader) -> dict[PackageName, str]:
+    return {member.package: member.row.facts for member in Index(release, reader).all()}
+
+
+def _prove(
+    release: Release, members: dict[PackageName, str], found: Mapping[str, Row], tables: Sequence[FileRef]
+) -> None:
+    """Refuse packages whose rows have not the hashes of the members of `release`, or that are not exactly these."""
+    for package, row in found.items():
+        if members.pop(PackageName(package), None) != hash_rows([row]):
+            raise _not_covered(release, package, tables)
+    for package in members:
+        raise _not_covered(release, package, tables)
+
+
+def _not_covered(release: Release, package: str, tables: Sequence[FileRef]) -> IntegrityError:
+    listed = ", ".join(f"`{ref.path}`" for ref in tables)
+    return IntegrityError(
+        f"{listed}: says of `{package}` what the content root of release `{release.name}` does not cover",
+        hint="use another mirror; this one is damaged",
+    )
 
 
 def _facts(row: Row, table: Path) -> PackageFacts:
@@ -128,7 +149,7 @@ def _rows(table: Path, names: Sequence[str], rows: int | None) -> list[Row]:
 
 
 def _column(name: str) -> str:
-    return f"strftime(\"{name}\", '{INSTANT}')" if PACKAGE_COLUMNS[name] == "TIMESTAMP" else f'"{name}"'
+    return f"strftime(\"{name}\", '{INSTANT}')" if PACKAGE_FACTS[name] == "TIMESTAMP" else f'"{name}"'
 
 
 @contextmanager
@@ -159,7 +180,7 @@ def _check_size(database: duckdb.DuckDBPyConnection, table: Path, names: Sequenc
     [(held,)] = database.execute(f"SELECT num_rows FROM parquet_file_metadata({quote(table)})").fetchall()  # noqa: S608
     if rows is not None and held != rows:
         raise IntegrityError(f"`{table}` has {held} rows, the release has {count(rows, 'package')}")
-    texts = " + ".join(f"coalesce({_LENGTHS[PACKAGE_COLUMNS[name]].format(name)}, 0)" for name in names)
+    texts = " + ".join(f"coalesce({_LENGTHS[PACKAGE_FACTS[name]].format(name)}, 0)" for name in names)
     [(size,)] = database.execute(f"SELECT sum({texts}) FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
     if size is not None and size > MAX_TEXT_BYTES * held:
         raise IntegrityError(

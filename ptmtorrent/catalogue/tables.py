@@ -1,11 +1,11 @@
-"""Writes the tables of a release as Parquet: rows are added package by package, in order, and written once.
+"""Writes the tables of a run as Parquet: rows are added package by package, in order, or taken from earlier runs.
 
 The bytes depend only on the rows and the version of DuckDB: one thread, rows in the given order, zstd. DuckDB loads no
 extension and accesses only the files it is given.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +14,19 @@ from typing import BinaryIO, Self
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, Row, file_row, package_row
+from ptmtorrent.catalogue.columns import FILE_FACTS, PACKAGE_FACTS, Row, file_row, package_row
 from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Capture, Manifest
 
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"
 _SPILL = ".spill"
+_NUMBER = "_number"
+"""The order in which rows were added, in the files of rows alone."""
+_LINES = "format='newline_delimited',"
 READING_ADDRESSES = 192 << 20
 WRITING_ADDRESSES = 640 << 20
 """The least addresses that DuckDB is started with: with less it may crash instead of failing."""
@@ -30,11 +34,25 @@ MIN_BYTES, MAX_BYTES = 32 << 20, 2 << 30
 """The memory that DuckDB may take: half of what is left, within these bounds."""
 
 
-class TableWriter:
-    """Collects the rows of `packages.parquet` and `files.parquet` below `folder`; `finish` writes the tables."""
+class EarlierTables(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of both tables for one earlier run, and the packages whose rows a new run takes from them."""
 
-    def __init__(self, folder: Path) -> None:
+    packages: Path
+    files: Path
+    taken: Collection[PackageName]
+
+
+class TableWriter:
+    """Collects the rows of a new run's files of both tables below `folder`; `finish` writes the files.
+
+    `release` is the sequence of the release.
+    """
+
+    def __init__(self, folder: Path, release: int) -> None:
         self._folder = folder
+        self._release = release
+        self._number = 0
+        self._is_sorted = True
         durable.ensure_dir(folder)
         with durable.disk_errors(folder):
             self._packages = _rows_path(folder, PACKAGES).open("wb")
@@ -53,11 +71,16 @@ class TableWriter:
 
     def add(self, capture: Capture, manifest: Manifest) -> None:
         """Add one package and its files. Packages must be added in the order of their names."""
-        _append(self._packages, [package_row(capture, manifest)])
-        _append(self._files, [file_row(capture, file) for file in manifest.files])
+        self._append(self._packages, [package_row(capture, manifest)])
+        self._append(self._files, [file_row(capture, file) for file in manifest.files])
 
-    def finish(self) -> tuple[Path, Path]:
-        """Write both tables, durably; return their paths, packages first.
+    def remove(self, package: PackageName) -> None:
+        """Say that a package, which an earlier file has, is no member any more."""
+        self._is_sorted = False
+        self._append(self._packages, [{"package": package}])
+
+    def finish(self, earlier: Sequence[EarlierTables] = ()) -> tuple[Path, Path]:
+        """Write both tables, with the rows that are taken from `earlier` ones, durably; return them, packages first.
 
         Raises:
             NoSpace: the disk is full.
@@ -70,9 +93,36 @@ class TableWriter:
         with _errors_of(packages):
             database = connect(self._folder / _SPILL)
         with database:
-            _write_table(database, packages, PACKAGE_COLUMNS)
-            _write_table(database, files, FILE_COLUMNS)
+            for table, columns in ((packages, PACKAGE_FACTS), (files, FILE_FACTS)):
+                _write_table(database, table, self._query(table, columns, earlier))
         return packages, files
+
+    def _query(self, table: Path, columns: dict[str, str], earlier: Sequence[EarlierTables]) -> str:
+        """Return the SQL of the rows of a file: those that were added, and those that are taken, by package."""
+        listed = ", ".join(f'"{name}"' for name in columns)
+        parts = [_added(_rows_path(self._folder, table.name), columns)]
+        for number, each in enumerate(earlier):
+            source = each.packages if table.name == PACKAGES else each.files
+            names = self._write_names(number, each.taken)
+            parts.append(_taken(source, names, listed))
+        order = "" if self._is_sorted and not earlier else f" ORDER BY package, {_NUMBER}"
+        union = " UNION ALL ".join(parts)
+        return f"SELECT {listed}, CAST({self._release} AS BIGINT) AS release FROM ({union}){order}"  # noqa: S608  # names are our constants
+
+    def _write_names(self, number: int, packages: Collection[PackageName]) -> Path:
+        path = self._folder / _SPILL / f"{number}.names"
+        with durable.disk_errors(path):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"".join(msgspec.json.encode({"package": name}) + b"\n" for name in sorted(packages)))
+        return path
+
+    def _append(self, rows: BinaryIO, batch: list[Row]) -> None:
+        lines = []
+        for row in batch:
+            self._number += 1
+            lines.append(msgspec.json.encode({**row, _NUMBER: self._number}) + b"\n")
+        with durable.disk_errors(Path(rows.name)):
+            rows.writelines(lines)
 
 
 def connect(temporary: Path | None = None, *, limit: int = MAX_BYTES) -> duckdb.DuckDBPyConnection:
@@ -112,23 +162,25 @@ def _rows_path(folder: Path, table: str) -> Path:
     return folder / f"{table}.rows"
 
 
-def _append(rows: BinaryIO, batch: list[Row]) -> None:
-    with durable.disk_errors(Path(rows.name)):
-        rows.writelines(msgspec.json.encode(row) + b"\n" for row in batch)
-
-
-def _write_table(database: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]) -> None:
-    rows = _rows_path(path.parent, path.name)
+def _added(rows: Path, columns: dict[str, str]) -> str:
+    """Return the SQL of the rows that were added."""
     # Times are cast after reading: an invalid time from a hub becomes NULL and does not fail the release.
-    stored = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()}
+    stored = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()} | {_NUMBER: "BIGINT"}
     listed = ", ".join(f"'{name}': '{kind}'" for name, kind in stored.items())
     picked = ", ".join(f'TRY_CAST("{name}" AS {kind}) AS "{name}"' for name, kind in columns.items())
-    query = (
-        f"COPY (SELECT {picked} FROM read_json({quote(rows)}, format='newline_delimited', columns={{{listed}}})) "  # noqa: S608  # names are our constants
-        f"TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)"
-    )
+    return f"SELECT {picked}, {_NUMBER} FROM read_json({quote(rows)}, {_LINES} columns={{{listed}}})"  # noqa: S608  # names are our constants
+
+
+def _taken(source: Path, names: Path, listed: str) -> str:
+    """Return the SQL of the rows of the packages in the file `names` that the table `source` has."""
+    wanted = f"SELECT package FROM read_json({quote(names)}, {_LINES} columns={{'package': 'VARCHAR'}})"  # noqa: S608  # names are our constants
+    table = f"read_parquet({quote(source)}, file_row_number=true)"
+    return f"SELECT {listed}, file_row_number AS {_NUMBER} FROM {table} WHERE package IN ({wanted})"  # noqa: S608  # names are our constants
+
+
+def _write_table(database: duckdb.DuckDBPyConnection, path: Path, query: str) -> None:
     with _errors_of(path):
-        database.execute(query)
+        database.execute(f"COPY ({query}) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)")
     durable.publish_file(path, path)
 
 

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
+from blake3 import blake3
+
 from ptmtorrent.channel import paths
 from ptmtorrent.channel.readers import LocalReader, read_listed
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_regular
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_regular, read_whole
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
 from ptmtorrent.model.ids import PackId, ReleaseName
-from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, VolumeRef, decode_release
+from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
 from ptmtorrent.model.torrents import packs_in
 
 
@@ -86,6 +88,27 @@ def read_volume_packs(channel: Path, release: Release, volume: VolumeRef) -> tup
             hint=f"copy `{ref.path}` back from a place that has the channel, then run the same command again",
         ) from error
     return packs_in(data, name=ref.path)
+
+
+def check_listed(channel: Path, ref: FileRef) -> Path:
+    """Return the path of a file that a release lists, whose bytes are right.
+
+    Raises:
+        IntegrityError: it is missing, or has other bytes.
+        StoreError: it cannot be read.
+    """
+    path, hasher = channel / ref.path, blake3()
+    try:
+        with disk_errors_but_missing(path):
+            found = read_whole(path, hasher.update)
+    except FileNotFoundError:
+        found = None
+    if found is None or (found.st_size, hasher.hexdigest()) != (ref.size, ref.blake3):
+        raise IntegrityError(
+            f"`{ref.path}` of your channel is missing or damaged",
+            hint=f"copy `{ref.path}` back from a place that has the channel, then run the same command again",
+        )
+    return path
 
 
 def read_optional(path: Path) -> bytes | None:

@@ -3,6 +3,7 @@
 No path below the root of a layout may be a link, because a link could lead anywhere.
 """
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -10,9 +11,16 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, new_temporary, sync_dir
+from ptmtorrent.disk.durable import (
+    disk_error,
+    disk_errors,
+    disk_errors_but_missing,
+    ensure_dir,
+    new_temporary,
+    sync_dir,
+)
 from ptmtorrent.errors import StoreError
-from ptmtorrent.layouts.port import Destination
+from ptmtorrent.layouts.port import Destination, Finished, Marks
 from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
 
@@ -44,9 +52,9 @@ class PlainDir:
         """Return the path of `file`; see `Layout.place`."""
         return file.name
 
-    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # needs nothing more
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...], marks: Marks) -> Finished:  # noqa: ARG002  # needs nothing more
         """Return the package's folder; see `Layout.finish`."""
-        return self.folder(manifest)
+        return Finished(folder=self.folder(manifest))
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the folder of the package; see `Layout.folder`."""
@@ -166,6 +174,25 @@ def ignores_case(folder: Path) -> bool:
             return probe.with_name(probe.name.upper()).exists()
         finally:
             probe.unlink()
+
+
+def holds_links(folder: Path) -> bool:
+    """Return whether the filesystem of `folder` has symbolic links; creates and removes one to find out.
+
+    Raises:
+        StoreError: `folder` cannot be written.
+    """
+    ensure_dir(folder, mode=SHARED_DIR)
+    probe = new_temporary(folder / "probe")
+    try:
+        probe.symlink_to("probe")
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+            return False
+        raise disk_error(error, probe) from error
+    with disk_errors(probe):
+        probe.unlink()
+    return True
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -5,8 +5,10 @@
     <root>/models--org--name/
       blobs/<etag>                    git blob id of a small file, SHA-256 of an LFS file
       snapshots/<commit>/<path>       a relative link into blobs/
-      refs/main                       the commit
+      refs/main                       the commit, unless the user has another one there
       trees/<commit>.json             every file of the commit, so that a reader sees whether a snapshot is complete
+
+On a disk without symbolic links a snapshot has the files themselves, and there are no blobs, as the client does it.
 
 `trees/<commit>.json` lists every file of the package, including those that were not fetched. Offline,
 `snapshot_download` then refuses a partial snapshot unless only fetched files are requested, as for its own downloads.
@@ -20,7 +22,7 @@ from pathlib import Path
 from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, refuse_unless_file
-from ptmtorrent.layouts.port import Destination
+from ptmtorrent.layouts.port import Destination, Finished, Marks
 from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
 
@@ -30,13 +32,17 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HfCache:
-    """The layout of packages of the Hugging Face hub below `root`, the folder that `HF_HUB_CACHE` would name."""
+    """The layout of packages of the Hugging Face hub below `root`, the folder that `HF_HUB_CACHE` would name.
+
+    `links` states whether its disk has symbolic links.
+    """
 
     name = "hf-cache"
     keeps_snapshots = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, links: bool = True) -> None:
         self.root = root
+        self._links = links
 
     def incoming(self) -> Path:
         """Return the folder for unfinished files; see `Layout.incoming`."""
@@ -50,30 +56,41 @@ class HfCache:
         """
         folder = self.folder(manifest)
         etag = _etag(file)
-        return Destination(
-            target=folder / "blobs" / etag.partition(":")[2],
-            link=folder / "snapshots" / manifest.package.commit / file.name,
-            claimed_hash=etag,
-        )
+        in_snapshot = folder / "snapshots" / manifest.package.commit / file.name
+        if not self._links:
+            return Destination(target=in_snapshot, claimed_hash=etag)
+        return Destination(target=folder / "blobs" / etag.partition(":")[2], link=in_snapshot, claimed_hash=etag)
 
     def place(self, manifest: Manifest, file: FileEntry) -> str:  # noqa: ARG002  # as the port has it
-        """Return the name of the blob; see `Layout.place`."""
-        return _etag(file).partition(":")[2]
+        """Return the name of the blob, or of the file itself; see `Layout.place`."""
+        return _etag(file).partition(":")[2] if self._links else file.name
 
-    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:  # noqa: ARG002  # the tree lists all
-        """Write `trees/` and `refs/main`; see `Layout.finish`."""
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...], marks: Marks) -> Finished:  # noqa: ARG002  # the tree lists all
+        """Write `trees/`, and `refs/main` unless the user's own commit is there; see `Layout.finish`."""
         folder, commit = self.folder(manifest), manifest.package.commit
-        self._write_once(folder / "trees" / f"{commit}.json", _tree(manifest))
-        self._write_once(folder / "refs" / "main", commit.encode())
-        return folder / "snapshots" / commit
+        tree, ref = folder / "trees" / f"{commit}.json", folder / "refs" / "main"
+        if self._read(tree) != _tree(manifest):
+            write_file(tree, _tree(manifest), None)
+        found = self._read(ref)
+        note = ""
+        if found is None or found.decode(errors="replace") == marks.mark(ref):
+            if found != commit.encode():
+                write_file(ref, commit.encode(), None)
+            marks.put_mark(ref, commit)
+        elif found.strip() != commit.encode():
+            note = (
+                f"`{ref}` names another commit, which no fetch of this home put there, and was left; name the fetched"
+                f" one with `revision={commit}`"
+            )
+        return Finished(folder=folder / "snapshots" / commit, note=note)
 
-    def _write_once(self, path: Path, data: bytes) -> None:
+    def _read(self, path: Path) -> bytes | None:
+        """Return the bytes of a file of the cache, or None; its folder is made."""
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
         with suppress(FileNotFoundError), disk_errors_but_missing(path):
-            if read_regular(path) == data:
-                return
-        write_file(path, data, None)
+            return read_regular(path)
+        return None
 
     def folder(self, manifest: Manifest) -> Path:
         """Return the folder of the package; see `Layout.folder`.

@@ -26,6 +26,25 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     link_text: str | None = None
 
 
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The folder of a package that is laid out, and what its user has to know ("" for nothing)."""
+
+    folder: Path
+    note: str = ""
+
+
+class Marks(Protocol):
+    """Remembers what fetches wrote to small files that others may change, such as the refs of a cache."""
+
+    def mark(self, path: Path) -> str | None:
+        """Return the text that was last written to the file."""
+        ...
+
+    def put_mark(self, path: Path, text: str) -> None:
+        """Record that the file was written with `text`."""
+        ...
+
+
 class Layout(Protocol):
     """Decides paths below `root`; writes only the small files of the layout itself, in `finish`."""
 
@@ -50,6 +69,9 @@ class Layout(Protocol):
         """Return what names the target of `file` among those of its package: equal names are one target."""
         ...
 
-    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...]) -> Path:
-        """Write what a reader of this layout expects besides the files; return the folder of the package."""
+    def finish(self, manifest: Manifest, files: tuple[FileEntry, ...], marks: Marks) -> Finished:
+        """Write what a reader of this layout expects besides the files.
+
+        What is there and is not as `marks` has it belongs to the user, and is left with a note.
+        """
         ...

@@ -1,12 +1,15 @@
 """Git LFS pointers: the small text files that git holds in place of large files.
 
-Only text of exactly this form is a pointer, so that weights and pointers are never confused::
+git-lfs writes them in one form::
 
     version https://git-lfs.github.com/spec/v1
     oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
     size 12345
 
-Source: git-lfs `docs/spec.md`: UTF-8, below 1,024 bytes, LF, `version` first, then keys in order, `ext-` lines too.
+and reads more: other line ends, blank lines, spaces around the text, the addresses of earlier versions, `ext-` lines.
+Whatever it reads is a pointer here too, and so is a text with further keys, which its specification permits.
+
+Source: git-lfs 3.3.0, `docs/spec.md` and its behaviour (tests/hubs/git/test_pointer_forms.py).
 """
 
 import hashlib
@@ -17,55 +20,77 @@ import msgspec
 MAX_FILE_BYTES = 1 << 50
 """Limit of a file or package (1 PiB); the sum of many still fits 64 bits."""
 
-MAX_POINTER_BYTES = 1023
-_VERSION = b"version https://git-lfs.github.com/spec/v1\n"
-_EXTENSION = rb"ext-[0-9]-[A-Za-z0-9]+ sha256:[0-9a-f]{64}\n"
-_MARKS = re.compile(rb"oid\s+sha256:([0-9a-f]{64})\s.*?size\s+([0-9]{1,19})(?![0-9])", re.DOTALL)
-_POINTER = re.compile(_VERSION + rb"((?:%b)*)oid sha256:([0-9a-f]{64})\nsize (0|[1-9][0-9]{0,18})\n" % _EXTENSION)
+MAX_POINTER_BYTES = 1024
+"""The start of a file that git-lfs reads a pointer from; it ignores what follows."""
+
+MAX_PADDED_BYTES = 8 << 10
+"""Limit of a file that is read to look for a pointer at its start."""
+
+_VERSIONS = ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
+_KEYS = ("version", "oid", "size")
+_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""What git-lfs removes around the text: the white space of Unicode."""
+
+_OID = re.compile(r"sha256:([0-9a-f]{64})")
+_SIZE = re.compile(r"[+-]?[0-9]{1,1000}")
+_EXTENSION = re.compile(r"ext-([0-9])-[A-Za-z0-9_].*", re.DOTALL)
+_FURTHER = re.compile(r"[a-z0-9.-]+")
+_TOOLS = re.compile(rb"git-lfs|hawser|git-media")
+_MARKS = (re.compile(rb"\boid\s+\S*[0-9a-f]{32}"), re.compile(rb"\bsize\s+[+-]?[0-9]"))
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True):
-    """A parsed pointer: SHA-256 and size in bytes of the large file; `extensions` are the `ext-` lines."""
+    """A parsed pointer: SHA-256 and size in bytes of the large file."""
 
     sha256: str
     size: int
-    extensions: tuple[str, ...] = ()
 
 
 def parse_pointer(data: bytes) -> Pointer | None:
-    """Return the pointer in `data`; None for any other text, including a pointer to a file over `MAX_FILE_BYTES`.
+    """Return the pointer at the start of `data`, or None for any other text.
 
-    Empty data is an empty file, not a pointer.
+    The size may exceed `MAX_FILE_BYTES`. Empty data is an empty file, not a pointer.
     """
-    if len(data) > MAX_POINTER_BYTES:
-        return None
-    match = _POINTER.fullmatch(data)
-    if match is None:
-        return None
-    extensions = tuple(match[1].decode().splitlines())
-    if list(extensions) != sorted(set(extensions)):
-        return None
-    size = int(match[3])
-    return Pointer(sha256=match[2].decode(), size=size, extensions=extensions) if size < MAX_FILE_BYTES else None
+    text = data[:MAX_POINTER_BYTES].decode(errors="surrogateescape").strip(_SPACE)
+    values: list[str] = []
+    priorities: dict[str, str] = {}
+    for line in filter(None, (each.removesuffix("\r") for each in text.split("\n"))):
+        key, separated, value = line.partition(" ")
+        if not separated:
+            return None
+        if len(values) < len(_KEYS) and key == _KEYS[len(values)]:
+            values.append(value)
+        elif len(values) < len(_KEYS) and (extension := _EXTENSION.fullmatch(key)):
+            if _OID.fullmatch(value) is None or priorities.setdefault(extension[1], key) != key:
+                return None
+        elif not values or key in _KEYS or _FURTHER.fullmatch(key) is None:
+            return None
+    return _pointer(values)
 
 
-def recognise_pointer(data: bytes) -> Pointer | None:
-    """Return the pointer in `data`, accepting changed line ends and spaces; git treats such text as an ordinary file.
+def _pointer(values: list[str]) -> Pointer | None:
+    if len(values) < len(_KEYS) or values[0] not in _VERSIONS:
+        return None
+    oid, size = _OID.fullmatch(values[1]), _SIZE.fullmatch(values[2])
+    if oid is None or size is None or not 0 <= int(values[2]) < 1 << 63:
+        return None
+    return Pointer(sha256=oid[1], size=int(values[2]))
 
-    Only for reporting that weights are missing, not for downloading them.
+
+def resembles_pointer(data: bytes) -> bool:
+    """Return whether the start of `data` names an object of LFS, though git-lfs does not read it as a pointer.
+
+    Such a text in place of weights says that they are missing; nothing is downloaded for it.
     """
-    if len(data) > MAX_POINTER_BYTES or not data.lstrip().startswith(_VERSION.rstrip()):
-        return None
-    match = _MARKS.search(data)
-    return Pointer(sha256=match[1].decode(), size=int(match[2])) if match else None
+    text = data[:MAX_POINTER_BYTES].lower()
+    return _TOOLS.search(text) is not None and all(mark.search(text) for mark in _MARKS)
 
 
 def format_pointer(pointer: Pointer) -> bytes:
-    """Return the text of `pointer` in git; empty for an empty file, which LFS does not replace by a pointer."""
+    """Return the text that git-lfs writes; empty for an empty file, which it does not replace by a pointer."""
     if pointer.size == 0:
         return b""
-    extensions = "".join(f"{line}\n" for line in pointer.extensions).encode()
-    return _VERSION + extensions + f"oid sha256:{pointer.sha256}\nsize {pointer.size}\n".encode()
+    return f"version {_VERSIONS[0]}\noid sha256:{pointer.sha256}\nsize {pointer.size}\n".encode()
 
 
 def git_blob_id(data: bytes) -> str:

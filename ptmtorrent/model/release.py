@@ -91,7 +91,7 @@ class RunRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A table: Parquet files, each with the rows of the packages that one release captured."""
+    """A table: a Parquet file for each run, in the order of the runs, with the rows of that run's packages."""
 
     name: str
     files: tuple[FileRef, ...]
@@ -243,6 +243,11 @@ def _check_names(release: Release) -> None:
     for name in (*release.files, *(table.name for table in release.tables)):
         if not _FILE_NAME.fullmatch(name):
             raise IntegrityError(f"release.json lists a file or table with the invalid name {name!r}")
+    for table in release.tables:
+        if len(table.files) != len(release.runs):
+            raise IntegrityError(
+                f"release.json lists {len(table.files)} files of `{table.name}` for {len(release.runs)} runs"
+            )
     if not is_hex64(release.members_root):
         raise IntegrityError("release.json has a malformed root of its members")
 

@@ -1,7 +1,7 @@
 """The ledger: the files that fetches wrote, so that a second run moves and hashes nothing, and the folders they are in.
 
 A row of a file is valid as long as the file has the size and modification time that it had when it was verified.
-Losing the ledger costs only time: files without a row are hashed.
+Losing the ledger costs only time: files without a row are hashed, and refs of a cache are left where they point.
 
 A folder has one row: the package in it, and the snapshot of the newest fetch. A file whose snapshot is another one is
 left over from an older fetch.
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS folders (
     folder BLOB PRIMARY KEY, package TEXT NOT NULL, snapshot TEXT, files INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_MARKS = "CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
 
 
@@ -72,6 +73,7 @@ class Ledger:
             hint=f"remove `{path}`: files that are there are then hashed once more",
         )
         self._rows.run(_FOLDERS)
+        self._rows.run(_MARKS)
         self._add_folders()
 
     def __enter__(self) -> Self:
@@ -135,6 +137,16 @@ class Ledger:
             )
             for path, size, mtime_ns, blake3, package, snapshot in rows
         ]
+
+    def mark(self, path: Path) -> str | None:
+        """Return the text that a fetch last wrote to a small file that others may change, None for no such file."""
+        row = self._rows.first("SELECT text FROM marks WHERE path = ?", os.fsencode(path))
+        return None if row is None else str(row[0])
+
+    def put_mark(self, path: Path, text: str) -> None:
+        """Record that a fetch wrote `text` to the file."""
+        if self.mark(path) != text:
+            self._rows.run("INSERT OR REPLACE INTO marks (path, text) VALUES (?, ?)", os.fsencode(path), text)
 
     def put_folder(self, found: PackageFolder) -> None:
         """Record what a folder is; a row of the same folder is replaced."""

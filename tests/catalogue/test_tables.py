@@ -25,7 +25,7 @@ def members() -> list[tuple[Capture, Manifest]]:
 
 
 def write(folder: Path, rows: list[tuple[Capture, Manifest]]) -> tuple[Path, Path]:
-    with TableWriter(folder) as tables:
+    with TableWriter(folder, 1) as tables:
         for capture, manifest in rows:
             tables.add(capture, manifest)
         return tables.finish()

@@ -9,7 +9,7 @@ from ptmtorrent.layouts.folders import PlainDir
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.manifest import Manifest
-from tests.layouts.manifests import manifest_of
+from tests.layouts.manifests import Kept, manifest_of
 
 LAYOUTS: list[Callable[[Path], Layout]] = [PlainDir, HfCache]
 
@@ -57,9 +57,10 @@ class TestLayouts:
 
     def test_finishing_twice_changes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:
         layout, manifest = new_layout(tmp_path), manifest_of()
-        first = layout.finish(manifest, manifest.files)
+        marks = Kept()
+        first = layout.finish(manifest, manifest.files, marks)
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-        assert layout.finish(manifest, manifest.files) == first
+        assert layout.finish(manifest, manifest.files, marks) == first
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
     def test_choosing_destinations_writes_nothing(self, new_layout: Callable[[Path], Layout], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Manifests for tests of layouts."""
 
 from hashlib import sha256
+from pathlib import Path
 
 from blake3 import blake3
 
@@ -33,3 +34,13 @@ def manifest_of(name: str = "org/name", hub: str = "hf", commit: str = COMMIT) -
     )
     objects = tuple((object_id(data), len(data)) for data in contents)
     return new_manifest(Identity(hub=hub, name=name, commit=commit), files, objects)
+
+
+class Kept(dict[Path, str]):
+    """The marks of a reader, in memory."""
+
+    def mark(self, path: Path) -> str | None:
+        return self.get(path)
+
+    def put_mark(self, path: Path, text: str) -> None:
+        self[path] = text

@@ -8,7 +8,7 @@ from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.model.manifest import Manifest
 from tests.channels import COMMIT, git_id
-from tests.layouts.manifests import manifest_of
+from tests.layouts.manifests import Kept, manifest_of
 
 
 def place(root: Path, manifest: Manifest, path: str) -> tuple[str, str, str | None]:
@@ -45,7 +45,7 @@ def test_a_package_without_an_organisation_has_a_folder_too(tmp_path: Path) -> N
 
 def test_the_tree_and_the_ref_are_those_that_huggingface_hub_writes(tmp_path: Path) -> None:
     manifest = manifest_of()
-    HfCache(tmp_path / "ours").finish(manifest, manifest.files)
+    HfCache(tmp_path / "ours").finish(manifest, manifest.files, Kept())
     ours = tmp_path / "ours" / "models--org--name"
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:%b\nsize 63\n"
     weights = next(file for file in manifest.files if file.source == "lfs")
@@ -63,12 +63,29 @@ def test_the_tree_and_the_ref_are_those_that_huggingface_hub_writes(tmp_path: Pa
     assert (ours / "refs" / "main").read_text() == COMMIT
 
 
-def test_a_newer_commit_moves_the_ref(tmp_path: Path) -> None:
-    for commit in (COMMIT, "d" * 40):
-        HfCache(tmp_path).finish(manifest_of(commit=commit), ())
-    assert (tmp_path / "models--org--name" / "refs" / "main").read_text() == "d" * 40
+def test_a_newer_commit_moves_the_ref_that_a_fetch_wrote(tmp_path: Path) -> None:
+    marks = Kept()
+    for commit in (COMMIT, "d" * 40, COMMIT, "d" * 40):
+        finished = HfCache(tmp_path).finish(manifest_of(commit=commit), (), marks)
+        assert finished.note == ""
+        assert (tmp_path / "models--org--name" / "refs" / "main").read_text() == commit
     trees = {path.stem for path in (tmp_path / "models--org--name" / "trees").iterdir()}
     assert trees == {COMMIT, "d" * 40}
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["of another program", "moved since a fetch"])
+def test_a_ref_that_no_fetch_wrote_is_left_with_a_note(tmp_path: Path, earlier: bool) -> None:
+    marks, ref = Kept(), tmp_path / "models--org--name" / "refs" / "main"
+    if earlier:
+        HfCache(tmp_path).finish(manifest_of(commit=COMMIT), (), marks)
+    ref.parent.mkdir(parents=True, exist_ok=True)
+    ref.write_text("e" * 40)
+    for _ in range(2):
+        finished = HfCache(tmp_path).finish(manifest_of(commit="d" * 40), (), marks)
+        assert ref.read_text() == "e" * 40
+        assert str(ref) in finished.note
+        assert f"revision={'d' * 40}" in finished.note
+    assert HfCache(tmp_path).finish(manifest_of(commit="e" * 40), (), marks).note == ""
 
 
 @pytest.mark.parametrize(
@@ -89,6 +106,6 @@ def test_a_package_that_a_cache_cannot_hold_is_refused(tmp_path: Path, hub: str,
 
 def test_the_tree_lists_files_that_were_not_fetched(tmp_path: Path) -> None:
     manifest = manifest_of()
-    HfCache(tmp_path).finish(manifest, manifest.files[:1])
+    HfCache(tmp_path).finish(manifest, manifest.files[:1], Kept())
     tree = json.loads((tmp_path / "models--org--name" / "trees" / f"{COMMIT}.json").read_bytes())
     assert list(tree["files"]) == ["README.md", "config.json", "deep/model.safetensors"]

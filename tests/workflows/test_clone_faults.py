@@ -70,7 +70,7 @@ def test_flipped_byte_is_fetched_once_more_and_then_an_error(run: Run) -> None:
 def test_damaged_part_of_full_length_is_replaced(run: Run) -> None:
     with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
         run.home.spool.mkdir(parents=True)
-        (run.home.spool / f"{hashlib.sha256(WEIGHTS).hexdigest()}.part").write_bytes(bytes(len(WEIGHTS)))
+        (run.home.spool / f"{hashlib.sha256(WEIGHTS).hexdigest()}-{len(WEIGHTS)}.part").write_bytes(bytes(len(WEIGHTS)))
         summary = run(hub)
 
     assert summary.failed == 0
@@ -259,7 +259,7 @@ def test_listing_that_goes_round_in_circles_is_refused(run: Run, answer: str, mo
 def test_spool_that_cannot_be_cleared_is_a_store_error(run: Run) -> None:
     with SampleHub([package("a/x", data_file("model.bin", WEIGHTS))]) as hub:
         run(hub)
-    in_the_way = run.home.spool / f"{hashlib.sha256(WEIGHTS).hexdigest()}.part"
+    in_the_way = run.home.spool / f"{hashlib.sha256(WEIGHTS).hexdigest()}-{len(WEIGHTS)}.part"
     in_the_way.mkdir()
 
     with SampleHub([package("a/y", data_file("model.bin", WEIGHTS))]) as hub, pytest.raises(StoreError, match="part"):

@@ -164,3 +164,26 @@ def test_weights_beside_a_remote_that_are_not_there_name_package_and_path(fault:
     assert "contrib_src/model/model.onnx" in results["modelhub:small"]["reason"]
     assert fault != "pointer" or "d" * 64 in results["modelhub:small"]["reason"]
     assert results["modelhub:plain"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("before", [(), ("team/right",)], ids=["empty", "has the object"])
+@pytest.mark.parametrize(
+    "wanted", [("team/wrong",), ("team/wrong", "team/right")], ids=["alone", "beside the right one"]
+)
+def test_a_pointer_with_another_size_is_the_same_error_whatever_the_store_has(
+    tmp_path: Path, before: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    home = tmp_path / "home"
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as server:
+        pointer = server.keep_object(WEIGHTS)
+        server.commit("team/right", {"model.bin": pointer})
+        server.commit("team/wrong", {"model.bin": Pointer(sha256=pointer.sha256, size=pointer.size - 1)})
+        for names in filter(None, (before, wanted)):
+            ids = [part for name in names for part in ("--id", name)]
+            code = 3 if "team/wrong" in names else 0
+            events = ptmtorrent(home, "clone", "git", "--endpoint", server.url, *ids, code=code)
+    results = {event["id"].rpartition("/")[2]: event for event in events if event["type"] == "result"}
+    assert results["wrong"]["status"] == "error"
+    assert f"{len(WEIGHTS) - 1} bytes" in results["wrong"]["reason"]
+    assert "right" not in results or results["right"]["status"] in {"ok", "notneeded"}

@@ -113,7 +113,9 @@ def test_wrong_bytes_of_the_storage_are_found_out_and_replaced(run: Run) -> None
 def test_part_is_gone_on_with(run: Run) -> None:
     with OddHub([package("a/x", data_file("model.bin", LONG * 2))], xet=True) as hub:
         run.home.spool.mkdir(parents=True)
-        (run.home.spool / f"{hashlib.sha256(LONG * 2).hexdigest()}.part").write_bytes((LONG * 2)[: 5 << 20])
+        (run.home.spool / f"{hashlib.sha256(LONG * 2).hexdigest()}-{len(LONG * 2)}.part").write_bytes(
+            (LONG * 2)[: 5 << 20]
+        )
         run(hub)
         assert hub.log.exchanges("cas", "/v1/reconstructions")[0].range == f"bytes={4 << 20}-{2 * len(LONG) - 1}"
 

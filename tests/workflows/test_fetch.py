@@ -1,8 +1,10 @@
+import errno
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -369,6 +371,42 @@ def test_an_hf_cache_missing_its_links_is_finished_by_the_next_run(made: Made, h
     assert fetch_from(made.folder, home, request).bytes_moved == 0
     assert (folder / "config.json").read_bytes() == made.packages["hf:org/base"]["config.json"]
     assert (folder.parents[1] / "refs" / "main").read_text() == folder.name
+
+
+def test_an_hf_cache_on_a_disk_without_links_has_files_in_their_place(
+    made: Made, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.symlink
+
+    def refuse(to: Any, path: Any, *more: Any, **options: Any) -> None:
+        if Path(path).is_relative_to(home.hf_cache):
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        real(to, path, *more, **options)
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    request = FetchRequest(packages=("hf:org/tuned",), into="hf-cache")
+    heard = Heard()
+    fetch_from(made.folder, home, request, emit=heard)
+    assert fetch_from(made.folder, home, request).bytes_moved == 0
+    from huggingface_hub import snapshot_download
+
+    folder = Path(snapshot_download("org/tuned", cache_dir=home.hf_cache, local_files_only=True))
+    assert heard.results["hf:org/tuned"].path == str(folder)
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert found == made.packages["hf:org/tuned"]
+    assert not (folder.parents[1] / "blobs").exists()
+
+
+def test_a_ref_of_the_users_own_cache_is_left_with_a_warning(made: Made, home: Home) -> None:
+    ref = home.hf_cache / "models--org--tuned" / "refs" / "main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text("e" * 40)
+    for _ in range(2):
+        heard = Heard()
+        fetch_from(made.folder, home, FetchRequest(packages=("hf:org/tuned",), into="hf-cache"), emit=heard)
+        assert ref.read_text() == "e" * 40
+        [warning] = [record.message for record in heard.records if isinstance(record, Note) and record.warning]
+        assert str(ref) in warning
 
 
 def test_other_hubs_are_impossible_in_an_hf_cache(made: Made, home: Home) -> None:

@@ -124,7 +124,29 @@ def test_a_retired_release_stays_away_when_the_next_one_is_published(channel: Ch
     channel.release(C)
     channel.publish(C)
     assert channel.read().release.name == C
-    assert sorted(path.name for path in (channel.to / "releases").iterdir()) == [B, C]
+    assert sorted(path.parent.name for path in (channel.to / "releases").glob("*/release.json")) == [B, C]
+
+
+def test_retiring_keeps_the_files_that_a_listed_release_has_in_the_folder(channel: Channel) -> None:
+    for name in (A, B):
+        channel.publish(name)
+    channel.retire(A)
+    listed = {ref.path for ref in channel.read().release.listed}
+    kept = {
+        path.relative_to(channel.to).as_posix() for path in (channel.to / "releases/a").rglob("*") if path.is_file()
+    }
+    assert kept == {path for path in listed if path.startswith("releases/a/")}
+    assert kept
+    with pytest.raises(NotFound, match="lists no release"):
+        channel.retire(A)
+
+
+def test_a_release_is_published_with_the_files_of_earlier_ones_alone(channel: Channel) -> None:
+    channel.publish(B)
+    listed = {ref.path for ref in channel.read().release.listed}
+    there = {path.relative_to(channel.to).as_posix() for path in (channel.to / "releases").rglob("*") if path.is_file()}
+    assert any(path.startswith("releases/a/") for path in listed)
+    assert there == {*listed, "releases/b/release.json", "releases/b/release.json.minisig"}
 
 
 def test_the_only_release_of_a_place_cannot_be_retired(channel: Channel) -> None:

@@ -23,7 +23,7 @@ from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.kinds import file_kind
-from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, recognise_pointer
+from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, resembles_pointer
 from ptmtorrent.stop import Stop
 
 Count = Callable[[int, int], None]
@@ -221,16 +221,18 @@ def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
 
 
 def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
-    pointer = parse_pointer(data)
-    if pointer is None and file_kind(file.path, len(data)) == "weights":
-        pointer = recognise_pointer(data)
-    # An LFS file may itself consist of the text of a pointer; its oid then matches.
-    is_itself = file.source in {"lfs", "xet"} and file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}"
-    if pointer is None or is_itself:
+    # An LFS file may itself be the text of a pointer; its oid then matches, which for a longer one is seen later.
+    if file.source in {"lfs", "xet"} and (
+        len(data) > MAX_POINTER_BYTES or file.oid == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    ):
         return
-    raise IntegrityError(
-        f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are missing"
-    )
+    if pointer := parse_pointer(data):
+        raise IntegrityError(
+            f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are"
+            " missing"
+        )
+    if file_kind(file.path, len(data)) == "weights" and resembles_pointer(data):
+        raise IntegrityError(f"{what} resembles a git LFS pointer, which git-lfs does not read: the file is missing")
 
 
 def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:

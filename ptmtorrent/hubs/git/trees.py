@@ -17,7 +17,7 @@ from ptmtorrent.hubs.git.objects import (
 from ptmtorrent.hubs.port import MAX_FILES, HubFile, mode_and_link
 from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths, path_bytes
 from ptmtorrent.model.manifest import LINK_MODE
-from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, pointer_git_id
+from ptmtorrent.model.pointers import MAX_PADDED_BYTES, parse_pointer, pointer_git_id
 
 MAX_PROOF_BYTES = 64 << 20
 
@@ -88,8 +88,8 @@ def hub_files(
     """Return the files to fetch, sorted by path, and the odd pointers; gitlinks are left out (the trees record them).
 
     A pointer is replaced by its LFS file. A pointer whose git id does not follow from oid and size, because it has
-    `ext-` lines or names an empty file, is returned too, as part of the proof (ADR 0021). Text that only resembles a
-    pointer is an ordinary file.
+    further lines, other line ends or names an empty file, is returned too, as part of the proof (ADR 0021). Text that
+    only resembles a pointer is an ordinary file.
 
     Raises:
         IntegrityError: a path is not allowed in a manifest; NotFound: the remote did not send a blob.
@@ -109,7 +109,7 @@ def _file(objects: Objects, one: Found, sizes: dict[str, int], odd: Blobs, what:
     if size is None:
         raise NotFound(f"{what}: the remote did not send the blob `{one.oid}` of {path!r}")
     mode = file_mode(one.mode)
-    if 0 < size <= MAX_POINTER_BYTES and mode != LINK_MODE:
+    if 0 < size <= MAX_PADDED_BYTES and mode != LINK_MODE:
         text = objects.read(one.oid, "blob")
         pointer = parse_pointer(text)
         if pointer is not None:

@@ -156,13 +156,14 @@ class CaptureLoop:
         """Take a file from the store, or wait for its download, which is queued unless another package waits too."""
         oid = file.name_of_bytes
         known = None if oid is None else self.store.known_file(oid, package.rights)
-        if known is not None:
+        # A file of another size than listed is downloaded, to end as it does where the store has no such file.
+        if known is not None and file.size in {None, known.size}:
             package.stored[file.path] = (file, known)
             self._group.add_part(self.downloads.part(file, package.plan))
             self.meter.add(bytes=known.size)
             return
         # Knowing the hash of a gated file gives no right to it: packages of other rights download their own.
-        key = f"{oid}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
+        key = f"{oid}\n{file.size}\n{package.rights}" if oid is not None else f"{package.work.name}\n{file.path}"
         if key not in self._wanted_by:
             self.downloads.add(key, file, package.plan)
         self._wanted_by[key].append((package, file))

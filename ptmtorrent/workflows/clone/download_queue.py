@@ -76,11 +76,12 @@ class DownloadQueue:
         return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return the path of the part of `file`: named by its listed hash, and by its rights unless they are open."""
+        """Return the path of the part of `file`, named by its listed hash and size, and by rights unless open."""
         rights = rights_in(plan.described.listed)
         if file.name_of_bytes is not None:
+            size = "" if file.size is None else f"-{file.size}"
             suffix = "" if rights == "open" else f"-{rights}"
-            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{suffix}.part"
+            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{size}{suffix}.part"
         identity = plan.described.identity
         place = f"{identity.package}\n{identity.commit}\n{file.path}"
         return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"

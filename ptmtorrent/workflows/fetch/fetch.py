@@ -24,7 +24,7 @@ from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, ignores_case, remove_shared
+from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
@@ -101,10 +101,10 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    layout = choose_layout(request, home)
     found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
     described = describe_members(found, channel.reader)
     del found  # millions of rows, of which nothing is kept once they are described
+    layout = choose_layout(request, home)
     with ExitStack() as stack:
         if not request.dry_run:
             stack.enter_context(WriteLock(home.incoming))
@@ -113,7 +113,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         folds = not request.dry_run and ignores_case(layout.root)
         documents = None if request.dry_run else stack.enter_context(Documents(home.incoming))
         wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
-        report = Report(wanted, layout, emit, monotonic)
+        report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
@@ -159,7 +159,9 @@ def choose_layout(request: FetchRequest, home: Home) -> Layout:
                 f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
                 hint="lay out elsewhere with `--to`",
             )
-    return HfCache(root) if request.into == "hf-cache" else PlainDir(root)
+    if request.into == "hf-cache":
+        return HfCache(root, links=request.dry_run or holds_links(root))
+    return PlainDir(root)
 
 
 def _lock_layout(layout: Layout, stack: ExitStack) -> None:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 
 from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, TransportError
-from ptmtorrent.layouts.port import Layout
+from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.model.records import Emit, Note, Result, Summary
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
 from ptmtorrent.workflows.fetch.select import Order, Refused, Selection
@@ -20,9 +20,10 @@ WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 class Report:
     """Keeps count of a run and emits its report. Told of files and bytes by who moves them."""
 
-    def __init__(self, wanted: Selection, layout: Layout, emit: Emit, monotonic: Monotonic) -> None:
+    def __init__(self, wanted: Selection, layout: Layout, marks: Marks, emit: Emit, monotonic: Monotonic) -> None:
         self._wanted = wanted
         self._layout = layout
+        self._marks = marks
         self._emit = emit
         self._refused: list[Refused] = []
         self._meter = new_meter("fetch", emit, monotonic)
@@ -100,7 +101,7 @@ class Report:
 
     def _conclude(self, order: Order, *, here: bool) -> None:
         try:
-            path = self._layout.finish(self._wanted.manifest(order), self._wanted.files_of(order))
+            finished = self._layout.finish(self._wanted.manifest(order), self._wanted.files_of(order), self._marks)
         except NoSpace:
             raise
         except PtmError as error:
@@ -109,11 +110,12 @@ class Report:
         order.status = "notneeded" if here else "ok"
         reason = "" if not here else "it is here already" if order.files else "it has no files of these kinds"
         self._meter.add(packages=1)
+        path = str(finished.folder)
         self._emit(
-            Result(
-                kind="package", id=order.package, status=order.status, reason=reason, path=str(path), bytes=order.size
-            )
+            Result(kind="package", id=order.package, status=order.status, reason=reason, path=path, bytes=order.size)
         )
+        if finished.note:
+            self._emit(Note(message=finished.note, warning=True))
 
     def _fail(self, order: Order, error: PtmError) -> None:
         order.status = "error"

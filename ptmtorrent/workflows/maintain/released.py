@@ -1,13 +1,14 @@
 """Read which packs the releases of our own channel refer to: all of them, or an error that names what is unreadable."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.catalogue.index import Index
-from ptmtorrent.channel.folder import OwnReader, read_release, read_volume_packs
-from ptmtorrent.channel.paths import METADATA, RELEASES, TORRENTS, is_unfinished, release_folder
+from ptmtorrent.channel.folder import OwnReader, read_release, read_volume_packs, release_names
+from ptmtorrent.channel.paths import METADATA, RELEASES, TORRENTS, is_unfinished, release_folder, release_path
+from ptmtorrent.channel.unlisted import paths_below
 from ptmtorrent.disk.durable import files_in
 from ptmtorrent.errors import IntegrityError, PtmError, StoreError
 from ptmtorrent.model.ids import PackId, ReleaseName
@@ -50,7 +51,10 @@ def spell_releases(names: Sequence[ReleaseName]) -> str:
 
 
 def _names(channel: Path) -> list[ReleaseName]:
-    """Return the releases that are listed, and those that have a folder and are not unfinished."""
+    """Return the releases that are listed, and those that have a folder and are not unfinished.
+
+    A folder without `release.json` of which every file is listed by one of these releases is no release.
+    """
     folder = channel / RELEASES
     try:
         state = read_channel_state(channel)
@@ -60,10 +64,22 @@ def _names(channel: Path) -> list[ReleaseName]:
             hint=f"restore `{channel / METADATA}` from a mirror",
         ) from error
     listed = set() if state is None else set(state.releases)
-    here = {ReleaseName(path.name) for path in files_in(folder)}
-    if not (listed or here):
+    here = {ReleaseName(path.name) for path in files_in(folder) if not is_unfinished(path.name)}
+    if not (listed or files_in(folder)):
         _refuse_remains(channel)
-    return sorted(listed | {name for name in here if not is_unfinished(name)})
+    return sorted(listed | here - _remains(channel, here - listed))
+
+
+def _remains(channel: Path, names: Collection[ReleaseName]) -> set[ReleaseName]:
+    """Return the folders that a deletion left: without `release.json`, and with files of other releases alone."""
+    without = {name for name in names if not (channel / release_path(name)).exists()}
+    if not without:
+        return set()
+    try:
+        needed = {ref.path for name in release_names(channel) for ref in read_release(channel, name)[1].listed}
+    except PtmError:
+        return set()  # the release that cannot be read is named when its packs are asked for
+    return {name for name in without if set(paths_below(channel, release_folder(name))) <= needed}
 
 
 def _refuse_remains(channel: Path) -> None:

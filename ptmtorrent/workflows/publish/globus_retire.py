@@ -5,9 +5,10 @@ Transfer service is asked to delete the release's folder, and the packs and torr
 """
 
 import time
+from collections.abc import Iterator
 
-from ptmtorrent.channel.paths import PACKS, RELEASES, TORRENTS, release_folder
-from ptmtorrent.channel.unlisted import Unlisted, find_needed
+from ptmtorrent.channel.paths import PACKS, RELEASES, TORRENTS, is_unfinished, release_folder
+from ptmtorrent.channel.unlisted import Unlisted, find_needed, unneeded_files
 from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
@@ -64,8 +65,8 @@ def retire_from_globus(  # noqa: PLR0913  # what, from where, and how it is watc
         if there is None:
             raise NotFound(f"`{location}` is no channel", hint="name the place that a release was published to")
         listed = choose_listed(own, held_at(opened, there), location, add=None, drop=name)
-        unlisted = _find_unlisted(opened, listed)
-        is_left = bool(unlisted.paths) or name in opened.list(RELEASES)
+        unlisted = _find_unlisted(opened, listed, name)
+        is_left = bool(unlisted.paths or unlisted.files)
         check_retirable(name, location, there, listed, is_left=is_left)
         emit(retired_note(name, len(unlisted.paths), "would be deleted" if dry_run else "are deleted by Globus"))
         if not dry_run:
@@ -73,14 +74,14 @@ def retire_from_globus(  # noqa: PLR0913  # what, from where, and how it is watc
             target = with_timestamp(opened, state, own)
             releases = [read_own(home, each) for each in reversed(listed)]
             send(target, releases, state, there, now=clock(), monotonic=monotonic)
-            _delete(target, [release_folder(name), *unlisted.paths])
+            _delete(target, [*_folder_or_files(target, name, unlisted), *unlisted.paths])
             tidy(target)
     emit(Result(kind="release", id=name, status="ok", path=location, reason="retired", bytes=unlisted.bytes))
     return retired_summary(unlisted, monotonic() - started)
 
 
-def _find_unlisted(target: Target, listed: tuple[ReleaseName, ...]) -> Unlisted:
-    """Return the packs and torrents of the place that no release in `listed` needs, as the home has these."""
+def _find_unlisted(target: Target, listed: tuple[ReleaseName, ...], name: ReleaseName) -> Unlisted:
+    """Return the files of the place that no release in `listed` needs, as the home has these."""
     folders = [TORRENTS, *(f"{PACKS}/{entry.name}" for entry in target.list(PACKS).values() if entry.folder)]
     found = {
         f"{folder}/{entry.name}": entry.size
@@ -88,8 +89,35 @@ def _find_unlisted(target: Target, listed: tuple[ReleaseName, ...]) -> Unlisted:
         for entry in target.list(folder).values()
         if not entry.folder and entry.name.endswith((".pack", ".torrent"))
     }
-    paths = sorted(found.keys() - find_needed(target.source, listed))
-    return Unlisted(paths=tuple(paths), bytes=sum(found[path] for path in paths))
+    needed = find_needed(target.source, listed)
+    paths = sorted(found.keys() - needed)
+    there = [ReleaseName(entry.name) for entry in target.list(RELEASES).values() if entry.folder]
+    files = unneeded_files(
+        [each for each in there if not is_unfinished(each)],
+        listed,
+        name,
+        needed,
+        files_of=lambda each: list(_files_below(target, release_folder(each))),
+    )
+    return Unlisted(paths=tuple(paths), bytes=sum(found[path] for path in paths), files=files)
+
+
+def _files_below(target: Target, folder: str) -> Iterator[str]:
+    for entry in target.list(folder).values():
+        path = f"{folder}/{entry.name}"
+        if entry.folder:
+            yield from _files_below(target, path)
+        else:
+            yield path
+
+
+def _folder_or_files(target: Target, name: ReleaseName, unlisted: Unlisted) -> list[str]:
+    """Return the folder of the release `name` if it can go as a whole, else the files that can."""
+    folder = release_folder(name)
+    own = set(_files_below(target, folder))
+    if not own <= set(unlisted.files):
+        return [*unlisted.files]
+    return [folder, *(path for path in unlisted.files if path not in own)]
 
 
 def _delete(target: Target, paths: list[str]) -> None:

@@ -44,8 +44,8 @@ def retire(  # noqa: PLR0913  # what, from where, and how it is watched
         own, there = _read_states(home, to)
         warn_of_clock(home.channel, own, clock(), emit)
         listed = choose_listed(own, held_releases(home, to, there), str(to), add=None, drop=name)
-        check_retirable(name, str(to), there, listed, is_left=is_left(to, name))
-        unlisted = _find_unlisted(to, listed)
+        unlisted = _find_unlisted(to, listed, name)
+        check_retirable(name, str(to), there, listed, is_left=is_left(to, name) or unlisted.is_left(name))
         if not dry_run:
             state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
             put_metadata(home.channel, to, state)
@@ -68,9 +68,9 @@ def retired_summary(unlisted: Unlisted, seconds: float) -> Summary:
     )
 
 
-def _find_unlisted(to: Path, listed: tuple[ReleaseName, ...]) -> Unlisted:
+def _find_unlisted(to: Path, listed: tuple[ReleaseName, ...], name: ReleaseName) -> Unlisted:
     try:
-        return find_unlisted(to, listed)
+        return find_unlisted(to, listed, name)
     except (NotFound, IntegrityError) as error:
         raise type(error)(error.message, hint=f"ptmtorrent publish {listed[-1]} --to {to}") from error
 

@@ -13,7 +13,6 @@ import msgspec
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Capture, decode_manifest
-from ptmtorrent.model.placement import Location
 from ptmtorrent.store.maintenance.references import SHARED, References
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
 from ptmtorrent.store.pack.format import Entry
@@ -69,13 +68,17 @@ class Carried:
             self._clean[pack] = self._read_clean(pack)
         return self._clean[pack]
 
-    def check(self, places: Iterable[Location]) -> None:
-        """Refuse a place in a pack that may not be carried.
+    def may_pass_on(self, snapshot: SnapshotId) -> bool:
+        """Return whether a snapshot may be redistributed: that of a member, or an older one of the same package."""
+        return snapshot in self._snapshots
+
+    def check(self, packs: Iterable[PackId]) -> None:
+        """Refuse packs that may not be carried.
 
         Raises:
-            StoreError: naming the pack.
+            StoreError: naming the first of them.
         """
-        for pack in sorted({place.pack for place in places}):
+        for pack in sorted(set(packs)):
             if not self.is_clean(pack):
                 raise StoreError(
                     f"it needs the pack `{pack}`, which has objects that may not be redistributed, and is damaged",

@@ -42,9 +42,9 @@ def delete_release(  # noqa: PLR0913  # what, from where, signed by whom, and wh
     with WriteLock(home.store):
         history = read_history(home.channel, keys)
         known = (*history.listed, *history.unlisted)
-        if name not in known and not is_left(home.channel, name):
+        unlisted = find_unlisted(home.channel, [other for other in known if other != name], name)
+        if name not in known and not (is_left(home.channel, name) or unlisted.is_left(name)):
             raise unknown_release(home.channel, name)
-        unlisted = find_unlisted(home.channel, [other for other in known if other != name])
         if name in history.listed:
             drop_release(home.channel, keys, name, clock(), accept=own_check(home, clock))
         remove_release(home.channel, name, unlisted)

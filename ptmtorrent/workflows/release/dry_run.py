@@ -16,7 +16,7 @@ from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.release.finished import check_finished
 from ptmtorrent.workflows.release.members import check_members
 from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
-from ptmtorrent.workflows.release.release import is_unsigned, open_store
+from ptmtorrent.workflows.release.release import check_free, is_unsigned, open_store
 from ptmtorrent.workflows.release.write import check_not_empty
 
 NOT_READ = "packs were compared by size and not read: damage in one may leave out more (ptmtorrent store check --data)"
@@ -48,6 +48,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
         if is_unsigned(name, history):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
             return _summarise(read_release(home.channel, name)[1].totals, monotonic() - started, 0, emit)
+        check_free(name, home.channel)
         plan = make_plan(request, history.newest)
         checked = list(check_members(store, plan.chosen))
     failed = [each for each in checked if isinstance(each, Result)]

@@ -7,7 +7,7 @@ import msgspec
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Manifest, Rights
-from ptmtorrent.model.placement import DELTA_CODECS, Base, Location
+from ptmtorrent.model.placement import DELTA_CODECS, Base, Location, Placement
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 
@@ -19,9 +19,15 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     bases: tuple[Base | None, ...]
 
     @property
-    def all(self) -> tuple[Location, ...]:
-        """The places of objects and bases."""
-        return (*self.objects, *(base.at for base in self.bases if base is not None))
+    def packs(self) -> set[PackId]:
+        """The packs of objects and bases."""
+        return {*_packs(self.objects), *_packs(base.at for base in self.bases if base is not None)}
+
+
+def places_of(placement: Placement) -> Places:
+    """Return the places that a placement says, of the first form of each object."""
+    forms = [placement.form(row) for row in range(len(placement.first) - 1)]
+    return Places(objects=tuple(form.at for form in forms), bases=tuple(form.base for form in forms))
 
 
 def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
@@ -41,8 +47,9 @@ def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
         except NotFound as error:
             raise NotFound(f"the store lacks `{identifier}`, which {_needed_by(manifest, row)} needs") from error
         objects.append(place)
-    _check_rights(store, {*_packs(objects), *_packs(base.at for base in bases if base)}, rights)
-    return Places(objects=tuple(objects), bases=tuple(bases))
+    places = Places(objects=tuple(objects), bases=tuple(bases))
+    _check_rights(store, places.packs, rights)
+    return places
 
 
 def _base(store: Store, identifier: ObjectId, size: int, place: Location) -> Base | None:

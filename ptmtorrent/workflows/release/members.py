@@ -22,7 +22,10 @@ from ptmtorrent.workflows.release.stats import Tallies
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
-    """What a release keeps in memory of one package; the place of the row's frame is not final yet."""
+    """What a release keeps in memory of one package.
+
+    The frame of the row lies in the documents of an earlier release, or in the temporary file of documents.
+    """
 
     capture: Capture
     row: MemberRow
@@ -45,7 +48,7 @@ def make_members(  # noqa: PLR0913  # where it is read from, and everything it i
         try:
             data, manifest = _read_manifest(store, capture)
             places = locate(store, manifest, capture.rights)
-            carried.check(places.all)
+            carried.check(places.packs)
             placement = _encode_placement(capture, places)
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)

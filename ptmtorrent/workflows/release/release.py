@@ -9,11 +9,13 @@ release, but for its date.
 import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 
 from ptmtorrent.channel.folder import read_release
-from ptmtorrent.channel.paths import release_path
+from ptmtorrent.channel.paths import release_folder, release_path
+from ptmtorrent.channel.unlisted import paths_below
 from ptmtorrent.disk.durable import make_readable
-from ptmtorrent.errors import ConfigError, NotFound, PtmError
+from ptmtorrent.errors import ConfigError, NotFound, PtmError, UsageError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import ReleaseName, parse_release_name
@@ -59,7 +61,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     returned as it is, if the store has not changed since.
 
     Raises:
-        UsageError: another release of this name exists, or the name cannot be one.
+        UsageError: another release of this name exists, one that was deleted has files, or the name cannot be one.
         NotFound: nothing was captured yet, or nothing that may be redistributed.
         ConfigError: another release has to be finished first, or the keys are not those of the channel.
         StoreError: no package is complete, or something cannot be written.
@@ -79,6 +81,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
         if is_unsigned(name, history):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
         else:
+            check_free(name, home.channel)
             plan = make_plan(request, history.newest)
             draft = Draft(
                 name=name,
@@ -161,3 +164,16 @@ def is_unsigned(name: ReleaseName, history: History) -> bool:
             f"release `{others[0]}` was written but not signed", hint=f"finish it: ptmtorrent release {others[0]}"
         )
     return name in history.unlisted
+
+
+def check_free(name: ReleaseName, channel: Path) -> None:
+    """Refuse the name of a release that was deleted, and whose folder has files that other releases list.
+
+    Raises:
+        UsageError: it has.
+    """
+    if list(paths_below(channel, release_folder(name))):
+        raise UsageError(
+            f"`{channel / release_folder(name)}` has files of a deleted release that other releases list",
+            hint="give the new release another name",
+        )

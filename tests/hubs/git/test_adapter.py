@@ -104,12 +104,12 @@ def test_gitlinks_are_left_out_and_stay_in_the_tree(server: GitServer, tmp_path:
     assert [entry.oid for entry in entries if entry.mode == 0o160000] == ["5" * 40]
 
 
-def test_pointer_that_is_not_canonical_stays_the_text_it_is(server: GitServer, tmp_path: Path) -> None:
+def test_text_that_git_lfs_does_not_read_as_a_pointer_stays_the_text_it_is(server: GitServer, tmp_path: Path) -> None:
     pointer = format_pointer(Pointer(sha256="a" * 64, size=5))
     odd = {
-        "crlf": pointer.replace(b"\n", b"\r\n"),
-        "spaced": pointer + b"\n",
-        "zero": pointer.replace(b"size 5", b"size 05"),
+        "version": pointer.replace(b"spec/v1", b"spec/v2"),
+        "swapped": b"".join(pointer.splitlines(keepends=True)[::-1]),
+        "prose": b"As follows:\n" + pointer,
     }
     server.commit("team/m", odd)
     with remotes(server, tmp_path / "work", []) as hub:
