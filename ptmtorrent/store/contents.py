@@ -15,7 +15,8 @@ from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.recovery import recover
+from ptmtorrent.store.recovery.recover import STAGED_ROWS
+from ptmtorrent.store.recovery.reindex import add_pack
 
 INDEX_NAME = "index.sqlite"
 
@@ -50,10 +51,7 @@ class Contents:
     def is_located(self, identifier: ObjectId) -> bool:
         """Return whether the index lists the object in a pack or part, and its base if it is a delta."""
         with self._lock:
-            found = self._index.find(identifier)
-            if found is None:
-                return False
-            return found.entry.base is None or self._index.find(found.entry.base) is not None
+            return self._index.find(identifier) is not None
 
     def rights_of(self, identifier: ObjectId) -> Rights | None:
         """Return the rights of the pack that holds an object; None if no pack does."""
@@ -74,8 +72,10 @@ class Contents:
 
     def move(self, source: PackId, hashes: PackHashes, entries: Sequence[Entry]) -> None:
         """List objects of the pack `source` in another pack, at the places in `entries`, durably."""
-        with self._lock, self._index.transaction():
-            self._index.move(source, self._index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
+        with self._lock:
+            with self._index.transaction():
+                self._index.move(source, self._index.row_of_pack(hashes.pack, hashes.size, hashes.rights), entries)
+            self._index.settle(STAGED_ROWS)
 
     def drop(self, packs: Iterable[PackId]) -> set[ObjectId]:
         """Drop the rows of packs and of their objects, durably; return these objects."""
@@ -86,7 +86,7 @@ class Contents:
         """Drop packs, and the files, captures and sketches that need their objects, in one durable transaction."""
         with self._lock, self._index.transaction():
             dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
-            self._index.drop_dependents(dropped)
+            self._index.drop_dependents(dropped - self._index.has_all(dropped))
             self._index.drop_unused_sketches()
 
     def drop_dependents(self, lost: set[ObjectId]) -> None:
@@ -98,8 +98,8 @@ class Contents:
         """Replace the rows of a pack by `entries`, durably; bases are added before the deltas that need them."""
         with self._lock, self._index.transaction():
             self._index.drop(hashes.pack)
-            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
-            recover.add_pack(self._index, hashes, [entry for entry in entries if entry.base is not None])
+            add_pack(self._index, hashes, [entry for entry in entries if entry.base is None])
+            add_pack(self._index, hashes, [entry for entry in entries if entry.base is not None])
 
 
 @contextmanager

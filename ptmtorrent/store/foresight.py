@@ -1,35 +1,24 @@
 """The index as recovery will leave it, for those who only read: without packs that are missing or were cut short."""
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store.contents import INDEX_NAME
-from ptmtorrent.store.index import Found, Index, open_index
+from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.recovery.recover import lost_packs
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import check_version
 
 
 class Foreseen(Index):
-    """An index, open for reading, without the objects of `lost` packs and the captures that need them."""
-
-    lost: Collection[PackId] = frozenset()
-
-    def find(self, identifier: ObjectId) -> Found | None:
-        """Return an object that will still be available; see `Index.find`."""
-        found = super().find(identifier)
-        if found is None or found.pack in self.lost:
-            return None
-        base = found.entry.base
-        return found if base is None or self.find(base) is not None else None
+    """An index, open for reading, without the objects of packs that it hides and the captures that need them."""
 
     def captures(self) -> list[bytes]:
         """Return the bytes of the newest capture of each package, of those that will still be here."""
-        if not self.lost:
+        if not self._hidden:
             return super().captures()
         newest: dict[PackageName, tuple[tuple[int, str], ObjectId, bytes]] = {}
         for identifier, data in self.all_captures():
@@ -64,7 +53,7 @@ def open_foreseen(root: Path) -> Foreseen:
     check_version(root)
     index = open_index(root / INDEX_NAME, write=False, kind=Foreseen)
     try:
-        index.lost = frozenset(lost_packs(root, index))
+        index.hide(lost_packs(root, index))
     except BaseException:
         index.close()
         raise

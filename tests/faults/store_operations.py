@@ -6,7 +6,8 @@ any fault, the store must be whole, and the same operation run again must end wh
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,17 +21,18 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
+from ptmtorrent.store.index import runs
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
+from ptmtorrent.store.recovery.on_disk import packs_on_disk
 from ptmtorrent.store.recovery.quarantine import DAMAGED
-from ptmtorrent.store.recovery.recover import packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.version import VERSION_NAME
 from ptmtorrent.workflows.maintain import repair as repair_workflow
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.gc import gc as collect
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
-from tests.store.samples import name_of
+from tests.store.samples import META, name_of, random_bytes
 
 Report = Callable[[int], None]
 Act = Callable[[Home, World, Report], None]
@@ -39,6 +41,7 @@ Promised = Callable[[Home, Sequence[int]], list[str]]
 
 FOUND_DEAD = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ELSEWHERE = "elsewhere"
+MERGES = 3
 SHM = "index.sqlite-shm"
 """SQLite's shared memory, which readers may make too; it means nothing once nobody has the index open."""
 
@@ -75,6 +78,29 @@ def seal(home: Home, world: World, report: Report) -> None:  # noqa: ARG001  # o
     with Store.open(home.store, write=True) as store:
         store.seal()
         report(0)
+
+
+def merge(home: Home, world: World, report: Report) -> None:  # noqa: ARG001  # operations look alike
+    """Seal a pack so often that the runs of the index are merged, and what was merged again."""
+    with few_runs(), Store.open(home.store, write=True) as store:
+        for number in range(MERGES):
+            store.put(_merged(number), pack_class=META)
+            store.seal()
+            report(number)
+
+
+def _merged(number: int) -> bytes:
+    return random_bytes(2_000, 90 + number)
+
+
+@contextmanager
+def few_runs() -> Iterator[None]:
+    """Have two runs of the index merged, in place of sixteen."""
+    fan, runs.FAN = runs.FAN, 2
+    try:
+        yield
+    finally:
+        runs.FAN = fan
 
 
 def init(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
@@ -241,6 +267,14 @@ def _sealed_is_sealed(home: Home, reported: Sequence[int]) -> list[str]:
     return unsealed(home) if reported else []
 
 
+def _merged_is_listed(home: Home, reported: Sequence[int]) -> list[str]:
+    """What was sealed before runs were merged is in a pack that the index lists."""
+    with Store.open(home.store, write=True) as store:
+        found = [store._index.find(name_of(_merged(number))) for number in reported]
+    unlisted = [number for number, one in zip(reported, found, strict=True) if one is None or one.pack is None]
+    return [f"lost: the pack of step {number}" for number in unlisted]
+
+
 def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
     """A dead pack is marked, and later gone for good."""
     dead = [path for path in (home.store / "packs").glob("*/*.pack") if b"weights-cold" in path.read_bytes()[:200]]
@@ -272,6 +306,7 @@ OPERATIONS = {
         Operation("init", _nothing, init, _made_is_there, committed="none"),
         Operation("ingest", _nothing, ingest, committed="reported"),
         Operation("seal", _ingested, seal, _sealed_is_sealed),
+        Operation("merge", _sealed, merge, _merged_is_listed),
         Operation("heal", _crashed, heal),
         Operation("rescue", _bad_part, heal, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
         Operation("check", _sealed, check, reads_only=True),

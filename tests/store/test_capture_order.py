@@ -220,7 +220,8 @@ def without_sequences(root: Path) -> None:
     with sqlite3.connect(root / "index.sqlite") as base:
         base.executescript(
             "UPDATE captures SET data = CAST(json_remove(CAST(data AS TEXT), '$.sequence') AS BLOB);"
-            "ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; PRAGMA user_version = 2;"
+            "ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; DROP TABLE runs; DROP TABLE parts;"
+            "PRAGMA user_version = 2;"
         )
     base.close()
 
@@ -240,7 +241,10 @@ def test_captures_without_a_number_are_older_and_ordered_by_their_time(root: Pat
 def test_index_that_an_earlier_version_rebuilt_gets_the_numbers_back(root: Path, tmp_path: Path) -> None:
     last = capture_each(root, tmp_path, STEPS["alternating"])
     with sqlite3.connect(root / "index.sqlite") as base:
-        base.executescript("ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; PRAGMA user_version = 2;")
+        base.executescript(
+            "ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; DROP TABLE runs; DROP TABLE parts;"
+            "PRAGMA user_version = 2;"
+        )
     base.close()
     with writing(root):
         pass

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.store import index_file
 from ptmtorrent.store import store as store_module
 from ptmtorrent.store.index import Found, open_index
+from ptmtorrent.store.index import file as index_file
 from ptmtorrent.store.ingest.files import SMALL_BYTES
 from ptmtorrent.store.pack import writer as pack_writer
 from ptmtorrent.store.store import Expected, Store

@@ -5,7 +5,7 @@ transaction lasts as long as writing the rows takes, not as long as making them.
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.encode_pool import Coded
 from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import write_sidecar
+from ptmtorrent.store.pack.part_state import PartState
 from ptmtorrent.store.pack.reader import pack_in
 from ptmtorrent.store.pack.writer import Part, new_part, part_in
 from ptmtorrent.store.stored_file import StoredFile
@@ -85,8 +86,11 @@ class Pending:
         newest |= {capture.package: capture for capture in self.unnumbered}
         return [newest[package] for package in sorted(newest)]
 
-    def write(self, index: Index) -> None:
-        """Write all rows to the index, durably, in one transaction. What they refer to must be durable."""
+    def write(self, index: Index, states: Mapping[str, PartState]) -> None:
+        """Write all rows to the index, durably, in one transaction. What they refer to must be durable.
+
+        `states` are those of the parts that hold the objects, by their names.
+        """
         if not (self.objects or self._files or self._captures):
             return
         with index.transaction():
@@ -95,7 +99,9 @@ class Pending:
             for found in self.objects.values():
                 by_part.setdefault(str(found.part), []).append(found.entry)
             for part, entries in by_part.items():
-                index.add_objects(index.row_of_part(part, rights[part]), entries)
+                row = index.row_of_part(part, rights[part])
+                index.add_objects(row, entries)
+                index.record_part(row, states[part])
             for file in {file.blake3: file for file in self._files.values()}.values():
                 index.add_file(file)
             for key, identifiers in self._sketches.items():
@@ -151,10 +157,13 @@ class Writer:
         self._number_captures()
         for part in self.parts:
             part.sync()
-        self.pending.write(self._index)
+        held = {found.part for found in self.pending.objects.values()}
+        self.pending.write(self._index, {part.path.name: part.state for part in self.parts if part.path.name in held})
 
     def seal(self, parts: Sequence[Part]) -> list[PackId]:
         """Seal parts: bytes, then hashes, then the name, then the index. Opening recovers from a crash between them.
+
+        The rows of sealed packs then become a run of the index.
 
         The removal of the old name of a part need not be durable: a sealed pack is not taken for a part.
         Everything else is committed first: no sealed delta may outlive its base.
@@ -173,12 +182,14 @@ class Writer:
             with self._index.transaction():
                 self._index.seal_part(part.path.name, hashes.pack, hashes.size)
             sealed.append(hashes.pack)
+        if sealed:
+            self._index.settle()
         return sealed
 
     def seal_all(self) -> list[PackId]:
         """Seal every part that has objects; return the new packs."""
         self.commit()
-        return self.seal(sorted((part for part in self.parts if part.entries), key=lambda part: part.pack_class))
+        return self.seal(sorted((part for part in self.parts if part.objects), key=lambda part: part.pack_class))
 
     def close(self) -> None:
         """Close the parts without committing."""

@@ -11,7 +11,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.torrents import merkle_root
 from ptmtorrent.store.index import open_index
-from ptmtorrent.store.index_file import index_errors
+from ptmtorrent.store.index.file import index_errors
 from ptmtorrent.store.maintenance.verify_pack import Expectation, read_footer
 from ptmtorrent.store.pack.format import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
@@ -22,7 +22,7 @@ MAX_PROBLEMS = 20
 
 
 def check_index(path: Path, *, thorough: bool = True) -> list[str]:
-    """Return the problems of the index at `path`, found by SQLite and in its rows; empty if it is undamaged.
+    """Return the problems of the index at `path`: of its database, or else of its runs; empty if it is undamaged.
 
     `thorough` makes SQLite compare its tables with their indices as well.
 
@@ -30,6 +30,11 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         StoreError: the index cannot be read, but may be undamaged.
         UnsupportedFormat: a newer version wrote it.
     """
+    return check_database(path, thorough=thorough) or [problem for _, problem in check_runs(path)][:MAX_PROBLEMS]
+
+
+def check_database(path: Path, *, thorough: bool = True) -> list[str]:
+    """Return the problems of the database of an index, found by SQLite and in its rows; see `check_index`."""
     if not path.is_file():
         return ["it is missing"]
     with index_errors(path):
@@ -52,6 +57,19 @@ def check_index(path: Path, *, thorough: bool = True) -> list[str]:
         index.close()
     problems = [f"its row of the object `{identifier}` is invalid" for identifier in objects]
     return [*problems, *(f"its row of the capture `{identifier}` is wrong" for identifier in captures[:MAX_PROBLEMS])]
+
+
+def check_runs(path: Path) -> list[tuple[Path, str]]:
+    """Read all runs of the index whose database is at `path`; return those that are damaged or missing, and why.
+
+    Raises:
+        StoreError: one of them cannot be read, but may be undamaged.
+    """
+    index = open_index(path, write=False)
+    try:
+        return index.run_problems()
+    finally:
+        index.close()
 
 
 def _run_sqlite_check(path: Path, check: str) -> list[str]:

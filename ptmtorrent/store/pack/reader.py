@@ -109,12 +109,14 @@ class PackReader:
             at = entry.end
         return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
 
-    def scan(self) -> Iterator[Scanned]:
-        """Yield every record with a valid checksum, skipping damaged bytes. A sealed pack ends at its footer."""
-        try:
-            _, at = self.header()
-        except (IntegrityError, UnsupportedFormat):
-            at = 0
+    def scan(self, start: int = 0) -> Iterator[Scanned]:
+        """Yield every record with a valid checksum, skipping damaged bytes. A sealed pack ends at its footer.
+
+        `start` is where a record begins, if those before it are known.
+        """
+        at = start
+        with suppress(IntegrityError, UnsupportedFormat):
+            at = start or self.header()[1]
         lost = at == 0
         while at < self.size:
             head = self.read(at, min(pack_format.MAX_RECORD_BYTES, self.size - at))

@@ -1,24 +1,27 @@
 """Writes packs: a part grows by whole records, and is sealed once into a pack that never changes again.
 
-The content of a part is not trusted after a restart: `recovery/recheck` decodes and hashes every object first.
+After a restart a part continues where it was committed: its bytes are compared with the hashes that were recorded then,
+before anything is appended. What no hash covers is not trusted: `recovery/recheck` decodes and hashes it first.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all, write_chunks
-from ptmtorrent.errors import StoreError
+from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model.pieces import padded
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import PackHasher
-from ptmtorrent.store.pack.reader import READ_BYTES, PackReader
+from ptmtorrent.store.pack.part_state import PartState, PieceHasher
+from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
 
 PACK_BYTES = 256 << 20
 """Limit of a pack, which is sealed before it would exceed it (256 MiB)."""
@@ -27,24 +30,76 @@ _ENDING_BYTES = 8 << 10
 """Bytes reserved for the info in the footer and for the trailer."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a part holds: its objects, and the hashes of all its bytes, as a pack and by pieces."""
+
+    entries: list[Entry]
+    hasher: PackHasher
+    pieces: PieceHasher
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Add the next bytes."""
+        self.hasher.update(data)
+        self.pieces.update(data)
+
+    @property
+    def state(self) -> PartState:
+        """What a commit records."""
+        return PartState(length=self.hasher.size, objects=len(self.entries), hashes=self.pieces.hashes())
+
+
 class Part:
     """An unsealed pack that this process writes. Not thread-safe: the store calls it under its lock."""
 
-    def __init__(self, path: Path, pack_class: PackClass, entries: list[Entry], hasher: PackHasher) -> None:
-        """Continue the part at `path`, which has `entries` and nothing after them; `hasher` has hashed all of it."""
+    def __init__(
+        self, path: Path, pack_class: PackClass, written: Written | PartState, read: Callable[[], Written] | None = None
+    ) -> None:
+        """Continue the part at `path`, which ends with what was `written`.
+
+        If only the state is known, `read` reads the rest when it is first needed.
+        """
         self.path = path
         self.pack_class = pack_class
-        self.entries = entries
-        self._hasher = hasher
-        self._unsynced = True
+        self._committed = written if isinstance(written, PartState) else None
+        self._known = written if isinstance(written, Written) else None
+        self._read = read
+        self._unsynced = self._committed is None
         with disk_errors(path):
             self._descriptor = os.open(path, os.O_WRONLY)
-            os.lseek(self._descriptor, hasher.size, os.SEEK_SET)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The objects, by offset.
+
+        Raises:
+            StoreError: the part has to be read first, and is damaged.
+        """
+        return self._written.entries
+
+    @property
+    def objects(self) -> int:
+        """How many objects there are."""
+        return self.state.objects if self._known is None else len(self._known.entries)
+
+    @property
+    def state(self) -> PartState:
+        """What of the part a commit records, once it is synced."""
+        return self._committed if self._known is None and self._committed is not None else self._written.state
 
     @property
     def size(self) -> int:
         """Bytes written so far."""
-        return self._hasher.size
+        return self.state.length if self._known is None else self._known.hasher.size
+
+    @property
+    def _written(self) -> Written:
+        if self._known is None:
+            if self._read is None:
+                raise AssertionError("a part whose bytes are not known is given a function that reads them")
+            self._known = self._read()
+        return self._known
 
     @property
     def closed(self) -> bool:
@@ -53,7 +108,7 @@ class Part:
 
     def has_room(self, stored: int) -> bool:
         """Return whether a record of `stored` bytes and the footer fit."""
-        footer = pack_format.ROW_BYTES * (len(self.entries) + 1) + _ENDING_BYTES
+        footer = pack_format.ROW_BYTES * (self.objects + 1) + _ENDING_BYTES
         return self.size + pack_format.MAX_RECORD_BYTES + stored + footer <= PACK_BYTES
 
     def append(self, draft: Entry, chunks: Sequence[bytes | memoryview]) -> Entry:
@@ -63,9 +118,10 @@ class Part:
             NoSpace: the disk is full, naming the bytes needed.
             StoreError: any other failure.
         """
+        entries = self.entries
         self._write(pack_format.encode_record(draft), *chunks)
         entry = msgspec.structs.replace(draft, offset=self.size - draft.stored)
-        self.entries.append(entry)
+        entries.append(entry)
         return entry
 
     def sync(self) -> None:
@@ -96,10 +152,11 @@ class Part:
         with disk_errors(self.path, len(ending)):
             os.ftruncate(self._descriptor, size)
         self._write(ending)
-        self._hasher.update(bytes(size - length))
+        hasher = self._written.hasher
+        hasher.update(bytes(size - length))
         self.sync()
         self.close()
-        return self._hasher.finish(self.pack_class.rights)
+        return hasher.finish(self.pack_class.rights)
 
     def close(self) -> None:
         """Close the file."""
@@ -120,7 +177,7 @@ class Part:
             raise
         self._unsynced = True
         for chunk in chunks:
-            self._hasher.update(chunk)
+            self._written.update(chunk)
 
     def _undo(self) -> None:
         """Cut off a torn record; if that fails, close the part for good."""
@@ -148,9 +205,53 @@ def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) ->
         finally:
             os.close(descriptor)
     sync_dir(path.parent)
-    hasher = PackHasher(pool)
-    hasher.update(header)
-    return Part(path, pack_class, [], hasher)
+    written = Written([], PackHasher(pool), PieceHasher())
+    written.update(header)
+    return Part(path, pack_class, written)
+
+
+def resume_part(
+    path: Path,
+    pack_class: PackClass,
+    state: PartState,
+    pool: Executor | None = None,
+    *,
+    distrust: Callable[[], None] = lambda: None,
+) -> Part:
+    """Continue a part whose `state` was recorded and that has no bytes after it; it is read at the first use.
+
+    If its bytes have changed since then, `distrust` is called, so that the next process rechecks them, and that use
+    raises `StoreError`.
+    """
+
+    def read() -> Written:
+        try:
+            return _read_committed(path, state, pool)
+        except IntegrityError as error:
+            distrust()
+            raise StoreError(
+                f"the open part `{path}` is damaged: {error.message}",
+                hint="run the same command again: it keeps the objects of the part that are whole",
+            ) from error
+
+    return Part(path, pack_class, state, read)
+
+
+def _read_committed(path: Path, state: PartState, pool: Executor | None) -> Written:
+    """Read a part, and compare it with its recorded state.
+
+    Raises:
+        IntegrityError: it differs.
+    """
+    written = Written([], PackHasher(pool), PieceHasher())
+    with open_pack(path) as reader:
+        _hash(reader, state.length, written)
+        for scanned in reader.scan():
+            if not scanned.after_damage and scanned.entry.end <= state.length:
+                written.entries.append(scanned.entry)
+    if written.state != state:
+        raise IntegrityError("its bytes are not those that were committed")
+    return written
 
 
 def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry], pool: Executor | None = None) -> Part:
@@ -162,10 +263,14 @@ def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry],
     end = reopened_size(reader, entries)
     with disk_errors(reader.path):
         os.truncate(reader.path, end)
-    hasher = PackHasher(pool)
+    written = Written(entries, PackHasher(pool), PieceHasher())
+    _hash(reader, end, written)
+    return Part(reader.path, pack_class, written)
+
+
+def _hash(reader: PackReader, end: int, written: Written) -> None:
     for at in range(0, end, READ_BYTES):
-        hasher.update(reader.read(at, min(READ_BYTES, end - at)))
-    return Part(reader.path, pack_class, entries, hasher)
+        written.update(reader.read(at, min(READ_BYTES, end - at)))
 
 
 def reopened_size(reader: PackReader, entries: Sequence[Entry]) -> int:

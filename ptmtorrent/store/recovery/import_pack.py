@@ -16,7 +16,8 @@ from ptmtorrent.store.index import Index
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.hashes import write_sidecar
 from ptmtorrent.store.pack.reader import PackReader, hash_pack, open_pack, pack_in
-from ptmtorrent.store.recovery import recover
+from ptmtorrent.store.recovery.recover import STAGED_ROWS
+from ptmtorrent.store.recovery.reindex import add_pack
 
 MAX_RAW_PER_BYTE = 64
 """Limit of raw bytes per byte of an adopted pack; zeros could be stored 30,000 times smaller."""
@@ -58,7 +59,8 @@ def adopt(root: Path, index: Index, path: Path, checked: CheckedImport) -> None:
     ensure_dir(target.parent, sure=True)
     publish_file(path, target)
     with index.transaction():
-        recover.add_pack(index, checked.hashes, checked.entries)
+        add_pack(index, checked.hashes, checked.entries)
+    index.settle(STAGED_ROWS)
 
 
 def _refuse_bomb(pack: PackId, size: int, entries: Sequence[Entry]) -> None:

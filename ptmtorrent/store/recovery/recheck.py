@@ -17,9 +17,10 @@ from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.reader import PackReader
 
 _NOTHING: Mapping[str, AbstractSet[Entry]] = MappingProxyType({})
+_NOWHERE: Mapping[str, int] = MappingProxyType({})
 
-SealedObject = Callable[[ObjectId], bytes | None]
-"""Returns an object from a sealed pack; None if no pack holds it."""
+StoredObject = Callable[[ObjectId], bytes | None]
+"""Returns a plain object from a sealed pack or the committed bytes of a part; None if neither holds it."""
 
 
 def has_header(reader: PackReader, pack_class: PackClass) -> bool:
@@ -35,10 +36,16 @@ def has_header(reader: PackReader, pack_class: PackClass) -> bool:
 
 
 def good_entries(
-    readers: Sequence[PackReader], sealed: SealedObject, committed: Mapping[str, AbstractSet[Entry]] = _NOTHING
+    readers: Sequence[PackReader],
+    stored: StoredObject,
+    committed: Mapping[str, AbstractSet[Entry]] = _NOTHING,
+    starts: Mapping[str, int] = _NOWHERE,
 ) -> list[list[Entry]]:
-    """Return the objects of each part that can be kept; `committed` are those in the index, by the name of the part."""
-    kept = [_whole_entries(reader) for reader in readers]
+    """Return the objects of each part that can be kept; `committed` are those in the index, by the name of the part.
+
+    Of a part in `starts` only the records from that byte on are examined and returned: those before are trusted.
+    """
+    kept = [_whole_entries(reader, starts.get(reader.path.name, 0)) for reader in readers]
     proven: set[tuple[int, int]] = set()
     while True:
         plain = {
@@ -51,7 +58,7 @@ def good_entries(
         for number, (reader, entries) in enumerate(zip(readers, kept, strict=True)):
             may_lack_base = committed.get(reader.path.name, frozenset())
             at = {at for part, at in proven if part == number}
-            good, found = _count_good(reader, entries, _Known(plain, sealed, may_lack_base), at)
+            good, found = _count_good(reader, entries, _Known(plain, stored, may_lack_base), at)
             proven |= {(number, offset) for offset in found}
             shrank = shrank or good < len(entries)
             del entries[good:]
@@ -59,10 +66,10 @@ def good_entries(
             return kept
 
 
-def _whole_entries(reader: PackReader) -> list[Entry]:
+def _whole_entries(reader: PackReader, start: int) -> list[Entry]:
     """Return the records before the first torn record or damaged plain object; deltas are not verified yet."""
     entries: list[Entry] = []
-    for scanned in reader.scan():
+    for scanned in reader.scan(start):
         if scanned.after_damage or (scanned.entry.base is None and not reader.holds(scanned.entry)):
             break
         entries.append(scanned.entry)
@@ -70,10 +77,10 @@ def _whole_entries(reader: PackReader) -> list[Entry]:
 
 
 class _Known(NamedTuple):
-    """Where bases can be read: in parts or in sealed packs; and the deltas that may lack their base."""
+    """Where bases can be read: in what is examined or in what is stored; and the deltas that may lack their base."""
 
     plain: dict[ObjectId, tuple[PackReader, Entry]]
-    sealed: SealedObject
+    stored: StoredObject
     may_lack_base: AbstractSet[Entry]
 
 
@@ -90,7 +97,7 @@ def _count_good(reader: PackReader, entries: Sequence[Entry], known: _Known, pro
         if beside is not None and entry.offset in proven:
             found.append(entry.offset)
             continue
-        base = beside[0].object(beside[1]) if beside is not None else known.sealed(entry.base)
+        base = beside[0].object(beside[1]) if beside is not None else known.stored(entry.base)
         if base is None and entry in known.may_lack_base:
             continue
         if base is None or not (entry.offset in proven or reader.holds(entry, base)):

@@ -6,7 +6,7 @@ captures their packages again. No partly written file is ever visible; a second 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME
-from ptmtorrent.store.maintenance.quick_check import check_index
+from ptmtorrent.store.maintenance.quick_check import check_database, check_runs
 from ptmtorrent.store.maintenance.salvage import salvage_pack
 from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
@@ -103,16 +103,19 @@ class _Run:
 
     def repair(self, *, rebuild: bool, dry_run: bool) -> RepairResult:
         """Run the repair, or only plan it."""
-        problems = check_index(self._root / INDEX_NAME)
+        database = check_database(self._root / INDEX_NAME)
+        runs = [] if database else check_runs(self._root / INDEX_NAME)
+        problems = database or [problem for _, problem in runs]
         self._before = EMPTY_STATE if problems else read_index_state(self._home)
         if dry_run:
             self._plan(problems)
             return self._result([])
         if problems:
-            _quarantine_index(self._root)
-        with Store.open(self._root, exclusive=True) as store:
-            if problems or rebuild:
+            _quarantine_index(self._root, [path for path, _ in runs])
+        with Store.open(self._root, exclusive=True) as store:  # which replaces runs that are missing
+            if database or rebuild:
                 store.rebuild_index()
+            if problems or rebuild:
                 self._emit(Result(kind="index", id="index", status="ok", reason="rebuilt from the packs"))
             for damaged in self._damaged_packs(store):
                 self._repair_pack(damaged, store)
@@ -293,8 +296,10 @@ def _is_quarantined(root: Path, pack: PackId) -> bool:
     return (root / DAMAGED / f"{pack}.pack").is_file()
 
 
-def _quarantine_index(root: Path) -> None:
-    """Move a damaged index to `damaged/`; its log moves first, so that it is never applied to the new index.
+def _quarantine_index(root: Path, runs: Sequence[Path]) -> None:
+    """Move the damaged `runs` of an index to `damaged/`, or without any its database.
+
+    Its log moves first, so that it is never applied to the new index.
 
     Raises:
         StoreLocked: another process is writing the store.
@@ -304,10 +309,15 @@ def _quarantine_index(root: Path) -> None:
         folder = root / DAMAGED
         ensure_dir(folder)
         number = next(number for number in range(1 << 16) if not (folder / f"index-{number}.sqlite").exists())
-        for suffix in ("-wal", "-shm", ""):
-            path = root / f"{INDEX_NAME}{suffix}"
+        moves = [(path, folder / path.name) for path in runs] or [
+            (root / f"{INDEX_NAME}{suffix}", folder / f"index-{number}.sqlite{suffix}")
+            for suffix in ("-wal", "-shm", "")
+        ]
+        for path, target in moves:
             if path.exists():
                 with disk_errors(path):
-                    path.replace(folder / f"index-{number}.sqlite{suffix}")
+                    path.replace(target)
+        for parent in {path.parent for path in runs}:
+            sync_dir(parent)
         sync_dir(folder)
         sync_dir(root)

@@ -100,7 +100,7 @@ def test_an_uncommitted_torn_end_is_cut(root: Path, tmp_path: Path) -> None:
     assert not (root / "damaged").exists()
 
 
-@pytest.mark.parametrize("step", ["name_file", "_quarantine", "sync_dir", "_index_all_documents"])
+@pytest.mark.parametrize("step", ["name_file", "_quarantine", "sync_dir", "reindex_documents"])
 def test_a_crash_in_between_is_recovered(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_crash_in_between_is_recovered(
     places = fill(root, tmp_path)
     bad = flip(root / "open" / PART, places[2].entry.offset)
     with monkeypatch.context() as patch:
-        patch.setattr(recover if step == "_index_all_documents" else quarantine, step, crash)
+        patch.setattr(recover if step == "reindex_documents" else quarantine, step, crash)
         with pytest.raises(Crash):
             Store.open(root, write=True)
     with writing(root) as store:

@@ -68,12 +68,13 @@ def fill(store: Store, folder: Path) -> dict[str, ObjectId]:
 
 
 def contents(store: Store) -> dict[str, object]:
-    """All rows of an index, for comparison."""
+    """All that an index lists, wherever its rows lie, for comparison."""
     store.commit()
     index = store._index
-    rows = index._run(
-        "SELECT hex(o.id), at, stored, raw, codec, kind, p.id, p.part FROM objects o"
-        " JOIN packs p ON p.row = o.pack ORDER BY o.id"
+    rows = sorted(
+        (entry.id, container, entry.offset, entry.stored, entry.raw, entry.codec, entry.kind, entry.base)
+        for container in (*index.packs(), *index.parts())
+        for entry in index.entries(container)
     )
     files = index._run("SELECT * FROM files ORDER BY blake3")
     return {"objects": rows, "files": files, "captures": store.captures(), "packs": store.packs()}

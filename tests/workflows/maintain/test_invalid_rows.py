@@ -32,8 +32,20 @@ INVALID = [
 
 
 def corrupt(made: Made, column: str, value: object) -> ObjectId:
-    identifier = largest_object(made.home).entry.id
+    """List the largest object in SQLite alone, as one whose pack was just sealed, with an invalid value."""
+    found = largest_object(made.home)
+    identifier = found.entry.id
+    assert found.pack is not None
     with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
+        index.execute(
+            "INSERT INTO objects SELECT ?, row, ?, ?, ?, ?, 0, NULL FROM packs WHERE id = ?",
+            (
+                bytes.fromhex(identifier),
+                *(found.entry.offset, found.entry.stored, found.entry.raw, found.entry.codec),
+                bytes.fromhex(found.pack),
+            ),
+        )
+        index.execute("DELETE FROM runs")
         index.execute(f"UPDATE objects SET {column} = ? WHERE id = ?", (value, bytes.fromhex(identifier)))  # noqa: S608  # of INVALID
     return identifier
 

@@ -13,7 +13,7 @@ from ptmtorrent.disk.database import (
     database_error,
     is_corrupt,
 )
-from ptmtorrent.errors import StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
 
 _TABLES = """
 CREATE TABLE packs (
@@ -41,12 +41,40 @@ CREATE TABLE highest (sequence INTEGER NOT NULL);
 INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
 PRAGMA user_version = 3;
 """
-VERSION = 3
-_SCRIPTS = {None: _TABLES + _SKETCHES + _SEQUENCES, 1: _SKETCHES + _SEQUENCES, 2: _SEQUENCES}
-"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences."""
+_RUNS = """
+CREATE TABLE numbered (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL,
+    rights INTEGER NOT NULL);
+INSERT INTO numbered SELECT row, id, part, size, rights FROM packs;
+DROP TABLE packs;
+ALTER TABLE numbered RENAME TO packs;
+CREATE TABLE runs (row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL);
+CREATE TABLE parts (
+    row INTEGER PRIMARY KEY, length INTEGER NOT NULL, objects INTEGER NOT NULL, hashes BLOB NOT NULL);
+PRAGMA user_version = 4;
+"""
+VERSION = 4
+VERSION_WITH_SEQUENCES = 3
+VERSION_WITH_RUNS = 4
+_SCRIPTS = {
+    None: _TABLES + _SKETCHES + _SEQUENCES + _RUNS,
+    1: _SKETCHES + _SEQUENCES + _RUNS,
+    2: _SEQUENCES + _RUNS,
+    3: _RUNS,
+}
+"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences, 3 no runs.
+
+The rows of sealed packs stay where they are until the next run is made.
+"""
 
 _BUSY_SECONDS = 10.0
 """Time that SQLite waits for another connection to release a lock."""
+
+_PAGE_BYTES = 1024
+"""Rows are found by hashes, so a commit writes about a page for each: a small page is the least that it can write."""
+
+_CHECKPOINT_PAGES = 16384
+"""Pages in the write-ahead log after which they are copied into the file: those of many commits at once."""
 
 REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 
@@ -89,10 +117,22 @@ def index_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"the index `{path}` could not be used: {error}", hint=hint) from error
 
 
+@contextmanager
+def run_errors(path: Path) -> Iterator[None]:
+    """Translate damage of a run, and what only a damaged one causes, into `StoreError`."""
+    try:
+        yield
+    except (IntegrityError, LookupError, ValueError) as error:
+        message = error.message if isinstance(error, IntegrityError) else str(error)
+        raise StoreError(f"the index `{path}` could not be used: {message}", hint=REBUILD_HINT) from error
+
+
 def _connect_to_write(path: Path) -> Connection:
     connection = connect(path, any_thread=True, busy_seconds=_BUSY_SECONDS)
     try:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA synchronous = FULL")
         is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()

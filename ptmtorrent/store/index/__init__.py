@@ -1,0 +1,20 @@
+"""The store's index: the pack and offset of every object, the files that are known, and the captures.
+
+::
+
+    file -> connected (SQLite: tables, transactions)
+    run_format (bytes) -> run (mapped, searched) -> run_writer (from rows, or merged) -> runs (which there are)
+    stored_runs (list, flush, merge) -> objects -> known_files -> captures -> index
+
+It is derived data: everything in it but the sketches can be rebuilt from the packs. Objects of sealed packs lie in
+runs: immutable files in `index/`, sorted by id, merged in levels (docs/formats/store-index.md). SQLite, in WAL mode,
+lists the runs, and has what changes: packs, open parts and their objects, files, captures, sketches.
+
+The invariant: a run is durable before SQLite lists it, and is removed after SQLite no longer does. Not thread-safe:
+the store calls it under its lock.
+"""
+
+from ptmtorrent.store.index.found import Found
+from ptmtorrent.store.index.index import Index, open_index
+
+__all__ = ["Found", "Index", "open_index"]

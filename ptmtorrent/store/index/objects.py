@@ -1,0 +1,216 @@
+"""Where each object lies: rows in SQLite for what changes (open parts, packs just sealed), runs for sealed packs.
+
+A row in SQLite counts before those in runs, and a newer run before an older one. Rows of a pack that was dropped are
+passed over, and removed by the next merge. The number of a pack is never given twice.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
+from ptmtorrent.model.manifest import Rights
+from ptmtorrent.store.index.file import index_errors
+from ptmtorrent.store.index.found import Found, entry_of
+from ptmtorrent.store.index.run import Listed
+from ptmtorrent.store.index.stored_runs import StoredRuns
+from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
+
+_COLUMNS = "id, at, stored, raw, codec, kind, base, pack"
+_BATCH = 500
+
+
+class Objects(StoredRuns):
+    """The objects of an open index, by their packs and parts."""
+
+    def find(self, identifier: ObjectId) -> Found | None:
+        """Return an object and the file that holds it; None if it is not available.
+
+        A delta is available if its base is, with the same or freer rights, and is not a delta itself. The row of a
+        delta without a base stays, because the pack of the base may come back.
+        """
+        listed = self._listed(bytes.fromhex(identifier))
+        if listed is None or (listed.base is not None and not self._is_base(self._listed(listed.base), listed)):
+            return None
+        return self._found(listed)
+
+    def find_all(self, identifiers: Sequence[ObjectId]) -> list[Found | None]:
+        """Return for each of `identifiers` what `find` does: one pass for all of them."""
+        keys = [bytes.fromhex(identifier) for identifier in identifiers]
+        listed = self._listed_all(keys)
+        needed = {row.base for row in listed.values() if row.base is not None} - listed.keys()
+        bases = listed | self._listed_all([*needed]) if needed else listed
+        rows = (listed.get(key) for key in keys)
+        return [
+            None if row is None or (row.base and not self._is_base(bases.get(row.base), row)) else self._found(row)
+            for row in rows
+        ]
+
+    def has_all(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those of `identifiers` that are listed, deltas without a base too."""
+        listed = self._listed_all([bytes.fromhex(identifier) for identifier in identifiers])
+        return {ObjectId(key.hex()) for key in listed}
+
+    def entries(self, container: str | PackId) -> list[Entry]:
+        """Return the objects listed for a pack or a part, by offset."""
+        number = self._number_of(container)
+        if number is None:
+            return []
+        rows = self._rows_of(number)
+        with index_errors(self._path):
+            return [entry_of(row) for row in rows]
+
+    def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
+        """Add `entries` as objects of the pack or part of `row`.
+
+        If an object is listed already, the entry with freer rights stays. A delta never replaces a plain object, which
+        may be the base of other deltas; a delta without its base is always replaced.
+        """
+        self._begin()
+        fresh = [_listed_as(entry, row) for entry in entries]
+        known = self._listed_all([each.id for each in fresh])
+        chosen: dict[bytes, Listed] = {}
+        for each in fresh:
+            old = chosen.get(each.id) or known.get(each.id)
+            if old is None or self._replaces(each, old, chosen):
+                chosen[each.id] = each
+        self._put(chosen.values())
+
+    def move(self, source: PackId, row: int, entries: Iterable[Entry]) -> None:
+        """List `entries` in the pack of `row`, those of them that are listed in `source`."""
+        self._begin()
+        number = self._number_of(source)
+        fresh = [_listed_as(entry, row) for entry in entries]
+        known = self._listed_all([each.id for each in fresh])
+        self._put(each for each in fresh if each.id in known and known[each.id].pack == number)
+
+    def seal_part(self, part: str, pack: PackId, size: int) -> None:
+        """Replace the part by the sealed `pack`, which another process may have indexed already."""
+        identifier = bytes.fromhex(pack)
+        self._begin()
+        number, there = self._number_of(part), self._number_of(pack)
+        if number is None:
+            return
+        self._write("DELETE FROM parts WHERE row = ?", number)
+        if there is None:
+            self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE row = ?", identifier, size, number)
+        else:
+            self._write("UPDATE objects SET pack = ? WHERE pack = ?", there, number)
+            self._write("DELETE FROM packs WHERE row = ?", number)
+        self._changed(number, is_listed=there is None)
+
+    def drop(self, container: str | PackId) -> set[ObjectId]:
+        """Drop a pack or a part; return the objects that were listed in it."""
+        self._begin()
+        number = self._number_of(container)
+        if number is None:
+            return set()
+        dropped = {ObjectId(row.id.hex()) for row in self._rows_of(number)}
+        self._write("DELETE FROM objects WHERE pack = ?", number)
+        self._write("DELETE FROM parts WHERE row = ?", number)
+        self._write("DELETE FROM packs WHERE row = ?", number)
+        self._changed(number, is_listed=False)
+        return dropped
+
+    def row_of_part(self, part: str, rights: Rights) -> int:
+        """Return the row of an unsealed part; add it if it is missing."""
+        self._begin()
+        return self._number_of(part) or self._add_container("part", part, 0, rights)
+
+    def row_of_pack(self, pack: PackId, size: int, rights: Rights) -> int:
+        """Return the row of a sealed pack; add it if it is missing."""
+        self._begin()
+        return self._number_of(pack) or self._add_container("id", bytes.fromhex(pack), size, rights)
+
+    def packs(self) -> dict[PackId, int]:
+        """Return the sealed packs and their sizes, sorted by id."""
+        rows = self._run("SELECT id, size FROM packs WHERE id IS NOT NULL ORDER BY id")
+        with index_errors(self._path):
+            return {PackId(identifier.hex()): size for identifier, size in rows}
+
+    def parts(self) -> list[str]:
+        """Return the names of the unsealed parts."""
+        return [part for (part,) in self._run("SELECT part FROM packs WHERE part IS NOT NULL ORDER BY part")]
+
+    def _add_container(self, column: str, name: bytes | str, size: int, rights: Rights) -> int:
+        sql = f"INSERT INTO packs ({column}, size, rights) VALUES (?, ?, ?)"  # noqa: S608  # one of two
+        self._write(sql, name, size, RIGHTS.index(rights))
+        number = int(self._run("SELECT last_insert_rowid()")[0][0])
+        self._changed(number, is_listed=True)
+        return number
+
+    def _number_of(self, container: str | PackId) -> int | None:
+        column, key = ("id", bytes.fromhex(container)) if is_hex64(container) else ("part", container)
+        rows = self._run(f"SELECT row FROM packs WHERE {column} = ?", key)  # noqa: S608  # one of the two
+        return int(rows[0][0]) if rows else None
+
+    def _put(self, rows: Iterable[Listed]) -> None:
+        sql = f"INSERT OR REPLACE INTO objects ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
+        self._write_many(sql, [*rows])
+
+    def _replaces(self, new: Listed, old: Listed, fresh: Mapping[bytes, Listed]) -> bool:
+        if new.base is None:
+            return old.base is not None or self._rights_of(new) < self._rights_of(old)
+        return old.base is not None and not self._is_base(fresh.get(old.base) or self._listed(old.base), old)
+
+    def _is_base(self, base: Listed | None, delta: Listed) -> bool:
+        return base is not None and base.base is None and self._rights_of(base) <= self._rights_of(delta)
+
+    def _rights_of(self, row: Listed) -> int:
+        container = self._container(row.pack)
+        return len(RIGHTS) if container is None else container.rights
+
+    def _listed(self, identifier: bytes) -> Listed | None:
+        rows = self._run(f"SELECT {_COLUMNS} FROM objects WHERE id = ?", identifier)  # noqa: S608  # a constant
+        # The runs are asked after SQLite: a row that was moved into a run meanwhile is found there.
+        self._refresh()
+        with index_errors(self._path):
+            listed = next((Listed(*row) for row in rows if self._container(row[-1]) is not None), None)
+            return listed or self._runs.find(identifier)
+
+    def _listed_all(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
+        staged = self._staged(identifiers)
+        self._refresh()
+        staged = {key: row for key, row in staged.items() if self._container(row.pack) is not None}
+        with index_errors(self._path):
+            return staged | self._runs.find_all([key for key in dict.fromkeys(identifiers) if key not in staged])
+
+    def _staged(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
+        """Return those of `identifiers` that SQLite has rows of."""
+        found: dict[bytes, Listed] = {}
+        for at in range(0, len(identifiers), _BATCH):
+            batch = identifiers[at : at + _BATCH]
+            marks = ", ".join("?" * len(batch))
+            rows = self._run(f"SELECT {_COLUMNS} FROM objects WHERE id IN ({marks})", *batch)  # noqa: S608  # marks
+            found |= {row[0]: Listed(*row) for row in rows}
+            if not rows and not at and not self._run("SELECT 1 FROM objects LIMIT 1"):
+                break  # nothing is staged at all
+        return found
+
+    def _rows_of(self, number: int) -> list[Listed]:
+        staged = self._run(f"SELECT {_COLUMNS} FROM objects WHERE pack = ?", number)  # noqa: S608  # a constant
+        self._refresh()
+        with index_errors(self._path):
+            rows = self._runs.rows_of(number)
+            if rows:
+                newer = self._staged([row.id for row in rows])
+                rows = [row for row in rows if row.id not in newer or self._container(newer[row.id].pack) is None]
+            return sorted([*(Listed(*row) for row in staged), *rows], key=lambda row: row.at)
+
+    def _found(self, listed: Listed) -> Found | None:
+        container = self._container(listed.pack)
+        if container is None:
+            return None
+        with index_errors(self._path):
+            return Found(entry_of(listed), RIGHTS[container.rights], container.pack, container.part, container.size)
+
+
+def _listed_as(entry: Entry, number: int) -> Listed:
+    return Listed(
+        id=bytes.fromhex(entry.id),
+        at=entry.offset,
+        stored=entry.stored,
+        raw=entry.raw,
+        codec=entry.codec,
+        kind=OBJECT_KINDS.index(entry.kind),
+        base=bytes.fromhex(entry.base) if entry.base else None,
+        pack=number,
+    )
