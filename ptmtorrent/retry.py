@@ -51,6 +51,11 @@ def retry(  # noqa: PLR0913  # a policy
         given = given_wait(error)
         return 0.0 if not wait(_wait_before(failures, first_wait) if given is None else given) else False
 
+    try:
+        return call()  # most calls succeed, and a context takes longer than a small file
+    except on as error:
+        if policy(error) is False:
+            raise
     for attempt in stamina.retry_context(on=policy, attempts=None, timeout=None):
         with attempt:
             return call()

@@ -33,6 +33,9 @@ SETTLED_SECONDS = 2.0
 """Age of a change from which on the next change has another time, on any filesystem (FAT has steps of two seconds)."""
 _CHUNK_BYTES = 1 << 20
 
+Found = tuple[str, Sequence[os.DirEntry[str]]]
+"""The folder of a package, and what is in it."""
+
 
 def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
@@ -49,7 +52,7 @@ class FolderHub:
         self.endpoint = str(Path(endpoint).absolute()) if endpoint else ""
         self.session = session or Session()
         self._found: dict[str, list[HubFile]] = {}
-        self._open_listing: tuple[str | None, Iterator[Path]] = (None, iter(()))
+        self._open_listing: tuple[str | None, Iterator[Found]] = (None, iter(()))
 
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield every package, folder by folder, by name.
@@ -63,23 +66,24 @@ class FolderHub:
                 raise UsageError("`clone dir` needs a folder", hint=hint)
             raise NotFound(f"`{self.endpoint}` is not a folder", hint=hint)
         if query.ids:
-            yield Page(packages=tuple(self._listed(name, None) for name in query.ids), cursor=None)
+            yield Page(packages=tuple(self._listed(name) for name in query.ids), cursor=None)
             return
         packages = self._continue_after(cursor)
         while True:
-            found = [(self._name(folder), folder) for folder in islice(packages, PAGE)]
+            found = [(self._name(folder), folder, entries) for folder, entries in islice(packages, PAGE)]
             cursor = found[-1][0] if len(found) == PAGE else None
             self._open_listing = (cursor, packages)
-            yield Page(packages=tuple(self._listed(name, self._stamp(folder)) for name, folder in found), cursor=cursor)
+            listed = (_new_listed(name, "public", self._stamp(folder, entries)) for name, folder, entries in found)
+            yield Page(packages=tuple(listed), cursor=cursor)
             if cursor is None:
                 return
 
-    def _continue_after(self, cursor: str | None) -> Iterator[Path]:
+    def _continue_after(self, cursor: str | None) -> Iterator[Found]:
         """Yield the packages after the one that `cursor` names; all of them if it is gone."""
         (last, packages), self._open_listing = self._open_listing, (None, iter(()))
         if cursor is None or last == cursor:
             return self._packages() if cursor is None else packages
-        after = dropwhile(lambda folder: self._name(folder) != cursor, self._packages())
+        after = dropwhile(lambda found: self._name(found[0]) != cursor, self._packages())
         return after if next(after, None) is not None else self._packages()
 
     def describe(self, listed: Listed) -> Described:
@@ -136,29 +140,29 @@ class FolderHub:
         """Close the session, which this hub never uses."""
         self.session.close()
 
-    def _packages(self) -> Iterator[Path]:
-        waiting = [(Path(self.endpoint), 0)]
+    def _packages(self) -> Iterator[Found]:
+        waiting = [(self.endpoint, 0)]
         while waiting:
             folder, depth = waiting.pop()
             entries = _entries(folder)
             if _holds_files(entries):
-                yield folder
+                yield folder, entries
             elif depth < MAX_DEPTH:
                 below = [entry for entry in entries if entry.name not in LEFT_OUT and not entry.is_symlink()]
-                waiting += [(Path(entry.path), depth + 1) for entry in reversed(below)]
+                waiting += [(entry.path, depth + 1) for entry in reversed(below)]
 
-    def _name(self, folder: Path) -> str:
-        top = Path(self.endpoint)
-        name = folder.name if folder == top else folder.relative_to(top).as_posix()
-        return os.fsencode(name).decode(errors="backslashreplace")
+    def _name(self, folder: str) -> str:
+        top = self.endpoint
+        name = Path(folder).name if folder == top else folder[len(top) :].lstrip("/")
+        return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
-    def _stamp(self, folder: Path) -> str | None:
+    def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]]) -> str | None:
         """Return a hash of what the filesystem says of all files; None if that may not show the next change.
 
         A file that is written twice within a tick of the filesystem's clock keeps its times.
         """
         try:
-            rows = list(islice(_facts(str(folder)), MAX_FILES + 1))
+            rows = list(islice(_facts(folder, entries), MAX_FILES + 1))
         except (HubError, OSError):
             return None  # `describe` raises the error
         newest = max((max(row[-2:]) for row in rows), default=0)
@@ -166,30 +170,25 @@ class FolderHub:
             return None
         return blake3(msgspec.msgpack.encode(rows)).hexdigest()
 
-    def _listed(self, name: str, stamp: str | None) -> Listed:
+    def _listed(self, name: str) -> Listed:
         try:
             check_path(name)
             here = self._folder(name).is_dir()
         except IntegrityError:
             here = True  # `describe` raises the error for a name that is not allowed
-        return Listed(
-            name=name,
-            access="public" if here else "gone",
-            raw=msgspec.json.encode({"folder": name}).decode(),
-            stamp=stamp,
-        )
+        return _new_listed(name, "public" if here else "gone", None)
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a package; a path that does not exist if a link leads to it."""
         top = Path(self.endpoint)
         if name == top.name and _holds_files(_entries(top)):
             return top
-        place = top
+        place = self.endpoint
         for step in name.split("/"):
-            place = place / step
-            if place.is_symlink():
+            place = f"{place}/{step}"
+            if os.path.islink(place):  # noqa: PTH114  # asked for each file: a `Path` for each step takes much longer
                 return top / name / ".none"
-        return place
+        return Path(place)
 
     def _read(self, folder: Path, package: str, evidence: dict[str, bytes]) -> list[HubFile]:
         """Return all files, and add the bytes of cards and licence texts to `evidence`."""
@@ -244,17 +243,25 @@ class FolderHub:
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
 
 
-def _facts(folder: str) -> Iterator[tuple[bytes, int, int, int, int, int]]:
-    """Yield path, mode, size, inode and times of each file below `folder`, without reading any."""
-    waiting = [folder]
-    while waiting:
-        for entry in _entries(waiting.pop()):
+def _new_listed(name: str, access: str, stamp: str | None) -> Listed:
+    raw = msgspec.json.encode({"folder": name}).decode()
+    return Listed(name=name, access=access, raw=raw, stamp=stamp)
+
+
+def _facts(folder: str, entries: Sequence[os.DirEntry[str]]) -> Iterator[tuple[bytes, int, int, int, int, int]]:
+    """Yield path, mode, size, inode and times of each file below `folder`, which has `entries`, without reading any."""
+    waiting: list[str] = []
+    while True:
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 waiting += [entry.path] if entry.name not in LEFT_OUT else []
             else:
                 found = entry.stat(follow_symlinks=False)
-                times = (found.st_mtime_ns, found.st_ctime_ns)
-                yield os.fsencode(entry.path), found.st_mode, found.st_size, found.st_ino, *times
+                path, times = os.fsencode(entry.path[len(folder) :]), (found.st_mtime_ns, found.st_ctime_ns)
+                yield path, found.st_mode, found.st_size, found.st_ino, *times
+        if not waiting:
+            return
+        entries = _entries(waiting.pop())
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:

@@ -136,7 +136,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | None) -> None:
-        outdated = f"remove it, because the store has what was captured: rm {path}"
+        outdated = f"remove it, because the store has what was captured: rm {path}*"
         self._base = Database(path, name="the journal", schema=_SCHEMA, version=VERSION, outdated=outdated)
         self.outcomes = LastOutcomes(self._base)
         self._beats = 0
@@ -149,7 +149,6 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.outcomes.close()
         self._base.close()
 
     def unfinished(self, hub: str, request: str) -> Run | None:

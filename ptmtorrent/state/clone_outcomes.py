@@ -38,6 +38,10 @@ _CAPTURES = (
 _HINT = "free some space, or set another folder for temporary files: SQLITE_TMPDIR=DIR"
 _DIGEST_BYTES = 16
 _KEY_BYTES = 8
+_NOT_LISTED = """
+NOT EXISTS (SELECT 1 FROM work WHERE work.run = ?1 AND work.name = package.name)
+AND NOT EXISTS (SELECT 1 FROM same WHERE same.name = package.name)
+"""
 _PUT = """
 INSERT INTO package (hub, name, downloads, digest, listed, state, snapshot) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hub, name) DO UPDATE SET
@@ -96,6 +100,14 @@ class NewestCaptures:
         """Set the newest capture of a package."""
         self._rows.run("INSERT OR REPLACE INTO captures VALUES (?, ?, ?)", package, bytes.fromhex(snapshot), rights)
 
+    def snapshots(self, packages: Iterable[PackageName]) -> dict[str, SnapshotId]:
+        """Return the snapshots of those of `packages` that have a capture."""
+        rows = self._rows.all(
+            "SELECT package, snapshot FROM captures WHERE package IN (SELECT value FROM json_each(?))",
+            _as_json(packages),
+        )
+        return {package: SnapshotId(snapshot.hex()) for package, snapshot in rows}
+
     def get(self, package: PackageName) -> tuple[SnapshotId, Rights] | None:
         """Return the snapshot and the rights of the newest capture; None if there is none."""
         row = self._rows.first("SELECT snapshot, rights FROM captures WHERE package = ?", package)
@@ -127,12 +139,8 @@ class LastOutcomes:
 
     def __init__(self, base: Database) -> None:
         self._base = base
-        self._seen: tuple[int, SeenKeys] | None = None
-
-    def close(self) -> None:
-        """Delete temporary tables."""
-        if self._seen is not None:
-            self._seen[1].close()
+        self._listed: int | None = None
+        """The run whose unchanged packages are in the temporary table."""
 
     def base_for(self, hub: str, request: str) -> str | None:
         """Return the file of the listing that the next one of this request can be a difference from."""
@@ -151,48 +159,50 @@ class LastOutcomes:
             "AND snapshot IS NOT NULL AND listed AND NOT EXISTS "
             "(SELECT 1 FROM work WHERE work.run = ?3 AND work.name = package.name)",
             hub,
-            msgspec.json.encode([*digests]).decode(),
+            _as_json(digests),
             run,
         )
         return {name: SnapshotId(snapshot.hex()) for name, digest, snapshot in rows if digest == digests[name]}
 
-    def is_unchanged(self, run: int, name: str) -> bool:
-        """Return whether the run has listed the package as unchanged."""
-        return key_of(name) in self._seen_in(run)
+    def unchanged_before(self, run: int, names: Iterable[str]) -> set[str]:
+        """Return those of `names` that the run has listed as unchanged already."""
+        self._load(run)
+        rows = self._base.all("SELECT name FROM same WHERE name IN (SELECT value FROM json_each(?))", _as_json(names))
+        return {name for (name,) in rows}
 
     def keep_unchanged(self, run: int, names: Sequence[str]) -> None:
         """Keep packages of a page as unchanged, in the transaction of the caller."""
         if not names:
             return
-        seen = self._seen_in(run)
-        keys = [key for key in map(key_of, names) if seen.add(key)]
-        data = b"".join(key.to_bytes(_KEY_BYTES, "little", signed=True) for key in keys)
+        self._load(run)
+        self._base.run_many("INSERT OR IGNORE INTO same VALUES (?)", ((name,) for name in names))
+        data = b"".join(key_of(name).to_bytes(_KEY_BYTES, "little", signed=True) for name in names)
         self._base.run("INSERT INTO unchanged SELECT ?1, count(*), ?2 FROM unchanged WHERE run = ?1", run, data)
 
     def gone(self, run: int) -> Iterator[str]:
         """Yield the packages of the listing before that this one lacks, by name."""
+        self._load(run)
         rows = self._base.stream(
-            "SELECT name FROM package WHERE hub = (SELECT hub.id FROM hub JOIN run ON run.hub = hub.name "
-            "WHERE run.id = ?1) AND listed AND NOT EXISTS "
-            "(SELECT 1 FROM work WHERE work.run = ?1 AND work.name = package.name) ORDER BY name",
+            "SELECT name FROM package WHERE hub = (SELECT hub.id FROM hub JOIN run ON run.hub = hub.name "  # noqa: S608  # a constant
+            f"WHERE run.id = ?1) AND listed AND {_NOT_LISTED} ORDER BY name",
             run,
         )
-        return (name for (name,) in rows if not self.is_unchanged(run, name))
+        return (name for (name,) in rows)
 
     def missing(self, run: int, hub: str, min_downloads: int) -> Iterator[str]:
         """Yield the packages that were captured from the hub and that this run did not list.
 
         Packages that had fewer downloads than `min_downloads` are left out.
         """
+        self._load(run)
         rows = self._base.stream(
-            "SELECT name FROM package WHERE hub = (SELECT id FROM hub WHERE name = ?1) AND snapshot IS NOT NULL "
-            "AND coalesce(downloads, 0) >= ?2 AND NOT EXISTS "
-            "(SELECT 1 FROM work WHERE work.run = ?3 AND work.name = package.name)",
+            "SELECT name FROM package WHERE hub = (SELECT id FROM hub WHERE name = ?2) AND snapshot IS NOT NULL "  # noqa: S608  # a constant
+            f"AND coalesce(downloads, 0) >= ?3 AND {_NOT_LISTED}",
+            run,
             hub,
             min_downloads,
-            run,
         )
-        return (name for (name,) in rows if not self.is_unchanged(run, name))
+        return (name for (name,) in rows)
 
     def captured(self, hub: str) -> Iterator[tuple[str, SnapshotId]]:
         """Yield name and snapshot of each package that finished runs captured from the hub, by name."""
@@ -223,6 +233,7 @@ class LastOutcomes:
             if frozen.whole:
                 self._set_listing(frozen, whole=whole)
         self._base.run("DELETE FROM unchanged WHERE run = ?", run)
+        self._listed = None
 
     def _frozen(self, run: int) -> _Frozen | None:
         row = self._base.first(
@@ -272,12 +283,23 @@ class LastOutcomes:
             frozen.hub,
         )
 
-    def _seen_in(self, run: int) -> SeenKeys:
-        """Return the packages that the run has listed as unchanged, also in earlier processes."""
-        if self._seen is None or self._seen[0] != run:
-            self.close()
-            self._seen = (run, SeenKeys())
+    def _load(self, run: int) -> None:
+        """Fill the temporary table with what the run has listed as unchanged, also in earlier processes."""
+        if self._listed == run:
+            return
+        self._base.run("CREATE TEMP TABLE IF NOT EXISTS same (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._base.run("DELETE FROM same")
+        self._listed = run
+        with SeenKeys() as seen:
+            some = False
             for (names,) in self._base.stream("SELECT names FROM unchanged WHERE run = ?", run):
                 for at in range(0, len(names), _KEY_BYTES):
-                    self._seen[1].add(int.from_bytes(names[at : at + _KEY_BYTES], "little", signed=True))
-        return self._seen[1]
+                    some = seen.add(int.from_bytes(names[at : at + _KEY_BYTES], "little", signed=True)) or some
+            rows = self._base.stream("SELECT name FROM package") if some else iter(())
+            self._base.run_many(
+                "INSERT OR IGNORE INTO same VALUES (?)", (row for row in rows if key_of(row[0]) in seen)
+            )
+
+
+def _as_json(names: Iterable[str]) -> str:
+    return msgspec.json.encode([*names]).decode()

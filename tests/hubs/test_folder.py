@@ -292,11 +292,25 @@ def test_folder_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
     assert reads == ["x", "y", "y", "y"]
 
 
-def clone_folders(folder: Path) -> dict[str, str]:
+def test_folder_whose_name_another_collection_has_is_captured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest capture counts: that this collection did not change since its own is not enough."""
+    monkeypatch.setattr("ptmtorrent.hubs.folder.SETTLED_SECONDS", -1.0)
+    write(tmp_path / "top" / "x" / "a.txt", b"one")
+    write(tmp_path / "other" / "x" / "a.txt", b"two")
+
+    assert clone_folders(tmp_path) == {"dir:x": "ok"}
+    assert clone_folders(tmp_path, "other") == {"dir:x": "ok"}
+    assert clone_folders(tmp_path) == {"dir:x": "ok"}
+    assert clone_folders(tmp_path) == {"dir:x": "notneeded"}
+
+
+def clone_folders(folder: Path, top: str = "top") -> dict[str, str]:
     events: list[Event] = []
 
     def make_hub(new_session: NewSession) -> FolderHub:
-        return FolderHub(str(folder / "top"), new_session())
+        return FolderHub(str(folder / top), new_session())
 
     clone(make_hub, CloneRequest(), Home(folder / "home"), clock=read_clock, emit=events.append, stop=Stop())
     return {event.id: event.status for event in events if isinstance(event, Result)}

@@ -304,8 +304,7 @@ def test_unchanged_packages_are_remembered_in_another_process(tmp_path: Path) ->
         run = journal.start("hub", "{}", "now", whole=True)
         journal.add_page(run.id, [], "next", ["a/five"])
     with Journal(path) as journal:
-        assert journal.outcomes.is_unchanged(run.id, "a/five")
-        assert not journal.outcomes.is_unchanged(run.id, "b/five")
+        assert journal.outcomes.unchanged_before(run.id, ["a/five", "b/five"]) == {"a/five"}
         assert journal.missing(run) == ["b/five", "c/none", "d/nine"]
 
 
@@ -391,3 +390,21 @@ def test_older_journal_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedFormat, match="version 1") as caught:
         Journal(path)
     assert f"rm {path}" in (caught.value.hint or "")
+
+
+def test_run_of_some_packages_leaves_the_listing_of_the_hub_as_it_was() -> None:
+    """What it captured may be of another commit than the listing of the hub has: the next one looks at it."""
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        some = journal.start("hub", "some", "now")
+        journal.add_page(some.id, [("a/five", 5, b"newer")], None)
+        journal.rank(some.id, None)
+        journal.set_listing(some.id, "some.jsonl.zst")
+        journal.settle_many(some.id, [("a/five", "done", "")], {"a/five": SnapshotId("b" * 64)})
+        journal.set_state(some.id, "finished")
+        run = frozen(journal, PAGE)
+
+        assert dict(journal.outcomes.captured("hub"))["a/five"] == "b" * 64
+        assert run.base == "hub-1.jsonl.zst"
+        assert [work.name for work in journal.works(run.id)] == ["a/five"]
+        assert list(journal.outcomes.gone(run.id)) == []

@@ -70,6 +70,12 @@ The rows of sealed packs stay where they are until the next run is made.
 _BUSY_SECONDS = 10.0
 """Time that SQLite waits for another connection to release a lock."""
 
+_PAGE_BYTES = 1024
+"""Rows are found by hashes, so a commit writes about a page for each: a small page is the least that it can write."""
+
+_CHECKPOINT_PAGES = 16384
+"""Pages in the write-ahead log after which they are copied into the file: those of many commits at once."""
+
 REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 
 
@@ -124,7 +130,9 @@ def run_errors(path: Path) -> Iterator[None]:
 def _connect_to_write(path: Path) -> Connection:
     connection = connect(path, any_thread=True, busy_seconds=_BUSY_SECONDS)
     try:
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA synchronous = FULL")
         is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()

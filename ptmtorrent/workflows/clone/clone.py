@@ -6,6 +6,7 @@ or a Ctrl-C, resumes where the first one stopped; after a finished run it starts
 
 import shutil
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -210,7 +211,7 @@ class _Clone:
         request = self.request
         names = tuple(name.removeprefix(f"{self.hub.prefix}:") for name in request.ids)
         query = Query(ids=names, min_downloads=request.least_downloads, limit=request.limit)
-        list_packages(self.hub, query, self.journal, run, self._is_wanted, self._is_newest, outcomes.unchanged)
+        list_packages(self.hub, query, self.journal, run, self._is_wanted, self._confirm, outcomes.unchanged)
         self._compare(run)
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
@@ -248,8 +249,9 @@ class _Clone:
         held = self.known.holds(package, commit, self.request.also, hub_id=hub_id, rights=rights)
         return self.known.snapshot(package) if held else None
 
-    def _is_newest(self, name: str, snapshot: SnapshotId) -> bool:
-        return self.known.snapshot(PackageName(f"{self.hub.prefix}:{name}")) == snapshot
+    def _confirm(self, snapshots: Mapping[str, SnapshotId]) -> list[str]:
+        newest = self.known.snapshots(self.hub.prefix, snapshots)
+        return [name for name, snapshot in snapshots.items() if newest.get(name) == snapshot]
 
     def _is_known(self, oid: str) -> bool:
         return self.store is not None and self.store.known_file(oid) is not None

@@ -1,7 +1,8 @@
 """What the store holds of each package: read once into a temporary table, and updated with each capture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
@@ -16,6 +17,7 @@ from ptmtorrent.store.stored_file import file_in
 from ptmtorrent.workflows.clone.manifest import Weights, is_weights
 
 _MAX_REMEMBERED = 16
+_BLOCK = 512
 
 
 class KnownPackages:
@@ -29,6 +31,7 @@ class KnownPackages:
         self._read: Callable[[ObjectId], bytes] | None = None if store is None else store.read
         self._newest = NewestCaptures(() if store is None else store.newest_captures())
         self._weights: dict[SnapshotId, Weights] = {}
+        self._last: tuple[SnapshotId, Manifest] | None = None
 
     def close(self) -> None:
         """Delete the temporary table."""
@@ -71,6 +74,11 @@ class KnownPackages:
         found = self._newest.get(package)
         return None if found is None else found[0]
 
+    def snapshots(self, prefix: str, names: Iterable[str]) -> dict[str, SnapshotId]:
+        """Return the snapshots of the newest captures of packages of one hub, by their names there."""
+        found = self._newest.snapshots(PackageName(f"{prefix}:{name}") for name in names)
+        return {package[len(prefix) + 1 :]: snapshot for package, snapshot in found.items()}
+
     def identity(self, package: PackageName) -> Identity | None:
         """Return the identity of the package at its newest capture."""
         manifest = self._manifest(package)
@@ -98,7 +106,9 @@ class KnownPackages:
         snapshot = self.snapshot(package)
         if snapshot is None or self._read is None:
             return None
-        return decode_manifest(self._read(ObjectId(snapshot)), snapshot)
+        if self._last is None or self._last[0] != snapshot:
+            self._last = (snapshot, decode_manifest(self._read(ObjectId(snapshot)), snapshot))
+        return self._last[1]
 
 
 def note_lost(  # noqa: PLR0913, PLR0917  # what a run has
@@ -106,12 +116,15 @@ def note_lost(  # noqa: PLR0913, PLR0917  # what a run has
 ) -> None:
     """Emit a note if the store lost captures that the journal has; those of this run are captured again."""
 
-    def is_lost(name: str, snapshot: SnapshotId) -> bool:
-        here = known.snapshot(PackageName(f"{prefix}:{name}")) == snapshot
-        return not here and (store is None or not store.has(ObjectId(snapshot)))
+    def lost_of(captured: Iterator[tuple[str, SnapshotId]]) -> Iterator[str]:
+        while block := dict(islice(captured, _BLOCK)):
+            newest = known.snapshots(prefix, block)
+            for name, snapshot in block.items():
+                if newest.get(name) != snapshot and (store is None or not store.has(ObjectId(snapshot))):
+                    yield name
 
-    now = [name for name, snapshot in journal.captured(run.id) if is_lost(name, snapshot)]
-    before = [name for name, snapshot in journal.outcomes.captured(run.hub) if is_lost(name, snapshot)]
+    now = list(lost_of(journal.captured(run.id)))
+    before = list(lost_of(journal.outcomes.captured(run.hub)))
     lost = len({*now, *before})
     if not lost:
         return

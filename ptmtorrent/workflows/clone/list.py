@@ -1,7 +1,7 @@
 """The frozen listing of a clone: it is read once and written down, because download counts change while it runs."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,9 @@ which was begun under a wrong clock."""
 FORMAT = "ptmtorrent/listing"
 VERSION = 2
 BLOCK_BYTES = 1 << 20
+
+Confirm = Callable[[Mapping[str, SnapshotId]], Iterable[str]]
+"""Returns those packages, given with a snapshot each, of which that snapshot is the newest in the store."""
 
 MAX_PAGES = 1 << 17
 """Limit of pages: with a thousand packages each, that is fifty times the largest hub."""
@@ -50,13 +53,13 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
     journal: Journal,
     run: Run,
     wanted: Callable[[Listed], bool],
-    is_unchanged: Callable[[str, SnapshotId], bool] = lambda *_: False,
+    confirm: Confirm = lambda _: (),
     report: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Read the hub's listing into the journal, starting at the page where an earlier process stopped.
 
     A package whose record is that of the listing before, and that was captured then as the given snapshot, needs no
-    work if `is_unchanged` confirms it; `report` is called with its name.
+    work if `confirm` returns it; `report` is called with its name.
 
     Raises:
         HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
@@ -77,7 +80,7 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
         found += len(rows)
         cursor = page.cursor if query.limit is None or found < query.limit else None
         cursor = cursor and without_secrets(cursor)
-        unchanged = _add_page(journal, run, rows, cursor, is_unchanged)
+        unchanged = _add_page(journal, run, rows, cursor, confirm)
         for name in unchanged:
             report(name)
         if cursor is None:
@@ -89,21 +92,17 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
 
 
 def _add_page(
-    journal: Journal,
-    run: Run,
-    rows: Sequence[tuple[Listed, bytes]],
-    cursor: str | None,
-    is_unchanged: Callable[[str, SnapshotId], bool],
+    journal: Journal, run: Run, rows: Sequence[tuple[Listed, bytes]], cursor: str | None, confirm: Confirm
 ) -> list[str]:
     """Add a page to the journal; return the packages on it that need no work."""
-    unchanged: dict[str, None] = {}
+    unchanged: set[str] = set()
     if run.base is not None:
-        rows = [row for row in rows if not journal.outcomes.is_unchanged(run.id, row[0].name)]
+        before = journal.outcomes.unchanged_before(run.id, (listed.name for listed, _ in rows))
+        rows = [row for row in rows if row[0].name not in before]
         pinned = [(listed.name, record) for listed, record in rows if (listed.commit or listed.stamp) is not None]
-        found = journal.outcomes.unchanged(run.id, run.hub, pinned)
-        unchanged = {name: None for name, snapshot in found.items() if is_unchanged(name, snapshot)}
+        unchanged = set(confirm(journal.outcomes.unchanged(run.id, run.hub, pinned)))
     new = [(listed.name, listed.downloads, record) for listed, record in rows if listed.name not in unchanged]
-    order = [listed.name for listed, _ in rows if listed.name in unchanged]
+    order = list(dict.fromkeys(listed.name for listed, _ in rows if listed.name in unchanged))
     journal.add_page(run.id, new, cursor, order)
     return order
 
