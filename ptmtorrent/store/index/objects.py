@@ -47,6 +47,11 @@ class Objects(StoredRuns):
             }
         return [found.get(key) for key in keys]
 
+    def lacking(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those of `identifiers` that are not available."""
+        wanted = [*dict.fromkeys(identifiers)]
+        return {each for each, found in zip(wanted, self.find_all(wanted), strict=True) if found is None}
+
     def has_all(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
         """Return those of `identifiers` that are listed, deltas without a base too."""
         listed = self._listed_all([bytes.fromhex(identifier) for identifier in identifiers])
