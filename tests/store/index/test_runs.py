@@ -273,3 +273,23 @@ def test_releasing_pages_changes_nothing(index: Index, monkeypatch: pytest.Monke
     add(index, 1, entries)
     index.settle()
     assert [found and found.entry for found in map(index.find, [entry.id for entry in entries])] == entries
+
+
+def test_run_that_another_process_merged_while_the_list_was_read_is_no_damage(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(index, 1, entries_of(["a"]))
+    index.settle()
+    with closing(open_index(tmp_path / "index.sqlite", write=False)) as reader:
+        rows_of = reader._run_rows
+
+        def merged_meanwhile() -> list[runs.RunRow]:
+            monkeypatch.setattr(reader, "_run_rows", rows_of)
+            rows = rows_of()
+            add(index, 2, entries_of(["b"]))
+            monkeypatch.setattr(runs, "FAN", 2)
+            index.settle()
+            return rows
+
+        monkeypatch.setattr(reader, "_run_rows", merged_meanwhile)
+        assert reader.find(id_of("a")) is not None
