@@ -60,7 +60,7 @@ class PlainDir:
         """Return the folder of the package; see `Layout.folder`."""
         package = manifest.package
         check_path(f"{package.hub}/{package.name}")
-        return self.root / package.hub / package.name
+        return self.root.joinpath(package.hub, package.name)
 
 
 def ensure_real_dir(root: Path, folder: Path) -> None:
@@ -88,12 +88,17 @@ def refuse_links(root: Path, folder: Path) -> bool:
     Raises:
         StoreError: naming the component.
     """
-    place = root
-    for component in folder.relative_to(root).parts:
-        place = place / component
-        if not os.path.lexists(place):
+    place, inside = str(root), str(folder)
+    at = len(place) if place != "/" else 0
+    while at < len(inside):
+        at = inside.find("/", at + 1)
+        at = len(inside) if at < 0 else at
+        try:
+            mode = os.lstat(inside[:at]).st_mode
+        except OSError:
             return False
-        refuse_unless_dir(place)
+        if not stat.S_ISDIR(mode):
+            refuse_unless_dir(Path(inside[:at]))
     return True
 
 

@@ -238,6 +238,8 @@ class ColumnReader:
         Raises:
             IntegrityError: the document ends before.
         """
+        if not rows:
+            return _empty(kind)
         import numpy as np
 
         size = _WIDTHS[kind] * rows
@@ -255,6 +257,13 @@ class ColumnReader:
         """
         if self._at != len(self._data):
             raise IntegrityError(f"`{self._name}` has {len(self._data) - self._at} bytes after its last column")
+
+
+@cache
+def _empty(kind: str) -> Numbers:
+    import numpy as np
+
+    return np.frombuffer(b"", kind)
 
 
 def hash_column(identifiers: list[str]) -> bytes:

@@ -13,7 +13,18 @@ import numpy as np
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.canonical import HASH, U8, U32, ColumnReader, Hashes, Numbers, encode_columns, hash_column, hex_of
+from ptmtorrent.model.canonical import (
+    HASH,
+    HASH_BYTES,
+    U8,
+    U32,
+    ColumnReader,
+    Hashes,
+    Numbers,
+    encode_columns,
+    hash_column,
+    hex_of,
+)
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, is_hex64
 from ptmtorrent.model.manifest import Manifest
 
@@ -212,7 +223,7 @@ def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> P
         base_sizes=base_sizes,
         bases=bases,
     )
-    sizes = np.fromiter((size for _, size in manifest.objects), np.int64, len(manifest.objects))
+    sizes = np.array([size for _, size in manifest.objects], np.int64)
     _check(placement, sizes if single else np.repeat(sizes, counts), named)
     if head.bases:
         _check_own_bases(placement, manifest, named)
@@ -279,31 +290,32 @@ def _check(placement: Placement, raw: Numbers, named: str) -> None:
     if sizes and not (min(sizes) > 0 and max(sizes) <= MAX_PACK_BYTES):
         raise _malformed(named, "a pack of a size that no pack has")
     _check_spots(placement, placement.forms, raw, named)
+    # `any` and `all` of arrays take longer than this, and most placements are small
     used = np.bincount(placement.forms.pack, minlength=len(sizes))
     if placement.base_sizes.size:
         _check_spots(placement, placement.bases, placement.base_sizes, named)
         used += np.bincount(placement.bases.pack, minlength=len(sizes))
-    if not used.all():
+    if np.count_nonzero(used) != len(sizes):
         raise _malformed(named, "a pack that nothing needs")
     _check_bases(placement, raw, named)
 
 
 def _check_spots(placement: Placement, spots: Spots, raw: Numbers, named: str) -> None:
-    if spots.pack.size and int(spots.pack.max()) >= len(placement.pack_sizes):
+    if np.count_nonzero(spots.pack >= len(placement.pack_sizes)):
         raise _malformed(named, "a row of a pack that it does not list")
     ends = spots.offset.astype(np.int64) + spots.length
-    if (ends > placement.pack_sizes[spots.pack]).any() or (spots.length > raw).any():
+    if np.count_nonzero(ends > placement.pack_sizes[spots.pack]) or np.count_nonzero(spots.length > raw):
         raise _malformed(named, "an object outside its pack, or longer stored than raw")
 
 
 def _check_bases(placement: Placement, raw: Numbers, named: str) -> None:
     """Refuse deltas without a base, bases that are deltas, of another length, not in order, or not needed."""
     count = len(placement.base_sizes)
-    deltas = _is_delta(placement.forms.codec)
     if not count:
-        if deltas.any():
+        if not DELTA_CODECS.isdisjoint(placement.forms.codec.tobytes()):
             raise _malformed(named, "a delta without a base, or a base that is a delta itself")
         return
+    deltas = _is_delta(placement.forms.codec)
     linked = placement.base_of != count
     rows = placement.base_of[linked]
     if (deltas != linked).any() or _is_delta(placement.bases.codec).any():
@@ -324,8 +336,10 @@ def _check_own_bases(placement: Placement, manifest: Manifest, named: str) -> No
 
 
 def _is_ascending(hashes: Hashes) -> bool:
-    """Return whether hashes are in order, each once; no more than two are held beside the column."""
-    return len(hashes) < 2 or all(bytes(before) < bytes(after) for before, after in pairwise(hashes))  # a pair
+    """Return whether hashes are in order, each once."""
+    data = hashes.tobytes()
+    parts = (data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES))
+    return all(before < after for before, after in pairwise(parts))
 
 
 def _is_delta(codecs: Numbers) -> Numbers:

@@ -5,6 +5,7 @@ rows, which makes the values of a pack when they are asked for.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -27,17 +28,27 @@ _OFFSET_BITS = 31
 
 
 class SortedRows:
-    """Rows of the objects of `table` and of its bases, by pack and offset. A base's row is behind those of objects."""
+    """Rows of the objects of `table` and of its bases, by pack and offset. A base's row is behind those of objects.
+
+    `packs` are the rows of the packs, and `firsts` where the rows of each begin.
+    """
 
     def __init__(self, table: ObjectTable, rows: Numbers, bases: Numbers) -> None:
-        pack = _both(table, "pack", rows, bases).astype("i8")
-        offset = _both(table, "offset", rows, bases)
-        order = np.argsort((pack << _OFFSET_BITS) + offset, kind="stable")
+        pack, offset = _both(table, "pack", rows, bases), _both(table, "offset", rows, bases)
+        key = pack.astype("u8")
+        key <<= _OFFSET_BITS
+        key += offset
+        order = np.argsort(key)
+        del key
         self.table = table
-        self.rows = np.concatenate((rows, bases + len(table))).astype("i8")[order]
-        self.pack = pack[order]
-        self.offset = offset[order].astype("i8")
-        self.end = self.offset + _both(table, "length", rows, bases)[order]
+        self.offset = offset[order]
+        del offset
+        self.end = _both(table, "length", rows, bases)[order]
+        self.end += self.offset
+        self.rows = np.concatenate((rows, (bases + len(table)).astype("u4")))[order]
+        pack = pack[order]
+        self.firsts = np.flatnonzero(np.diff(pack, prepend=pack[:1] + 1)).tolist()
+        self.packs = pack[self.firsts].tolist()
 
     def item(self, at: int) -> WantedObject:
         """Return the object in a row."""
@@ -80,46 +91,40 @@ def plan_rows(table: ObjectTable, rows: Numbers, bases: Numbers, *, whole_packs:
 
     An object that is among the bases too is moved once, as the base.
     """
-    rows = _without(table, rows, bases)
-    ordered = SortedRows(table, rows, bases)
-    if not len(ordered.rows):
-        return Plan(requests=())
-    starts, ends = _extents(ordered)
-    firsts = np.flatnonzero(np.diff(ordered.pack, prepend=-1))
-    lasts = np.append(firsts[1:], len(ordered.pack))
-    has_base = np.add.reduceat(ordered.rows >= len(table), firsts) > 0
-    cuts = np.searchsorted(starts, np.append(firsts, len(ordered.pack)))
-    found = zip(ordered.pack[firsts].tolist(), firsts.tolist(), lasts.tolist(), has_base.tolist(), strict=True)
-    requests: list[PackRequest] = []
-    for number, (pack, first, last, early) in enumerate(found):
-        here = slice(int(cuts[number]), int(cuts[number + 1]))
-        offsets, sizes = ordered.offset[starts[here]], ends[here] - ordered.offset[starts[here]]
-        size = table.pack_sizes[pack]
-        if whole_packs or int(sizes.sum()) >= WHOLE_PACK_SHARE * size:
-            extents: tuple[Extent, ...] = (Extent(offset=0, length=size),)
-        else:
-            pairs = zip(offsets.tolist(), sizes.tolist(), strict=True)
-            extents = tuple(Extent(offset=offset, length=length) for offset, length in pairs)
-        objects = PackObjects(ordered, first, last)
-        requests.append(PackRequest(pack=table.packs[pack], size=size, extents=extents, objects=objects, early=early))
-    return in_order(requests)
+    ordered = SortedRows(table, _without(table, rows, bases), bases)
+    bounds = pairwise([*ordered.firsts, len(ordered.rows)])
+    return in_order(
+        _request(ordered, pack, first, end, whole=whole_packs)
+        for pack, (first, end) in zip(ordered.packs, bounds, strict=True)
+    )
 
 
-def _extents(ordered: SortedRows) -> tuple[Numbers, Numbers]:
-    """Return the first row of each extent, and its end; rows that touch, overlap or lie near each other are joined."""
-    above = ordered.pack << _OFFSET_BITS
-    reached = np.maximum.accumulate(above + ordered.end)
-    starts = np.flatnonzero(
-        np.append(True, (above + ordered.offset)[1:] > reached[:-1] + MERGE_GAP_BYTES)
-    )  # the first row
-    new_pack = np.flatnonzero(np.diff(ordered.pack)) + 1
-    starts = np.union1d(starts, new_pack)
-    last = np.append(starts[1:], len(above)) - 1
-    return starts, (reached - above)[last]
+def _request(ordered: SortedRows, pack: int, first: int, end: int, *, whole: bool) -> PackRequest:
+    """Return the request for a pack, whose rows are `first` to `end`."""
+    table, size = ordered.table, ordered.table.pack_sizes[pack]
+    extents = _extents(ordered.offset[first:end], ordered.end[first:end])
+    if whole or sum(extent.length for extent in extents) >= WHOLE_PACK_SHARE * size:
+        extents = (Extent(offset=0, length=size),)
+    return PackRequest(
+        pack=table.packs[pack],
+        size=size,
+        extents=extents,
+        objects=PackObjects(ordered, first, end),
+        early=bool(np.count_nonzero(ordered.rows[first:end] >= len(table))),
+    )
+
+
+def _extents(offsets: Numbers, ends: Numbers) -> tuple[Extent, ...]:
+    """Return the extents of objects, by offset; those that touch, overlap or lie near each other are joined."""
+    reached = np.maximum.accumulate(ends)
+    starts = [0, *(np.flatnonzero(offsets[1:] > reached[:-1] + MERGE_GAP_BYTES) + 1).tolist()]
+    pairs = zip(offsets[starts].tolist(), reached[[*(start - 1 for start in starts[1:]), -1]].tolist(), strict=True)
+    return tuple(Extent(offset=offset, length=end - offset) for offset, end in pairs)
 
 
 def _both(table: ObjectTable, name: str, rows: Numbers, bases: Numbers) -> Numbers:
-    return np.concatenate((_taken(table.objects, name, rows), _taken(table.bases, name, bases)))
+    of_objects = _taken(table.objects, name, rows)
+    return np.concatenate((of_objects, _taken(table.bases, name, bases))) if len(bases) else of_objects
 
 
 def _taken(columns: Columns, name: str, rows: Numbers) -> Numbers:

@@ -4,6 +4,7 @@ Rows are appended package by package, from the object table of a manifest and th
 place in one file; the rows of a file follow one another. A value is made for a row only while its pack is in flight.
 """
 
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -58,7 +59,8 @@ class Columns:
     def keys(self, rows: "Numbers | None" = None) -> Numbers:
         """Return the first eight bytes of the ids, of all rows or of some, as numbers in the order of the ids."""
         words = np.frombuffer(self.ids, ">u8").reshape(-1, HASH_BYTES // 8)[:, 0]
-        return (words if rows is None else words[rows]).astype("u8")
+        taken = words.copy() if rows is None else words[rows]
+        return taken if sys.byteorder == "big" else taken.byteswap(inplace=True).view("u8")
 
 
 class ObjectTable:
@@ -216,9 +218,10 @@ class Lacking:
 
     def __init__(self, columns: Columns, rows: Numbers) -> None:
         keys = columns.keys(rows)
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         self._columns = columns
         self._keys = keys[order]
+        del keys
         self._rows = rows[order]
         self._taken = np.zeros(len(rows), bool)
 
@@ -238,8 +241,10 @@ class Lacking:
 
     def unique(self) -> Numbers:
         """Return one row for each object that is lacked, by id."""
-        left = np.flatnonzero(~self._taken)
-        rows, keys = self._rows[left], self._keys[left]
+        rows, keys = self._rows, self._keys
+        if np.count_nonzero(self._taken):
+            left = np.flatnonzero(~self._taken)
+            rows, keys = rows[left], keys[left]
         again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
         if not len(again):
             return rows

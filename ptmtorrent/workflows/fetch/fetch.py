@@ -101,7 +101,9 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    members = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    described = describe_members(found, channel.reader)
+    del found  # millions of rows, of which nothing is kept once they are described
     layout = choose_layout(request, home)
     with ExitStack() as stack:
         if not request.dry_run:
@@ -112,7 +114,6 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         documents = None if request.dry_run else stack.enter_context(Documents(home.incoming))
         wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
         report = Report(wanted, layout, ledger, emit, monotonic)
-        described = describe_members(members, channel.reader)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)

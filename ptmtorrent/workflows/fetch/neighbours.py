@@ -40,18 +40,17 @@ class Neighbours:
         Raises:
             StoreError: it is inside the folder of another package, or around it, or is that folder.
         """
-        self._refuse_claimed(real, folder, package)
+        name, above = self._names(real)
+        self._refuse_claimed(name, above, folder, package)
         if self._there:
             self._refuse_earlier(Path(real), folder, package)
-        name, above = self._names(real)
         self._claimed[name] = package
         for place in above:
             if place in self._claimed_above:
                 break  # and so are all above it
             self._claimed_above[place] = package
 
-    def _refuse_claimed(self, real: str, folder: Path, package: str) -> None:
-        name, above = self._names(real)
+    def _refuse_claimed(self, name: str, above: list[str], folder: Path, package: str) -> None:
         other = next((self._claimed[place] for place in above if place in self._claimed), None)
         other = other or self._claimed_above.get(name)
         if other is None and self._claimed.get(name, package) != package:

@@ -249,7 +249,7 @@ class Selection:
             self._fold(self._layout.destination(manifest, file) for _, file in files)
         folder = self._layout.folder(manifest)
         is_there = refuse_links(self._layout.root, folder)
-        real = f"{self._root}/{folder.relative_to(self._layout.root).as_posix()}"
+        real = self._root + str(folder)[len(str(self._layout.root)) :]
         self._neighbours.claim(real, folder, member.package)
         if described.placement is None:
             raise IntegrityError(f"`{member.package}` has no placement")
