@@ -6,14 +6,17 @@ from typing import Any
 import minisign
 import pytest
 
+from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
 from ptmtorrent.disk.durable import write_file
-from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.trust import publisher
+from ptmtorrent.trust import publisher, roles
+from ptmtorrent.trust.channel_state import read_state
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.publisher import publish_release_metadata, renew_roles
+from ptmtorrent.trust.metadata import timestamp_version
+from ptmtorrent.trust.publisher import drop_release, publish_release_metadata, renew_roles, sign_selection
 from tests.trust.channels import NOW, new_keys, open_newest, publish, write_release
 
 
@@ -223,3 +226,64 @@ def test_other_keys_cannot_renew(channel: Path, keys: Keys, tmp_path: Path) -> N
     publish(channel, keys, "r1", 1)
     with pytest.raises(ConfigError):
         renew_roles(channel, new_keys(tmp_path / "others"), NOW)
+
+
+def test_a_snapshot_that_is_due_is_signed_again_and_the_list_is_not(channel: Path, keys: Keys, tmp_path: Path) -> None:
+    publish(channel, keys, "r1", 1)
+    later = NOW + timedelta(days=200)
+    publish(channel, keys, "r2", 2, now=later)
+    metadata = channel / "metadata"
+    listed = roles.describe(2, (metadata / "2.targets.json").read_bytes())
+    expiring = roles.sign_snapshot(keys, 3, listed, NOW)
+    write_file(metadata / "3.snapshot.json", expiring)
+    version = signed(channel, "timestamp.json")["version"] + 1
+    timestamp = roles.sign_timestamp(keys, version, roles.describe(3, expiring), later)
+    write_file(metadata / "timestamp.json", timestamp)
+    held = renew_roles(channel, keys, later)
+    assert signed(channel, "timestamp.json")["meta"]["snapshot.json"]["version"] == 4
+    assert held["snapshot"] > later + timedelta(days=180)
+    assert not (metadata / "3.targets.json").exists()
+    assert open_newest(channel, tmp_path / "state", now=later).release.name == "r2"
+
+
+def test_a_list_of_what_is_not_listed_is_never_signed(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    before = {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="`r2`"):
+        sign_selection(channel, keys, (ReleaseName("r2"),), NOW)
+    with pytest.raises(NotFound, match="`r2`"):
+        drop_release(channel, keys, ReleaseName("r2"), NOW)
+    assert {path: path.read_bytes() for path in channel.rglob("*") if path.is_file()} == before
+
+
+def test_the_first_release_needs_the_root_key(channel: Path, keys: Keys) -> None:
+    online = Keys({role: key for role, key in keys.signers.items() if role != "root"}, keys.minisign)
+    with pytest.raises(ConfigError, match="root key"):
+        publish(channel, online, "r1", 1)
+
+
+def test_a_folder_that_is_no_channel_has_no_first_root(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="is not a channel"):
+        read_first_root(tmp_path)
+    (tmp_path / "metadata" / "1.root.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"1\.root\.json"):
+        read_first_root(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"signed":{}}', b'{"signed":{"version":"x"}}', b"[1]"])
+def test_a_timestamp_without_a_version_is_damaged(data: bytes) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        timestamp_version(data)
+
+
+def test_the_version_of_a_timestamp_is_read_unverified(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    assert timestamp_version((channel / "metadata" / "timestamp.json").read_bytes()) == 1
+
+
+def test_a_snapshot_without_a_list_is_no_channel(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    path = channel / "metadata" / "1.snapshot.json"
+    path.write_bytes(path.read_bytes().replace(b'"targets.json"', b'"others.json"'))
+    with pytest.raises(IntegrityError, match="does not name a targets document"):
+        read_state(LocalReader(channel))
