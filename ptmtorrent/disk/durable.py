@@ -196,6 +196,13 @@ def sync_dir(path: Path) -> None:
             os.close(descriptor)
 
 
+def is_unwritable(folder: Path) -> bool:
+    """Return whether nothing can be written to `folder`, which need not exist: by its permissions, or by its disk."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return not os.access(folder, os.W_OK)
+
+
 def ensure_dir(path: Path, *, sure: bool = False, mode: int = PRIVATE_DIR) -> None:
     """Create the folder `path` and its missing parents, durably.
 

@@ -4,7 +4,7 @@ import duckdb
 import pytest
 
 from ptmtorrent.catalogue import query
-from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable
+from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable, rows_of
 from ptmtorrent.catalogue.query import list_packages, open_locked
 from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
 from ptmtorrent.errors import IntegrityError, StoreError
@@ -27,7 +27,7 @@ def members() -> list[tuple[Capture, Manifest]]:
 def write(folder: Path, rows: list[tuple[Capture, Manifest]]) -> tuple[Path, Path]:
     with TableWriter(folder, 1) as tables:
         for capture, manifest in rows:
-            tables.add(capture, manifest)
+            tables.add(rows_of(capture, manifest))
         return tables.finish()
 
 

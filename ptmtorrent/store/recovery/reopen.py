@@ -31,7 +31,7 @@ class Reopened(NamedTuple):
     """A part, ready to be continued, and those of its objects that the index does not list for it yet."""
 
     part: Part
-    fresh: list[Entry]
+    fresh: Sequence[Entry]
 
 
 class PartFile(NamedTuple):
