@@ -19,7 +19,6 @@ from ptmtorrent.model.members import (
     RunShards,
     encode_shard,
     encode_tree,
-    hash_members,
     members_root,
     prefix_of,
     spell_names,
@@ -36,7 +35,7 @@ from ptmtorrent.model.release import (
     decode_release,
     placement_root,
 )
-from tests.model.generated import hex64, manifest_of
+from tests.model.generated import hash_members, hex64, manifest_of
 
 BITS = 2
 NAMES = [f"hf:many/{number:02}" for number in range(40)]
