@@ -284,7 +284,7 @@ def test_a_release_that_differs_from_its_signed_listing_is_not_trusted(
     path = publish(channel, keys, "r1", 1)
     custom: dict[str, int | str] = {"sequence": 1, "content_root": pinned(channel, "r1"), **lie}
     list_targets(channel, keys, roles.target("releases/r1/release.json", path.read_bytes(), custom))
-    with pytest.raises(TrustError, match="release `r1` .* differs from its signed listing"):
+    with pytest.raises(TrustError, match=r"release `r1` .* differs from its signed listing"):
         open_newest(channel, tmp_path / "state")
 
 
