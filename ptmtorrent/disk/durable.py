@@ -235,11 +235,11 @@ def publish_file(temporary: Path, target: Path) -> None:
         StoreError: any other failure; `target` is then as it was.
     """
     with disk_errors(target):
-        _sync_file(temporary)
+        sync_file(temporary)
     name_file(temporary, target)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
     """Make the bytes of the file at `path` durable. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -394,7 +394,7 @@ def _place(source: Path, target: Path, size: int, *, sure: bool) -> bool:
             if not linked:
                 shutil.copyfile(source, temporary)
             if sure or not linked:
-                _sync_file(temporary)
+                sync_file(temporary)
             temporary.replace(target)
     except BaseException:
         _remove_quietly(temporary)
