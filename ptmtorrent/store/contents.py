@@ -14,7 +14,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.recovery.recover import STAGED_ROWS
 from ptmtorrent.store.recovery.reindex import add_pack
@@ -62,6 +62,11 @@ class Contents:
         """Return those of `identifiers` that the index lists nowhere, or whose base it does not."""
         with self._lock:
             return self._index.lacking(identifiers)
+
+    def find_all(self, identifiers: Sequence[ObjectId]) -> list[Found | None]:
+        """Return where the index lists each of `identifiers`, in one pass; None for those that it does not list."""
+        with self._lock:
+            return self._index.find_all(identifiers)
 
     def rights_of(self, identifier: ObjectId) -> Rights | None:
         """Return the rights of the pack that holds an object; None if no pack does."""
