@@ -37,6 +37,7 @@ from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
+from ptmtorrent.workflows.release.alone import is_current
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import (
     Changes,
@@ -159,23 +160,24 @@ def _collect(  # noqa: PLR0913  # where it is read from, and everything it is co
     meter.add(packages=captured - len(chosen))
     carried.add(chosen, lambda capture: draft.plan.selection.decide(capture).left_out is None)
     carried.separate()
-    packs = frozenset(store.packs())
+    packs, limit = frozenset(store.packs()), draft.plan.selection.policy.lone_limit
     members: dict[PackageName, Member] = {}
     for kept in find_kept(
         before, chosen, OwnReader(draft.channel), held=lambda pack: pack in packs and carried.is_clean(pack)
     ):
-        tallies.add_package(
-            kept.capture,
-            kept.manifest,
-            places_of(kept.placement),
-            documents=kept.row.frame.length if kept.row.frame else 0,
-        )
+        places = places_of(kept.placement)
+        if not is_current(kept.manifest, places, limit):
+            continue
+        documents_bytes = kept.row.frame.length if kept.row.frame else 0
+        tallies.add_package(kept.capture, kept.manifest, places, documents=documents_bytes)
         members[kept.capture.package] = Member(capture=kept.capture, row=kept.row)
         meter.add(bytes=kept.row.raw, packages=1)
     others = [capture for capture in chosen if capture.package not in members]
     fresh: dict[PackageName, MemberRow] = {}
     failed: list[str] = []
-    for outcome in make_members(store, others, tables=tables, documents=documents, tallies=tallies, carried=carried):
+    for outcome in make_members(
+        store, others, tables=tables, documents=documents, tallies=tallies, carried=carried, limit=limit
+    ):
         if isinstance(outcome, Result):
             draft.emit(outcome)
             failed.append(outcome.id)
