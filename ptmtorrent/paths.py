@@ -18,6 +18,7 @@
       flags.sqlite    upstream changes of captured packages
       ledger.sqlite   files that fetches wrote
       verified-files.sqlite  files of channels that were read whole and verified
+      release-state.sqlite  what is known of the packages of the newest release; derived
       globus/         tokens (0600) and jobs of Globus transfers
       cluster/        keys and logs of the workers of a clone, while it runs
       hf-cache/       packages in the layout of a Hugging Face cache
@@ -107,6 +108,11 @@ class Home:
     def verified_files(self) -> Path:
         """Files of channels that were read whole and verified."""
         return self.root / "verified-files.sqlite"
+
+    @property
+    def release_state(self) -> Path:
+        """What is known of the packages of the newest release; it is derived and may be deleted."""
+        return self.root / "release-state.sqlite"
 
     @property
     def globus(self) -> Path:

@@ -6,6 +6,7 @@
     laid_out         the ledger of files that fetches wrote
     rate_windows     the request windows of hubs
     upstream_flags   changes upstream to captured packages
+    release_state    what is known of the packages of the newest release
     verified_files   files of channels that were read whole and verified
 
 Each file has one owner and is opened through `disk.database`; `clone_outcomes` has tables in the file of the journal.

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index, open_index
@@ -19,6 +20,15 @@ from ptmtorrent.store.recovery.recover import STAGED_ROWS
 from ptmtorrent.store.recovery.reindex import add_pack
 
 INDEX_NAME = "index.sqlite"
+
+
+class CaptureMark(NamedTuple):
+    """What the index says of its captures at one time: how many, the sum and highest of their numbers, the last row."""
+
+    number: int
+    total: int
+    highest: int
+    row: int
 
 
 class Contents:
@@ -69,6 +79,37 @@ class Contents:
             rows = self._index.all_captures()
         for identifier, data in rows:
             yield identifier, canonical.decode(data, Capture, name="a capture")
+
+    def mark_captures(self) -> CaptureMark:
+        """Return a mark by which `captures_since` finds the captures that are added from now on."""
+        with self._lock:
+            return CaptureMark(*self._index.capture_mark())
+
+    def captures_since(self, mark: CaptureMark) -> list[tuple[ObjectId, Capture]] | None:
+        """Return the captures that were added since `mark`, sorted by package, as `captures` does.
+
+        None if any of those before it changed, which includes that the index was rebuilt with new ones.
+
+        Raises:
+            IntegrityError: one of them is damaged.
+        """
+        with self._lock:
+            now = CaptureMark(*self._index.capture_mark())
+            rows = self._index.captures_after(mark.row)
+        numbers = [number for _, _, number in rows if number is not None and number > mark.highest]
+        if len(numbers) != len(rows) or (now.number - len(rows), now.total - sum(numbers)) != (mark.number, mark.total):
+            return None
+        return [(identifier, canonical.decode(data, Capture, name="a capture")) for identifier, data, _ in rows]
+
+    def captures_of(self, packages: Iterable[PackageName]) -> list[Capture]:
+        """Return every capture of some packages, sorted by package.
+
+        Raises:
+            IntegrityError: one of them is damaged.
+        """
+        with self._lock:
+            rows = self._index.captures_of(packages)
+        return [canonical.decode(data, Capture, name="a capture") for data in rows]
 
     def move(self, source: PackId, hashes: PackHashes, entries: Sequence[Entry]) -> None:
         """List objects of the pack `source` in another pack, at the places in `entries`, durably."""

@@ -30,6 +30,8 @@ class Foreseen(Index):
 
     def lost_captures(self) -> list[PackageName]:
         """Return the packages whose newest capture will be lost, sorted."""
+        if not self._hidden:
+            return []
         kept = set(self.captures())
         gone = [data for data in super().captures() if data not in kept]
         return [canonical.decode(data, Capture, name="a capture").package for data in gone]

@@ -7,8 +7,8 @@ import pytest
 
 from ptmtorrent.paths import Home
 from tests.channels import Made, make_channel
-from tests.program import DEADLINE_SECONDS, environment
-from tests.warm import run_program
+from tests.in_process import run_verb
+from tests.program import environment
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def complete(*words: str) -> list[str]:
     """Return what bash would offer for the last word."""
     typed = {"COMP_WORDS": "\n".join(["ptmtorrent", *words]), "COMP_CWORD": str(len(words))}
     env = environment(_PTMTORRENT_COMPLETE="complete_bash", **typed)
-    done = run_program([], env=env, cwd=Path.cwd(), timeout=DEADLINE_SECONDS)
-    assert done.stderr == b""
-    return done.stdout.decode().split()
+    _, offered, errors = run_verb(cwd=Path.cwd(), env=env)
+    assert errors == ""
+    return offered.split()
 
 
 def test_hubs_and_kinds_are_completed() -> None:

@@ -1,13 +1,12 @@
 """Every option that takes a place refuses what is none, and creates no folder of that name."""
 
-import json
 from pathlib import Path
 
 import pytest
 
 from tests.channels import RELEASE, Made, make_channel
-from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
-from tests.warm import run_program
+from tests.in_process import ptmtorrent, run_verb
+from tests.program import environment
 
 OPTIONS = {
     "publish": ("publish", str(RELEASE), "--to"),
@@ -30,12 +29,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def refused(home: Path, folder: Path, *arguments: str) -> dict[str, str]:
-    done = run_program(
-        ["--home", str(home), "--format", "json", *arguments], env=environment(), cwd=folder, timeout=DEADLINE_SECONDS
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
+    error: dict[str, str] = ptmtorrent(home, *arguments, code=2, cwd=folder)[-1]
     assert list(folder.iterdir()) == []
-    error: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return error
 
 
@@ -56,8 +51,8 @@ def test_a_web_server_is_no_folder_and_nothing_is_created(made: Made, tmp_path: 
 
 @pytest.mark.parametrize("name", ["s3:", "C:/channel", "me@example.org:channel"])
 def test_a_release_is_published_into_a_folder_named_like_an_address(made: Made, tmp_path: Path, name: str) -> None:
-    publish = ["--home", str(made.home.root), "publish", str(RELEASE), "--to", f"./{name}"]
-    run_program(publish, env=environment(), cwd=tmp_path, timeout=DEADLINE_SECONDS).check_returncode()
+    publish = ("--home", str(made.home.root), "publish", str(RELEASE), "--to", f"./{name}")
+    assert run_verb(*publish, cwd=tmp_path)[0] == 0
     assert (tmp_path / name / "metadata" / "timestamp.json").is_file()
     ptmtorrent(made.home.root, "seed", "--channel", f"file://{tmp_path}/none", code=12)
 

@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.channels import Made, make_channel
-from tests.program import ptmtorrent
+from tests.in_process import ptmtorrent
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "formats" / "records.schema.json").read_text("utf-8"))
 RECORDS = {"plan", "progress", "result", "note", "summary", "error"}

@@ -22,7 +22,7 @@ from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import ReleaseName, object_id
 from ptmtorrent.model.members import decode_shard, decode_tree
 from ptmtorrent.model.policy import Policy, PolicyFile, new_policy
-from ptmtorrent.model.records import ignore
+from ptmtorrent.model.records import Note, Result, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.store import codecs
@@ -30,7 +30,7 @@ from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.workflows.release.release import release
-from tests.workflows.captured import TickingClock, capture, new_home, writing
+from tests.workflows.captured import Listener, TickingClock, capture, new_home, writing
 
 CURRENT = "QUALIFY release = max(release) OVER (PARTITION BY package) AND snapshot IS NOT NULL"
 """The SQL that docs/formats/release.md gives to users of the tables."""
@@ -152,6 +152,18 @@ class History:
         """Make the next release; in another home, the same one."""
         name = ReleaseName(f"r{next(self.number) if home is None else home.root.name}")
         return release(name, home or self.home, keys or self.keys, clock=self.clock, emit=ignore, policy=self.policy())
+
+    def hear(self, number: int) -> tuple[Release, list[str]]:
+        """Make the release of a number by a clock that starts anew; return it, and what was said of packages."""
+        heard = Listener()
+        made = release(
+            ReleaseName(f"r{number}"), self.home, self.keys, clock=TickingClock(), emit=heard, policy=self.policy()
+        )
+        return made, [
+            repr(event)
+            for event in heard.events
+            if isinstance(event, (Note, Result)) and self.home.root.name not in repr(event)
+        ]
 
     def any(self) -> str:
         """The name of a package."""

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -12,10 +13,10 @@ from ptmtorrent.paths import Home
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import read_published
+from ptmtorrent.workflows.release import collect, write
 from ptmtorrent.workflows.release import release as workflow
-from ptmtorrent.workflows.release import write
 from ptmtorrent.workflows.release.release import release
-from tests.workflows.captured import Listener, TickingClock
+from tests.workflows.captured import Listener, TickingClock, capture, writing
 from tests.workflows.three_captured import FIRST, SECOND, made, run, scratch
 
 __all__ = ["made", "scratch"]
@@ -69,20 +70,47 @@ def test_another_release_has_to_wait_for_the_unfinished_one(
     assert caught.value.hint == f"finish it: ptmtorrent release {FIRST}"
 
 
-@pytest.mark.parametrize("step", ["write_index", "write_subset", "write_volumes", "decode_release", "make_members"])
+STEPS = ["write_index", "write_subset", "write_volumes", "decode_release", "make_members"]
+
+
+def part(step: str) -> ModuleType:
+    return collect if step == "make_members" else write
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_a_crash_while_writing_leaves_the_old_channel_and_can_be_repeated(
     made: tuple[Home, Keys, dict[str, Manifest]], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     home, keys, _ = made
     first = run(home, keys)
+    home.release_state.unlink()  # so that every package is compared
 
-    with crashing(monkeypatch, write, step):
+    with crashing(monkeypatch, part(step), step):
         run(home, keys, SECOND)
     assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]
 
     second = run(home, keys, SECOND)
 
     assert (second.sequence, second.volumes) == (2, first.volumes)
+    assert not [path for path in (home.channel / "releases").iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_while_what_is_new_is_written_can_be_repeated(
+    made: tuple[Home, Keys, dict[str, Manifest]], scratch: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    home, keys, _ = made
+    first = run(home, keys)
+    with writing(home) as store:
+        capture(store, scratch, "hf:new/one", {"config.json": b"{}"}, downloads=3)
+
+    with crashing(monkeypatch, part(step), step):
+        run(home, keys, SECOND)
+    assert list(listed_releases(read_published(home.channel, keys).targets)) == [FIRST]
+
+    second = run(home, keys, SECOND)
+
+    assert (second.sequence, second.totals.packages, second.runs[:1]) == (2, 4, first.runs)
     assert not [path for path in (home.channel / "releases").iterdir() if path.name.startswith(".")]
 
 

@@ -9,6 +9,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId, ReleaseName
 from ptmtorrent.model.manifest import Rights
+from ptmtorrent.model.pack_use import decode_use
 from ptmtorrent.model.placement import DELTA_CODECS, Location
 from ptmtorrent.model.records import Result
 from ptmtorrent.model.subset import SubsetRule
@@ -111,11 +112,22 @@ def test_a_base_counts_once_wherever_a_delta_needs_it() -> None:
 
     for name in ("hf:org/one", "hf:org/two"):
         tallies.add_package(new_capture(name), MANIFEST, places, documents=0)
+    uses = tallies.finish({})
 
     [whole, small] = [tally for _, tally in tallies.subsets]
     assert set(whole.packs) == set(tallies.whole.packs) == {hex64("deltas"), hex64("meta"), hex64("bases")}
     assert set(small.packs) == {hex64("meta")}
     assert (whole.stored, small.stored) == (3 * 2, 2)
+
+    later = Tallies([everything, metadata], [tallies.whole, whole, small])
+    later.add_package(new_capture("hf:org/one"), MANIFEST, places, documents=0, sign=-1)
+    once = later.finish({pack: decode_use(use.encode()) for pack, use in uses.items()})
+    assert (whole.packages, whole.stored, len(whole.packs)) == (1, 3 * 2, 3)
+
+    last = Tallies([everything, metadata], [tallies.whole, whole, small])
+    last.add_package(new_capture("hf:org/two"), MANIFEST, places, documents=0, sign=-1)
+    last.finish(once)
+    assert (whole.packages, whole.stored, whole.packs, small.stored, small.packs) == (0, 0, {}, 0, {})
 
 
 def test_the_model_and_the_store_agree_which_codecs_are_deltas() -> None:

@@ -1,8 +1,10 @@
 """The captures of a store, in the order of their numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
+
+import msgspec
 
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
@@ -84,6 +86,25 @@ class Captures(KnownFiles):
             if not block:
                 return
             yield from ((PackageName(package), SnapshotId(found.hex()), rights) for package, found, rights in block)
+
+    def capture_mark(self) -> tuple[int, int, int, int]:
+        """Return how many captures there are, the sum of their numbers, the highest number, and the last row."""
+        rows = self._run("SELECT count(*), coalesce(sum(sequence), 0), coalesce(max(row), 0) FROM captures")
+        with index_errors(self._path):
+            ((number, total, last),) = rows
+            return int(number), int(total), self.highest_sequence(), int(last)
+
+    def captures_after(self, row: int) -> list[tuple[ObjectId, bytes, int | None]]:
+        """Return the ids, bytes and numbers of the captures in rows after `row`, sorted by package."""
+        rows = self._run("SELECT object, data, sequence FROM captures WHERE row > ? ORDER BY package, row", row)
+        with index_errors(self._path):
+            return [(ObjectId(identifier.hex()), data, sequence) for identifier, data, sequence in rows]
+
+    def captures_of(self, packages: Iterable[str]) -> list[bytes]:
+        """Return the bytes of all captures of some packages, sorted by package."""
+        names = msgspec.json.encode(sorted(packages)).decode()
+        query = "SELECT data FROM captures WHERE package IN (SELECT value FROM json_each(?)) ORDER BY package, row"
+        return [data for (data,) in self._run(query, names)]
 
     def all_captures(self) -> list[tuple[ObjectId, bytes]]:
         """Return the ids and bytes of all captures, older ones too, sorted by package."""

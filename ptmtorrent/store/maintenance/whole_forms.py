@@ -36,6 +36,16 @@ def find_whole_forms(store: Store) -> dict[PackId, tuple[Rights, list[Entry]]]:
     return found
 
 
+def is_alone(store: Store, pack: PackId) -> bool:
+    """Return whether a pack has whole forms beside deltas.
+
+    Raises:
+        IntegrityError, NotFound, StoreError: its header cannot be read.
+    """
+    with open_pack(store.pack_file(pack)) as reader:
+        return reader.header()[0].temper == ALONE
+
+
 class WholeFormWriter:
     """Writes whole forms into new packs of `store`, which must be open exclusively; `close` drops what is not sealed.
 

@@ -4,7 +4,7 @@ A delta is cheap for those who fetch its base too. Fetched alone, a package or a
 bytes: then its deltas have whole forms beside them, in packs of a class of their own. A reader takes what is cheaper.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,9 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import Manifest, Rights
 from ptmtorrent.model.placement import Location
-from ptmtorrent.store.maintenance.whole_forms import WholeFormWriter, find_whole_forms
+from ptmtorrent.model.records import Note
+from ptmtorrent.model.text import spell_size
+from ptmtorrent.store.maintenance.whole_forms import WholeFormWriter, find_whole_forms, is_alone
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.carried import Carried
@@ -132,6 +134,22 @@ class WholeForms:
 
     def _rights(self, place: Location) -> Rights:
         return self._store.pack_hashes(place.pack).rights
+
+
+def note_of_whole_forms(store: Store, packs: Mapping[PackId, int]) -> Note | None:
+    """Return what a release of these packs holds with whole forms and without; None if it has none.
+
+    Raises:
+        IntegrityError, NotFound, StoreError: the header of a pack cannot be read.
+    """
+    alone = sum(size for pack, size in packs.items() if is_alone(store, pack))
+    if not alone:
+        return None
+    total = sum(packs.values())
+    return Note(
+        message=f"Its packs have {spell_size(total)}: {spell_size(alone)} of whole forms beside deltas, for packages"
+        f" that are fetched alone, and {spell_size(total - alone)} without them (`lone_cost` in the policy)."
+    )
 
 
 def _units(manifest: Manifest) -> Iterator[list[int]]:

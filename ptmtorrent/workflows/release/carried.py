@@ -24,22 +24,37 @@ _ALLOWED = 1
 _UNREADABLE = (IntegrityError, NotFound, UnsupportedFormat)
 
 
-class Carried:
-    """What a release of `store`, which is open exclusively, may carry; `references` is an empty table for its use."""
+class Undecided(Exception):
+    """What is known of the previous release does not suffice; every package has to be looked at."""
 
-    def __init__(self, store: Store, references: References) -> None:
+
+class Carried:
+    """What a release of `store`, which is open exclusively, may carry; `references` is an empty table for its use.
+
+    Packs of which `known` says that they may be carried are not looked at. With them, `add` may be given some captures
+    alone; a pack that is not known and holds more than these need is then `Undecided`.
+    """
+
+    def __init__(self, store: Store, references: References, known: Callable[[PackId], bool] | None = None) -> None:
         self._store = store
+        self._known = known
         self._references = references
         self._snapshots: dict[SnapshotId, int] = {}
         self._clean: dict[PackId, bool] = {}
 
-    def add(self, chosen: Sequence[Capture], may_carry: Callable[[Capture], bool]) -> None:
+    def add(
+        self,
+        chosen: Sequence[Capture],
+        may_carry: Callable[[Capture], bool],
+        captures: Iterable[tuple[ObjectId, Capture]] | None = None,
+    ) -> None:
         """Add what the packages of `chosen` need, and the objects of their older captures that `may_carry` accepts.
 
-        A chosen capture may have another licence than its record: a policy may state it.
+        `captures` are all, or those that matter. A chosen capture may have another licence than its record: a policy
+        may state it.
         """
         newest = {capture.package: capture for capture in chosen}
-        for identifier, capture in self._store.contents.captures():
+        for identifier, capture in self._store.contents.captures() if captures is None else captures:
             current = newest.get(capture.package)
             if current is None:
                 continue
@@ -63,9 +78,18 @@ class Carried:
                 self._rewrite_unless_clean(pack)
 
     def is_clean(self, pack: PackId) -> bool:
-        """Return whether every object in the pack may be carried; a pack that cannot be read may hold anything."""
+        """Return whether every object in the pack may be carried; a pack that cannot be read may hold anything.
+
+        Raises:
+            Undecided: only some captures were added, and the pack holds more than these need.
+        """
         if pack not in self._clean:
-            self._clean[pack] = self._read_clean(pack)
+            if self._known is not None and self._known(pack):
+                self._clean[pack] = True
+            else:
+                self._clean[pack] = self._read_clean(pack)
+                if self._known is not None and not self._clean[pack]:
+                    raise Undecided(pack)
         return self._clean[pack]
 
     def may_pass_on(self, snapshot: SnapshotId) -> bool:
@@ -121,7 +145,11 @@ class Carried:
         return self._is_wanted(entry.id)
 
     def _has_free_base(self, entry: Entry) -> bool:
-        return entry.base is None or self._references.owner(entry.base) is not None
+        if entry.base is None or self._references.owner(entry.base) is not None:
+            return True
+        with suppress(NotFound):
+            return self._known is not None and self._known(self._store.location(entry.base).pack)
+        return False
 
     def _read_clean(self, pack: PackId) -> bool:
         """Look at every record: the index lists an object once, and packs may hold more."""

@@ -13,11 +13,11 @@ from ptmtorrent.model.subset import STANDARD_RULES
 from ptmtorrent.paths import Home
 from ptmtorrent.trust.history import read_history
 from ptmtorrent.trust.keys import Keys
+from ptmtorrent.workflows.release.collect import check_not_empty
 from ptmtorrent.workflows.release.finished import check_finished
 from ptmtorrent.workflows.release.members import check_members
 from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
 from ptmtorrent.workflows.release.release import check_free, is_unsigned, open_store
-from ptmtorrent.workflows.release.write import check_not_empty
 
 NOT_READ = "packs were compared by size and not read: damage in one may leave out more (ptmtorrent store check --data)"
 

@@ -11,7 +11,7 @@ A file that would be that of the previous release is not written again: it is li
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,7 +38,7 @@ from ptmtorrent.model.members import (
     shard_bits_for,
     spell_names,
 )
-from ptmtorrent.model.release import FileRef, RunRef
+from ptmtorrent.model.release import FileRef, Release, RunRef
 
 
 class WrittenIndex(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,6 +229,19 @@ def write_index(
     )
 
 
+def unchanged_index(previous: Release) -> WrittenIndex:
+    """Return the index of a release in which nothing changed since the previous one."""
+    return WrittenIndex(
+        runs=previous.runs,
+        tree=previous.tree,
+        members_root=previous.members_root,
+        kept=tuple(range(len(previous.runs))),
+        taken={},
+        removed=(),
+        has_new=False,
+    )
+
+
 class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a new run replaces.
 
@@ -322,6 +335,6 @@ def _hash(data: bytes) -> str:
     return blake3(data).hexdigest()
 
 
-def write_subset(folder: ReleaseFolder, name: str, packages: Sequence[PackageName]) -> FileRef:
+def write_subset(folder: ReleaseFolder, name: str, packages: Iterable[PackageName]) -> FileRef:
     """Return the file of the names of the members of the subset `name`, written durably unless it was before."""
     return folder.write(subset_path(name), spell_names(packages))

@@ -1,6 +1,6 @@
 """The plan of a release, made before anything is written: its members, and how it differs from the previous release."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.errors import NotFound
 from ptmtorrent.facts.licences import Licence, RightsClass
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.manifest import Capture
+from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.policy import Policy, new_policy
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.release import Release
@@ -24,12 +24,16 @@ from ptmtorrent.workflows.release.select import Decision, Selection, choose, clo
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """Every captured package with what was decided about it, the subsets, and the previous release."""
+    """The packages with what was decided about them, the subsets, the previous release, and how many are captured.
+
+    The packages are all that are captured, or those with captures that the previous release had not.
+    """
 
     decided: tuple[Decision, ...]
     selection: Selection
     rules: tuple[SubsetRule, ...]
     before: "Before"
+    captured: int
 
     @property
     def chosen(self) -> list[Capture]:
@@ -68,18 +72,38 @@ def make_plan(request: Request, previous: Release | None) -> Plan:
         raise NotFound(
             "the store holds no captured package", hint="capture packages first: ptmtorrent clone huggingface"
         )
-    selection = Selection(
+    selection = select(request, previous)
+    decided = tuple(choose(captures, selection, request.emit))
+    before = _read_before(request.home.channel, previous)
+    plan = Plan(
+        decided=decided,
+        selection=selection,
+        rules=rules_for(request, selection),
+        before=before,
+        captured=len(decided),
+    )
+    compare(plan, request.emit)
+    return plan
+
+
+def select(request: Request, previous: Release | None) -> Selection:
+    """Return what decides about packages; say if that is the policy of the previous release.
+
+    Raises:
+        IntegrityError, StoreError, UnsupportedFormat: the policy is damaged, or of a newer version.
+    """
+    return Selection(
         include=request.include,
         policy=_policy_for(request, previous),
         closed=closed_packages(read_flags(request.home.flags)),
     )
-    decided = tuple(choose(captures, selection, request.emit))
+
+
+def rules_for(request: Request, selection: Selection) -> tuple[SubsetRule, ...]:
+    """Return the subsets of a release: those asked for, and those of the policy."""
     added = {name: rule_of(name, query) for name, query in selection.policy.subsets.items()}
     kept = [rule for rule in request.rules if rule.name not in added]
-    before = _read_before(request.home.channel, previous)
-    plan = Plan(decided=decided, selection=selection, rules=(*kept, *added.values()), before=before)
-    _compare(plan, request.emit)
-    return plan
+    return (*kept, *added.values())
 
 
 def warn_of_incomplete(plan: Plan, failed: Sequence[str], emit: Emit) -> None:
@@ -102,13 +126,23 @@ def _policy_for(request: Request, previous: Release | None) -> Policy:
 def _read_before(channel: Path, previous: Release | None) -> Before:
     if previous is None:
         return Before()
-    then = Selection(policy=read_stored_policy(channel, previous) or new_policy())
     facts = read_packages(previous, OwnReader(channel))
-    members = {each.package: then.judge(each.package, each.licence, each.rights) for each in facts}
+    return judge_before(channel, previous, ((each.package, each.licence, each.rights) for each in facts))
+
+
+def judge_before(channel: Path, previous: Release, facts: Iterable[tuple[PackageName, str | None, Rights]]) -> Before:
+    """Return members of the previous release, each by its name, licence and rights, as judged by its policy.
+
+    Raises:
+        IntegrityError, NotFound, StoreError, UnsupportedFormat: the policy is damaged, or of a newer version.
+    """
+    then = Selection(policy=read_stored_policy(channel, previous) or new_policy())
+    members = {package: then.judge(package, licence, rights) for package, licence, rights in facts}
     return Before(name=previous.name, members=members)
 
 
-def _compare(plan: Plan, emit: Emit) -> None:
+def compare(plan: Plan, emit: Emit) -> None:
+    """Say whose rights changed since the previous release, and which of its members are left out."""
     now = {each.capture.package: each for each in plan.decided}
     for package, licence in plan.before.members.items():
         decision = now.get(package)

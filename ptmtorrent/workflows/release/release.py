@@ -31,8 +31,11 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History, read_history
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.publisher import publish_release_metadata
+from ptmtorrent.workflows.release.carried import Undecided
+from ptmtorrent.workflows.release.collect import Collected
 from ptmtorrent.workflows.release.finished import check_finished
 from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
+from ptmtorrent.workflows.release.recall import recall, remember
 from ptmtorrent.workflows.release.write import Draft, write_folder
 
 _LOST = (
@@ -80,27 +83,47 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
             return made
         if is_unsigned(name, history):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
+            made = _sign(home, keys, name, clock)
         else:
             check_free(name, home.channel)
-            plan = make_plan(request, history.newest)
-            draft = Draft(
-                name=name,
-                channel=home.channel,
-                history=history,
-                plan=plan,
-                created=spell(clock()),
-                monotonic=monotonic,
-                emit=emit,
-            )
-            failed = write_folder(store, draft)
-            warn_of_incomplete(plan, failed, emit)
-        _, made = read_release(home.channel, name)
-        path = home.channel / release_path(name)
-        accept = own_check(home, clock)
-        publish_release_metadata(home.channel, keys, path, name, made.sequence, clock(), accept=accept)
+            made, failed = _make(request, history, name, keys, clock=clock, monotonic=monotonic)
         for file in files_below(home.channel):
             make_readable(home.root, file)
     _report(made, home, monotonic() - started, emit, failed=len(failed))
+    return made
+
+
+def _make(  # noqa: PLR0913  # what is released, signed by whom, when
+    request: Request, history: History, name: ReleaseName, keys: Keys, *, clock: Clock, monotonic: Monotonic
+) -> tuple[Release, list[str]]:
+    """Make and sign the release `name`; return it, and the packages that are not complete."""
+    home, emit, created = request.home, request.emit, spell(clock())
+    written: Collected | None = None
+    recalled = recall(request, history)
+    if recalled is not None:
+        plan, said = recalled.plan, recalled.said
+        draft = Draft(
+            name=name, home=home, history=history, plan=plan, created=created, monotonic=monotonic, emit=said.append
+        )
+        with suppress(Undecided):
+            written = write_folder(request.store, draft, recalled)
+            for event in said:
+                emit(event)
+    if written is None:
+        recalled, plan = None, make_plan(request, history.newest)
+        draft = Draft(name=name, home=home, history=history, plan=plan, created=created, monotonic=monotonic, emit=emit)
+        written = write_folder(request.store, draft)
+        warn_of_incomplete(plan, written.failed, emit)
+    made = _sign(home, keys, name, clock)
+    remember(request, made, plan, written, recalled)
+    return made, written.failed
+
+
+def _sign(home: Home, keys: Keys, name: ReleaseName, clock: Clock) -> Release:
+    _, made = read_release(home.channel, name)
+    path = home.channel / release_path(name)
+    accept = own_check(home, clock)
+    publish_release_metadata(home.channel, keys, path, name, made.sequence, clock(), accept=accept)
     return made
 
 

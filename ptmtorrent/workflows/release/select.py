@@ -2,11 +2,12 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from ptmtorrent.facts.licences import CLASSES, Licence, RightsClass, read_licence
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.policy import Policy, new_policy
 from ptmtorrent.model.records import Emit, Note, Result
@@ -64,22 +65,43 @@ def closed_packages(flags: Sequence[Flag]) -> dict[str, str]:
     return {flag.package: f"{flag.flag} on its hub since {flag.since[:10]}" for flag in flags if flag.flag in CLOSED}
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A package that a release leaves out, its class, and why."""
+
+    package: PackageName
+    rights: RightsClass
+    why: str
+
+
 def choose(captures: Sequence[Capture], selection: Selection, emit: Emit) -> list[Decision]:
     """Decide about every capture; emit a record of each that is left out, and how many there are of each class."""
     decided = [selection.decide(capture) for capture in captures]
+    announce(left_out(decided), emit)
+    _warn_of_unused(captures, selection.policy, emit)
+    return decided
+
+
+def left_out(decided: Iterable[Decision]) -> list[LeftOut]:
+    """Return what is left out of what was decided."""
+    return [
+        LeftOut(package=each.capture.package, rights=each.licence.rights, why=each.left_out)
+        for each in decided
+        if each.left_out is not None
+    ]
+
+
+def announce(packages: Iterable[LeftOut], emit: Emit) -> None:
+    """Emit a record of each package that is left out, and how many there are of each class."""
     counted: Counter[str] = Counter()
-    for each in decided:
-        if each.left_out is not None:
-            emit(Result(kind="package", id=each.capture.package, status="impossible", reason=each.left_out))
-            counted["excluded" if each.left_out.startswith("the policy") else each.licence.rights] += 1
+    for each in packages:
+        emit(Result(kind="package", id=each.package, status="impossible", reason=each.why))
+        counted["excluded" if each.why.startswith("the policy") else each.rights] += 1
     excluded = counted.pop("excluded", 0)
     if counted:
         counts = ", ".join(f"{counted[rights]} {rights}" for rights in CLASSES if counted[rights])
         emit(Note(message=f"Left out, because redistribution is not allowed: {counts} (see `--include CLASS`)."))
     if excluded:
         emit(Note(message=f"Left out because the policy excludes them: {excluded}."))
-    _warn_of_unused(captures, selection.policy, emit)
-    return decided
 
 
 def _licence_of(licence: str | None, rights: Rights) -> Licence:

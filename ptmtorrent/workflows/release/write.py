@@ -14,12 +14,11 @@ from ptmtorrent.catalogue.tables import EarlierTables, TableWriter
 from ptmtorrent.channel.folder import OwnReader, check_listed
 from ptmtorrent.channel.paths import POLICY_FILE, RELEASE_FILE, TABLES, release_folder, unfinished_folder
 from ptmtorrent.disk import durable
-from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.errors import StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import PackageName, ReleaseName
-from ptmtorrent.model.members import MemberRow
+from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Emit, Result
+from ptmtorrent.model.records import Emit
 from ptmtorrent.model.release import (
     MAX_RELEASE_BYTES,
     FileRef,
@@ -32,27 +31,25 @@ from ptmtorrent.model.release import (
     placement_root,
 )
 from ptmtorrent.model.subset import POPULAR
+from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
 from ptmtorrent.store.maintenance.references import References
-from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
-from ptmtorrent.workflows.release.alone import is_current
+from ptmtorrent.workflows.release.alone import note_of_whole_forms
 from ptmtorrent.workflows.release.carried import Carried
+from ptmtorrent.workflows.release.collect import Collected, Sources, collect_all
 from ptmtorrent.workflows.release.index import (
-    Changes,
     DocumentWriter,
     ReleaseFolder,
     WrittenIndex,
+    unchanged_index,
     write_index,
     write_subset,
 )
-from ptmtorrent.workflows.release.kept import find_kept, find_refused
-from ptmtorrent.workflows.release.locate import places_of
-from ptmtorrent.workflows.release.members import Member, make_members
 from ptmtorrent.workflows.release.plan import Plan
-from ptmtorrent.workflows.release.select import INCLUDE_HINT
-from ptmtorrent.workflows.release.stats import Tallies, Tally
+from ptmtorrent.workflows.release.recall import Recalled, collect_changed
+from ptmtorrent.workflows.release.stats import Tally
 from ptmtorrent.workflows.release.volumes import NeededPacks, write_volumes
 
 PACKAGES_TABLE, FILES_TABLE = "packages", "files"
@@ -63,7 +60,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a release before anything is written: its name, its place, what came before, and its plan."""
 
     name: ReleaseName
-    channel: Path
+    home: Home
     history: History
     plan: Plan
     created: str
@@ -71,47 +68,70 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     emit: Emit
 
     @property
+    def channel(self) -> Path:
+        """The home's own channel."""
+        return self.home.channel
+
+    @property
     def unfinished(self) -> Path:
         """The folder it is written in."""
         return self.channel / unfinished_folder(self.name)
 
 
-def write_folder(store: Store, draft: Draft) -> list[str]:
-    """Write `releases/<name>/` and the packs and torrents it names; return the packages that are not complete.
+def write_folder(store: Store, draft: Draft, recalled: Recalled | None = None) -> Collected:
+    """Write `releases/<name>/` and the packs and torrents it names; return what the release consists of.
+
+    With what is known of the previous release, only packages with new captures are looked at.
 
     Raises:
+        Undecided: that is not enough, and nothing was written; only with `recalled`.
         NotFound: no package may be redistributed.
         StoreError: no package is complete, or something cannot be written.
-        IntegrityError: a torrent of the previous release is damaged.
+        IntegrityError: a file of the previous release is damaged.
     """
     store.seal()
     _remove(draft.unfinished)
     with References() as references:
-        return _write_parts(store, draft, Carried(store, references))
+        known = None if recalled is None else lambda pack: recalled.is_known(store, pack)
+        return _write_parts(store, draft, Carried(store, references, known), recalled)
 
 
-def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
-    previous = draft.history.newest
-    before = EarlierRuns(previous, OwnReader(draft.channel))
-    tallies = Tallies(draft.plan.rules)
+def _write_parts(store: Store, draft: Draft, carried: Carried, recalled: Recalled | None) -> Collected:
+    previous, reader = draft.history.newest, OwnReader(draft.channel)
+    before = EarlierRuns(previous, reader) if recalled is None else recalled.before
     folder = ReleaseFolder(
         path=draft.unfinished,
         channel_path=release_folder(draft.name),
         before=() if previous is None else previous.listed,
     )
+    meter = new_meter("release", draft.emit, draft.monotonic, packages_total=draft.plan.captured)
     with (
         TableWriter(draft.unfinished / TABLES, draft.history.next_sequence) as tables,
         DocumentWriter(folder, draft.channel) as documents,
     ):
-        found = _collect(store, draft, carried, before, tables=tables, documents=documents, tallies=tallies)
-        tallies.finish({})
-        names, subsets = _write_subsets(folder, found.members, tallies)
-        index = write_index(folder, documents, before, found.changes, names.get(POPULAR.name, frozenset()))
+        sources = Sources(
+            store=store,
+            reader=reader,
+            before=before,
+            carried=carried,
+            tables=tables,
+            documents=documents,
+            meter=meter,
+            emit=draft.emit,
+        )
+        if recalled is None or previous is None:
+            found = collect_all(sources, draft.plan, draft.name)
+        else:
+            found = collect_changed(sources, recalled, previous, draft.home)
+        subsets = _write_subsets(folder, found)
+        if recalled is not None and previous is not None and not found.changes.fresh:
+            index = unchanged_index(previous)
+        else:
+            index = write_index(folder, documents, before, found.changes, found.names.get(POPULAR.name) or ())
         table_refs = _write_tables(draft, folder, tables, index)
-    needed = NeededPacks(
-        packs=frozenset(tallies.whole.packs),
-        rights=max((member.capture.rights for member in found.members), key=RIGHTS.index),
-    )
+    needed = NeededPacks(packs=frozenset(found.tallies.whole.packs), rights=found.rights)
+    if note := note_of_whole_forms(store, found.tallies.whole.packs):
+        draft.emit(note)
     volumes = write_volumes(store, draft.channel, needed, previous, carried)
     release = Release(
         format=Release.FORMAT,
@@ -130,73 +150,11 @@ def _write_parts(store: Store, draft: Draft, carried: Carried) -> list[str]:
         tables=table_refs,
         subsets=subsets,
         volumes=volumes,
-        totals=_totals(tallies.whole),
+        totals=_totals(found.tallies.whole),
         files=_write_policy(draft, folder),
     )
     _finish(draft, release)
-    return found.failed
-
-
-class _Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The members of a release by name, how they differ from those before, and the packages that are not complete."""
-
-    members: list[Member]
-    changes: Changes
-    failed: list[str]
-
-
-def _collect(  # noqa: PLR0913  # where it is read from, and everything it is counted and written in
-    store: Store,
-    draft: Draft,
-    carried: Carried,
-    before: EarlierRuns,
-    *,
-    tables: TableWriter,
-    documents: DocumentWriter,
-    tallies: Tallies,
-) -> _Found:
-    chosen, captured = draft.plan.chosen, len(draft.plan.decided)
-    meter = new_meter("release", draft.emit, draft.monotonic, packages_total=captured)
-    meter.add(packages=captured - len(chosen))
-    carried.add(chosen, lambda capture: draft.plan.selection.decide(capture).left_out is None)
-    carried.separate()
-    packs, limit = frozenset(store.packs()), draft.plan.selection.policy.lone_limit
-    members: dict[PackageName, Member] = {}
-    for kept in find_kept(
-        before, chosen, OwnReader(draft.channel), held=lambda pack: pack in packs and carried.is_clean(pack)
-    ):
-        places = places_of(kept.placement)
-        if not is_current(kept.manifest, places, limit):
-            continue
-        documents_bytes = kept.row.frame.length if kept.row.frame else 0
-        tallies.add_package(kept.capture, kept.manifest, places, documents=documents_bytes)
-        members[kept.capture.package] = Member(capture=kept.capture, row=kept.row)
-        meter.add(bytes=kept.row.raw, packages=1)
-    others = [capture for capture in chosen if capture.package not in members]
-    fresh: dict[PackageName, MemberRow] = {}
-    failed: list[str] = []
-    for outcome in make_members(
-        store, others, tables=tables, documents=documents, tallies=tallies, carried=carried, limit=limit
-    ):
-        if isinstance(outcome, Result):
-            draft.emit(outcome)
-            failed.append(outcome.id)
-            meter.add(packages=1)
-        else:
-            fresh[outcome.row.package] = outcome.row
-            members[outcome.row.package] = outcome
-            meter.add(bytes=outcome.row.raw, packages=1)
-    meter.finish()
-    check_not_empty(draft.plan, draft.name, len(members))
-    gone = frozenset(package for package, _ in before.members() if package not in members)
-    changes = Changes(
-        fresh=fresh,
-        gone=gone,
-        named=gone & {capture.package for capture in chosen},
-        refused=find_refused(before, chosen, lambda row: carried.may_pass_on(row.snapshot)),
-        members=len(members),
-    )
-    return _Found(members=[members[name] for name in sorted(members)], changes=changes, failed=failed)
+    return found
 
 
 def _write_tables(
@@ -224,38 +182,18 @@ def _write_tables(
     )
 
 
-def check_not_empty(plan: Plan, name: ReleaseName, members: int) -> None:
-    """Refuse a release without a member.
-
-    Raises:
-        NotFound: no package may be redistributed; StoreError: nothing is complete.
-    """
-    if not plan.chosen:
-        raise NotFound(
-            f"none of the {len(plan.decided)} captured packages may be redistributed; release `{name}` was not made",
-            hint=INCLUDE_HINT,
-        )
-    if not members:
-        raise StoreError(
-            f"none of the {len(plan.chosen)} captured packages is complete; release `{name}` was not made",
-            hint="capture them again: ptmtorrent clone huggingface",
-        )
-
-
 def _write_policy(draft: Draft, folder: ReleaseFolder) -> dict[str, FileRef]:
     policy = draft.plan.selection.policy
     return {} if policy.is_empty else {"policy": folder.write(POLICY_FILE, canonical.encode(policy))}
 
 
-def _write_subsets(
-    folder: ReleaseFolder, members: list[Member], tallies: Tallies
-) -> tuple[dict[str, frozenset[PackageName]], tuple[SubsetRef, ...]]:
-    """Write the names of the members of every subset; return them, and the subsets."""
-    names: dict[str, frozenset[PackageName]] = {}
+def _write_subsets(folder: ReleaseFolder, found: Collected) -> tuple[SubsetRef, ...]:
+    """Write the names of the members of every subset; return the subsets."""
     subsets: list[SubsetRef] = []
-    for rule, tally in tallies.subsets:
-        chosen = [member.row.package for member in members if rule.takes(member.capture)]
-        names[rule.name] = frozenset(chosen)
+    for rule, tally in found.tallies.subsets:
+        names = found.names[rule.name]
+        if names is not None and len(names) == found.changes.members:
+            names = None
         subsets.append(
             SubsetRef(
                 name=rule.name,
@@ -266,10 +204,10 @@ def _write_subsets(
                 bytes=tally.raw,
                 stored=tally.stored,
                 packs_bytes=tally.packs_bytes,
-                members=None if len(chosen) == len(members) else write_subset(folder, rule.name, chosen),
+                members=None if names is None else write_subset(folder, rule.name, names),
             )
         )
-    return names, tuple(subsets)
+    return tuple(subsets)
 
 
 def _totals(whole: Tally) -> Totals:
