@@ -9,7 +9,7 @@ from ptmtorrent.catalogue.index import Described, describe_members, find_members
 from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.forms import choose_forms
-from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import FileEntry
 from ptmtorrent.model.placement import DELTA_CODECS
@@ -19,10 +19,12 @@ from ptmtorrent.model.records import Note, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.wanted import Lacking, ObjectTable
 from ptmtorrent.paths import Home
+from ptmtorrent.stop import Stop
 from ptmtorrent.store.maintenance.whole_forms import is_alone
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
+from ptmtorrent.workflows.maintain.check import Level, check
 from ptmtorrent.workflows.maintain.gc import gc
 from ptmtorrent.workflows.release.release import release
 from tests.channels import Heard, Made, capture, check_laid_out, clock, fetch_from, safetensors
@@ -219,3 +221,30 @@ def test_a_lone_cost_is_stored_in_thousandths() -> None:
     assert new_policy().lone_limit == 1
     assert OFF.lone_limit is None
     assert not OFF.is_empty
+
+
+@pytest.mark.parametrize("level", ["quick", "normal", "data"])
+def test_a_store_with_whole_forms_is_whole(both: Both, level: Level) -> None:
+    home, _ = both
+    released(home, "on")
+    heard = Heard()
+
+    check(home, level, emit=heard, stop=Stop())
+
+    assert {name: result.reason for name, result in heard.results.items() if result.status == "error"} == {}
+    assert alone_packs(home) <= heard.results.keys()
+
+
+def test_a_release_that_was_cut_off_before_its_whole_forms_were_listed_finds_them(both: Both) -> None:
+    """A pack that has its name, and that no index lists, is found when the store is opened."""
+    home, _ = both
+    released(home, "one")
+    packs = alone_packs(home)
+    with Store.open(home.store, exclusive=True) as store:
+        store.contents.drop([PackId(pack) for pack in packs])
+    assert alone_packs(home) == set()
+
+    second = released(home, "two")
+
+    assert alone_packs(home) == packs
+    assert whole_beside(home, second) >= {TUNED}
