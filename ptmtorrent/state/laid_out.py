@@ -71,6 +71,7 @@ class Ledger:
             schema=_SCHEMA,
             synchronous="NORMAL",
             hint=f"remove `{path}`: files that are there are then hashed once more",
+            copied=True,
         )
         self._rows.run(_FOLDERS)
         self._rows.run(_MARKS)

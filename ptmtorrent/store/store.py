@@ -185,6 +185,15 @@ class Store:
             pack=found.pack, pack_size=found.size, offset=entry.offset, length=entry.stored, codec=entry.codec
         )
 
+    def find_all(self, identifiers: Sequence[ObjectId]) -> list[Found | None]:
+        """Return where each of `identifiers` is, sealed or not, in one pass; None for those that the store lacks."""
+        with self._lock:
+            found = self._index.find_all(identifiers)
+            if self._writer is not None and self._writer.pending.objects:
+                pending = self._writer.pending.objects
+                return [pending.get(each) or known for each, known in zip(identifiers, found, strict=True)]
+        return found
+
     def base_of(self, id: ObjectId) -> ObjectId | None:  # noqa: A002
         """Return the base of an object that is stored as a delta; None if it is stored plain.
 

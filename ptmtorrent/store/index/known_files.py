@@ -106,4 +106,4 @@ class KnownFiles(Objects):
 
 
 def _is_hex(text: str) -> bool:
-    return len(text) in {40, 64} and all(digit in "0123456789abcdef" for digit in text)
+    return len(text) in {40, 64} and not text.strip("0123456789abcdef")

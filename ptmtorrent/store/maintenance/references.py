@@ -5,6 +5,7 @@ An object has no owner, one, or several (`SHARED`). Owners are numbers that the 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from ptmtorrent.disk.database import SqliteError, connect_temporary, is_full
 from ptmtorrent.errors import NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 
+_BATCH = 500
 SHARED = -1
 """The owner of objects that several owners reference."""
 
@@ -48,6 +50,19 @@ class References:
                 "SELECT owner FROM refs WHERE id = ?", (bytes.fromhex(identifier),)
             ).fetchone()
         return None if found is None else int(found[0])
+
+    def has_all(self, identifiers: Iterable[ObjectId]) -> bool:
+        """Return whether every one of these objects has an owner."""
+        rest = iter(identifiers)
+        while block := list(islice(rest, _BATCH)):
+            keys = {bytes.fromhex(identifier) for identifier in block}
+            marks = ", ".join("?" * len(keys))
+            with _errors():
+                query = f"SELECT count(*) FROM refs WHERE id IN ({marks})"  # noqa: S608  # question marks alone
+                ((found,),) = self._connection.execute(query, [*keys]).fetchall()
+            if found != len(keys):
+                return False
+        return True
 
 
 @contextmanager

@@ -9,8 +9,8 @@ Packs of different classes never mix, so that a subset reads few packs and a tak
 
 import struct
 import zlib
-from collections.abc import Iterable
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Literal, overload
 
 import msgspec
 
@@ -108,6 +108,50 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     def end(self) -> int:
         """The first byte after the stored bytes."""
         return self.offset + self.stored
+
+
+class EntryTable(Sequence[Entry]):
+    """The objects of a part that is written, in 50 bytes each: a part may have a million of them."""
+
+    _ROW = struct.Struct("<32sQIIBB")
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._rows = bytearray()
+        self._bases: dict[int, ObjectId] = {}
+        for entry in entries:
+            self.append(entry)
+
+    def append(self, entry: Entry) -> None:
+        """Add an object."""
+        if entry.base is not None:
+            self._bases[len(self)] = entry.base
+        kind = OBJECT_KINDS.index(entry.kind)
+        numbers = (entry.offset, entry.stored, entry.raw, entry.codec, kind)
+        self._rows += self._ROW.pack(bytes.fromhex(entry.id), *numbers)
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self._rows) // self._ROW.size
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Entry]: ...
+    def __getitem__(self, place: int | slice) -> Entry | list[Entry]:
+        """Return an object, or several."""
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        at = range(len(self))[place]
+        identifier, offset, stored, raw, codec, kind = self._ROW.unpack_from(self._rows, at * self._ROW.size)
+        return Entry(
+            id=ObjectId(identifier.hex()),
+            offset=offset,
+            stored=stored,
+            raw=raw,
+            codec=codec,
+            kind=OBJECT_KINDS[kind],
+            base=self._bases.get(at),
+        )
 
 
 def encode_header(pack_class: PackClass) -> bytes:

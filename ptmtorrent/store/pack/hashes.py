@@ -38,6 +38,8 @@ from ptmtorrent.model.volume import PackHashes
 LEAF_BYTES = 16 << 10
 BLOCK_BYTES = ALIGNMENTS[-1]
 MAX_WAITING = 4
+SMALL_BYTES = 16 << 10
+"""Shorter data is copied: the objects that would hold millions of records take longer and more memory than that."""
 """Limit of blocks (4 MiB each) that wait to be hashed."""
 
 sha1 = partial(hashlib.sha1, usedforsecurity=False)
@@ -66,6 +68,7 @@ class PackHasher:
         self._pool = pool
         self._blake3 = blake3()
         self._gathered: list[memoryview] = []
+        self._small = bytearray()
         self._gathered_bytes = 0
         self._waiting: deque[tuple[Future[Block], list[memoryview], tuple[int, ...]]] = deque()
         self._done: list[Block] = []
@@ -77,11 +80,23 @@ class PackHasher:
         while view:
             part = view[: BLOCK_BYTES - self._gathered_bytes]
             view = view[len(part) :]
-            self._gathered.append(part)
+            self._gather(part)
             self._gathered_bytes += len(part)
             self.size += len(part)
             if self._gathered_bytes == BLOCK_BYTES:
                 self._hash_gathered()
+
+    def _gather(self, part: memoryview) -> None:
+        if len(part) < SMALL_BYTES:
+            self._small += part
+            return
+        self._close_small()
+        self._gathered.append(part)
+
+    def _close_small(self) -> None:
+        if self._small:
+            self._gathered.append(memoryview(self._small))
+            self._small = bytearray()
 
     def name(self) -> PackId:
         """Return the name of a pack that ends here."""
@@ -93,6 +108,7 @@ class PackHasher:
             raise AssertionError("a pack is padded before its hashes are taken")
         grain = alignment_of(self.size)
         self._collect(0)
+        self._close_small()
         blocks = [block[grain] for block in self._done]
         if self._gathered:
             blocks.append(hash_block(self._gathered, (grain,))[grain])
@@ -108,6 +124,7 @@ class PackHasher:
         )
 
     def _hash_gathered(self) -> None:
+        self._close_small()
         gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
         grains = ALIGNMENTS[1:] if self.size < THRESHOLDS[1] else ALIGNMENTS[2:]
         if self._pool is None:

@@ -18,7 +18,7 @@ from ptmtorrent.errors import IntegrityError, StoreError
 from ptmtorrent.model.pieces import padded
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.format import Entry, PackClass, PackInfo
+from ptmtorrent.store.pack.format import Entry, EntryTable, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import PackHasher
 from ptmtorrent.store.pack.part_state import PartState, PieceHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
@@ -34,7 +34,7 @@ _ENDING_BYTES = 8 << 10
 class Written:
     """What a part holds: its objects, and the hashes of all its bytes, as a pack and by pieces."""
 
-    entries: list[Entry]
+    entries: EntryTable
     hasher: PackHasher
     pieces: PieceHasher
 
@@ -70,7 +70,7 @@ class Part:
             os.lseek(self._descriptor, self.size, os.SEEK_SET)
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> EntryTable:
         """The objects, by offset.
 
         Raises:
@@ -205,7 +205,7 @@ def new_part(path: Path, pack_class: PackClass, pool: Executor | None = None) ->
         finally:
             os.close(descriptor)
     sync_dir(path.parent)
-    written = Written([], PackHasher(pool), PieceHasher())
+    written = Written(EntryTable(), PackHasher(pool), PieceHasher())
     written.update(header)
     return Part(path, pack_class, written)
 
@@ -243,7 +243,7 @@ def _read_committed(path: Path, state: PartState, pool: Executor | None) -> Writ
     Raises:
         IntegrityError: it differs.
     """
-    written = Written([], PackHasher(pool), PieceHasher())
+    written = Written(EntryTable(), PackHasher(pool), PieceHasher())
     with open_pack(path) as reader:
         _hash(reader, state.length, written)
         for scanned in reader.scan():
@@ -263,7 +263,7 @@ def reopen_part(reader: PackReader, pack_class: PackClass, entries: list[Entry],
     end = reopened_size(reader, entries)
     with disk_errors(reader.path):
         os.truncate(reader.path, end)
-    written = Written(entries, PackHasher(pool), PieceHasher())
+    written = Written(EntryTable(entries), PackHasher(pool), PieceHasher())
     _hash(reader, end, written)
     return Part(reader.path, pack_class, written)
 

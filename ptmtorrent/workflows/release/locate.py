@@ -8,6 +8,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Manifest, Rights
 from ptmtorrent.model.placement import DELTA_CODECS, Base, Form, Location, Placement
+from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 
@@ -46,7 +47,7 @@ def places_of(placement: Placement) -> Places:
     )
 
 
-def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
+def locate(store: Store | Lookup, manifest: Manifest, rights: Rights) -> Places:
     """Return where each object of `manifest` lies, in the order of the object table.
 
     Raises:
@@ -68,7 +69,7 @@ def locate(store: Store, manifest: Manifest, rights: Rights) -> Places:
     return places
 
 
-def _base(store: Store, identifier: ObjectId, size: int, place: Location) -> Base | None:
+def _base(store: Store | Lookup, identifier: ObjectId, size: int, place: Location) -> Base | None:
     """Return the base of a delta; it is as long as the delta's object, `size` bytes."""
     if place.codec not in DELTA_CODECS:
         return None
@@ -88,7 +89,7 @@ def _packs(places: Iterable[Location]) -> set[PackId]:
     return {place.pack for place in places}
 
 
-def _check_rights(store: Store, packs: Iterable[PackId], rights: Rights) -> None:
+def _check_rights(store: Store | Lookup, packs: Iterable[PackId], rights: Rights) -> None:
     for pack in sorted(packs):
         found = store.pack_hashes(pack).rights
         if RIGHTS.index(found) > RIGHTS.index(rights):

@@ -8,7 +8,7 @@ from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.codecs import DELTA_CODECS
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.format import OBJECT_KINDS, PACK_CLASSES, Entry, PackClass, PackInfo
+from ptmtorrent.store.pack.format import OBJECT_KINDS, PACK_CLASSES, Entry, EntryTable, PackClass, PackInfo
 from tests.store.samples import META, name_of
 
 INFO = PackInfo(libraries={"libzstd": "1.5.7"}, parameters={})
@@ -150,3 +150,17 @@ def test_a_row_that_leaves_the_pack_is_refused() -> None:
     entry = Entry(id=name_of(b"a"), offset=498, stored=5, raw=9, codec=2, kind="data")
     with pytest.raises(IntegrityError, match="outside"):
         read_footer(pack_format.encode_footer([entry], INFO, 500), 500)
+
+
+@given(st.lists(entries, max_size=20))
+def test_table_of_a_part_gives_back_its_objects(some: list[Entry]) -> None:
+    table = EntryTable(some[:3])
+    for entry in some[3:]:
+        table.append(entry)
+
+    assert list(table) == some
+    assert len(table) == len(some)
+    assert table[1:-1] == some[1:-1]
+    assert not some or table[-1] == some[-1]
+    with pytest.raises(IndexError):
+        table[len(some)]
