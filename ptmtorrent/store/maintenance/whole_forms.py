@@ -105,4 +105,4 @@ class WholeFormWriter:
         hashes = publish_part(self._store, part, self._info, own=True)
         del self._parts[rights]
         self._store.contents.replace(hashes, [])
-        self._sealed.append((hashes.pack, hashes.size, part.entries))
+        self._sealed.append((hashes.pack, hashes.size, list(part.entries)))
