@@ -130,7 +130,7 @@ def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberR
             try:
                 locate(store, manifest, capture.rights)
             except NotFound:
-                if not all(store.has(identifier) for identifier, _ in manifest.objects):
+                if store.lacking(identifier for identifier, _ in manifest.objects):
                     raise
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)

@@ -53,6 +53,9 @@ from ptmtorrent.workflows.release.stats import Tally
 from ptmtorrent.workflows.release.volumes import NeededPacks, write_volumes
 
 PACKAGES_TABLE, FILES_TABLE = "packages", "files"
+CACHE_BYTES = 192 << 20
+"""Memory for the table of references (192 MiB): those of four million objects."""
+
 WRITTEN_BY = f"ptmtorrent {__version__}"
 
 
@@ -91,7 +94,7 @@ def write_folder(store: Store, draft: Draft, recalled: Recalled | None = None) -
     """
     store.seal()
     _remove(draft.unfinished)
-    with References() as references:
+    with References(CACHE_BYTES) as references:
         known = None if recalled is None else lambda pack: recalled.is_known(store, pack)
         return _write_parts(store, draft, Carried(store, references, known), recalled)
 
