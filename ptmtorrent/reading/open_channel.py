@@ -31,7 +31,7 @@ from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
-from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
+from ptmtorrent.trust.client import ListedRelease, VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.pins import Pins
 
 PIN_PREFIX = "b3:"
@@ -40,7 +40,8 @@ PIN_PREFIX = "b3:"
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
 
-    `reader` counts what was read of it, metadata and `release.json` included.
+    `reader` counts what was read of it, metadata and `release.json` included. `listed` are all releases that its
+    verified metadata lists, oldest first; none for a release that was opened by its content root.
 
     `collection` is set when it lies in a Globus collection, `login` when its server is read with one.
     """
@@ -52,6 +53,7 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None
     collection: Collection | None = None
     login: Login | None = None
+    listed: tuple[ListedRelease, ...] = ()
 
 
 def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
@@ -204,4 +206,5 @@ def _opened(
         folder=place.path if isinstance(place, FolderLocation) else None,
         collection=collection,
         login=place.login if isinstance(place, WebLocation) else None,
+        listed=verified.listed,
     )

@@ -38,7 +38,7 @@ class Lookup:
     def prefetch(self, identifiers: Iterable[ObjectId]) -> None:
         """Look up these objects, in place of those that were looked up before."""
         wanted = list(dict.fromkeys(identifiers))
-        self._found = dict(zip(wanted, self._store.find_all(wanted), strict=True))
+        self._found = dict(zip(wanted, self._store.contents.find_all(wanted), strict=True))
 
     def location(self, identifier: ObjectId) -> Location:
         """Return the pack and offset of a sealed object; see `Store.location`."""

@@ -13,6 +13,7 @@ from ptmtorrent.disk.database import SqliteError, connect_temporary, is_full
 from ptmtorrent.errors import NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 
+CACHE_BYTES = 2 << 20
 _BATCH = 500
 SHARED = -1
 """The owner of objects that several owners reference."""
@@ -21,9 +22,11 @@ SHARED = -1
 class References:
     """An open table of references. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: int = CACHE_BYTES) -> None:
+        """`cache` are the bytes that the table may have in memory; beyond them it is on disk."""
         with _errors():
             self._connection = connect_temporary()
+            self._connection.execute(f"PRAGMA cache_size = {-(cache >> 10)}")
             self._connection.execute("CREATE TABLE refs (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
