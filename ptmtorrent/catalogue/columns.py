@@ -5,11 +5,11 @@ not need memory for them.
 """
 
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+import msgspec
 from blake3 import blake3
 
-from ptmtorrent.model import canonical
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
 
@@ -41,6 +41,9 @@ PACKAGE_FACTS: dict[str, str] = {
 }
 """What the index covers of a package, by name. Values that the hub did not state are NULL; times are UTC."""
 
+_ENCODER = msgspec.json.Encoder(order="sorted")
+"""Canonical JSON for rows, which have no numbers but integers."""
+
 _RELEASE = {"release": "BIGINT"}
 """The sequence of the release that wrote the file: of several rows of a package, the highest is the newest."""
 
@@ -65,8 +68,28 @@ FILE_COLUMNS = {**FILE_FACTS, **_RELEASE}
 """`files.parquet`: one row per file, by package and path."""
 
 
-def package_row(capture: Capture, manifest: Manifest) -> Row:
-    """Return the row of a package."""
+class PackageRows(NamedTuple):
+    """The rows of a package in both tables."""
+
+    package: Row
+    files: list[Row]
+
+    @property
+    def facts(self) -> str:
+        """The hash of the package's row, which the index and so the content root cover.
+
+        The row has the hash of the package's rows in the table of files.
+        """
+        return hash_rows([self.package])
+
+
+def rows_of(capture: Capture, manifest: Manifest) -> PackageRows:
+    """Return the rows of a package in both tables."""
+    files = [file_row(capture, file) for file in manifest.files]
+    return PackageRows(_package_row(capture, manifest, hash_rows(files)), files)
+
+
+def _package_row(capture: Capture, manifest: Manifest, files_blake3: str) -> Row:
     return {
         "package": capture.package,
         "hub": manifest.package.hub,
@@ -86,24 +109,18 @@ def package_row(capture: Capture, manifest: Manifest) -> Row:
         "modified": _instant(capture.modified),
         "files": len(manifest.files),
         "bytes": manifest.size,
-        "files_blake3": hash_rows([file_row(capture, file) for file in manifest.files]),
+        "files_blake3": files_blake3,
     }
 
 
 def facts_of(capture: Capture, manifest: Manifest) -> str:
-    """Return the hash of a package's row, which the index and so the content root cover.
-
-    The row has the hash of the package's rows in the table of files.
-    """
-    return hash_rows([package_row(capture, manifest)])
+    """Return the facts of a package."""
+    return rows_of(capture, manifest).facts
 
 
 def hash_rows(rows: list[Row]) -> str:
     """Return the BLAKE3 of rows, each as canonical JSON on a line; a value that is not known is null."""
-    digest = blake3()
-    for row in rows:
-        digest.update(canonical.encode(row) + b"\n")
-    return digest.hexdigest()
+    return blake3(b"".join(_ENCODER.encode(row) + b"\n" for row in rows)).hexdigest()
 
 
 def file_row(capture: Capture, file: FileEntry) -> Row:

@@ -14,18 +14,18 @@ from typing import BinaryIO, Self
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import FILE_FACTS, PACKAGE_FACTS, Row, file_row, package_row
+from ptmtorrent.catalogue.columns import FILE_FACTS, PACKAGE_FACTS, PackageRows, Row
 from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
 from ptmtorrent.model.ids import PackageName
-from ptmtorrent.model.manifest import Capture, Manifest
 
 PACKAGES = "packages.parquet"
 FILES = "files.parquet"
 _SPILL = ".spill"
 _NUMBER = "_number"
 """The order in which rows were added, in the files of rows alone."""
+_ENCODER = msgspec.json.Encoder()
 _LINES = "format='newline_delimited',"
 READING_ADDRESSES = 192 << 20
 WRITING_ADDRESSES = 640 << 20
@@ -69,10 +69,10 @@ class TableWriter:
             Path(rows.name).unlink(missing_ok=True)
         shutil.rmtree(self._folder / _SPILL, ignore_errors=True)
 
-    def add(self, capture: Capture, manifest: Manifest) -> None:
+    def add(self, rows: PackageRows) -> None:
         """Add one package and its files. Packages must be added in the order of their names."""
-        self._append(self._packages, [package_row(capture, manifest)])
-        self._append(self._files, [file_row(capture, file) for file in manifest.files])
+        self._append(self._packages, [rows.package])
+        self._append(self._files, rows.files)
 
     def remove(self, package: PackageName) -> None:
         """Say that a package, which an earlier file has, is no member any more."""
@@ -120,9 +120,11 @@ class TableWriter:
         lines = []
         for row in batch:
             self._number += 1
-            lines.append(msgspec.json.encode({**row, _NUMBER: self._number}) + b"\n")
-        with durable.disk_errors(Path(rows.name)):
+            lines.append(_ENCODER.encode({**row, _NUMBER: self._number}) + b"\n")
+        try:
             rows.writelines(lines)
+        except OSError as error:
+            raise durable.disk_error(error, Path(rows.name)) from error
 
 
 def connect(temporary: Path | None = None, *, limit: int = MAX_BYTES) -> duckdb.DuckDBPyConnection:

@@ -18,6 +18,7 @@ import typer
 
 from ptmtorrent.cli import (
     auth,
+    captured,
     clone,
     config,
     demo,
@@ -27,6 +28,7 @@ from ptmtorrent.cli import (
     keys,
     publish,
     release,
+    releases,
     renew,
     seed,
     show,
@@ -48,9 +50,11 @@ VERBS = (
     list_,
     show,
     subsets,
+    releases,
     export,
     verify,
     clone,
+    captured,
     release,
     publish,
     keys,

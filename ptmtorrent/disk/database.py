@@ -13,14 +13,14 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from ptmtorrent.disk.durable import disk_error, ensure_dir
+from ptmtorrent.disk.durable import disk_error, ensure_dir, is_unwritable
 from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
 
 SqliteError = sqlite3.Error
@@ -50,7 +50,8 @@ class Database:
     `name` is what messages call it. A `version` is stamped into a new file and required of an existing one; None leaves
     files unstamped, and `schema` then consists of `CREATE ... IF NOT EXISTS`. `hint` is the next step that an error
     suggests, `outdated` that of a file of an older version. `any_thread` allows use from several threads, one at a
-    time. A database in memory that may `spill` moves to an unnamed file once it outgrows a few megabytes.
+    time. A database in memory that may `spill` moves to an unnamed file once it outgrows a few megabytes. A file that
+    may be `copied` is read into an unnamed file where its folder cannot be written; what is written there is lost.
 
     Raises:
         NoSpace: the disk is full.
@@ -70,7 +71,11 @@ class Database:
         outdated: str | None = None,
         any_thread: bool = False,
         spill: bool = False,
+        copied: bool = False,
     ) -> None:
+        source = path if copied and path is not None and is_unwritable(path.parent) else None
+        if source is not None:
+            path, spill = None, True
         self._path = path
         self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
         self._hint = hint
@@ -83,6 +88,9 @@ class Database:
             location = ("" if spill else ":memory:") if path is None else path
             self._connection = connect(location, any_thread=any_thread)
         try:
+            if source is not None and source.exists():
+                with self.errors(), closing(connect_to_read(source)) as written:
+                    written.backup(self._connection)
             # What is in an unnamed file is of no use after a failure.
             self.run(f"PRAGMA journal_mode = {'OFF' if spill else 'WAL'}")
             self._prepare(schema, version, synchronous)

@@ -196,6 +196,13 @@ def sync_dir(path: Path) -> None:
             os.close(descriptor)
 
 
+def is_unwritable(folder: Path) -> bool:
+    """Return whether nothing can be written to `folder`, which need not exist: by its permissions, or by its disk."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return not os.access(folder, os.W_OK)
+
+
 def ensure_dir(path: Path, *, sure: bool = False, mode: int = PRIVATE_DIR) -> None:
     """Create the folder `path` and its missing parents, durably.
 
@@ -228,11 +235,11 @@ def publish_file(temporary: Path, target: Path) -> None:
         StoreError: any other failure; `target` is then as it was.
     """
     with disk_errors(target):
-        _sync_file(temporary)
+        sync_file(temporary)
     name_file(temporary, target)
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
     """Make the bytes of the file at `path` durable. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -387,7 +394,7 @@ def _place(source: Path, target: Path, size: int, *, sure: bool) -> bool:
             if not linked:
                 shutil.copyfile(source, temporary)
             if sure or not linked:
-                _sync_file(temporary)
+                sync_file(temporary)
             temporary.replace(target)
     except BaseException:
         _remove_quietly(temporary)

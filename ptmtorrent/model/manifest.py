@@ -152,6 +152,32 @@ def decode_manifest(data: bytes, snapshot: SnapshotId) -> Manifest:
     return manifest
 
 
+class _Objects(msgspec.Struct, frozen=True):
+    """What is read of a manifest whose objects alone matter."""
+
+    objects: tuple[tuple[ObjectId, int], ...]
+
+
+def objects_in(data: bytes, snapshot: SnapshotId) -> list[ObjectId]:
+    """Return the objects of the manifest in `data`, whose BLAKE3 is `snapshot`; nothing else of it is checked.
+
+    Raises:
+        IntegrityError: it is too long, not a manifest, or an id is malformed.
+    """
+    name = f"manifest {snapshot[:12]}"
+    canonical.check_size(data, name)
+    try:
+        found = [identifier for identifier, _ in _OBJECTS.decode(data).objects]
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"`{name}` is not a manifest: {error}") from error
+    if not all(map(is_hex64, found)):
+        raise IntegrityError(f"`{name}` has a malformed id of an object")
+    return found
+
+
+_OBJECTS = msgspec.json.Decoder(_Objects)
+
+
 def check_manifest(manifest: Manifest) -> None:
     """Check that a manifest is consistent: names, paths, hashes, and sizes that add up.
 

@@ -134,11 +134,6 @@ def bucket_bits_for(members: int) -> int:
     return min(MAX_BUCKET_BITS, max(0, (members - 1).bit_length() - 6)) if members else 0
 
 
-def hash_bucket(rows: Iterable[MemberRow]) -> bytes:
-    """Return the hash of a bucket: of the names, snapshots and facts of its members, sorted by name."""
-    return hash_parts(row_part(row) for row in rows)
-
-
 def row_part(row: MemberRow) -> tuple[PackageName, bytes]:
     """Return the name of a member, and what the hash of its bucket covers of it."""
     return row.package, _bucket_part(row.package, bytes.fromhex(row.snapshot), bytes.fromhex(row.facts))
@@ -153,22 +148,6 @@ def hash_parts(parts: Iterable[tuple[PackageName, bytes]]) -> bytes:
 def _bucket_part(package: PackageName, snapshot: bytes, facts: bytes) -> bytes:
     name = package.encode()
     return len(name).to_bytes(2, "little") + name + snapshot + facts
-
-
-def hash_members(rows: Iterable[MemberRow], bits: int, wanted: range | None = None) -> tuple[bytes, ...]:
-    """Return the hashes of the 2**`bits` buckets of `rows`, or of those `wanted`; rows of other buckets are refused.
-
-    Raises:
-        ValueError: a row of another bucket.
-    """
-    wanted = wanted or range(1 << bits)
-    buckets: dict[int, list[MemberRow]] = {number: [] for number in wanted}
-    for row in rows:
-        number = prefix_of(row.package, bits)
-        if number not in buckets:
-            raise ValueError(f"`{row.package}` is in bucket {number}")
-        buckets[number].append(row)
-    return tuple(hash_bucket(bucket) for bucket in buckets.values())
 
 
 def members_root(buckets: Sequence[bytes]) -> str:
@@ -216,9 +195,6 @@ class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     hashes: Hashes
     present: Numbers
     numbers: tuple[Numbers, ...]
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     def row(self, row: int) -> MemberRow:
         """Return the row `row`."""

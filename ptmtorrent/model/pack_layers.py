@@ -66,8 +66,7 @@ def _layers(v1: bencode.Value, v2: bencode.Value, packs: tuple[tuple[PackId, int
 
 def _at(tree: bencode.Value, *keys: bytes) -> bencode.Value:
     for key in keys:
-        if not isinstance(tree, dict):
-            raise TypeError
+        assert isinstance(tree, dict)  # noqa: S101  # narrows the type: `packs_in` has read both trees
         tree = tree[key]
     return tree
 

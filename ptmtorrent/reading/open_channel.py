@@ -6,8 +6,11 @@ the root that was pinned for it with `trust add`.
 """
 
 import difflib
+import shutil
+import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,7 +18,7 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import CountingReader, HttpReader, LocalReader, RetryingReader
-from ptmtorrent.disk.durable import read_regular
+from ptmtorrent.disk.durable import disk_errors, is_unwritable, read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
@@ -28,7 +31,7 @@ from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
-from ptmtorrent.trust.client import VerifiedRelease, open_archived, open_fresh
+from ptmtorrent.trust.client import ListedRelease, VerifiedRelease, open_archived, open_fresh
 from ptmtorrent.trust.pins import Pins
 
 PIN_PREFIX = "b3:"
@@ -37,7 +40,8 @@ PIN_PREFIX = "b3:"
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
 
-    `reader` counts what was read of it, metadata and `release.json` included.
+    `reader` counts what was read of it, metadata and `release.json` included. `listed` are all releases that its
+    verified metadata lists, oldest first; none for a release that was opened by its content root.
 
     `collection` is set when it lies in a Globus collection, `login` when its server is read with one.
     """
@@ -49,6 +53,7 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None
     collection: Collection | None = None
     login: Login | None = None
+    listed: tuple[ListedRelease, ...] = ()
 
 
 def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
@@ -86,10 +91,25 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     else:
         root = _root(place, folder, home)
         now = clock()
-        verified = open_fresh(reader, root=root, state=home.trust, now=now, release=release)
+        with _writable(home.trust) as state:
+            verified = open_fresh(reader, root=root, state=state, now=now, release=release)
         if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
             emit(note)
     return _opened(place, reader, verified, collection)
+
+
+@contextmanager
+def _writable(state: Path) -> Iterator[Path]:
+    """Yield the folder of what was seen of channels; of a home that cannot be written a copy, which is removed."""
+    if not is_unwritable(state):
+        yield state
+        return
+    with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
+        copy = Path(folder) / state.name
+        if state.is_dir():
+            with disk_errors(state):
+                shutil.copytree(state, copy, symlinks=True)
+        yield copy
 
 
 def find_reader(
@@ -186,4 +206,5 @@ def _opened(
         folder=place.path if isinstance(place, FolderLocation) else None,
         collection=collection,
         login=place.login if isinstance(place, WebLocation) else None,
+        listed=verified.listed,
     )

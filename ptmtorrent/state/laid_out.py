@@ -71,6 +71,7 @@ class Ledger:
             schema=_SCHEMA,
             synchronous="NORMAL",
             hint=f"remove `{path}`: files that are there are then hashed once more",
+            copied=True,
         )
         self._rows.run(_FOLDERS)
         self._rows.run(_MARKS)
@@ -137,6 +138,11 @@ class Ledger:
             )
             for path, size, mtime_ns, blake3, package, snapshot in rows
         ]
+
+    def count_files(self) -> int:
+        """Return how many files are recorded."""
+        [(count,)] = self._rows.all("SELECT count(*) FROM files")
+        return int(count)
 
     def mark(self, path: Path) -> str | None:
         """Return the text that a fetch last wrote to a small file that others may change, None for no such file."""

@@ -43,7 +43,11 @@ class Flags:
 
     def __init__(self, path: Path | None) -> None:
         self._rows = Database(
-            path, name="the flags", schema=_SCHEMA, hint="removing that file is safe: the next clone finds them again"
+            path,
+            name="the flags",
+            schema=_SCHEMA,
+            hint="removing that file is safe: the next clone finds them again",
+            copied=True,
         )
 
     def __enter__(self) -> Self:

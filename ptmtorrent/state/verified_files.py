@@ -43,6 +43,7 @@ class VerifiedFiles:
             version=_VERSION,
             synchronous="NORMAL",
             hint=f"remove `{path}`: files are then read once more",
+            copied=True,
         )
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.index import Index, open_index
+from ptmtorrent.store.index import Found, Index, open_index
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.recovery.recover import STAGED_ROWS
 from ptmtorrent.store.recovery.reindex import add_pack
@@ -58,10 +58,15 @@ class Contents:
         for container in (*self.packs(), *self.parts()):
             yield from self.entries(container)
 
-    def is_located(self, identifier: ObjectId) -> bool:
-        """Return whether the index lists the object in a pack or part, and its base if it is a delta."""
+    def lacking(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those of `identifiers` that the index lists nowhere, or whose base it does not."""
         with self._lock:
-            return self._index.find(identifier) is not None
+            return self._index.lacking(identifiers)
+
+    def find_all(self, identifiers: Sequence[ObjectId]) -> list[Found | None]:
+        """Return where the index lists each of `identifiers`, in one pass; None for those that it does not list."""
+        with self._lock:
+            return self._index.find_all(identifiers)
 
     def rights_of(self, identifier: ObjectId) -> Rights | None:
         """Return the rights of the pack that holds an object; None if no pack does."""
@@ -125,10 +130,12 @@ class Contents:
 
     def drop_with_dependents(self, packs: Iterable[PackId]) -> None:
         """Drop packs, and the files, captures and sketches that need their objects, in one durable transaction."""
-        with self._lock, self._index.transaction():
-            dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
-            self._index.drop_dependents(dropped - self._index.has_all(dropped))
-            self._index.drop_unused_sketches()
+        with self._lock:
+            with self._index.transaction():
+                dropped = {identifier for pack in packs for identifier in self._index.drop(pack)}
+                self._index.drop_dependents(self._index.lacking(dropped))
+                self._index.drop_unused_sketches()
+            self._index.settle(STAGED_ROWS)
 
     def drop_dependents(self, lost: set[ObjectId]) -> None:
         """Drop the files and captures that need one of the objects `lost`, durably."""

@@ -42,13 +42,15 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
     """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
 
-    `refreshed` is the time of the latest refresh before this one, if any.
+    `refreshed` is the time of the latest refresh before this one, if any; `listed` are the releases that the channel
+    lists in what was verified, oldest first.
     """
 
     release: Release
     how: Literal["fresh", "archived"]
     sequence: int
     refreshed: str | None = None
+    listed: tuple[ListedRelease, ...] = ()
 
 
 def open_fresh(
@@ -75,8 +77,14 @@ def open_fresh(
         newest = _newest_sequence(listed, stated_sequence(targets), seen, reader.location)
         record_refresh(folder, seen, newest, now)
     chosen = _choose(listed, release, reader.location)
-    verified = _read_release(reader, chosen)
-    return VerifiedRelease(release=verified, how="fresh", sequence=chosen.sequence, refreshed=seen.refreshed)
+    verified = read_listed_release(reader, chosen)
+    return VerifiedRelease(
+        release=verified,
+        how="fresh",
+        sequence=chosen.sequence,
+        refreshed=seen.refreshed,
+        listed=tuple(listed.values()),
+    )
 
 
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
@@ -122,7 +130,13 @@ def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, locat
     return chosen
 
 
-def _read_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
+def read_listed_release(reader: ChannelReader, chosen: ListedRelease) -> Release:
+    """Return a release that verified targets list.
+
+    Raises:
+        TrustError: the file is not the listed one.
+        NotFound, TransportError, IntegrityError, UnsupportedFormat: it cannot be read.
+    """
     path = release_path(chosen.name)
     if chosen.target.length > MAX_RELEASE_BYTES:
         raise IntegrityError(f"`{path}` is {chosen.target.length} bytes, which exceeds the limit of a release.json")

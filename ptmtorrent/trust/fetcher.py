@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from io import BytesIO
 from typing import IO
 
-from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
+from tuf.api.exceptions import DownloadHTTPError, DownloadLengthMismatchError
 from tuf.ngclient.config import UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError
+from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.bounds import TooManyParts, check_json
 from ptmtorrent.trust.metadata import MAX_METADATA_MEMORY
 
@@ -18,7 +18,7 @@ from ptmtorrent.trust.metadata import MAX_METADATA_MEMORY
 class ReaderFetcher(FetcherInterface):
     """Fetches the files of one channel; URLs are paths below the root of the channel.
 
-    The length limit of the TUF client bounds the read. An error of the reader becomes the cause of a `DownloadError`.
+    The length limit of the TUF client bounds the read. Other errors of the reader pass through it and the client.
     """
 
     def __init__(self, reader: ChannelReader) -> None:
@@ -43,6 +43,4 @@ class ReaderFetcher(FetcherInterface):
             raise DownloadHTTPError(f"`{path}` is missing", 404) from error
         except IntegrityError as error:
             raise DownloadLengthMismatchError(f"`{path}` is longer than {limit} bytes") from error
-        except PtmError as error:
-            raise DownloadError(f"`{path}` could not be read") from error
         return data

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
-    DownloadError,
     DownloadHTTPError,
     DownloadLengthMismatchError,
     ExpiredMetadataError,
@@ -21,7 +20,7 @@ from tuf.ngclient import Updater, UpdaterConfig
 from ptmtorrent.channel.paths import METADATA
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, ensure_dir
-from ptmtorrent.errors import NotFound, PtmError, TransportError, TrustError
+from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model.moments import spell
 from ptmtorrent.trust.fetcher import ReaderFetcher
 
@@ -85,10 +84,6 @@ def _translate_errors(location: str, expiry_hint: str) -> Iterator[None]:
         ) from error
     except DownloadLengthMismatchError as error:
         raise trust_error(location, str(error)) from error
-    except DownloadError as error:
-        if isinstance(error.__cause__, PtmError):
-            raise error.__cause__ from None
-        raise TransportError(f"channel `{location}` could not be read: {error}") from error
     except ExpiredMetadataError as error:
         raise TrustError(f"channel `{location}` has expired: {error}", hint=expiry_hint) from error
     except RepositoryError as error:

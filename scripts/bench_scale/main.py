@@ -17,20 +17,37 @@ from bench_store.running import Broken
 
 from bench_scale.beside import FOLDER_NAMES, PACK_NAMES, clone_folders, start_seeders
 from bench_scale.figures import Figures, make_tables, write_page
+from bench_scale.index_rows import INDEX_NAMES, index_of_rows
 from bench_scale.operations import MIXED_NAMES, NAMES, QUICK_NAMES, Wanted, World, operations
 from bench_scale.running import Cost
 from bench_scale.serving import serving
 
 GROWTH = 4
-NAMES_OF = {"tiny": NAMES, "heavy": NAMES, "mixed": MIXED_NAMES, "folders": FOLDER_NAMES, "packs": PACK_NAMES}
+NAMES_OF = {
+    "tiny": NAMES,
+    "heavy": NAMES,
+    "mixed": MIXED_NAMES,
+    "folders": FOLDER_NAMES,
+    "packs": PACK_NAMES,
+    "index": INDEX_NAMES,
+}
 """What is measured on homes of each shape."""
 
 QUICK = NAMES_OF | {"heavy": QUICK_NAMES, "mixed": ()}
 
+ROWS_A_PACKAGE = 100
+"""Rows of the index for each tiny package of `--packages`."""
+
 SIZES = {
-    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 80, "packs": 4}, 1),
-    "moderate": ({"tiny": 24_000, "heavy": 1_200, "mixed": 8_400, "folders": 4_000, "packs": 32}, 3),
-    "full": ({"tiny": 281_638, "heavy": 20_000, "mixed": 100_072, "folders": 20_000, "packs": 256}, 9),
+    "quick": ({"tiny": 400, "heavy": 40, "mixed": 140, "folders": 80, "packs": 4, "index": 160_000}, 1),
+    "moderate": (
+        {"tiny": 24_000, "heavy": 1_200, "mixed": 8_400, "folders": 4_000, "packs": 32, "index": 4_000_000},
+        3,
+    ),
+    "full": (
+        {"tiny": 281_638, "heavy": 20_000, "mixed": 100_072, "folders": 20_000, "packs": 256, "index": 60_000_000},
+        9,
+    ),
 }
 """Packages of the larger home by shape, and how many releases of 1 % new are made in a row."""
 
@@ -42,6 +59,7 @@ def main(about: str | None, arguments: list[str] | None = None) -> int:
     if options.packages:
         shares = {"tiny": 1, "heavy": 8, "mixed": 2, "folders": 4, "packs": 500}
         packages = {shape: max(GROWTH, options.packages // share) for shape, share in shares.items()}
+        packages["index"] = max(GROWTH, options.packages * ROWS_A_PACKAGE)
     figures, others, began, broken = Figures(GROWTH), machine.Others(), time.monotonic(), False
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name:
         about_machine = machine.describe(Path(name), _libraries(), "")[1:-1]  # no date, no codec kernel
@@ -96,6 +114,8 @@ def _operations(folder: Path, shape: str, count: int, wanted: Wanted, releases: 
         yield from clone_folders(folder, count)
     elif shape == "packs":
         yield from start_seeders(folder, count)
+    elif shape == "index":
+        yield from index_of_rows(folder, count)
     else:
         with serving(folder / "home" / "channel") as served:
             yield from operations(World(folder, shape, count, served), wanted, releases)

@@ -6,7 +6,16 @@ usage: python -m bench_scale.measured COUNTS WORK ARGUMENT...
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+_OF_INDEX: dict[str, tuple[str, tuple[Callable[[str], object], ...]]] = {
+    "index-make": ("make_index", (Path, int, Path)),
+    "index-find": ("find_in_index", (Path, int, Path)),
+    "part-make": ("make_full_part", (Path,)),
+    "part-open": ("open_full_part", (Path, Path)),
+}
+"""Functions of `index_rows`, and what their arguments are."""
 
 
 def main() -> int:
@@ -40,6 +49,12 @@ def _run(what: str, arguments: list[str]) -> int:
             make_sparse(Path(arguments[0]), int(arguments[1]))
         else:
             start_seeder(Path(arguments[0]), Path(arguments[1]))
+        return 0
+    if what in _OF_INDEX:
+        from bench_scale import index_rows
+
+        work, kinds = _OF_INDEX[what]
+        getattr(index_rows, work)(*(kind(argument) for kind, argument in zip(kinds, arguments, strict=True)))
         return 0
     raise SystemExit(f"unknown work `{what}`")
 

@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue import index
 from ptmtorrent.catalogue.index import describe_members, encode_documents, find_members
+from ptmtorrent.catalogue.runs import EarlierRuns
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName, ReleaseName, SnapshotId
@@ -17,9 +18,10 @@ from ptmtorrent.model.members import (
     Frame,
     MemberRow,
     RunShards,
+    Tree,
+    decode_tree,
     encode_shard,
     encode_tree,
-    hash_members,
     members_root,
     prefix_of,
     spell_names,
@@ -36,7 +38,7 @@ from ptmtorrent.model.release import (
     decode_release,
     placement_root,
 )
-from tests.model.generated import hex64, manifest_of
+from tests.model.generated import hash_members, hex64, manifest_of
 
 BITS = 2
 NAMES = [f"hf:many/{number:02}" for number in range(40)]
@@ -369,3 +371,140 @@ def test_documents_are_read_while_others_are_decoded_and_in_order(release: Relea
     members = find_members(release, files, (), "all", ())
 
     assert [each.member for each in describe_members(members[::-1], files)] == members[::-1]
+
+
+def with_tree(files: Files, release: Release, change: Callable[[Tree], Tree]) -> Release:
+    """The release with another tree, listed as a mirror could list it."""
+    tree = change(decode_tree(files.files[release.tree.path], "tree"))
+    ref = files.put("releases/r1/index/other.bin", encode_tree(tree.buckets, tree.runs))
+    return msgspec.structs.replace(release, tree=ref)
+
+
+def wider(tree: Tree) -> Tree:
+    first = tree.runs[0]
+    half = RunShards(lengths=(sum(first.lengths),), hashes=first.hashes[:1])
+    return msgspec.structs.replace(tree, runs=(half, *tree.runs[1:]))
+
+
+def longer(tree: Tree) -> Tree:
+    first = tree.runs[0]
+    more = msgspec.structs.replace(first, lengths=(first.lengths[0] + 1, *first.lengths[1:]))
+    return msgspec.structs.replace(tree, runs=(more, *tree.runs[1:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tree: msgspec.structs.replace(tree, buckets=tree.buckets[::-1]), "lists other members than release"),
+        (lambda tree: msgspec.structs.replace(tree, runs=tree.runs[:1]), "lists other runs than release"),
+        (wider, "lists other runs than release"),
+        (longer, r"lists shards that `releases/r0/index/rows\.bin` cannot have"),
+    ],
+)
+def test_a_tree_that_does_not_fit_the_release_is_refused_before_a_shard_is_read(
+    release: Release, files: Files, change: Callable[[Tree], Tree], reason: str
+) -> None:
+    lying = with_tree(files, release, change)
+
+    with pytest.raises(IntegrityError, match=rf"`releases/r1/index/other\.bin` {reason}"):
+        find_members(lying, files, (), "all", ())
+    assert [path.rpartition("/")[2] for path, _ in files.asked] == ["other.bin"]
+
+
+def test_shards_longer_than_a_request_are_read_one_by_one(
+    release: Release, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = find_members(release, files, (), "all", ())
+    files.asked.clear()
+    monkeypatch.setattr(index, "REQUEST_BYTES", 2)
+
+    members = find_members(release, files, (), "all", ())
+
+    assert list(members) == list(together)
+    asked = [length for path, length in files.asked if path == release.runs[0].index.path]
+    assert len(asked) == 2
+    assert sum(asked) == release.runs[0].index.size
+
+
+def test_near_names_of_a_large_release_are_those_of_the_shards_that_were_read(
+    release: Release, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "MAX_SEARCHED_SHARDS", 2)
+
+    with pytest.raises(NotFound) as caught:
+        find_members(release, files, ("hf:many/4x",), None, ())
+
+    shard = prefix_of(PackageName("hf:many/4x"), 1)
+    near = [part for part in (caught.value.hint or "").split("`") if part.startswith("hf:")]
+    assert near
+    assert all(prefix_of(PackageName(name), 1) == shard or name in {NAMES[0], NAMES[1]} for name in near)
+    assert [path.rpartition("/")[2] for path, _ in files.asked] == ["tree.bin", "rows.bin", "rows.bin"]
+
+
+def test_documents_of_another_package_are_refused(files: Files) -> None:
+    rows = framed(files, 0, dict.fromkeys(NAMES, "old"))
+    lying = [msgspec.structs.replace(rows[0], package=PackageName("hf:many/99")), *rows[1:]]
+    release = release_of(files, [(lying, 0)], lying)
+    members = find_members(release, files, (), "all", ())
+
+    failed = {each.member.package: each.error for each in describe_members(members, files) if each.error}
+
+    assert set(failed) == {"hf:many/99"}
+    error = failed[PackageName("hf:many/99")]
+    assert isinstance(error, IntegrityError)
+    assert "the snapshot listed for `hf:many/99` belongs to `hf:many/00`" in error.message
+
+
+def test_the_successor_of_a_release_sees_every_row_and_the_newest_of_each(release: Release, files: Files) -> None:
+    runs = EarlierRuns(release, files)
+
+    assert dict(runs.members()).keys() == set(NAMES_LEFT)
+    assert list(runs.removed_in([0, 1])) == list(runs.removed_in([1])) == [NAMES[1]]
+    assert list(runs.removed_in([0])) == []
+    assert [runs.is_member(PackageName(name)) for name in (NAMES[0], NAMES[1], "hf:none/x")] == [True, False, False]
+    assert [[runs.has(run, PackageName(NAMES[number])) for number in (0, 1, 2)] for run in range(2)] == [
+        [True, True, True],
+        [True, True, False],
+    ]
+    assert len(list(runs.rows_of(0))) == 40
+    assert all(runs.row(place) == row for run in range(2) for place, row in runs.rows_of(run))
+    assert runs.newest_counts([]) == [38, 3]
+    assert runs.newest_counts([PackageName(name) for name in (NAMES[0], NAMES[5], "hf:none/x")]) == [37, 2]
+
+
+@pytest.mark.parametrize("bits", [0, 1, BITS, BITS + 1])
+def test_buckets_that_are_hashed_on_top_of_earlier_ones_are_those_of_all_members(
+    release: Release, files: Files, bits: int
+) -> None:
+    runs = EarlierRuns(release, files)
+    fresh = {name: documents_of(name, "fresh")[0] for name in (NAMES[4], "hf:two/more")}
+    gone = {PackageName(NAMES[7])}
+    kept = [runs.row(place) for name, place in runs.members() if name not in {*fresh, *gone}]
+
+    hashed = runs.hash_buckets(bits, {PackageName(name): row for name, row in fresh.items()}, gone)
+
+    assert hashed == hash_members([*kept, *fresh.values()], bits)
+    assert runs.hash_buckets(bits, {}, ()) == hash_members([runs.row(place) for _, place in runs.members()], bits)
+
+
+@pytest.mark.parametrize("frame", [None, Frame(file=1, offset=0, length=1, blake3="0" * 64)])
+def test_documents_in_a_file_that_the_run_does_not_list_are_refused(
+    release: Release, files: Files, frame: Frame | None
+) -> None:
+    runs = EarlierRuns(release, files)
+    row = msgspec.structs.replace(runs.row(runs.newest[PackageName(NAMES[2])]), frame=frame)
+
+    with pytest.raises(
+        IntegrityError, match=r"`releases/r0/index/rows\.bin` states an implausible place for `hf:many/02`"
+    ):
+        runs.documents(0, row)
+    assert runs.documents(0, runs.row(runs.newest[PackageName(NAMES[2])])) == release.runs[0].documents[0]
+
+
+def test_no_release_has_no_earlier_runs(files: Files) -> None:
+    runs = EarlierRuns(None, files)
+    row, _ = documents_of(NAMES[0], "new")
+
+    assert (list(runs.members()), runs.newest_counts([PackageName(NAMES[0])])) == ([], [])
+    assert runs.hash_buckets(1, {row.package: row}, ()) == hash_members([row], 1)
+    assert files.asked == []

@@ -87,3 +87,35 @@ def test_a_row_that_the_content_root_does_not_cover_is_refused(release: Release,
 
     with pytest.raises(IntegrityError):
         read_packages(other, reader, proven=True)
+
+
+def test_a_table_of_other_packages_than_the_release_counts_is_refused(release: Release) -> None:
+    totals = msgspec.structs.replace(release.totals, packages=release.totals.packages + 1)
+
+    with pytest.raises(IntegrityError, match=f"have {release.totals.packages} packages, not {totals.packages}"):
+        read_packages(msgspec.structs.replace(release, totals=totals), LocalReader(sample_channel()))
+
+
+def test_a_run_of_more_rows_than_its_index_holds_is_refused_before_its_table_is_copied(release: Release) -> None:
+    run = release.runs[0]
+    lying = msgspec.structs.replace(
+        release, runs=(msgspec.structs.replace(run, rows=run.index.size), *release.runs[1:])
+    )
+
+    with pytest.raises(IntegrityError, match=f"`{run.index.path}` of .* bytes cannot have {run.index.size} rows"):
+        read_packages(lying, Altered(b"never read"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * REPLACE ('stolen' AS rights) FROM {}",
+        "SELECT * REPLACE (NULL::BIGINT AS files) FROM {}",
+        "SELECT * REPLACE ('many' AS downloads) FROM {}",
+    ],
+)
+def test_a_table_of_values_that_no_package_has_is_refused(release: Release, tmp_path: Path, sql: str) -> None:
+    other, reader = altered(release, tmp_path, sql.replace("{}", "{0}"))
+
+    with pytest.raises(IntegrityError, match=r"packages\.parquet` cannot be read as a table of packages"):
+        read_packages(other, reader)

@@ -3,11 +3,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ptmtorrent.catalogue import query
-from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable
+from ptmtorrent.catalogue import query, tables
+from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable, rows_of
 from ptmtorrent.catalogue.query import list_packages, open_locked
 from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
-from ptmtorrent.errors import IntegrityError, StoreError
+from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
 from ptmtorrent.model.manifest import Capture, Manifest
 from ptmtorrent.model.subset import METADATA, POPULAR, wants
 from tests.model.generated import manifest_of, new_capture
@@ -27,7 +27,7 @@ def members() -> list[tuple[Capture, Manifest]]:
 def write(folder: Path, rows: list[tuple[Capture, Manifest]]) -> tuple[Path, Path]:
     with TableWriter(folder, 1) as tables:
         for capture, manifest in rows:
-            tables.add(capture, manifest)
+            tables.add(rows_of(capture, manifest))
         return tables.finish()
 
 
@@ -202,3 +202,37 @@ def test_a_locked_database_reads_its_tables_and_touches_nothing_else(tmp_path: P
 
 def test_a_path_that_is_not_utf8_is_spelled_with_escapes() -> None:
     assert readable("caf\udce9/ü.txt") == "caf\\xe9/ü.txt"
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_database_is_not_started_with_too_few_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, temporary: bool
+) -> None:
+    needed = tables.WRITING_ADDRESSES if temporary else tables.READING_ADDRESSES
+    monkeypatch.setattr(tables, "addresses_left", lambda: needed - 1)
+
+    with pytest.raises(StoreError, match=f"too little memory: {needed - 1} bytes are left, and a table takes {needed}"):
+        tables.connect(tmp_path if temporary else None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "message"),
+    [
+        (duckdb.OutOfMemoryException("failed to allocate"), StoreError, "too little memory: the table"),
+        (duckdb.Error("std::bad_alloc"), StoreError, "too little memory: the table"),
+        (MemoryError(), StoreError, "too little memory: the table"),
+        (duckdb.IOException("Could not write: No space left on device"), NoSpace, "the disk is full"),
+        (duckdb.IOException("Cannot open file"), StoreError, "could not be written: Cannot open file"),
+    ],
+)
+def test_a_failure_of_the_database_is_ours_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, error: type[Exception], message: str
+) -> None:
+    def failing(_: Path) -> duckdb.DuckDBPyConnection:
+        raise failure
+
+    monkeypatch.setattr(tables, "connect", failing)
+    with pytest.raises(error, match=message) as caught:
+        write(tmp_path, members())
+    assert type(caught.value) is error
+    assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.manifest import REGULAR_MODE, Capture, FileEntry, Identity, Manifest, new_manifest
+from ptmtorrent.model.members import MemberRow, hash_parts, prefix_of, row_part
 from ptmtorrent.model.placement import MAX_PACK_BYTES, Location
 
 MOMENT = "2026-11-20T12:00:00Z"
@@ -54,6 +55,14 @@ def manifest_of(package: str, contents: Iterable[tuple[str, bytes]]) -> Manifest
         first = list(objects).index(identifier) if data else 0
         files.append(new_file(path, data, first))
     return new_manifest(Identity(hub=hub, name=name, commit="c" * 40), tuple(files), tuple(objects.items()))
+
+
+def hash_members(rows: Iterable[MemberRow], bits: int) -> tuple[bytes, ...]:
+    """The hashes of the 2**`bits` buckets of `rows`."""
+    buckets: list[list[tuple[PackageName, bytes]]] = [[] for _ in range(1 << bits)]
+    for row in rows:
+        buckets[prefix_of(row.package, bits)].append(row_part(row))
+    return tuple(map(hash_parts, buckets))
 
 
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)

@@ -81,3 +81,12 @@ def test_a_file_longer_than_the_limit_is_refused_unread(monkeypatch: pytest.Monk
 def test_other_types_have_no_encoding(value: Any) -> None:
     with pytest.raises(TypeError):
         bencode.encode(value)
+
+
+@pytest.mark.parametrize("data", [b"li1ei2ei3ee", b"d1:ai1ee"])
+def test_a_file_of_too_many_values_is_refused_keys_included(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bencode, "MAX_VALUES", 2)
+
+    with pytest.raises(IntegrityError, match="`x` is not bencoded: more than 2 values"):
+        bencode.decode(data, name="x")
+    assert bencode.decode(b"li1ee", name="x") == [1]

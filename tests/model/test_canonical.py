@@ -135,3 +135,23 @@ def test_a_short_document_takes_no_more_memory_than_any_may_whatever_it_holds(ma
 def test_a_document_of_too_many_parts_is_refused() -> None:
     with pytest.raises(IntegrityError, match="hold parts that would take"):
         canonical.decode(b"[" * (2 * SAFE_BYTES), Note, name="x")
+
+
+def columns(head: Note, tail: bytes = b"") -> bytes:
+    return canonical.encode_columns(b"PTMNOTES", head, tail)
+
+
+def test_a_binary_document_over_its_own_limit_is_refused_unread() -> None:
+    data = columns(Note(format=Note.FORMAT, version=1, requires=()), bytes(2000))
+
+    with pytest.raises(IntegrityError, match=r"`note` is 2\.1 kB, over the limit of 2\.1 kB"):
+        canonical.ColumnReader(data, b"PTMNOTES", "note", limit=len(data) - 1)
+    assert canonical.ColumnReader(data, b"PTMNOTES", "note", limit=len(data)).head(Note).count == 0
+
+
+def test_a_binary_document_of_too_long_a_head_is_refused_before_it_is_parsed() -> None:
+    words = {f"word {number}": number for number in range(6000)}
+    data = columns(Note(format=Note.FORMAT, version=1, requires=(), words=words))
+
+    with pytest.raises(IntegrityError, match=r"`note` has a head of \d+ bytes"):
+        canonical.ColumnReader(data, b"PTMNOTES", "note").head(Note)

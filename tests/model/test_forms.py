@@ -3,6 +3,7 @@
 from itertools import chain, combinations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,3 +103,20 @@ def test_objects_that_are_not_lacked_bring_no_base() -> None:
     choose_forms(table, np.array([1], "u4"), lambda _: False)
 
     assert list(table.base) == [0, NO_BASE]
+
+
+@pytest.mark.parametrize(("bases", "chosen"), [([90, 70], 1), ([50, 70], 0), ([70, 61], 0)])
+def test_an_object_of_deltas_alone_brings_the_base_that_costs_least(bases: list[int], chosen: int) -> None:
+    table = table_of(bases, [[(10, 0), (20, 1)]])
+
+    choose_forms(table, np.arange(1, dtype="u4"), lambda _: False)
+
+    assert list(table.base) == [chosen]
+
+
+def test_a_base_that_an_object_of_deltas_alone_brings_serves_others_too() -> None:
+    table = table_of([50, 90], [[(10, 0), (20, 1)], [(30, 0), (60, NO_BASE)]])
+
+    choose_forms(table, np.arange(2, dtype="u4"), lambda _: False)
+
+    assert (list(table.base), list(table.objects.length)) == ([0, 0], [10, 30])

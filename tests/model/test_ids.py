@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import UsageError
-from ptmtorrent.model.ids import is_hex64, object_id, parse_package_name, parse_release_name
+from ptmtorrent.model.ids import is_hex64, object_id, parse_package_name, parse_release_name, path_bytes, path_of
 
 
 @given(st.binary(max_size=100))
@@ -39,3 +39,8 @@ def test_package_names_start_with_their_hub(text: str) -> None:
 def test_a_package_name_without_its_hub_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a package name"):
         parse_package_name(text)
+
+
+@given(st.binary(max_size=40))
+def test_the_bytes_of_a_path_come_back(data: bytes) -> None:
+    assert path_bytes(path_of(data)) == data

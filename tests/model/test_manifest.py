@@ -13,16 +13,19 @@ from ptmtorrent.model.manifest import (
     LINK_MODE,
     MAX_OBJECT_BYTES,
     MAX_PIECES,
+    MAX_SEQUENCE,
+    Capture,
     FileEntry,
     Identity,
     Manifest,
     RawAnswer,
+    Run,
     check_manifest,
     decode_manifest,
     encode_manifest,
     new_manifest,
 )
-from tests.model.generated import hex64, manifest_of, new_file
+from tests.model.generated import hex64, manifest_of, new_capture, new_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifest.json"
 names = st.lists(st.text("abcxyzé", min_size=1, max_size=6), min_size=1, max_size=3).map("/".join)
@@ -157,3 +160,26 @@ def test_a_link_that_stays_inside_the_package_is_accepted() -> None:
     check_manifest(new_manifest(identity, (link,), ((object_id(b"abc"), 3),)))
 
     assert link.link == "../config.json"
+
+
+@pytest.mark.parametrize("recipe", [((0, MAX_PIECES + 1),), ((0, 3),) * (MAX_PIECES // 3 + 1)])
+def test_recipes_that_name_more_objects_than_any_may_are_refused_before_they_are_summed(
+    recipe: tuple[Run, ...],
+) -> None:
+    with pytest.raises(IntegrityError, match="the recipes name more than 4,194,304 objects"):
+        check_manifest(damaged(raw=(RawAnswer(name="tree", recipe=recipe),)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"snapshot": "AB" * 32}, "`snapshot` is not 64 lowercase hex digits"),
+        ({"sequence": 0}, "`sequence` is 0"),
+        ({"sequence": MAX_SEQUENCE + 1}, "`sequence` is 9007199254740992"),
+    ],
+)
+def test_a_capture_that_lies_is_refused(fields: dict[str, object], reason: str) -> None:
+    capture = msgspec.to_builtins(new_capture("hf:org/name", sequence=1))
+
+    with pytest.raises(IntegrityError, match=reason):
+        canonical.decode(canonical.encode({**capture, **fields}), Capture, name="capture")

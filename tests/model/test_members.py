@@ -16,18 +16,19 @@ from ptmtorrent.model.members import (
     MemberRow,
     RunShards,
     bucket_bits_for,
+    decode_columns,
     decode_shard,
     decode_tree,
     encode_shard,
     encode_tree,
-    hash_members,
     members_root,
     parse_names,
     prefix_of,
+    removal,
     shard_bits_for,
     spell_names,
 )
-from tests.model.generated import hashes, hex64
+from tests.model.generated import hash_members, hashes, hex64
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 package_names = st.text("abc:/-é", min_size=1, max_size=20).map(PackageName)
@@ -222,3 +223,22 @@ def test_the_names_of_a_subset_come_back_in_order(names: list[PackageName]) -> N
 def test_names_that_are_not_in_order_or_not_lines_are_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError):
         parse_names(data, "x")
+
+
+@pytest.mark.parametrize("lengths", [(12, 10, 8), (11, 11, 6), (0, 22, 7), (4097, 11, 7)])
+def test_a_shard_whose_names_have_other_lengths_is_refused(lengths: tuple[int, ...]) -> None:
+    data = encode_shard(ROWS)
+    assert (places := data.count(struct.pack("<3H", 11, 11, 7))) == 1, places
+
+    with pytest.raises(IntegrityError, match="`x` has names of other lengths than it says"):
+        decode_shard(data.replace(struct.pack("<3H", 11, 11, 7), struct.pack("<3H", *lengths)), "x")
+
+
+def test_a_removal_is_a_row_of_no_member() -> None:
+    gone = removal(PackageName("hf:org/gone"))
+
+    columns = decode_columns(encode_shard([ROWS[0], gone]), "x")
+
+    assert columns.names == ("hf:org/gone", "hf:org/name")
+    assert [columns.is_member(row) for row in range(2)] == [False, True]
+    assert columns.rows() == [columns.row(0), columns.row(1)] == [gone, ROWS[0]]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -43,3 +45,35 @@ def test_a_missing_layer_is_refused(shared: Shared) -> None:
     assert isinstance(whole, dict)
     with pytest.raises(IntegrityError, match="lacks hashes"):
         layers_in(shared.v1, bencode.encode({**whole, b"piece layers": {}}), name="x")
+
+
+@pytest.mark.parametrize("layers", [[], b"", 3])
+def test_piece_layers_that_are_no_dictionary_are_refused(shared: Shared, layers: bencode.Value) -> None:
+    whole = bencode.decode(shared.v2, name="x")
+    assert isinstance(whole, dict)
+    with pytest.raises(IntegrityError, match="`x` lacks hashes"):
+        layers_in(shared.v1, bencode.encode({**whole, b"piece layers": layers}), name="x")
+
+
+def test_a_layer_that_is_no_text_is_refused(shared: Shared) -> None:
+    whole = bencode.decode(shared.v2, name="x")
+    assert isinstance(whole, dict)
+    assert isinstance(whole[b"piece layers"], dict)
+    numbers: bencode.Value = dict.fromkeys(whole[b"piece layers"], 1)
+    with pytest.raises(IntegrityError, match="`x` lacks hashes"):
+        layers_in(shared.v1, bencode.encode({**whole, b"piece layers": numbers}), name="x")
+
+
+def test_a_root_that_is_no_text_is_refused(shared: Shared) -> None:
+    whole: Any = bencode.decode(shared.v2, name="x")
+    folder = next(iter(whole[b"info"][b"file tree"].values()))
+    next(iter(folder.values()))[b""][b"pieces root"] = 3
+    with pytest.raises(IntegrityError, match="`x` lacks hashes"):
+        layers_in(shared.v1, bencode.encode(whole), name="x")
+
+
+@pytest.mark.parametrize("way", ["v1", "v2"])
+def test_one_torrent_in_place_of_both_is_refused(shared: Shared, way: str) -> None:
+    data = getattr(shared, way)
+    with pytest.raises(IntegrityError, match="`x` lacks hashes"):
+        layers_in(data, data, name="x")

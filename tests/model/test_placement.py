@@ -3,6 +3,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -322,3 +323,24 @@ def test_the_placement_that_the_liars_were_made_of_is_accepted() -> None:
 def test_a_stored_object_is_never_longer_than_the_raw_one() -> None:
     with pytest.raises(IntegrityError, match="outside"):
         check_location(place("meta", 0, 10), raw_size=9)
+
+
+@pytest.mark.parametrize("size", [0, MAX_PACK_BYTES + 1])
+def test_a_location_in_a_pack_of_a_size_that_no_pack_has_is_refused(size: int) -> None:
+    at = place("meta", 0, 0)
+
+    with pytest.raises(IntegrityError, match=f"the pack `{at.pack}` of {size} bytes is malformed"):
+        check_location(msgspec.structs.replace(at, pack_size=size), raw_size=9)
+
+
+def test_a_location_in_a_pack_without_a_hash_for_a_name_is_refused() -> None:
+    at = msgspec.structs.replace(place("meta", 0, 3), pack=PackId("../x"))
+
+    with pytest.raises(IntegrityError, match=r"the pack `\.\./x` of \d+ bytes is malformed"):
+        check_location(at, raw_size=9)
+
+
+@pytest.mark.parametrize("codec", sorted(DELTA_CODECS))
+def test_a_delta_in_a_placement_without_bases_is_refused(codec: int) -> None:
+    with pytest.raises(IntegrityError, match="a delta without a base"):
+        decode_placement(plain(forms=[FORMS[0], (*FORMS[1][:3], codec)]).data, MANIFEST, SNAPSHOT)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.plan import Extent, Plan, WantedObject, narrow, objects_in, plan_moves
-from ptmtorrent.model.plan_rows import PackObjects, plan_rows
+from ptmtorrent.model.plan_rows import PackObjects, missing_rows, plan_rows
 from ptmtorrent.model.wanted import NO_BASE, Columns, Lacking, ObjectTable
 from tests.model.test_plan import Deltas, location, wanted_deltas
 
@@ -105,3 +105,37 @@ def test_ids_that_begin_alike_are_told_apart() -> None:
     assert sorted(lacking.take(ObjectId(ALIKE[1]))) == [1, 3]
     assert ALIKE[0] in lacking
     assert ALIKE[1] not in lacking
+
+
+def missing(given_deltas: Deltas, here: set[str], parked: set[ObjectId], *, known: bool) -> tuple[set[str], set[str]]:
+    table = table_of(given_deltas)
+    has = here.__contains__ if known else None
+    rows, bases = missing_rows(table, all_rows(table), has, parked)
+    return {table.objects.id(row) for row in rows.tolist()}, {table.bases.id(row) for row in bases.tolist()}
+
+
+@given(wanted_deltas(), st.data())
+def test_what_is_missing_is_not_here_and_neither_parked(given_deltas: Deltas, data: st.DataObject) -> None:
+    ids = sorted({item.id for item in given_deltas.items} | set(given_deltas.bases))
+    some = st.sets(st.sampled_from(ids)) if ids else st.just(set[ObjectId]())
+    here, parked = data.draw(some), data.draw(some)
+
+    lacked = [item for item in given_deltas.items if item.id not in here]
+    needed = {item.base for item in lacked if item.base is not None} - here
+    assert missing(given_deltas, set(here), parked, known=True) == ({item.id for item in lacked} - parked, needed)
+
+
+@given(wanted_deltas())
+def test_without_a_store_everything_is_missing(given_deltas: Deltas) -> None:
+    bases = {item.base for item in given_deltas.items if item.base is not None}
+    assert missing(given_deltas, set(), set(), known=False) == ({item.id for item in given_deltas.items}, bases)
+
+
+def test_an_object_that_is_discarded_is_lacked_no_more() -> None:
+    lacking = lacking_of("11" * 32, "22" * 32)
+
+    lacking.discard(ObjectId("11" * 32))
+    lacking.discard(ObjectId("33" * 32))
+
+    assert "11" * 32 not in lacking
+    assert lacking.unique().tolist() == [1]

@@ -12,6 +12,7 @@ from ptmtorrent.model.pointers import (
     git_blob_id,
     parse_pointer,
     pointer_git_id,
+    resembles_pointer,
 )
 
 OID = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393"
@@ -90,3 +91,35 @@ def test_git_agrees_on_the_id_of_a_file(tmp_path: Path) -> None:
     done = subprocess.run(["git", "hash-object", "--no-filters", str(path)], capture_output=True, text=True, check=True)
 
     assert git_blob_id(TEXT) == pointer_git_id(OID, 12345) == done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        TEXT.replace(b"spec/v1", b"spec/v2"),
+        TEXT.replace(OID.encode(), OID.upper().encode()),
+        TEXT.replace(b"sha256:", b"sha3:"),
+        TEXT.replace(b"\n", b"\r"),
+        b"\xef\xbb\xbf" + TEXT,
+        TEXT.replace(b"12345", b"-1"),
+    ],
+)
+def test_a_text_that_names_an_object_of_lfs_resembles_a_pointer(data: bytes) -> None:
+    assert parse_pointer(data) is None
+    assert resembles_pointer(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(200),
+        TEXT.replace(b"git-lfs", b"example"),
+        TEXT.replace(b"oid ", b"id "),
+        TEXT.replace(b"size ", b"length "),
+        TEXT.replace(OID.encode(), b"of the weights"),
+        bytes(1024) + TEXT,
+    ],
+)
+def test_other_data_does_not_resemble_a_pointer(data: bytes) -> None:
+    assert not resembles_pointer(data)

@@ -5,10 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ptmtorrent.errors import IntegrityError
+from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.policy import (
+    MAX_ENTRIES,
     MAX_POLICY_BYTES,
+    MAX_SUBSETS,
+    MAX_TEXT,
     Licensed,
     Policy,
     PolicyFile,
@@ -105,3 +108,47 @@ def test_release_that_lists_an_impossible_policy_is_refused(path: str, size: int
     listed = msgspec.structs.replace(plain, files={"policy": FileRef(path=path, size=size, blake3="a" * 64)})
     with pytest.raises(IntegrityError):
         decode_release(canonical.encode(listed))
+
+
+NAMED = SubsetQuery(about="x")
+
+
+@pytest.mark.parametrize(
+    ("file", "subsets", "reason"),
+    [
+        (
+            PolicyFile(licences={"hf:a/b": Licensed(licence=" ", reason="r")}),
+            {},
+            "`hf:a/b` in `licences` needs a licence",
+        ),
+        (
+            PolicyFile(licences={"hf:a/b": Licensed(licence="mit", reason="")}),
+            {},
+            "`hf:a/b` in `licences` needs a reason",
+        ),
+        (PolicyFile(), {f"s{number}": NAMED for number in range(MAX_SUBSETS + 1)}, "33 subsets, over the limit of 32"),
+        (PolicyFile(), {"all": NAMED}, "a subset cannot be called `all`"),
+        (PolicyFile(), {"s": SubsetQuery(about="")}, "the subset `s` has an empty text"),
+        (
+            PolicyFile(include={"licensed": "r"}),
+            {},
+            "`licensed` in `include` is not a package, .* nor one of restricted",
+        ),
+        (PolicyFile(exclude={"gated": "r"}), {}, "`gated` in `exclude` is not a package"),
+        (PolicyFile(exclude={f"hf:a/{number}": "r" for number in range(MAX_ENTRIES + 1)}), {}, "2,001 entries"),
+    ],
+)
+def test_a_decision_that_cannot_be_applied_is_refused_naming_it_and_the_file(
+    file: PolicyFile, subsets: dict[str, SubsetQuery], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"`my.toml`: .*{reason}") as caught:
+        new_policy(file, subsets, name="my.toml")
+    assert caught.value.hint == "correct `my.toml`"
+
+
+def test_a_policy_of_valid_decisions_that_is_too_long_is_refused() -> None:
+    file = PolicyFile(exclude={f"hf:a/{number}": "r" * MAX_TEXT for number in range(270)})
+
+    with pytest.raises(ConfigError, match=r"`my\.toml` is 273\.7 kB, over the limit of 262\.1 kB") as caught:
+        new_policy(file, name="my.toml")
+    assert caught.value.hint == "shorten its reasons"

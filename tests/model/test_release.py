@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NotFound
-from ptmtorrent.model import canonical
+from ptmtorrent.model import canonical, release
 from ptmtorrent.model.ids import InfoHash, ReleaseName
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
@@ -243,3 +243,13 @@ def test_an_unknown_subset_is_refused_naming_those_there_are() -> None:
 
     assert "`popular`" in (caught.value.hint or "")
     assert rooted().subset("popular").name == "popular"
+
+
+def test_a_run_of_more_files_of_documents_than_rows_can_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = (ref("releases/2026.11/index/documents.bin"), ref("releases/2026.11/index/documents-2.bin"))
+    made = canonical.encode(rooted(runs=(run(documents=documents),)))
+    assert decode_release(made).runs[0].documents == documents
+
+    monkeypatch.setattr(release, "MAX_DOCUMENT_FILES", 1)
+    with pytest.raises(IntegrityError, match=r"`2026\.11` has a run with 2 files of documents"):
+        decode_release(made)

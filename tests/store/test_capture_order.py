@@ -220,6 +220,7 @@ def without_sequences(root: Path) -> None:
     with sqlite3.connect(root / "index.sqlite") as base:
         base.executescript(
             "UPDATE captures SET data = CAST(json_remove(CAST(data AS TEXT), '$.sequence') AS BLOB);"
+            "DROP INDEX captures_by_time;"
             "ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; DROP TABLE runs; DROP TABLE parts;"
             "PRAGMA user_version = 2;"
         )
@@ -242,6 +243,7 @@ def test_index_that_an_earlier_version_rebuilt_gets_the_numbers_back(root: Path,
     last = capture_each(root, tmp_path, STEPS["alternating"])
     with sqlite3.connect(root / "index.sqlite") as base:
         base.executescript(
+            "DROP INDEX captures_by_time;"
             "ALTER TABLE captures DROP COLUMN sequence; DROP TABLE highest; DROP TABLE runs; DROP TABLE parts;"
             "PRAGMA user_version = 2;"
         )

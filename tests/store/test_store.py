@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, StoreLocked, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.store import store as store_module
+from ptmtorrent.store import stored as stored_module
 from ptmtorrent.store.index import Found, open_index
 from ptmtorrent.store.index import file as index_file
 from ptmtorrent.store.ingest.files import SMALL_BYTES
@@ -413,7 +413,7 @@ def test_a_damaged_object_of_a_part_is_reported_at_once_and_one_of_a_lost_part_w
     slept: list[float] = []
     clock = iter(range(1000))
     fake = SimpleNamespace(sleep=slept.append, monotonic=lambda: float(next(clock)))
-    monkeypatch.setattr(store_module, "time", fake)
+    monkeypatch.setattr(stored_module, "time", fake)
     with writing(root) as store:
         identifier = store.put(random_bytes(5000), pack_class=META)
         store.commit()

@@ -15,7 +15,7 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ReleaseName
-from ptmtorrent.trust import roles
+from ptmtorrent.trust import fetcher, roles
 from ptmtorrent.trust.client import open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
 from ptmtorrent.trust.keys import Keys
@@ -218,3 +218,14 @@ def test_a_content_root_covers_only_the_content(old_and_new: tuple[Path, Path], 
     path.write_bytes(canonical.encode(tree))
     with pytest.raises(TrustError):
         open_archived(FolderReader(channel), pin, name="r1")
+
+
+@pytest.mark.parametrize("name", ["2.root.json", "timestamp.json"])
+def test_metadata_of_more_parts_than_memory_holds_is_refused_before_it_is_parsed(
+    old_and_new: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    channel = shutil.copytree(old_and_new[1], tmp_path / "mirror")
+    (channel / "metadata" / name).write_bytes(b"[" * 16_000)
+    monkeypatch.setattr(fetcher, "MAX_METADATA_MEMORY", 1 << 16)
+    with pytest.raises(TrustError, match=f"`metadata/{name}` is refused: .* would take"):
+        open_newest(channel, tmp_path / "state")

@@ -1,12 +1,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tuf.api.metadata import TargetFile
 
-from ptmtorrent.errors import NotFound, PtmError, StoreError, TransportError, TrustError, UsageError
+from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, decode_release
+from ptmtorrent.trust import roles
+from ptmtorrent.trust.channel_state import read_channel_state
 from ptmtorrent.trust.client import open_archived, open_fresh
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of, read_first_root
 from ptmtorrent.trust.keys import Keys
@@ -242,3 +246,80 @@ def test_one_document_in_the_place_of_another_is_not_trusted(channel: Path, keys
 def test_malformed_pins_and_names_are_usage_errors(channel: Path, pin: str, name: str | None) -> None:
     with pytest.raises(UsageError):
         open_archived(FolderReader(channel), ContentRoot(pin), name=name)
+
+
+def list_targets(channel: Path, keys: Keys, *targets: TargetFile) -> None:
+    """Sign `targets` as what the channel lists, whatever they are."""
+    listed = roles.sign_targets(keys, 9, {target.path: target for target in targets}, 0, 0, NOW)
+    snapshot = roles.sign_snapshot(keys, 9, roles.describe(9, listed), NOW)
+    metadata = channel / "metadata"
+    (metadata / "9.targets.json").write_bytes(listed)
+    (metadata / "9.snapshot.json").write_bytes(snapshot)
+    (metadata / "timestamp.json").write_bytes(roles.sign_timestamp(keys, 9, roles.describe(9, snapshot), NOW))
+
+
+def test_a_channel_that_lists_no_release_has_none_yet(channel: Path, keys: Keys, tmp_path: Path) -> None:
+    publish(channel, keys, "r1", 1)
+    list_targets(channel, keys)
+    with pytest.raises(NotFound, match="has no release yet"):
+        open_newest(channel, tmp_path / "state")
+
+
+def test_a_signed_release_longer_than_any_is_refused_unread(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    custom: dict[str, int | str] = {"sequence": 1, "content_root": pinned(channel, "r1")}
+    target = roles.target("releases/r1/release.json", b"x", custom)
+    target.length = MAX_RELEASE_BYTES + 1
+    list_targets(channel, keys, target)
+    reader = FolderReader(channel)
+    with pytest.raises(IntegrityError, match=r"`releases/r1/release\.json` is 4194305 bytes, which exceeds the limit"):
+        open_fresh(reader, root=read_first_root(channel), state=channel / "s", now=NOW, release=None)
+    assert "releases/r1/release.json" not in [path for path, _ in reader.asked]
+
+
+@pytest.mark.parametrize("lie", [{"sequence": 2}, {"content_root": "0" * 64}])
+def test_a_release_that_differs_from_its_signed_listing_is_not_trusted(
+    channel: Path, keys: Keys, tmp_path: Path, lie: dict[str, int | str]
+) -> None:
+    path = publish(channel, keys, "r1", 1)
+    custom: dict[str, int | str] = {"sequence": 1, "content_root": pinned(channel, "r1"), **lie}
+    list_targets(channel, keys, roles.target("releases/r1/release.json", path.read_bytes(), custom))
+    with pytest.raises(TrustError, match=r"release `r1` .* differs from its signed listing"):
+        open_newest(channel, tmp_path / "state")
+
+
+MALFORMED: list[dict[str, Any]] = [
+    {},
+    {"sequence": 3},
+    {"sequence": 0, "content_root": "0" * 64},
+    {"sequence": True, "content_root": "0" * 64},
+    {"sequence": "3", "content_root": "0" * 64},
+    {"sequence": 3, "content_root": "A" * 64},
+    {"sequence": 3, "content_root": 3},
+]
+
+
+@pytest.mark.parametrize("custom", MALFORMED)
+def test_a_malformed_entry_is_not_taken_for_a_release(
+    channel: Path, keys: Keys, tmp_path: Path, custom: dict[str, Any]
+) -> None:
+    path = publish(channel, keys, "r1", 1)
+    good: dict[str, int | str] = {"sequence": 1, "content_root": pinned(channel, "r1")}
+    data = path.read_bytes()
+    list_targets(
+        channel,
+        keys,
+        roles.target("releases/r1/release.json", data, good),
+        roles.target("releases/r2/release.json", data, custom),
+    )
+    assert open_newest(channel, tmp_path / "state").release.name == "r1"
+    with pytest.raises(NotFound, match="no release `r2`"):
+        open_newest(channel, tmp_path / "state", release="r2")
+
+
+@pytest.mark.parametrize("custom", MALFORMED)
+def test_a_malformed_entry_of_the_own_channel_is_damage(channel: Path, keys: Keys, custom: dict[str, Any]) -> None:
+    publish(channel, keys, "r1", 1)
+    list_targets(channel, keys, roles.target("releases/r2/release.json", b"x", custom))
+    with pytest.raises(IntegrityError, match=r"its entry `releases/r2/release\.json` is malformed"):
+        read_channel_state(channel)

@@ -6,7 +6,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ptmtorrent.errors import ConfigError
+from ptmtorrent.disk.durable import write_file
+from ptmtorrent.errors import ConfigError, NoSpace
+from ptmtorrent.trust import keys
 from ptmtorrent.trust.keys import ROLES, init_keys, load_keys
 
 
@@ -23,8 +25,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_role_has_a_key_of_its_own(tmp_path: Path) -> None:
     init_keys(tmp_path / "keys", None)
-    keys = load_keys(tmp_path / "keys", refuse_to_tell)
-    assert len({keys.signers[role].public_key.keyid for role in ROLES}) == 4
+    made = load_keys(tmp_path / "keys", refuse_to_tell)
+    assert len({made.signers[role].public_key.keyid for role in ROLES}) == 4
 
 
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
@@ -81,9 +83,9 @@ def test_the_passphrase_is_asked_once(locked: Path) -> None:
         asked.append(1)
         return b"correct horse"
 
-    keys = load_keys(locked, tell)
+    loaded = load_keys(locked, tell)
     assert asked == [1]
-    assert keys.minisign_public == (locked / "minisign.pub").read_bytes()
+    assert loaded.minisign_public == (locked / "minisign.pub").read_bytes()
 
 
 @pytest.mark.parametrize("word", [b"wrong", b"", b"\xff", None])
@@ -119,3 +121,28 @@ def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keys" / "root.pem").write_bytes(other)
     with pytest.raises(ConfigError, match="not an Ed25519 key"):
         load_keys(tmp_path / "keys", refuse_to_tell)
+
+
+def test_keys_that_cannot_be_written_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, data: bytes, *, mode: int) -> None:
+        if path.name == "minisign.key":
+            raise NoSpace("the disk is full")
+        write_file(path, data, mode=mode)
+
+    monkeypatch.setattr(keys, "write_file", full)
+    with pytest.raises(NoSpace):
+        init_keys(tmp_path / "keys", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_that_were_made_meanwhile_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beside(path: Path, data: bytes, *, mode: int) -> None:
+        write_file(path, data, mode=mode)
+        (tmp_path / "keys").mkdir(exist_ok=True)
+        (tmp_path / "keys" / "root.pem").write_bytes(b"theirs")
+
+    monkeypatch.setattr(keys, "write_file", beside)
+    with pytest.raises(ConfigError, match="never overwritten"):
+        init_keys(tmp_path / "keys", None)
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["keys", "keys/root.pem"]
+    assert (tmp_path / "keys" / "root.pem").read_bytes() == b"theirs"

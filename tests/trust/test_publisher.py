@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import minisign
+import msgspec
 import pytest
+from tuf.api.metadata import Metadata, Root
 
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.disk import durable
@@ -12,11 +14,13 @@ from ptmtorrent.disk.durable import write_file
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust import publisher, roles
-from ptmtorrent.trust.channel_state import read_state
+from ptmtorrent.trust.channel_state import read_channel_state, read_state, warn_of_clock
+from ptmtorrent.trust.expiry import spell_expiry
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.metadata import timestamp_version
 from ptmtorrent.trust.publisher import drop_release, publish_release_metadata, renew_roles, sign_selection
+from tests.channels import Heard
 from tests.trust.channels import NOW, new_keys, open_newest, publish, write_release
 
 
@@ -287,3 +291,68 @@ def test_a_snapshot_without_a_list_is_no_channel(channel: Path, keys: Keys) -> N
     path.write_bytes(path.read_bytes().replace(b'"targets.json"', b'"others.json"'))
     with pytest.raises(IntegrityError, match="does not name a targets document"):
         read_state(LocalReader(channel))
+
+
+def test_a_root_of_another_version_than_its_place_is_refused(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    first = Metadata[Root].from_bytes((channel / "metadata" / "1.root.json").read_bytes())
+    first.signed.version = 2
+    (channel / "metadata" / "2.root.json").write_bytes(roles.sign_next_root(keys, first.signed, NOW))
+    with pytest.raises(TrustError, match="is invalid: root 2 has the version 3") as caught:
+        publish(channel, keys, "r2", 2)
+    assert "nothing was signed" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["1.targets.json", "1.snapshot.json"])
+def test_the_state_of_a_channel_without_a_document_is_an_error_that_says_what_to_copy(
+    channel: Path, keys: Keys, name: str
+) -> None:
+    publish(channel, keys, "r1", 1)
+    assert read_channel_state(channel)
+    (channel / "metadata" / name).unlink()
+    with pytest.raises(IntegrityError, match=f"the metadata of the channel .* is damaged: .*{name}") as caught:
+        read_channel_state(channel)
+    assert "copy the numbered documents of `metadata/`" in (caught.value.hint or "")
+
+
+def test_the_state_of_a_channel_elsewhere_is_that_of_its_folder_but_for_the_roots(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    publish(channel, keys, "r2", 2)
+    own = read_channel_state(channel)
+    assert own is not None
+    assert own.files[0] == "metadata/1.root.json"
+    assert read_state(LocalReader(channel)) == msgspec.structs.replace(own, files=own.files[1:])
+
+
+def test_a_clock_behind_the_newest_release_is_warned_of(channel: Path, keys: Keys) -> None:
+    publish(channel, keys, "r1", 1)
+    state = read_channel_state(channel)
+    assert state is not None
+    heard = Heard()
+    warn_of_clock(channel, state, NOW - timedelta(seconds=30), heard)
+    assert heard.records == []
+    warn_of_clock(channel, state, NOW - timedelta(hours=1), heard)
+    assert ["release `r1` has the time 2026-11-20T12:00:00Z" in message for message in heard.warnings] == [True]
+    (channel / "releases" / "r1" / "release.json").write_bytes(b"{}")
+    warn_of_clock(channel, state, NOW - timedelta(hours=1), heard)
+    assert len(heard.records) == 1
+
+
+DAY = timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("role", "left", "hint", "spelled"),
+    [
+        ("root", 31 * DAY, "renew", ""),
+        ("root", 30 * DAY, "renew", " (in 30 days; renew)"),
+        ("targets", DAY, "", " (in 1 day)"),
+        ("snapshot", timedelta(hours=1), "", " (in 0 days)"),
+        ("timestamp", 8 * DAY, "renew", ""),
+        ("timestamp", 7 * DAY, "", " (in 7 days)"),
+        ("timestamp", 0 * DAY, "renew", " (expired; renew)"),
+        ("root", -3 * DAY, "", " (expired)"),
+    ],
+)
+def test_an_expiry_is_warned_of_once_it_is_due(role: str, left: timedelta, hint: str, spelled: str) -> None:
+    assert spell_expiry(role, NOW, NOW - left, hint=hint) == f"2026-11-20T12:00:00Z{spelled}"

@@ -51,7 +51,8 @@ ALTER TABLE numbered RENAME TO packs;
 CREATE TABLE runs (row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL);
 CREATE TABLE parts (
     row INTEGER PRIMARY KEY, length INTEGER NOT NULL, objects INTEGER NOT NULL, hashes BLOB NOT NULL);
-DROP INDEX objects_by_pack;
+CREATE INDEX captures_by_time ON captures (captured, sequence);
+DROP INDEX IF EXISTS objects_by_pack;
 DROP INDEX files_by_git_sha1;
 CREATE INDEX files_by_git_sha1 ON files (git_sha1) WHERE git_sha1 IS NOT NULL;
 PRAGMA user_version = 4;

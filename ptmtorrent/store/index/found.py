@@ -1,7 +1,5 @@
 """What a look-up returns, made from a row of the index; a row with impossible values is refused."""
 
-from typing import Any
-
 import msgspec
 
 from ptmtorrent.model.ids import ObjectId, PackId
@@ -39,8 +37,8 @@ def entry_of(listed: Listed) -> Entry:
         LookupError: a value is impossible.
     """
     identifier, offset, stored, raw, codec, kind, base, _ = listed
-    numbers: list[Any] = [offset, stored, raw, codec, kind]
-    if {type(number) for number in numbers} != {int} or min(offset, codec, kind) < 0 or codec > MAX_CODEC:
+    are_numbers = type(offset) is type(stored) is type(raw) is type(codec) is type(kind) is int
+    if not are_numbers or offset < 0 or not 0 <= codec <= MAX_CODEC or kind < 0:
         raise LookupError(f"the row of `{identifier.hex()}` is invalid")
     if not 0 <= stored <= raw <= MAX_RAW_BYTES:
         raise LookupError(f"the row of `{identifier.hex()}` is invalid")

@@ -30,7 +30,8 @@ class Objects(StoredRuns):
         listed = self._listed(bytes.fromhex(identifier))
         if listed is None or (listed.base is not None and not self._is_base(self._listed(listed.base), listed)):
             return None
-        return self._found(listed)
+        with index_errors(self._path):
+            return self._found(listed)
 
     def find_all(self, identifiers: Sequence[ObjectId]) -> list[Found | None]:
         """Return for each of `identifiers` what `find` does: one pass for all of them."""
@@ -38,11 +39,18 @@ class Objects(StoredRuns):
         listed = self._listed_all(keys)
         needed = {row.base for row in listed.values() if row.base is not None} - listed.keys()
         bases = listed | self._listed_all([*needed]) if needed else listed
-        rows = (listed.get(key) for key in keys)
-        return [
-            None if row is None or (row.base and not self._is_base(bases.get(row.base), row)) else self._found(row)
-            for row in rows
-        ]
+        with index_errors(self._path):
+            found = {
+                key: self._found(row)
+                for key, row in listed.items()
+                if row.base is None or self._is_base(bases.get(row.base), row)
+            }
+        return [found.get(key) for key in keys]
+
+    def lacking(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
+        """Return those of `identifiers` that are not available."""
+        wanted = [*dict.fromkeys(identifiers)]
+        return {each for each, found in zip(wanted, self.find_all(wanted), strict=True) if found is None}
 
     def has_all(self, identifiers: Iterable[ObjectId]) -> set[ObjectId]:
         """Return those of `identifiers` that are listed, deltas without a base too."""
@@ -199,8 +207,7 @@ class Objects(StoredRuns):
         container = self._container(listed.pack)
         if container is None:
             return None
-        with index_errors(self._path):
-            return Found(entry_of(listed), RIGHTS[container.rights], container.pack, container.part, container.size)
+        return Found(entry_of(listed), RIGHTS[container.rights], container.pack, container.part, container.size)
 
 
 def _listed_as(entry: Entry, number: int) -> Listed:

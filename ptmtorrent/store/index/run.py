@@ -6,6 +6,7 @@ after so many single look-ups. The file stays in the cache of the kernel.
 
 import mmap
 import os
+import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,7 +21,7 @@ from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.index import run_format
-from ptmtorrent.store.index.run_format import DTYPES, PACKED_ROW, Layout, Section
+from ptmtorrent.store.index.run_format import DTYPES, PACKED_ROW, ROW, Layout, Section
 from ptmtorrent.store.pack.format import OBJECT_KINDS
 
 Ids = npt.NDArray[np.uint64]
@@ -34,7 +35,11 @@ Numbers = npt.NDArray[np.int64]
 STRETCH_ROWS = 1 << 20
 """Rows that a batch of look-ups passes before the pages it touched are released (60 MB)."""
 
-_LOOKUPS = 128
+_STEP_ROWS = 1 << 12
+_LOOKUPS = 1 << 5
+"""Single look-ups after which pages are released: the kernel may map 2 MiB for each."""
+
+_NEARNESS = 16
 _SMALL_BYTES = 1 << 20
 _READ_BYTES = 4 << 20
 
@@ -64,7 +69,8 @@ class Run:
             StoreError: it cannot be read.
         """
         self.path = path
-        self._layout, self._map = _open(path)
+        self._layout, self._map, self._descriptor = _open(path)
+        weakref.finalize(self, os.close, self._descriptor)
         self.rows = self._layout.counts["rows"]
         self.size = self._layout.size
         self.segments = self._section("segments")
@@ -87,6 +93,7 @@ class Run:
 
     def find(self, identifier: bytes, head: int, is_listed: Flags) -> Listed | None:
         """Return the newest row of an object in a pack that `is_listed`; `head` are the first 8 bytes of the id."""
+        self._count()
         prefix = head >> (64 - self._bits) if self._bits else 0
         end = self._fan[prefix + 1]
         at = bisect_left(self._head, head, self._fan[prefix], end)
@@ -102,36 +109,35 @@ class Run:
         """Return the row with this number."""
         if row >= self.rows:
             raise LookupError(f"`{self.path.name}` has no row {row}")
-        self._count()
         start = self._layout.starts["rows"] + row * PACKED_ROW.size
         identifier, at, stored, raw, codec, kind, _ = PACKED_ROW.unpack_from(self._map, start)
         return Listed(identifier, at, stored, raw, codec, kind, self._base_of(row), self._pack_of(row))
 
-    def search(self, ids: Ids, heads: Ids, is_listed: Flags) -> Numbers:
-        """Return for each of `ids` the number of its newest row in a pack that `is_listed`, or -1.
+    def search(self, ids: Ids, heads: Ids, is_listed: Flags) -> Iterator[tuple[Numbers, Numbers]]:
+        """Yield which of `ids` have a row in a pack that `is_listed`, and the numbers of the newest of these rows.
 
-        `heads` are their first words, ascending.
+        `heads` are their first words, ascending. Pages are released after each stretch.
         """
-        found = np.full(len(ids), -1, dtype=np.int64)
-        if not self.rows:
-            return found
         for wanted, first, last in self._stretches(heads):
             at = np.minimum(np.searchsorted(self.heads[first:last], heads[wanted]) + first, self.rows - 1)
             same = np.flatnonzero(self.heads[at] == heads[wanted])
-            rows = self.order[at[same]].astype(np.int64)
-            right = (self.table["id"][rows] == ids[wanted][same]).all(axis=1)
-            right &= is_listed[self.packs_of(rows)]
-            found[wanted.start + same[right]] = rows[right]
-            for number in wanted.start + same[~right]:  # another id with the same head, or a pack that was dropped
-                found[number] = self._search_one(ids[number], int(heads[number]), is_listed)
+            order = self.order[at[same]].astype(np.int64)
+            for start in range(0, len(same), _STEP_ROWS):
+                rows, numbers = order[start : start + _STEP_ROWS], wanted.start + same[start : start + _STEP_ROWS]
+                right = (self._take(rows)["id"] == ids[numbers]).all(axis=1)
+                right &= is_listed[self.packs_of(rows)]
+                others = numbers[~right]  # another id with the same head, or a pack that was dropped
+                found = [self._search_one(ids[number], int(heads[number]), is_listed) for number in others.tolist()]
+                there = np.array(found, dtype=np.int64)
+                numbers = np.concatenate([numbers[right], others[there >= 0]])
+                yield numbers, np.concatenate([rows[right], there[there >= 0]])
             self.release()
-        return found
 
     def listed_all(self, rows: Numbers) -> list[Listed]:
         """Return the rows with these numbers."""
         if not len(rows):
             return []
-        taken: npt.NDArray[Any] = self.table[rows]
+        taken = self._take(rows)
         identifiers = np.ascontiguousarray(taken["id"]).view("V32").ravel().tolist()
         fields = (taken[name].tolist() for name in ("at", "stored", "raw", "codec", "kind"))
         packs = self.packs_of(rows).tolist()
@@ -155,6 +161,11 @@ class Run:
             np.searchsorted(self.segments["first"], rows, side="right") - 1
         ]
         return packs
+
+    def count(self, is_listed: Flags) -> int:
+        """Return how many rows are in packs that are listed."""
+        lengths = np.diff(self.segments["first"].astype(np.int64), append=self.rows)
+        return int(lengths[is_listed[self.segments["pack"]]].sum())
 
     @property
     def highest_pack(self) -> int:
@@ -213,15 +224,32 @@ class Run:
 
         Equal heads are never divided.
         """
-        starts = self.heads[::STRETCH_ROWS]
-        firsts = np.searchsorted(self.heads, starts).tolist()
+        starts = self.heads[::STRETCH_ROWS].copy()
+        firsts = [self._leftmost(at) for at in range(0, self.rows, STRETCH_ROWS)]
         splits = np.searchsorted(heads, starts).tolist()
+        self.release()
         for number, first in enumerate(firsts):
             is_last = number + 1 == len(firsts)
             begin = splits[number] if number else 0
             end = len(heads) if is_last else splits[number + 1]
             if begin < end:
                 yield slice(begin, end), first, self.rows if is_last else firsts[number + 1]
+
+    def _take(self, rows: Numbers) -> npt.NDArray[Any]:
+        """Return the rows with these numbers. Scattered ones are read, because each would map pages of its own."""
+        is_near = len(rows) == 0 or int(rows.max()) - int(rows.min()) < _NEARNESS * len(rows)
+        if is_near or self.size <= _SMALL_BYTES:
+            near: npt.NDArray[Any] = self.table[rows]
+            return near
+        start, width = self._layout.starts["rows"], PACKED_ROW.size
+        with disk_errors(self.path):
+            taken = b"".join([os.pread(self._descriptor, width, start + width * row) for row in rows.tolist()])
+        return np.frombuffer(taken, dtype=ROW)
+
+    def _leftmost(self, at: int) -> int:
+        while at and self._head[at - 1] == self._head[at]:
+            at -= 1
+        return at
 
     def _bases_of(self, rows: Numbers) -> tuple[list[int], list[bytes]]:
         if not len(self.delta_rows):
@@ -263,7 +291,8 @@ class Run:
             raise IntegrityError(f"the fanout of `{self.path.name}` is damaged")
 
 
-def _open(path: Path) -> tuple[Layout, mmap.mmap]:
+def _open(path: Path) -> tuple[Layout, mmap.mmap, int]:
+    """Return layout and map of a run, and a descriptor, which the caller closes."""
     try:
         descriptor = open_regular(path)
     except FileNotFoundError as error:
@@ -276,6 +305,7 @@ def _open(path: Path) -> tuple[Layout, mmap.mmap]:
             start = read_at(descriptor, 0, min(size, run_format.MAX_HEADER_BYTES))
         layout = run_format.decode_header(start, size, path.name)
         with disk_errors(path):
-            return layout, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    finally:
+            return layout, mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), descriptor
+    except BaseException:
         os.close(descriptor)
+        raise

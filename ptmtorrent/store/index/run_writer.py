@@ -128,7 +128,7 @@ class _Merge:
             for first, last, kept in zip(run.segments["first"].tolist(), ends, keep.tolist(), strict=True):
                 for at in range(first, last if kept else first, _CHUNK_ROWS):
                     yield run.table[at : min(last, at + _CHUNK_ROWS)]
-            run.release()
+                    run.release()
 
     def delta_rows(self) -> Arrays:
         for number, rows in self._deltas():
@@ -142,10 +142,12 @@ class _Merge:
     def sorted(self) -> Iterator[tuple[npt.NDArray[np.uint64], Numbers]]:
         """Yield the heads, ascending, and the rows they belong to, in stretches."""
         largest = max(self._runs, key=lambda run: run.rows)
-        step = max(1, STRETCH_ROWS // len(self._runs))
+        step = max(1, STRETCH_ROWS // 2 // len(self._runs))
         bounds = np.unique(largest.heads[::step][1:])
-        cuts = [np.searchsorted(run.heads, bounds).tolist() for run in self._runs]
-        edges = [[0, *cut, run.rows] for run, cut in zip(self._runs, cuts, strict=True)]
+        edges: list[list[int]] = []
+        for run in self._runs:
+            edges.append([0, *np.searchsorted(run.heads, bounds).tolist(), run.rows])
+            run.release()
         for stretch in range(len(bounds) + 1):
             heads, orders = list[npt.NDArray[np.uint64]](), list[Numbers]()
             for number in reversed(range(len(self._runs))):

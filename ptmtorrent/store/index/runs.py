@@ -85,11 +85,11 @@ class Runs:
         by_head = np.argsort(heads, kind="stable")
         ids, heads = ids[by_head], heads[by_head]
         for run in self._runs:
-            rows = run.search(ids, heads, self._is_listed)
-            here = rows >= 0
-            found |= {row.id: row for row in run.listed_all(rows[here])}
-            run.release()
-            ids, heads = ids[~here], heads[~here]
+            missing = np.ones(len(ids), dtype=np.bool_)
+            for numbers, rows in run.search(ids, heads, self._is_listed):
+                found |= {row.id: row for row in run.listed_all(rows)}
+                missing[numbers] = False
+            ids, heads = ids[missing], heads[missing]
         return found
 
     def rows_of(self, pack: int) -> list[Listed]:
@@ -103,13 +103,20 @@ class Runs:
             heads = heads_of(ids)
             by_head = np.argsort(heads, kind="stable")
             numbers, ids, heads = numbers[by_head], ids[by_head], heads[by_head]
-            for newer in self._runs[:number]:
-                elsewhere = newer.search(ids, heads, self._is_listed) >= 0
-                numbers, ids, heads = numbers[~elsewhere], ids[~elsewhere], heads[~elsewhere]
-            numbers = numbers[run.search(ids, heads, self._is_listed) == numbers]
+            for newer in self._runs[: number + 1]:
+                counts = np.ones(len(ids), dtype=np.bool_)
+                for places, rows in newer.search(ids, heads, self._is_listed):
+                    # In its own run a row counts unless a newer one has the same id.
+                    counts[places] = rows == numbers[places] if newer is run else False
+                numbers, ids, heads = numbers[counts], ids[counts], heads[counts]
             listed += run.listed_all(np.sort(numbers))
             run.release()
         return listed
+
+    def is_wasteful(self, name: str) -> bool:
+        """Return whether more than half of the rows of a run are in packs that are no longer listed."""
+        run = self._open[name]
+        return 2 * run.count(self._is_listed) < run.rows
 
     def of_names(self, names: Sequence[str]) -> list[Run]:
         """Return the open runs with these names."""

@@ -114,27 +114,33 @@ class StoredRuns(Connected):
         return found
 
     def _merge(self) -> bool:
-        """Merge the runs of a level that is full; return whether there was one.
+        """Merge the runs of a level that is full, or else drop dead rows of a run; return whether something was done.
 
         Another process may do the same: the one that commits first wins, and the other one removes its file.
         """
-        rows = due(self._run_rows())
-        if not rows:
-            return False
+        rows = self._run_rows()
+        if full := due(rows):
+            return self._rewrite(full, None, full[0].level + 1)
+        self._refresh()
+        wasteful = next((row for row in rows if self._runs.is_wasteful(row.name)), None)
+        return wasteful is not None and self._rewrite([wasteful], wasteful.number, wasteful.level)
+
+    def _rewrite(self, rows: list[RunRow], number: int | None, level: int) -> bool:
+        """Replace runs, the oldest first, by one of `level`, with the next number unless it is given."""
         self._refresh()
         path = new_run_path(self._runs.folder)
         with run_errors(self._path):
-            merged = merge_runs(path, self._runs.of_names([row.name for row in rows]), self._runs.is_listed)
+            kept = merge_runs(path, self._runs.of_names([row.name for row in rows]), self._runs.is_listed)
         with self.transaction():
             self._begin()
             won = set(rows) <= set(self._run_rows())
             if won:
                 self._write_many("DELETE FROM runs WHERE row = ?", [(row.number,) for row in rows])
-                if merged:
-                    self._write("INSERT INTO runs (name, level) VALUES (?, ?)", path.stem, rows[0].level + 1)
+            if won and kept:
+                self._write("INSERT INTO runs (row, name, level) VALUES (?, ?, ?)", number, path.stem, level)
         self._fresh_at = None
         gone = [row.name for row in rows] if won else []
-        for name in gone if won and merged else [*gone, path.stem]:
+        for name in gone if won and kept else [*gone, path.stem]:
             with disk_errors(path), suppress(FileNotFoundError):
                 self._runs.path_of(name).unlink()
         return won

@@ -5,6 +5,7 @@ An object has no owner, one, or several (`SHARED`). Owners are numbers that the 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,8 @@ from ptmtorrent.disk.database import SqliteError, connect_temporary, is_full
 from ptmtorrent.errors import NoSpace, StoreError
 from ptmtorrent.model.ids import ObjectId
 
+CACHE_BYTES = 2 << 20
+_BATCH = 500
 SHARED = -1
 """The owner of objects that several owners reference."""
 
@@ -19,9 +22,11 @@ SHARED = -1
 class References:
     """An open table of references. Not thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: int = CACHE_BYTES) -> None:
+        """`cache` are the bytes that the table may have in memory; beyond them it is on disk."""
         with _errors():
             self._connection = connect_temporary()
+            self._connection.execute(f"PRAGMA cache_size = {-(cache >> 10)}")
             self._connection.execute("CREATE TABLE refs (id BLOB PRIMARY KEY, owner INTEGER NOT NULL) WITHOUT ROWID")
 
     def __enter__(self) -> Self:
@@ -48,6 +53,19 @@ class References:
                 "SELECT owner FROM refs WHERE id = ?", (bytes.fromhex(identifier),)
             ).fetchone()
         return None if found is None else int(found[0])
+
+    def has_all(self, identifiers: Iterable[ObjectId]) -> bool:
+        """Return whether every one of these objects has an owner."""
+        rest = iter(identifiers)
+        while block := list(islice(rest, _BATCH)):
+            keys = {bytes.fromhex(identifier) for identifier in block}
+            marks = ", ".join("?" * len(keys))
+            with _errors():
+                query = f"SELECT count(*) FROM refs WHERE id IN ({marks})"  # noqa: S608  # question marks alone
+                ((found,),) = self._connection.execute(query, [*keys]).fetchall()
+            if found != len(keys):
+                return False
+        return True
 
 
 @contextmanager

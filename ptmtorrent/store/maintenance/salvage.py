@@ -41,7 +41,7 @@ def salvage_pack(store: Store, pack: PackId, checked: CheckedPack, read_base: Re
             if entry.id not in checked.lost and not store.has(entry.id):
                 _store_again(store, reader, entry, bases, pack_class)
     store.commit()
-    lost = {entry.id for entry in checked.entries if not store.has(entry.id)}
+    lost = store.lacking(entry.id for entry in checked.entries)
     quarantine_pack(store.root, pack)
     return lost
 

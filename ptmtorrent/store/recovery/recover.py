@@ -47,7 +47,7 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
         _make_durable(root, fresh)
         read = by_footer(root)
         parts, documents = reindex(root, index, fresh, read, partial(reopen_parts, root, index, pool, files, committed))
-        index.drop_dependents(dropped - index.has_all(dropped))
+        index.drop_dependents(index.lacking(dropped))
         if unsound:
             index.drop_incomplete_captures()
         new = [pack for pack in documents if pack not in unsound]

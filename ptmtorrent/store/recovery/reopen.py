@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ptmtorrent.disk.durable import disk_errors, files_in, sync_dir
+from ptmtorrent.disk.durable import disk_errors, files_in, sync_dir, sync_file
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.index import Index
@@ -98,7 +98,8 @@ class _Reopen:
             with disk_errors(reader.path):
                 os.truncate(reader.path, end)
         if beyond:
-            _sync(reader.path)
+            with disk_errors(reader.path):
+                sync_file(reader.path)
             state = _extended(reader, state, end, len(beyond))
         name = reader.path.name
         part = resume_part(
@@ -160,15 +161,6 @@ def _extended(reader: PackReader, state: PartState, end: int, objects: int) -> P
 def _distrust(index: Index, part: str) -> None:
     with index.transaction():
         index.distrust_part(part)
-
-
-def _sync(path: Path) -> None:
-    with disk_errors(path):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _object_beside(

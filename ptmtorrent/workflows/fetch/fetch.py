@@ -15,15 +15,17 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Literal, Self
 
 import msgspec
 
 from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, UnsupportedFormat, UsageError
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
@@ -34,6 +36,7 @@ from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, resume_extents
 from ptmtorrent.model.plan_rows import missing_rows, plan_rows
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
+from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
 from ptmtorrent.reading.deltas import Deltas, is_kept
@@ -92,6 +95,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
 ) -> Summary:
     """Lay the wanted packages out; a record per package, then the summary.
 
+    Where the home or the place cannot be written, packages that are whole there are found to be, and no more.
+
     Raises:
         NotFound: no such package or subset, naming near matches.
         NoSource, TransportError, IntegrityError: every package that failed did so for this reason; the others are
@@ -105,13 +110,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     described = describe_members(found, channel.reader)
     del found  # millions of rows, of which nothing is kept once they are described
     layout = choose_layout(request, home)
+    unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
+    writes = not request.dry_run and unwritable is None
     with ExitStack() as stack:
-        if not request.dry_run:
-            stack.enter_context(WriteLock(home.incoming))
-            _lock_layout(layout, stack)
+        if writes:
+            _lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
-        folds = not request.dry_run and ignores_case(layout.root)
-        documents = None if request.dry_run else stack.enter_context(Documents(home.incoming))
+        folds = writes and ignores_case(layout.root)
+        documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
         wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
@@ -128,15 +134,18 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             emit=emit,
             stop=stop,
         )
-        keep, whole = request.keep_packs and not request.dry_run, sources.whole_packs
+        keep, whole = request.keep_packs and writes, sources.whole_packs
         started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
         run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
         emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
-        if not request.dry_run:
+        if writes:
             moved = run.run(plan, need, sources)
             clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
+        elif not request.dry_run and unwritable is not None:
+            _check_all_here(wanted, unwritable)
+            report.begin(plan)
     summary = report.summary(moved, monotonic() - started)
     if (error := report.worst()) is not None:
         emit(summary)
@@ -160,16 +169,37 @@ def choose_layout(request: FetchRequest, home: Home) -> Layout:
                 hint="lay out elsewhere with `--to`",
             )
     if request.into == "hf-cache":
-        return HfCache(root, links=request.dry_run or holds_links(root))
+        return HfCache(root, links=request.dry_run or is_unwritable(root) or holds_links(root))
     return PlainDir(root)
 
 
-def _lock_layout(layout: Layout, stack: ExitStack) -> None:
-    """Lock the layout's folder of unfinished files until `stack` is closed.
+def _check_all_here(wanted: Selection, unwritable: Path) -> None:
+    """Refuse to go on where something is missing and cannot be written.
+
+    Raises:
+        StoreError: a package is not whole.
+    """
+    missing = sum(1 for order in wanted.orders if order.pending)
+    if missing:
+        raise StoreError(
+            f"{count(missing, 'package')} cannot be completed, because `{unwritable}` cannot be written",
+            hint="check its permissions and how its disk is mounted, or name another place: `--to`, `--home`",
+        )
+
+
+def _open_documents(folder: Path | None, stack: ExitStack) -> Documents:
+    """Return where documents are kept until `stack` is closed: in `folder`, or in one that is removed then."""
+    kept = folder or Path(stack.enter_context(TemporaryDirectory(prefix="ptmtorrent-")))
+    return stack.enter_context(Documents(kept))
+
+
+def _lock_places(home: Home, layout: Layout, stack: ExitStack) -> None:
+    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed.
 
     Raises:
         StoreError: another process does (`StoreLocked`), or a link is in the way.
     """
+    stack.enter_context(WriteLock(home.incoming))
     incoming = layout.incoming()
     ensure_real_dir(layout.root, incoming)
     remove_shared(incoming / LOCK_NAME)

@@ -104,7 +104,7 @@ def drop_incomplete(store: Store) -> list[PackageName]:
         capture, manifest = captured.capture, captured.manifest
         if isinstance(captured.error, StoreError) and not isinstance(captured.error, PackMissing):
             raise captured.error
-        missing = set() if manifest is None else {item for item, _ in manifest.objects if not store.has(item)}
+        missing = set() if manifest is None else store.lacking(item for item, _ in manifest.objects)
         if manifest is None or missing:
             incomplete.append(capture.package)
             gone |= {ObjectId(capture.snapshot), *missing}

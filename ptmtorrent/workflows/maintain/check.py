@@ -212,7 +212,8 @@ class _Run:
                 snapshot = ObjectId(captured.capture.snapshot)
                 self._fail(package, "package", f"its manifest cannot be read: {reason}", snapshot)
                 continue
-            missing = [identifier for identifier, _ in manifest.objects if not contents.is_located(identifier)]
+            lacking = contents.lacking(identifier for identifier, _ in manifest.objects)
+            missing = [identifier for identifier, _ in manifest.objects if identifier in lacking]
             if missing:
                 named = ", ".join(f"`{identifier}`" for identifier in missing[:_MAX_NAMED])
                 more = f" and {len(missing) - _MAX_NAMED:,} more" if len(missing) > _MAX_NAMED else ""

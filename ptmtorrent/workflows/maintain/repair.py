@@ -224,7 +224,7 @@ class _Run:
                 lost[pack] = self._salvage_pack(store, pack, size)
             else:
                 entries = self._before.entries.get(pack, ())
-                lost[pack] = {entry.id for entry in entries if not store.has(entry.id)}
+                lost[pack] = store.lacking(entry.id for entry in entries)
             if known is not None:
                 rights |= dict.fromkeys(lost[pack], known[0].rights)
         wanted = {identifier for identifiers in lost.values() for identifier in identifiers}
@@ -235,7 +235,7 @@ class _Run:
                 fresh = [reason for reason in reasons if reason not in self._unrepaired[pack]]
                 self._unrepaired[pack] = "; ".join([self._unrepaired[pack], *fresh])
         for pack, identifiers in lost.items():
-            self._report_unrepaired(pack, {item for item in identifiers if not store.has(item)}, len(identifiers))
+            self._report_unrepaired(pack, store.lacking(identifiers), len(identifiers))
 
     def _salvage_pack(self, store: Store, pack: PackId, size: int) -> set[ObjectId]:
         def read_base(identifier: ObjectId) -> bytes | None:

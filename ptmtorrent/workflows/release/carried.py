@@ -12,7 +12,8 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
-from ptmtorrent.model.manifest import Capture, decode_manifest
+from ptmtorrent.model.manifest import Capture, objects_in
+from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.maintenance.references import SHARED, References
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
 from ptmtorrent.store.pack.format import Entry
@@ -21,6 +22,7 @@ from ptmtorrent.store.store import Store
 
 _NEEDED = 0
 _ALLOWED = 1
+_BLOCK = 256
 _UNREADABLE = (IntegrityError, NotFound, UnsupportedFormat)
 
 
@@ -54,14 +56,20 @@ class Carried:
         may state it.
         """
         newest = {capture.package: capture for capture in chosen}
-        for identifier, capture in self._store.contents.captures() if captures is None else captures:
-            current = newest.get(capture.package)
-            if current is None:
-                continue
-            if msgspec.structs.replace(capture, licence=current.licence) == current:
-                self._add_snapshot(identifier, capture.snapshot, _NEEDED)
-            elif may_carry(capture):
-                self._add_snapshot(identifier, capture.snapshot, _ALLOWED)
+        block: list[tuple[ObjectId, SnapshotId, int]] = []
+        with Lookup(self._store) as lookup:
+            for identifier, capture in self._store.contents.captures() if captures is None else captures:
+                current = newest.get(capture.package)
+                if current is None:
+                    continue
+                if capture == current or msgspec.structs.replace(capture, licence=current.licence) == current:
+                    block.append((identifier, capture.snapshot, _NEEDED))
+                elif may_carry(capture):
+                    block.append((identifier, capture.snapshot, _ALLOWED))
+                if len(block) == _BLOCK:
+                    self._add_block(lookup, block)
+                    block.clear()
+            self._add_block(lookup, block)
 
     def separate(self) -> None:
         """Store apart what the members need and lies beside other objects. Everything must be sealed, and is again.
@@ -109,16 +117,21 @@ class Carried:
                     hint="find the damage: ptmtorrent store check --data",
                 )
 
-    def _add_snapshot(self, capture: ObjectId, snapshot: SnapshotId, owner: int) -> None:
-        """Add a capture, and what its snapshot consists of; of a manifest that cannot be read nothing is known."""
-        self._references.add(owner, [capture])
-        if self._snapshots.get(snapshot, _ALLOWED + 1) <= owner:
-            return
-        self._snapshots[snapshot] = owner
-        with suppress(*_UNREADABLE):
-            manifest = decode_manifest(self._store.read(ObjectId(snapshot)), snapshot)
-            self._references.add(owner, [ObjectId(snapshot)])
-            self._references.add(owner, (identifier for identifier, _ in manifest.objects))
+    def _add_block(self, lookup: Lookup, block: Sequence[tuple[ObjectId, SnapshotId, int]]) -> None:
+        """Add captures, and what their snapshots consist of; of a manifest that cannot be read nothing is known."""
+        lookup.prefetch(ObjectId(snapshot) for _, snapshot, _ in block)
+        found: tuple[list[ObjectId], list[ObjectId]] = [], []
+        for capture, snapshot, owner in block:
+            found[owner].append(capture)
+            if self._snapshots.get(snapshot, _ALLOWED + 1) <= owner:
+                continue
+            self._snapshots[snapshot] = owner
+            with suppress(*_UNREADABLE):
+                objects = objects_in(lookup.read(ObjectId(snapshot)), snapshot)
+                found[owner].append(ObjectId(snapshot))
+                found[owner].extend(objects)
+        for owner, identifiers in enumerate(found):
+            self._references.add(owner, identifiers)
 
     def _separate_deltas(self, pack: PackId) -> None:
         """Store the needed deltas of a pack whole whose base may not be carried; other bases are needed too."""
@@ -162,7 +175,4 @@ class Carried:
                         return False
         except _UNREADABLE:
             return False
-        return all(self._may_carry(entry) for entry in known)
-
-    def _may_carry(self, entry: Entry) -> bool:
-        return self._references.owner(entry.id) is not None and self._has_free_base(entry)
+        return self._references.has_all(entry.id for entry in known) and all(map(self._has_free_base, known))

@@ -1,24 +1,30 @@
 """From captures to members of a release: manifests read and checked, every object found, documents framed."""
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import msgspec
 
-from ptmtorrent.catalogue.columns import facts_of
+from ptmtorrent.catalogue.columns import rows_of
 from ptmtorrent.catalogue.index import encode_documents
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
-from ptmtorrent.model.members import MemberRow
-from ptmtorrent.model.placement import Form, encode_placement
+from ptmtorrent.model.members import Frame, MemberRow
+from ptmtorrent.model.placement import encode_placement
 from ptmtorrent.model.records import Result
+from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.alone import WholeForms
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import DocumentWriter
-from ptmtorrent.workflows.release.locate import Places, locate
+from ptmtorrent.workflows.release.locate import locate
 from ptmtorrent.workflows.release.stats import Tallies
+
+_BLOCK = 256
+"""Packages whose objects are looked up together."""
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,27 +45,78 @@ def make_members(  # noqa: PLR0913  # where it is read from, and everything it i
     documents: DocumentWriter,
     tallies: Tallies,
     carried: Carried,
+    limit: Fraction | None,
 ) -> Iterator[Member | Result]:
-    """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
+    """Yield a member for each capture, having counted and tabled it; or a record of why it is none.
 
-    All data must be sealed.
+    All data must be sealed. Members that need whole forms, of which `limit` decides (`alone`), come last.
     """
-    for capture in captures:
-        try:
-            data, manifest = _read_manifest(store, capture)
-            places = locate(store, manifest, capture.rights)
-            carried.check(places.packs)
-            placement = _encode_placement(capture, places)
-        except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
-            yield _left_out(capture, error)
-            continue
-        frame = documents.add(encode_documents(data, placement))
-        row = msgspec.structs.replace(
-            _row(capture, data, manifest), facts=facts_of(capture, manifest), placement_size=len(placement), frame=frame
-        )
-        tallies.add_package(capture, manifest, places, documents=frame.length)
-        tables.add(capture, manifest)
-        yield Member(capture=capture, row=row)
+    with WholeForms(store, carried, limit) as whole:
+        later: list[Capture] = []
+        for capture, read in _read_manifests(store, captures):
+            made = _make(capture, read, tables, documents, tallies, carried, whole)
+            if made is None:
+                later.append(capture)
+            else:
+                yield made
+        whole.seal()
+        for capture, read in _read_manifests(store, later):
+            made = _make(capture, read, tables, documents, tallies, carried, whole)
+            if made is not None:
+                yield made
+
+
+def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
+    capture: Capture,
+    read: tuple[bytes, Manifest, Lookup] | PtmError,
+    tables: TableWriter,
+    documents: DocumentWriter,
+    tallies: Tallies,
+    carried: Carried,
+    whole: WholeForms,
+) -> Member | Result | None:
+    """Return a member, or a record of why it is none; None if its whole forms are not sealed yet."""
+    if isinstance(read, PtmError):
+        return _left_out(capture, read)
+    data, manifest, lookup = read
+    try:
+        places = locate(lookup, manifest, capture.rights)
+        carried.check(places.packs)
+        found = whole.find(manifest, places)
+        if found is None:
+            return None
+        places = msgspec.structs.replace(places, whole=found)
+        placement = encode_placement(capture.snapshot, list(places.forms))
+        canonical.check_length(placement, f"placement of {capture.package}")
+    except NoSpace:
+        raise
+    except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+        return _left_out(capture, error)
+    frame = documents.add(encode_documents(data, placement))
+    rows = rows_of(capture, manifest)
+    row = _row(capture, data, manifest, facts=rows.facts, placement_size=len(placement), frame=frame)
+    tallies.add_package(capture, manifest, places, documents=frame.length)
+    tables.add(rows)
+    return Member(capture=capture, row=row)
+
+
+def _read_manifests(
+    store: Store, captures: Sequence[Capture]
+) -> Iterator[tuple[Capture, tuple[bytes, Manifest, Lookup] | PtmError]]:
+    """Yield each capture with its manifest, block by block; the objects of a block are looked up in one pass."""
+    with Lookup(store) as lookup:
+        for first in range(0, len(captures), _BLOCK):
+            block = captures[first : first + _BLOCK]
+            lookup.prefetch(ObjectId(capture.snapshot) for capture in block)
+            read: list[tuple[bytes, Manifest, Lookup] | PtmError] = []
+            for capture in block:
+                try:
+                    read.append((*_read_manifest(lookup, capture), lookup))
+                except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+                    read.append(error)
+            manifests = [each[1] for each in read if not isinstance(each, PtmError)]
+            lookup.prefetch(identifier for manifest in manifests for identifier, _ in manifest.objects)
+            yield from zip(block, read, strict=True)
 
 
 def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberRow | Result]:
@@ -73,7 +130,7 @@ def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberR
             try:
                 locate(store, manifest, capture.rights)
             except NotFound:
-                if not all(store.has(identifier) for identifier, _ in manifest.objects):
+                if store.lacking(identifier for identifier, _ in manifest.objects):
                     raise
         except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
             yield _left_out(capture, error)
@@ -85,30 +142,30 @@ def _left_out(capture: Capture, error: PtmError) -> Result:
     return Result(kind="package", id=capture.package, status="error", reason=f"it is left out: {error.message}")
 
 
-def _row(capture: Capture, data: bytes, manifest: Manifest) -> MemberRow:
+def _row(  # noqa: PLR0913  # the columns of a row
+    capture: Capture,
+    data: bytes,
+    manifest: Manifest,
+    *,
+    facts: str = "",
+    placement_size: int = 0,
+    frame: Frame | None = None,
+) -> MemberRow:
     return MemberRow(
         package=capture.package,
         snapshot=capture.snapshot,
-        facts="",
+        facts=facts,
         manifest_size=len(data),
-        placement_size=0,
+        placement_size=placement_size,
         files=len(manifest.files),
         raw=manifest.size,
-        frame=None,
+        frame=frame,
     )
 
 
-def _read_manifest(store: Store, capture: Capture) -> tuple[bytes, Manifest]:
+def _read_manifest(store: Store | Lookup, capture: Capture) -> tuple[bytes, Manifest]:
     data = store.read(ObjectId(capture.snapshot))
     manifest = decode_manifest(data, capture.snapshot)
     if manifest.package.package != capture.package:
         raise IntegrityError(f"its snapshot is of `{manifest.package.package}`")
     return data, manifest
-
-
-def _encode_placement(capture: Capture, places: Places) -> bytes:
-    """Return the placement, which readers must accept."""
-    forms = [(Form(at=place, base=base),) for place, base in zip(places.objects, places.bases, strict=True)]
-    data = encode_placement(capture.snapshot, forms)
-    canonical.check_length(data, f"placement of {capture.package}")
-    return data

@@ -87,7 +87,18 @@ def flip(at: int) -> Callable[[Path], None]:
     return damage
 
 
-OUTLINES = {"truncated": cut, "empty": empty, "missing": Path.unlink, "magic": flip(0), "header": flip(40)}
+def newer(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":5'))
+
+
+OUTLINES = {
+    "version": newer,
+    "truncated": cut,
+    "empty": empty,
+    "missing": Path.unlink,
+    "magic": flip(0),
+    "header": flip(40),
+}
 WITHIN = {f"flipped at {share:.0%}": share for share in (0.3, 0.5, 0.7, 0.9, 0.999)}
 
 

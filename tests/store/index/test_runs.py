@@ -130,6 +130,28 @@ def test_dropped_pack_is_passed_over_and_its_rows_go_with_the_next_merge(
     assert len(files(tmp_path)) == 1
 
 
+def test_run_whose_packs_are_mostly_gone_is_written_again_in_its_place(index: Index, tmp_path: Path) -> None:
+    with index.transaction():
+        for pack in (1, 2, 3):
+            index.add_objects(index.row_of_pack(pack_of(pack), 1 << 20, "gated"), entries_of([f"{pack}"]))
+        index.add_objects(index.row_of_pack(pack_of(4), 1 << 20, "gated"), entries_of(["shared", "4"]))
+    index.settle()
+    add(index, 5, entries_of(["shared"]), "open")
+    index.settle()
+    before = index._run_rows()
+    for pack, is_rewritten in ((1, False), (2, False), (3, True)):
+        with index.transaction():
+            index.drop(pack_of(pack))
+        index.settle()
+        assert (index._run_rows() != before) is is_rewritten
+    assert [row[::2] for row in index._run_rows()] == [row[::2] for row in before]
+    assert [opened.rows for opened in index._runs._runs] == [1, 2]
+    found = index.find(id_of("shared"))
+    assert found is not None
+    assert found.pack == pack_of(5), "the older run is still the older one"
+    assert len(files(tmp_path)) == 2
+
+
 def test_copy_in_an_older_pack_is_found_once_the_newer_pack_is_dropped(index: Index) -> None:
     add(index, 1, entries_of(["a"]), "gated")
     index.settle()
@@ -140,9 +162,9 @@ def test_copy_in_an_older_pack_is_found_once_the_newer_pack_is_dropped(index: In
     assert (found.pack, index.entries(pack_of(1))) == (pack_of(2), [])
     with index.transaction():
         index.drop(pack_of(2))
-    again = index.find(id_of("a"))
-    assert again is not None
-    assert again.pack == pack_of(1)
+    for again in (index.find(id_of("a")), *index.find_all([id_of("a")])):
+        assert again is not None
+        assert again.pack == pack_of(1)
 
 
 def test_objects_that_were_moved_are_listed_in_the_new_pack(index: Index) -> None:
@@ -224,7 +246,8 @@ def test_run_of_a_newer_version_is_refused(index: Index, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(run_format.RunHeader, "VERSION", 2)
         add(index, 1, entries_of(["a"]))
-        index.settle()
+        with index.transaction():
+            index.flush()
     with pytest.raises(UnsupportedFormat):
         index.find(id_of("a"))
     with pytest.raises(UnsupportedFormat):
@@ -250,3 +273,23 @@ def test_releasing_pages_changes_nothing(index: Index, monkeypatch: pytest.Monke
     add(index, 1, entries)
     index.settle()
     assert [found and found.entry for found in map(index.find, [entry.id for entry in entries])] == entries
+
+
+def test_run_that_another_process_merged_while_the_list_was_read_is_no_damage(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(index, 1, entries_of(["a"]))
+    index.settle()
+    with closing(open_index(tmp_path / "index.sqlite", write=False)) as reader:
+        rows_of = reader._run_rows
+
+        def merged_meanwhile() -> list[runs.RunRow]:
+            monkeypatch.setattr(reader, "_run_rows", rows_of)
+            rows = rows_of()
+            add(index, 2, entries_of(["b"]))
+            monkeypatch.setattr(runs, "FAN", 2)
+            index.settle()
+            return rows
+
+        monkeypatch.setattr(reader, "_run_rows", merged_meanwhile)
+        assert reader.find(id_of("a")) is not None
