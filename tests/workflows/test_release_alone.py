@@ -184,13 +184,15 @@ def test_another_release_writes_no_whole_form_again(both: Both) -> None:
 
 def test_a_rebuilt_index_still_finds_the_deltas(both: Both) -> None:
     home, _ = both
-    first = released(home, "one")
+    released(home, "one")
     with Store.open(home.store, exclusive=True) as store:
         store.rebuild_index()
-    second = released(home, "two")
 
-    assert whole_beside(home, second) == whole_beside(home, first)
-    assert second.totals == first.totals
+    made = released(home, "two", OFF)  # every package with a whole form is located anew
+
+    placement = described(home, made)[TUNED].placement
+    assert placement
+    assert sum(placement.form(row).base is not None for row in range(len(placement.first) - 1)) == 3
 
 
 def test_a_policy_that_turns_whole_forms_off_leaves_them_out_and_gc_deletes_them(
@@ -248,3 +250,23 @@ def test_a_release_that_was_cut_off_before_its_whole_forms_were_listed_finds_the
 
     assert alone_packs(home) == packs
     assert whole_beside(home, second) >= {TUNED}
+
+
+@pytest.mark.parametrize("have_base", [False, True])
+def test_a_fetch_takes_the_delta_only_where_its_base_is_here(both: Both, tmp_path: Path, have_base: bool) -> None:
+    home, packages = both
+    made = released(home, "on")
+    user, heard = Home(tmp_path / "user"), Heard()
+    channel = Made(home=home, release=made, packages=packages, manifests={})
+    channel.trusted_by(user, str(home.channel))
+    names: tuple[str, ...] = (TUNED,)
+    if have_base:
+        fetch_from(home.channel, user, FetchRequest(packages=(BASE,), to=tmp_path / "out"))
+        names = (BASE, TUNED)
+
+    fetch_from(home.channel, user, FetchRequest(packages=names, to=tmp_path / "out"), emit=heard)
+
+    check_laid_out(tmp_path / "out", {name: packages[name] for name in names})
+    raw = sum(map(len, packages[TUNED].values()))
+    assert (heard.plan.bytes_to_move < raw / 2) == have_base
+    assert heard.plan.bytes_to_move <= raw
