@@ -1,17 +1,22 @@
 """Settings: flag, environment, project file, user file, default."""
 
 import os
+import resource
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from ptmtorrent.config import (
+    MANY_OPEN_FILES,
     MAX_FILE_BYTES,
+    MAX_JOBS,
+    MAX_PATIENCE_SECONDS,
     MIN_MEMORY,
     PROJECT_SETTINGS,
     SECRETS,
     Settings,
+    allow_open_files,
     load_settings,
     network_environment,
     requested_format,
@@ -181,3 +186,43 @@ def test_other_programs_get_the_search_path_and_network_settings_only() -> None:
     given = {"PATH": "/bin", "https_proxy": "http://p", "HF_TOKEN": "secret", "GIT_DIR": "/x", "HOME": "/home"}
 
     assert network_environment(given) == {"PATH": "/bin", "https_proxy": "http://p"}
+
+
+@pytest.mark.parametrize(("name", "most"), [("jobs", MAX_JOBS), ("globus_patience", MAX_PATIENCE_SECONDS)])
+def test_whole_numbers_are_read_from_a_variable_as_from_a_file(tmp_path: Path, name: str, most: int) -> None:
+    variable = f"PTMTORRENT_{name.upper()}"
+    for number in (1, most):
+        (tmp_path / "user.toml").write_text(f"{name} = {number}")
+        assert getattr(load(tmp_path), name) == getattr(load(tmp_path, {variable: str(number)}), name) == number
+    for wrong in ("0", str(most + 1), "-1", "1.0", "\u0661"):
+        with pytest.raises(ConfigError, match=f"{variable}.* cannot be `{wrong}`"):
+            load(tmp_path, {variable: wrong})
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused", "wanted"),
+    [
+        ((256, 1024), False, 1024),
+        ((256, resource.RLIM_INFINITY), False, MANY_OPEN_FILES),
+        ((256, 1 << 30), False, MANY_OPEN_FILES),
+        ((256, 1024), True, 256),
+        ((1024, 1024), False, 1024),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), False, MANY_OPEN_FILES),
+    ],
+)
+def test_open_files_are_raised_as_far_as_they_may_be(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], wanted: int, *, refused: bool
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def change(_: int, pair: tuple[int, int]) -> None:
+        asked.append(pair)
+        if refused:
+            raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", change)
+
+    assert allow_open_files() == wanted
+    assert [pair[1] for pair in asked] == ([limits[1]] if limits[0] == 256 else [])
+    assert refused or all(pair[0] == wanted for pair in asked)

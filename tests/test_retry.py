@@ -80,3 +80,17 @@ def test_rounds_say_which_is_the_last_and_end_when_told() -> None:
     assert list(rounds(3, first_wait=0.2, wait=waits.append)) == [True, True, False]
     assert waits == [0.2, 0.4]
     assert list(rounds(3, first_wait=0.2, wait=lambda _: True)) == [True]
+
+
+def test_a_single_attempt_is_not_repeated() -> None:
+    call = Failing(1)
+    with pytest.raises(TransportError, match="away"):
+        retry(call, on=TransportError, attempts=1, first_wait=0.5, wait=lambda _: pytest.fail("it waited"))
+    assert call.calls == 1
+
+
+def test_a_wait_that_gives_up_ends_the_retry_with_the_error() -> None:
+    call = Failing(9)
+    with pytest.raises(TransportError, match="away"):
+        retry(call, on=TransportError, attempts=9, first_wait=0.5, wait=lambda _: True)
+    assert call.calls == 1

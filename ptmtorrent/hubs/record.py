@@ -201,7 +201,7 @@ def _tags(text: str) -> dict[str, object]:
     """Return the tags of a TensorFlow Hub document, each with all its values; licences are joined with ` AND `."""
     try:
         document = read_document("text", text.encode())
-    except (HubError, UnicodeEncodeError):
+    except HubError:
         return {}
     keys = dict.fromkeys(key for key, _ in document.tags)
     licence = " AND ".join(value.lower() for value in document.values("license"))

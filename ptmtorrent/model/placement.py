@@ -120,6 +120,12 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         """Return the first form of an object, the one that is the cheapest among many packages."""
         return self._form(int(self.first[row]))
 
+    @property
+    def several(self) -> list[int]:
+        """The rows of the objects with several forms."""
+        rows: list[int] = np.flatnonzero(np.diff(self.first) > 1).tolist()
+        return rows
+
     def all_bases(self) -> Iterator[Base]:
         """Yield the bases that any form needs, by id."""
         return (self._base(row) for row in range(len(self.base_sizes)))

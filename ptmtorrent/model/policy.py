@@ -2,6 +2,8 @@
 
 A policy is written as TOML, and stored with the release as canonical JSON (docs/formats/policy.md)::
 
+    lone_cost = 1.2
+
     [include]
     restricted = "the licences allow copies for research on this campus"
     "hf:org/model" = "the authors agreed by mail on 2026-10-01"
@@ -22,6 +24,7 @@ table as one written in place.
 
 import re
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import ClassVar
 
 import msgspec
@@ -41,6 +44,12 @@ MAX_SUBSETS = 32
 MAX_TEXT = 1000
 """Limit of a reason, a description and each name, in characters."""
 
+OFF = "off"
+DEFAULT_LONE_COST = 1000
+"""A package fetched alone moves at most its raw bytes; in thousandths."""
+
+MAX_LONE_COST = 100
+
 CLASSES = ("restricted", "unknown", "gated")
 """The rights classes that can be included."""
 
@@ -59,6 +68,7 @@ class Licensed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A policy as it is written: a subset is a table, or the name of the file that is that table."""
 
+    lone_cost: int | float | str | None = None
     include: dict[str, str] = {}
     exclude: dict[str, str] = {}
     licences: dict[str, Licensed] = {}
@@ -66,10 +76,14 @@ class PolicyFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Policy(canonical.Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A policy as a release stores it: reasons by rights class or package, and subsets by name."""
+    """A policy as a release stores it: reasons by rights class or package, and subsets by name.
+
+    `lone_cost` is in thousandths, 0 for `off`; None is the default.
+    """
 
     FORMAT: ClassVar[str] = "ptmtorrent/policy"
 
+    lone_cost: int | None = None
     include: dict[str, str] = msgspec.field(default_factory=dict)
     exclude: dict[str, str] = msgspec.field(default_factory=dict)
     licences: dict[str, Licensed] = msgspec.field(default_factory=dict)
@@ -78,7 +92,13 @@ class Policy(canonical.Document, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def is_empty(self) -> bool:
         """Whether nothing is decided."""
-        return not (self.include or self.exclude or self.licences or self.subsets)
+        return not (self.include or self.exclude or self.licences or self.subsets) and self.lone_cost is None
+
+    @property
+    def lone_limit(self) -> Fraction | None:
+        """How many times its raw bytes a package or weight file may move when it is fetched alone; None for `off`."""
+        thousandths = DEFAULT_LONE_COST if self.lone_cost is None else self.lone_cost
+        return Fraction(thousandths, 1000) if thousandths else None
 
 
 def new_policy(
@@ -94,6 +114,7 @@ def new_policy(
         format=Policy.FORMAT,
         version=Policy.VERSION,
         requires=(),
+        lone_cost=_thousandths(file.lone_cost, name),
         include=file.include,
         exclude=file.exclude,
         licences=file.licences,
@@ -105,6 +126,18 @@ def new_policy(
         limit = spell_size(MAX_POLICY_BYTES)
         raise ConfigError(f"`{name}` is {spell_size(size)}, over the limit of {limit}", hint="shorten its reasons")
     return policy
+
+
+def _thousandths(lone_cost: float | str | None, name: str) -> int | None:
+    """Return a lone cost as it is stored."""
+    if lone_cost is None or lone_cost == OFF:
+        return None if lone_cost is None else 0
+    if isinstance(lone_cost, str) or not 0 < lone_cost <= MAX_LONE_COST:
+        raise ConfigError(
+            f"`{name}`: `lone_cost` is {lone_cost!r}, and not `off` or a number from 0.001 to {MAX_LONE_COST}",
+            hint=f"correct `{name}`",
+        )
+    return max(1, round(lone_cost * 1000))
 
 
 def decode_policy(data: bytes) -> Policy:
@@ -123,6 +156,8 @@ def decode_policy(data: bytes) -> Policy:
 
 
 def _faults(policy: Policy) -> Iterator[str]:
+    if policy.lone_cost is not None and not 0 <= policy.lone_cost <= 1000 * MAX_LONE_COST:
+        yield f"`lone_cost` cannot be {policy.lone_cost}"
     reasons = {package: decided.reason for package, decided in policy.licences.items()}
     for table, entries in (("include", policy.include), ("exclude", policy.exclude), ("licences", reasons)):
         yield from _faults_of_table(table, entries)

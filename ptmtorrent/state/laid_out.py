@@ -139,6 +139,11 @@ class Ledger:
             for path, size, mtime_ns, blake3, package, snapshot in rows
         ]
 
+    def count_files(self) -> int:
+        """Return how many files are recorded."""
+        [(count,)] = self._rows.all("SELECT count(*) FROM files")
+        return int(count)
+
     def mark(self, path: Path) -> str | None:
         """Return the text that a fetch last wrote to a small file that others may change, None for no such file."""
         row = self._rows.first("SELECT text FROM marks WHERE path = ?", os.fsencode(path))

@@ -14,6 +14,7 @@ from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
+from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.state.rate_windows import StoredWindows
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.store import Store
@@ -35,6 +36,7 @@ def status(home: Home, *, clock: Clock = read_clock) -> list[tuple[str, str | in
         *_store_status(home.store),
         *_clone_status(home),
         *_flags_status(home.flags),
+        *_fetched_status(home.ledger),
         ("releases", ", ".join(release_names(home.channel)) or "none"),
         *_expiry_status(home.channel, clock()),
         ("keys", "yes" if home.keys.is_dir() else "none"),
@@ -65,13 +67,17 @@ def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
 
 
 def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
-    """Say what unfinished clones have yet to do; every file counts as a request, those already here as well."""
+    """Say what the last unfinished clone of each hub has yet to do; every file counts as a request, here or not.
+
+    A clone that was stopped before anything was listed, such as one of a mistyped server, is passed over.
+    """
     if not home.journal.is_file():
         return
     with Journal(home.journal) as journal:
-        for run in journal.runs():
-            hub, _, endpoint = run.hub.partition(" ")
-            left = journal.tally(run.id, "listed", "todo", "leased")
+        left_by_run = {run: journal.tally(run.id, "listed", "todo", "leased") for run in journal.runs()}
+        last = {run.hub.partition(" ")[0]: run for run, left in left_by_run.items() if left.packages or run.cursor}
+        for hub, run in last.items():
+            endpoint, left = run.hub.partition(" ")[2], left_by_run[run]
             unplanned = journal.tally(run.id, "listed").packages
             name = f"clone {hub} {endpoint}".rstrip()
             yield name, f"{run.state}: {left.packages} packages left, {unplanned} of them not asked for yet"
@@ -91,6 +97,17 @@ def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if limit is None:
         return "no limit is known"
     return f"{limit.hours(requests):.1f} at {limit.requests:,} requests in {limit.seconds} seconds"
+
+
+def _fetched_status(ledger: Path) -> Iterator[tuple[str, int]]:
+    """Yield how many packages were laid out by fetches of this home, into how many folders, and with how many files."""
+    if not ledger.is_file():
+        return
+    with Ledger(ledger) as laid_out:
+        folders = laid_out.folders()
+        yield "fetched packages", len({folder.package for folder in folders})
+        yield "fetched folders", len(folders)
+        yield "fetched files", laid_out.count_files()
 
 
 def _flags_status(file: Path) -> Iterator[tuple[str, str | int]]:

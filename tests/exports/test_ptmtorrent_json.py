@@ -114,3 +114,9 @@ def test_other_branches_of_modelhub_are_left_out() -> None:
     packages = [Listed(name="m", raw='{"name":"m","github":"https://forge/o/m","github_branch":"main"}')]
     _, owns = _export("modelhub", packages, "modelhubMetadata")
     assert owns == [{"name": "m", "github": "https://forge/o/m"}]
+
+
+def test_addresses_that_are_none_are_left_out() -> None:
+    packages = [Listed(name="m", raw='{"name":"m","github":"git@forge:o/m"}')]
+    _, owns = _export("modelhub", packages, "modelhubMetadata")
+    assert owns == [{"name": "m"}]

@@ -1,12 +1,17 @@
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ptmtorrent.hubs.catalogues import hash_in_name, is_web_address, weight_of
+from ptmtorrent.errors import HubError, NotFound, PtmError
+from ptmtorrent.hubs.catalogues import Link, Weight, hash_in_name, is_web_address, weight_of
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.modelzoo import ModelZoo
+from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.model.records import Event, Result, Summary
@@ -16,6 +21,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.catalogues_samples import KINDS, World, card, serve_catalogue
 from tests.hubs.conftest import Time
+from tests.simulators.git_server import serve_git
 
 
 @pytest.fixture(params=KINDS)
@@ -214,3 +220,88 @@ def test_addresses_that_differ_in_their_query_get_paths_of_their_own() -> None:
     urls = ["http://host/a.pt", "http://host/a.pt?v=1", "http://host/a.pt?v=2", "http://host:81/a.pt"]
 
     assert len({weight_of(url).path for url in urls}) == 4
+
+
+class Few(ModelZoo):
+    """A catalogue whose packages link to what a test says."""
+
+    target = Link(remote="http://host/o/n")
+
+    def link(self, listed: Listed) -> Link:
+        del listed
+        if not self.target.remote:
+            raise HubError("the record has no remote", hint="ask the hub")
+        return self.target
+
+
+@pytest.fixture
+def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Few]:
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as git:
+        commit = git.commit("team/m", {"a.txt": b"text", "big.json": b"x" * 2000})
+        hub = Few(git.url, Clones(Git({"PATH": "/usr/bin:/bin"}), tmp_path / "work"))
+        monkeypatch.setattr(hub, "target", Link(remote=git.remote("team/m"), ref=commit))
+        yield hub
+        hub.close()
+
+
+def described_at(hub: Few, ref: str) -> Described:
+    hub.target = Link(remote=hub.target.remote, ref=ref)
+    return hub.describe(Listed(name="m", raw="{}"))
+
+
+def test_link_to_a_commit_or_a_branch_pins_the_commit(few: Few) -> None:
+    commit = few.target.ref
+    found = {described_at(few, ref).identity.commit for ref in (commit, "", "main")}
+    assert found == {commit}
+
+
+@pytest.mark.parametrize(
+    ("ref", "error", "reason"),
+    [
+        ("nothing", NotFound, "`modelzoo:m`: .* has no branch or tag `nothing`"),
+        ("../main", HubError, "`modelzoo:m` names '../main', which is not a valid branch or tag name"),
+        ("-x", HubError, "`modelzoo:m` names '-x', which is not a valid branch or tag name"),
+    ],
+)
+def test_link_to_no_branch_is_refused(few: Few, ref: str, error: type[PtmError], reason: str) -> None:
+    with pytest.raises(error, match=reason) as caught:
+        described_at(few, ref)
+    assert type(caught.value) is error
+
+
+def test_record_without_a_remote_names_its_package(few: Few) -> None:
+    few.target = Link(remote="")
+    with pytest.raises(HubError, match=r"^`modelzoo:m`: the record has no remote") as caught:
+        few.describe(Listed(name="m", raw="{}"))
+    assert caught.value.hint == "ask the hub"
+
+
+def test_weights_that_a_package_names_no_more_are_not_found(few: Few, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = described_at(few, few.target.ref)
+    file = HubFile(path="weights/a.bin", size=None, oid=None, source="url")
+    monkeypatch.setattr(few, "weights", lambda *_: [Weight(url="http://host/a.bin", path="weights/a.bin")])
+
+    assert few.locate(described, file).url == "http://host/a.bin"
+    few.release(described)
+    monkeypatch.setattr(few, "weights", lambda *_: ())
+    with pytest.raises(NotFound, match=r"`modelzoo:m` no longer names the file `weights/a\.bin`"):
+        few.locate(described, file)
+
+
+def test_configuration_that_is_too_long_or_unreadable_names_its_package(
+    few: Few, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = described_at(few, few.target.ref)
+    read: list[bytes | None] = []
+
+    def weights(_: Listed, reader: Callable[[str], bytes | None]) -> tuple[Weight, ...]:
+        for path in ("a.txt", "none.txt", "big.json"):
+            read.append(reader(path))  # noqa: PERF401  # what was read before the error counts
+        return ()
+
+    monkeypatch.setattr(few, "weights", weights)
+    monkeypatch.setattr("ptmtorrent.hubs.catalogues.MAX_READ_BYTES", 1000)
+    with pytest.raises(HubError, match=r"^`modelzoo:m`: .* file `big\.json` is 2\.0 kB, over the limit of 1\.0 kB"):
+        few.files(described)
+    assert read == [b"text", None]

@@ -306,6 +306,15 @@ def test_folder_whose_name_another_collection_has_is_captured_anew(
     assert clone_folders(tmp_path) == {"dir:x": "notneeded"}
 
 
+def test_folder_without_a_stamp_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptmtorrent.hubs.folder.SETTLED_SECONDS", 10.0**9)
+    file = write(tmp_path / "top" / "x" / "a.txt", b"one")
+    assert clone_folders(tmp_path) == {"dir:x": "ok"}
+    file.write_bytes(b"two")
+
+    assert clone_folders(tmp_path) == {"dir:x": "ok"}
+
+
 def clone_folders(folder: Path, top: str = "top") -> dict[str, str]:
     events: list[Event] = []
 
@@ -314,3 +323,11 @@ def clone_folders(folder: Path, top: str = "top") -> dict[str, str]:
 
     clone(make_hub, CloneRequest(), Home(folder / "home"), clock=read_clock, emit=events.append, stop=Stop())
     return {event.id: event.status for event in events if isinstance(event, Result)}
+
+
+def test_files_of_a_package_are_in_memory_only_until_they_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "a.txt")
+    hub, found = described(tmp_path, "x")
+
+    assert hub.files(found)[0] == hub.files(found)[0]
+    assert hub._found == {}

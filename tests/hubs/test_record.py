@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.huggingface.records import read_listed
 from ptmtorrent.hubs.modelhub.adapter import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
-from ptmtorrent.hubs.port import Listed
+from ptmtorrent.hubs.port import HubFile, Listed, mode_and_link
 from ptmtorrent.hubs.pytorch.adapter import list_card
-from ptmtorrent.hubs.record import build_record
+from ptmtorrent.hubs.record import build_record, read_answer
 from ptmtorrent.model import canonical
+from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE
 from ptmtorrent.model.uniform_record import Count, Text, Texts, UniformRecord
 
 REAL = Path(__file__).parents[2].parent / "shared/data"
@@ -73,3 +75,62 @@ def test_all_real_cards_and_entries_have_a_record() -> None:
     assert all(record.name.source == "record#/text title" and record.owner and record.url for record in records)
     entries = read_registry((REAL / "modelhub/models.json").read_bytes())
     assert sum(build_record("modelhub", entry).owner is not None for entry in entries) == 33
+
+
+@pytest.mark.parametrize("raw", ["{", "nan", "[" * 100_000, "\x00", '{"text":"\\ud800"}', '{"text":"\ud800"}'])
+def test_raw_answer_that_is_no_json_is_refused(raw: str) -> None:
+    with pytest.raises(HubError, match="the raw answer of a package is not JSON"):
+        read_answer(raw)
+
+
+@pytest.mark.parametrize(
+    ("answer", "front"),
+    [
+        ({"card": "a.md", "text": "---\ntitle: T\n---\n# x"}, {"title": "T"}),
+        ({"card": "a.md", "text": "# no front matter"}, {}),
+        ({"card": "a.md", "text": "---\ntitle: [\n---\n"}, {}),
+        ({"card": "a.md", "text": "---\n- a list\n---\n"}, {}),
+        ({"handle": "google/x", "text": "no document"}, {}),
+    ],
+)
+def test_malformed_front_matter_is_none(answer: dict[str, str], front: dict[str, object]) -> None:
+    assert read_answer(json.dumps(answer))["front"] == front
+
+
+@pytest.mark.parametrize(
+    ("link", "licence"),
+    [("text", "mit"), ("again", "other"), ("huge", "other"), ("unsized", "other"), ("nothing", "other")],
+)
+def test_licence_behind_a_link_is_that_of_the_file_it_leads_to(link: str, licence: str) -> None:
+    files = [
+        HubFile(path="LICENSE", size=9, oid="git:1", source="git", mode=LINK_MODE, link=link),
+        HubFile(path="again", size=9, oid="git:2", source="git", mode=LINK_MODE, link="text"),
+        HubFile(path="huge", size=1 << 40, oid="git:3", source="git"),
+        HubFile(path="unsized", size=None, oid=None, source="url"),
+        HubFile(path="text", size=11, oid="git:4", source="git"),
+    ]
+    asked: list[str] = []
+
+    def read(file: HubFile) -> bytes:
+        asked.append(file.path)
+        return b"MIT License"
+
+    assert with_licence(Listed(name="m"), files, read).licence == licence
+    assert asked == (["text"] if link == "text" else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"b.txt", (LINK_MODE, "b.txt")),
+        (b"../x", (REGULAR_MODE, None)),
+        (b"\xff", (REGULAR_MODE, None)),
+        (b"", (REGULAR_MODE, None)),
+        (None, (REGULAR_MODE, None)),
+    ],
+)
+def test_link_that_a_manifest_cannot_have_is_an_ordinary_file(
+    text: bytes | None, found: tuple[int, str | None]
+) -> None:
+    assert mode_and_link("a", LINK_MODE, text) == found
+    assert mode_and_link("a", EXECUTABLE_MODE, text) == (EXECUTABLE_MODE, None)

@@ -109,3 +109,15 @@ def test_the_tree_lists_files_that_were_not_fetched(tmp_path: Path) -> None:
     HfCache(tmp_path).finish(manifest, manifest.files[:1], Kept())
     tree = json.loads((tmp_path / "models--org--name" / "trees" / f"{COMMIT}.json").read_bytes())
     assert list(tree["files"]) == ["README.md", "config.json", "deep/model.safetensors"]
+
+
+def test_a_disk_without_links_has_the_files_themselves_in_the_snapshot(tmp_path: Path) -> None:
+    manifest = manifest_of()
+    flat, linked = HfCache(tmp_path, links=False), HfCache(tmp_path)
+    for file in manifest.files:
+        with_link, without = linked.destination(manifest, file), flat.destination(manifest, file)
+        assert without.target == with_link.link
+        assert without.link is None
+        assert without.claimed_hash == with_link.claimed_hash
+        assert flat.place(manifest, file) == file.name
+        assert linked.place(manifest, file) == with_link.target.name

@@ -24,6 +24,7 @@ from ptmtorrent.model.manifest import (
     decode_manifest,
     encode_manifest,
     new_manifest,
+    objects_in,
 )
 from tests.model.generated import hex64, manifest_of, new_capture, new_file
 
@@ -183,3 +184,27 @@ def test_a_capture_that_lies_is_refused(fields: dict[str, object], reason: str) 
 
     with pytest.raises(IntegrityError, match=reason):
         canonical.decode(canonical.encode({**capture, **fields}), Capture, name="capture")
+
+
+def test_the_objects_of_a_manifest_are_read_alone() -> None:
+    data, snapshot = encode_manifest(golden())
+
+    assert objects_in(data, snapshot) == [identifier for identifier, _ in golden().objects]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is not a manifest: "),
+        (b"[]", "is not a manifest: "),
+        (b"{}", "is not a manifest: "),
+        (b'{"objects":3}', "is not a manifest: "),
+        (b'{"objects":[["a"]]}', "is not a manifest: "),
+        (b"[" * 1000, "is not a manifest: "),
+        (b'{"objects":[["a",1]]}', "has a malformed id of an object"),
+        (b'{"objects":[["%s",1],["%s",1]]}' % (b"a" * 64, b"A" * 64), "has a malformed id of an object"),
+    ],
+)
+def test_objects_of_what_is_no_manifest_are_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(IntegrityError, match=f"`manifest {hex64('x')[:12]}` {reason}"):
+        objects_in(data, SnapshotId(hex64("x")))

@@ -1,5 +1,6 @@
 """The policy of a release as it is stored: pinned bytes, bounds, and readers that do not know it."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import msgspec
@@ -152,3 +153,26 @@ def test_a_policy_of_valid_decisions_that_is_too_long_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"`my\.toml` is 273\.7 kB, over the limit of 262\.1 kB") as caught:
         new_policy(file, name="my.toml")
     assert caught.value.hint == "shorten its reasons"
+
+
+@pytest.mark.parametrize("stored", [-1, 100_001])
+def test_stored_lone_cost_that_no_policy_may_have_is_refused(stored: int) -> None:
+    data = b'{"format":"ptmtorrent/policy","lone_cost":%d,"requires":[],"version":1}'
+    assert decode_policy(data % 1500).lone_limit == Fraction(3, 2)
+    with pytest.raises(IntegrityError, match=rf"`policy\.json`: `lone_cost` cannot be {stored}"):
+        decode_policy(data % stored)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [(0.0001, 1), (100, 100_000), ("off", 0), (0, None), (100.1, None), (float("nan"), None), ("1", None)],
+)
+def test_lone_cost_is_kept_in_thousandths_or_refused(given: float | str, stored: int | None) -> None:
+    file = PolicyFile(lone_cost=given)
+    if stored is not None:
+        assert new_policy(file).lone_cost == stored
+        assert decode_policy(canonical.encode(new_policy(file))) == new_policy(file)
+        return
+    with pytest.raises(ConfigError, match=r"`my\.toml`: `lone_cost` is .*, and not `off` or a number") as caught:
+        new_policy(file, name="my.toml")
+    assert caught.value.hint == "correct `my.toml`"

@@ -408,3 +408,34 @@ def test_run_of_some_packages_leaves_the_listing_of_the_hub_as_it_was() -> None:
         assert run.base == "hub-1.jsonl.zst"
         assert [work.name for work in journal.works(run.id)] == ["a/five"]
         assert list(journal.outcomes.gone(run.id)) == []
+
+
+def test_package_that_was_given_back_behind_the_last_one_claimed_is_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal(path) as mine, Journal(path) as other:
+        run = planned(other)
+        assert [work.name for work in other.claim_many(run.id, "other", 0.0, 2)] == ["d/nine", "a/five"]
+        assert len(mine.claim_many(run.id, "me", 0.0, 2)) == 2
+        mine.settle_many(run.id, [("b/five", "done", ""), ("c/none", "done", "")])
+        other.release(run.id)
+
+        assert [work.name for work in mine.claim_many(run.id, "me", 0.0, 9)] == ["d/nine", "a/five"]
+
+
+def test_package_that_is_gone_is_named_once_and_is_new_when_it_comes_back() -> None:
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        finished(journal, PAGE[:3])
+        run = frozen(journal, PAGE[:3])
+        assert list(journal.outcomes.gone(run.id)) == []
+        journal.set_state(run.id, "finished")
+
+        assert [work.name for work in journal.works(frozen(journal, PAGE).id)] == ["d/nine"]
+
+
+def test_full_listing_takes_the_place_of_what_was_listed_before() -> None:
+    with Journal(None) as journal:
+        finished(journal, PAGE)
+        finished(journal, PAGE[:2], request="another")
+
+        assert list(journal.outcomes.gone(frozen(journal, PAGE[:2], request="another").id)) == []

@@ -176,8 +176,8 @@ def open_objects(git: Git, folder: Path) -> Iterator[Objects]:
     with tempfile.TemporaryFile() as errors:
         process = git.start(["cat-file", "--batch"], folder, errors)
         try:
-            if process.stdin is None or process.stdout is None:
-                raise HubError("git was started without pipes")
+            assert process.stdin is not None  # noqa: S101  # narrows the type: `start` makes both pipes
+            assert process.stdout is not None  # noqa: S101
             yield Objects(process.stdin, process.stdout)
         finally:
             end(process)

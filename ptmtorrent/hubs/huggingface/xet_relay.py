@@ -170,10 +170,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
 
-    def address_string(self) -> str:
-        """Return the name of the other side: a socket of this machine has none."""
-        return "xet"
-
     def log_message(self, *_: object) -> None:
         """Log nothing."""
 

@@ -44,7 +44,7 @@ def rewrite_pack(store: Store, pack: PackId, keep: Callable[[Entry], bool]) -> P
             moved = [entry for entry in copies if entry is not None]
             if not moved:
                 return None
-            hashes = _publish(store, part, info, own=_is_own(store, pack))
+            hashes = publish_part(store, part, info, own=_is_own(store, pack))
         finally:
             part.close()
             with suppress(OSError):
@@ -78,7 +78,12 @@ def _copy(store: Store, reader: PackReader, part: Part, entry: Entry) -> Entry |
     return part.append(entry, [payload])
 
 
-def _publish(store: Store, part: Part, info: PackInfo, *, own: bool) -> PackHashes:
+def publish_part(store: Store, part: Part, info: PackInfo, *, own: bool) -> PackHashes:
+    """Make a part a pack of `store`, durably; the index does not list it yet.
+
+    Raises:
+        NoSpace, StoreError: it cannot be written.
+    """
     hashes = part.finish(info)
     write_sidecar(store.root, hashes, own=own)
     target = pack_in(store.root, hashes.pack)

@@ -47,6 +47,9 @@ Temper = Literal["meta", "weights-hot", "weights-cold", "alone"]
 `alone` has whole forms of objects that other packs store as deltas.
 """
 
+ALONE: Temper = "alone"
+"""The class of whole forms of objects that other packs store as deltas."""
+
 TEMPERS: tuple[Temper, ...] = ("meta", "weights-hot", "weights-cold", "alone")
 RIGHTS: tuple[Rights, ...] = ("open", "restricted", "gated")
 

@@ -134,7 +134,8 @@ class PackHasher:
         self._collect(MAX_WAITING)
 
     def _collect(self, most: int) -> None:
-        while len(self._waiting) > most:
+        """Take the hashes of blocks that are done, and wait until at most `most` are not: each holds its bytes."""
+        while self._waiting and (len(self._waiting) > most or self._waiting[0][0].done()):
             future, gathered, grains = self._waiting.popleft()
             # A block that no thread has begun is hashed here: all of them may wait for a lock of the caller.
             self._done.append(hash_block(gathered, grains) if future.cancel() else future.result())

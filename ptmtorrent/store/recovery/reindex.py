@@ -17,7 +17,7 @@ from ptmtorrent.model.ids import PackId, SnapshotId
 from ptmtorrent.model.manifest import Capture, Manifest, Rights, decode_manifest
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import Index
-from ptmtorrent.store.pack.format import Entry
+from ptmtorrent.store.pack.format import ALONE, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar
 from ptmtorrent.store.pack.reader import PackReader, local_bases, open_pack, pack_in
 from ptmtorrent.store.recovery.reopen import Reopened, stored_object
@@ -122,8 +122,16 @@ def _read(root: Path, entries_of: Callable[[PackReader], list[Entry]], pack: Pac
     with open_pack(pack_in(root, pack)) as reader, suppress(IntegrityError, UnsupportedFormat):
         known = read_sidecar(root, pack)
         rights = known[0].rights if known is not None else reader.header()[0].rights
-        return Sealed(pack, reader.size, rights, entries_of(reader))
+        # Our own packs of whole forms are listed without their objects: every look-up finds the deltas.
+        is_beside = known is not None and known[1] and _is_alone(reader)
+        return Sealed(pack, reader.size, rights, [] if is_beside else entries_of(reader))
     return None
+
+
+def _is_alone(reader: PackReader) -> bool:
+    with suppress(IntegrityError, UnsupportedFormat):
+        return reader.header()[0].temper == ALONE
+    return False
 
 
 def _deltas_of(root: Path, index: Index, pack: Sealed) -> list[Entry]:

@@ -1,6 +1,7 @@
 """Collects the members of a release: those that are kept, and those that are made anew; counts all of them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from fractions import Fraction
 
 import msgspec
 
@@ -16,6 +17,7 @@ from ptmtorrent.model.records import Emit, Result
 from ptmtorrent.progress import Meter
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.alone import is_current
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import Changes, DocumentWriter
 from ptmtorrent.workflows.release.kept import find_kept, find_refused
@@ -68,12 +70,11 @@ def collect_all(sources: Sources, plan: Plan, name: ReleaseName) -> Collected:
     carried.add(chosen, lambda capture: plan.selection.decide(capture).left_out is None)
     carried.separate()
     packs = frozenset(store.packs())
-    members = {
-        member.row.package: member
-        for member in _kept(sources, chosen, tallies, lambda pack: pack in packs and carried.is_clean(pack))
-    }
+    limit = plan.selection.policy.lone_limit
+    kept = _kept(sources, chosen, tallies, lambda pack: pack in packs and carried.is_clean(pack), limit)
+    members = {member.row.package: member for member in kept}
     others = [capture for capture in chosen if capture.package not in members]
-    fresh, failed = make_fresh(sources, others, tallies)
+    fresh, failed = make_fresh(sources, others, tallies, limit)
     members |= fresh
     sources.meter.finish()
     check_not_empty(plan, name, len(members))
@@ -95,9 +96,12 @@ def collect_all(sources: Sources, plan: Plan, name: ReleaseName) -> Collected:
 
 
 def make_fresh(
-    sources: Sources, captures: Sequence[Capture], tallies: Tallies
+    sources: Sources, captures: Sequence[Capture], tallies: Tallies, limit: Fraction | None
 ) -> tuple[dict[PackageName, Member], list[str]]:
-    """Make the members of `captures` anew; return them, and the packages that are not complete, with a record each."""
+    """Make the members of `captures` anew; return them, and the packages that are not complete, with a record each.
+
+    `limit` is that of what a package may cost when it is fetched alone.
+    """
     fresh: dict[PackageName, Member] = {}
     failed: list[str] = []
     for outcome in make_members(
@@ -107,6 +111,7 @@ def make_fresh(
         documents=sources.documents,
         tallies=tallies,
         carried=sources.carried,
+        limit=limit,
     ):
         if isinstance(outcome, Result):
             sources.emit(outcome)
@@ -142,10 +147,16 @@ def frame_bytes(row: MemberRow) -> int:
 
 
 def _kept(
-    sources: Sources, chosen: Sequence[Capture], tallies: Tallies, held: Callable[[PackId], bool]
+    sources: Sources,
+    chosen: Sequence[Capture],
+    tallies: Tallies,
+    held: Callable[[PackId], bool],
+    limit: Fraction | None,
 ) -> Iterator[Member]:
     for kept in find_kept(sources.before, chosen, sources.reader, held=held):
         places = places_of(kept.placement)
+        if not is_current(kept.manifest, places, limit):
+            continue
         tallies.add_package(kept.capture, kept.manifest, places, documents=frame_bytes(kept.row))
         sources.meter.add(bytes=kept.row.raw, packages=1)
         yield Member(capture=kept.capture, row=kept.row)

@@ -1,34 +1,50 @@
 """Where the objects of a package lie, and the bases of those stored as deltas: all there, and all free enough."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Manifest, Rights
-from ptmtorrent.model.placement import DELTA_CODECS, Base, Location, Placement
+from ptmtorrent.model.placement import DELTA_CODECS, Base, Form, Location, Placement
 from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
-    """A row for each row of a manifest's object table: where it lies, and its base where it is a delta."""
+    """A row for each row of a manifest's object table: where it lies, and its base where it is a delta.
+
+    `whole` has the whole forms of some deltas, by row.
+    """
 
     objects: tuple[Location, ...]
     bases: tuple[Base | None, ...]
+    whole: Mapping[int, Location] = msgspec.field(default_factory=dict)
 
     @property
     def packs(self) -> set[PackId]:
-        """The packs of objects and bases."""
-        return {*_packs(self.objects), *_packs(base.at for base in self.bases if base is not None)}
+        """The packs of objects, bases and whole forms."""
+        bases = (base.at for base in self.bases if base is not None)
+        return {*_packs(self.objects), *_packs(bases), *_packs(self.whole.values())}
+
+    @property
+    def forms(self) -> Iterator[tuple[Form, ...]]:
+        """The forms of each object: as it is stored, and whole beside a delta where that is given."""
+        for row, (place, base) in enumerate(zip(self.objects, self.bases, strict=True)):
+            own = Form(at=place, base=base)
+            yield (own, Form(at=self.whole[row])) if row in self.whole else (own,)
 
 
 def places_of(placement: Placement) -> Places:
-    """Return the places that a placement says, of the first form of each object."""
+    """Return the places that a placement says: the first form of each object, and the whole ones beside deltas."""
     forms = [placement.form(row) for row in range(len(placement.first) - 1)]
-    return Places(objects=tuple(form.at for form in forms), bases=tuple(form.base for form in forms))
+    return Places(
+        objects=tuple(form.at for form in forms),
+        bases=tuple(form.base for form in forms),
+        whole={row: placement.forms_of(row)[1].at for row in placement.several},
+    )
 
 
 def locate(store: Store | Lookup, manifest: Manifest, rights: Rights) -> Places:

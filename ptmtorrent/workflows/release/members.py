@@ -1,25 +1,26 @@
 """From captures to members of a release: manifests read and checked, every object found, documents framed."""
 
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from fractions import Fraction
 
 import msgspec
 
 from ptmtorrent.catalogue.columns import rows_of
 from ptmtorrent.catalogue.index import encode_documents
 from ptmtorrent.catalogue.tables import TableWriter
-from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.model.members import Frame, MemberRow
-from ptmtorrent.model.placement import Form, encode_placement
+from ptmtorrent.model.placement import encode_placement
 from ptmtorrent.model.records import Result
 from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.release.alone import WholeForms
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import DocumentWriter
-from ptmtorrent.workflows.release.locate import Places, locate
+from ptmtorrent.workflows.release.locate import locate
 from ptmtorrent.workflows.release.stats import Tallies
 
 _BLOCK = 256
@@ -44,26 +45,59 @@ def make_members(  # noqa: PLR0913  # where it is read from, and everything it i
     documents: DocumentWriter,
     tallies: Tallies,
     carried: Carried,
+    limit: Fraction | None,
 ) -> Iterator[Member | Result]:
-    """Yield a member for each capture, in order, having counted and tabled it; or a record of why it is none.
+    """Yield a member for each capture, having counted and tabled it; or a record of why it is none.
 
-    All data must be sealed.
+    All data must be sealed. Members that need whole forms, of which `limit` decides (`alone`), come last.
     """
-    for capture, read in _read_manifests(store, captures):
-        try:
-            data, manifest, lookup = read if not isinstance(read, PtmError) else _raise(read)
-            places = locate(lookup, manifest, capture.rights)
-            carried.check(places.packs)
-            placement = _encode_placement(capture, places)
-        except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
-            yield _left_out(capture, error)
-            continue
-        frame = documents.add(encode_documents(data, placement))
-        rows = rows_of(capture, manifest)
-        row = _row(capture, data, manifest, facts=rows.facts, placement_size=len(placement), frame=frame)
-        tallies.add_package(capture, manifest, places, documents=frame.length)
-        tables.add(rows)
-        yield Member(capture=capture, row=row)
+    with WholeForms(store, carried, limit) as whole:
+        later: list[Capture] = []
+        for capture, read in _read_manifests(store, captures):
+            made = _make(capture, read, tables, documents, tallies, carried, whole)
+            if made is None:
+                later.append(capture)
+            else:
+                yield made
+        whole.seal()
+        for capture, read in _read_manifests(store, later):
+            made = _make(capture, read, tables, documents, tallies, carried, whole)
+            if made is not None:
+                yield made
+
+
+def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
+    capture: Capture,
+    read: tuple[bytes, Manifest, Lookup] | PtmError,
+    tables: TableWriter,
+    documents: DocumentWriter,
+    tallies: Tallies,
+    carried: Carried,
+    whole: WholeForms,
+) -> Member | Result | None:
+    """Return a member, or a record of why it is none; None if its whole forms are not sealed yet."""
+    if isinstance(read, PtmError):
+        return _left_out(capture, read)
+    data, manifest, lookup = read
+    try:
+        places = locate(lookup, manifest, capture.rights)
+        carried.check(places.packs)
+        found = whole.find(manifest, places)
+        if found is None:
+            return None
+        places = msgspec.structs.replace(places, whole=found)
+        placement = encode_placement(capture.snapshot, list(places.forms))
+        canonical.check_length(placement, f"placement of {capture.package}")
+    except NoSpace:
+        raise
+    except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
+        return _left_out(capture, error)
+    frame = documents.add(encode_documents(data, placement))
+    rows = rows_of(capture, manifest)
+    row = _row(capture, data, manifest, facts=rows.facts, placement_size=len(placement), frame=frame)
+    tallies.add_package(capture, manifest, places, documents=frame.length)
+    tables.add(rows)
+    return Member(capture=capture, row=row)
 
 
 def _read_manifests(
@@ -83,10 +117,6 @@ def _read_manifests(
             manifests = [each[1] for each in read if not isinstance(each, PtmError)]
             lookup.prefetch(identifier for manifest in manifests for identifier, _ in manifest.objects)
             yield from zip(block, read, strict=True)
-
-
-def _raise(error: PtmError) -> NoReturn:
-    raise error
 
 
 def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberRow | Result]:
@@ -139,11 +169,3 @@ def _read_manifest(store: Store | Lookup, capture: Capture) -> tuple[bytes, Mani
     if manifest.package.package != capture.package:
         raise IntegrityError(f"its snapshot is of `{manifest.package.package}`")
     return data, manifest
-
-
-def _encode_placement(capture: Capture, places: Places) -> bytes:
-    """Return the placement, which readers must accept."""
-    forms = [(Form(at=place, base=base),) for place, base in zip(places.objects, places.bases, strict=True)]
-    data = encode_placement(capture.snapshot, forms)
-    canonical.check_length(data, f"placement of {capture.package}")
-    return data

@@ -156,7 +156,7 @@ def collect_changed(sources: Sources, recalled: Recalled, previous: Release, hom
     tallies = Tallies(plan.rules, _start(previous, plan.rules, recalled.packs))
     sources.carried.add(plan.chosen, lambda capture: plan.selection.decide(capture).left_out is None, recalled.captures)
     sources.meter.add(packages=plan.captured - len(plan.chosen))
-    fresh, failed = make_fresh(sources, plan.chosen, tallies)
+    fresh, failed = make_fresh(sources, plan.chosen, tallies, plan.selection.policy.lone_limit)
     if failed:
         raise Undecided(failed[0])
     for each in replaced.values():

@@ -63,6 +63,8 @@ class Tallies:
         for place, base, mask in zip(places.objects, places.bases, bits, strict=True):
             for at in (place,) if base is None else (place, base.at):
                 self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, mask, sign)
+        for at in places.whole.values():  # of the release alone: nothing but a package fetched alone reads them
+            self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, 1, sign)
 
     def finish(self, before: Mapping[PackId, PackUse]) -> dict[PackId, PackUse]:
         """Sum the uses of every pack that was added to, on top of those `before`; return these packs.

@@ -36,6 +36,7 @@ from ptmtorrent.progress import new_meter
 from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.store import Store
 from ptmtorrent.trust.history import History
+from ptmtorrent.workflows.release.alone import note_of_whole_forms
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.collect import Collected, Sources, collect_all
 from ptmtorrent.workflows.release.index import (
@@ -132,6 +133,8 @@ def _write_parts(store: Store, draft: Draft, carried: Carried, recalled: Recalle
             index = write_index(folder, documents, before, found.changes, found.names.get(POPULAR.name) or ())
         table_refs = _write_tables(draft, folder, tables, index)
     needed = NeededPacks(packs=frozenset(found.tallies.whole.packs), rights=found.rights)
+    if note := note_of_whole_forms(store, found.tallies.whole.packs):
+        draft.emit(note)
     volumes = write_volumes(store, draft.channel, needed, previous, carried)
     release = Release(
         format=Release.FORMAT,

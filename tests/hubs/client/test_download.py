@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.disk.partial import STEP_BYTES, durable_bytes
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NoSpace
-from ptmtorrent.hubs.client.download import Download, check_no_pointer
+from ptmtorrent.hubs.client.download import Download, check_md5, check_no_pointer
 from ptmtorrent.hubs.client.session import ATTEMPTS, Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
@@ -294,3 +294,50 @@ def test_lfs_file_that_is_itself_a_pointer_text_is_kept(tmp_path: Path) -> None:
     check_no_pointer(HubFile(path="w.bin", size=len(data), oid=oid, source="lfs"), part, "`w.bin`")
 
     assert part.read_bytes() == data
+
+
+def test_hub_that_refuses_every_byte_is_a_hub_error(run: Run) -> None:
+    run.part.write_bytes(DATA[: STEP_BYTES + 1])
+    with pytest.raises(HubError, match="the hub refuses to send any byte of it"):
+        run.against(lambda _: Reply(416))
+
+    assert run.ranges == [f"bytes={STEP_BYTES}-", None]
+    assert run.part.read_bytes() == b""
+
+
+@pytest.mark.parametrize("length", [False, True])
+def test_file_of_a_length_that_nothing_states_is_refused(session: Session, tmp_path: Path, *, length: bool) -> None:
+    run = Run(session, tmp_path / "u.part", size=None)
+    if length:
+        run.against(whole)
+        return
+    with pytest.raises(HubError, match="neither the listing nor the reply of the hub states its length"):
+        run.against(lambda _: Reply(body=DATA, length=False))
+    assert run.part.read_bytes() == b""
+
+
+@pytest.mark.parametrize(("name", "refused"), [("w.bin", True), ("w.safetensors", True), ("README.md", False)])
+def test_weights_that_resemble_a_pointer_are_refused(tmp_path: Path, name: str, *, refused: bool) -> None:
+    data = format_pointer(Pointer(sha256=SHA256, size=5)).replace(b"spec/v1", b"spec/v9")
+    part = tmp_path / "p.part"
+    part.write_bytes(data)
+    file = HubFile(path=name, size=len(data), oid=None, source="url")
+
+    if not refused:
+        check_no_pointer(file, part, f"`{name}`")
+        return
+    with pytest.raises(IntegrityError, match=f"`{name}` resembles a git LFS pointer"):
+        check_no_pointer(file, part, f"`{name}`")
+
+
+@pytest.mark.parametrize(
+    ("oid", "checked"), [(None, False), ("sha256:x", False), ("md5:900150983cd24fb0d6963f7d28e17f72", True)]
+)
+def test_md5_is_checked_where_the_hub_lists_one(tmp_path: Path, oid: str | None, *, checked: bool) -> None:
+    part = tmp_path / "p.part"
+    part.write_bytes(b"abc")
+    assert check_md5(HubFile(path="a", size=3, oid=oid, source="url"), part) is checked
+    part.write_bytes(b"abd")
+    if checked:
+        with pytest.raises(IntegrityError, match=r"`a` has the hash `md5:.*`, but the hub lists `md5:9001"):
+            check_md5(HubFile(path="a", size=3, oid=oid, source="url"), part)

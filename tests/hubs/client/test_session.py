@@ -186,3 +186,32 @@ def test_stop_of_a_block_ends_its_waits_and_gives_way_to_the_session_again() -> 
     assert not session.is_stopped()
     own.set()
     assert session.is_stopped()
+
+
+@pytest.mark.parametrize("status", [201, 204, 302])
+def test_answer_to_a_post_is_whole_or_refused(session: Session, status: int) -> None:
+    with (
+        serving(lambda _: Reply(status, headers={"Location": "/elsewhere"})) as peer,
+        pytest.raises(HubError, match=f"`it` could not be read: the hub returned {status}"),
+    ):
+        session.post(f"{peer.base}/x", b"{}", {}, budget="api", what="`it`")
+
+    assert [asked.path for asked in peer.asked] == ["/x"]
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("/a/b/c", {"long"}), ("/a/x", {"short"}), ("/elsewhere", {"short", "long"})],
+)
+def test_login_of_the_longest_address_above_is_sent_to_its_origin_alone(
+    session: Session, path: str, sent: set[str]
+) -> None:
+    with serving(lambda _: json_reply("[]")) as peer, serving(lambda _: json_reply("[]")) as other:
+        session.logins.update({f"{peer.base}/a/": "short", f"{peer.base}/a/b/": "long"})
+        session.read(f"{peer.base}{path}", {}, budget="api", what="`it`")
+        session.read(f"{other.base}{path}", {}, budget="api", what="`it`")
+        read(session, f"{peer.base}{path}")
+
+    assert peer.asked[0].headers["authorization"] in sent
+    assert peer.asked[1].headers["authorization"] == SECRET["Authorization"]
+    assert "authorization" not in other.asked[0].headers

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,62 @@ def test_what_is_no_batch_answer_is_refused(body: bytes, session: Session) -> No
 def test_batch_api_is_beside_the_remote() -> None:
     assert batch_url("https://h/a/b") == "https://h/a/b.git/info/lfs/objects/batch"
     assert batch_url("https://h/a/b.git/") == "https://h/a/b.git/info/lfs/objects/batch"
+
+
+def test_object_that_the_answer_does_not_mention_is_an_error_of_that_object(session: Session) -> None:
+    other = LfsObject(oid="b" * 64, size=5)
+    with serving(lambda _: Reply(body=answer('"actions":{"download":{"href":"http://host/"}}'))) as peer:
+        got = request_batch(session, f"{peer.base}/m", [WANTED, other], {}, "it")
+
+    assert getattr(got[WANTED.oid], "href", None) == "http://host/"
+    error = got[other.oid]
+    assert isinstance(error, HubError)
+    assert error.message == f"the LFS object `sha256:{other.oid}`: the server's answer does not mention it"
+
+
+@pytest.mark.parametrize("href", ["http://[", "https://[::1", "https://", "ftp://host/x", "x"])
+def test_address_that_is_none_is_refused(href: str, session: Session) -> None:
+    with serving(lambda _: Reply(body=answer(f'"actions":{{"download":{{"href":"{href}"}}}}'))) as peer:
+        got = request_batch(session, f"{peer.base}/m", [WANTED], {}, "it")
+
+    error = got[WANTED.oid]
+    assert isinstance(error, HubError)
+    assert error.message.endswith(f"the server gives the address {href!r}: refused")
+
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("until", "held"),
+    [
+        ('"expires_in":60', 30),
+        ('"expires_in":60,"expires_at":"2026-11-20T13:00:00Z"', 30),
+        ('"expires_at":"2026-11-20T12:01:40Z"', 70),
+        ('"expires_at":"2026-11-20T12:01:40"', 70),
+        ('"expires_at":"2026-11-20T14:01:40+02:00"', 70),
+        ('"expires_in":0,"expires_at":"2026-11-20T12:01:40Z"', 70),
+        ('"expires_in":0', None),
+        ('"expires_at":"2026-11-20T11:00:00Z"', None),
+        ('"expires_at":"tomorrow"', None),
+        ('"expires_in":1e300', None),
+    ],
+)
+def test_an_address_is_used_until_it_expires_and_an_impossible_expiry_says_nothing(
+    until: str, held: int | None, time: Time
+) -> None:
+    def row(oid: str) -> str:
+        return f'{{"oid":"{oid}","size":5,"actions":{{"download":{{"href":"http://host/{oid[0]}",{until}}}}}}}'
+
+    first, second = WANTED, LfsObject(oid="b" * 64, size=5)
+    body = f'{{"objects":[{row(first.oid)},{row(second.oid)}]}}'.encode()
+    asked = Session(monotonic=time.monotonic, pause=time.pause, clock=lambda: NOW)
+    with serving(lambda _: Reply(body=body)) as peer:
+        for after, batches in ((held or 10_000_000, 1 if held is None else 2), ((held or 2) - 1, 1)):
+            addresses = LfsAddresses(asked, f"{peer.base}/m", {}, "it", {second.oid: 5}, time.monotonic)
+            before = len(peer.asked)
+            addresses.locate(first)
+            time.now += after
+            assert addresses.locate(second).url == "http://host/b"
+            assert len(peer.asked) - before == batches
+    asked.close()

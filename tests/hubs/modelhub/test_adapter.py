@@ -3,10 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import HubError, IntegrityError
-from ptmtorrent.hubs.modelhub.adapter import read_init, read_registry
+from ptmtorrent.errors import HubError, IntegrityError, PtmError
+from ptmtorrent.hubs.catalogues import Link, Weight
+from ptmtorrent.hubs.git.clones import Clones
+from ptmtorrent.hubs.git.process import Git
+from ptmtorrent.hubs.modelhub.adapter import Modelhub, read_init, read_registry
 from ptmtorrent.hubs.modelhub.config import CONFIG, LICENCE, with_config
-from ptmtorrent.hubs.modelzoo import read_catalogue
+from ptmtorrent.hubs.modelzoo import ModelZoo, read_catalogue
 from ptmtorrent.hubs.port import Listed
 
 REAL = Path("../shared/data/modelhub")
@@ -85,3 +88,73 @@ def test_configuration_that_is_none_adds_nothing(data: bytes | None) -> None:
     listed = Listed(name="x", task="t", tags=("a",))
 
     assert with_config(listed, lambda _: data) == listed
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "reason"),
+    [
+        ([{"src_url": 3}], HubError, r"`init/init\.json` could not be read: "),
+        ({"a": 1}, HubError, r"`init/init\.json` could not be read: "),
+        ([{"src_url": "http://host/a", "dest_file_path": "a"}] * 1001, HubError, "names 1,001 files, over the limit"),
+        (
+            [{"src_url": f"http://host/{end}", "dest_file_path": path} for end, path in (("a", "/a"), ("b", "a"))],
+            IntegrityError,
+            "names two URLs for `a`",
+        ),
+    ],
+)
+def test_files_that_cannot_be_named_so_are_refused(rows: object, error: type[PtmError], reason: str) -> None:
+    with pytest.raises(error, match=reason):
+        read_init(json.dumps({"external_contrib_files": rows}).encode())
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_init_that_is_no_object_is_refused(body: bytes) -> None:
+    with pytest.raises(HubError, match=r"`init/init\.json` could not be read"):
+        read_init(body)
+
+
+def test_file_that_is_named_twice_alike_is_one() -> None:
+    row = {"src_url": " http://host/a ", "dest_file_path": "/a"}
+    assert read_init(json.dumps({"external_contrib_files": [row, row]}).encode()) == [
+        Weight(url="http://host/a", path="a")
+    ]
+    assert read_init(b'{"external_contrib_files":null}') == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"models":{}}', b'{"models":[1]}', b"[" * 100_000])
+def test_catalogue_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(HubError, match=r"^it could not be read: not a list of models: "):
+        read_catalogue(body, "it")
+
+
+@pytest.mark.parametrize(
+    ("link", "remote"),
+    [
+        ("https://host/o/n", "https://host/o/n"),
+        ("https://host/o/n.git?a=b#c", "https://host/o/n"),
+        ("http://host//o/n/tree/main", "http://host/o/n"),
+    ],
+)
+def test_remote_of_a_record_is_that_of_its_link(tmp_path: Path, link: str, remote: str) -> None:
+    hub = ModelZoo("http://zoo", Clones(Git({}), tmp_path))
+    assert hub.link(Listed(name="x", raw=json.dumps({"link": link}))) == Link(remote=remote)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [None, 3, "", "ftp://host/o/n", "https://u:p@host/o/n", "https://host", "https://host/o", "https://host/o/?/n"],
+)
+def test_record_that_links_to_no_remote_is_refused(tmp_path: Path, link: object) -> None:
+    hub = ModelZoo("http://zoo", Clones(Git({}), tmp_path))
+    with pytest.raises(HubError, match="which is not the URL of a git remote"):
+        hub.link(Listed(name="x", raw=json.dumps({"link": link})))
+
+
+@pytest.mark.parametrize("url", [None, 3, "", "git@host:o/n", "file:///o/n", "https://u:p@host/o/n"])
+def test_entry_without_a_remote_is_refused(tmp_path: Path, url: object) -> None:
+    hub = Modelhub("http://hub", Clones(Git({}), tmp_path))
+    with pytest.raises(HubError, match="not the URL of a git remote"):
+        hub.link(Listed(name="x", raw=json.dumps({"github": url})))
+    good = {"github": "https://host/o/n", "github_branch": "main"}
+    assert hub.link(Listed(name="x", raw=json.dumps(good))) == Link(remote="https://host/o/n", ref="main")

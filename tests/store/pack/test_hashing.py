@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack import hashes as pack_hashes
-from ptmtorrent.store.pack.hashes import PackHasher
+from ptmtorrent.store.pack.hashes import BLOCK_BYTES, SMALL_BYTES, PackHasher
 from tests.simulators.packs import hash_pack as hash_by_definition
 from tests.store.samples import random_bytes
 
@@ -117,3 +117,26 @@ def test_a_pool_whose_threads_are_all_taken_holds_no_hash_up() -> None:
     alone = PackHasher()
     alone.update(data)
     assert hashes == alone.finish("open")
+
+
+def test_block_is_held_only_until_it_is_hashed() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        hasher = PackHasher(pool)
+        for number in range(4):
+            hasher.update(bytes([number]) * BLOCK_BYTES)
+            pool.submit(int).result()  # what was submitted before is done
+
+        assert len(hasher._waiting) <= 1
+
+
+def test_short_data_is_copied_into_stretches() -> None:
+    hasher, expected = PackHasher(), PackHasher()
+    for _ in range(1000):
+        hasher.update(b"x" * 100)
+    assert len(hasher._gathered) == 0
+    hasher.update(b"y" * SMALL_BYTES)
+    hasher.update(b"z" * (BLOCK_BYTES - hasher.size))
+    expected.update(b"x" * 100_000 + b"y" * SMALL_BYTES)
+    expected.update(b"z" * (BLOCK_BYTES - expected.size))
+
+    assert hasher.finish("open") == expected.finish("open")
