@@ -16,10 +16,18 @@ from ptmtorrent.model.canonical import HASH, HASH_BYTES, Numbers
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.model.placement import Location, Placement
-from ptmtorrent.model.plan import WantedObject
 
 NO_BASE = (1 << 32) - 1
 """The row of the base of an object that is not stored as a delta."""
+
+
+class WantedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that is needed, its location, and its raw size in bytes. A delta is decoded with its `base`."""
+
+    id: ObjectId
+    size: int
+    at: Location
+    base: ObjectId | None = None
 
 
 class Alternative(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ import msgspec
 from ptmtorrent.disk.durable import open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PtmError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId, object_id
-from ptmtorrent.model.plan import WantedObject, objects_in
+from ptmtorrent.model.plan import objects_in
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.reading.deltas import Deltas, Stored
 from ptmtorrent.store import codecs
 from ptmtorrent.transports.port import Delivered

@@ -23,7 +23,7 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import TEMPORARY_PREFIX, disk_errors, new_temporary, write_all
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.ids import ObjectId, object_id
-from ptmtorrent.model.plan import WantedObject
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.transports.port import Delivered
 
 _NAME = re.compile(rf"[0-9a-f]{{64}}\.base|[0-9a-f]{{40}}\.delta|{re.escape(TEMPORARY_PREFIX)}[0-9a-f]+")

@@ -19,8 +19,9 @@ import msgspec
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
-from ptmtorrent.model.plan import PackRequest, Plan, WantedObject, objects_in, plan_moves
+from ptmtorrent.model.plan import PackRequest, Plan, objects_in, plan_moves
 from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.reading.decode import AHEAD, Batch, DecodedObject, Decoder
 from ptmtorrent.reading.deltas import Deltas
 from ptmtorrent.reading.sources import Chain, Sources

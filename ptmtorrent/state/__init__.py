@@ -3,7 +3,7 @@
 ::
 
     clone_journal    what each clone has listed, planned and done; `clone_outcomes`: how each package ended last
-    laid_out         the ledger of files that fetches wrote
+    laid_out         the ledger of files that fetches wrote; no package inside the folder of another one
     rate_windows     the request windows of hubs
     upstream_flags   changes upstream to captured packages
     release_state    what is known of the packages of the newest release

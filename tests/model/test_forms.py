@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
-from ptmtorrent.model.plan import WantedObject
-from ptmtorrent.model.wanted import NO_BASE, Alternative, ObjectTable
+from ptmtorrent.model.wanted import NO_BASE, Alternative, ObjectTable, WantedObject
 from tests.model.generated import hex64
-from tests.model.test_plan_rows import put
+from tests.model.test_plan import put
 
 BASES = 3
 

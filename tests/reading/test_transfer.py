@@ -6,8 +6,9 @@ from pathlib import Path
 from ptmtorrent.errors import TransportError
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.model.placement import Location
-from ptmtorrent.model.plan import Extent, PackRequest, Plan, WantedObject, plan_moves
+from ptmtorrent.model.plan import Extent, PackRequest, Plan, plan_moves
 from ptmtorrent.model.records import ignore
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.reading.decode import Batch, DecodedObject, Decoder
 from ptmtorrent.reading.deltas import Deltas, LocalObjects, Stored
 from ptmtorrent.reading.sources import Sources

@@ -8,7 +8,8 @@ from blake3 import blake3
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
-from ptmtorrent.model.plan import Extent, PackRequest, WantedObject, merge
+from ptmtorrent.model.plan import Extent, PackRequest, merge
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.transports.port import Delivered
 
 PIECE = 4 << 20

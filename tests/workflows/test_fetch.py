@@ -17,8 +17,9 @@ from ptmtorrent.errors import (
 )
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
-from ptmtorrent.model.plan import Extent, WantedObject, plan_moves, resume_extents
+from ptmtorrent.model.plan import Extent, plan_moves, resume_extents
 from ptmtorrent.model.records import Note
+from ptmtorrent.model.wanted import WantedObject
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop

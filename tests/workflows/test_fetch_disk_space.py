@@ -15,13 +15,12 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, Plan, plan_moves, staging_path
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.sources import Sources
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.disk_space import STAGED_BYTES, STAGED_PACKS, disk_needed
 from ptmtorrent.workflows.fetch.fetch import ABANDONED_AFTER, FetchRequest
-from ptmtorrent.workflows.fetch.neighbours import Neighbours
 from ptmtorrent.workflows.fetch.select import Selection
 from tests.channels import NOW, check_laid_out, fetch_from, make_channel
 from tests.model.generated import hex64

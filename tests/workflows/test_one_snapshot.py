@@ -10,8 +10,8 @@ from ptmtorrent.errors import NoSource
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.records import Note, Result
 from ptmtorrent.paths import Home
+from ptmtorrent.state import laid_out
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch import neighbours
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.verify import verify
 from tests.channels import Files, Heard, Made, check_laid_out, fetch_from, make_channel
@@ -257,7 +257,7 @@ def test_verify_names_packages_inside_a_package(
     outer = channel_of(tmp_path / "a", "git:org/model", OUTER)
     inner = channel_of(tmp_path / "b", "git:org/model/sub", INNER)
     get(outer, user, out, "git:org/model")
-    monkeypatch.setattr(neighbours.Neighbours, "claim", lambda *_: None)  # as an earlier version did
+    monkeypatch.setattr(laid_out.Neighbours, "claim", lambda *_: None)  # as an earlier version did
     get(inner, user, out, "git:org/model/sub")
     found = verified(user, out)
     assert found["git:org/model"].status == "error"

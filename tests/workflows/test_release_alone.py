@@ -13,7 +13,7 @@ from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import FileEntry
 from ptmtorrent.model.placement import DELTA_CODECS
-from ptmtorrent.model.plan_rows import missing_rows, plan_rows
+from ptmtorrent.model.plan import missing_rows, plan_rows
 from ptmtorrent.model.policy import Policy, PolicyFile, new_policy
 from ptmtorrent.model.records import Note, ignore
 from ptmtorrent.model.release import Release

@@ -33,8 +33,7 @@ from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
-from ptmtorrent.model.plan import Plan, resume_extents
-from ptmtorrent.model.plan_rows import missing_rows, plan_rows
+from ptmtorrent.model.plan import Plan, missing_rows, plan_rows, resume_extents
 from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
@@ -43,7 +42,7 @@ from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.reading.sources import Sources, find_sources
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
-from ptmtorrent.state.laid_out import Ledger, PackageFolder
+from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
@@ -57,11 +56,9 @@ from ptmtorrent.workflows.fetch.disk_space import (
     settle_folder,
     staged_extents,
 )
-from ptmtorrent.workflows.fetch.documents import Documents
-from ptmtorrent.workflows.fetch.neighbours import Neighbours
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""

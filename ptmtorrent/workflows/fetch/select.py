@@ -1,16 +1,21 @@
 """What is wanted, file by file: which packages can be laid out, where, and what of them is here already.
 
 Packages, files and objects are rows of columns; a file becomes a value, its `Assembly`, when an earlier run left
-something of it, or when the first of its objects arrives. One package that cannot be had is a record, never the end of
-the others.
+something of it, or when the first of its objects arrives. The documents of packages are kept as they came, on disk: a
+manifest is decoded again while its files are written. One package that cannot be had is a record, never the end of the
+others.
 """
 
 import os
 from array import array
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from threading import RLock
+from tempfile import SpooledTemporaryFile
+from threading import Lock, RLock
+from types import TracebackType
+from typing import Self
 
 import msgspec
 import numpy as np
@@ -18,6 +23,7 @@ from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.config import PROJECT_FILE
+from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import refuse_links
@@ -25,18 +31,24 @@ from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest, Run
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run, decode_manifest
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.model.wanted import ObjectTable
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
+from ptmtorrent.store.codecs import streams
 from ptmtorrent.workflows.fetch.assemble import Assembly, Part
-from ptmtorrent.workflows.fetch.documents import Documents
-from ptmtorrent.workflows.fetch.neighbours import Neighbours
 
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
+
+
+IN_MEMORY_BYTES = 8 << 20
+"""Documents of more bytes are kept in a file without a name."""
+
+DECODED = 64
+"""Manifests that are kept decoded."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -76,6 +88,67 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     reason: str
     error: PtmError | None = None
+
+
+class Documents:
+    """Documents as frames in a file in the folder `staging`, by the number of their package. For several threads."""
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(staging))  # noqa: SIM115  # closed by `__exit__`
+        self._ends = array("Q", [0])
+        self._sizes = array("I")
+        self._of_manifest = array("I")
+        self._snapshots: list[bytes] = []
+        self._decoded: OrderedDict[int, Manifest] = OrderedDict()
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, described: Described) -> None:
+        """Keep the frame of one more package.
+
+        Raises:
+            NoSpace, StoreError: it cannot be written.
+        """
+        row = described.member.row
+        with disk_errors(self._staging, len(described.frame)):
+            self._file.write(described.frame)
+        self._ends.append(self._ends[-1] + len(described.frame))
+        self._sizes.append(row.manifest_size + row.placement_size)
+        self._of_manifest.append(row.manifest_size)
+        self._snapshots.append(bytes.fromhex(row.snapshot))
+
+    def manifest(self, number: int) -> Manifest:
+        """Return the manifest of a package.
+
+        Raises:
+            StoreError, IntegrityError: it cannot be read back.
+        """
+        with self._lock:
+            if number not in self._decoded:
+                self._decoded[number] = self._read(number)
+                if len(self._decoded) > DECODED:
+                    self._decoded.popitem(last=False)
+            self._decoded.move_to_end(number)
+            return self._decoded[number]
+
+    def _read(self, number: int) -> Manifest:
+        first, end = self._ends[number], self._ends[number + 1]
+        with disk_errors(self._staging):
+            self._file.seek(first)
+            frame = self._file.read(end - first)
+            self._file.seek(0, 2)
+        if len(frame) != end - first:
+            raise StoreError(f"what was kept in `{self._staging}` ends early", hint="run the same command again")
+        data = streams.expand(memoryview(frame), self._sizes[number])
+        return decode_manifest(data[: self._of_manifest[number]], SnapshotId(self._snapshots[number].hex()))
 
 
 class Selection:
@@ -144,7 +217,7 @@ class Selection:
 
     def files_of(self, order: Order) -> tuple[FileEntry, ...]:
         """Return the files of a package that are wanted."""
-        return _choose_files(self.manifest(order), order.only)
+        return tuple(file for _, file in _choose_files(self.manifest(order), order.only))
 
     def rows(self, state: int) -> list[int]:
         """Return the rows of the files in a state."""
@@ -326,7 +399,7 @@ class Selection:
         name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
         made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), self._layout.incoming() / name)
         if order.files > order.targets:
-            for other in _choose_files(manifest, order.only):
+            for _, other in _choose_files(manifest, order.only):
                 also = self._layout.destination(manifest, other)
                 if also.target == destination.target and also.link:
                     made.add_link(also.link)
@@ -348,7 +421,7 @@ def select_packages(  # what is described, and what it is selected with
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
             continue
         only = item.member.only
-        files = [(n, file) for n, file in enumerate(item.manifest.files) if wants(only, file)]
+        files = _choose_files(item.manifest, only)
         size = sum(file.size for _, file in files)
         full = full or (max_bytes is not None and total + size > max_bytes)
         if full:
@@ -400,5 +473,6 @@ def _refused(package: PackageName, error: PtmError) -> Refused:
     return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)
 
 
-def _choose_files(manifest: Manifest, only: tuple[FileKind, ...]) -> tuple[FileEntry, ...]:
-    return tuple(file for file in manifest.files if wants(only, file)) if only else manifest.files
+def _choose_files(manifest: Manifest, only: tuple[FileKind, ...]) -> list[tuple[int, FileEntry]]:
+    """Return the files of the kinds `only`, or all, with their numbers in the manifest."""
+    return [(number, file) for number, file in enumerate(manifest.files) if not only or wants(only, file)]
