@@ -6,7 +6,7 @@ extension and accesses only the files it is given.
 
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -65,7 +65,8 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for rows in (self._packages, self._files):
-            rows.close()
+            with suppress(OSError):  # rows that a full disk did not take, which raised the error already
+                rows.close()
             Path(rows.name).unlink(missing_ok=True)
         shutil.rmtree(self._folder / _SPILL, ignore_errors=True)
 

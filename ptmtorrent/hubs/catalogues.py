@@ -15,10 +15,9 @@ import msgspec
 
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.adapter import GitRemotes
 from ptmtorrent.hubs.git.clones import Clones, Remote
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, with_licence
 from ptmtorrent.model.ids import check_path, check_paths
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.text import spell_size

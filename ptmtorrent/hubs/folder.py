@@ -17,10 +17,19 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
-from ptmtorrent.facts.licence_files import is_evidence, limit_of
+from ptmtorrent.facts.licences import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.evidence import with_licence
-from ptmtorrent.hubs.port import MAX_FILES, Described, HubFile, Listed, Located, Page, Query, mode_and_link
+from ptmtorrent.hubs.port import (
+    MAX_FILES,
+    Described,
+    HubFile,
+    Listed,
+    Located,
+    Page,
+    Query,
+    mode_and_link,
+    with_licence,
+)
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.ids import check_path, check_paths, path_bytes
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity

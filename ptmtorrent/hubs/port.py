@@ -4,14 +4,16 @@ An adapter translates once, at the border: foreign records become these, foreign
 `HubError`, `RateLimited`, `AuthError` or `NotFound`. It never retries and never sleeps.
 """
 
+import posixpath
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
 
@@ -179,3 +181,29 @@ class Hub(Protocol):
 
 MakeHub = Callable[[NewSession], Hub]
 """Returns an adapter whose session is made by the given function."""
+
+
+Read = Callable[[HubFile], bytes | None]
+"""Returns all bytes of a file of at most `limit_of` bytes, or None if they cannot be had before the download."""
+
+
+def with_licence(listed: Listed, files: Sequence[HubFile], read: Read) -> Listed:
+    """Return `listed` with the licence that its cards and licence texts state, unless the hub states one."""
+    rows = {file.path: file for file in files if file.answer is None}
+    chosen, more = choose_evidence(rows)
+    found = {path: _read(rows, path, read) for path in chosen}
+    licence = listed.licence or licence_in_files(found, more=more)
+    return msgspec.structs.replace(listed, licence=licence, licence_in_files=False)
+
+
+def _read(rows: dict[str, HubFile], path: str, read: Read) -> bytes | None:
+    """Return the bytes of a file, or of the file that a link leads to."""
+    file = rows[path]
+    if file.link is not None:
+        target = rows.get(posixpath.normpath(posixpath.join(posixpath.dirname(path), file.link)))
+        if target is None or target.link is not None:
+            return None
+        file = target
+    if file.size is None or file.size > limit_of(path):
+        return None
+    return read(file)

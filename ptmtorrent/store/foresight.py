@@ -9,8 +9,7 @@ from ptmtorrent.model.manifest import Capture
 from ptmtorrent.store.contents import INDEX_NAME
 from ptmtorrent.store.index import Index, open_index
 from ptmtorrent.store.recovery.recover import lost_packs
-from ptmtorrent.store.store import Store
-from ptmtorrent.store.version import check_version
+from ptmtorrent.store.store import Store, check_version
 
 
 class Foreseen(Index):

@@ -26,7 +26,7 @@ INDEX_NAMES = (MAKE_INDEX, LOOK_UP, LOOK_UP_ONE, OPEN_FULL_PART)
 
 
 def index_of_rows(folder: Path, rows: int) -> Iterator[tuple[str, Cost]]:
-    """Make an index of so many rows, look objects up in it, and open a store whose open part is full.
+    """Make an index of that number of rows, look objects up in it, and open a store whose open part is full.
 
     Raises:
         Broken: one of them failed.

@@ -2,12 +2,14 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from blake3 import blake3
 
 from ptmtorrent.catalogue import query, tables
 from ptmtorrent.catalogue.columns import FILE_COLUMNS, PACKAGE_COLUMNS, readable, rows_of
 from ptmtorrent.catalogue.query import list_packages, open_locked
 from ptmtorrent.catalogue.tables import FILES, PACKAGES, TableWriter
 from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
+from ptmtorrent.model import canonical
 from ptmtorrent.model.manifest import Capture, Manifest
 from ptmtorrent.model.subset import METADATA, POPULAR, wants
 from tests.model.generated import manifest_of, new_capture
@@ -236,3 +238,30 @@ def test_a_failure_of_the_database_is_ours_and_leaves_nothing(
         write(tmp_path, members())
     assert type(caught.value) is error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [10, 1 << 20])
+@pytest.mark.parametrize("table", [PACKAGES, FILES])
+def test_rows_that_do_not_fit_the_disk_are_no_space_and_leave_nothing(tmp_path: Path, table: str, length: int) -> None:
+    """Long rows fail as they are added, short ones when the file is closed."""
+    (tmp_path / f"{table}.rows").symlink_to("/dev/full")
+    capture = new_capture("hf:a/b", tags=("x" * length,))
+    manifest = manifest_of("hf:a/b", [(f"{number}/{'x' * 200}", b"x") for number in range(length // 2000 + 1)])
+
+    with pytest.raises(NoSpace, match="disk is full"):
+        write(tmp_path, [(capture, manifest)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_facts_of_a_package_are_the_hash_of_its_row_and_cover_its_files() -> None:
+    capture, manifest = members()[0]
+    rows = rows_of(capture, manifest)
+    line = canonical.encode(rows.package) + b"\n"
+
+    assert rows.facts == blake3(line).hexdigest()
+    assert (
+        rows.package["files_blake3"]
+        == blake3(b"".join(canonical.encode(row) + b"\n" for row in rows.files)).hexdigest()
+    )
+    other = manifest_of("hf:a/many", [("config.json", b"[]")])
+    assert rows_of(capture, other).facts != rows.facts

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import entropy
+from ptmtorrent.store.codecs import streams
 from tests.store.samples import bf16, numbers, random_bytes
 
 DTYPES = [
@@ -150,16 +150,16 @@ def test_an_object_beyond_the_limit_is_refused() -> None:
 
 
 def test_the_logarithms_are_exact() -> None:
-    table = entropy._logarithms()
-    wrong = [x for x in range(1, entropy.MAX_COUNT + 1) if table[x] != (x**256).bit_length() - 1]
+    table = streams._logarithms()
+    wrong = [x for x in range(1, streams.MAX_COUNT + 1) if table[x] != (x**256).bit_length() - 1]
     assert wrong == []
     assert table[0] == 0
 
 
 def test_entropy_is_told_on_both_sides_of_the_limit() -> None:
     # 238 equally likely values have 7.89 bits, 242 have 7.92.
-    assert not entropy.looks_random((np.arange(1 << 14) % 238).astype(np.uint8))
-    assert entropy.looks_random((np.arange(1 << 14) % 242).astype(np.uint8))
+    assert not streams.looks_random((np.arange(1 << 14) % 238).astype(np.uint8))
+    assert streams.looks_random((np.arange(1 << 14) % 242).astype(np.uint8))
 
 
 def test_bf16_weights_shrink_to_two_thirds() -> None:

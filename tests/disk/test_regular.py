@@ -14,7 +14,7 @@ from ptmtorrent.clusters.description import read_cluster
 from ptmtorrent.disk.durable import NotRegular, open_regular, read_regular, write_once
 from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
-from ptmtorrent.store.version import check_version
+from ptmtorrent.store.store import check_version
 from tests.deadline import deadline
 from tests.program import DEADLINE_SECONDS
 from tests.warm import run_program

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.facts.licence_files import choose_evidence, is_evidence, licence_in_files
 from ptmtorrent.facts.licence_texts import name_licence
-from ptmtorrent.facts.licences import read_licence
+from ptmtorrent.facts.licences import choose_evidence, is_evidence, licence_in_files, read_licence
 
 MIT = (
     b"MIT License\n\nCopyright (c) 2026 A\n\n"

@@ -24,10 +24,9 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import runs
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import packs_on_disk
 from ptmtorrent.store.recovery.quarantine import DAMAGED
-from ptmtorrent.store.store import Store
-from ptmtorrent.store.version import VERSION_NAME
+from ptmtorrent.store.store import VERSION_NAME, Store
 from ptmtorrent.workflows.maintain import repair as repair_workflow
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.gc import gc as collect

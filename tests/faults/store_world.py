@@ -17,8 +17,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.format import Entry, PackClass
 from ptmtorrent.store.pack.hashes import read_sidecar
-from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import pack_in, packs_on_disk
 from ptmtorrent.store.store import Expected, Store, StoredFile
 from ptmtorrent.workflows.maintain.check import check as check_store
 from tests.store.samples import META, WEIGHTS, add_package, bf16, name_of, random_bytes, safetensors, sha256_oid

@@ -31,7 +31,7 @@ OWN_JSON = {
     "hubs/onnx/adapter.py",
     "store/cutters/safetensors.py",
     "workflows/clone/clone.py",
-    "workflows/clone/lineage.py",
+    "workflows/clone/known.py",
     "workflows/clone/plan.py",
 }
 """Modules that decode JSON themselves: behind a bound of their own, or of the journal, which this program wrote."""

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.huggingface.records import read_listed
 from ptmtorrent.hubs.modelhub.adapter import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
-from ptmtorrent.hubs.port import HubFile, Listed, mode_and_link
+from ptmtorrent.hubs.port import HubFile, Listed, mode_and_link, with_licence
 from ptmtorrent.hubs.pytorch.adapter import list_card
 from ptmtorrent.hubs.record import build_record, read_answer
 from ptmtorrent.model import canonical

@@ -344,3 +344,8 @@ def test_a_location_in_a_pack_without_a_hash_for_a_name_is_refused() -> None:
 def test_a_delta_in_a_placement_without_bases_is_refused(codec: int) -> None:
     with pytest.raises(IntegrityError, match="a delta without a base"):
         decode_placement(plain(forms=[FORMS[0], (*FORMS[1][:3], codec)]).data, MANIFEST, SNAPSHOT)
+
+
+def test_the_objects_of_several_forms_are_told() -> None:
+    for forms, rows in ((PLAIN, []), (DELTA, []), (BOTH, [1])):
+        assert decode_placement(encode_placement(SNAPSHOT, forms), MANIFEST, SNAPSHOT).several == rows

@@ -14,7 +14,7 @@ from ptmtorrent.disk.durable import write_file
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.trust import publisher, roles
-from ptmtorrent.trust.channel_state import read_channel_state, read_state, warn_of_clock
+from ptmtorrent.trust.channel_state import read_channel_state, read_expiries, read_state, warn_of_clock
 from ptmtorrent.trust.expiry import spell_expiry
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.keys import Keys
@@ -356,3 +356,12 @@ DAY = timedelta(days=1)
 )
 def test_an_expiry_is_warned_of_once_it_is_due(role: str, left: timedelta, hint: str, spelled: str) -> None:
     assert spell_expiry(role, NOW, NOW - left, hint=hint) == f"2026-11-20T12:00:00Z{spelled}"
+
+
+def test_a_channel_has_the_expiries_of_the_roles_that_are_in_use(channel: Path, keys: Keys) -> None:
+    assert read_expiries(channel) == {}
+    publish(channel, keys, "r1", 1)
+    every = read_expiries(channel)
+    assert sorted(every) == ["root", "snapshot", "targets", "timestamp"]
+    (channel / "metadata" / "timestamp.json").unlink()
+    assert read_expiries(channel) == {"root": every["root"]}

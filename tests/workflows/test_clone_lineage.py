@@ -20,8 +20,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.stored_file import StoredFile
 from ptmtorrent.workflows.clone.clone import CloneRequest
-from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.lineage import MAX_FILES, bases_first, choose_bases, put_bases_first
+from ptmtorrent.workflows.clone.known import MAX_FILES, KnownPackages, bases_first, choose_bases, put_bases_first
 from tests.store.samples import safetensors
 from tests.workflows.cloning import Run
 

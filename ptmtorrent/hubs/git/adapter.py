@@ -13,14 +13,13 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.evidence import with_licence
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.git.trees import Snapshot
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, with_licence
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity

@@ -4,7 +4,7 @@ In come an object's raw bytes and the dtype from its file's header; out go a cod
 depends on dtype and bytes only, never on the machine. `encode_delta` encodes against a base, another version of the
 same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
 
-Order of reading: `entropy` (is it worth coding?), `streams` (zstd frames, and tables of coded streams), `planes`
+Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes`
 (codecs 3 to 8), `fields` (codec 9), `deltas` and `sampling` (codecs 7 and 8). The inner loops exist twice: `words` and
 `differences` in numpy, `kernel.c` in C; `kernel` chooses. Invariant: both write the same bytes.
 """
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.codecs import deltas, entropy, fields, kernel, planes, sampling, streams
+from ptmtorrent.store.codecs import deltas, fields, kernel, planes, sampling, streams
 from ptmtorrent.store.codecs.scratch import Bytes
 
 RAW = 0
@@ -165,7 +165,7 @@ def parameters() -> dict[str, str]:
 
 def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]]:
     codec = _BY_DTYPE.get(dtype or "", ZSTD)
-    if len(view) < SMALL_BYTES or (codec == ENTROPY and entropy.looks_random(view)):
+    if len(view) < SMALL_BYTES or (codec == ENTROPY and streams.looks_random(view)):
         return RAW, ()
     if codec == ZSTD:
         return ZSTD, (streams.shrink_general(view),)

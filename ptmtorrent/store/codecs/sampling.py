@@ -1,14 +1,14 @@
 """Decides from a sample whether a delta is worthwhile, and which; in integers, so that every machine decides alike.
 
 The sample is 64 KiB in runs of 128 words, evenly spread: the i-th of `r` runs starts at word
-`i * (words - 128) // (r - 1)` of the object; shorter objects are their own sample. `entropy.cost` estimates the planes
+`i * (words - 128) // (r - 1)` of the object; shorter objects are their own sample. `streams.cost` estimates the planes
 of the plain codec, of the differences (7), and of the differences with one table per exponent of the base (8).
 """
 
 import numpy as np
 import numpy.typing as npt
 
-from ptmtorrent.store.codecs import entropy, kernel
+from ptmtorrent.store.codecs import kernel, streams
 from ptmtorrent.store.codecs.differences import Numbers, exponents
 from ptmtorrent.store.codecs.scratch import Bytes
 from ptmtorrent.store.codecs.words import words_of
@@ -51,7 +51,7 @@ def _new_planes(size: int, width: int) -> list[Bytes]:
 
 
 def _cost(planes: list[Bytes], rows: Bytes | None = None) -> int:
-    return sum(entropy.cost(_counts(plane, rows)) for plane in planes)
+    return sum(streams.cost(_counts(plane, rows)) for plane in planes)
 
 
 def _counts(plane: Bytes, rows: Bytes | None) -> npt.NDArray[np.int64]:

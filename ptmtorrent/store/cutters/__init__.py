@@ -17,11 +17,11 @@ from typing import NamedTuple
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.store.cutters import gguf, onnx_data, zip_directory
 from ptmtorrent.store.cutters.chunks import MIN_BYTES, Chunks, Opaque
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES
 from ptmtorrent.store.cutters.gguf import Gguf
 from ptmtorrent.store.cutters.onnx import Onnx
 from ptmtorrent.store.cutters.onnx_data import OnnxData
 from ptmtorrent.store.cutters.port import (
+    JOIN_BELOW_BYTES,
     ByteSource,
     Cut,
     Cutter,

@@ -17,9 +17,16 @@ from types import MappingProxyType
 
 import msgspec
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover, tensor_key
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import (
+    JOIN_BELOW_BYTES,
+    MAX_NAMED,
+    ByteSource,
+    NotThisFormat,
+    Piece,
+    cover,
+    tensor_key,
+)
 from ptmtorrent.store.cutters.reading import Reader
 
 MAGIC = b"GGUF"

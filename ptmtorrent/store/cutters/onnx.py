@@ -7,10 +7,9 @@ pieces; everything between them becomes gaps.
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, ByteSource, NotThisFormat, Piece, cover, tensor_key
 
 DTYPES: Mapping[int, str] = MappingProxyType(
     {

@@ -13,11 +13,10 @@ import re
 from collections.abc import Iterator, Mapping
 from posixpath import basename
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, cover, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
 from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
 from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
-from ptmtorrent.store.cutters.port import ByteSource, Nearby, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, ByteSource, Nearby, NotThisFormat, Piece, cover, tensor_key
 
 SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")

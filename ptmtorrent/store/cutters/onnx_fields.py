@@ -14,8 +14,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from ptmtorrent.store.cutters.covering import MAX_NAMED
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
+from ptmtorrent.store.cutters.port import MAX_NAMED, ByteSource, NotThisFormat
 from ptmtorrent.store.cutters.reading import Reader
 
 MAX_FIELDS = 500_000

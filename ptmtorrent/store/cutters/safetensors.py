@@ -21,9 +21,8 @@ from typing import Any, NoReturn
 
 from blake3 import blake3
 
-from ptmtorrent.store.cutters.covering import MAX_NAMED, cover, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece, slices
+from ptmtorrent.store.cutters.port import MAX_NAMED, ByteSource, NotThisFormat, Piece, cover, slices, tensor_key
 
 MAX_HEADER_BYTES = 16 << 20
 """Limit of a header. The library allows 100 MB; a tensor needs about 130 bytes, so this fits a hundred thousand."""

@@ -9,9 +9,8 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, ByteSource, NotThisFormat, Piece, tensor_key
 from ptmtorrent.store.cutters.zip_directory import Member, cover_members, read_directory
 
 _NUMPY = b"\x93NUMPY"

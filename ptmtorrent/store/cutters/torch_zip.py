@@ -10,9 +10,8 @@ members between them are joined.
 
 import math
 
-from ptmtorrent.store.cutters.covering import tensor_key
 from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece, tensor_key
 from ptmtorrent.store.cutters.torch_pickle import MAX_PICKLE_BYTES, Storage, read_storages
 from ptmtorrent.store.cutters.zip_directory import Directory, Member, cover_members, data_of, read_directory
 

@@ -14,8 +14,7 @@ from itertools import pairwise
 
 import msgspec
 
-from ptmtorrent.store.cutters.covering import JOIN_BELOW_BYTES, MAX_NAMED, cover
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat, Piece
+from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, MAX_NAMED, ByteSource, NotThisFormat, Piece, cover
 from ptmtorrent.store.cutters.reading import Reader
 
 MAGIC = b"PK\x03\x04"

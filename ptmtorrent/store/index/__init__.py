@@ -2,9 +2,9 @@
 
 ::
 
-    file -> connected (SQLite: tables, transactions)
-    run_format (bytes) -> run (mapped, searched) -> run_writer (from rows, or merged) -> runs (which there are)
-    stored_runs (list, flush, merge) -> objects -> known_files -> captures -> index
+    file (SQLite: tables, transactions)
+    run_format (bytes) -> run (mapped, searched) -> run_writer (from rows, or merged) -> runs (list, flush, merge)
+    runs -> objects -> index (captures, known files)
 
 It is derived data: everything in it but the sketches can be rebuilt from the packs. Objects of sealed packs lie in
 runs: immutable files in `index/`, sorted by id, merged in levels (docs/formats/store-index.md). SQLite, in WAL mode,

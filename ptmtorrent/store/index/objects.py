@@ -11,7 +11,7 @@ from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.index.file import index_errors
 from ptmtorrent.store.index.found import Found, entry_of
 from ptmtorrent.store.index.run import Listed
-from ptmtorrent.store.index.stored_runs import StoredRuns
+from ptmtorrent.store.index.runs import StoredRuns
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
 
 _COLUMNS = "id, at, stored, raw, codec, kind, base, pack"

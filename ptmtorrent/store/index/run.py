@@ -1,7 +1,7 @@
 """An open run: immutable, mapped into memory, searched without an object a row.
 
 The pages that a search touched would stay resident, so they are released again: after each stretch of a batch, and
-after so many single look-ups. The file stays in the cache of the kernel.
+after that number of single look-ups. The file stays in the cache of the kernel.
 """
 
 import mmap

@@ -84,7 +84,7 @@ SECTIONS: tuple[Section, ...] = tuple(DTYPES)
 
 
 def fanout_bits(rows: int) -> int:
-    """Return the width of the fanout for so many rows: 16 to 32 rows share an entry, up to 2^20 entries."""
+    """Return the width of the fanout for a number of rows: 16 to 32 rows share an entry, up to 2^20 entries."""
     return max(0, min(MAX_BITS, rows.bit_length() - 5))
 
 

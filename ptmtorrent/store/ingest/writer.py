@@ -22,9 +22,8 @@ from ptmtorrent.store.index import Found, Index
 from ptmtorrent.store.ingest.encode_pool import Coded
 from ptmtorrent.store.pack.format import Entry, ObjectKind, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import write_sidecar
-from ptmtorrent.store.pack.part_state import PartState
 from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.pack.writer import Part, new_part, part_in
+from ptmtorrent.store.pack.writer import Part, PartState, new_part, part_in
 from ptmtorrent.store.stored_file import StoredFile
 
 COMMIT_OBJECTS = 50_000

@@ -10,9 +10,9 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
+from ptmtorrent.disk.durable import TEMPORARY_PREFIX, disk_error, disk_errors, files_in, open_regular, read_at
 from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
-from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
 from ptmtorrent.model.pieces import alignment_of, is_whole
 from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.volume import PackHashes
@@ -212,3 +212,34 @@ def hash_pack(path: Path, pack: PackId) -> PackHashes:
 def pack_in(root: Path, pack: PackId) -> Path:
     """Return the path of `pack` in the store at `root`."""
     return root / pack_path(pack)
+
+
+def packs_on_disk(root: Path) -> dict[PackId, int]:
+    """Return the sealed packs on disk and their sizes, sorted."""
+    found: dict[PackId, int] = {}
+    for path in files_below(root / "packs", "*.pack"):
+        if is_hex64(path.stem) and path.parent.name == path.stem[:2]:
+            with disk_errors(path):
+                found[PackId(path.stem)] = path.stat().st_size
+    return found
+
+
+def has_parts(root: Path) -> bool:
+    """Return whether there are files of unsealed parts."""
+    return bool(files_in(root / "open", "*.part"))
+
+
+def remove_temporaries(root: Path) -> None:
+    """Remove temporary files that killed writers left."""
+    pattern = f"{TEMPORARY_PREFIX}*"
+    folders = (root, root / "open")
+    left = [path for folder in folders for path in files_in(folder, pattern)]
+    for path in (*left, *files_below(root / "packs", pattern), *files_below(root / "hashes", pattern)):
+        with disk_errors(path):
+            os.unlink(path)  # noqa: PTH108  # the same call, with the name in errors
+
+
+def files_below(folder: Path, pattern: str) -> Iterator[Path]:
+    """Yield the files that match `pattern` in the two-character folders below `folder`."""
+    for each in files_in(folder, "??"):
+        yield from files_in(each, pattern)

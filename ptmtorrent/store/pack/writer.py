@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, sync_dir, write_all, write_chunks
 from ptmtorrent.errors import IntegrityError, StoreError
@@ -20,8 +21,60 @@ from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.pack import format as pack_format
 from ptmtorrent.store.pack.format import Entry, EntryTable, PackClass, PackInfo
 from ptmtorrent.store.pack.hashes import PackHasher
-from ptmtorrent.store.pack.part_state import PartState, PieceHasher
 from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack
+
+PIECE_BYTES = 4 << 20
+HASH_BYTES = 32
+
+
+class PartState(msgspec.Struct, frozen=True, kw_only=True):
+    """The committed state of a part; `hashes` are those of its whole pieces and of the rest, in order."""
+
+    length: int
+    objects: int
+    hashes: bytes
+
+    @property
+    def rest_at(self) -> int:
+        """Where the rest begins."""
+        return self.length - self.length % PIECE_BYTES
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there are as many hashes as the length needs."""
+        return self.length > 0 and self.objects >= 0 and len(self.hashes) == -(-self.length // PIECE_BYTES) * HASH_BYTES
+
+
+class PieceHasher:
+    """Hashes the bytes of a part by pieces, passed in order and in any lengths."""
+
+    def __init__(self, whole: bytes = b"") -> None:
+        """Continue after whole pieces whose hashes are `whole`."""
+        self._whole = bytearray(whole)
+        self._rest = blake3()
+        self._rest_bytes = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes hashed so far."""
+        return len(self._whole) // HASH_BYTES * PIECE_BYTES + self._rest_bytes
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Add the next bytes."""
+        view = memoryview(data).cast("B")
+        while view:
+            part = view[: PIECE_BYTES - self._rest_bytes]
+            view = view[len(part) :]
+            self._rest.update(part)
+            self._rest_bytes += len(part)
+            if self._rest_bytes == PIECE_BYTES:
+                self._whole += self._rest.digest()
+                self._rest, self._rest_bytes = blake3(), 0
+
+    def hashes(self) -> bytes:
+        """Return the hashes of the bytes so far."""
+        return bytes(self._whole) + (self._rest.digest() if self._rest_bytes else b"")
+
 
 PACK_BYTES = 256 << 20
 """Limit of a pack, which is sealed before it would exceed it (256 MiB)."""

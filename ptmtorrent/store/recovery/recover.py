@@ -13,9 +13,8 @@ from ptmtorrent.disk.durable import sync_dir
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.pack.hashes import has_sidecars, sidecar_in
-from ptmtorrent.store.pack.reader import pack_in
+from ptmtorrent.store.pack.reader import has_parts, pack_in, packs_on_disk, remove_temporaries
 from ptmtorrent.store.pack.writer import Part
-from ptmtorrent.store.recovery.on_disk import packs_on_disk, remove_temporaries
 from ptmtorrent.store.recovery.reindex import by_footer, by_scan, reindex, reindex_documents
 from ptmtorrent.store.recovery.reopen import Reopened, find_parts, reopen_parts
 
@@ -32,13 +31,15 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
     because the pack of the base may come back. A damaged or missing run of the index is rebuilt from the packs.
     """
     remove_temporaries(root)
+    here = packs_on_disk(root)
+    if not (here or has_parts(root) or index.packs() or index.parts() or has_sidecars(root)):
+        return []
     with index.transaction():
         unsound = set(index.drop_unsound_runs())
         files = find_parts(root, index)
         trusted = {file.path.name for file in files if file.trusted is not None}
         committed = {part: frozenset(index.entries(part)) for part in index.parts() if part not in trusted}
         dropped = {identifier for part in committed for identifier in index.drop(part)}
-        here = packs_on_disk(root)
         for pack in _lost(index, here):
             dropped |= index.drop(pack)
         known = index.packs()

@@ -19,10 +19,18 @@ from ptmtorrent.errors import IntegrityError, PackMissing, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.index import Index
 from ptmtorrent.store.pack.format import PACK_CLASSES, Entry, PackClass
-from ptmtorrent.store.pack.part_state import HASH_BYTES, PIECE_BYTES, PartState, PieceHasher
-from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, open_pack, pack_in
-from ptmtorrent.store.pack.writer import Part, part_in, reopen_part, reopened_size, resume_part
-from ptmtorrent.store.recovery.on_disk import files_below
+from ptmtorrent.store.pack.reader import READ_BYTES, PackReader, files_below, open_pack, pack_in
+from ptmtorrent.store.pack.writer import (
+    HASH_BYTES,
+    PIECE_BYTES,
+    Part,
+    PartState,
+    PieceHasher,
+    part_in,
+    reopen_part,
+    reopened_size,
+    resume_part,
+)
 from ptmtorrent.store.recovery.quarantine import DamagedPart, cuts_committed, new_mark, salvage_part
 from ptmtorrent.store.recovery.recheck import StoredObject, good_entries, has_header
 
@@ -151,7 +159,7 @@ def _trusted_state(path: Path, pack_class: PackClass, state: PartState | None) -
 
 
 def _extended(reader: PackReader, state: PartState, end: int, objects: int) -> PartState:
-    """Return the state of a part that was committed as `state` and ends at `end`, after so many more objects."""
+    """Return the state of a part that was committed as `state` and ends at `end`, after `objects` more objects."""
     pieces = PieceHasher(state.hashes[: state.rest_at // PIECE_BYTES * HASH_BYTES])
     for at in range(state.rest_at, end, READ_BYTES):
         pieces.update(reader.read(at, min(READ_BYTES, end - at)))

@@ -28,8 +28,7 @@ from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
-from ptmtorrent.workflows.clone.known import KnownPackages
-from ptmtorrent.workflows.clone.lineage import choose_bases
+from ptmtorrent.workflows.clone.known import KnownPackages, choose_bases
 from ptmtorrent.workflows.clone.manifest import (
     OpenPackage,
     Weights,

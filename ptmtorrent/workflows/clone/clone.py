@@ -33,8 +33,7 @@ from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, collect_parts, delete_old_parts
-from ptmtorrent.workflows.clone.known import KnownPackages, note_lost
-from ptmtorrent.workflows.clone.lineage import put_bases_first
+from ptmtorrent.workflows.clone.known import KnownPackages, note_lost, put_bases_first
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
 from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes

@@ -11,8 +11,7 @@ from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import Contents
 from ptmtorrent.store.maintenance.references import References
-from ptmtorrent.store.store import Store
-from ptmtorrent.store.version import check_version
+from ptmtorrent.store.store import Store, check_version
 
 
 class CapturedPackage(msgspec.Struct, frozen=True, kw_only=True):

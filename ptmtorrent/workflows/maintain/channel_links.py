@@ -11,8 +11,7 @@ from blake3 import blake3
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.disk.durable import disk_errors, link_all, link_or_copy, new_temporary, publish_file
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import pack_in, packs_on_disk
 
 
 def relink_packs(root: Path, channel: Path, repaired: AbstractSet[PackId], released: Iterable[PackId]) -> list[PackId]:

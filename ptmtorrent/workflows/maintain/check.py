@@ -24,7 +24,7 @@ from ptmtorrent.store.contents import INDEX_NAME, Contents, open_contents
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation
 from ptmtorrent.store.pack.hashes import read_sidecar
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import packs_on_disk
 from ptmtorrent.store.recovery.quarantine import DAMAGED
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import packages_with, read_captured, read_or_none, require_store

@@ -16,8 +16,7 @@ from ptmtorrent.store.maintenance.pack_draft import missing_extents
 from ptmtorrent.store.maintenance.verify_pack import CheckedPack, Expectation, check_pack
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.hashes import read_sidecar
-from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import pack_in, packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.inspect import InspectContext, Inspection, inspect_packs
 from ptmtorrent.workflows.maintain.released import ReleasedPacks

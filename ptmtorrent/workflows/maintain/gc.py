@@ -28,8 +28,7 @@ from ptmtorrent.store.contents import INDEX_NAME, Contents
 from ptmtorrent.store.maintenance.gc_marks import Mark, age_marks, last_moment, write_marks
 from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
-from ptmtorrent.store.pack.reader import pack_in
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import pack_in, packs_on_disk
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
 from ptmtorrent.workflows.maintain.damaged_packs import read_index_state

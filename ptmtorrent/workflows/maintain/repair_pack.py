@@ -25,8 +25,7 @@ from ptmtorrent.store.maintenance.pack_draft import (
 from ptmtorrent.store.maintenance.verify_pack import differing_pieces
 from ptmtorrent.store.pack.format import PackInfo
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
-from ptmtorrent.store.pack.reader import hash_pack, pack_in
-from ptmtorrent.store.recovery.on_disk import packs_on_disk
+from ptmtorrent.store.pack.reader import hash_pack, pack_in, packs_on_disk
 from ptmtorrent.workflows.maintain.damaged_packs import DamagedPack
 from ptmtorrent.workflows.maintain.sources import RepairSource
 

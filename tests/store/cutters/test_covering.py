@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.store.cutters import NotThisFormat, Piece
-from ptmtorrent.store.cutters.covering import cover
+from ptmtorrent.store.cutters.port import cover
 from tests.store.cutters.samples import covers
 
 KIB, MIB = 1 << 10, 1 << 20

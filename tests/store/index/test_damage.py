@@ -12,7 +12,7 @@ from ptmtorrent.errors import StoreError
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import file as index_file
-from ptmtorrent.store.index import run_writer, runs, stored_runs
+from ptmtorrent.store.index import run_writer, runs
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.recovery import recover
 from ptmtorrent.store.store import Store
@@ -170,10 +170,10 @@ def test_pack_that_was_lost_with_the_runs_takes_its_captures_with_it(home: Home)
 
 STEPS = {
     "write": (run_writer, "publish_file"),
-    "rows": (stored_runs.StoredRuns, "_write"),
-    "delete": (stored_runs.StoredRuns, "_write_many"),
-    "commit": (stored_runs.StoredRuns, "commit"),
-    "merge": (stored_runs, "merge_runs"),
+    "rows": (runs.StoredRuns, "_write"),
+    "delete": (runs.StoredRuns, "_write_many"),
+    "commit": (runs.StoredRuns, "commit"),
+    "merge": (runs, "merge_runs"),
     "unlink": (Path, "unlink"),
 }
 

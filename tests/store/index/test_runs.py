@@ -10,7 +10,7 @@ import pytest
 from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Rights
-from ptmtorrent.store.index import Index, open_index, run, run_format, run_writer, runs, stored_runs
+from ptmtorrent.store.index import Index, open_index, run, run_format, run_writer, runs
 from ptmtorrent.store.pack.format import RIGHTS, Entry
 from tests.store.index.indexes import Model, add, entries_of, id_of, listed, new_index, pack_of
 
@@ -200,15 +200,15 @@ def test_of_two_processes_that_merge_the_same_runs_one_wins(
         add(index, pack, entries_of([f"{pack} a", f"{pack} b"]))
         index.settle()
     monkeypatch.setattr(runs, "FAN", 3)
-    merge = stored_runs.merge_runs
+    merge = runs.merge_runs
     with closing(open_index(tmp_path / "index.sqlite", write=True)) as other:
 
         def merge_after_the_other(*arguments: object) -> int:
-            monkeypatch.setattr(stored_runs, "merge_runs", merge)
+            monkeypatch.setattr(runs, "merge_runs", merge)
             other.settle()
             return merge(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(stored_runs, "merge_runs", merge_after_the_other)
+        monkeypatch.setattr(runs, "merge_runs", merge_after_the_other)
         index.settle()
         assert len(files(tmp_path)) == 1
         for opened in (index, other):

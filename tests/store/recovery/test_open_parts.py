@@ -8,8 +8,8 @@ import pytest
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.pack import writer as pack_writer
-from ptmtorrent.store.pack.part_state import HASH_BYTES, PIECE_BYTES, PartState, PieceHasher
 from ptmtorrent.store.pack.reader import PackReader
+from ptmtorrent.store.pack.writer import HASH_BYTES, PIECE_BYTES, PartState, PieceHasher
 from ptmtorrent.store.store import Store
 from tests.store.samples import WEIGHTS, add_bytes, bf16, name_of, random_bytes, reading, safetensors, whole, writing
 
