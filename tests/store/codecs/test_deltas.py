@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import deltas, entropy, sampling
+from ptmtorrent.store.codecs import deltas, sampling, streams
 from tests.store.codecs.versions_of_weights import WIDTHS, special, two_versions
 from tests.store.samples import random_bytes
 
@@ -152,7 +152,7 @@ def test_the_price_of_counts_is_the_one_of_the_format_page(rows: list[list[int]]
     for row in rows:
         surprise = len(row) * floor_log(len(row)) - sum(c * floor_log(c) for c in Counter(row).values())
         expected += min(surprise + 185 * (len(set(row)) - 1), 2048 * len(row))
-    assert entropy.cost(np.array([np.bincount(row, minlength=256) for row in rows])) == expected
+    assert streams.cost(np.array([np.bincount(row, minlength=256) for row in rows])) == expected
 
 
 def floor_log(number: int) -> int:
@@ -160,7 +160,7 @@ def floor_log(number: int) -> int:
 
 
 def test_a_symbol_costs_half_the_logarithm_of_e() -> None:
-    assert round(256 * math.log2(math.e) / 2) == entropy._SYMBOL_COST
+    assert round(256 * math.log2(math.e) / 2) == streams._SYMBOL_COST
 
 
 def test_a_delta_without_its_base_is_refused() -> None:
