@@ -1,8 +1,7 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
-
-import msgspec
 
 from ptmtorrent.channel.paths import pack_path
 from tests.simulators.packs import BLOCK_BYTES, hash_pack, request_of
@@ -11,18 +10,16 @@ from tests.simulators.swarm import seeder, share
 MAX_FETCHED_TWICE = 64 << 20
 
 FETCH = """
+import pickle
 import sys
 from pathlib import Path
 
-import msgspec
-
-from ptmtorrent.model.plan import PackRequest
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 
 torrent, requests, staging, *ports = sys.argv[1:]
 peers = [("127.0.0.1", int(port)) for port in ports]
-wanted = msgspec.json.decode(Path(requests).read_bytes(), type=list[PackRequest])
+wanted = pickle.loads(Path(requests).read_bytes())
 for outcome in TorrentTransport([Path(torrent).read_bytes()], peers).deliver(wanted, Path(staging), Stop()):
     print(outcome.request.pack, outcome.moved, flush=True)
 """
@@ -32,9 +29,9 @@ def test_fetch_resumes_after_kill_and_moves_little_twice(tmp_path: Path) -> None
     shared = share(tmp_path / "channel", 16, 16, 16)
     staging = tmp_path / "staging"
     (tmp_path / "v1.torrent").write_bytes(shared.v1)
-    (tmp_path / "requests.json").write_bytes(msgspec.json.encode([request_of(pack) for pack in shared.packs]))
+    (tmp_path / "requests").write_bytes(pickle.dumps([request_of(pack) for pack in shared.packs]))
     total = sum(pack.size for pack in shared.packs)
-    command = [sys.executable, "-c", FETCH, tmp_path / "v1.torrent", tmp_path / "requests.json", staging]
+    command = [sys.executable, "-c", FETCH, tmp_path / "v1.torrent", tmp_path / "requests", staging]
 
     with seeder(shared, bytes_per_second=200 << 20) as (address, offering):
         arguments = [*map(str, command), str(address[1])]
