@@ -150,7 +150,7 @@ def test_parts_of_a_dead_worker_are_gone_on_with(tmp_path: Path, cluster: Path) 
     cluster.write_text('executor = "threads"\nworkers = 2\n')
     left = Home(tmp_path / "home").spool / "workers/dead"
     left.mkdir(parents=True)
-    (left / f"{hashlib.sha256(WEIGHTS[:100_000]).hexdigest()}.part").write_bytes(WEIGHTS[:100_000])
+    (left / f"{hashlib.sha256(WEIGHTS[:100_000]).hexdigest()}-100000.part").write_bytes(WEIGHTS[:100_000])
     with SampleHub(packages(1)) as hub:
         ptmtorrent(tmp_path / "home", "clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
         assert hub.log.exchanges("lfs") == []
