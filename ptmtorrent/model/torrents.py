@@ -124,7 +124,10 @@ def _listed_v1(files: bencode.Value | None) -> list[tuple[list[bencode.Value], i
 def _listed_v2(tree: bencode.Value) -> list[tuple[list[bencode.Value], int]]:
     listed: list[tuple[list[bencode.Value], int]] = []
     for folder, files in tree.items() if isinstance(tree, dict) else []:
-        for file, node in files.items() if isinstance(files, dict) else []:
+        if not isinstance(files, dict) or not files:
+            listed.append(([folder], 0))  # no folder of packs: refused as a path that no pack has
+            continue
+        for file, node in files.items():
             leaf = node.get(b"") if isinstance(node, dict) and len(node) == 1 else None
             plain = isinstance(leaf, dict) and set(leaf) == {b"length", b"pieces root"}
             size = leaf.get(b"length") if isinstance(leaf, dict) and plain else None

@@ -145,6 +145,18 @@ def test_a_torrent_of_anything_else_is_refused(volume: VolumePlan, where: bytes,
         packs_in(_bent(torrent_v1(volume)[0], where=where, value=value), name="x")
 
 
+@pytest.mark.parametrize("folder", [7, b"zz", [], {}])
+def test_an_entry_that_is_no_folder_of_packs_is_refused(volume: VolumePlan, folder: bencode.Value) -> None:
+    whole = bencode.decode(torrent_v2(volume)[0], name="x")
+    assert isinstance(whole, dict)
+    info = whole[b"info"]
+    assert isinstance(info, dict)
+    assert isinstance(info[b"file tree"], dict)
+    info[b"file tree"][b"zz"] = folder
+    with pytest.raises(IntegrityError, match="no pack has"):
+        packs_in(bencode.encode(whole), name="x")
+
+
 @pytest.mark.parametrize("make", [torrent_v1, torrent_v2])
 @pytest.mark.parametrize("key", [b"announce", b"nodes", b"url-list", b"zzz"])
 def test_a_torrent_that_leads_elsewhere_is_refused(volume: VolumePlan, make: Any, key: bytes) -> None:
