@@ -25,7 +25,8 @@ from ptmtorrent.hubs.pytorch.cards import read_card, read_hubconf
 from ptmtorrent.hubs.record import read_answer
 from ptmtorrent.model import bencode, bounds, canonical
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES, encode_columns
-from ptmtorrent.model.manifest import encode_manifest
+from ptmtorrent.model.ids import SnapshotId
+from ptmtorrent.model.manifest import encode_manifest, objects_in
 from ptmtorrent.model.placement import Head, decode_placement
 from ptmtorrent.model.release import Release
 from ptmtorrent.store.cutters import cut
@@ -228,6 +229,10 @@ AFTER = b'],"requires":[],"snapshot":"' + b"a" * 64 + b'","version":2}'
 READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], Iterator[tuple[str, bytes]]]]] = {
     "columns of a placement": (_placed, column_bombs),
     "placement": (_decoded, lambda: json_bombs(PLACEMENT, AFTER)),
+    "objects of a manifest": (
+        lambda data: objects_in(data, SnapshotId("0" * 64)),
+        lambda: json_bombs(b'{"objects":[', b"]}"),
+    ),
     "release": (lambda data: canonical.decode(data, Release, name="r"), lambda: json_bombs(b'{"a":[', b"]}")),
     "TUF metadata": (lambda data: parse_metadata(data, _targets()), lambda: json_bombs(b'{"signed":[', b"]}")),
     "timestamp": (timestamp_version, lambda: json_bombs(b'{"signed":{"version":[', b"]}}")),
