@@ -28,12 +28,12 @@ class OwnReader:
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
-        with _store_errors():
+        with _own_errors(path):
             return self._reader.read(path, limit=limit)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
-        with _store_errors():
+        with _own_errors(path):
             return self._reader.read_range(path, offset, length)
 
 
@@ -134,8 +134,11 @@ def unknown_release(channel: Path, name: ReleaseName) -> NotFound:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def _own_errors(path: str) -> Iterator[None]:
     try:
         yield
+    except NotFound as error:
+        hint = f"copy `{path}` back from a place that has the channel, then run the same command again"
+        raise NotFound(error.message, hint=error.hint or hint) from error
     except TransportError as error:
         raise StoreError(error.message, hint=error.hint) from error

@@ -7,7 +7,6 @@ and without `release.json` it is no release any more.
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -103,8 +102,10 @@ def unneeded_files(
 
 
 def is_left(channel: Path, name: ReleaseName) -> bool:
-    """Return whether an interrupted removal left a hidden folder of the release `name`."""
-    return (channel / unfinished_folder(name)).exists()
+    """Return whether an interrupted removal left a hidden or an empty folder of the release `name`."""
+    folder = channel / release_folder(name)
+    is_empty = folder.is_dir() and not any(paths_below(channel, release_folder(name)))
+    return is_empty or (channel / unfinished_folder(name)).exists()
 
 
 def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None:
@@ -124,11 +125,12 @@ def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None
             folder.rename(hidden)
             sync_dir(folder.parent)
             shutil.rmtree(hidden)
-    for path in unlisted.files:
+    left = [path for path in unlisted.files if os.path.lexists(channel / path)]
+    for path in left:
         _unlink(channel / path)
         if PurePosixPath(path).name == RELEASE_FILE and not whole:
             sync_dir((channel / path).parent)
-    for path in unlisted.files:
+    for path in left:
         _remove_empty(channel, path)
 
 
@@ -142,8 +144,11 @@ def _remove_empty(channel: Path, path: str) -> None:
     for parent in (channel / path).parents:
         if parent == channel / RELEASES:
             return
-        with suppress(OSError):
-            parent.rmdir()
+        with disk_errors(parent):
+            if parent.is_dir() and any(parent.iterdir()):
+                return
+            if parent.is_dir():
+                parent.rmdir()
 
 
 def paths_below(channel: Path, folder: str) -> Iterator[str]:

@@ -1,8 +1,10 @@
 """`renew`: keep a channel from expiring when there is nothing new to release."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from ptmtorrent.disk.locks import WriteLock
+from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.records import Emit
 from ptmtorrent.paths import Home
@@ -25,6 +27,7 @@ def renew(home: Home, keys: Keys, *, clock: Clock, emit: Emit) -> dict[str, date
         ConfigError, StoreError: as `renew_roles` says.
     """
     with WriteLock(home.store):
-        if state := read_channel_state(home.channel):
-            warn_of_clock(home.channel, state, clock(), emit)
+        with suppress(PtmError):  # what is wrong with the channel is found below
+            if state := read_channel_state(home.channel):
+                warn_of_clock(home.channel, state, clock(), emit)
         return renew_roles(home.channel, keys, clock(), accept=own_check(home, clock))

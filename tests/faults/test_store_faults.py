@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fault-store"
 DEADLINE_SECONDS = 300
-COMES_ALONG = "version.stamp_version < store.open"
+COMES_ALONG = "write_file < store.stamp_version"
 """The name of `version.json` is synced because all small files are; making the index does it again."""
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")

@@ -97,10 +97,10 @@ def test_date_that_no_calendar_has_says_nothing(text: str) -> None:
     assert retry_after_seconds({"retry-after": text}, datetime.now(UTC)) is None
 
 
-@pytest.mark.parametrize("size", [MAX_FILE_BYTES, 10**19 - 1])
-def test_pointer_to_more_than_any_file_is_none(size: int) -> None:
+@pytest.mark.parametrize(("size", "is_pointer"), [(MAX_FILE_BYTES, True), ((1 << 63) - 1, True), (1 << 63, False)])
+def test_pointer_of_any_size_that_git_lfs_counts_is_read(size: int, is_pointer: bool) -> None:
     text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'a' * 64}\nsize {size}\n"
-    assert parse_pointer(text.encode()) is None
+    assert (parse_pointer(text.encode()) is not None) == is_pointer
 
 
 def test_journal_counts_beyond_64_bits() -> None:

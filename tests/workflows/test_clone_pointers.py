@@ -11,7 +11,7 @@ import pytest
 from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import data_file
 from ptmtorrent.demo.sample_hub import SampleHub
-from ptmtorrent.model.pointers import Pointer, format_pointer
+from ptmtorrent.model.pointers import MAX_FILE_BYTES, Pointer, format_pointer
 from tests.hubs.catalogues_samples import serve_catalogue
 from tests.hubs.onnx.samples import LARGE, zoo
 from tests.program import ptmtorrent
@@ -187,3 +187,14 @@ def test_a_pointer_with_another_size_is_the_same_error_whatever_the_store_has(
     assert results["wrong"]["status"] == "error"
     assert f"{len(WEIGHTS) - 1} bytes" in results["wrong"]["reason"]
     assert "right" not in results or results["right"]["status"] in {"ok", "notneeded"}
+
+
+@pytest.mark.parametrize("size", [MAX_FILE_BYTES, (1 << 63) - 1])
+def test_a_pointer_to_more_than_a_package_may_have_is_refused(tmp_path: Path, size: int) -> None:
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as server:
+        server.commit("team/m", {"model.bin": Pointer(sha256="a" * 64, size=size), "README.md": b"# m"})
+        events = ptmtorrent(tmp_path / "home", "clone", "git", "--endpoint", server.url, "--id", "team/m", code=3)
+    [result] = [event for event in events if event["type"] == "result"]
+    assert result["status"] == "error"
+    assert "more than a package may have" in result["reason"]
