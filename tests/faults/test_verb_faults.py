@@ -354,12 +354,16 @@ def test_a_verb_that_is_killed_leaves_what_readers_had_and_is_finished_by_runnin
     had = frozenset(world.listed(served))
     for left in (count // 2, 1):
         if not (child := os.fork()):
-            with pytest.MonkeyPatch.context() as patch:
-                changes = Changes(served, patch)
-                changes.at, changes.act = max(1, count - left + 1), lambda _: os._exit(137)
-                act(world)
-            os._exit(0)
+            try:
+                with pytest.MonkeyPatch.context() as patch:
+                    changes = Changes(served, patch)
+                    changes.at, changes.act = max(1, count - left + 1), lambda _: os._exit(137)
+                    act(world)
+                    os._exit(0)
+            finally:
+                os._exit(1)
         _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) in {0, 137}
         assert frozenset(world.listed(served)) in {had, listed}
         if not status:
             break  # the run before had left too little to be killed in
