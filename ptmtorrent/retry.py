@@ -1,11 +1,13 @@
 """Retries of transient failures. The only module that repeats a call; adapters never do.
 
-A caller wraps a port from outside: `retry` repeats one call, `rounds` repeats work of which parts succeed. Waits double
-from one attempt to the next and are given to the caller's `wait`, which may end them early or raise `Interrupted`.
+A caller wraps a port from outside: `retry` repeats one call; work of which parts succeed counts the `FailuresInRow` of
+each part. Waits double from one attempt to the next and are given to the caller's `wait`, which may end them early or
+raise `Interrupted`.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import stamina
@@ -36,20 +38,16 @@ def retry(  # noqa: PLR0913  # a policy
     Raises:
         PtmError: the last error, once the attempts are used up; any other exception of `call`, or of `wait`, at once.
     """
-    failures = 0
-    reached = progress() if progress else 0
+    failures = FailuresInRow(reached=progress() if progress else 0)
 
     def policy(error: Exception) -> bool | float:
-        nonlocal failures, reached
         if not isinstance(error, on):
             return False
-        now = progress() if progress else 0
-        failures = 1 if now > reached else failures + 1
-        reached = max(now, reached)
-        if failures >= attempts:
+        failures.add(progress() if progress else 0)
+        if failures.count >= attempts:
             return False
         given = given_wait(error)
-        return 0.0 if not wait(_wait_before(failures, first_wait) if given is None else given) else False
+        return 0.0 if not wait(wait_before(failures.count, first_wait) if given is None else given) else False
 
     try:
         return call()  # most calls succeed, and a context takes longer than a small file
@@ -62,14 +60,19 @@ def retry(  # noqa: PLR0913  # a policy
     raise AssertionError("a retry ends with a value or an error")
 
 
-def rounds(attempts: int, *, first_wait: float, wait: Wait) -> Iterator[bool]:
-    """Yield up to `attempts` times, waiting in between; the value says whether another round may follow."""
-    for number in range(1, attempts + 1):
-        yield number < attempts
-        if number < attempts and wait(_wait_before(number, first_wait)):
-            return
+@dataclass
+class FailuresInRow:
+    """A count of failed attempts, which starts again after an attempt that got further than any before."""
+
+    count: int = 0
+    reached: int = 0
+
+    def add(self, reached: int) -> None:
+        """Count a failed attempt; `reached` is how far it and those before it got."""
+        self.count = 1 if reached > self.reached else self.count + 1
+        self.reached = max(reached, self.reached)
 
 
-def _wait_before(failures: int, first_wait: float) -> float:
+def wait_before(failures: int, first_wait: float) -> float:
     """Return the seconds to wait after a number of failures in a row: `first_wait`, doubled each time."""
     return first_wait * 2.0 ** (failures - 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from ptmtorrent.errors import Interrupted, NotFound, RateLimited, TransportError
-from ptmtorrent.retry import retry, rounds
+from ptmtorrent.retry import FailuresInRow, retry
 from ptmtorrent.stop import Stop
 
 
@@ -75,11 +75,12 @@ def test_stop_while_waiting_ends_the_retry() -> None:
     assert call.calls == 1
 
 
-def test_rounds_say_which_is_the_last_and_end_when_told() -> None:
-    waits: list[float] = []
-    assert list(rounds(3, first_wait=0.2, wait=waits.append)) == [True, True, False]
-    assert waits == [0.2, 0.4]
-    assert list(rounds(3, first_wait=0.2, wait=lambda _: True)) == [True]
+def test_failures_in_a_row_start_again_with_an_attempt_that_gets_further() -> None:
+    failures, counts = FailuresInRow(), []
+    for reached in (0, 0, 5, 3, 5, 6):
+        failures.add(reached)
+        counts.append(failures.count)
+    assert counts == [1, 2, 1, 2, 3, 1]
 
 
 def test_a_single_attempt_is_not_repeated() -> None:

@@ -14,7 +14,7 @@ import httpx2
 
 from ptmtorrent.channel.paths import pack_path
 from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
-from ptmtorrent.disk.partial import PartialFile
+from ptmtorrent.disk.partial import PartialFile, durable_bytes
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, TransportError
 from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
 from ptmtorrent.model.plan import Extent, PackRequest, staging_path
@@ -79,7 +79,8 @@ class HttpTransport:
         except Interrupted:
             return None
         except PtmError as error:
-            return Failed(request=request, extent=extent, source=self.name, error=error, moved=received)
+            kept = durable_bytes(file.position)
+            return Failed(request=request, extent=extent, source=self.name, error=error, moved=received, kept=kept)
         return Delivered(
             request=request, extent=extent, path=path, start=0, moved=received, source=self.name, temporary=True
         )

@@ -36,13 +36,17 @@ class Delivered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
-    """An extent that this source could not deliver, and the reason. `moved` bytes were transferred nevertheless."""
+    """An extent that this source could not deliver, and the reason. `moved` bytes were transferred nevertheless.
+
+    The next request to this source continues after the first `kept` bytes.
+    """
 
     request: PackRequest
     extent: Extent
     source: str
     error: PtmError
     moved: int = 0
+    kept: int = 0
 
 
 class PackTransport(Protocol):

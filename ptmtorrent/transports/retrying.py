@@ -1,5 +1,6 @@
 """A transport that repeats requests to the transport that it wraps, because adapters do not retry."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import msgspec
 from ptmtorrent.errors import NotFound, PtmError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.retry import rounds
+from ptmtorrent.retry import FailuresInRow, wait_before
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, regroup
 
@@ -21,8 +22,8 @@ Outcome = Delivered | Failed
 class Retrying:
     """Requests extents again from `inner` when their transfer failed, up to `attempts` times, waiting in between.
 
-    An extent that the source lacks, or has in another size, is not requested again. `moved` of an outcome counts all
-    its attempts.
+    An attempt that added to the `kept` bytes of its extent does not count. An extent that the source lacks, or has in
+    another size, is not requested again. `moved` of an outcome counts all its attempts.
     """
 
     def __init__(
@@ -42,17 +43,21 @@ class Retrying:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
         pending = list(requests)
         before: dict[tuple[PackId, Extent], int] = {}
-        for may_retry in rounds(self._attempts, first_wait=FIRST_WAIT_SECONDS, wait=lambda s: self._wait(stop, s)):
+        failures: dict[tuple[PackId, Extent], FailuresInRow] = defaultdict(FailuresInRow)
+        while pending:
             again: list[Failed] = []
             for part in self._inner.deliver(pending, staging, stop):
                 key = (part.request.pack, part.extent)
                 outcome = msgspec.structs.replace(part, moved=part.moved + before.get(key, 0))
-                if may_retry and isinstance(outcome, Failed) and _is_transient(outcome.error):
-                    before[key] = outcome.moved
-                    again.append(outcome)
-                else:
-                    yield outcome
-            if not again:
+                if isinstance(outcome, Failed) and _is_transient(outcome.error):
+                    failures[key].add(outcome.kept)
+                    if failures[key].count < self._attempts:
+                        before[key] = outcome.moved
+                        again.append(outcome)
+                        continue
+                yield outcome
+            most = max((failures[failed.request.pack, failed.extent].count for failed in again), default=0)
+            if not again or self._wait(stop, wait_before(most, FIRST_WAIT_SECONDS)):
                 return
             pending = regroup(again)
 

@@ -13,6 +13,7 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.transports import http
 from ptmtorrent.transports.http import HttpTransport
 from ptmtorrent.transports.port import Delivered, Failed
+from ptmtorrent.transports.retrying import Retrying
 from ptmtorrent.workflows.fetch.disk_space import staged_extents
 from tests.simulators.static_server import Lie, StaticServer, serve
 from tests.transports.requests import PIECE, parts, read_delivered, whole, write_pack
@@ -116,6 +117,21 @@ def test_a_pack_of_another_size_fails_with_integrity(
     [failed] = HttpTransport(server.url, client).deliver([request], tmp_path, Stop())
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, IntegrityError)
+
+
+@pytest.mark.parametrize(
+    ("cut_after", "offsets"), [(PIECE + (2 << 20), [number * PIECE for number in range(5)]), (PIECE, [0, 0, 0])]
+)
+def test_only_transfers_that_keep_nothing_count_as_attempts(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, cut_after: int, offsets: list[int]
+) -> None:
+    server.lie, server.cut_after = "cut", cut_after
+    pack, data = write_pack(server.folder, 5 * PIECE)
+    transport = Retrying(HttpTransport(server.url, client), wait=lambda *_: False)
+    [outcome] = transport.deliver([whole(pack, data)], tmp_path / "staging", Stop())
+    assert [asked.offset for asked in server.asked] == offsets
+    assert isinstance(outcome, Delivered) == (len(offsets) == 5)
+    assert not isinstance(outcome, Delivered) or read_delivered(outcome) == data
 
 
 def test_no_more_than_the_extent_is_written_of_a_longer_body(

@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from ptmtorrent.disk.durable import disk_errors
-from ptmtorrent.disk.partial import STEP_BYTES, PartialFile
+from ptmtorrent.disk.partial import PartialFile
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound
 from ptmtorrent.http import judge_range
 from ptmtorrent.hubs.client.session import Session
@@ -25,6 +25,10 @@ from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, resembles_pointer
 from ptmtorrent.stop import Stop
+
+PROGRESS_BYTES = 16 << 10
+"""An attempt that adds this much does not count. With the 15 seconds between six attempts that makes 1 KiB a second,
+which is the slowest server that is accepted."""
 
 Count = Callable[[int, int], None]
 """Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
@@ -70,7 +74,7 @@ class Download:
         failures: list[str] = []
         while True:
             try:
-                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position // STEP_BYTES)
+                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position // PROGRESS_BYTES)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)

@@ -140,13 +140,14 @@ def test_dropped_connection_is_continued_by_range(run: Run) -> None:
     assert all(run.ranges[1:])
 
 
-def test_long_download_may_break_more_often_than_a_call_may_fail(session: Session, tmp_path: Path) -> None:
-    data = random.Random(1).randbytes(STEP_BYTES * (ATTEMPTS + 2))
+@pytest.mark.parametrize("step", [16 << 10, STEP_BYTES + 1])
+def test_download_may_break_more_often_than_a_call_may_fail(session: Session, tmp_path: Path, step: int) -> None:
+    data = random.Random(1).randbytes(step * (ATTEMPTS + 2))
     run = Run(session, tmp_path / "long.part", data)
 
     def answer(asked: Asked) -> Reply:
         reply = ranged(data, asked)
-        reply.cut = STEP_BYTES + 1
+        reply.cut = step
         return reply
 
     run.against(answer)
@@ -155,10 +156,11 @@ def test_long_download_may_break_more_often_than_a_call_may_fail(session: Sessio
     assert len(run.peer.asked) > ATTEMPTS
 
 
-def test_hub_without_progress_is_given_up(run: Run) -> None:
+@pytest.mark.parametrize("step", [0, 1])
+def test_hub_without_progress_is_given_up(run: Run, step: int) -> None:
     def answer(asked: Asked) -> Reply:
         reply = ranged(DATA, asked)
-        reply.cut = 0
+        reply.cut = step
         return reply
 
     with pytest.raises(Unreachable):
