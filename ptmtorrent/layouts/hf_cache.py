@@ -27,6 +27,8 @@ from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.model.pointers import pointer_git_id
 
 TREE_VERSION = 1
+MAX_REF_BYTES = 4 << 10
+"""Limit of what is read of `refs/main`, which holds a commit and perhaps white space after it."""
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -69,9 +71,10 @@ class HfCache:
         """Write `trees/`, and `refs/main` unless the user's own commit is there; see `Layout.finish`."""
         folder, commit = self.folder(manifest), manifest.package.commit
         tree, ref = folder / "trees" / f"{commit}.json", folder / "refs" / "main"
-        if self._read(tree) != _tree(manifest):
-            write_file(tree, _tree(manifest), None)
-        found = self._read(ref)
+        listed = _tree(manifest)
+        if self._read(tree, len(listed) + 1) != listed:
+            write_file(tree, listed, None)
+        found = self._read(ref, MAX_REF_BYTES)
         note = ""
         if found is None or found.decode(errors="replace") == marks.mark(ref):
             if found != commit.encode():
@@ -84,12 +87,12 @@ class HfCache:
             )
         return Finished(folder=folder / "snapshots" / commit, note=note)
 
-    def _read(self, path: Path) -> bytes | None:
-        """Return the bytes of a file of the cache, or None; its folder is made."""
+    def _read(self, path: Path, limit: int) -> bytes | None:
+        """Return up to `limit` bytes of a file of the cache, or None; its folder is made."""
         ensure_real_dir(self.root, path.parent)
         refuse_unless_file(path)
         with suppress(FileNotFoundError), disk_errors_but_missing(path):
-            return read_regular(path)
+            return read_regular(path, limit)
         return None
 
     def folder(self, manifest: Manifest) -> Path:

@@ -92,3 +92,13 @@ def test_a_fetch_of_what_is_not_here_says_what_cannot_be_written(world: World) -
     assert "1 package cannot be completed" in str(error["message"])
     assert "--home" in str(error["hint"])
     assert not (world.folder / "elsewhere").exists()
+
+
+def test_a_cache_that_lacks_the_link_to_a_file_is_not_whole(world: World) -> None:
+    [link] = (world.folder / "cache").glob("models--*/snapshots/*/config.json")
+    points = link.readlink()
+    link.unlink()
+    with read_only(world.folder):
+        [*_, error] = world.run("fetch", PACKAGE, "--to", "cache", "--into", "hf-cache", code=20)
+    link.symlink_to(points)
+    assert "1 package cannot be completed" in str(error["message"])

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,24 @@ def test_a_newer_commit_moves_the_ref_that_a_fetch_wrote(tmp_path: Path) -> None
         assert (tmp_path / "models--org--name" / "refs" / "main").read_text() == commit
     trees = {path.stem for path in (tmp_path / "models--org--name" / "trees").iterdir()}
     assert trees == {COMMIT, "d" * 40}
+
+
+@pytest.mark.parametrize("name", ["refs/main", f"trees/{COMMIT}.json"])
+def test_no_more_of_a_file_that_others_write_is_read_than_is_compared(tmp_path: Path, name: str) -> None:
+    manifest, marks = manifest_of(commit=COMMIT), Kept()
+    HfCache(tmp_path).finish(manifest, (), marks)
+    path = tmp_path / "models--org--name" / name
+    wrong = path.read_bytes().ljust(1 << 24)
+    path.write_bytes(wrong)
+
+    tracemalloc.start()
+    finished = HfCache(tmp_path).finish(manifest, (), marks)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 1 << 20
+    assert finished.note == ""
+    assert (path.read_bytes() == wrong) == (name == "refs/main")
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["of another program", "moved since a fetch"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.model.records import Note
 from ptmtorrent.paths import Home
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
@@ -72,6 +73,22 @@ def test_an_hf_cache_missing_its_links_is_finished_by_the_next_run(made: Made, h
     assert fetch_from(made.folder, home, request).bytes_moved == 0
     assert (folder / "config.json").read_bytes() == made.packages["hf:org/base"]["config.json"]
     assert (folder.parents[1] / "refs" / "main").read_text() == folder.name
+
+
+def test_files_with_the_same_bytes_cost_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"{number}.txt": b"%d" % max(number, 1) for number in range(100)}
+    made, home, asked = make_channel(tmp_path / "made", {"hf:org/many": files}), Home(tmp_path / "user"), []
+    made.trusted_by(home, str(made.folder))
+    real = HfCache.destination
+    monkeypatch.setattr(HfCache, "destination", lambda *given: asked.append(given) or real(*given))
+    heard = Heard()
+    for _ in range(2):
+        fetch_from(made.folder, home, FetchRequest(packages=("hf:org/many",), into="hf-cache"), emit=heard)
+
+    folder = Path(str(heard.results["hf:org/many"].path))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+    assert (folder / "0.txt").readlink() == (folder / "1.txt").readlink()
+    assert len(asked) <= 5 * len(files)
 
 
 def test_an_hf_cache_on_a_disk_without_links_has_files_in_their_place(

@@ -100,6 +100,16 @@ class Assembly:
         return not lacks_all or bool(self.in_target) or self.replaces or os.path.lexists(self.incoming)
 
     @property
+    def missing_links(self) -> dict[Path, str]:
+        """The links to the file that are missing or wrong, with what they should say.
+
+        Raises:
+            StoreError: one cannot be read.
+        """
+        texts = {link: os.path.relpath(self.target, link.parent) for link in self.links}
+        return {link: text for link, text in texts.items() if read_link(link) != text}
+
+    @property
     def target(self) -> Path:
         """The path of the finished file."""
         return self.destination.target
@@ -309,9 +319,8 @@ class Assembler:
         """
         for link in assembly.links:
             ensure_real_dir(self._layout.root, link.parent)
-            to = os.path.relpath(assembly.target, link.parent)
-            if read_link(link) != to:
-                _put_link(link, to)
+        for link, text in assembly.missing_links.items():
+            _put_link(link, text)
 
     def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
         with disk_errors(assembly.incoming, assembly.size - assembly.allocated):

@@ -176,7 +176,8 @@ def _check_all_here(wanted: Selection, unwritable: Path) -> None:
     Raises:
         StoreError: a package is not whole.
     """
-    missing = sum(1 for order in wanted.orders if order.pending)
+    unlinked = {wanted.order_of(file).number for file in map(wanted.assembly, wanted.rows(HERE)) if file.missing_links}
+    missing = sum(1 for order in wanted.orders if order.pending or order.number in unlinked)
     if missing:
         raise StoreError(
             f"{count(missing, 'package')} cannot be completed, because `{unwritable}` cannot be written",

@@ -174,6 +174,7 @@ class Selection:
         self._sizes = array("Q")
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
+        self._links_of: tuple[int, dict[Path, list[Path]]] = (-1, {})
         self.orders: list[Order] = []
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
@@ -399,11 +400,21 @@ class Selection:
         name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
         made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), self._layout.incoming() / name)
         if order.files > order.targets:
-            for _, other in _choose_files(manifest, order.only):
-                also = self._layout.destination(manifest, other)
-                if also.target == destination.target and also.link:
-                    made.add_link(also.link)
+            for link in self._links(order, manifest).get(destination.target, ()):
+                made.add_link(link)
         return made
+
+    def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
+        """Return the links to each target of a package, which are kept until another package is asked for."""
+        number, links = self._links_of
+        if number != order.number:
+            links = {}
+            for _, file in _choose_files(manifest, order.only):
+                destination = self._layout.destination(manifest, file)
+                if destination.link:
+                    links.setdefault(destination.target, []).append(destination.link)
+            self._links_of = order.number, links
+        return links
 
     def _states(self) -> Numbers:
         return np.frombuffer(bytes(self._state), "u1")
