@@ -283,12 +283,9 @@ def write_file(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
 
 def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
-    try:
-        with disk_errors_but_missing(path):
-            if read_regular(path) == data:
-                return
-    except FileNotFoundError:
-        pass  # it is written below
+    with suppress(FileNotFoundError), disk_errors_but_missing(path):
+        if read_regular(path, len(data) + 1) == data:
+            return
     write_file(path, data)
 
 
