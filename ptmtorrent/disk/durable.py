@@ -198,7 +198,7 @@ def sync_dir(path: Path) -> None:
 
 def is_unwritable(folder: Path) -> bool:
     """Return whether nothing can be written to `folder`, which need not exist: by its permissions, or by its disk."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.access(folder, os.F_OK) and folder != folder.parent:
         folder = folder.parent
     return not os.access(folder, os.W_OK)
 
