@@ -1,5 +1,6 @@
 """A verb is found in one guess: `ptmtorrent X` is `cli/X.py` and `workflows/X.py` or `workflows/X/X.py`."""
 
+import ast
 import builtins
 import re
 import subprocess
@@ -24,6 +25,11 @@ WITHOUT_WORKFLOW = {
     *("trust add", "trust show"),
 }
 """Verbs whose work is one call into a room below the workflows, or the demo."""
+
+
+PACKAGES = sorted(path.parent for path in (TOP / "ptmtorrent").rglob("__init__.py"))
+SPOKEN_OF = {"cover", "cut", "decode", "encode_delta", "git", "hf_xet"}
+"""Names in the docstrings of packages that are no modules of theirs: functions, a library, another room."""
 
 
 def function_of(verb: str) -> str:
@@ -61,6 +67,15 @@ def test_every_verb_has_a_workflow_of_its_name(verb: str) -> None:
 
 def test_verbs_without_a_workflow_exist() -> None:
     assert set(VERBS) >= WITHOUT_WORKFLOW
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(TOP)))
+def test_the_docstring_of_a_package_names_modules_that_it_has(package: Path) -> None:
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    modules = {path.stem for path in package.rglob("*") if path.is_dir() or path.suffix == ".py"}
+    rooms = {path.stem for path in (TOP / "ptmtorrent").iterdir()}
+    named = set(re.findall(r"`([a-z_]+)`", docstring))
+    assert named - modules - rooms - {*VERBS} - SPOKEN_OF == set()
 
 
 def test_no_module_is_longer_than_the_limit() -> None:

@@ -29,7 +29,6 @@ from ptmtorrent.model.ids import PackageName, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.members import (
-    MAX_SHARD_BYTES,
     RunShards,
     ShardColumns,
     Tree,
@@ -43,7 +42,6 @@ from ptmtorrent.model.members import (
 from ptmtorrent.model.placement import Placement, decode_placement
 from ptmtorrent.model.plan import Extent
 from ptmtorrent.model.release import FileRef, Member, Release
-from ptmtorrent.model.text import spell_size
 from ptmtorrent.store.codecs import streams
 
 REQUEST_BYTES = 8 << 20
@@ -171,8 +169,6 @@ class Index:
             for run, listed in zip(tree.runs, self.release.runs, strict=True):
                 if sum(run.lengths) != listed.index.size:
                     raise IntegrityError(f"`{ref.path}` lists shards that `{listed.index.path}` cannot have")
-            if sum(max(run.lengths) for run in tree.runs) > MAX_SHARD_BYTES:
-                raise IntegrityError(f"`{ref.path}` lists shards of more than {spell_size(MAX_SHARD_BYTES)} together")
             self._tree = tree
         return self._tree
 

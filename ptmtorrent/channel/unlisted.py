@@ -111,13 +111,19 @@ def is_left(channel: Path, name: ReleaseName) -> bool:
 def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None:
     """Delete the files in `unlisted`: nothing that is listed needs them. An empty folder goes too.
 
+    Those in the folder of the release itself go last: until then the same command finds the release and goes on.
+
     Raises:
         StoreError: something cannot be deleted; the same call goes on.
     """
-    for path in unlisted.paths:
-        _unlink(channel / path)
     folder, hidden = channel / release_folder(name), channel / unfinished_folder(name)
-    whole = folder.exists() and set(paths_below(channel, release_folder(name))) <= set(unlisted.files)
+    own = [path for path in unlisted.files if path.startswith(f"{release_folder(name)}/")]
+    others = sorted({*unlisted.files} - {*own})
+    for path in (*unlisted.paths, *others):
+        _unlink(channel / path)
+    for other in {PurePosixPath(path).parts[1] for path in others}:
+        remove_empty(channel / release_folder(ReleaseName(other)))
+    whole = folder.exists() and set(paths_below(channel, release_folder(name))) <= set(own)
     with disk_errors(folder):
         if hidden.exists():
             shutil.rmtree(hidden)
@@ -125,13 +131,11 @@ def remove_release(channel: Path, name: ReleaseName, unlisted: Unlisted) -> None
             folder.rename(hidden)
             sync_dir(folder.parent)
             shutil.rmtree(hidden)
-    left = [path for path in unlisted.files if os.path.lexists(channel / path)]
-    for path in left:
+    for path in own:
         _unlink(channel / path)
-        if PurePosixPath(path).name == RELEASE_FILE and not whole:
-            sync_dir((channel / path).parent)
-    for path in left:
-        _remove_empty(channel, path)
+        if path == release_path(name) and not whole:
+            sync_dir(folder)
+    remove_empty(folder)
 
 
 def _unlink(path: Path) -> None:
@@ -139,16 +143,16 @@ def _unlink(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _remove_empty(channel: Path, path: str) -> None:
-    """Remove the folders of a file that was deleted, as far as they are empty."""
-    for parent in (channel / path).parents:
-        if parent == channel / RELEASES:
-            return
-        with disk_errors(parent):
-            if parent.is_dir() and any(parent.iterdir()):
-                return
-            if parent.is_dir():
-                parent.rmdir()
+def remove_empty(folder: Path) -> None:
+    """Remove the empty folders below `folder`, and itself if nothing is left in it.
+
+    Raises:
+        StoreError: one cannot be removed.
+    """
+    with disk_errors(folder):
+        for parent, _, _ in os.walk(folder, topdown=False):
+            if not any(Path(parent).iterdir()):
+                Path(parent).rmdir()
 
 
 def paths_below(channel: Path, folder: str) -> Iterator[str]:

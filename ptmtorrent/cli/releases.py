@@ -20,7 +20,7 @@ def releases(ctx: typer.Context, channel: ChannelOption = None) -> None:
         found = list(listed(open_requested(session, channel, None, stop), stop))
     rows = [
         {
-            "release": release.name,
+            "name": release.name,
             "created": release.created,
             "packages": release.totals.packages,
             "files": release.totals.files,

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from ptmtorrent.disk.durable import disk_error, ensure_dir, is_unwritable
+from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, is_unwritable
 from ptmtorrent.errors import NoSpace, StoreError, UnsupportedFormat
 
 SqliteError = sqlite3.Error
@@ -73,11 +73,13 @@ class Database:
         spill: bool = False,
         copied: bool = False,
     ) -> None:
-        source = path if copied and path is not None and is_unwritable(path.parent) else None
-        if source is not None:
-            path, spill = None, True
-        self._path = path
         self._name = f"{name} in memory" if path is None else f"{name} `{path}`"
+        source = path if copied and path is not None and is_unwritable(path.parent) else None
+        journal = "OFF" if spill else "WAL"
+        if source is not None:
+            # What is in an unnamed file is of no use after a crash: the journal is for transactions that are undone.
+            path, spill, journal = None, True, "MEMORY"
+        self._path = path
         self._hint = hint
         self._outdated = outdated
         self._synchronous = synchronous
@@ -88,11 +90,9 @@ class Database:
             location = ("" if spill else ":memory:") if path is None else path
             self._connection = connect(location, any_thread=any_thread)
         try:
-            if source is not None and source.exists():
-                with self.errors(), closing(connect_to_read(source)) as written:
-                    written.backup(self._connection)
-            # What is in an unnamed file is of no use after a failure.
-            self.run(f"PRAGMA journal_mode = {'OFF' if spill else 'WAL'}")
+            if source is not None:
+                self._copy(source)
+            self.run(f"PRAGMA journal_mode = {journal}")
             self._prepare(schema, version, synchronous)
         except BaseException:
             self._connection.close()
@@ -173,6 +173,13 @@ class Database:
         except sqlite3.Error as error:
             raise database_error(error, self._name, self._path, self._hint) from error
 
+    def _copy(self, source: Path) -> None:
+        with disk_errors(source):
+            if not source.exists():
+                return
+        with self.errors(), closing(connect_to_read(source)) as written:
+            written.backup(self._connection)
+
     def _prepare(self, schema: str, version: int | None, synchronous: Synchronous) -> None:
         self.run(f"PRAGMA synchronous = {synchronous}")
         if version is None:
@@ -226,6 +233,8 @@ def connect_to_read(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite
     Raises:
         sqlite3.Error: the file cannot be opened.
     """
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # never raise
+        raise sqlite3.OperationalError("it is not a file")  # SQLite would wait for the writer of a FIFO
     location = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         return _try_to_read(location, busy_seconds)

@@ -198,7 +198,7 @@ def sync_dir(path: Path) -> None:
 
 def is_unwritable(folder: Path) -> bool:
     """Return whether nothing can be written to `folder`, which need not exist: by its permissions, or by its disk."""
-    while not folder.exists() and folder != folder.parent:
+    while not os.access(folder, os.F_OK) and folder != folder.parent:
         folder = folder.parent
     return not os.access(folder, os.W_OK)
 
@@ -283,12 +283,9 @@ def write_file(path: Path, data: bytes, mode: int | None = PUBLIC_FILE) -> None:
 
 def write_once(path: Path, data: bytes) -> None:
     """Write `data` to `path` as `write_file` does, unless the file has these bytes already."""
-    try:
-        with disk_errors_but_missing(path):
-            if read_regular(path) == data:
-                return
-    except FileNotFoundError:
-        pass  # it is written below
+    with suppress(FileNotFoundError), disk_errors_but_missing(path):
+        if read_regular(path, len(data) + 1) == data:
+            return
     write_file(path, data)
 
 

@@ -21,7 +21,8 @@ MAX_RUN_FILES = LEVEL_WIDTH
 class RunState(msgspec.Struct, frozen=True, kw_only=True):
     """A run of the previous release: its level, its rows, and how many are the newest of their package.
 
-    `refused` is set if one of its rows may not be passed on any more.
+    `refused` is set if it cannot stay: one of its rows may not be passed on any more, or it has more shards than the
+    members have buckets.
     """
 
     level: int

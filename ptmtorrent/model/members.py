@@ -198,25 +198,16 @@ class ShardColumns(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     def row(self, row: int) -> MemberRow:
         """Return the row `row`."""
-        return self._row(row, bool(self.present[row]), *(int(column[row]) for column in self.numbers))
+        return self._row(row, bool(self.present[row]), [int(column[row]) for column in self.numbers])
 
     def rows(self) -> list[MemberRow]:
         """Return every row."""
-        columns = [column.tolist() for column in (self.present, *self.numbers)]
-        return [self._row(row, *values) for row, values in enumerate(zip(*columns, strict=True))]
+        numbers = zip(*(column.tolist() for column in self.numbers), strict=True)
+        found = zip(self.present.tolist(), numbers, strict=True)
+        return [self._row(row, present, values) for row, (present, values) in enumerate(found)]
 
-    def _row(  # noqa: PLR0913, PLR0917  # the columns of numbers, in order
-        self,
-        row: int,
-        present: int,
-        file: int,
-        offset: int,
-        length: int,
-        manifest_size: int,
-        placement_size: int,
-        files: int,
-        raw: int,
-    ) -> MemberRow:
+    def _row(self, row: int, present: int, numbers: Sequence[int]) -> MemberRow:
+        file, offset, length, manifest_size, placement_size, files, raw = numbers
         frame = Frame(file=file, offset=offset, length=length, blake3=hex_of(self.hashes, row)) if present else None
         return MemberRow(
             package=self.names[row],
@@ -310,6 +301,8 @@ def decode_tree(data: bytes, name: str) -> Tree:
     buckets = reader.take(HASH_BYTES << head.bucket_bits)
     runs = tuple(_read_run(reader, bits) for bits in head.run_bits)
     reader.finish()
+    if sum(max(run.lengths) for run in runs) > MAX_SHARD_BYTES:
+        raise IntegrityError(f"`{name}` lists shards of more than {MAX_SHARD_BYTES >> 20} MiB together")
     return Tree(
         buckets=tuple(buckets[at : at + HASH_BYTES] for at in range(0, len(buckets), HASH_BYTES)),
         runs=runs,

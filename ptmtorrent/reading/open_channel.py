@@ -6,6 +6,7 @@ the root that was pinned for it with `trust add`.
 """
 
 import difflib
+import os
 import shutil
 import tempfile
 import weakref
@@ -18,7 +19,7 @@ import msgspec
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import CountingReader, HttpReader, LocalReader, RetryingReader
-from ptmtorrent.disk.durable import disk_errors, is_unwritable, read_regular
+from ptmtorrent.disk.durable import PRIVATE_DIR, disk_errors, is_unwritable, read_regular
 from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
@@ -32,6 +33,8 @@ from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
 from ptmtorrent.trust.client import ListedRelease, VerifiedRelease, open_archived, open_fresh
+from ptmtorrent.trust.fingerprints import fingerprint, folder_of
+from ptmtorrent.trust.memory import LOCK
 from ptmtorrent.trust.pins import Pins
 
 PIN_PREFIX = "b3:"
@@ -91,7 +94,7 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     else:
         root = _root(place, folder, home)
         now = clock()
-        with _writable(home.trust) as state:
+        with _writable(home.trust, root) as state:
             verified = open_fresh(reader, root=root, state=state, now=now, release=release)
         if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
             emit(note)
@@ -99,17 +102,24 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
 
 
 @contextmanager
-def _writable(state: Path) -> Iterator[Path]:
-    """Yield the folder of what was seen of channels; of a home that cannot be written a copy, which is removed."""
-    if not is_unwritable(state):
+def _writable(state: Path, root: bytes) -> Iterator[Path]:
+    """Yield the folder of what was seen of channels.
+
+    If nothing can be written there for the channel of `root`, it is another one with a copy for this channel alone,
+    which is removed.
+    """
+    seen = state / folder_of(fingerprint(root))
+    if not is_unwritable(seen):
         yield state
         return
     with tempfile.TemporaryDirectory(prefix="ptmtorrent-") as folder:
-        copy = Path(folder) / state.name
-        if state.is_dir():
-            with disk_errors(state):
-                shutil.copytree(state, copy, symlinks=True)
-        yield copy
+        copy = Path(folder) / seen.name
+        if seen.is_dir():
+            with disk_errors(seen):
+                shutil.copytree(seen, copy, symlinks=True, ignore=shutil.ignore_patterns(LOCK))
+                for parent, _, _ in os.walk(copy):
+                    Path(parent).chmod(PRIVATE_DIR)  # it has the mode of what it is copied from
+        yield Path(folder)
 
 
 def find_reader(

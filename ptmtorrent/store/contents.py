@@ -14,9 +14,8 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.index import Found, Index, open_index
+from ptmtorrent.store.index import STAGED_ROWS, Found, Index, open_index
 from ptmtorrent.store.pack.format import Entry
-from ptmtorrent.store.recovery.recover import STAGED_ROWS
 from ptmtorrent.store.recovery.reindex import add_pack
 
 INDEX_NAME = "index.sqlite"

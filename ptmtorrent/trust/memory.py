@@ -26,6 +26,7 @@ from ptmtorrent.trust.fingerprints import folder_of
 from ptmtorrent.trust.metadata import parse_metadata
 
 SEEN = "seen.json"
+LOCK = "lock"
 
 
 class Seen(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,7 +63,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         StoreError: the folder cannot be created or written.
     """
     ensure_dir(folder)
-    path = folder / "lock"
+    path = folder / LOCK
     with disk_errors(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

@@ -9,7 +9,7 @@ from blake3 import blake3
 from ptmtorrent.catalogue import index
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.errors import IntegrityError, NotFound, UsageError
-from ptmtorrent.model import canonical
+from ptmtorrent.model import canonical, members
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.members import MemberRow, RunShards, Tree, decode_tree, encode_tree, prefix_of, spell_names
 from ptmtorrent.model.release import Release
@@ -91,7 +91,7 @@ def test_a_subset_of_more_names_than_members_is_refused_before_they_are_split(re
 def test_shards_that_are_too_long_together_are_refused_unread(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = framed(files, 0, dict.fromkeys(NAMES, "old"))
     made = release_of(files, [(rows, 0)], rows)
-    monkeypatch.setattr(index, "MAX_SHARD_BYTES", made.runs[0].index.size - 1)
+    monkeypatch.setattr(members, "MAX_SHARD_BYTES", made.runs[0].index.size - 1)
 
     for packages, subset in (((NAMES[0],), None), ((), "all")):
         with pytest.raises(IntegrityError, match="together"):

@@ -32,7 +32,7 @@ def test_releases_are_listed_newest_first_with_what_one_cites(made: Made, tmp_pa
         made.trusted_by(reader, url)
         rows = [row for row in ptmtorrent(reader.root, "releases", "--channel", url) if row["type"] == "release"]
     expected = [read_release(made.folder, name)[1] for name in (NEWER, RELEASE)]
-    assert [(row["release"], row["packages"]) for row in rows] == [(NEWER, 2), (RELEASE, 1)]
+    assert [(row["name"], row["packages"]) for row in rows] == [(NEWER, 2), (RELEASE, 1)]
     assert [row["content_root"] for row in rows] == [f"b3:{release.content_root}" for release in expected]
     assert [row["created"] for row in rows] == [release.created for release in expected]
     cited = ptmtorrent(reader.root, "list", "--channel", made.folder, "--release", rows[1]["content_root"])
@@ -50,7 +50,7 @@ def test_a_release_that_is_not_the_signed_one_is_not_listed(made: Made, tmp_path
 
 def test_the_sample_channel_lists_its_release(tmp_path: Path) -> None:
     [row] = [row for row in ptmtorrent(tmp_path / "home", "releases") if row["type"] == "release"]
-    assert row["release"] == "sample"
+    assert row["name"] == "sample"
 
 
 def test_captured_packages_are_listed_by_name(made: Made) -> None:

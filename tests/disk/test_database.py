@@ -1,14 +1,18 @@
 """The one opener of SQLite files, used from several threads."""
 
+import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from ptmtorrent.disk import database
 from ptmtorrent.disk.database import Database
-from ptmtorrent.errors import StoreError
+from ptmtorrent.errors import StoreError, UnsupportedFormat
+from tests.deadline import deadline
 
 NUMBERS = "CREATE TABLE n (n INTEGER PRIMARY KEY);"
 
@@ -78,6 +82,56 @@ def test_table_that_outgrows_memory_moves_to_a_file_without_a_name() -> None:
 
         assert unnamed_bytes() - before > 8 << 20
         assert base.first("SELECT count(*) FROM n") == (16,)
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with one row, in a folder that counts as one that cannot be written."""
+    path = tmp_path / "n.sqlite"
+    with Database(path, name="the numbers", schema=NUMBERS, version=1) as base:
+        base.run("INSERT INTO n VALUES (1)")
+    monkeypatch.setattr(database, "is_unwritable", lambda _: True)
+    return path
+
+
+def copied(path: Path) -> Database:
+    return Database(path, name="the numbers", schema=NUMBERS, version=1, copied=True)
+
+
+def test_copy_has_the_rows_undoes_transactions_and_changes_nothing_in_the_file(written: Path) -> None:
+    before = written.read_bytes()
+    with copied(written) as base:
+        with suppress(KeyError), base.transaction():
+            base.run("INSERT INTO n VALUES (2)")
+            raise KeyError
+        assert base.all("SELECT n FROM n") == [(1,)]
+        base.run("INSERT INTO n VALUES (3)")
+        assert base.all("SELECT n FROM n") == [(1,), (3,)]
+    assert written.read_bytes() == before
+
+
+def test_missing_file_is_copied_as_an_empty_one(written: Path) -> None:
+    written.unlink()
+    with copied(written) as base:
+        assert base.all("SELECT n FROM n") == []
+    assert not written.exists()
+
+
+def test_file_that_cannot_be_copied_is_named(written: Path) -> None:
+    with closing(sqlite3.connect(written)) as base:
+        base.execute("PRAGMA user_version = 2")
+    with pytest.raises(UnsupportedFormat, match=str(written)):
+        copied(written)
+    written.write_bytes(b"no database" * 100)
+    with pytest.raises(StoreError, match=str(written)):
+        copied(written)
+
+
+def test_fifo_is_not_waited_for(written: Path) -> None:
+    written.unlink()
+    os.mkfifo(written)
+    with deadline(10), pytest.raises(StoreError, match="it is not a file"):
+        copied(written)
 
 
 def unnamed_bytes() -> int:

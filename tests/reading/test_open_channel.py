@@ -5,7 +5,9 @@ import pytest
 
 from ptmtorrent.errors import NotFound, PtmError, TransportError, TrustError, UsageError
 from ptmtorrent.paths import Home
+from ptmtorrent.reading import open_channel as opening
 from ptmtorrent.reading.open_channel import OpenChannel, open_channel
+from ptmtorrent.trust.fingerprints import fingerprint, folder_of, read_first_root
 from tests.channels import NOW, Heard, Made, clock, make_channel
 from tests.simulators.nginx import free_port
 from tests.simulators.static_server import serve
@@ -67,6 +69,28 @@ def test_an_expired_channel_is_refused_and_its_content_root_is_not(made: Made, h
         open_channel(str(made.folder), None, home, clock=much_later, emit=Heard())  # type: ignore[arg-type]
     pin = f"b3:{made.release.content_root}"
     assert open_channel(str(made.folder), pin, home, clock=much_later, emit=Heard()).how == "archived"  # type: ignore[arg-type]
+
+
+def test_a_home_without_write_permissions_still_refuses_a_rollback(
+    made: Made, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.trusted_by(home, str(made.folder))
+    root = read_first_root(made.folder)
+    seen = home.trust / folder_of(fingerprint(root))
+    opened(made.folder, home)
+    (home.trust / "another").mkdir()
+    (seen / "seen.json").write_bytes((seen / "seen.json").read_bytes().replace(b'"sequence":1', b'"sequence":5'))
+    for path in [seen / "lock", seen / "seen.json", *(seen / "metadata").rglob("*"), seen / "metadata", seen]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    monkeypatch.setattr(opening, "is_unwritable", lambda _: True)  # what it says to a user who is not root
+
+    with opening._writable(home.trust, root) as state:
+        assert [path.name for path in state.iterdir()] == [seen.name]
+        assert {path.stat().st_mode & 0o777 for path in state.rglob("*") if path.is_dir()} == {0o700}
+        assert not (state / seen.name / "lock").exists()
+    with pytest.raises(TrustError, match="sequence 1, but 5 was seen before"):
+        opened(made.folder, home)
+    assert not state.exists()
 
 
 def test_a_server_without_a_channel_is_not_found(made: Made, home: Home, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a release writes, and what it lists of earlier ones: runs, documents and tables of what changed."""
 
 import random
+import shutil
+import sqlite3
 from pathlib import Path
 
 import duckdb
@@ -9,16 +11,20 @@ import zstandard
 
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.catalogue.runs import EarlierRuns
+from ptmtorrent.channel import unlisted
 from ptmtorrent.channel.folder import OwnReader
-from ptmtorrent.errors import IntegrityError, NotFound, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, UsageError
 from ptmtorrent.facts.licences import RightsClass
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.members import MemberRow
 from ptmtorrent.model.policy import Policy, PolicyFile, new_policy
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.release import Release
+from ptmtorrent.paths import Home
+from ptmtorrent.store.codecs import streams
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.released import read_released_packs
+from ptmtorrent.workflows.release import recall
 from ptmtorrent.workflows.release.delete import delete_release
 from ptmtorrent.workflows.release.release import release
 from tests.workflows.captured import TickingClock, capture, new_home, writing
@@ -239,6 +245,85 @@ def test_a_leftover_folder_goes_when_nothing_lists_its_files(maker: Maker) -> No
     _delete(maker, ReleaseName("r2"))
 
     assert sorted(path.name for path in (maker.home.channel / "releases").iterdir()) == ["r2", "r3"]
+
+
+def test_the_name_of_a_deleted_release_is_free_once_nothing_lists_its_files(maker: Maker) -> None:
+    """A release of another policy alone writes one file, in a folder with empty ones beside it."""
+    maker.release("r0")
+    for name in ("r1", "r2"):
+        maker.release(name, excluding("hf:none/x"))
+    _delete(maker, ReleaseName("r1"))
+    assert maker.own_files("r1") == ["policy.json"]
+
+    _delete(maker, ReleaseName("r2"))
+
+    assert [path.name for path in (maker.home.channel / "releases").iterdir()] == ["r0"]
+    (maker.home.channel / "releases/r1/index").mkdir(parents=True)  # as an interrupted deletion leaves it
+    maker.release("r1", excluding("hf:none/x"))
+    assert "release.json" in maker.own_files("r1")
+
+
+def test_an_interrupted_deletion_is_finished_by_the_same_command(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker.release("r1")
+    maker.capture("hf:a/new")
+    maker.release("r2")
+    _delete(maker, ReleaseName("r1"))
+    for name in ("new", *(f"p{number}" for number in range(6))):
+        maker.capture(f"hf:a/{name}", "changed")
+    maker.release("r3")
+    home, unlink = maker.home, unlisted._unlink  # each step of a deletion
+    found = unlisted.find_unlisted(home.channel, [ReleaseName("r3")], ReleaseName("r2"))
+    assert {path.split("/")[1] for path in found.files} == {"r1", "r2"}
+
+    for step in range(len(found.paths) + len(found.files)):
+        left = step
+
+        def crash(path: Path) -> None:
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            unlink(path)
+
+        maker.home = Home(shutil.copytree(home.root, tmp_path / "copies" / str(step)))
+        monkeypatch.setattr(unlisted, "_unlink", crash)
+        with pytest.raises(KeyboardInterrupt):
+            _delete(maker, ReleaseName("r2"))
+        monkeypatch.setattr(unlisted, "_unlink", unlink)
+        if (maker.home.channel / "releases/r2/release.json").exists():
+            for name in ("r2", "r4"):
+                with pytest.raises(ConfigError) as caught:
+                    maker.release(name)
+                assert caught.value.hint == "finish it: ptmtorrent release delete r2"
+
+        if (maker.home.channel / "releases/r1").exists():
+            _delete(maker, ReleaseName("r2"))
+
+        assert [path.name for path in (maker.home.channel / "releases").iterdir()] == ["r3"]
+
+
+def test_what_is_known_of_packs_and_is_damaged_changes_no_release(maker: Maker, tmp_path: Path) -> None:
+    maker.release("r1")
+    maker.capture("hf:a/p3", "changed")
+    home = maker.home
+    without = Home(shutil.copytree(home.root, tmp_path / "without"))
+    without.release_state.unlink()
+    with sqlite3.connect(home.release_state) as database:
+        found = database.execute("SELECT id, use FROM packs WHERE use IS NOT NULL").fetchall()
+        for pack, use in found:
+            counts = bytearray(recall._expand(use))
+            counts[-4] ^= 1
+            changed = use[:40] + streams.shrink_general(memoryview(counts))
+            database.execute("UPDATE packs SET use = ? WHERE id = ?", (changed, pack))
+    assert found
+
+    made = maker.release("r2")
+
+    maker.home = without
+    whole = maker.release("r2")
+    assert (made.totals, made.subsets) == (whole.totals, whole.subsets)
 
 
 def test_a_damaged_file_of_an_earlier_release_stops_what_needs_it(maker: Maker) -> None:

@@ -4,8 +4,8 @@ In come a file and its name; out go the cutter's name and pieces: offset, length
 first bytes and sizes says which cutters may know a file. `cut` tries these in order; one that finds anything its format
 does not allow is skipped. A file of no known format is cut into content-defined chunks or slices.
 
-Order of reading: `port`, `covering` (from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
-and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`, `opaque`.
+Order of reading: `port` (with `cover`: from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
+and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`.
 
 Invariants: the pieces cover the file exactly once, `cut` never fails on a file, and a version always cuts alike.
 """

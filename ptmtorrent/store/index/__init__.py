@@ -16,5 +16,6 @@ the store calls it under its lock.
 
 from ptmtorrent.store.index.found import Found
 from ptmtorrent.store.index.index import Index, open_index
+from ptmtorrent.store.index.runs import STAGED_ROWS
 
-__all__ = ["Found", "Index", "open_index"]
+__all__ = ["STAGED_ROWS", "Found", "Index", "open_index"]

@@ -237,6 +237,8 @@ class Run:
 
     def _take(self, rows: Numbers) -> npt.NDArray[Any]:
         """Return the rows with these numbers. Scattered ones are read, because each would map pages of its own."""
+        if len(rows) and int(rows.max()) >= self.rows:
+            raise LookupError(f"`{self.path.name}` has no row {rows.max()}")
         is_near = len(rows) == 0 or int(rows.max()) - int(rows.min()) < _NEARNESS * len(rows)
         if is_near or self.size <= _SMALL_BYTES:
             near: npt.NDArray[Any] = self.table[rows]

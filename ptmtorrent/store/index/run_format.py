@@ -23,6 +23,7 @@ MAX_HEADER_BYTES = 64 << 10
 MAX_ROWS = (1 << 32) - 1
 MAX_BITS = 20
 HASH_BYTES = 32
+ID_BYTES = 32
 
 SEGMENT = np.dtype([("pack", "<u4"), ("first", "<u4")])
 ROW = np.dtype(

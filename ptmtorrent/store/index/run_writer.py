@@ -5,6 +5,7 @@ A merge reads and writes in stretches, so that its memory does not depend on the
 
 import os
 import secrets
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, new_temporary, publish_file, write_all
 from ptmtorrent.store.index import run_format
 from ptmtorrent.store.index.run import STRETCH_ROWS, Flags, Listed, Numbers, Run
-from ptmtorrent.store.index.run_format import BASE, NUMBER, PACKED_ROW, ROW, SEGMENT, RunHeader
+from ptmtorrent.store.index.run_format import BASE, ID_BYTES, NUMBER, PACKED_ROW, ROW, SEGMENT, RunHeader
 
 SUFFIX = ".run"
 _CHUNK_ROWS = 1 << 16
@@ -34,6 +35,7 @@ def write_rows(path: Path, rows: Iterable[Listed]) -> int:
     """Write a run of `rows`, sorted by pack, with no id twice; return how many there are.
 
     Raises:
+        LookupError: a row has an impossible value.
         NoSpace: the disk is full; nothing is left behind.
         StoreError: any other failure.
     """
@@ -45,7 +47,7 @@ def write_rows(path: Path, rows: Iterable[Listed]) -> int:
         if row.base is not None:
             delta_rows.append(number)
             bases += row.base
-        packed += PACKED_ROW.pack(row.id, row.at, row.stored, row.raw, row.codec, row.kind, 0)
+        packed += _pack_row(row)
     table = np.frombuffer(packed, dtype=ROW)
     heads = heads_of(table["id"])
     order = np.argsort(heads, kind="stable")
@@ -92,6 +94,16 @@ def heads_of(ids: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return the first 8 bytes of ids, given as four words each, as numbers that sort as the ids do."""
     first: npt.NDArray[np.uint64] = np.ascontiguousarray(ids[:, 0], dtype="<u8").view(">u8").astype(np.uint64)
     return first
+
+
+def _pack_row(row: Listed) -> bytes:
+    try:
+        packed = PACKED_ROW.pack(row.id, row.at, row.stored, row.raw, row.codec, row.kind, 0)
+    except struct.error as error:
+        raise LookupError(f"a row of the pack {row.pack} is invalid: {error}") from error
+    if len(row.id) != ID_BYTES or len(row.base or row.id) != ID_BYTES:
+        raise LookupError(f"a row of the pack {row.pack} is invalid: an id is cut short")
+    return packed
 
 
 class _Merge:

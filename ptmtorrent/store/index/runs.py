@@ -4,11 +4,10 @@ Write order: the file of a run, synced; its name, and the sync of the folder; th
 row of the run and the removal of what it replaces; then the files that were replaced. So a crash leaves a file that
 nothing refers to, which the next writer removes, or the new list.
 
-Levels:a new run has level 0. Once a level has `FAN` runs, they become one run of the next level. An entry is thus
+Levels: a new run has level 0. Once a level has `FAN` runs, they become one run of the next level. An entry is thus
 written once for its pack and once for each level, and a level above the fourth needs a million packs or more.
 """
 
-import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +44,8 @@ class Runs:
         self.folder = folder
         self._open: dict[str, Run] = {}
         self._runs: list[Run] = []
+        self.listed: list[RunRow] = []
+        """The runs in use, as SQLite lists them, by their numbers."""
         self._is_listed: Flags = np.zeros(1, dtype=np.bool_)
 
     @property
@@ -63,13 +64,14 @@ class Runs:
         opened = {row.name: self._open.get(row.name) or Run(self.path_of(row.name)) for row in newest_first}
         self._open = opened
         self._runs = [*opened.values()]
+        self.listed = sorted(rows)
         highest = max([*packs, *(run.highest_pack for run in self._runs)], default=-1)
         self._is_listed = np.zeros(highest + 2, dtype=np.bool_)
         self._is_listed[list(packs)] = True
 
     def close(self) -> None:
         """Unmap all files."""
-        self._open, self._runs = {}, []
+        self._open, self._runs, self.listed = {}, [], []
 
     def path_of(self, name: str) -> Path:
         """Return the path of a run."""
@@ -239,7 +241,8 @@ class StoredRuns(Connected):
         if staged < max(1, least):
             return
         path = new_run_path(self._runs.folder)
-        write_rows(path, self._rows_to_move(sealed))
+        with index_errors(self._path):
+            write_rows(path, self._rows_to_move(sealed))
         self._write("INSERT INTO runs (name, level) VALUES (?, 0)", path.stem)
         self._write(f"DELETE FROM objects WHERE pack IN ({sealed})")  # noqa: S608  # a constant
         self._fresh_at = None
@@ -280,19 +283,22 @@ class StoredRuns(Connected):
 
         Another process may do the same: the one that commits first wins, and the other one removes its file.
         """
-        rows = self._run_rows()
+        self._refresh()
+        rows = self._runs.listed
         if full := due(rows):
             return self._rewrite(full, None, full[0].level + 1)
-        self._refresh()
         wasteful = next((row for row in rows if self._runs.is_wasteful(row.name)), None)
         return wasteful is not None and self._rewrite([wasteful], wasteful.number, wasteful.level)
 
     def _rewrite(self, rows: list[RunRow], number: int | None, level: int) -> bool:
-        """Replace runs, the oldest first, by one of `level`, with the next number unless it is given."""
-        self._refresh()
+        """Replace open runs, the oldest first, by one of `level`, with the next number unless it is given."""
         path = new_run_path(self._runs.folder)
         with run_errors(self._path):
-            kept = merge_runs(path, self._runs.of_names([row.name for row in rows]), self._runs.is_listed)
+            sources = self._runs.of_names([row.name for row in rows])
+            # The new run gets a hash of its own: damage that was merged would never be noticed.
+            if problem := next(filter(None, (source.problem() for source in sources)), None):
+                raise IntegrityError(problem)
+            kept = merge_runs(path, sources, self._runs.is_listed)
         with self.transaction():
             self._begin()
             won = set(rows) <= set(self._run_rows())
@@ -309,12 +315,12 @@ class StoredRuns(Connected):
 
     def _rows_to_move(self, sealed: str) -> Iterator[Listed]:
         sql = "SELECT id, at, stored, raw, codec, kind, base, pack FROM objects"
-        with index_errors(self._path):
-            try:
-                for row in self._connection.execute(f"{sql} WHERE pack IN ({sealed}) ORDER BY pack, at"):
-                    yield Listed(*row)
-            except struct.error as error:
-                raise LookupError(str(error)) from error
+        for row in self._connection.execute(f"{sql} WHERE pack IN ({sealed}) ORDER BY pack, at"):
+            yield Listed(*row)
+
+    def has_runs(self) -> bool:
+        """Return whether runs are listed."""
+        return bool(self._run_rows())
 
     def _run_rows(self) -> list[RunRow]:
         if self._version < VERSION_WITH_RUNS:

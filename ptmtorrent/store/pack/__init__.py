@@ -2,10 +2,10 @@
 
 ::
 
-    classes -> format (bytes) -> writer (a part grows, is sealed) -> hashes (stored beside the index)
-                              -> reader (by footer, or by forward scan)
+    format (bytes) -> writer (a part grows, is sealed) -> hashes (stored beside the index)
+                   -> reader (by footer, or by forward scan)
 
-`classes` says which objects may share a pack. `format` is pure: bytes in, bytes out (docs/formats/pack.md). `hashes`
+`format` is pure: bytes in, bytes out (docs/formats/pack.md); its classes say which objects may share a pack. `hashes`
 computes all hashes of a pack in one pass, and stores them.
 
 The invariant: a part only grows by whole records, and a sealed pack never changes. A reader needs nothing but the file.

@@ -38,9 +38,10 @@ from ptmtorrent.model.volume import PackHashes
 LEAF_BYTES = 16 << 10
 BLOCK_BYTES = ALIGNMENTS[-1]
 MAX_WAITING = 4
+"""Limit of blocks (4 MiB each) that wait to be hashed."""
+
 SMALL_BYTES = 16 << 10
 """Shorter data is copied: the objects that would hold millions of records take longer and more memory than that."""
-"""Limit of blocks (4 MiB each) that wait to be hashed."""
 
 sha1 = partial(hashlib.sha1, usedforsecurity=False)
 sha256 = hashlib.sha256

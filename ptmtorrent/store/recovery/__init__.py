@@ -2,8 +2,9 @@
 
 ::
 
-    open for writing   recover -> recheck (unsealed parts) -> quarantine (damaged parts)
-    rebuild the index  recover (forward scan of all packs)
+    open for writing   recover -> reopen (unsealed parts) -> recheck (objects) -> quarantine (damaged parts)
+                               -> reindex (packs that the index does not list)
+    rebuild the index  recover -> reindex (forward scan of all packs)
     adopt a pack       import_pack (verify, move, index)
 
 A store folder in any state that a crash can leave comes in; an index that agrees with the packs, and parts that a

@@ -12,11 +12,10 @@ from ptmtorrent.errors import IntegrityError, PtmError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.text import spell_size
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.index import Index
+from ptmtorrent.store.index import STAGED_ROWS, Index
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.hashes import write_sidecar
 from ptmtorrent.store.pack.reader import PackReader, hash_pack, open_pack, pack_in
-from ptmtorrent.store.recovery.recover import STAGED_ROWS
 from ptmtorrent.store.recovery.reindex import add_pack
 
 MAX_RAW_PER_BYTE = 64

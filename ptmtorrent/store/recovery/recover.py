@@ -11,15 +11,12 @@ from pathlib import Path
 
 from ptmtorrent.disk.durable import sync_dir
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.store.index import Index
+from ptmtorrent.store.index import STAGED_ROWS, Index
 from ptmtorrent.store.pack.hashes import has_sidecars, sidecar_in
 from ptmtorrent.store.pack.reader import has_parts, pack_in, packs_on_disk, remove_temporaries
 from ptmtorrent.store.pack.writer import Part
 from ptmtorrent.store.recovery.reindex import by_footer, by_scan, reindex, reindex_documents
 from ptmtorrent.store.recovery.reopen import Reopened, find_parts, reopen_parts
-
-STAGED_ROWS = 1 << 14
-"""Rows of sealed packs that may lie in SQLite before they become a run, where nothing was sealed."""
 
 
 def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
@@ -32,7 +29,8 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
     """
     remove_temporaries(root)
     here = packs_on_disk(root)
-    if not (here or has_parts(root) or index.packs() or index.parts() or has_sidecars(root)):
+    is_listed = index.packs() or index.parts() or index.has_runs()
+    if not (here or has_parts(root) or is_listed or has_sidecars(root)):
         return []
     with index.transaction():
         unsound = set(index.drop_unsound_runs())

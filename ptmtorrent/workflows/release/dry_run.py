@@ -45,7 +45,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
         if name in history.listed:
             made, incomplete = check_finished(name, request)
             return _summarise(made.totals, monotonic() - started, len(incomplete), emit)
-        if is_unsigned(name, history):
+        if is_unsigned(name, history, home.channel):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
             return _summarise(read_release(home.channel, name)[1].totals, monotonic() - started, 0, emit)
         check_free(name, home.channel)

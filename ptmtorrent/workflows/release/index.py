@@ -30,6 +30,7 @@ from ptmtorrent.model.members import (
     MemberRow,
     RunShards,
     bucket_bits_for,
+    decode_tree,
     encode_shard,
     encode_tree,
     members_root,
@@ -197,12 +198,12 @@ def write_index(
         IntegrityError: a file of the previous release is damaged.
         StoreError: something cannot be read or written.
     """
-    plan = _plan(before, changes)
+    buckets = bucket_bits_for(changes.members)
+    plan = _plan(before, changes, buckets)
     removed = _removed(before, changes, plan)
     placed = [*_fresh(changes), *_taken_over(documents, before, plan)]
     runs = [before.refs[number] for number in plan.kept]
     shards = [] if before.tree is None else [before.tree.runs[number] for number in plan.kept]
-    buckets = bucket_bits_for(changes.members)
     if placed or removed:
         listed, files = _write_documents(documents, placed, popular, min(shard_bits_for(len(placed)), buckets))
         rows = [*listed, *map(removal, removed)]
@@ -220,7 +221,7 @@ def write_index(
     hashes = before.hash_buckets(buckets, changes.fresh, changes.gone)
     return WrittenIndex(
         runs=tuple(runs),
-        tree=folder.write(TREE_FILE, encode_tree(hashes, shards)),
+        tree=folder.write(TREE_FILE, _encode_tree(hashes, shards)),
         members_root=members_root(hashes),
         kept=plan.kept,
         taken={number: frozenset(package for package, _ in found) for number, found in plan.taken.items()},
@@ -255,11 +256,19 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True):
     copied: frozenset[int]
 
 
-def _plan(before: EarlierRuns, changes: Changes) -> _Plan:
-    """Return the plan. Documents are listed where they lie only if every frame of their file still has a row."""
+def _plan(before: EarlierRuns, changes: Changes, buckets: int) -> _Plan:
+    """Return the plan of a release with 2**`buckets` buckets; a run in more shards is replaced.
+
+    Documents are listed where they lie only if every frame of their file still has a row.
+    """
     counts = before.newest_counts({*changes.fresh, *changes.gone})
     states = [
-        RunState(level=run.level, rows=run.rows, newest=counts[number], refused=number in changes.refused)
+        RunState(
+            level=run.level,
+            rows=run.rows,
+            newest=counts[number],
+            refused=number in changes.refused or run.bits > buckets,
+        )
         for number, run in enumerate(before.refs)
     ]
     merge = plan_merge(states, len(changes.fresh) + len(changes.named))
@@ -268,7 +277,7 @@ def _plan(before: EarlierRuns, changes: Changes) -> _Plan:
         for package, place in before.members():
             if place.run in taken and package not in changes.fresh and package not in changes.gone:
                 taken[place.run].append((package, place))
-    copied = {number for number in taken if states[number].refused or counts[number] < states[number].rows}
+    copied = {number for number in taken if number in changes.refused or counts[number] < states[number].rows}
     if sum(len(before.refs[number].documents) for number in taken if number not in copied) >= MAX_RUN_FILES:
         copied = set(taken)
     kept = tuple(number for number in range(len(states)) if number not in taken)
@@ -329,6 +338,13 @@ def _encode_shards(rows: Sequence[MemberRow], bits: int) -> list[bytes]:
     for row in rows:
         shards[prefix_of(row.package, bits)].append(row)
     return [encode_shard(shard) for shard in shards]
+
+
+def _encode_tree(buckets: Sequence[bytes], shards: Sequence[RunShards]) -> bytes:
+    """Return the tree, if a reader will accept it."""
+    data = encode_tree(buckets, shards)
+    decode_tree(data, TREE_FILE)
+    return data
 
 
 def _hash(data: bytes) -> str:

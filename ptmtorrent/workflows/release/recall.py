@@ -21,6 +21,7 @@ from ptmtorrent.channel.readers import read_listed
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.facts import licence_rules
 from ptmtorrent.model import canonical
+from ptmtorrent.model.canonical import HASH_BYTES
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Manifest, Rights
 from ptmtorrent.model.members import MemberRow, parse_names
@@ -354,8 +355,13 @@ def _names(
 
 
 def _shrink(data: bytes) -> bytes:
-    return len(data).to_bytes(8, "little") + streams.shrink_general(memoryview(data))
+    return blake3(data).digest() + len(data).to_bytes(8, "little") + streams.shrink_general(memoryview(data))
 
 
 def _expand(data: bytes) -> bytes:
-    return streams.expand(memoryview(data)[8:], int.from_bytes(data[:8], "little"))
+    """Return what was shrunk. Raises `IntegrityError` if it is damaged."""
+    digest, size, payload = data[:HASH_BYTES], data[HASH_BYTES : HASH_BYTES + 8], memoryview(data)[HASH_BYTES + 8 :]
+    found = streams.expand(payload, int.from_bytes(size, "little"))
+    if blake3(found).digest() != digest:
+        raise IntegrityError("the uses of a pack are damaged")
+    return found

@@ -81,7 +81,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
             made, incomplete = check_finished(name, request)
             _report(made, home, monotonic() - started, emit, failed=len(incomplete), status="notneeded")
             return made
-        if is_unsigned(name, history):
+        if is_unsigned(name, history, home.channel):
             emit(Note(message=f"Release `{name}` was written by an earlier run; only its signatures are missing."))
             made = _sign(home, keys, name, clock)
         else:
@@ -176,12 +176,19 @@ def _check_clock(clock: Clock, store: Store, history: History, emit: Emit) -> No
         emit(note)
 
 
-def is_unsigned(name: ReleaseName, history: History) -> bool:
+def is_unsigned(name: ReleaseName, history: History, channel: Path) -> bool:
     """Return whether the release was written, and not signed.
 
     Raises:
-        ConfigError: another release was.
+        ConfigError: another release was; or one was taken from the list, and not all of it was deleted.
+        IntegrityError, StoreError: such a release cannot be read.
     """
+    for other in history.unlisted:
+        if read_release(channel, other)[1].sequence <= history.sequence:
+            raise ConfigError(
+                f"the deletion of release `{other}` was interrupted",
+                hint=f"finish it: ptmtorrent release delete {other}",
+            )
     if others := [other for other in history.unlisted if other != name]:
         raise ConfigError(
             f"release `{others[0]}` was written but not signed", hint=f"finish it: ptmtorrent release {others[0]}"

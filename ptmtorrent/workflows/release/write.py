@@ -13,6 +13,7 @@ from ptmtorrent.catalogue.runs import EarlierRuns
 from ptmtorrent.catalogue.tables import EarlierTables, TableWriter
 from ptmtorrent.channel.folder import OwnReader, check_listed
 from ptmtorrent.channel.paths import POLICY_FILE, RELEASE_FILE, TABLES, release_folder, unfinished_folder
+from ptmtorrent.channel.unlisted import remove_empty
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model import canonical
@@ -232,6 +233,7 @@ def _finish(draft: Draft, release: Release) -> None:
         raise StoreError(f"release.json of `{draft.name}` would be {len(data)} bytes, more than readers accept")
     durable.write_file(draft.unfinished / RELEASE_FILE, data)
     target = draft.channel / release_folder(draft.name)
+    remove_empty(target)  # what an interrupted deletion may have left
     with durable.disk_errors(target):
         draft.unfinished.rename(target)
     durable.sync_dir(target.parent)

@@ -13,6 +13,8 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.index import file as index_file
 from ptmtorrent.store.index import run_writer, runs
+from ptmtorrent.store.index.run import Run
+from ptmtorrent.store.index.run_format import Section
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.recovery import recover
 from ptmtorrent.store.store import Store
@@ -129,6 +131,42 @@ def test_flipped_bit_of_a_run_is_found_and_repaired(home: Home, kind: str, numbe
     assert contents(home.store) == before
     assert (home.store / "damaged" / path.name).is_file()
     assert check(home, "data", emit=Heard(), stop=Stop()).summary.failed == 0
+
+
+@pytest.mark.parametrize("section", ["rows", "heads", "order"])
+def test_damaged_run_is_not_merged(home: Home, monkeypatch: pytest.MonkeyPatch, section: Section) -> None:
+    """The hash of the new run would be right, and the damage in it never found."""
+    before = contents(home.store)
+    monkeypatch.setattr(runs, "FAN", 2)
+    path = next(path for path in run_files(home.store) if is_of_level(home.store, path, 0))
+    flip(Run(path)._layout.starts[section])(path)
+    with pytest.raises(StoreError, match="is damaged") as caught:
+        Store.open(home.store, write=True)
+    assert "store repair --index" in str(caught.value.hint)
+    assert repair(home, None, emit=Heard(), stop=Stop()).summary.failed == 0
+    assert contents(home.store) == before
+
+
+def is_of_level(root: Path, path: Path, level: int) -> bool:
+    with reading(root) as store:
+        return any(row.level == level for row in store._index._run_rows() if row.name == path.stem)
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated"])
+def test_run_of_packs_that_are_all_gone_may_be_damaged(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "store"
+    with writing(root) as store:
+        store.put(b"gone", pack_class=META)
+        (pack,) = store.seal()
+        path = store.pack_file(pack)
+        with store._index.transaction():
+            store._index.drop(pack)
+    path.unlink()
+    shutil.rmtree(root / "hashes")
+    OUTLINES[kind](run_files(root)[0])
+    with writing(root) as store:
+        assert not store.has(name_of(b"gone"))
+    assert run_files(root) == []
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "flipped"])

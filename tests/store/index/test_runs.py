@@ -215,6 +215,32 @@ def test_of_two_processes_that_merge_the_same_runs_one_wins(
             assert sum(map(len, listed(opened).values())) == 6
 
 
+@pytest.mark.parametrize("is_full", [True, False])
+def test_runs_that_another_process_has_just_merged_are_not_merged_again(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_full: bool
+) -> None:
+    for pack in range(3):
+        add(index, pack, entries_of([f"{pack} a", f"{pack} b"]))
+        index.settle()
+    if is_full:
+        monkeypatch.setattr(runs, "FAN", 3)
+    else:
+        with index.transaction():
+            index.drop(pack_of(1))
+    refresh = index._refresh
+    with closing(open_index(tmp_path / "index.sqlite", write=True)) as other:
+
+        def refresh_after_the_other() -> None:
+            monkeypatch.setattr(index, "_refresh", refresh)
+            other.settle()
+            refresh()
+
+        monkeypatch.setattr(index, "_refresh", refresh_after_the_other)
+        index.settle()
+        assert listed(index) == listed(other)
+        assert len(files(tmp_path)) == (1 if is_full else 2)
+
+
 def test_full_disk_leaves_rows_where_they_are(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(index, 1, entries_of(["a"]))
 
@@ -264,6 +290,42 @@ def test_run_with_an_impossible_row_is_named_and_its_row_never_used(index: Index
     with pytest.raises(StoreError) as caught:
         index.find(bad.id)
     assert "store repair --index" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("small_bytes", [run._SMALL_BYTES, 0])
+def test_place_of_a_row_that_is_not_in_the_run_is_named(
+    index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_bytes: int
+) -> None:
+    monkeypatch.setattr(run, "_SMALL_BYTES", small_bytes)
+    monkeypatch.setattr(run, "_NEARNESS", 1)
+    entries = entries_of([str(number) for number in range(40)])
+    add(index, 1, entries)
+    index.settle()
+    (path,) = (tmp_path / "index").iterdir()
+    start = run.Run(path)._layout.starts["order"]
+    data = bytearray(path.read_bytes())
+    data[start + 3] = 1
+    path.write_bytes(data)
+    for look_up in (lambda: index.find_all([entry.id for entry in entries]), lambda: index.entries(pack_of(1))):
+        with pytest.raises(StoreError, match="has no row") as caught:
+            look_up()
+        assert "store repair --index" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("stored", 1 << 40), ("at", -1), ("codec", "zstd"), ("id", b"short"), ("base", b"short")]
+)
+def test_row_of_sqlite_with_an_impossible_value_becomes_no_run(
+    index: Index, tmp_path: Path, column: str, value: bytes | int | str
+) -> None:
+    add(index, 1, entries_of(["a", "b"]))
+    with index.transaction():
+        index._write(f"UPDATE objects SET {column} = ? WHERE id = ?", value, bytes.fromhex(id_of("b")))  # noqa: S608
+    with pytest.raises(StoreError) as caught:
+        index.settle()
+    assert "store repair --index" in str(caught.value.hint)
+    assert count_staged(index) == 2
+    assert not (tmp_path / "index").exists()
 
 
 def test_releasing_pages_changes_nothing(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
