@@ -1,8 +1,9 @@
 """`verify`: hash again what lies here, files that a fetch laid out or packs of the store.
 
 A folder is right if it is exactly one snapshot, or the part of it that was fetched: what another snapshot left there,
-what no fetch wrote, and other packages inside it are named. What is damaged is reported, never changed; a damaged file
-only loses its time of change, so that the next fetch does not believe the ledger and gets it again.
+what no fetch wrote, and other packages inside it are named. What is damaged is reported, never changed. A file whose
+bytes are wrong although its size and time are those of the ledger was damaged and not edited: the ledger stops
+believing in its bytes, and the next fetch gets it again without `--force`.
 """
 
 import os
@@ -11,12 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from blake3 import blake3
-
 from ptmtorrent.errors import NotFound, StoreError
-from ptmtorrent.layouts.folders import files_below, read_link, same_file
-from ptmtorrent.model.ids import path_bytes
-from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.layouts.folders import files_below, same_content
+from ptmtorrent.model.records import Emit, Opened, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
@@ -34,13 +32,21 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         StoreError: the ledger cannot be read.
         Interrupted: `stop` was set.
     """
-    began = time.monotonic()
     with Ledger(home.ledger) as ledger:
         known = ledger.folders()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
-    if not files and target is not None:
-        raise NotFound(f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify")
-    folders = _Folders(known, files, target)
+        if not files and target is not None:
+            raise NotFound(
+                f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify"
+            )
+        folders = _Folders(known, files, target)
+        for opened in folders.origins():
+            emit(opened)
+        return _check(folders, files, ledger, emit, stop)
+
+
+def _check(folders: "_Folders", files: list[LaidOut], ledger: Ledger, emit: Emit, stop: Stop) -> Summary:
+    began = time.monotonic()
     files.sort(key=lambda file: (file.package, file.path))
     meter = new_meter(
         "verify",
@@ -53,6 +59,8 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
     for package, laid_out in groupby(files, key=lambda file: file.package):
         mine = list(laid_out)
         damaged = [file.path for file in folders.of_their_snapshot(mine) if not _is_whole(file, meter, stop)]
+        for path in filter(ledger.knows, damaged):
+            ledger.record_damage(path)
         faults = [f"not the bytes that were verified: {_listed(damaged)}"] if damaged else []
         faults += folders.faults(package, mine)
         failed += bool(faults)
@@ -73,6 +81,10 @@ class _Folders:
             for found in known
             if target is None or found.package == target or found.folder.is_relative_to(Path(target).absolute())
         ]
+
+    def origins(self) -> list[Opened]:
+        """Return the releases that the checked folders were fetched from, as far as that is known."""
+        return list(dict.fromkeys(found.opened for found in self._checked if found.opened is not None))
 
     def of_their_snapshot(self, files: Iterable[LaidOut]) -> Iterator[LaidOut]:
         """Yield the files that are of the snapshot of their folder."""
@@ -123,13 +135,7 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
     stop.raise_if_set("verification")
     try:
-        text = read_link(file.path)
-        if text is not None:
-            whole = blake3(path_bytes(text)).hexdigest() == file.blake3
-        else:
-            whole = file.path.is_file() and same_file(file.path, file.size, file.blake3)
-        if not whole and os.path.lexists(file.path):
-            os.utime(file.path, follow_symlinks=False)
+        whole = same_content(file.path, file.size, file.blake3)
     except (StoreError, OSError):
         whole = False
     meter.add(bytes=file.size)

@@ -17,7 +17,7 @@ from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import NoSpace
-from ptmtorrent.layouts.folders import files_below
+from ptmtorrent.layouts.folders import files_below, respell
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
@@ -26,6 +26,7 @@ from ptmtorrent.model.text import count
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.port import WINDOW_BYTES
+from ptmtorrent.workflows.fetch.assemble import is_as_fetched
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
@@ -126,22 +127,29 @@ def clear_incoming(incoming: Path) -> None:
             incoming.rmdir()
 
 
-def settle_folder(folder: PackageFolder, names: Mapping[Path, str], ledger: Ledger, emit: Emit) -> None:
+def settle_folder(
+    folder: PackageFolder, names: Mapping[Path, str], ledger: Ledger, emit: Emit, *, folds: bool = False
+) -> None:
     """Record that a folder holds its snapshot, whose files and hashes are `names`; remove or name what that lacks.
 
     Files that a fetch wrote, that nothing changed since and that the snapshot lacks are removed, once all of the
-    snapshot is there. Everything else is kept and named.
+    snapshot is there. Everything else is kept and named. `folds`: the disk takes names that differ in case alone for
+    one, and what has another name there gets that of the snapshot.
 
     Raises:
         StoreError: the folder or the ledger cannot be read.
     """
     several = folder.snapshot is None
+    if folds and not several:
+        _respell(folder.folder, names, ledger)
     ledger.belongs(folder, {} if several else names)
     if several:
         return
     found = _look(folder, names, ledger)
     removed: list[Path] = []
     if found.whole:
+        for row in found.gone:
+            ledger.forget(row.path)
         removed = [file.path for file in found.older if file.path not in names and _remove(file, folder.folder, ledger)]
     kept = [file.path for file in found.older if file.path not in removed]
     if removed:
@@ -155,10 +163,20 @@ def settle_folder(folder: PackageFolder, names: Mapping[Path, str], ledger: Ledg
         emit(Note(message=message, warning=True))
 
 
+def _respell(folder: Path, names: Mapping[Path, str], ledger: Ledger) -> None:
+    """Spell names as the snapshot does, and drop the rows of files that another spelling of the same name has now."""
+    respell(folder, (path for path in names if os.path.lexists(path)))
+    folded = {str(path).casefold() for path in names}
+    for row in ledger.files(folder):
+        if row.path not in names and str(row.path).casefold() in folded:
+            ledger.forget(row.path)
+
+
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A package's folder after a fetch: what is left of older snapshots, and what no fetch wrote."""
+    """A package's folder after a fetch: what is left of older snapshots, or gone, and what no fetch wrote."""
 
     older: list[LaidOut]
+    gone: list[LaidOut]
     unknown: list[Path]
     whole: bool
 
@@ -167,16 +185,23 @@ def _look(folder: PackageFolder, names: Mapping[Path, str], ledger: Ledger) -> _
     rows = ledger.files(folder.folder)
     known = {row.path for row in rows}
     whole = {row.path for row in rows if names.get(row.path) == row.blake3} == set(names)
-    older = [row for row in rows if row.snapshot != folder.snapshot and os.path.lexists(row.path)]
+    others = [row for row in rows if row.snapshot != folder.snapshot]
+    older = [row for row in others if _is_file(row.path)]
+    gone = [row for row in others if not _is_file(row.path)]
     unknown = [path for path in files_below(folder.folder) if path not in known and path not in names]
-    return _Found(older=older, unknown=unknown, whole=whole)
+    return _Found(older=older, gone=gone, unknown=unknown, whole=whole)
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether something is there that is not a folder, which may have taken the place of an older file."""
+    return path.is_symlink() or (path.exists() and not path.is_dir())
 
 
 def _remove(file: LaidOut, folder: Path, ledger: Ledger) -> bool:
     """Remove an unchanged file and the folders that it leaves empty; return whether it was removed."""
     inside = file.path.parent.relative_to(folder)
     reached = Path(os.path.realpath(file.path.parent))
-    if not ledger.knows(file.path) or reached != Path(os.path.realpath(folder), inside):
+    if not is_as_fetched(ledger, file.path) or reached != Path(os.path.realpath(folder), inside):
         return False
     with disk_errors(file.path):
         file.path.unlink()

@@ -11,7 +11,7 @@ rechecked.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.index import Member, describe_members, find_members
 from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
@@ -34,7 +34,7 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, missing_rows, plan_rows, resume_extents
-from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
+from ptmtorrent.model.records import Emit, Note, Opened, PlanMade, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
@@ -45,7 +45,7 @@ from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, tra
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -65,7 +65,10 @@ ABANDONED_AFTER = timedelta(days=14)
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache."""
+    """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache.
+
+    `force` replaces files in the way that no fetch of this home left as they are.
+    """
 
     packages: tuple[str, ...] = ()
     subset: str | None = None
@@ -73,6 +76,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int | None = None
     into: Literal["dir", "hf-cache"] = "dir"
     to: Path | None = None
+    force: bool = False
     transport: Literal["auto", "torrent", "http", "globus", "local"] = "auto"
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
@@ -103,9 +107,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
-    described = describe_members(found, channel.reader)
-    del found  # millions of rows, of which nothing is kept once they are described
+    described = describe_members(_find(request, channel), channel.reader)
     layout = choose_layout(request, home)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
@@ -113,9 +115,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         if writes:
             _lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
-        folds = writes and ignores_case(layout.root)
-        documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
+        wanted = _new_selection(request, layout, ledger, home.incoming if writes else None, stack)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
@@ -131,16 +131,18 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             emit=emit,
             stop=stop,
         )
-        keep, whole = request.keep_packs and writes, sources.whole_packs
-        started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
+        place = Place(home=home, layout=layout, ledger=ledger, opened=channel.cite(), force=request.force)
+        started_run = FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes, emit=emit, stop=stop)
         run = stack.enter_context(started_run)
-        plan, need = run.plan(sources)
+        plan, need = run.plan()
         emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
         if writes:
-            moved = run.run(plan, need, sources)
+            moved = run.run(plan, need)
             clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
-        elif not request.dry_run and unwritable is not None:
+        elif unwritable is None or request.dry_run:
+            report.foresee()
+        else:
             _check_all_here(wanted, unwritable)
             report.begin(plan)
     summary = report.summary(moved, monotonic() - started)
@@ -148,6 +150,31 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         emit(summary)
         raise error
     return summary
+
+
+def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
+    """Return the wanted members; where a size limits them, those with more downloads first.
+
+    Raises:
+        NotFound, UsageError, IntegrityError, TransportError: as `fetch`.
+    """
+    found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    if request.max_bytes is None:
+        return found
+    from ptmtorrent.catalogue.query import read_packages  # DuckDB, which most fetches do not need
+
+    facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
+    downloads = {each.package: each.downloads or 0 for each in facts}
+    return sorted(found, key=lambda member: -downloads.get(member.package, 0))
+
+
+def _new_selection(
+    request: FetchRequest, layout: Layout, ledger: Ledger, staging: Path | None, stack: ExitStack
+) -> Selection:
+    """Return an empty selection; with the folder `staging`, what it selects can be written."""
+    folds = staging is not None and ignores_case(layout.root)
+    documents = None if request.dry_run else _open_documents(staging, stack)
+    return Selection(layout, Neighbours(ledger, folds=folds), folds=folds, force=request.force, documents=documents)
 
 
 def choose_layout(request: FetchRequest, home: Home) -> Layout:
@@ -237,50 +264,53 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
     )
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run writes, and the release that it writes; with `force`, also over files of the user's."""
+
+    home: Home
+    layout: Layout
+    ledger: Ledger
+    opened: Opened
+    force: bool
+
+
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
 
-    With `whole_packs`, of the forms of an object the first is taken, whose pack others need too.
+    Where `sources` send whole packs, of the forms of an object the first is taken, whose pack others need too.
 
     Raises:
         Interrupted: `stop` was set.
         StoreError: the ledger or the store cannot be used.
     """
 
-    def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
-        self,
-        wanted: Selection,
-        layout: Layout,
-        report: Report,
-        home: Home,
-        ledger: Ledger,
-        *,
-        keep: bool,
-        whole_packs: bool,
-        emit: Emit,
-        stop: Stop,
+    def __init__(  # noqa: PLR0913  # what is wanted, from where and to where
+        self, wanted: Selection, report: Report, place: Place, sources: Sources, *, keep: bool, emit: Emit, stop: Stop
     ) -> None:
-        self._whole_packs = whole_packs
         self._wanted = wanted
-        self._layout = layout
         self._report = report
-        self._home = home
-        self._ledger = ledger
+        self._place = place
+        self._layout = place.layout
+        self._home = place.home
+        self._ledger = place.ledger
+        self._sources = sources
         self._keeps_packs = keep
         self._emit = emit
         self._stop = stop
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
-        self._begun: set[str] = set()
+        self._announced: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
-            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
+            self._assembler = stack.enter_context(
+                Assembler(self._layout, self._wanted, self._announce, force=self._place.force)
+            )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
-            if objects.alternatives and not self._whole_packs:
+            if objects.alternatives and not self._sources.whole_packs:
                 choose_forms(objects, lacking, self._has_base)
             bases = map(objects.base_item, range(len(objects.bases)))
             self._deltas = Deltas(self._layout.incoming(), objects.deltas(lacking), bases, self._local.local)
@@ -295,15 +325,16 @@ class FetchRun:
     def _has_base(self, base: ObjectId) -> bool:
         return self._local.has(base) or is_kept(self._layout.incoming(), base)
 
-    def plan(self, sources: Sources) -> tuple[Plan, DiskNeed]:
+    def plan(self) -> tuple[Plan, DiskNeed]:
         """Return what must be moved, and the disk space it takes."""
+        sources = self._sources
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
         plan = resume_extents(plan, staged_extents(self._home.incoming))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
-    def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
+    def run(self, plan: Plan, need: DiskNeed) -> Counter[str]:
         """Run the plan; return bytes moved per source. Failures are recorded per package.
 
         Raises:
@@ -312,11 +343,12 @@ class FetchRun:
         """
         check_disk_space(need, self._layout.root, self._home.incoming)
         self._link_present()
+        self._set_modes()
         self._report.begin(plan)
         self._finish_complete()
         if self._copy_local():
-            plan, _ = self.plan(sources)
-        self._transfer(plan, sources)
+            plan, _ = self.plan()
+        self._transfer(plan)
         self._record(wait=True)
         for order in self._wanted.orders:
             if order.status in {"ok", "notneeded"}:
@@ -333,19 +365,19 @@ class FetchRun:
             self._deltas.clear()
         return self._moved
 
-    def _transfer(self, plan: Plan, sources: Sources) -> None:
-        wanted, staging = self._assembler.lacking, self._home.incoming
+    def _transfer(self, plan: Plan) -> None:
+        sources, wanted, staging = self._sources, self._assembler.lacking, self._home.incoming
         outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
         with closing(outcomes):
             for outcome in outcomes:
-                self._consume(outcome, sources)
+                self._consume(outcome)
                 self._record()
 
-    def _consume(self, outcome: Outcome, sources: Sources) -> None:
+    def _consume(self, outcome: Outcome) -> None:
         match outcome:
             case Received(delivered):
                 self._moved[delivered.source] += delivered.moved
-                if not sources.counts(delivered.source):
+                if not self._sources.counts(delivered.source):
                     self._report.counted(delivered.moved)
             case DecodedObject(identifier, data):
                 self._assembler.put(identifier, data)
@@ -371,17 +403,25 @@ class FetchRun:
     def _record_file(self, file: Assembly) -> None:
         if file.error is None:
             order = self._wanted.order_of(file)
-            if order.package not in self._begun:
-                self._begun.add(order.package)
-                self._ledger.put_folder(self._folder(order))
+            for path, _ in file.ground.clears:
+                self._ledger.forget(path)
             self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
         self._wanted.settle(file)
         self._report.finished(file)
 
+    def _announce(self, file: Assembly) -> None:
+        """Record what is about to be written of a package, before its first file has its name."""
+        order = self._wanted.order_of(file)
+        if order.package not in self._announced:
+            self._announced.add(order.package)
+            manifest, files = self._wanted.manifest(order), self._wanted.files_of(order)
+            targets = ((self._layout.destination(manifest, each).target, each.size, each.blake3) for each in files)
+            self._ledger.announce(self._folder(order), targets, snapshot=order.snapshot_id)
+
     def _settle(self, order: Order) -> None:
         folder = self._folder(order)
         names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
-        settle_folder(folder, names, self._ledger, self._emit)
+        settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
@@ -389,6 +429,7 @@ class FetchRun:
             package=order.package,
             snapshot=None if self._layout.keeps_snapshots else order.snapshot_id,
             files=order.listed,
+            opened=self._place.opened,
         )
 
     def _link_present(self) -> None:
@@ -400,11 +441,23 @@ class FetchRun:
             self._assembler.link(file)
             self._wanted.settle(file)
 
+    def _set_modes(self) -> None:
+        """Make files that are here executable, or not, as the release has them."""
+        for row in self._wanted.modes:
+            file = self._wanted.assembly(row)
+            if self._wanted.error_of(self._wanted.order_of(file)) is not None:
+                continue
+            try:
+                set_mode(file.target, executable=file.is_executable)
+            except OSError as error:
+                message = f"the mode of `{file.target}` could not be set: {error.strerror}"
+                self._emit(Note(message=message, warning=True))
+
     def _warn_of_changes(self) -> None:
-        changed = [file.target for file in self._wanted.live if file.replaces and file.error is None]
-        if changed:
-            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-            message = f"`{changed[0]}`{more} was changed since it was fetched; it will be replaced"
+        forced = [path for file in self._wanted.live if file.error is None for path in file.ground.forced]
+        if forced:
+            more = f" (and {len(forced) - 1} more)" if len(forced) > 1 else ""
+            message = f"`{forced[0]}`{more} is not as a fetch of this home left it; it will be replaced (`--force`)"
             self._emit(Note(message=message, warning=True))
 
     def _finish_complete(self) -> None:

@@ -26,7 +26,7 @@ from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import refuse_links
+from ptmtorrent.layouts.folders import refuse_links, same_content
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
@@ -38,11 +38,13 @@ from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.codecs import streams
-from ptmtorrent.workflows.fetch.assemble import Assembly, Part
+from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part
 
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
 
+OVER_SIZE = "over --max-bytes"
+"""The reason of a package that does not fit into the bytes that were left."""
 
 IN_MEMORY_BYTES = 8 << 20
 """Documents of more bytes are kept in a file without a name."""
@@ -158,12 +160,19 @@ class Selection:
     """
 
     def __init__(
-        self, layout: Layout, neighbours: Neighbours, *, folds: bool = False, documents: Documents | None = None
+        self,
+        layout: Layout,
+        neighbours: Neighbours,
+        *,
+        folds: bool = False,
+        force: bool = False,
+        documents: Documents | None = None,
     ) -> None:
-        """`folds`: the disk takes names that differ in case alone for one."""
+        """`folds`: the disk takes names that differ in case alone for one. `force` replaces files of the user's."""
         self._layout = layout
         self._neighbours = neighbours
-        self._folds = folds
+        self._force = force
+        self.folds = folds
         self._documents = documents
         self._root = os.path.realpath(layout.root)
         self._left = _names_in(layout.incoming())
@@ -179,6 +188,8 @@ class Selection:
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
         """Packages with a file that this program would read settings from, if it were started beside it."""
+        self.modes: list[int] = []
+        """The rows of files that are here, and are executable although they should not be, or the other way round."""
 
     @property
     def live(self) -> list[Assembly]:
@@ -255,8 +266,8 @@ class Selection:
                 self._live[file.row] = file
 
     def complete(self) -> Iterator[Assembly]:
-        """Yield the unfinished files that lack no object, empty ones among them."""
-        for row in self.rows(WANTED):
+        """Yield the unfinished files that lack no object, empty ones among them, of packages that can be laid out."""
+        for row in np.flatnonzero(self._can_be_written()).tolist():
             known = self._live.get(row)
             if (known is not None and not known.missing) or not self._sizes[row]:
                 yield self.assembly(row)
@@ -271,8 +282,7 @@ class Selection:
         if not len(self.objects):
             return np.empty(0, "u4")
         parts = np.diff(np.frombuffer(self._parts, "u8")).astype("i8")
-        failed = np.unique(np.frombuffer(self._order_of, "u4")[self._states() == FAILED])
-        wanted = (self._states() == WANTED) & ~np.isin(np.frombuffer(self._order_of, "u4"), failed)
+        wanted = self._can_be_written()
         rows = np.repeat(wanted, parts) & (self.objects.objects.array("size") > 0)
         for file in self.live:
             first = self._parts[file.row]
@@ -319,7 +329,7 @@ class Selection:
         """
         member = described.member
         targets = self._targets(manifest, files)
-        if self._folds:
+        if self.folds:
             self._fold(self._layout.destination(manifest, file) for _, file in files)
         folder = self._layout.folder(manifest)
         is_there = refuse_links(self._layout.root, folder)
@@ -381,13 +391,19 @@ class Selection:
 
     def _examine(self, order: Order, manifest: Manifest, ledger: Ledger, stop: Stop) -> None:
         """Find out what of a package earlier runs left: only files of which there is something are kept as values."""
+        folder = self._layout.folder(manifest)
+        _record_announced(folder, ledger)
+        makes_way = None if self._layout.keeps_snapshots else folder
+        owner = Owner(ledger=ledger, folder=makes_way, force=self._force, folds=self.folds)
         for row in order.rows:
             stop.raise_if_set("checking files that are already here")
             file = self._make(order, manifest, row)
-            file.examine(ledger, order.package, order.snapshot_id)
+            file.examine(owner, order.package, order.snapshot_id)
             if file.here:
                 self._state[row] = HERE
                 order.pending -= 1
+                if file.has_wrong_mode:
+                    self.modes.append(row)
             elif file.error is not None:
                 self._state[row] = FAILED
             if file.error is not None or (not file.here and file.is_begun):
@@ -416,6 +432,14 @@ class Selection:
             self._links_of = order.number, links
         return links
 
+    def _can_be_written(self) -> Numbers:
+        """Return whether each file is wanted, and no file of its package failed."""
+        if not self._state:
+            return np.empty(0, "?")
+        orders = np.frombuffer(bytes(self._order_of), "u4")
+        failed = np.unique(orders[self._states() == FAILED])
+        return (self._states() == WANTED) & ~np.isin(orders, failed)
+
     def _states(self) -> Numbers:
         return np.frombuffer(bytes(self._state), "u1")
 
@@ -423,8 +447,8 @@ class Selection:
 def select_packages(  # what is described, and what it is selected with
     described: Iterable[Described], wanted: Selection, max_bytes: int | None, ledger: Ledger, stop: Stop
 ) -> Iterator[Refused]:
-    """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
-    total, full = 0, False
+    """Fill `wanted`, in order, with what fits into `max_bytes` of raw files; yield what is not taken."""
+    total = 0
     for item in described:
         stop.raise_if_set("planning the fetch")
         package = item.member.package
@@ -434,9 +458,8 @@ def select_packages(  # what is described, and what it is selected with
         only = item.member.only
         files = _choose_files(item.manifest, only)
         size = sum(file.size for _, file in files)
-        full = full or (max_bytes is not None and total + size > max_bytes)
-        if full:
-            yield Refused(package=package, status="notneeded", reason="over --max-bytes")
+        if max_bytes is not None and total + size > max_bytes:
+            yield Refused(package=package, status="notneeded", reason=OVER_SIZE)
             continue
         try:
             wanted.add(item, item.manifest, files, ledger, stop)
@@ -446,6 +469,13 @@ def select_packages(  # what is described, and what it is selected with
             yield _refused(package, error)
             continue
         total += size
+
+
+def _record_announced(folder: Path, ledger: Ledger) -> None:
+    """Record what a killed fetch wrote below a folder and did not record."""
+    for file in ledger.announced(folder):
+        if not ledger.knows(file.path) and same_content(file.path, file.size, file.blake3):
+            ledger.record(file.path, blake3=file.blake3, package=file.package, snapshot=file.snapshot)
 
 
 def _names_in(folder: Path) -> frozenset[str]:
