@@ -3,8 +3,8 @@
 A row of a file is valid as long as the file has the size and modification time that it had when it was verified.
 Losing the ledger costs only time: files without a row are hashed, and refs of a cache are left where they point.
 
-What a fetch is about to write is announced, durably, before the first file of its package has its name: a file that a
-killed fetch wrote and did not record is recognised by its bytes.
+What a fetch is about to write is announced, durably, before it writes anything of the package: a file that a killed
+fetch wrote and did not record is recognised by its bytes.
 
 A folder has one row: the package in it, and the snapshot of the newest fetch. A file whose snapshot is another one is
 left over from an older fetch. `Neighbours` refuses a folder inside that of another package, or around it.
@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS folders (
 """
 _ANNOUNCED = """
 CREATE TABLE IF NOT EXISTS announced (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, blake3 TEXT NOT NULL, package TEXT NOT NULL, snapshot TEXT NOT NULL
+    path BLOB NOT NULL, size INTEGER NOT NULL, blake3 TEXT NOT NULL, package TEXT NOT NULL, snapshot TEXT NOT NULL,
+    PRIMARY KEY (path, blake3)
 ) WITHOUT ROWID
 """
 _ORIGINS = "CREATE TABLE IF NOT EXISTS origins (folder BLOB PRIMARY KEY, opened TEXT NOT NULL) WITHOUT ROWID"
@@ -147,11 +148,10 @@ class Ledger:
         """Record that the bytes of a file are wrong although nothing changed it, so that a fetch may replace it."""
         self._rows.run("UPDATE files SET blake3 = '' WHERE path = ?", os.fsencode(path))
 
-    def announce(self, folder: PackageFolder, files: Iterable[tuple[Path, int, str]], *, snapshot: str) -> None:
-        """Record, durably, that files of these sizes and hashes are about to be written into the folder."""
-        rows = ((os.fsencode(path), size, blake3, folder.package, snapshot) for path, size, blake3 in files)
+    def announce(self, files: Iterable[tuple[Path, int, str]], *, package: str, snapshot: str) -> None:
+        """Record, durably, that files of these paths, sizes and hashes are about to be written."""
+        rows = ((os.fsencode(path), size, blake3, package, snapshot) for path, size, blake3 in files)
         with self._rows.transaction(durable=True):
-            self.put_folder(folder)
             self._rows.run_many(
                 "INSERT OR REPLACE INTO announced (path, size, blake3, package, snapshot) VALUES (?, ?, ?, ?, ?)", rows
             )

@@ -1,4 +1,4 @@
-"""Random walks of a target: releases are fetched into it one after another, forwards and back, beside files of the user's.
+"""Random walks of a target: releases are fetched into it in any order, beside files of the user's.
 
 After each fetch the target must be exactly the release plus what the user has there. `Walk` keeps what the program may
 have written at each path; everything else on disk is the user's.
@@ -9,7 +9,7 @@ import random
 import shutil
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 from ptmtorrent.errors import PtmError
+from ptmtorrent.layouts.folders import INCOMING
 from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
 from ptmtorrent.model.manifest import (
     EXECUTABLE_MODE,
@@ -49,7 +50,7 @@ PATHS = (
     *("a", "a/b", "a/b/c", "a/d", "a/link", "deep/er/x.json", "deep/er", "deep", "deep/Y.json", "deep/y.json"),
     *("link", "tokens/vocab.txt", "tokens", "n\u00e4me/\u540d.txt", "A/b"),
 )
-RELEASE_BYTES = tuple(f"bytes {number} of a release\n".encode() * (number * 40 + 1) for number in range(7)) + (b"",)
+RELEASE_BYTES = (b"", *(f"bytes {number} of a release\n".encode() * (number * 40 + 1) for number in range(7)))
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def read_tree(root: Path) -> Tree:
     """Return every file and link below `root`, but what unfinished fetches keep there."""
     found: Tree = {}
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name != ".ptmtorrent-incoming"]
+        folders[:] = [name for name in folders if name != INCOMING]
         for name in (*names, *(name for name in folders if (Path(folder) / name).is_symlink())):
             path = Path(folder) / name
             if path.is_symlink():
@@ -220,10 +221,8 @@ class User:
 
     def act(self) -> str:
         """Do one thing; return what."""
-        deed = self._source.choice(
-            (self._add, self._add, self._edit, self._edit, self._delete, self._to_folder, self._to_link)
-            + (self._chmod, self._touch, self._rename, self._beside, self._empty_folder)
-        )
+        files = (self._add, self._add, self._edit, self._edit, self._delete, self._chmod, self._touch, self._rename)
+        deed = self._source.choice((*files, self._to_folder, self._to_link, self._beside, self._empty_folder))
         deed()
         return deed.__name__.lstrip("_")
 
@@ -402,7 +401,6 @@ class Walk:
             folder, status = self._folder(package), heard.results[package].status if heard else "killed"
             self.counts[status] += 1
             if status == "error":
-                self.counts["refused"] += 1
                 self._check_refused(wanted[package], below(before, folder), below(after, folder), users, force=force)
             else:
                 self._check_kept(wanted[package], users, below(after, folder), folder, force=force)
@@ -415,8 +413,10 @@ class Walk:
         for package in PACKAGES:
             for path, thing in wanted[package].items():
                 self.ours.setdefault(path, []).append(thing)
-        if heard:
-            self._check_verify(heard, wanted, after)
+        if heard and all(result.status in {"ok", "notneeded"} for result in heard.results.values()):
+            self._check_verify(wanted, after)
+            if (self.to / INCOMING).exists():
+                raise WrongError(f"unfinished files are left: {sorted((self.to / INCOMING).iterdir())}")
 
     def _folder(self, package: str) -> Path:
         return self.to.joinpath(*package.split(":"))
@@ -456,13 +456,11 @@ class Walk:
                 return
         raise WrongError("a package was refused although nothing is in its way")
 
-    def _check_verify(self, heard: Heard, wanted: Mapping[str, Tree], after: Tree) -> None:
+    def _check_verify(self, wanted: Mapping[str, Tree], after: Tree) -> None:
         """`verify` calls a package right exactly if its folder is the package and no more."""
         told = Heard()
         verify(self.home, str(self.to), emit=told, stop=Stop())
         for package, tree in wanted.items():
-            if heard.results[package].status == "error":
-                continue
             exact = set(below(after, self._folder(package))) == set(tree)
             if (told.results[package].status == "ok") != exact:
                 raise WrongError(f"`verify` says {told.results[package]} of `{package}`")
@@ -496,31 +494,26 @@ class CacheWalk(Walk):
         after = read_tree(self.to)
         if read_tree(self.outside) != self._behind:
             raise WrongError("something behind a link changed")
-        written: dict[Path, list[Thing]] = {}
         places: set[Path] = set()
         for package in PACKAGES:
             status = heard.results[package].status if heard else "killed"
             self.counts[status] += 1
-            self.counts["refused"] += status == "error"
-            folder, commit = self._folder(package), self.history.commits[name][package]
-            for path, thing in self.history.releases[name][package].items():
-                file = folder / "snapshots" / commit / path
-                places |= {file, folder / "blobs" / git_id(thing.data)}
+            for file, thing in self._snapshot(name, package).items():
+                places |= {file, self._folder(package) / "blobs" / git_id(thing.data)}
                 if status not in {"error", "killed"} and file.read_bytes() != thing.data:
                     raise WrongError(f"`{file}` is not the file of the release")
         for path, thing in before.items():
-            if after.get(path) == thing or path.parent.name in {"refs", "trees"}:
-                continue
-            ours = any(map(thing.same, self.ours.get(path, ())))
-            if not ours and not (force and self._is_in_the_way(path, places)):
+            ours = any(map(thing.same, self.ours.get(path, ()))) or path.parent.name in {"refs", "trees"}
+            in_the_way = path in places or any(path in other.parents for other in places)
+            if after.get(path) != thing and not ours and not (force and in_the_way):
                 raise WrongError(f"`{path}` is {after.get(path)}, not {thing}")
         for path, thing in after.items():
             if before.get(path) != thing:
-                written.setdefault(path, []).append(thing)
+                self.ours.setdefault(path, []).append(thing)
                 if path not in places and path.parent.name not in {"refs", "trees"}:
                     raise WrongError(f"`{path}` is of no release")
-        for path, things in written.items():
-            self.ours.setdefault(path, []).extend(things)
 
-    def _is_in_the_way(self, path: Path, places: Sequence[Path] | set[Path]) -> bool:
-        return path in places or any(path in other.parents for other in places)
+    def _snapshot(self, name: str, package: str) -> Tree:
+        """Return the files of a package in the folder of its commit."""
+        folder = self._folder(package) / "snapshots" / self.history.commits[name][package]
+        return {folder / path: thing for path, thing in self.history.releases[name][package].items()}

@@ -79,6 +79,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         return self.folds and self.folder is not None and is_as_fetched(self.ledger, spelled(self.folder, path))
 
 
+def unfinished(layout: Layout, target: Path, digest: str) -> Path:
+    """Return where the file of `target` that has the BLAKE3 hash `digest` is put together."""
+    place = target.relative_to(layout.root).as_posix()
+    name = blake3(f"{place}\0{digest}".encode(errors="surrogateescape")).hexdigest(length=20)
+    return layout.incoming() / name
+
+
 def is_as_fetched(ledger: Ledger, path: Path) -> bool:
     """Return whether nothing changed a file since a fetch wrote it; one with another time is hashed."""
     if ledger.knows(path):
@@ -260,7 +267,7 @@ class Assembler:
     def __init__(
         self, layout: Layout, wanted: "Wanted", announce: Callable[[Assembly], None], *, force: bool = False
     ) -> None:
-        """`announce` is called before a file gets its name; with `force`, files in the place of links are replaced."""
+        """`announce` is called before a file is written; with `force`, files in the place of links are replaced."""
         self._layout = layout
         self._wanted = wanted
         self._announce = announce
@@ -311,12 +318,12 @@ class Assembler:
         """Remove what must not be written to, once for each file."""
         if assembly.row not in self._prepared:
             self._prepared.add(assembly.row)
+            self._announce(assembly)
             remove_shared(assembly.incoming)
 
     def finish(self, assembly: Assembly) -> None:
         """Start to verify and name a complete file; `finished` returns it."""
         self._prepare(assembly)
-        self._announce(assembly)
         self._finishing.append(self._pool.submit(self._finish_in_thread, assembly))
 
     def finished(self, *, wait: bool = False) -> Iterator[Assembly]:

@@ -22,7 +22,7 @@ from typing import Literal, Self
 import msgspec
 
 from ptmtorrent.catalogue.index import Member, describe_members, find_members
-from ptmtorrent.disk.durable import is_unwritable
+from ptmtorrent.disk.durable import disk_errors, is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
@@ -45,7 +45,7 @@ from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, tra
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -301,6 +301,7 @@ class FetchRun:
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
         self._announced: set[str] = set()
+        self._begun: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -403,6 +404,9 @@ class FetchRun:
     def _record_file(self, file: Assembly) -> None:
         if file.error is None:
             order = self._wanted.order_of(file)
+            if order.package not in self._begun:
+                self._begun.add(order.package)
+                self._ledger.put_folder(self._folder(order))
             for path, _ in file.ground.clears:
                 self._ledger.forget(path)
             self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
@@ -410,16 +414,22 @@ class FetchRun:
         self._report.finished(file)
 
     def _announce(self, file: Assembly) -> None:
-        """Record what is about to be written of a package, before its first file has its name."""
+        """Record what is about to be written of a package, before anything of it is."""
         order = self._wanted.order_of(file)
         if order.package not in self._announced:
             self._announced.add(order.package)
             manifest, files = self._wanted.manifest(order), self._wanted.files_of(order)
             targets = ((self._layout.destination(manifest, each).target, each.size, each.blake3) for each in files)
-            self._ledger.announce(self._folder(order), targets, snapshot=order.snapshot_id)
+            self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
 
     def _settle(self, order: Order) -> None:
+        """Clear what earlier fetches left of a package that is complete."""
         folder = self._folder(order)
+        for file in self._ledger.announced(folder.folder):
+            if file.snapshot != order.snapshot_id:
+                left = unfinished(self._layout, file.path, file.blake3)
+                with disk_errors(left):
+                    left.unlink(missing_ok=True)
         names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
 

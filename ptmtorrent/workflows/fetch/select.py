@@ -19,7 +19,6 @@ from typing import Self
 
 import msgspec
 import numpy as np
-from blake3 import blake3
 
 from ptmtorrent.catalogue.index import Described
 from ptmtorrent.config import PROJECT_FILE
@@ -38,7 +37,7 @@ from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.codecs import streams
-from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part
+from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinished
 
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
@@ -412,9 +411,8 @@ class Selection:
     def _make(self, order: Order, manifest: Manifest, row: int) -> Assembly:
         file = manifest.files[self._entry_of[row]]
         destination = self._layout.destination(manifest, file)
-        place = destination.target.relative_to(self._layout.root).as_posix()
-        name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
-        made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), self._layout.incoming() / name)
+        incoming = unfinished(self._layout, destination.target, file.blake3)
+        made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), incoming)
         if order.files > order.targets:
             for link in self._links(order, manifest).get(destination.target, ()):
                 made.add_link(link)
