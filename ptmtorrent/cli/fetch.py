@@ -79,8 +79,7 @@ def fetch(
 ) -> None:
     """Fetch packages or a subset; every byte is verified before it becomes visible. Resumable.
 
-    Files that an earlier fetch left in the folder of a package, and nothing changed, are replaced or removed; yours
-    stay. One of yours in the way of a file fails that package alone; `--force` replaces it.
+    A file of yours in the way of a package fails that package alone; `--force` replaces it.
     """
     session: Session = ctx.obj
     if not packages and subset is None:

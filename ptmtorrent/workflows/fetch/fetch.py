@@ -22,6 +22,7 @@ from typing import Literal, Self
 import msgspec
 
 from ptmtorrent.catalogue.index import Member, describe_members, find_members
+from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import disk_errors, is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
@@ -65,9 +66,11 @@ ABANDONED_AFTER = timedelta(days=14)
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache.
+    """What to fetch, how, and to where.
 
-    `force` replaces files in the way that no fetch of this home left as they are.
+    `only` and `max_bytes` narrow it: to kinds of files, and to what fits into a size in bytes, most downloaded first.
+    `to` None: the current folder, or this home's HF cache. `force` replaces files in the way that no fetch of this home
+    left as they are. `transport` None: that of the settings.
     """
 
     packages: tuple[str, ...] = ()
@@ -77,7 +80,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     into: Literal["dir", "hf-cache"] = "dir"
     to: Path | None = None
     force: bool = False
-    transport: Literal["auto", "torrent", "http", "globus", "local"] = "auto"
+    transport: TransportName | None = None
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
     dry_run: bool = False
@@ -122,7 +125,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
         sources = find_sources(
-            request.transport,
+            request.transport or "auto",
             request.peers,
             channel,
             stack,
