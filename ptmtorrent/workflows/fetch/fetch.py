@@ -21,7 +21,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.catalogue.index import Member, describe_members, find_members
+from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import disk_errors, is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
@@ -36,6 +36,7 @@ from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, missing_rows, plan_rows, resume_extents
 from ptmtorrent.model.records import Emit, Note, Opened, PlanMade, Summary
+from ptmtorrent.model.release import Member
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
@@ -118,25 +119,15 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         if writes:
             _lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
-        wanted = _new_selection(request, layout, ledger, home.incoming if writes else None, stack)
+        place = Place(home=home, layout=layout, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop)
+        wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
-        sources = find_sources(
-            request.transport or "auto",
-            request.peers,
-            channel,
-            stack,
-            report.counted,
-            keeps_packs=request.keep_packs,
-            emit=emit,
-            stop=stop,
-        )
-        place = Place(home=home, layout=layout, ledger=ledger, opened=channel.cite(), force=request.force)
-        started_run = FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes, emit=emit, stop=stop)
-        run = stack.enter_context(started_run)
+        sources = _choose_sources(request, channel, report, place, stack)
+        run = stack.enter_context(FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes))
         plan, need = run.plan()
         emit(_plan_made(wanted, plan, need, channel))
         moved = Counter[str]()
@@ -171,13 +162,28 @@ def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
     return sorted(found, key=lambda member: -downloads.get(member.package, 0))
 
 
-def _new_selection(
-    request: FetchRequest, layout: Layout, ledger: Ledger, staging: Path | None, stack: ExitStack
-) -> Selection:
-    """Return an empty selection; with the folder `staging`, what it selects can be written."""
-    folds = staging is not None and ignores_case(layout.root)
+def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, writes: bool) -> Selection:
+    """Return an empty selection; with `writes`, what it selects can be written."""
+    folds = writes and ignores_case(place.layout.root)
+    staging = place.home.incoming if writes else None
     documents = None if request.dry_run else _open_documents(staging, stack)
-    return Selection(layout, Neighbours(ledger, folds=folds), folds=folds, force=request.force, documents=documents)
+    neighbours = Neighbours(place.ledger, folds=folds)
+    return Selection(place.layout, neighbours, folds=folds, force=request.force, documents=documents)
+
+
+def _choose_sources(
+    request: FetchRequest, channel: OpenChannel, report: Report, place: "Place", stack: ExitStack
+) -> Sources:
+    return find_sources(
+        request.transport or "auto",
+        request.peers,
+        channel,
+        stack,
+        report.counted,
+        keeps_packs=request.keep_packs,
+        emit=place.emit,
+        stop=place.stop,
+    )
 
 
 def choose_layout(request: FetchRequest, home: Home) -> Layout:
@@ -268,13 +274,14 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run writes, and the release that it writes; with `force`, also over files of the user's."""
+    """Where a run writes, the release that it writes, and who hears of it and may stop it."""
 
     home: Home
     layout: Layout
     ledger: Ledger
     opened: Opened
-    force: bool
+    emit: Emit
+    stop: Stop
 
 
 class FetchRun:
@@ -287,9 +294,7 @@ class FetchRun:
         StoreError: the ledger or the store cannot be used.
     """
 
-    def __init__(  # noqa: PLR0913  # what is wanted, from where and to where
-        self, wanted: Selection, report: Report, place: Place, sources: Sources, *, keep: bool, emit: Emit, stop: Stop
-    ) -> None:
+    def __init__(self, wanted: Selection, report: Report, place: Place, sources: Sources, *, keep: bool) -> None:
         self._wanted = wanted
         self._report = report
         self._place = place
@@ -298,8 +303,8 @@ class FetchRun:
         self._ledger = place.ledger
         self._sources = sources
         self._keeps_packs = keep
-        self._emit = emit
-        self._stop = stop
+        self._emit = place.emit
+        self._stop = place.stop
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
@@ -311,7 +316,7 @@ class FetchRun:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(
-                Assembler(self._layout, self._wanted, self._announce, force=self._place.force)
+                Assembler(self._layout, self._wanted, self._announce, force=self._wanted.force)
             )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._sources.whole_packs:

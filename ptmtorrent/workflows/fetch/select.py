@@ -170,7 +170,7 @@ class Selection:
         """`folds`: the disk takes names that differ in case alone for one. `force` replaces files of the user's."""
         self._layout = layout
         self._neighbours = neighbours
-        self._force = force
+        self.force = force
         self.folds = folds
         self._documents = documents
         self._root = os.path.realpath(layout.root)
@@ -393,7 +393,7 @@ class Selection:
         folder = self._layout.folder(manifest)
         _record_announced(folder, ledger)
         makes_way = None if self._layout.keeps_snapshots else folder
-        owner = Owner(ledger=ledger, folder=makes_way, force=self._force, folds=self.folds)
+        owner = Owner(ledger=ledger, folder=makes_way, force=self.force, folds=self.folds)
         for row in order.rows:
             stop.raise_if_set("checking files that are already here")
             file = self._make(order, manifest, row)
@@ -436,7 +436,8 @@ class Selection:
             return np.empty(0, "?")
         orders = np.frombuffer(bytes(self._order_of), "u4")
         failed = np.unique(orders[self._states() == FAILED])
-        return (self._states() == WANTED) & ~np.isin(orders, failed)
+        can: Numbers = (self._states() == WANTED) & ~np.isin(orders, failed)
+        return can
 
     def _states(self) -> Numbers:
         return np.frombuffer(bytes(self._state), "u1")
