@@ -312,7 +312,9 @@ def test_what_a_hub_took_back_is_shown_by_clone_status_and_list(tmp_path: Path) 
     fingerprint = run(home, "keys", "show", "--fingerprint")[0]["fingerprint"]
     run(home, "trust", "add", home / "channel", "--fingerprint", fingerprint)
     status = {row["what"]: row["value"] for row in run(home, "status")}
-    listed = {row["package"]: row["flags"] for row in run(home, "list", "--channel", home / "channel")}
+    listed = {
+        row["package"]: row["flags"] for row in of_type(run(home, "list", "--channel", home / "channel"), "package")
+    }
 
     assert summary["flagged"] == {"withdrawn": 1, "registered-again": 1}
     assert (status["packages"], status["withdrawn"], status["registered-again"]) == (3, 1, 1)

@@ -14,7 +14,8 @@ from ptmtorrent.workflows.fetch import assemble, disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.verify import verify
 from tests.channels import EXECUTABLE, Heard, Made, check_laid_out, fetch_from, make_channel
-from tests.workflows.updates import KilledError, killed_at, make_history, walk
+from tests.workflows.random_releases import make_history
+from tests.workflows.updates import KilledError, killed_at, walk
 
 PACKAGE = "hf:org/m"
 OLD = {"a": b"file a", "b/x.json": b"{}", "b/y.json": b"[]", EXECUTABLE: b"print()", "same.txt": b"same"}

@@ -1,4 +1,4 @@
-"""The disk a fetch takes, asked before it starts, and what is cleared when it is done.
+"""Where a fetch writes, the disk it takes, asked before it starts, and what is cleared when it is done.
 
 Cleared are what it leaves in `incoming`, and in the folders of packages what fetches of other snapshots left.
 """
@@ -6,23 +6,26 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
-from ptmtorrent.disk.locks import LOCK_NAME
-from ptmtorrent.errors import NoSpace
-from ptmtorrent.layouts.folders import files_below, respell
+from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
+from ptmtorrent.errors import NoSpace, UsageError
+from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, files_below, holds_links, remove_shared, respell
+from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
+from ptmtorrent.paths import Home
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.port import WINDOW_BYTES
@@ -50,6 +53,40 @@ class DiskNeed(msgspec.Struct, frozen=True, kw_only=True):
     def bytes(self) -> int:
         """All together."""
         return self.files + self.staged + self.waiting
+
+
+def choose_layout(into: str, to: Path | None, home: Home, *, writes: bool) -> Layout:
+    """Return the layout `into` at the place `to`, or at its own; with `writes`, it may be asked what its disk can do.
+
+    Raises:
+        UsageError: the place lies in a folder that this home keeps for itself.
+    """
+    own = home.hf_cache if into == "hf-cache" else Path()
+    root = Path(os.path.abspath(to or own))  # noqa: PTH100  # links stay as they are
+    real = root.resolve()
+    for folder in (home.store, home.channel, home.keys, home.listings, home.spool, home.incoming, home.trust):
+        if real.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
+                hint="lay out elsewhere with `--to`",
+            )
+    if into == "hf-cache":
+        return HfCache(root, links=not writes or is_unwritable(root) or holds_links(root))
+    return PlainDir(root)
+
+
+def lock_places(home: Home, layout: Layout, stack: ExitStack) -> None:
+    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed.
+
+    Raises:
+        StoreError: another process does (`StoreLocked`), or a link is in the way.
+    """
+    stack.enter_context(WriteLock(home.incoming))
+    incoming = layout.incoming()
+    ensure_real_dir(layout.root, incoming)
+    remove_shared(incoming / LOCK_NAME)
+    stack.enter_context(WriteLock(incoming))
+    stack.callback(clear_incoming, incoming)
 
 
 def disk_needed(wanted: Selection, plan: Plan, waiting: int, sources: Sources) -> DiskNeed:

@@ -8,7 +8,6 @@ Running it again goes on where it stopped: laid-out files are in the ledger, unf
 rechecked.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,13 +20,12 @@ from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.index import Documents, describe_members, find_members
 from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import disk_errors, is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
-from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import ignores_case
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
@@ -51,16 +49,17 @@ from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, u
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
+    choose_layout,
     clear_abandoned,
-    clear_incoming,
     clear_staging,
     disk_needed,
+    lock_places,
     settle_folder,
     staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, Order, Selection, select_packages
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -112,12 +111,12 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     """
     started = monotonic()
     described = describe_members(_find(request, channel), channel.reader)
-    layout = choose_layout(request, home)
+    layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
     with ExitStack() as stack:
         if writes:
-            _lock_places(home, layout, stack)
+            lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
         place = Place(home=home, layout=layout, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop)
         wanted = _new_selection(request, place, stack, writes=writes)
@@ -186,26 +185,6 @@ def _choose_sources(
     )
 
 
-def choose_layout(request: FetchRequest, home: Home) -> Layout:
-    """Return the layout that `request` names, at the place it names or at its own.
-
-    Raises:
-        UsageError: the place lies in a folder that this home keeps for itself.
-    """
-    own = home.hf_cache if request.into == "hf-cache" else Path()
-    root = Path(os.path.abspath(request.to or own))  # noqa: PTH100  # links stay as they are
-    real = root.resolve()
-    for folder in (home.store, home.channel, home.keys, home.listings, home.spool, home.incoming, home.trust):
-        if real.is_relative_to(folder.resolve()):
-            raise UsageError(
-                f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
-                hint="lay out elsewhere with `--to`",
-            )
-    if request.into == "hf-cache":
-        return HfCache(root, links=request.dry_run or is_unwritable(root) or holds_links(root))
-    return PlainDir(root)
-
-
 def _check_all_here(wanted: Selection, unwritable: Path) -> None:
     """Refuse to go on where something is missing and cannot be written.
 
@@ -225,20 +204,6 @@ def _open_documents(folder: Path | None, stack: ExitStack) -> Documents:
     """Return where documents are kept until `stack` is closed: in `folder`, or in one that is removed then."""
     kept = folder or Path(stack.enter_context(TemporaryDirectory(prefix="ptmtorrent-")))
     return stack.enter_context(Documents(kept))
-
-
-def _lock_places(home: Home, layout: Layout, stack: ExitStack) -> None:
-    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed.
-
-    Raises:
-        StoreError: another process does (`StoreLocked`), or a link is in the way.
-    """
-    stack.enter_context(WriteLock(home.incoming))
-    incoming = layout.incoming()
-    ensure_real_dir(layout.root, incoming)
-    remove_shared(incoming / LOCK_NAME)
-    stack.enter_context(WriteLock(incoming))
-    stack.callback(clear_incoming, incoming)
 
 
 def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
@@ -426,8 +391,8 @@ class FetchRun:
         order = self._wanted.order_of(file)
         if order.package not in self._announced:
             self._announced.add(order.package)
-            manifest, files = self._wanted.manifest(order), self._wanted.files_of(order)
-            targets = ((self._layout.destination(manifest, each).target, each.size, each.blake3) for each in files)
+            places = self._wanted.destinations(order, self._wanted.manifest(order))
+            targets = ((place.target, each.size, each.blake3) for each, place in places)
             self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
 
     def _settle(self, order: Order) -> None:

@@ -8,21 +8,16 @@ others.
 
 import os
 from array import array
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from threading import Lock, RLock
-from types import TracebackType
-from typing import Self
+from threading import RLock
 
 import msgspec
 import numpy as np
 
-from ptmtorrent.catalogue.index import Described
+from ptmtorrent.catalogue.index import Described, Documents
 from ptmtorrent.config import PROJECT_FILE
-from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import refuse_links, same_content
@@ -30,13 +25,12 @@ from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest, Run, decode_manifest
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.codecs import streams
 from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinished
 
 WANTED, HERE, FAILED = 0, 1, 2
@@ -44,12 +38,6 @@ WANTED, HERE, FAILED = 0, 1, 2
 
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
-
-IN_MEMORY_BYTES = 8 << 20
-"""Documents of more bytes are kept in a file without a name."""
-
-DECODED = 64
-"""Manifests that are kept decoded."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -91,67 +79,6 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
-class Documents:
-    """Documents as frames in a file in the folder `staging`, by the number of their package. For several threads."""
-
-    def __init__(self, staging: Path) -> None:
-        self._staging = staging
-        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(staging))  # noqa: SIM115  # closed by `__exit__`
-        self._ends = array("Q", [0])
-        self._sizes = array("I")
-        self._of_manifest = array("I")
-        self._snapshots: list[bytes] = []
-        self._decoded: OrderedDict[int, Manifest] = OrderedDict()
-        self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def add(self, described: Described) -> None:
-        """Keep the frame of one more package.
-
-        Raises:
-            NoSpace, StoreError: it cannot be written.
-        """
-        row = described.member.row
-        with disk_errors(self._staging, len(described.frame)):
-            self._file.write(described.frame)
-        self._ends.append(self._ends[-1] + len(described.frame))
-        self._sizes.append(row.manifest_size + row.placement_size)
-        self._of_manifest.append(row.manifest_size)
-        self._snapshots.append(bytes.fromhex(row.snapshot))
-
-    def manifest(self, number: int) -> Manifest:
-        """Return the manifest of a package.
-
-        Raises:
-            StoreError, IntegrityError: it cannot be read back.
-        """
-        with self._lock:
-            if number not in self._decoded:
-                self._decoded[number] = self._read(number)
-                if len(self._decoded) > DECODED:
-                    self._decoded.popitem(last=False)
-            self._decoded.move_to_end(number)
-            return self._decoded[number]
-
-    def _read(self, number: int) -> Manifest:
-        first, end = self._ends[number], self._ends[number + 1]
-        with disk_errors(self._staging):
-            self._file.seek(first)
-            frame = self._file.read(end - first)
-            self._file.seek(0, 2)
-        if len(frame) != end - first:
-            raise StoreError(f"what was kept in `{self._staging}` ends early", hint="run the same command again")
-        data = streams.expand(memoryview(frame), self._sizes[number])
-        return decode_manifest(data[: self._of_manifest[number]], SnapshotId(self._snapshots[number].hex()))
-
-
 class Selection:
     """All orders of a run, their files, and the objects in these.
 
@@ -182,6 +109,7 @@ class Selection:
         self._sizes = array("Q")
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
+        self._destinations_of: tuple[int, list[tuple[FileEntry, Destination]]] = (-1, [])
         self._links_of: tuple[int, dict[Path, list[Path]]] = (-1, {})
         self.orders: list[Order] = []
         self.objects = ObjectTable()
@@ -418,13 +346,19 @@ class Selection:
                 made.add_link(link)
         return made
 
+    def destinations(self, order: Order, manifest: Manifest) -> list[tuple[FileEntry, Destination]]:
+        """Return the wanted files of a package and their destinations, which are kept until another is asked for."""
+        if self._destinations_of[0] != order.number:
+            files = (file for _, file in _choose_files(manifest, order.only))
+            self._destinations_of = order.number, [(file, self._layout.destination(manifest, file)) for file in files]
+        return self._destinations_of[1]
+
     def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
         """Return the links to each target of a package, which are kept until another package is asked for."""
         number, links = self._links_of
         if number != order.number:
             links = {}
-            for _, file in _choose_files(manifest, order.only):
-                destination = self._layout.destination(manifest, file)
+            for _, destination in self.destinations(order, manifest):
                 if destination.link:
                     links.setdefault(destination.target, []).append(destination.link)
             self._links_of = order.number, links
