@@ -202,8 +202,7 @@ def clear(ground: Ground) -> None:
         if stat.S_ISDIR(seen[2]):
             _remove_empty(path)
         elif found == seen:
-            with suppress(FileNotFoundError), disk_errors_but_missing(path):
-                path.unlink()
+            _remove_file(path)
         elif not stat.S_ISDIR(found[2]):  # a folder: another file of the package is there already
             raise _changed(path)
 
@@ -229,6 +228,15 @@ def _may_remove(place: Path, found: Identity, owns: Callable[[Path], bool], *, f
         what = "a link that" if stat.S_ISLNK(found[2]) else "in the way, and"
         raise StoreError(f"`{place}` is {what} is not as a fetch of this home left it; {_FORCE}", hint=_FORCE)
     return (place,)
+
+
+def _remove_file(path: Path) -> None:
+    """Remove a file, unless another thread has just put a folder of the package in its place."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if path.is_symlink() or not path.is_dir():
+            raise disk_error(error, path) from error
 
 
 def _remove_empty(folder: Path) -> None:

@@ -156,13 +156,21 @@ class Ledger:
                 "INSERT OR REPLACE INTO announced (path, size, blake3, package, snapshot) VALUES (?, ?, ?, ?, ?)", rows
             )
 
-    def announced(self, below: Path) -> list[LaidOut]:
-        """Return what was announced below a folder, and not known to be all there since; each with the time 0."""
+    def announced(self, below: Path, snapshot: str | None = None) -> list[LaidOut]:
+        """Return what was announced below a folder, of one snapshot or of all; each with the time 0."""
         rows = self._rows.all(
-            "SELECT path, size, 0, blake3, package, snapshot FROM announced WHERE path >= ? AND path < ?",
-            *(_inside(below), _after(below)),
+            "SELECT path, size, 0, blake3, package, snapshot FROM announced"
+            " WHERE path >= ? AND path < ? AND snapshot = coalesce(?, snapshot)",
+            *(_inside(below), _after(below), snapshot),
         )
         return [_laid_out(row) for row in rows]
+
+    def forget_announced(self, below: Path, snapshot: str | None = None) -> None:
+        """Remove what was announced below a folder, of one snapshot or of all: it is all there, or of no use."""
+        self._rows.run(
+            "DELETE FROM announced WHERE path >= ? AND path < ? AND snapshot = coalesce(?, snapshot)",
+            *(_inside(below), _after(below), snapshot),
+        )
 
     def files(self, below: Path | None = None) -> list[LaidOut]:
         """Return every row, or those of the files below a folder, sorted by path."""
@@ -211,7 +219,7 @@ class Ledger:
         ]
 
     def belongs(self, folder: PackageFolder, same: Mapping[Path, str]) -> None:
-        """Record the folder, now complete, and that its files with the hashes of `same` are of its snapshot too."""
+        """Record the folder, and that its files with the hashes of `same` are of its snapshot too."""
         rows = [row for row in self.files(folder.folder) if row.snapshot != folder.snapshot]
         mine = [row for row in rows if same.get(row.path) == row.blake3]
         with self._rows.transaction():
@@ -220,8 +228,6 @@ class Ledger:
                 "UPDATE files SET snapshot = ?, package = ? WHERE path = ?",
                 ((folder.snapshot, folder.package, os.fsencode(row.path)) for row in mine),
             )
-            bounds = (_inside(folder.folder), _after(folder.folder))
-            self._rows.run("DELETE FROM announced WHERE path >= ? AND path < ?", *bounds)
 
     def _add_folders(self) -> None:
         """Find the folders of files that a version without such rows recorded."""

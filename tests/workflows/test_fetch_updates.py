@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.layouts import folders
 from ptmtorrent.layouts.folders import Ground
 from ptmtorrent.paths import Home
 from ptmtorrent.state.laid_out import Ledger
@@ -230,6 +231,23 @@ def test_a_file_that_appears_during_the_fetch_is_not_replaced(
     heard = get(newer, user, out)
     assert heard.results[PACKAGE].status == "error"
     assert (folder_of(out) / "same.txt").read_bytes() == b"mine"
+
+
+def test_two_threads_may_clear_the_way_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "deep"
+    place.write_bytes(b"a file of the older release")
+    ground = folders.survey(tmp_path, place / "x.json", lambda _: True, force=False)
+    real = folders._identity
+
+    def then_the_other_thread(path: Path) -> object:
+        found = real(path)
+        path.unlink()
+        path.mkdir()
+        return found
+
+    monkeypatch.setattr(folders, "_identity", then_the_other_thread)
+    folders.clear(ground)
+    assert place.is_dir()
 
 
 # A Hugging Face cache

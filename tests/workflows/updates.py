@@ -212,6 +212,7 @@ class Walk:
         self.ours: dict[Path, list[Thing]] = {}
         self.did: list[str] = []
         self.counts = Counter[str]()
+        self.heard = Heard()
 
     def step(self) -> None:
         """Let the user do some things, fetch a release, and check the target."""
@@ -227,7 +228,7 @@ class Walk:
 
     def _fetch(self, name: str, *, force: bool, kill: int | None) -> Heard | None:
         """Fetch a release; return what was heard, None if the fetch was killed."""
-        heard = Heard()
+        heard = self.heard = Heard()
         request = FetchRequest(packages=PACKAGES, to=self.to, into=self.layout, force=force)  # type: ignore[arg-type]
         try:
             with killed_at(kill or 1 << 62):
@@ -326,7 +327,8 @@ def walk(history: History, root: Path, seed: int, *, layout: str, steps: int) ->
         for _ in range(steps):
             walking.step()
     except AssertionError as error:
-        raise WrongError(f"seed {seed}, {layout}: {error}; steps: {', '.join(walking.did)}") from error
+        said = "; ".join(f"{each.id}: {each.reason}" for each in walking.heard.results.values())
+        raise WrongError(f"seed {seed}, {layout}: {error}; steps: {', '.join(walking.did)}; {said}") from error
     finally:
         shutil.rmtree(root, ignore_errors=True)
     walking.counts["fetches"] += steps

@@ -56,6 +56,9 @@ HASH_BYTES = 4 << 20
 FINISHERS = 2
 """Threads that verify complete files while more objects arrive."""
 
+LINK = ".link"
+"""The end of the name of a link that has no place yet, beside an unfinished file."""
+
 Part = tuple[ObjectId, int, int]
 """`(object, offset in the file, size in bytes)`."""
 
@@ -84,6 +87,17 @@ def unfinished(layout: Layout, target: Path, digest: str) -> Path:
     place = target.relative_to(layout.root).as_posix()
     name = blake3(f"{place}\0{digest}".encode(errors="surrogateescape")).hexdigest(length=20)
     return layout.incoming() / name
+
+
+def remove_unfinished(incoming: Path) -> None:
+    """Remove what a killed fetch left of a file that is finished or not wanted.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    for path in (incoming, incoming.with_suffix(LINK)):
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def is_as_fetched(ledger: Ledger, path: Path) -> bool:
@@ -455,7 +469,7 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
 def _put_link(place: Path, to: str, incoming: Path) -> None:
     """Put a link at `place`, which is made beside the unfinished file `incoming`: a kill leaves it there."""
     with disk_errors(place):
-        temporary = incoming.with_suffix(".link")
+        temporary = incoming.with_suffix(LINK)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(to)
         temporary.replace(place)

@@ -22,7 +22,7 @@ import msgspec
 
 from ptmtorrent.catalogue.index import Documents, describe_members, find_members
 from ptmtorrent.config import TransportName
-from ptmtorrent.disk.durable import disk_errors, is_unwritable
+from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import ignores_case
@@ -45,7 +45,7 @@ from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, tra
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, remove_unfinished, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -398,13 +398,12 @@ class FetchRun:
     def _settle(self, order: Order) -> None:
         """Clear what earlier fetches left of a package that is complete."""
         folder = self._folder(order)
-        for file in self._ledger.announced(folder.folder):
-            if file.snapshot != order.snapshot_id:
-                left = unfinished(self._layout, file.path, file.blake3)
-                with disk_errors(left):
-                    left.unlink(missing_ok=True)
+        snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
+        for file in self._ledger.announced(folder.folder, snapshot):
+            remove_unfinished(unfinished(self._layout, file.path, file.blake3))
         names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
+        self._ledger.forget_announced(folder.folder, snapshot)
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
