@@ -71,6 +71,9 @@ class HumanSink:
             self._out.flush()
 
     def _show_plan(self, plan: PlanMade) -> None:
+        if plan.estimated:
+            self._say(self._talk, _spell_estimate(plan))
+            return
         self._say(
             self._talk,
             f"plan: {count(plan.packages, 'package')}, {count(plan.files, 'file')}, {spell_size(plan.bytes)};"
@@ -123,6 +126,26 @@ class HumanSink:
                     self._bars.print(text)
                 else:
                     print(text, file=stream)
+
+
+def _spell_estimate(plan: PlanMade) -> str:
+    """Return the sentence of a plan that was made from a listing, which may not state every number."""
+    files, size = count(plan.files, "file"), spell_size(plan.bytes)
+    disk, requests = spell_size(plan.disk), count(plan.requests, "request")
+    if plan.unknown_files:
+        files = f"at least {files}" if plan.files else "an unknown number of files"
+        requests = f"at least {requests}"
+    if plan.unknown_bytes:
+        unknown = f" (of {count(plan.unknown_bytes, 'package')} the size is unknown)"
+        size, disk = (
+            (f"at least {size}{unknown}", f"at least {disk}") if plan.bytes else ("size unknown", "disk unknown")
+        )
+    hours = _limited(plan.hours) or ", hours unknown: this hub documents no limit"
+    return (
+        f"estimate from {count(plan.requests_to_plan, 'request')} for the listing: {count(plan.packages, 'package')},"
+        f" {files}, {size}; {requests}, {disk}{' of disk' if plan.bytes or not plan.unknown_bytes else ''}{hours};"
+        " `--exact` asks the hub for the files of every package"
+    )
 
 
 def _planned(plan: PlanMade) -> str:

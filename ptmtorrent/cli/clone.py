@@ -58,7 +58,12 @@ def clone(
         Path | None,
         typer.Option(metavar="FILE", help="Run on the workers that FILE describes.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes without downloading.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print packages, bytes and hours, as far as the listing of the hub says.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="With `--dry-run`: ask the hub for the files of every package.")
+    ] = False,
 ) -> None:
     """Clone packages of a hub into the store, pinned to commits and verified against its hashes. Resumable."""
     session: Session = ctx.obj
@@ -67,6 +72,8 @@ def clone(
 
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="pass only one of them")
+    if exact and not dry_run:
+        raise UsageError("`--exact` applies to `--dry-run` only", hint="pass both, or omit `--exact`")
     kind = find_kind(hub)
     endpoint, mirror, ids, logins = _take_logins(endpoint, mirror, identifiers)
     if endpoint is not None and kind.schemes:
@@ -97,6 +104,7 @@ def clone(
         jobs=settings.jobs,
         max_memory=settings.max_memory,
         dry_run=dry_run,
+        exact=exact,
         also=wanted,
     )
     # The public mirror holds copies of the public zoo only, so another endpoint does not use it.

@@ -9,7 +9,7 @@ when it was captured is not read again. Links are not followed; `.git` is skippe
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile, islice
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from ptmtorrent.facts.licences import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import (
     MAX_FILES,
+    UNDOCUMENTED,
     Described,
+    Foreseen,
     HubFile,
     Listed,
     Located,
@@ -95,6 +97,32 @@ class FolderHub:
         after = dropwhile(lambda found: self._name(found[0]) != cursor, self._packages())
         return after if next(after, None) is not None else self._packages()
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """A folder has no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the filesystem says of the files, none of which is read.
+
+        Raises:
+            NotFound: the folder does not exist; HubError: it cannot be read.
+        """
+        check_path(listed.name)
+        self._check_access(listed)
+        folder = str(self._folder(listed.name))
+        try:
+            sizes = [size for _, _, size, *_ in _facts(folder, _entries(folder))]
+        except OSError as error:
+            raise HubError(f"`{folder}` cannot be read: {error.strerror}") from error
+        return Foreseen(files=len(sizes), bytes=sum(sizes), calls=0)
+
+    def _check_access(self, listed: Listed) -> None:
+        if listed.access != "public":
+            raise NotFound(
+                f"`{self.prefix}:{listed.name}` was not found: `{self.endpoint}` has no such folder with files"
+            )
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
 
@@ -104,8 +132,7 @@ class FolderHub:
         """
         package = f"`{self.prefix}:{listed.name}`"
         check_path(listed.name)
-        if listed.access != "public":
-            raise NotFound(f"{package} was not found: `{self.endpoint}` has no such folder with files")
+        self._check_access(listed)
         evidence: dict[str, bytes] = {}
         files = self._read(self._folder(listed.name), package, evidence)
         revision = blake3(msgspec.json.encode([_row(file) for file in files])).hexdigest()

@@ -64,9 +64,20 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
     Raises:
         HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
     """
-    cursor = run.cursor
-    if run.requests > 0 and cursor is None:
+    if run.requests > 0 and run.cursor is None:
         return
+    for page in read_pages(hub, query, wanted, run.cursor):
+        rows = [(listed, scrub_bytes(msgspec.json.encode(listed))) for listed in page.packages]
+        for name in _add_page(journal, run, rows, page.cursor, confirm):
+            report(name)
+
+
+def read_pages(hub: Hub, query: Query, wanted: Callable[[Listed], bool], cursor: str | None = None) -> Iterator[Page]:
+    """Yield the pages of the hub's listing from `cursor` on, each with the packages that are wanted.
+
+    Raises:
+        HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
+    """
     found = 0
     seen = {cursor}
     for _ in range(MAX_PAGES):
@@ -76,13 +87,11 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
         except Unreachable as error:
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise
-        rows = [(listed, scrub_bytes(msgspec.json.encode(listed))) for listed in page.packages if wanted(listed)]
-        found += len(rows)
+        packages = tuple(listed for listed in page.packages if wanted(listed))
+        found += len(packages)
         cursor = page.cursor if query.limit is None or found < query.limit else None
         cursor = cursor and without_secrets(cursor)
-        unchanged = _add_page(journal, run, rows, cursor, confirm)
-        for name in unchanged:
-            report(name)
+        yield Page(packages=packages, cursor=cursor)
         if cursor is None:
             return
         if cursor in seen:
