@@ -50,17 +50,21 @@ Found = tuple[str, Sequence[os.DirEntry[str]]]
 
 def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
-    return FolderHub(options.endpoint, session)
+    return FolderHub(options.endpoint, session, called=options.called)
 
 
 class FolderHub:
-    """The packages below the folder `endpoint`, or that folder itself if it holds files."""
+    """The packages below the folder `endpoint`, or that folder itself if it holds files.
+
+    The folder is `called` by its own name unless another one is given, which then begins the names of packages in it.
+    """
 
     name = "dir"
     prefix = "dir"
 
-    def __init__(self, endpoint: str, session: Session | None = None) -> None:
+    def __init__(self, endpoint: str, session: Session | None = None, *, called: str | None = None) -> None:
         self.endpoint = str(Path(endpoint).absolute()) if endpoint else ""
+        self._called = called
         self.session = session or Session()
         self._found: dict[str, list[HubFile]] = {}
         self._open_listing: tuple[str | None, Iterator[Found]] = (None, iter(()))
@@ -84,7 +88,10 @@ class FolderHub:
             found = [(self._name(folder), folder, entries) for folder, entries in islice(packages, PAGE)]
             cursor = found[-1][0] if len(found) == PAGE else None
             self._open_listing = (cursor, packages)
-            listed = (_new_listed(name, "public", self._stamp(folder, entries)) for name, folder, entries in found)
+            listed = (
+                _new_listed(name, "public", self._stamp(folder, entries), _real(folder))
+                for name, folder, entries in found
+            )
             yield Page(packages=tuple(listed), cursor=cursor)
             if cursor is None:
                 return
@@ -189,7 +196,8 @@ class FolderHub:
 
     def _name(self, folder: str) -> str:
         top = self.endpoint
-        name = Path(folder).name if folder == top else folder[len(top) :].lstrip("/")
+        below = folder[len(top) :].lstrip("/")
+        name = "/".join(filter(None, (self._called, below))) or Path(folder).name
         return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
     def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]]) -> str | None:
@@ -212,13 +220,18 @@ class FolderHub:
             here = self._folder(name).is_dir()
         except IntegrityError:
             here = True  # `describe` raises the error for a name that is not allowed
-        return _new_listed(name, "public" if here else "gone", None)
+        return _new_listed(name, "public" if here else "gone", None, _real(self._folder(name)) if here else None)
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a package; a path that does not exist if a link leads to it."""
         top = Path(self.endpoint)
-        if name == top.name and _holds_files(_entries(top)):
+        if name == (self._called or top.name) and _holds_files(_entries(top)):
             return top
+        if self._called is not None:
+            start, _, rest = name.partition(f"{self._called}/")
+            if start or not rest:
+                return top / name / ".none"
+            name = rest
         place = self.endpoint
         for step in name.split("/"):
             place = f"{place}/{step}"
@@ -279,9 +292,13 @@ class FolderHub:
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
 
 
-def _new_listed(name: str, access: str, stamp: str | None) -> Listed:
+def _new_listed(name: str, access: str, stamp: str | None, place: str | None) -> Listed:
     raw = msgspec.json.encode({"folder": name}).decode()
-    return Listed(name=name, access=access, raw=raw, stamp=stamp)
+    return Listed(name=name, access=access, raw=raw, stamp=stamp, place=place)
+
+
+def _real(folder: Path | str) -> str:
+    return os.fsencode(os.path.realpath(folder)).decode(errors="backslashreplace")
 
 
 def _facts(folder: str, entries: Sequence[os.DirEntry[str]]) -> Iterator[tuple[bytes, int, int, int, int, int]]:

@@ -35,6 +35,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
     package is described. A package that was asked for by a name it had before says which, in `formerly`. A hub that
     has no commits before it reads all files may give a `stamp`, which changes with whatever they may have changed by.
+    `place` is the real path of a local folder: another one of the same name is another package.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: str = ""
     formerly: str | None = None
     stamp: str | None = None
+    place: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

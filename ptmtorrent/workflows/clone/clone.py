@@ -40,6 +40,7 @@ from ptmtorrent.workflows.clone.known import KnownPackages, note_lost, put_bases
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
 from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
+from ptmtorrent.workflows.clone.places import CapturedPlaces
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.store_queue import StoreQueue
 from ptmtorrent.workflows.clone.upstream_changes import UpstreamChanges
@@ -53,7 +54,8 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to clone: every package of the hub, unless restricted. `jobs` downloads run at a time.
 
     The process stays below `max_memory` bytes. `also` names answers of the hub to keep besides the usual ones, such as
-    `history`. A `dry_run` estimates from the listing of the hub; an `exact` one asks for the files of every package.
+    `history`. A local folder is `called` so instead of by its own name. A `dry_run` estimates from the listing of the
+    hub; an `exact` one asks for the files of every package.
     """
 
     ids: tuple[str, ...] = ()
@@ -66,6 +68,7 @@ class CloneRequest(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: bool = False
     exact: bool = False
     also: frozenset[str] = frozenset()
+    called: str | None = None
 
     @property
     def least_downloads(self) -> int | None:
@@ -99,6 +102,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
     and keeps the journal, workers capture, and `jobs` and `max_memory` apply to each worker.
 
     Raises:
+        UsageError: a folder has the name of a package that was captured from another folder.
         NotFound: the only package that was asked for does not exist.
         HubError, RateLimited: the hub cannot be listed, or is down.
         Interrupted: `stop` was set; run again to resume.
@@ -122,6 +126,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
         work = _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster)
         stack.callback(work.known.close)
+        stack.callback(work.folders.close)
         summary = work.run()
     if len(request.ids) == 1 and summary.failed == 1 and work.missing is not None:
         emit(summary)
@@ -191,6 +196,10 @@ class _Clone:
     def __post_init__(self) -> None:
         self.known = KnownPackages(self.store)
         self.changes = UpstreamChanges(self.hub, self.known, self.flags, self.clock, self.emit)
+        named, writes = self.request.called is not None, not self.request.dry_run
+        self.folders = CapturedPlaces(
+            self.home.places, self.known, self.hub.prefix, self.emit, named=named, writes=writes
+        )
         self.started = self.hub.session.monotonic()
 
     def run(self) -> Summary:
@@ -200,7 +209,8 @@ class _Clone:
         if self.request.dry_run and not self.request.exact:
             return self._estimate()
         whole = not self.request.ids and self.request.limit is None
-        run = find_run(self.hub, self.request.key, self.journal, self.clock, whole=whole)
+        called = self.request.called
+        run = find_run(self.hub, self.request.key, self.journal, self.clock, whole=whole, called=called)
         outcomes = Outcomes(self.journal, run.id, self.hub.prefix, self.emit, self.changes.check_refused)
         self.journal.release(run.id)
         outcomes.repeat_failures()
@@ -271,7 +281,8 @@ class _Clone:
 
     def _list(self, run: Run, outcomes: Outcomes) -> None:
         request, query = self.request, self._query()
-        list_packages(self.hub, query, self.journal, run, self._is_wanted, self._confirm, outcomes.unchanged)
+        begin, report = self.folders.keep, outcomes.unchanged
+        list_packages(self.hub, query, self.journal, run, self._is_wanted, self._confirm, report, begin)
         self._compare(run)
         freeze(self.hub, self.journal, run, request.limit, None if request.dry_run else self.home.listings)
 
@@ -281,6 +292,7 @@ class _Clone:
             self.changes.query(self.journal.missing(run, self.request.least_downloads or 0), run.id)
 
     def _is_wanted(self, listed: Listed) -> bool:
+        self.folders.check(listed)
         self.changes.compare(listed)
         least = self.request.least_downloads
         return least is None or (listed.downloads is not None and listed.downloads >= least)
