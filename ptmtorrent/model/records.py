@@ -75,7 +75,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
     `packages` and `failed` count what `unit` names. `sources` has the bytes moved, by source. `bytes_unread` exist and
     were not read, by a check that does not read everything. `flagged` counts packages by upstream change. `retryable`
-    are those of `failed` that the same command may complete; None if that is not known.
+    are those of `failed` that the same command may complete; None if that is not known. `bytes_read` were read here, by
+    a verb that checks and moves nothing; None for others.
     """
 
     packages: int
@@ -89,6 +90,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     unit: Literal["package", "pack", "release"] = "package"
     flagged: dict[str, int] = {}
     retryable: int | None = None
+    bytes_read: int | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
