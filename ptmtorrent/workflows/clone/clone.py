@@ -36,11 +36,10 @@ from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, collect_parts, delete_old_parts, held_parts
 from ptmtorrent.workflows.clone.estimate import estimate
-from ptmtorrent.workflows.clone.known import KnownPackages, note_lost, put_bases_first
+from ptmtorrent.workflows.clone.known import CapturedPlaces, KnownPackages, note_lost, put_bases_first
 from ptmtorrent.workflows.clone.list import find_run, freeze, list_packages
 from ptmtorrent.workflows.clone.manifest import POPULAR_DOWNLOADS, rights_in
 from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
-from ptmtorrent.workflows.clone.places import CapturedPlaces
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads, measure, plan_packages
 from ptmtorrent.workflows.clone.store_queue import StoreQueue
 from ptmtorrent.workflows.clone.upstream_changes import UpstreamChanges
