@@ -219,8 +219,9 @@ def translate_errors(name: str) -> Iterator[None]:
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
-    described = hub.session.retry(lambda: hub.describe(listed))
-    files, answers = hub.session.retry(lambda: hub.files(described))
+    what = f"`{hub.prefix}:{listed.name}`"
+    described = hub.session.retry(lambda: hub.describe(listed), what=what)
+    files, answers = hub.session.retry(lambda: hub.files(described), what=f"the files of {what}")
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(

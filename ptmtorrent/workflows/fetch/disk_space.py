@@ -20,11 +20,12 @@ from ptmtorrent.errors import NoSpace
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
+from ptmtorrent.model.plan import Plan, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
+from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Selection
 
@@ -80,18 +81,6 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
                 f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
                 hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
             )
-
-
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for pack, extent in filter(None, map(staged_extent, names)):
-        found.setdefault(pack, []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:

@@ -44,6 +44,7 @@ from ptmtorrent.reading.sources import Sources, find_sources
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
 from ptmtorrent.workflows.fetch.disk_space import (
@@ -54,7 +55,6 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_staging,
     disk_needed,
     settle_folder,
-    staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
@@ -135,7 +135,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
         run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
-        emit(_plan_made(wanted, plan, need, channel))
+        held = held_bytes(plan, home.incoming)
+        emit(_plan_made(wanted, plan, need, channel, held))
         moved = Counter[str]()
         if writes:
             moved = run.run(plan, need, sources)
@@ -224,12 +225,13 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
         emit(Note(message=message, warning=True))
 
 
-def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
+    """Return the record of a plan, of which `held` bytes are here from earlier runs."""
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(order.files for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
-        bytes_to_move=plan.bytes_to_move,
+        bytes_to_move=plan.bytes_to_move - held,
         requests=sum(len(request.extents) for request in plan.requests),
         disk=need.bytes,
         requests_to_plan=channel.reader.requests,
@@ -312,7 +314,7 @@ class FetchRun:
         """
         check_disk_space(need, self._layout.root, self._home.incoming)
         self._link_present()
-        self._report.begin(plan)
+        self._report.begin(plan, held_bytes(plan, self._home.incoming))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan(sources)

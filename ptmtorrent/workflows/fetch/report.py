@@ -37,9 +37,12 @@ class Report:
             self._count(refused.error)
         self._emit(Result(kind="package", id=refused.package, status=refused.status, reason=refused.reason))
 
-    def begin(self, plan: Plan) -> None:
-        """Record what needs nothing more, and what cannot be laid out where it should be."""
-        self._meter.bytes_total = plan.bytes_to_move
+    def begin(self, plan: Plan, held: int = 0) -> None:
+        """Record what needs nothing more, and what cannot be laid out where it should be.
+
+        Of the plan, `held` bytes are here already.
+        """
+        self._meter.bytes_total = plan.bytes_to_move - held
         self._meter.packages_total = len(self._wanted.orders)
         for order in self._wanted.orders:
             if (broken := self._wanted.error_of(order)) is not None:
