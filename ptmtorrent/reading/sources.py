@@ -17,8 +17,7 @@ from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.begun import Begun
-from ptmtorrent.transports.continuing import Continuing
+from ptmtorrent.transports.begun import Begun, Continuing
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -114,8 +113,8 @@ class Sources:
         server = None if server and server.name in blamed else server
         transfers = None if transfers and transfers.name in blamed else transfers
         both = HybridTransport(swarm, server) if swarm and server else None
-        folder = Continuing(here, resumes=False) if here else None
-        rest = Continuing(server, resumes=True) if server else None
+        folder = _Continued(here, resumes=False) if here else None
+        rest = _Continued(server, resumes=True) if server else None
         # After both of them, the swarm is used once more for what the server could not send.
         stages = (folder, both, swarm) if both else (folder, *_around(transfers, rest), swarm)
         found = [stage for stage in stages if stage]
@@ -127,6 +126,27 @@ def _around(transfers: PackTransport | None, server: PackTransport | None) -> li
     if transfers is None or server is None:
         return [transfers, server]
     return [_Selecting(transfers, begun=False), server, _Selecting(transfers, begun=True)]
+
+
+def is_begun(staging: Path) -> bool:
+    """Return whether an earlier run, or another transport, left anything in the folder `staging`."""
+    return (staging / "packs").is_dir() or any(staging.glob("*.part"))
+
+
+class _Continued:
+    """Requests from `inner`, by way of `Continuing` if anything was begun."""
+
+    def __init__(self, inner: PackTransport, *, resumes: bool) -> None:
+        self.name = inner.name
+        self.whole_packs = inner.whole_packs
+        self._inner = inner
+        self._resumes = resumes
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`."""
+        if is_begun(staging):
+            return Continuing(self._inner, resumes=self._resumes).deliver(requests, staging, stop)
+        return self._inner.deliver(requests, staging, stop)
 
 
 class _Selecting:

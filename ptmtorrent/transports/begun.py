@@ -1,27 +1,33 @@
 """What transports left of packs that none of them completed, in the form of each, for any of them to continue.
 
 A swarm leaves a sparse file at the pack's path in the channel, a server one file for each extent with the first bytes
-of it. `continuing` requests from a transport only what neither has; `gather` gives a swarm the bytes of a server.
+of it. `Continuing` requests from a transport only what neither has; `gather` gives a swarm the bytes of a server.
 Nothing of this is trusted: objects are hashed when they are decoded, and pieces by the swarm.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, ensure_dir, write_all
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, open_regular, write_all
+from ptmtorrent.disk.partial import unseal
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import Extent, PackRequest, Plan, staged_extent, staging_path
+from ptmtorrent.stop import Stop
+from ptmtorrent.transports.port import Delivered, Failed, PackTransport
 
 BLOCK_BYTES = 4096
 """A sparse file has whole blocks; a part of one in it would pass for the whole."""
 
 COPY_BYTES = 1 << 20
+
+Outcome = Delivered | Failed
 
 
 class Piece(msgspec.Struct, frozen=True, order=True):
@@ -52,7 +58,7 @@ def held_bytes(plan: Plan, staging: Path) -> int:
         for request in (plan.requests if begun else ())
         if (pieces := begun.pieces(request))
         for extent in request.extents
-        for piece in inside(pieces, extent)
+        for piece in _inside(pieces, extent)
     )
 
 
@@ -86,6 +92,130 @@ class Begun:
         return self._has_packs or bool(self._parts)
 
 
+class Continuing:
+    """Requests from `inner` what `staging` lacks, and delivers extents that are put together of both.
+
+    An extent of which only its own file was begun is left to `inner`, if that `resumes` such files itself.
+    """
+
+    def __init__(self, inner: PackTransport, *, resumes: bool) -> None:
+        self.name = inner.name
+        self.whole_packs = inner.whole_packs
+        self._inner = inner
+        self._resumes = resumes
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`."""
+        begun = Begun(staging)
+        if not begun:
+            yield from self._inner.deliver(requests, staging, stop)
+            return
+        of = {request.pack: request for request in requests}
+        mixes = {request.pack: self._mixes(request, begun, staging) for request in requests}
+        for mix in [mix for found in mixes.values() for mix in found if not mix.holes]:
+            yield mix.assemble(staging, self.name)
+            _remove_used(mixes[mix.request.pack], staging)
+        needed = [_without(request, mixes[request.pack]) for request in requests]
+        for outcome in self._inner.deliver([request for request in needed if request.extents], staging, stop):
+            pack = outcome.request.pack
+            concerned = next((mix for mix in mixes[pack] if outcome.extent in mix.holes), None)
+            if concerned is None:
+                yield msgspec.structs.replace(outcome, request=of[pack])
+            elif (whole := concerned.take(outcome, staging)) is not None:
+                yield whole
+                _remove_used(mixes[pack], staging)
+
+    def _mixes(self, request: PackRequest, begun: Begun, staging: Path) -> "list[_Mix]":
+        pieces = begun.pieces(request)
+        found: list[_Mix] = []
+        for extent in request.extents if pieces else ():
+            own = staging_path(staging, request.pack, extent)
+            mine = _inside(pieces, extent)
+            if mine and mine[0].path != own:
+                mine = [piece for piece in mine if piece.path != own]  # its own file can be continued, not moved
+            mix = _Mix(request, extent, mine)
+            if mine and not (self._resumes and mix.holes and all(piece.path == own for piece in mine)):
+                found.append(mix)
+        return found
+
+
+@dataclass
+class _Mix:
+    """An extent that is put together of `pieces` that are here and of what comes for its `holes`."""
+
+    request: PackRequest
+    extent: Extent
+    pieces: list[Piece]
+    holes: set[Extent] = field(init=False)
+    moved: int = 0
+    failed: bool = False
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.holes = set(_holes(self.extent, [piece.extent for piece in self.pieces]))
+
+    def take(self, outcome: Outcome, staging: Path) -> Outcome | None:
+        """Take the outcome of a hole; return that of the extent with the last one, or the first failure."""
+        self.moved += outcome.moved
+        self.holes.remove(outcome.extent)
+        if isinstance(outcome, Failed):
+            again, self.failed = self.failed, True
+            return None if again else self._failure(outcome)
+        self.pieces.append(Piece(outcome.extent, outcome.path, outcome.start))
+        return None if self.holes or self.failed else self.assemble(staging, outcome.source)
+
+    def assemble(self, staging: Path, source: str) -> Delivered:
+        """Write the extent to its own file, in order, so that a kill leaves its first bytes."""
+        target = staging_path(staging, self.request.pack, self.extent)
+        pieces = sorted(self.pieces)
+        own = pieces[0].extent.length if pieces[0].path == target else 0
+        with disk_errors(target, self.extent.length):
+            if not own:
+                target.unlink(missing_ok=True)
+            unseal(target)
+            descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                os.ftruncate(descriptor, own)
+                for piece in pieces[bool(own) :]:
+                    _copy(piece, descriptor, piece.extent.offset - self.extent.offset)
+            finally:
+                os.close(descriptor)
+        self.done = True
+        return Delivered(
+            request=self.request,
+            extent=self.extent,
+            path=target,
+            start=0,
+            moved=self.moved,
+            source=source,
+            temporary=True,
+        )
+
+    def _failure(self, outcome: Failed) -> Failed:
+        return msgspec.structs.replace(outcome, request=self.request, extent=self.extent, moved=self.moved, kept=0)
+
+
+def _without(request: PackRequest, mixes: Sequence[_Mix]) -> PackRequest:
+    """Return a request for what is not here of the extents of `mixes`, and for the other extents as they are."""
+    if not mixes:
+        return request
+    mixed = {mix.extent for mix in mixes}
+    extents = [extent for extent in request.extents if extent not in mixed]
+    extents += [hole for mix in mixes for hole in mix.holes]
+    return msgspec.structs.replace(request, extents=tuple(sorted(extents)), objects=())
+
+
+def _remove_used(mixes: Sequence[_Mix], staging: Path) -> None:
+    """Remove the files that all extents of a pack were put together of, except the extents themselves."""
+    if not all(mix.done for mix in mixes):
+        return
+    kept = {staging_path(staging, mix.request.pack, mix.extent) for mix in mixes}
+    for path in {piece.path for mix in mixes for piece in mix.pieces} - kept:
+        if path.is_relative_to(staging):
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
+
+
 def gather(requests: Iterable[PackRequest], staging: Path) -> None:
     """Move what servers left of whole packs into the files of a swarm, as far as those lack it.
 
@@ -114,8 +244,8 @@ def _move(path: Path, extent: Extent, target: Path, size: int) -> None:
         wanted = Extent(offset=first, length=last - first)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            for hole in holes_in(wanted, _data_of(target, size)):
-                copy_piece(Piece(hole, path, hole.offset - extent.offset), descriptor, hole.offset)
+            for hole in _holes(wanted, _data_of(target, size)):
+                _copy(Piece(hole, path, hole.offset - extent.offset), descriptor, hole.offset)
         finally:
             os.close(descriptor)
     path.unlink(missing_ok=True)
@@ -163,7 +293,7 @@ def _disjoint(pieces: Iterable[Piece]) -> list[Piece]:
     return chosen
 
 
-def inside(pieces: Iterable[Piece], extent: Extent) -> list[Piece]:
+def _inside(pieces: Iterable[Piece], extent: Extent) -> list[Piece]:
     """Return the pieces as far as they lie in `extent`."""
     found: list[Piece] = []
     for piece in pieces:
@@ -174,7 +304,7 @@ def inside(pieces: Iterable[Piece], extent: Extent) -> list[Piece]:
     return found
 
 
-def holes_in(extent: Extent, present: Iterable[Extent]) -> Iterator[Extent]:
+def _holes(extent: Extent, present: Iterable[Extent]) -> Iterator[Extent]:
     """Yield what `extent` has beside the extents `present`, which are disjoint."""
     at = extent.offset
     for each in sorted(present):
@@ -187,9 +317,8 @@ def holes_in(extent: Extent, present: Iterable[Extent]) -> Iterator[Extent]:
         yield Extent(offset=at, length=extent.end - at)
 
 
-def copy_piece(piece: Piece, descriptor: int, offset: int) -> None:
-    """Write a piece to a file, at `offset` of it."""
-    with piece.path.open("rb") as source:
+def _copy(piece: Piece, descriptor: int, offset: int) -> None:
+    with os.fdopen(open_regular(piece.path), "rb") as source:
         source.seek(piece.start)
         os.lseek(descriptor, offset, os.SEEK_SET)
         left = piece.extent.length

@@ -14,7 +14,7 @@ from threading import Thread
 from ptmtorrent.errors import Interrupted, TransportError
 from ptmtorrent.model.plan import PackRequest
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.continuing import Continuing
+from ptmtorrent.transports.begun import Continuing
 from ptmtorrent.transports.fill_holes import HoleFiller
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm
 

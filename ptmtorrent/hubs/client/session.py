@@ -15,8 +15,15 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
-from ptmtorrent.http import is_too_slow, judge_range, keep_pace, new_client, retry_after_seconds, translate_errors
-from ptmtorrent.hubs.client.broken_replies import BrokenReplies, is_rest
+from ptmtorrent.http import (
+    PARTIAL,
+    is_too_slow,
+    judge_range,
+    keep_pace,
+    new_client,
+    retry_after_seconds,
+    translate_errors,
+)
 from ptmtorrent.hubs.client.rate_limiter import RateLimiter
 from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
@@ -44,6 +51,9 @@ MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
 """Limit of JSON values in a document, counted by their separators; a value may take 100 bytes of memory."""
 
+MAX_BROKEN_BYTES = 64 << 20
+"""Bytes of documents that are kept in memory for their next request."""
+
 MAX_DRAINED_BYTES = 4096
 
 REPLY_POLL_SECONDS = 0.2
@@ -64,6 +74,52 @@ def pause(seconds: float, stop: Stop) -> None:
     """Wait `seconds`, or raise `Interrupted` as soon as `stop` is set."""
     stop.wait(seconds)
     stop.raise_if_set("waiting for the hub")
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """The first bytes of a document, and the entity tag of the whole."""
+
+    tag: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that ask for the rest of it; all of it if it has changed."""
+        return {"Range": f"bytes={len(self.body)}-", "If-Range": self.tag}
+
+
+class _BrokenReplies:
+    """What arrived of documents whose replies broke, by address: the next request asks for the rest of them.
+
+    Only an entity tag proves that a document is still the same (`If-Range`, RFC 9110 section 13.1.5), so one without a
+    strong tag is read again from its first byte. Used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, _Begun] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def take(self, url: str) -> _Begun | None:
+        """Return what arrived of a document, once."""
+        with self._lock:
+            return self._begun.pop(url, None)
+
+    def keep(self, url: str, headers: Mapping[str, str], body: bytes, before: int) -> None:
+        """Keep what arrived of a document if it can be continued; `before` bytes of it were here before."""
+        tag = headers.get("etag", "")
+        if not body or not tag.startswith('"'):
+            return
+        with self._lock:
+            if sum(len(begun.body) for begun in self._begun.values()) + len(body) > MAX_BROKEN_BYTES:
+                return
+            self._begun[url] = _Begun(tag, body)
+        self._thread.kept = self.kept() + len(body) - before
+
+    def kept(self) -> int:
+        """Return how many bytes this thread has received and kept so far."""
+        return int(getattr(self._thread, "kept", 0))
 
 
 @dataclass
@@ -92,7 +148,7 @@ class Session:
         self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
         self._client: httpx2.Client | None = None
         self._lock = threading.Lock()
-        self._broken = BrokenReplies()
+        self._broken = _BrokenReplies()
 
     @property
     def client(self) -> httpx2.Client:
@@ -196,8 +252,8 @@ class Session:
                     hint="check --endpoint; the reply may come from a login page or a proxy",
                 )
             refuse_encoding(reply, what)
-            body = bytearray(begun.body if begun is not None and is_rest(reply) else b"")
-            if is_rest(reply):
+            body = bytearray(begun.body if begun is not None and (reply.status_code == PARTIAL) else b"")
+            if reply.status_code == PARTIAL:
                 judge_range(reply, what, first=len(body), refused=HubError)
             self._continue(body, reply, url, what)
             return scrub_bytes(refuse_too_many_values(bytes(body), what)), reply.headers

@@ -23,7 +23,7 @@ from ptmtorrent.model.moments import Clock
 from ptmtorrent.model.plan import Plan, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
@@ -85,7 +85,7 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
     """Remove what earlier runs left of packs that are not needed any more."""
-    staged = staged_extents(staging)
+    staged = staged_extents(staging) if is_begun(staging) else {}
     for pack in packs:
         left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
         for path in (*left, staging / pack_path(pack)):
@@ -100,6 +100,8 @@ def clear_abandoned(
 
     They are left over from fetches that were never resumed.
     """
+    if not is_begun(staging):
+        return
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
     for path in find_old(staging, left, limit, clock, uptime) if left else ():

@@ -40,7 +40,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
 from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.reading.sources import Sources, find_sources
+from ptmtorrent.reading.sources import Sources, find_sources, is_begun
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
@@ -135,7 +135,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
         run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
-        held = held_bytes(plan, home.incoming)
+        held = _held_bytes(plan, home)
         emit(_plan_made(wanted, plan, need, channel, held))
         moved = Counter[str]()
         if writes:
@@ -239,6 +239,10 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
     )
 
 
+def _held_bytes(plan: Plan, home: Home) -> int:
+    return held_bytes(plan, home.incoming) if is_begun(home.incoming) else 0
+
+
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
 
@@ -302,7 +306,8 @@ class FetchRun:
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
-        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        if is_begun(self._home.incoming):
+            plan = resume_extents(plan, staged_extents(self._home.incoming))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
@@ -314,7 +319,7 @@ class FetchRun:
         """
         check_disk_space(need, self._layout.root, self._home.incoming)
         self._link_present()
-        self._report.begin(plan, held_bytes(plan, self._home.incoming))
+        self._report.begin(plan, _held_bytes(plan, self._home))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan(sources)
