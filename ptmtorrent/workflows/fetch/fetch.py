@@ -63,6 +63,9 @@ from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, O
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
 
+MAX_INCOMPLETE = 20
+"""Packages without some of their files that a fetch names."""
+
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache."""
@@ -121,6 +124,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
+        _warn_of_missing_files(wanted, emit)
         sources = find_sources(
             request.transport,
             request.peers,
@@ -222,6 +226,15 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
     for package, name in wanted.settings:
         message = f"`{package}` has a settings file of this program, `{name}`: do not run this program beside it"
         emit(Note(message=message, warning=True))
+
+
+def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages that the release has without some of their files."""
+    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
+    if len(wanted.missing) > MAX_INCOMPLETE:
+        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
+        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
 
 
 def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:

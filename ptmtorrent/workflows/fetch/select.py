@@ -31,7 +31,7 @@ from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest, Run, decode_manifest
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run, decode_manifest, spell_missing
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.model.wanted import ObjectTable
@@ -179,6 +179,8 @@ class Selection:
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
         """Packages with a file that this program would read settings from, if it were started beside it."""
+        self.missing: list[tuple[PackageName, str]] = []
+        """Packages that lack files that are wanted, because they were not captured, and which."""
 
     @property
     def live(self) -> list[Assembly]:
@@ -337,12 +339,14 @@ class Selection:
             first=len(self._state),
             targets=len(targets),
             files=len(files),
-            listed=len(manifest.files),
+            listed=len(manifest.files) + len(manifest.missing),
             size=sum(file.size for _, file in files),
             pending=len(targets),
         )
         self._append(order, targets, manifest)
         self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
+        if missing := [file for file in manifest.missing if wants(member.only, file)]:
+            self.missing.append((order.package, spell_missing(missing)))
         if self._documents is not None:
             self._documents.add(described)
         if is_there or self._left:
