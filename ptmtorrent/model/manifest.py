@@ -46,9 +46,9 @@ Run = tuple[int, int]
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
-MissingReason = Literal["gone", "refused", "damaged", "unreadable"]
-"""Why a file was not captured: the hub does not have it, does not give it, or gives other bytes than it lists; or it
-cannot be read, or is no regular file, in a folder."""
+MissingReason = Literal["gone", "refused", "unreadable"]
+"""Why a file was not captured: the hub does not have it, or does not give it; or it cannot be read, or is no regular
+file, in a folder."""
 
 ARCHIVE_FEATURE = "archive"
 """The feature that `requires` lists if a file has the source `archive`."""
@@ -239,6 +239,8 @@ def check_manifest(manifest: Manifest) -> None:
     ends = (0, *accumulate(size for _, size in manifest.objects))
     for file in manifest.files:
         _check_file(ends, manifest, file)
+    if (MISSING_FEATURE in manifest.requires) != bool(manifest.missing):
+        raise IntegrityError(f"`{name}`: `requires` does not say whether files are missing")
     for lost in manifest.missing:
         _check_missing(manifest, lost)
     check_paths(file.name for file in (*manifest.files, *manifest.missing))

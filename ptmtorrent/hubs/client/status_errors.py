@@ -47,11 +47,11 @@ def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime)
         return kind(f"{what} does not exist: {message or reason or status}")
     if reason in _CLOSED or status in {401, 403, 451}:
         gated = ", because it is gated" if reason == "GatedRepo" else ""
-        closed = PackageClosed if reason in _CLOSED else AuthError
-        return closed(
+        refused = AuthError(
             f"{what} cannot be accessed{gated}: {message or reason or status}",
             hint="accept the terms on the page of the package, then set HF_TOKEN to a token of that account",
         )
+        return PackageClosed(refused.message, hint=refused.hint) if reason in _CLOSED else refused
     if status == 429:
         return RateLimited(f"{what} was refused: too many requests", retry_after=retry_after_seconds(headers, now))
     if status >= 500 or status == 408:

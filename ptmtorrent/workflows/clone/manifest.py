@@ -11,6 +11,7 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, IntegrityError, NotFound, PtmError
 from ptmtorrent.facts.licences import rights_of
+from ptmtorrent.hubs.client.download import PointerServed
 from ptmtorrent.hubs.client.status_errors import PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
@@ -63,13 +64,14 @@ class LostFile(NamedTuple):
 
 
 def reason_for(error: PtmError, file: HubFile, listed: Listed) -> MissingReason | None:
-    """Return why `file` alone cannot be had; None for an error of its package, of the hub or of this machine."""
+    """Return why `file` alone cannot be had; None for an error of its package, of the hub or of this machine.
+
+    Wrong bytes are an error of the package: a proxy or a storm may send them, so they say nothing of the revision.
+    """
     if file.answer is not None or isinstance(error, (PackageGone, PackageClosed)):
         return None
-    if isinstance(error, NotFound):
+    if isinstance(error, (NotFound, PointerServed)):
         return "gone"
-    if isinstance(error, IntegrityError):
-        return "damaged"
     return "refused" if isinstance(error, AuthError) and listed.access == "public" else None
 
 
