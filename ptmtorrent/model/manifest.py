@@ -243,10 +243,10 @@ def check_manifest(manifest: Manifest) -> None:
         raise IntegrityError(f"`{name}`: `requires` does not say whether files are missing")
     for lost in manifest.missing:
         _check_missing(manifest, lost)
-    check_paths(file.name for file in (*manifest.files, *manifest.missing))
-    for listed in (manifest.files, manifest.missing):
-        if list(listed) != sorted(listed, key=_order):
-            raise IntegrityError(f"`{name}`: the files are not sorted by path")
+    paths, lost_paths = [file.name for file in manifest.files], [file.name for file in manifest.missing]
+    check_paths((*paths, *lost_paths))
+    if paths != sorted(paths, key=path_bytes) or lost_paths != sorted(lost_paths, key=path_bytes):
+        raise IntegrityError(f"`{name}`: the files are not sorted by path")
     for answer in manifest.raw:
         _sum_sizes(ends, answer.recipe, answer.name)
 
