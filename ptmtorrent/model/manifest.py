@@ -20,6 +20,7 @@ from ptmtorrent.model.ids import (
     ObjectId,
     PackageName,
     SnapshotId,
+    check_file_path,
     check_path,
     check_paths,
     is_hex64,
@@ -334,7 +335,7 @@ def _check_spelling(file: FileEntry | MissingFile, where: str) -> None:
     if (file.path is None) == (file.path_b64 is None):
         raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
     if file.path_b64 is None:
-        check_path(file.name)
+        check_file_path(file.name)
         return
     try:
         base64.b64decode(file.path_b64, validate=True).decode()

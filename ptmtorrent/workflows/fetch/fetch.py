@@ -28,6 +28,7 @@ from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -118,7 +119,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         ledger = stack.enter_context(Ledger(home.ledger))
         folds = writes and ignores_case(layout.root)
         documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
+        names = stack.enter_context(Names(layout.incoming() if writes else None))
+        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents, names=names)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
