@@ -1,8 +1,10 @@
 """What a platform cannot write is found out name by name, before anything is written."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -27,37 +29,38 @@ def test_name_that_the_disk_refuses_is_named_with_its_reason(names: Names) -> No
     )
 
 
-def test_each_name_is_tried_once(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[bytes] = []
+@contextmanager
+def disk(change: Callable[[str], str] = str) -> Iterator[list[str]]:
+    """A disk that changes names when it creates files; yields the names that were asked for."""
+    asked: list[str] = []
     real = os.open
 
-    def note(path: bytes, *more: int) -> int:
-        opened.append(path)
-        return real(path, *more)
+    def create(path: bytes, *more: int) -> int:
+        place = Path(os.fsdecode(path))
+        asked.append(place.name)
+        return real(place.with_name(change(place.name)), *more)
 
-    monkeypatch.setattr(os, "open", note)
-    for path in ("plain/a b", "a b/plain", "x/a b", "plain"):
-        assert names.refusal(path) is None
+    with mock.patch("os.open", create):
+        yield asked
 
-    assert [Path(os.fsdecode(path)).name for path in opened] == ["a b"]
+
+def test_each_name_is_tried_once(names: Names) -> None:
+    with disk() as asked:
+        for path in ("plain/a b", "a b/plain", "x/a b", "plain"):
+            assert names.refusal(path) is None
+
+    assert asked == ["a b"]
 
 
 @pytest.mark.parametrize(("typed", "kept"), [("name. ", "name"), ("a:b", "a"), ("é\u0301x", "ex")])
-def test_name_that_the_disk_changes_is_refused(
-    names: Names, monkeypatch: pytest.MonkeyPatch, typed: str, kept: str
-) -> None:
-    real = os.open
-    monkeypatch.setattr(os, "open", lambda path, *more: real(os.path.join(os.path.dirname(path), kept.encode()), *more))
-
-    assert names.refusal(typed) == f"`{typed}` is a name that the disk changes to '{kept}'"
+def test_name_that_the_disk_changes_is_refused(names: Names, typed: str, kept: str) -> None:
+    with disk(lambda _: kept):
+        assert names.refusal(typed) == f"`{typed}` is a name that the disk changes to '{kept}'"
 
 
-def test_name_whose_accents_the_disk_decomposes_is_taken(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.open
-    decomposed = "e\u0301 x".encode()
-    monkeypatch.setattr(os, "open", lambda path, *more: real(os.path.join(os.path.dirname(path), decomposed), *more))
-
-    assert names.refusal("é x") is None
+def test_name_whose_accents_the_disk_decomposes_is_taken(names: Names) -> None:
+    with disk(lambda _: "e\u0301 x"):
+        assert names.refusal("é x") is None
 
 
 @pytest.mark.parametrize(
