@@ -18,7 +18,7 @@ from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.adapter import GitRemotes
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, with_licence
-from ptmtorrent.model.ids import check_path, check_paths
+from ptmtorrent.model.ids import check_file_path, check_paths
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.text import spell_size
 
@@ -230,7 +230,7 @@ def weight_of(url: str) -> Weight:
     path = f"weights/{parts.netloc.replace(':', '+')}/{unquote(parts.path).strip('/')}"
     if parts.query:
         path += f"-{sha256(url.encode()).hexdigest()[:8]}"
-    check_path(path)
+    check_file_path(path)
     return Weight(url=url, path=path)
 
 

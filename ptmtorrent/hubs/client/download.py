@@ -30,6 +30,10 @@ Count = Callable[[int, int], None]
 """Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
 
 
+class PointerServed(IntegrityError):
+    """The hub serves a git LFS pointer in place of the file that it points to: the file is missing there."""
+
+
 @dataclass
 class Download:
     """The download of one file into `part`. `locate` returns its address; `count` is called from this thread.
@@ -214,7 +218,7 @@ def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
     """Refuse a git LFS pointer in place of weights, whatever the hub listed.
 
     Raises:
-        IntegrityError: the file is a pointer; the message has the oid of the missing object.
+        PointerServed: the file is a pointer; the message has the oid of the missing object.
     """
     with disk_errors(part), part.open("rb") as stream:
         _refuse_pointer(file, stream.read(MAX_POINTER_BYTES + 1), what)
@@ -227,12 +231,12 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     ):
         return
     if pointer := parse_pointer(data):
-        raise IntegrityError(
+        raise PointerServed(
             f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are"
             " missing"
         )
     if file_kind(file.path, len(data)) == "weights" and resembles_pointer(data):
-        raise IntegrityError(f"{what} resembles a git LFS pointer, which git-lfs does not read: the file is missing")
+        raise PointerServed(f"{what} resembles a git LFS pointer, which git-lfs does not read: the file is missing")
 
 
 def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:

@@ -51,8 +51,8 @@ class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """Total size of the files whose size the hub gives."""
-        return sum(file.size or 0 for file in self.files)
+        """Total size of the files to have whose size the hub gives."""
+        return sum(file.size or 0 for file in self.files if file.missing is None)
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -254,7 +254,11 @@ def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) 
         for work in journal.works(run.id, ("todo", "leased")):
             for file in decode_plan(work).files:
                 oid = file.name_of_bytes
-                if file.size == 0 or not seen.add(key_of(oid or f"{work.name}/{file.path}")):
+                if (
+                    file.size == 0
+                    or file.missing is not None
+                    or not seen.add(key_of(oid or f"{work.name}/{file.path}"))
+                ):
                     continue
                 if oid is not None and is_known(oid):
                     continue

@@ -28,6 +28,7 @@ from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -62,6 +63,9 @@ from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, O
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
+
+MAX_INCOMPLETE = 20
+"""Packages without some of their files that a fetch names."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +119,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         ledger = stack.enter_context(Ledger(home.ledger))
         folds = writes and ignores_case(layout.root)
         documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
+        names = stack.enter_context(Names(layout.incoming() if writes else None))
+        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents, names=names)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
+        _warn_of_missing_files(wanted, emit)
         sources = find_sources(
             request.transport,
             request.peers,
@@ -223,6 +229,15 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
     for package, name in wanted.settings:
         message = f"`{package}` has a settings file of this program, `{name}`: do not run this program beside it"
         emit(Note(message=message, warning=True))
+
+
+def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages that the release has without some of their files."""
+    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
+    if len(wanted.missing) > MAX_INCOMPLETE:
+        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
+        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
 
 
 def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
