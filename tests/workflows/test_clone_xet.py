@@ -149,7 +149,7 @@ def test_storage_that_does_not_keep_the_pace_is_left_for_plain_http(
 ) -> None:
     monkeypatch.setattr(xet, "PACE", LIMITS[limit])
     with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
-        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.04)}
+        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.2)}
         hub.order(bends[habit], path=path, times=None)
         began = time.monotonic()
         run(hub)
