@@ -28,7 +28,7 @@ from ptmtorrent.hubs.port import (
     Query,
     with_licence,
 )
-from ptmtorrent.model.ids import check_path, check_paths
+from ptmtorrent.model.ids import check_file_path, check_paths
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.text import spell_size
 
@@ -258,7 +258,7 @@ def weight_of(url: str) -> Weight:
     path = f"weights/{parts.netloc.replace(':', '+')}/{unquote(parts.path).strip('/')}"
     if parts.query:
         path += f"-{sha256(url.encode()).hexdigest()[:8]}"
-    check_path(path)
+    check_file_path(path)
     return Weight(url=url, path=path)
 
 

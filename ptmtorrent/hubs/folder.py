@@ -3,7 +3,8 @@
 A package is the topmost folder that holds a file: `--endpoint /data` with `/data/team/model/config.json` has the
 package `dir:team/model`. Its revision is the hash of its content (ADR 0020), so an unchanged folder is not captured
 again, and a change during the capture is detected. A folder whose files have the sizes, inodes and times that they had
-when it was captured is not read again. Links are not followed; `.git` is skipped.
+when it was captured is not read again. Links are not followed; `.git` is skipped. A file that cannot be read, a
+pipe and a device are listed as missing.
 """
 
 import hashlib
@@ -134,8 +135,8 @@ class FolderHub:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
 
         Raises:
-            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: an
-                entry cannot be read, or is neither a file nor a link nor a folder.
+            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: a
+                folder in it cannot be read.
         """
         package = f"`{self.prefix}:{listed.name}`"
         check_path(listed.name)
@@ -250,15 +251,15 @@ class FolderHub:
                     if entry.name not in LEFT_OUT:
                         waiting.append((Path(entry.path), depth + 1))
                     continue
-                files.append(self._file(Path(entry.path), folder, package, evidence))
+                files.append(self._file(Path(entry.path), folder, evidence))
             if len(files) > MAX_FILES or depth > MAX_DEPTH:
                 raise HubError(f"{package} has more than {count(MAX_FILES, 'file')} or {MAX_DEPTH} levels of folders")
         check_paths(file.path for file in files)
         return sorted(files, key=lambda file: os.fsencode(file.path))
 
-    def _file(self, place: Path, folder: Path, package: str, evidence: dict[str, bytes]) -> HubFile:
-        path = place.relative_to(folder).as_posix()
-        what = f"{package} file `{path}`"
+    def _file(self, place: Path, folder: Path, evidence: dict[str, bytes]) -> HubFile:
+        """Return a file, with what the filesystem says of it alone if it cannot be read or has no bytes of its own."""
+        path = str(place)[len(str(folder)) :].lstrip("/")
         try:
             if place.is_symlink():
                 text = path_bytes(str(place.readlink()))
@@ -266,23 +267,26 @@ class FolderHub:
                 oid = f"sha256:{hashlib.sha256(text).hexdigest()}"
                 return HubFile(path=path, size=len(text), oid=oid, source="url", mode=mode, link=link)
             limit = limit_of(path) if is_evidence(path) else 0
-            size, oid, mode, head = self._hash(place, what, limit)
-        except OSError as error:
-            raise HubError(f"{what} cannot be read: {error.strerror}") from error
+            size, oid, mode, head = self._hash(place, limit)
+        except _NoFile:
+            return HubFile(path=path, size=None, oid=None, source="url", missing="unreadable")
+        except OSError:
+            return HubFile(path=path, size=_size_of(place), oid=None, source="url", missing="unreadable")
         if 0 < size <= limit:
             evidence[path] = head
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)
 
-    def _hash(self, place: Path, what: str, limit: int) -> tuple[int, str, int, bytes]:
+    def _hash(self, place: Path, limit: int) -> tuple[int, str, int, bytes]:
         """Return size, SHA-256, mode and first `limit` bytes of a regular file.
 
-        Pipes and devices, which may never end, are refused.
+        Raises:
+            OSError: it cannot be read; `_NoFile` for pipes and devices, which may never end.
         """
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise HubError(f"{what} is not a regular file or a link")
+                raise _NoFile
             digest, size, head = hashlib.sha256(), 0, b""
             while piece := stream.read(_CHUNK_BYTES):
                 self.session.stop.raise_if_set("reading a folder")
@@ -290,6 +294,17 @@ class FolderHub:
                 size += len(piece)
                 head += piece[: max(0, limit - len(head))]
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
+
+
+class _NoFile(OSError):
+    """Neither a regular file nor a link."""
+
+
+def _size_of(place: Path) -> int | None:
+    try:
+        return place.lstat().st_size
+    except OSError:
+        return None
 
 
 def _new_listed(name: str, access: str, stamp: str | None, place: str | None) -> Listed:

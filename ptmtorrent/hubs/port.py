@@ -16,7 +16,7 @@ import msgspec
 
 from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, MissingReason, stays_inside
 
 MAX_FILES = 100_000
 """Limit of files in a package, which is above what fits in a manifest (16 MiB, at least 280 bytes a file)."""
@@ -95,7 +95,8 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
     `link` is where a symbolic link (mode 120000) leads; its bytes are that text. With `answer` the bytes are no file of
     the package but something the hub says of it, kept under that name; `path` is then one that no package can have.
-    `xet` is the file's name in Xet storage, if it is there.
+    `xet` is the file's name in Xet storage, if it is there. With `missing` the hub knows that the file cannot be had,
+    and it is not requested.
     """
 
     path: str
@@ -106,6 +107,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: str | None = None
     answer: str | None = None
     xet: str | None = None
+    missing: MissingReason | None = None
 
     @property
     def name_of_bytes(self) -> str | None:

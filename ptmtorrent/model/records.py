@@ -70,6 +70,20 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="not
     warning: bool = False
 
 
+class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="retry"):
+    """A request is about to be repeated, after it failed: the number `attempt` of `attempts`, in `seconds`.
+
+    Attempts that get further than those before them are not counted. A retry is emitted once the attempts of `what`
+    and the waits between them take more than two seconds.
+    """
+
+    what: str
+    attempt: int
+    attempts: int
+    seconds: float
+    reason: str
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
     """The last record of a run. `bytes` is the size of the selection, `bytes_moved` what crossed a transport.
 
@@ -101,7 +115,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     hint: str | None
 
 
-Event = PlanMade | Progress | Result | Note | Summary
+Event = PlanMade | Progress | Result | Note | Retry | Summary
 Emit = Callable[[Event], None]
 
 

@@ -120,7 +120,7 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         store = _open_store(home, request, stack)
         journal = stack.enter_context(Journal(None if request.dry_run else home.journal))
         windows = _open_rate_windows(request, home, clock, stack)
-        new_session = partial(Session, stop=stop, on_wait=_WaitNotes(emit), windows=windows)
+        new_session = partial(Session, stop=stop, on_wait=_WaitNotes(emit), windows=windows, emit=emit)
         hub = stack.enter_context(closing(make_hub(new_session)))
         flags = stack.enter_context(Flags(None if request.dry_run else home.flags))
         work = _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from ptmtorrent.errors import PtmError, UsageError
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId
-from ptmtorrent.model.manifest import Identity, Manifest, Rights, decode_manifest
+from ptmtorrent.model.manifest import Identity, Manifest, MissingFile, Rights, decode_manifest
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
 from ptmtorrent.state.clone_journal import Journal, Run
@@ -49,7 +49,7 @@ class KnownPackages:
         """Record that `package` was captured."""
         self._newest.add(package, snapshot, rights)
 
-    def holds(
+    def holds(  # noqa: PLR0913  # what a capture must have
         self,
         package: PackageName,
         commit: str,
@@ -57,16 +57,18 @@ class KnownPackages:
         *,
         hub_id: str | None = None,
         rights: Rights = "open",
+        missing: tuple[MissingFile, ...] = (),
     ) -> bool:
         """Return whether the newest capture of `package` is of this commit and has these answers of the hub.
 
+        It must have every file but those that are `missing`, so that files that could not be had are tried again.
         A capture with another hub id than `hub_id` is of another package, whatever its commit. A capture made when
         more was allowed than `rights` has to be made again, which moves no byte.
         """
         if RIGHTS.index(rights) > RIGHTS.index(self.rights(package) or "open"):
             return False
         manifest = self._manifest(package)
-        if manifest is None or manifest.package.commit != commit:
+        if manifest is None or manifest.package.commit != commit or manifest.missing != missing:
             return False
         if None not in {hub_id, manifest.package.hub_id} and manifest.package.hub_id != hub_id:
             return False

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -91,7 +92,8 @@ def read_pages(hub: Hub, query: Query, wanted: Callable[[Listed], bool], cursor:
     for _ in range(MAX_PAGES):
         hub.session.stop.raise_if_set("the clone")
         try:
-            page = hub.session.retry(lambda at=cursor: _one_page(hub, query, at))  # type: ignore[misc]
+            read = partial(_one_page, hub, query, cursor)
+            page = hub.session.retry(read, what=f"the listing of `{hub.endpoint}`")
         except Unreachable as error:
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise

@@ -90,6 +90,12 @@ class Outcomes:
         self._snapshots[work.name] = snapshot
         self._settle(work, "ok")
 
+    def incomplete(self, work: Work, snapshot: SnapshotId, lacking: str) -> None:
+        """Record a package that the store has committed without some files, which the next clone tries again."""
+        self.hub_works()
+        self._snapshots[work.name] = snapshot
+        self._settle(work, "error", show_path(lacking))
+
     def not_needed(self, work: Work, snapshot: SnapshotId | None) -> None:
         """Record a package that the store held at this commit before, as `snapshot`."""
         if snapshot is not None:

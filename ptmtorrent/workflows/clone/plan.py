@@ -51,8 +51,8 @@ class PackagePlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def bytes(self) -> int:
-        """Total size of the files whose size the hub gives."""
-        return sum(file.size or 0 for file in self.files)
+        """Total size of the files to have whose size the hub gives."""
+        return sum(file.size or 0 for file in self.files if file.missing is None)
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -223,8 +223,9 @@ def translate_errors(name: str) -> Iterator[None]:
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
-    described = hub.session.retry(lambda: hub.describe(listed))
-    files, answers = hub.session.retry(lambda: hub.files(described))
+    what = f"`{hub.prefix}:{listed.name}`"
+    described = hub.session.retry(lambda: hub.describe(listed), what=what)
+    files, answers = hub.session.retry(lambda: hub.files(described), what=f"the files of {what}")
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(
@@ -282,7 +283,11 @@ def measure(  # noqa: PLR0913, PLR0917  # what a run has
             plan = decode_plan(work)
             for file in plan.files:
                 oid = file.name_of_bytes
-                if file.size == 0 or not seen.add(key_of(oid or f"{work.name}/{file.path}")):
+                if (
+                    file.size == 0
+                    or file.missing is not None
+                    or not seen.add(key_of(oid or f"{work.name}/{file.path}"))
+                ):
                     continue
                 if oid is not None and is_known(oid):
                     continue

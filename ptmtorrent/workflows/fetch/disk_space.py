@@ -18,11 +18,12 @@ from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
+from ptmtorrent.model.plan import Plan, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
+from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Selection
 
@@ -73,21 +74,9 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     )
 
 
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for pack, extent in filter(None, map(staged_extent, names)):
-        found.setdefault(pack, []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
-
-
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
     """Remove what earlier runs left of packs that are not needed any more."""
-    staged = staged_extents(staging)
+    staged = staged_extents(staging) if is_begun(staging) else {}
     for pack in packs:
         left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
         for path in (*left, staging / pack_path(pack)):
@@ -102,6 +91,8 @@ def clear_abandoned(
 
     They are left over from fetches that were never resumed.
     """
+    if not is_begun(staging):
+        return
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
     for path in find_old(staging, left, limit, clock, uptime) if left else ():

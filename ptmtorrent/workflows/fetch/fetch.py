@@ -28,6 +28,7 @@ from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -40,10 +41,11 @@ from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
 from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.reading.sources import Sources, find_sources
+from ptmtorrent.reading.sources import Sources, find_sources, is_begun
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
 from ptmtorrent.workflows.fetch.disk_space import (
@@ -54,7 +56,6 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_staging,
     disk_needed,
     settle_folder,
-    staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
@@ -62,6 +63,9 @@ from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, O
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
+
+MAX_INCOMPLETE = 20
+"""Packages without some of their files that a fetch names."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,12 +119,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         ledger = stack.enter_context(Ledger(home.ledger))
         folds = writes and ignores_case(layout.root)
         documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents)
+        names = stack.enter_context(Names(layout.incoming() if writes else None))
+        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents, names=names)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
+        _warn_of_missing_files(wanted, emit)
         sources = find_sources(
             request.transport,
             request.peers,
@@ -135,7 +141,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
         run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
-        emit(_plan_made(wanted, plan, need, channel))
+        held = _held_bytes(plan, home)
+        emit(_plan_made(wanted, plan, need, channel, held))
         moved = Counter[str]()
         if writes:
             moved = run.run(plan, need, sources)
@@ -224,17 +231,31 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
         emit(Note(message=message, warning=True))
 
 
-def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
+def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages that the release has without some of their files."""
+    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
+    if len(wanted.missing) > MAX_INCOMPLETE:
+        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
+        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
+
+
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
+    """Return the record of a plan, of which `held` bytes are here from earlier runs."""
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(order.files for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
-        bytes_to_move=plan.bytes_to_move,
+        bytes_to_move=plan.bytes_to_move - held,
         requests=sum(len(request.extents) for request in plan.requests),
         disk=need.bytes,
         requests_to_plan=channel.reader.requests,
         bytes_to_plan=channel.reader.bytes,
     )
+
+
+def _held_bytes(plan: Plan, home: Home) -> int:
+    return held_bytes(plan, home.incoming) if is_begun(home.incoming) else 0
 
 
 class FetchRun:
@@ -300,7 +321,8 @@ class FetchRun:
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
-        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        if is_begun(self._home.incoming):
+            plan = resume_extents(plan, staged_extents(self._home.incoming))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
@@ -312,7 +334,7 @@ class FetchRun:
         """
         check_disk_space(need, self._layout.root, self._home.incoming)
         self._link_present()
-        self._report.begin(plan)
+        self._report.begin(plan, _held_bytes(plan, self._home))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan(sources)
