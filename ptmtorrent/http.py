@@ -145,6 +145,11 @@ def translate_errors(what: str) -> Iterator[None]:
         raise TransportError(f"{what} could not be read: {reason}") from error
 
 
+def is_too_slow(error: BaseException) -> bool:
+    """Return whether an error is of a server that did not keep the pace, which may have sent a byte now and then."""
+    return isinstance(error.__cause__, httpx2.TimeoutException)
+
+
 def spell_range(offset: int, length: int) -> str:
     """Return the `Range` header for `length` bytes from `offset` on (RFC 9110 section 14.1.2)."""
     return f"bytes={offset}-{offset + length - 1}"
@@ -168,6 +173,15 @@ def check_answer(
         raise refused(f"{what} was sent with the encoding `{encoding}`, although identity was requested")
 
 
+def is_whole(response: httpx2.Response) -> bool:
+    """Return whether the body is a whole file: 200, unless a `Content-Range` says that it is a part of one."""
+    return response.status_code == OK and not _CONTENT_RANGE.fullmatch(_given_range(response))
+
+
+def _given_range(response: httpx2.Response) -> str:
+    return response.headers.get("content-range", "").strip()
+
+
 def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     response: httpx2.Response,
     what: str,
@@ -189,9 +203,9 @@ def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     if response.status_code == UNSATISFIABLE:
         return None
     check_answer(response, what, {OK, PARTIAL}, refused)
-    if response.status_code == OK:
+    if is_whole(response):
         return first
-    given = response.headers.get("content-range", "").strip()
+    given = _given_range(response)
     match = _CONTENT_RANGE.fullmatch(given)
     fits = match is not None and int(match[1]) == first and last in {None, int(match[2])}
     # Without a known size only a range that reaches the stated end of the file can be the rest of it.

@@ -38,8 +38,12 @@ PACKAGE_FACTS: dict[str, str] = {
     "files": "BIGINT",
     "bytes": "BIGINT",
     "files_blake3": "VARCHAR",
+    "missing": "BIGINT",
 }
-"""What the index covers of a package, by name. Values that the hub did not state are NULL; times are UTC."""
+"""What the index covers of a package, by name. Values that the hub did not state are NULL; times are UTC.
+
+`missing` is the number of files that were not captured, NULL for none; tables of before there were any lack it.
+"""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 """Canonical JSON for rows, which have no numbers but integers."""
@@ -110,6 +114,7 @@ def _package_row(capture: Capture, manifest: Manifest, files_blake3: str) -> Row
         "files": len(manifest.files),
         "bytes": manifest.size,
         "files_blake3": files_blake3,
+        **({"missing": len(manifest.missing)} if manifest.missing else {}),
     }
 
 
@@ -119,8 +124,17 @@ def facts_of(capture: Capture, manifest: Manifest) -> str:
 
 
 def hash_rows(rows: list[Row]) -> str:
-    """Return the BLAKE3 of rows, each as canonical JSON on a line; a value that is not known is null."""
-    return blake3(b"".join(_ENCODER.encode(row) + b"\n" for row in rows)).hexdigest()
+    """Return the BLAKE3 of rows, each as canonical JSON on a line; a value that is not known is null.
+
+    `missing` is left out where it is null: most packages have every file, and their hashes are older than the column.
+    """
+    return blake3(b"".join(_ENCODER.encode(_hashed(row)) + b"\n" for row in rows)).hexdigest()
+
+
+def _hashed(row: Row) -> Row:
+    if row.get("missing", 0) is None:
+        return {name: value for name, value in row.items() if name != "missing"}
+    return row
 
 
 def file_row(capture: Capture, file: FileEntry) -> Row:

@@ -16,7 +16,7 @@ import msgspec
 
 from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_FACTS, Row, hash_rows
 from ptmtorrent.catalogue.index import Index
-from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote
+from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote, rows_in
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import copy_listed
 from ptmtorrent.disk.durable import disk_errors, open_regular
@@ -60,6 +60,7 @@ class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
     likes: int | None
     task: str | None
     library: str | None
+    missing: int | None
 
 
 def list_packages(table: Path, rows: int | None = None) -> tuple[PackageFacts, ...]:
@@ -140,7 +141,7 @@ def _rows(table: Path, names: Sequence[str], rows: int | None) -> list[Row]:
     try:
         with open_locked(table) as database, _limited(database):
             _check_size(database, table, names, rows)
-            found = database.execute(f"SELECT {columns} FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
+            found = database.execute(f"SELECT {columns} FROM ({rows_in(table)})").fetchall()  # noqa: S608  # names are our constants
     except (duckdb.Error, MemoryError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"`{table}` could not be read") from error
@@ -181,7 +182,7 @@ def _check_size(database: duckdb.DuckDBPyConnection, table: Path, names: Sequenc
     if rows is not None and held != rows:
         raise IntegrityError(f"`{table}` has {held} rows, the release has {count(rows, 'package')}")
     texts = " + ".join(f"coalesce({_LENGTHS[PACKAGE_FACTS[name]].format(name)}, 0)" for name in names)
-    [(size,)] = database.execute(f"SELECT sum({texts}) FROM read_parquet({quote(table)})").fetchall()  # noqa: S608  # names are our constants
+    [(size,)] = database.execute(f"SELECT sum({texts}) FROM ({rows_in(table)})").fetchall()  # noqa: S608  # names are our constants
     if size is not None and size > MAX_TEXT_BYTES * held:
         raise IntegrityError(
             f"`{table}` has {size} bytes of text in {held} rows, over the limit of {MAX_TEXT_BYTES} each"

@@ -177,8 +177,15 @@ def _added(rows: Path, columns: dict[str, str]) -> str:
 def _taken(source: Path, names: Path, listed: str) -> str:
     """Return the SQL of the rows of the packages in the file `names` that the table `source` has."""
     wanted = f"SELECT package FROM read_json({quote(names)}, {_LINES} columns={{'package': 'VARCHAR'}})"  # noqa: S608  # names are our constants
-    table = f"read_parquet({quote(source)}, file_row_number=true)"
+    table = f"({rows_in(source, 'file_row_number=true')})"
     return f"SELECT {listed}, file_row_number AS {_NUMBER} FROM {table} WHERE package IN ({wanted})"  # noqa: S608  # names are our constants
+
+
+def rows_in(table: Path, *options: str) -> str:
+    """Return the SQL of the rows of a table; `missing` is NULL where the table has no such column."""
+    read = ", ".join((quote(table), *options))
+    none = "SELECT CAST(NULL AS BIGINT) AS missing WHERE false"
+    return f"SELECT * FROM read_parquet({read}) UNION ALL BY NAME {none}"  # noqa: S608  # a path of ours
 
 
 def _write_table(database: duckdb.DuckDBPyConnection, path: Path, query: str) -> None:

@@ -21,6 +21,7 @@ def captured(ctx: typer.Context) -> None:
             "licence": capture.licence,
             "rights": capture.rights,
             "downloads": capture.downloads,
+            "missing": capture.missing or None,
             "task": capture.task,
             "snapshot": capture.snapshot,
         }

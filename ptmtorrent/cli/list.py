@@ -31,6 +31,7 @@ def list_(
             "package": facts.package,
             "files": facts.files,
             "bytes": Size(facts.bytes),
+            "missing": facts.missing,
             "licence": facts.licence,
             "downloads": facts.downloads,
             "task": facts.task,

@@ -43,6 +43,10 @@ def release(
         Path | None,
         typer.Option(metavar="FILE", help="TOML with decisions and subsets (default: the previous release's)."),
     ] = None,
+    allow_incomplete: Annotated[
+        bool,
+        typer.Option("--allow-incomplete", help="Also include packages some of whose files were not captured."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be included and left out; write nothing.")
     ] = False,
@@ -78,10 +82,27 @@ def release(
     keys = load_keys(session.home.keys, lambda: ask_passphrase(session.settings, confirm=False, declined=False))
     decisions = None if policy is None else read_policy(policy)
     if dry_run:
-        plan_release(release_name, session.home, keys, emit=emit, include=classes, policy=decisions)
+        plan_release(
+            release_name,
+            session.home,
+            keys,
+            emit=emit,
+            include=classes,
+            policy=decisions,
+            allow_incomplete=allow_incomplete,
+        )
         session.finish()
         return
-    made = run(release_name, session.home, keys, clock=read_clock, emit=emit, include=classes, policy=decisions)
+    made = run(
+        release_name,
+        session.home,
+        keys,
+        clock=read_clock,
+        emit=emit,
+        include=classes,
+        policy=decisions,
+        allow_incomplete=allow_incomplete,
+    )
     row = {
         "name": made.name,
         "content_root": f"b3:{made.content_root}",

@@ -38,6 +38,7 @@ def show(
         "author": identity.author,
         "files": len(manifest.files),
         "bytes": Size(manifest.size),
+        "missing": len(manifest.missing) or None,
         "snapshot": snapshot,
     }
     session.sink.rows("package", [row])
@@ -46,3 +47,14 @@ def show(
         for file in manifest.files
     ]
     session.sink.rows("file", files)
+    missing = [
+        {
+            "file": file.name,
+            "bytes": None if file.size is None else Size(file.size),
+            "id": file.oid,
+            "reason": file.reason,
+        }
+        for file in manifest.missing
+    ]
+    if missing:
+        session.sink.rows("missing", missing)

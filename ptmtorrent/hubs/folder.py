@@ -3,13 +3,14 @@
 A package is the topmost folder that holds a file: `--endpoint /data` with `/data/team/model/config.json` has the
 package `dir:team/model`. Its revision is the hash of its content (ADR 0020), so an unchanged folder is not captured
 again, and a change during the capture is detected. A folder whose files have the sizes, inodes and times that they had
-when it was captured is not read again. Links are not followed; `.git` is skipped.
+when it was captured is not read again. Links are not followed; `.git` is skipped. A file that cannot be read, a
+pipe and a device are listed as missing.
 """
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile, islice
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from ptmtorrent.facts.licences import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import (
     MAX_FILES,
+    UNDOCUMENTED,
     Described,
+    Foreseen,
     HubFile,
     Listed,
     Located,
@@ -48,17 +51,21 @@ Found = tuple[str, Sequence[os.DirEntry[str]]]
 
 def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
-    return FolderHub(options.endpoint, session)
+    return FolderHub(options.endpoint, session, called=options.called)
 
 
 class FolderHub:
-    """The packages below the folder `endpoint`, or that folder itself if it holds files."""
+    """The packages below the folder `endpoint`, or that folder itself if it holds files.
+
+    The folder is `called` by its own name unless another one is given, which then begins the names of packages in it.
+    """
 
     name = "dir"
     prefix = "dir"
 
-    def __init__(self, endpoint: str, session: Session | None = None) -> None:
+    def __init__(self, endpoint: str, session: Session | None = None, *, called: str | None = None) -> None:
         self.endpoint = str(Path(endpoint).absolute()) if endpoint else ""
+        self._called = called
         self.session = session or Session()
         self._found: dict[str, list[HubFile]] = {}
         self._open_listing: tuple[str | None, Iterator[Found]] = (None, iter(()))
@@ -82,7 +89,10 @@ class FolderHub:
             found = [(self._name(folder), folder, entries) for folder, entries in islice(packages, PAGE)]
             cursor = found[-1][0] if len(found) == PAGE else None
             self._open_listing = (cursor, packages)
-            listed = (_new_listed(name, "public", self._stamp(folder, entries)) for name, folder, entries in found)
+            listed = (
+                _new_listed(name, "public", self._stamp(folder, entries), _real(folder))
+                for name, folder, entries in found
+            )
             yield Page(packages=tuple(listed), cursor=cursor)
             if cursor is None:
                 return
@@ -95,17 +105,42 @@ class FolderHub:
         after = dropwhile(lambda found: self._name(found[0]) != cursor, self._packages())
         return after if next(after, None) is not None else self._packages()
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """A folder has no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the filesystem says of the files, none of which is read.
+
+        Raises:
+            NotFound: the folder does not exist; HubError: it cannot be read.
+        """
+        check_path(listed.name)
+        self._check_access(listed)
+        folder = str(self._folder(listed.name))
+        try:
+            sizes = [size for _, _, size, *_ in _facts(folder, _entries(folder))]
+        except OSError as error:
+            raise HubError(f"`{folder}` cannot be read: {error.strerror}") from error
+        return Foreseen(files=len(sizes), bytes=sum(sizes), calls=0)
+
+    def _check_access(self, listed: Listed) -> None:
+        if listed.access != "public":
+            raise NotFound(
+                f"`{self.prefix}:{listed.name}` was not found: `{self.endpoint}` has no such folder with files"
+            )
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
 
         Raises:
-            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: an
-                entry cannot be read, or is neither a file nor a link nor a folder.
+            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: a
+                folder in it cannot be read.
         """
         package = f"`{self.prefix}:{listed.name}`"
         check_path(listed.name)
-        if listed.access != "public":
-            raise NotFound(f"{package} was not found: `{self.endpoint}` has no such folder with files")
+        self._check_access(listed)
         evidence: dict[str, bytes] = {}
         files = self._read(self._folder(listed.name), package, evidence)
         revision = blake3(msgspec.json.encode([_row(file) for file in files])).hexdigest()
@@ -162,7 +197,8 @@ class FolderHub:
 
     def _name(self, folder: str) -> str:
         top = self.endpoint
-        name = Path(folder).name if folder == top else folder[len(top) :].lstrip("/")
+        below = folder[len(top) :].lstrip("/")
+        name = "/".join(filter(None, (self._called, below))) or Path(folder).name
         return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
     def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]]) -> str | None:
@@ -185,13 +221,18 @@ class FolderHub:
             here = self._folder(name).is_dir()
         except IntegrityError:
             here = True  # `describe` raises the error for a name that is not allowed
-        return _new_listed(name, "public" if here else "gone", None)
+        return _new_listed(name, "public" if here else "gone", None, _real(self._folder(name)) if here else None)
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a package; a path that does not exist if a link leads to it."""
         top = Path(self.endpoint)
-        if name == top.name and _holds_files(_entries(top)):
+        if name == (self._called or top.name) and _holds_files(_entries(top)):
             return top
+        if self._called is not None:
+            start, _, rest = name.partition(f"{self._called}/")
+            if start or not rest:
+                return top / name / ".none"
+            name = rest
         place = self.endpoint
         for step in name.split("/"):
             place = f"{place}/{step}"
@@ -210,15 +251,15 @@ class FolderHub:
                     if entry.name not in LEFT_OUT:
                         waiting.append((Path(entry.path), depth + 1))
                     continue
-                files.append(self._file(Path(entry.path), folder, package, evidence))
+                files.append(self._file(Path(entry.path), folder, evidence))
             if len(files) > MAX_FILES or depth > MAX_DEPTH:
                 raise HubError(f"{package} has more than {count(MAX_FILES, 'file')} or {MAX_DEPTH} levels of folders")
         check_paths(file.path for file in files)
         return sorted(files, key=lambda file: os.fsencode(file.path))
 
-    def _file(self, place: Path, folder: Path, package: str, evidence: dict[str, bytes]) -> HubFile:
-        path = place.relative_to(folder).as_posix()
-        what = f"{package} file `{path}`"
+    def _file(self, place: Path, folder: Path, evidence: dict[str, bytes]) -> HubFile:
+        """Return a file, with what the filesystem says of it alone if it cannot be read or has no bytes of its own."""
+        path = str(place)[len(str(folder)) :].lstrip("/")
         try:
             if place.is_symlink():
                 text = path_bytes(str(place.readlink()))
@@ -226,23 +267,26 @@ class FolderHub:
                 oid = f"sha256:{hashlib.sha256(text).hexdigest()}"
                 return HubFile(path=path, size=len(text), oid=oid, source="url", mode=mode, link=link)
             limit = limit_of(path) if is_evidence(path) else 0
-            size, oid, mode, head = self._hash(place, what, limit)
-        except OSError as error:
-            raise HubError(f"{what} cannot be read: {error.strerror}") from error
+            size, oid, mode, head = self._hash(place, limit)
+        except _NoFile:
+            return HubFile(path=path, size=None, oid=None, source="url", missing="unreadable")
+        except OSError:
+            return HubFile(path=path, size=_size_of(place), oid=None, source="url", missing="unreadable")
         if 0 < size <= limit:
             evidence[path] = head
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)
 
-    def _hash(self, place: Path, what: str, limit: int) -> tuple[int, str, int, bytes]:
+    def _hash(self, place: Path, limit: int) -> tuple[int, str, int, bytes]:
         """Return size, SHA-256, mode and first `limit` bytes of a regular file.
 
-        Pipes and devices, which may never end, are refused.
+        Raises:
+            OSError: it cannot be read; `_NoFile` for pipes and devices, which may never end.
         """
         descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise HubError(f"{what} is not a regular file or a link")
+                raise _NoFile
             digest, size, head = hashlib.sha256(), 0, b""
             while piece := stream.read(_CHUNK_BYTES):
                 self.session.stop.raise_if_set("reading a folder")
@@ -252,9 +296,24 @@ class FolderHub:
         return size, digest.hexdigest(), EXECUTABLE_MODE if mode & 0o100 else REGULAR_MODE, head
 
 
-def _new_listed(name: str, access: str, stamp: str | None) -> Listed:
+class _NoFile(OSError):
+    """Neither a regular file nor a link."""
+
+
+def _size_of(place: Path) -> int | None:
+    try:
+        return place.lstat().st_size
+    except OSError:
+        return None
+
+
+def _new_listed(name: str, access: str, stamp: str | None, place: str | None) -> Listed:
     raw = msgspec.json.encode({"folder": name}).decode()
-    return Listed(name=name, access=access, raw=raw, stamp=stamp)
+    return Listed(name=name, access=access, raw=raw, stamp=stamp, place=place)
+
+
+def _real(folder: Path | str) -> str:
+    return os.fsencode(os.path.realpath(folder)).decode(errors="backslashreplace")
 
 
 def _facts(folder: str, entries: Sequence[os.DirEntry[str]]) -> Iterator[tuple[bytes, int, int, int, int, int]]:

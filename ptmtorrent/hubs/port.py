@@ -6,16 +6,17 @@ An adapter translates once, at the border: foreign records become these, foreign
 
 import posixpath
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
 from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, stays_inside
+from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, MissingReason, stays_inside
 
 MAX_FILES = 100_000
 """Limit of files in a package, which is above what fits in a manifest (16 MiB, at least 280 bytes a file)."""
@@ -34,6 +35,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
     package is described. A package that was asked for by a name it had before says which, in `formerly`. A hub that
     has no commits before it reads all files may give a `stamp`, which changes with whatever they may have changed by.
+    `place` is the real path of a local folder: another one of the same name is another package.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: str = ""
     formerly: str | None = None
     stamp: str | None = None
+    place: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +66,26 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to list. `min_downloads` lets a hub that can sort stop early; `ids` names packages outright."""
+    """What to list. `min_downloads` lets a hub that can sort stop early; `ids` names packages outright.
+
+    With `files`, records say what the hub can say of the files of a package in a listing, for `Hub.foresee`.
+    """
 
     ids: tuple[str, ...] = ()
     min_downloads: int | None = None
     limit: int | None = None
+    files: bool = False
+
+
+class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listing says of the files of a package, None for what it does not say.
+
+    `calls` are the requests that asking the hub for the files takes; None if that is not known.
+    """
+
+    files: int | None = None
+    bytes: int | None = None
+    calls: int | None = None
 
 
 class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,7 +95,8 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `md5:<32 hex>` and `sha256-prefix:<8 to 63 hex>` are checked as well, but say too little to name bytes by.
     `link` is where a symbolic link (mode 120000) leads; its bytes are that text. With `answer` the bytes are no file of
     the package but something the hub says of it, kept under that name; `path` is then one that no package can have.
-    `xet` is the file's name in Xet storage, if it is there.
+    `xet` is the file's name in Xet storage, if it is there. With `missing` the hub knows that the file cannot be had,
+    and it is not requested.
     """
 
     path: str
@@ -88,6 +107,7 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: str | None = None
     answer: str | None = None
     xet: str | None = None
+    missing: MissingReason | None = None
 
     @property
     def name_of_bytes(self) -> str | None:
@@ -151,10 +171,22 @@ class Hub(Protocol):
     endpoint: str
     session: Session
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """The requests that the hub documents, per how many seconds, by class; its replies may state others."""
+        ...
+
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages from `cursor` on, most popular first where the hub knows popularity.
 
         Another process may go on with the cursor of any page. Packages no query asks for may be among them.
+        """
+        ...
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the listing says of the files of a package. Sends no request.
+
+        Raises the error of `describe` if the listing shows already that the package cannot be had.
         """
         ...
 
@@ -178,6 +210,9 @@ class Hub(Protocol):
         """End what runs for this hub, and close its connections; it is of no use afterwards."""
         ...
 
+
+UNDOCUMENTED: Mapping[str, tuple[int, int]] = MappingProxyType({})
+"""The quotas of a hub that documents none."""
 
 MakeHub = Callable[[NewSession], Hub]
 """Returns an adapter whose session is made by the given function."""

@@ -10,7 +10,7 @@
 
 On a disk without symbolic links a snapshot has the files themselves, and there are no blobs, as the client does it.
 
-`trees/<commit>.json` lists every file of the package, including those that were not fetched. Offline,
+`trees/<commit>.json` lists every file of the package, including those that were not fetched or captured. Offline,
 `snapshot_download` then refuses a partial snapshot unless only fetched files are requested, as for its own downloads.
 """
 
@@ -23,7 +23,7 @@ from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, refuse_unless_file
 from ptmtorrent.layouts.port import Destination, Finished, Marks
-from ptmtorrent.model.manifest import FileEntry, Manifest
+from ptmtorrent.model.manifest import FileEntry, Manifest, MissingFile
 from ptmtorrent.model.pointers import pointer_git_id
 
 TREE_VERSION = 1
@@ -125,7 +125,17 @@ def _etag(file: FileEntry) -> str:
 
 def _tree(manifest: Manifest) -> bytes:
     files = {file.name: _tree_entry(file) for file in manifest.files}
+    files |= {file.name: _missing_entry(file) for file in manifest.missing}
     return json.dumps({"format_version": TREE_VERSION, "files": files}, indent=1).encode()
+
+
+def _missing_entry(file: MissingFile) -> dict[str, int | str]:
+    """Return the entry of a file that was not captured, from what the hub said of it."""
+    kind, _, oid = (file.oid or "").partition(":")
+    size = file.size or 0
+    if kind != "sha256":
+        return {"size": size, "blob_id": oid}
+    return {"size": size, "blob_id": pointer_git_id(oid, size), "lfs_sha256": oid, "lfs_size": size}
 
 
 def _tree_entry(file: FileEntry) -> dict[str, int | str]:

@@ -1,7 +1,9 @@
 """Names: those that are hashes, those that people type, and the paths of files in a package.
 
 An id never depends on how bytes are stored: `ObjectId` is the BLAKE3-256 of the raw bytes, whatever codec holds them.
-A path is hostile until it passed `check_path`, which refuses what leads elsewhere on POSIX or on Windows.
+A path is hostile until it passed a check. `check_path` is for names of packages and files of channels, and refuses what
+leads elsewhere on POSIX or on Windows. `check_file_path` is for files of packages, whose names are kept as they are
+upstream: what the reader's platform cannot write is for layouts to refuse.
 """
 
 import re
@@ -94,12 +96,26 @@ def check_path(path: str) -> None:
     Raises:
         IntegrityError: naming the path and the rule it breaks.
     """
+    if reason := _reason_against(path, portable=True):
+        raise IntegrityError(f"the path {path!r} is refused: {reason}")
+
+
+def check_file_path(path: str) -> None:
+    r"""Refuse the path of a file in a package that could lead outside the package on POSIX.
+
+    Refused is what `check_path` refuses, but control characters other than NUL, drive letters and backslashes.
+
+    Raises:
+        IntegrityError: naming the path and the rule it breaks.
+    """
     if reason := _reason_against(path):
         raise IntegrityError(f"the path {path!r} is refused: {reason}")
 
 
 def check_paths(paths: Iterable[str]) -> None:
-    """Check every path, and that no two collide: equal names, or a file where another needs a folder.
+    """Check the paths of the files of a package, and that no two collide.
+
+    Two collide if they are equal, or one is a file where the other needs a folder.
 
     Bytes that are not UTF-8 may be in a path as surrogate escapes, as `path_b64` of a manifest is decoded.
 
@@ -136,7 +152,7 @@ def show_path(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _reason_against(path: str, *, errors: str = "strict") -> str | None:
+def _reason_against(path: str, *, errors: str = "strict", portable: bool = False) -> str | None:
     if _PLAIN.fullmatch(path):
         return None
     try:
@@ -145,11 +161,20 @@ def _reason_against(path: str, *, errors: str = "strict") -> str | None:
         return "it is not valid Unicode"
     if len(encoded) > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"
+    if b"\0" in encoded:
+        return "it holds a NUL character"
+    if portable and (reason := _reason_elsewhere(path, encoded)):
+        return reason
+    return next(filter(None, map(_reason_against_component, encoded.split(b"/"))), None)
+
+
+def _reason_elsewhere(path: str, encoded: bytes) -> str | None:
+    """Return why a path would be another one, or would be shown as another one, on some platform."""
     if any(byte < 0x20 or byte == 0x7F for byte in encoded):
         return "it holds a control character"
     if b"\\" in encoded or _DRIVE.match(path):
         return "it holds a backslash or starts with a drive letter"
-    return next(filter(None, map(_reason_against_component, encoded.split(b"/"))), None)
+    return None
 
 
 def _reason_against_component(component: bytes) -> str | None:

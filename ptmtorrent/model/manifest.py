@@ -16,7 +16,18 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackageName, SnapshotId, check_path, check_paths, is_hex64, object_id
+from ptmtorrent.model.ids import (
+    ObjectId,
+    PackageName,
+    SnapshotId,
+    check_file_path,
+    check_path,
+    check_paths,
+    is_hex64,
+    object_id,
+    path_bytes,
+    show_path,
+)
 
 MAX_OBJECT_BYTES = 16 << 20
 """Limit of an object that a file is cut into (16 MiB); a manifest is one object of any length."""
@@ -28,17 +39,28 @@ REGULAR_MODE = 0o100644
 EXECUTABLE_MODE = 0o100755
 LINK_MODE = 0o120000
 
+MAX_SIZE = (1 << 53) - 1
+"""Limit of the size that a hub states: the largest integer that every JSON reader keeps."""
+
 Run = tuple[int, int]
 """`(first, count)`: a run of rows in a manifest's object table."""
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
+MissingReason = Literal["gone", "refused", "unreadable"]
+"""Why a file was not captured: the hub does not have it, or does not give it; or it cannot be read, or is no regular
+file, in a folder."""
+
 ARCHIVE_FEATURE = "archive"
 """The feature that `requires` lists if a file has the source `archive`."""
+
+MISSING_FEATURE = "missing"
+"""The feature that `requires` lists if a file was not captured."""
 
 _HUB = re.compile(r"[a-z][a-z0-9]{0,15}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEXES = re.compile(r"[0-9a-f]*")
+_UPSTREAM_ID = re.compile(r"git:[0-9a-f]{40}|sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}|sha256-prefix:[0-9a-f]{8,63}")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -79,9 +101,28 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def name(self) -> str:
         """The path as text; bytes that are not UTF-8 become surrogate escapes."""
-        if self.path is not None:
-            return self.path
-        return base64.b64decode(self.path_b64 or "").decode(errors="surrogateescape")
+        return _name(self)
+
+
+class MissingFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file of the revision that was not captured: what the hub says of it, as far as it does, and the reason.
+
+    `path`, `path_b64`, `mode` and `source` are as in a `FileEntry`; `oid` is as the hub lists it, `sha256:<hex>` or
+    `git:<hex>` for most.
+    """
+
+    path: str | None = None
+    path_b64: str | None = None
+    mode: int
+    size: int | None = None
+    source: FileSource
+    oid: str | None = None
+    reason: MissingReason
+
+    @property
+    def name(self) -> str:
+        """The path as text; bytes that are not UTF-8 become surrogate escapes."""
+        return _name(self)
 
 
 class RawAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,12 +136,13 @@ class Manifest(canonical.Document, frozen=True, kw_only=True, omit_defaults=True
     """All immutable facts about one snapshot."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/manifest"
-    FEATURES: ClassVar[frozenset[str]] = frozenset({ARCHIVE_FEATURE})
+    FEATURES: ClassVar[frozenset[str]] = frozenset({ARCHIVE_FEATURE, MISSING_FEATURE})
 
     package: Identity
     files: tuple[FileEntry, ...]
     objects: tuple[tuple[ObjectId, int], ...]
     raw: tuple[RawAnswer, ...] = ()
+    missing: tuple[MissingFile, ...] = ()
 
     def objects_of(self, recipe: tuple[Run, ...]) -> tuple[int, ...]:
         """Return the rows of the object table that `recipe` names, in file order."""
@@ -117,16 +159,20 @@ def new_manifest(
     files: tuple[FileEntry, ...],
     objects: tuple[tuple[ObjectId, int], ...],
     raw: tuple[RawAnswer, ...] = (),
+    missing: tuple[MissingFile, ...] = (),
 ) -> Manifest:
     """Return a checked manifest of this version, with the files sorted by path."""
+    archive = any(file.source == "archive" for file in files)
+    features = ((ARCHIVE_FEATURE, archive), (MISSING_FEATURE, bool(missing)))
     manifest = Manifest(
         format=Manifest.FORMAT,
         version=Manifest.VERSION,
-        requires=(ARCHIVE_FEATURE,) if any(file.source == "archive" for file in files) else (),
+        requires=tuple(name for name, needed in features if needed),
         package=package,
-        files=tuple(sorted(files, key=lambda file: file.name.encode(errors="surrogateescape"))),
+        files=tuple(sorted(files, key=_order)),
         objects=objects,
         raw=raw,
+        missing=tuple(sorted(missing, key=_order)),
     )
     check_manifest(manifest)
     return manifest
@@ -194,9 +240,13 @@ def check_manifest(manifest: Manifest) -> None:
     ends = (0, *accumulate(size for _, size in manifest.objects))
     for file in manifest.files:
         _check_file(ends, manifest, file)
-    names = [file.name for file in manifest.files]
-    check_paths(names)
-    if names != sorted(names, key=lambda text: text.encode(errors="surrogateescape")):
+    if (MISSING_FEATURE in manifest.requires) != bool(manifest.missing):
+        raise IntegrityError(f"`{name}`: `requires` does not say whether files are missing")
+    for lost in manifest.missing:
+        _check_missing(manifest, lost)
+    paths, lost_paths = [file.name for file in manifest.files], [file.name for file in manifest.missing]
+    check_paths((*paths, *lost_paths))
+    if paths != sorted(paths, key=path_bytes) or lost_paths != sorted(lost_paths, key=path_bytes):
         raise IntegrityError(f"`{name}`: the files are not sorted by path")
     for answer in manifest.raw:
         _sum_sizes(ends, answer.recipe, answer.name)
@@ -241,11 +291,51 @@ def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> Non
         raise IntegrityError(f"{where}: its objects do not add up to {file.size} bytes")
 
 
-def _check_spelling(file: FileEntry, where: str) -> None:
+def _check_missing(manifest: Manifest, file: MissingFile) -> None:
+    where = f"`{manifest.package.package}` missing file {file.path or file.path_b64!r}"
+    _check_spelling(file, where)
+    if file.mode not in {REGULAR_MODE, EXECUTABLE_MODE, LINK_MODE}:
+        raise IntegrityError(f"{where}: the mode {file.mode:o} is not a file mode of git")
+    if file.size is not None and not 0 <= file.size <= MAX_SIZE:
+        raise IntegrityError(f"{where}: the size {file.size} is out of bounds")
+    if file.oid is not None and not _UPSTREAM_ID.fullmatch(file.oid):
+        raise IntegrityError(f"{where}: the id of the hub is malformed")
+
+
+MAX_SPELLED = 3
+"""Missing files that messages name."""
+
+
+def spell_missing(missing: Sequence[MissingFile]) -> str:
+    """Return `1 of its files was not captured: x (gone)`, with the names of the first."""
+    named = ", ".join(f"`{show_path(file.name)}` ({file.reason})" for file in missing[:MAX_SPELLED])
+    more = f" and {len(missing) - MAX_SPELLED:,} more" if len(missing) > MAX_SPELLED else ""
+    what = "1 of its files was" if len(missing) == 1 else f"{len(missing):,} of its files were"
+    return f"{what} not captured: {named}{more}"
+
+
+def path_fields(path: str) -> tuple[str | None, str | None]:
+    """Return `path` and `path_b64` of the entry of a file: the second alone for a name that is not UTF-8."""
+    if any("\udc80" <= character <= "\udcff" for character in path):
+        return None, base64.b64encode(path_bytes(path)).decode()
+    return path, None
+
+
+def _name(file: FileEntry | MissingFile) -> str:
+    if file.path is not None:
+        return file.path
+    return base64.b64decode(file.path_b64 or "").decode(errors="surrogateescape")
+
+
+def _order(file: FileEntry | MissingFile) -> bytes:
+    return path_bytes(file.name)
+
+
+def _check_spelling(file: FileEntry | MissingFile, where: str) -> None:
     if (file.path is None) == (file.path_b64 is None):
         raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
     if file.path_b64 is None:
-        check_path(file.name)
+        check_file_path(file.name)
         return
     try:
         base64.b64decode(file.path_b64, validate=True).decode()
@@ -295,10 +385,12 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     """One capture of one package. A count that the hub did not give is None, never 0.
 
     `sequence` is the number that the store gave the capture, which decides which of two is newer. Versions before it
-    gave none; their captures are older than all that have one, and among them `captured` decides.
+    gave none; their captures are older than all that have one, and among them `captured` decides. `missing` is the
+    number of files that were not captured.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
+    FEATURES: ClassVar[frozenset[str]] = frozenset({MISSING_FEATURE})
 
     package: PackageName
     snapshot: SnapshotId
@@ -312,12 +404,15 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     library: str | None = None
     tags: tuple[str, ...] = ()
     modified: str | None = None
+    missing: int = 0
     sequence: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a malformed id or number; the document decoder turns it into an `IntegrityError`."""
         if not is_hex64(self.snapshot):
             raise ValueError("`snapshot` is not 64 lowercase hex digits")
+        if not 0 <= self.missing <= MAX_SEQUENCE:
+            raise ValueError(f"`missing` is {self.missing}")
         if self.sequence is not None and not 1 <= self.sequence <= MAX_SEQUENCE:
             raise ValueError(f"`sequence` is {self.sequence}")
 

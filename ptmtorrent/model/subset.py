@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 import msgspec
 
 from ptmtorrent.model.kinds import FileKind, file_kind
-from ptmtorrent.model.manifest import Capture, FileEntry
+from ptmtorrent.model.manifest import Capture, FileEntry, MissingFile
 
 POPULAR_DOWNLOADS = 50
 """Downloads in 30 days above which a Hugging Face package is popular."""
@@ -35,9 +35,9 @@ class SubsetRule(msgspec.Struct, frozen=True, kw_only=True):
     only: tuple[FileKind, ...] = ()
 
 
-def wants(only: tuple[FileKind, ...], file: FileEntry) -> bool:
+def wants(only: tuple[FileKind, ...], file: FileEntry | MissingFile) -> bool:
     """Tell whether a subset or a request that asks for the kinds `only` means `file`."""
-    return not only or file_kind(file.name, file.size) in only
+    return not only or file_kind(file.name, file.size or 0) in only
 
 
 def is_popular(capture: Capture) -> bool:

@@ -259,7 +259,7 @@ class Neighbours:
 
     def __init__(self, ledger: Ledger, *, folds: bool) -> None:
         self._ledger = ledger
-        self._folds = folds
+        self.folds = folds
         self._there: dict[_Key, PackageFolder] = {}
         self._above: dict[_Key, list[PackageFolder]] = {}
         self._claimed: dict[str, str] = {}
@@ -310,7 +310,7 @@ class Neighbours:
 
     def _names(self, real: str) -> tuple[str, list[str]]:
         """Return the name of a folder and those above it, innermost first, as the disk compares them."""
-        name = real.casefold() if self._folds else real
+        name = real.casefold() if self.folds else real
         above: list[str] = []
         end = name.rfind("/")
         while end > 0:

@@ -61,7 +61,10 @@ def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
         return
     with Store.open(folder) as store:
         packs = store.packs()
-        yield "packages", len(store.captures())
+        captures = store.captures()
+        yield "packages", len(captures)
+        if incomplete := sum(1 for capture in captures if capture.missing):
+            yield "incomplete packages", incomplete
         yield "packs", len(packs)
         yield "packs_bytes", sum(store.pack_file(pack).stat().st_size for pack in packs)
 

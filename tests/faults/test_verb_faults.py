@@ -390,6 +390,7 @@ def test_a_second_verb_in_the_middle_of_the_first_harms_no_reader(world: World, 
 
         changes.at, changes.act = max(1, count // 2), interfere
         errors.append(run(partial(act, world)))
-    assert {error.code for error in errors if error} <= {21}, errors
+    unlisted = {10} if (verb, other) == ("delete", "publish") else set()  # it is half deleted by then
+    assert {error.code for error in errors if error} <= {21, *unlisted}, errors
     for each in (world.to, world.home.channel):
         check_readers(world, each, frozenset(world.listed(each)))

@@ -14,10 +14,14 @@ from ptmtorrent.model.manifest import (
     MAX_OBJECT_BYTES,
     MAX_PIECES,
     MAX_SEQUENCE,
+    MAX_SIZE,
+    MISSING_FEATURE,
+    REGULAR_MODE,
     Capture,
     FileEntry,
     Identity,
     Manifest,
+    MissingFile,
     RawAnswer,
     Run,
     check_manifest,
@@ -25,6 +29,7 @@ from ptmtorrent.model.manifest import (
     encode_manifest,
     new_manifest,
     objects_in,
+    spell_missing,
 )
 from tests.model.generated import hex64, manifest_of, new_capture, new_file
 
@@ -58,6 +63,13 @@ def damaged(**fields: object) -> Manifest:
 def with_file(**fields: object) -> Manifest:
     odd, config, *rest = golden().files
     return damaged(files=(odd, msgspec.structs.replace(config, **fields), *rest))
+
+
+def with_missing(**fields: object) -> Manifest:
+    lost = MissingFile(
+        path="lost.bin", mode=REGULAR_MODE, size=7, source="lfs", oid=f"sha256:{'a' * 64}", reason="gone"
+    )
+    return damaged(missing=(msgspec.structs.replace(lost, **fields),), requires=(MISSING_FEATURE,))
 
 
 def test_the_golden_manifest_is_what_we_write() -> None:
@@ -111,7 +123,6 @@ def test_a_name_that_is_not_utf8_is_shown_with_surrogate_escapes() -> None:
     [
         with_file(path="../x"),
         with_file(path="/x"),
-        with_file(path="C:/x"),
         with_file(path="a\0b"),
         with_file(path="empty.txt"),
         with_file(path="model.safetensors/x"),
@@ -141,6 +152,19 @@ def test_a_name_that_is_not_utf8_is_shown_with_surrogate_escapes() -> None:
         damaged(objects=((object_id(b"abc"), MAX_OBJECT_BYTES + 1), *golden().objects[1:])),
         damaged(raw=(RawAnswer(name="tree", recipe=((0, 9),)),)),
         damaged(raw=(RawAnswer(name="tree", recipe=((0, 1),) * (MAX_PIECES + 1)),)),
+        with_missing(path="../x"),
+        with_missing(path="config.json"),
+        with_missing(path="config.json/x"),
+        with_missing(path_b64="eA=="),
+        with_missing(mode=0o104755),
+        with_missing(size=-1),
+        with_missing(size=MAX_SIZE + 1),
+        with_missing(oid="sha256:ab"),
+        with_missing(oid="../x"),
+        with_missing(reason="forgotten"),
+        msgspec.structs.replace(with_missing(), missing=with_missing().missing * 2),
+        msgspec.structs.replace(with_missing(), requires=()),
+        damaged(requires=(MISSING_FEATURE,)),
         damaged(package=Identity(hub="hf", name="../../x", commit="c")),
         damaged(package=Identity(hub="hf", name="org/name", commit="../x")),
         damaged(package=Identity(hub="hf", name="org/name", commit="a/b")),
@@ -152,6 +176,18 @@ def test_a_manifest_that_lies_is_refused(manifest: Manifest) -> None:
 
     with pytest.raises(IntegrityError):
         decode_manifest(data, SnapshotId(object_id(data)))
+
+
+def test_missing_files_are_part_of_the_snapshot() -> None:
+    manifest = with_missing()
+    data, snapshot = encode_manifest(manifest)
+    lost, odd = manifest.missing[0], msgspec.structs.replace(manifest.missing[0], path=None, path_b64="6S5iaW4=")
+    made = new_manifest(manifest.package, manifest.files, manifest.objects, manifest.raw, (odd, lost))
+
+    assert decode_manifest(data, snapshot) == manifest
+    assert snapshot != encode_manifest(golden())[1]
+    assert (made.requires, made.missing, made.size) == ((MISSING_FEATURE,), (lost, odd), golden().size)
+    assert spell_missing(made.missing) == ("2 of its files were not captured: `lost.bin` (gone), `\\xe9.bin` (gone)")
 
 
 def test_a_link_that_stays_inside_the_package_is_accepted() -> None:
@@ -176,6 +212,7 @@ def test_recipes_that_name_more_objects_than_any_may_are_refused_before_they_are
     [
         ({"snapshot": "AB" * 32}, "`snapshot` is not 64 lowercase hex digits"),
         ({"sequence": 0}, "`sequence` is 0"),
+        ({"missing": -1}, "`missing` is -1"),
         ({"sequence": MAX_SEQUENCE + 1}, "`sequence` is 9007199254740992"),
     ],
 )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.ids import check_path, check_paths
+from ptmtorrent.model.ids import check_file_path, check_path, check_paths
 
 components = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 paths = st.lists(st.one_of(components, st.sampled_from(["..", ".", "", "C:", "a\\b"])), max_size=5).map("/".join)
@@ -92,8 +92,32 @@ def test_names_that_differ_in_case_only_are_two_files() -> None:
 def test_bytes_that_are_not_utf8_may_stand_in_a_list_of_paths() -> None:
     check_paths(["caf\udce9.txt"])
 
-    with pytest.raises(IntegrityError, match="control"):
-        check_paths(["caf\udce9\x01"])
+    with pytest.raises(IntegrityError, match="NUL"):
+        check_paths(["caf\udce9\0"])
+
+
+@given(st.lists(st.binary(min_size=1, max_size=6).filter(lambda name: not {0, 0x2F} & {*name}), min_size=1))
+def test_names_of_any_bytes_but_nul_and_slash_are_kept(names: list[bytes]) -> None:
+    path = b"/".join(names).decode(errors="surrogateescape")
+    leads_elsewhere = any(name in {b".", b".."} or name.lower() in {b".git", b"git~1"} for name in names)
+
+    with pytest.raises(IntegrityError) if leads_elsewhere else nullcontext():
+        check_paths([path])
+
+
+@pytest.mark.parametrize(
+    "path", [".:", "C:/x", "a\\b", "..\\x", "a\rb", "a\nb", "Icon\r", "\x7f", "a\tb", " ", "aux.h"]
+)
+def test_a_name_that_is_odd_on_other_platforms_is_that_of_a_file_and_of_no_package(path: str) -> None:
+    check_file_path(path)
+
+    assert path in {" ", "aux.h"} or not accepted(path)
+
+
+@pytest.mark.parametrize("path", ["", "/x", "../x", "a/../b", "a//b", "a/", "a\0b", ".git/config", "x" * 256, "\udcff"])
+def test_a_file_that_could_lie_elsewhere_is_refused(path: str) -> None:
+    with pytest.raises(IntegrityError, match="is refused"):
+        check_file_path(path)
 
 
 @pytest.mark.parametrize("path", [".git", ".git/config", "a/.GIT/hooks/x", "a/git~1/config", ".Git"])

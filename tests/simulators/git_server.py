@@ -85,11 +85,18 @@ class GitServer:
             mode = (modes or {}).get(path, "100644").encode()
             data = format_pointer(content) if isinstance(content, Pointer) else content
             if mode == b"160000":
-                stream.append(b"M 160000 %s %s\n" % (data, os.fsencode(path)))
+                stream.append(b"M 160000 %s %s\n" % (data, _quoted(path)))
             else:
-                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, os.fsencode(path), len(data), data))
+                stream.append(b"M %s inline %s\ndata %d\n%s\n" % (mode, _quoted(path), len(data), data))
         run_git("fast-import", "--quiet", "--force", folder=bare, given=b"".join(stream))
         return run_git("rev-parse", "refs/heads/main", folder=bare).decode().strip()
+
+
+def _quoted(path: str) -> bytes:
+    """Return a path as `git fast-import` reads any."""
+    return b'"%s"' % b"".join(
+        bytes((byte,)) if byte > 0x20 and byte not in b'"\\' else b"\\%03o" % byte for byte in os.fsencode(path)
+    )
 
 
 def run_git(*arguments: str, folder: Path | None = None, given: bytes = b"") -> bytes:

@@ -26,12 +26,12 @@ from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, resembles_pointer
 from ptmtorrent.stop import Stop
 
-PROGRESS_BYTES = 16 << 10
-"""An attempt that adds this much does not count. With the 15 seconds between six attempts that makes 1 KiB a second,
-which is the slowest server that is accepted."""
-
 Count = Callable[[int, int], None]
 """Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
+
+
+class PointerServed(IntegrityError):
+    """The hub serves a git LFS pointer in place of the file that it points to: the file is missing there."""
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Download:
         failures: list[str] = []
         while True:
             try:
-                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position // PROGRESS_BYTES)
+                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position, what=self.what)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)
@@ -218,7 +218,7 @@ def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
     """Refuse a git LFS pointer in place of weights, whatever the hub listed.
 
     Raises:
-        IntegrityError: the file is a pointer; the message has the oid of the missing object.
+        PointerServed: the file is a pointer; the message has the oid of the missing object.
     """
     with disk_errors(part), part.open("rb") as stream:
         _refuse_pointer(file, stream.read(MAX_POINTER_BYTES + 1), what)
@@ -231,12 +231,12 @@ def _refuse_pointer(file: HubFile, data: bytes, what: str) -> None:
     ):
         return
     if pointer := parse_pointer(data):
-        raise IntegrityError(
+        raise PointerServed(
             f"{what} is a git LFS pointer, not the file: the {pointer.size} bytes of `sha256:{pointer.sha256}` are"
             " missing"
         )
     if file_kind(file.path, len(data)) == "weights" and resembles_pointer(data):
-        raise IntegrityError(f"{what} resembles a git LFS pointer, which git-lfs does not read: the file is missing")
+        raise PointerServed(f"{what} resembles a git LFS pointer, which git-lfs does not read: the file is missing")
 
 
 def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:

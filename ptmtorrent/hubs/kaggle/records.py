@@ -17,7 +17,7 @@ from ptmtorrent.hubs.catalogues import text
 from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.ids import check_path
+from ptmtorrent.model.ids import check_file_path
 
 MAX_BYTES = 1 << 50
 MAX_TOKEN = 8192
@@ -116,7 +116,7 @@ def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | No
         name = row.get("name") if isinstance(row, dict) else None
         if not isinstance(name, str):
             raise HubError(f"{what} could not be read: a file has no name")
-        check_path(name)
+        check_file_path(name)
         size = row.get("size", row.get("totalBytes"))
         size = int(size) if isinstance(size, str) and size.isascii() and size.isdigit() and len(size) < 17 else size
         fits = isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= MAX_BYTES

@@ -18,7 +18,7 @@ from ptmtorrent.hubs.modelhub.config import with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.ids import check_path
+from ptmtorrent.model.ids import check_file_path, check_path
 from ptmtorrent.model.text import count
 
 REGISTRY = "models.json"
@@ -120,7 +120,7 @@ def read_init(body: bytes) -> list[Weight]:
         url, path = pair.get("src_url", "").strip(), pair.get("dest_file_path", "").removeprefix("/")
         if not is_web_address(url):
             raise HubError(f"`{INIT}` names {url[:100]!r}, which is not a URL")
-        check_path(path)
+        check_file_path(path)
         if found.setdefault(path, Weight(url=url, path=path)).url != url:
             raise IntegrityError(f"`{INIT}` names two URLs for `{path}`")
     return list(found.values())

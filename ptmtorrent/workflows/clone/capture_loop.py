@@ -20,7 +20,9 @@ from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, 
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import PackageName, SnapshotId
+from ptmtorrent.model.manifest import MissingReason
 from ptmtorrent.model.moments import Clock, spell
+from ptmtorrent.model.text import count
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Run, Work
 from ptmtorrent.stop import Stop
@@ -35,7 +37,9 @@ from ptmtorrent.workflows.clone.manifest import (
     capture,
     class_of,
     is_weights,
+    missing_files,
     open_package,
+    reason_for,
     rights_in,
 )
 from ptmtorrent.workflows.clone.outcomes import BATCH, Leases, Outcomes
@@ -47,6 +51,9 @@ from ptmtorrent.workflows.clone.plan import (
     translate_errors,
 )
 from ptmtorrent.workflows.clone.store_queue import Group, GroupCommit, StoreQueue
+
+MAX_NAMED = 5
+"""Files that the record of a package without them names."""
 
 _OF_ONE_SOURCE = (AuthError, NotFound, HubError, IntegrityError)
 """Errors of a file in one package that the same bytes in another package need not have."""
@@ -131,7 +138,10 @@ class CaptureLoop:
         self._settle_with_group(package, snapshot)
 
     def _captured_before(self, package: OpenPackage) -> SnapshotId | None:
-        """Return the snapshot of a package that an earlier process captured, and ended before it wrote the journal."""
+        """Return the snapshot of a package that was captured before, with the same files.
+
+        An earlier process captured it and ended before it wrote the journal, or the same files are still missing.
+        """
         described = package.plan.described
         name, answers = described.identity.package, (*described.answers, *package.plan.answers)
         asked = {answer for answer, _ in answers} | {file.answer for file in package.plan.files if file.answer}
@@ -141,6 +151,7 @@ class CaptureLoop:
             frozenset(asked),
             hub_id=described.identity.hub_id,
             rights=package.rights,
+            missing=missing_files(package),
         )
         return self.known.snapshot(name) if held else None
 
@@ -252,32 +263,55 @@ class CaptureLoop:
             self._advance(package)
 
     def _fail(self, transfer: Transfer, error: PtmError) -> None:
-        """Fail the package whose file could not be downloaded; others that want its bytes download their own file.
+        """Fail the package whose file could not be downloaded, or go on without that file if it alone cannot be had.
 
-        When the hub cannot be reached, all of them fail.
+        Others that want its bytes download their own file. When the hub cannot be reached, all of them fail.
         """
         key = transfer.key
         down = not isinstance(error, _OF_ONE_SOURCE) or isinstance(error, (Unreachable, RateLimited))
         wanting = dict.fromkeys(package for package, _ in self._wanted_by.get(key, []))
         for package in [package for package in wanting if down or package.plan is transfer.plan]:
-            self._close(package)
-            self.outcomes.failed(package.work, error)
+            reason = reason_for(error, transfer.file, package.listed)
+            if reason is not None:
+                self._go_on_without(package, key, reason, error)
+            else:
+                self._close(package)
+                self.outcomes.failed(package.work, error)
         if key in self._wanted_by:
             package, file = self._wanted_by[key][0]
             self.downloads.add(key, file, package.plan)
 
+    def _go_on_without(self, package: OpenPackage, key: str, reason: MissingReason, error: PtmError) -> None:
+        """Give up the files of a package that one download would have served, and go on with its others."""
+        for file in [file for wanting, file in self._wanted_by[key] if wanting is package]:
+            package.lose(file, reason, error)
+            self.meter.add(bytes=file.size or 0)
+        self._want_no_more(package, key)
+        package.missing.discard(key)
+        self._advance(package)
+
+    def _want_no_more(self, package: OpenPackage, key: str) -> None:
+        self._wanted_by[key] = [pair for pair in self._wanted_by[key] if pair[0] is not package]
+        if not self._wanted_by[key]:
+            del self._wanted_by[key]
+
     def _close(self, package: OpenPackage) -> None:
         self._open.discard(package)
         for key in package.missing:
-            self._wanted_by[key] = [pair for pair in self._wanted_by[key] if pair[0] is not package]
-            if not self._wanted_by[key]:
-                del self._wanted_by[key]
+            self._want_no_more(package, key)
         self.downloads.discard(lambda key: key in self._wanted_by)
         self.downloads.hub.release(package.plan.described)
         self.meter.add(packages=1)
 
     def _capture_if_complete(self, package: OpenPackage) -> None:
         if package not in self._open or not package.is_complete:
+            return
+        if package.lost and not package.has_any:
+            self._close(package)
+            self.outcomes.failed(package.work, _error_of_all(package))
+            return
+        if package.lost and (before := self._captured_before(package)) is not None:
+            self._settle_with_group(package, before)
             return
         try:
             snapshot = capture(self.store, package, captured=spell(self.clock()), listed=self.run.listed)
@@ -289,7 +323,7 @@ class CaptureLoop:
         self._settle_with_group(package, snapshot)
 
     def _settle_with_group(self, package: OpenPackage, snapshot: SnapshotId) -> None:
-        self._group.add_capture(package.work, snapshot)
+        self._group.add_capture(package.work, snapshot, _spell_lost(package))
         self._close(package)
 
     def _commit(self) -> None:
@@ -305,13 +339,33 @@ class CaptureLoop:
         The same bytes may have been stored from elsewhere, as a git blob here and an LFS file there: a part that is
         still downloading stays.
         """
-        for work, snapshot in group.captured:
-            self.outcomes.done(work, snapshot)
+        for work, snapshot, lacking in group.captured:
+            if lacking:
+                self.outcomes.incomplete(work, snapshot, lacking)
+            else:
+                self.outcomes.done(work, snapshot)
         self.outcomes.write()
         for part in group.parts:
             if not self.downloads.holds(part):
                 with disk_errors(part):
                     part.unlink(missing_ok=True)
+
+
+def _spell_lost(package: OpenPackage) -> str:
+    """Return which files a package was captured without, and why; "" if it has all."""
+    if not package.lost:
+        return ""
+    named = ", ".join(lost.spell() for lost in list(package.lost.values())[:MAX_NAMED])
+    more = f" and {len(package.lost) - MAX_NAMED} more" if len(package.lost) > MAX_NAMED else ""
+    return f"captured without {count(len(package.lost), 'file')}: {named}{more}; the next clone tries again"
+
+
+def _error_of_all(package: OpenPackage) -> PtmError:
+    """Return why a package has no file."""
+    errors = [lost.error for lost in package.lost.values() if lost.error is not None]
+    if errors:
+        return errors[0]
+    return HubError(f"no file of `{package.plan.described.identity.package}` can be read")
 
 
 def this_process() -> str:

@@ -3,12 +3,16 @@
 A manifest has one object table with every object once; recipes are runs of its rows.
 """
 
-import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from ptmtorrent.errors import IntegrityError
+import msgspec
+
+from ptmtorrent.errors import AuthError, IntegrityError, NotFound, PtmError
 from ptmtorrent.facts.licences import rights_of
+from ptmtorrent.hubs.client.download import PointerServed
+from ptmtorrent.hubs.client.status_errors import PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
@@ -16,14 +20,18 @@ from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import (
     MAX_OBJECT_BYTES,
+    MISSING_FEATURE,
     Capture,
     FileEntry,
     Manifest,
+    MissingFile,
+    MissingReason,
     RawAnswer,
     Rights,
     Run,
     encode_manifest,
     new_manifest,
+    path_fields,
 )
 from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.state.clone_journal import Work
@@ -42,9 +50,37 @@ Weights = tuple[tuple[str, StoredFile], ...]
 """Weights files of one package: each path, and the file stored for it."""
 
 
+class LostFile(NamedTuple):
+    """A file that cannot be had, the reason, and the error that said so, if one did."""
+
+    file: HubFile
+    reason: MissingReason
+    error: PtmError | None
+
+    def spell(self) -> str:
+        """Return path, reason and error for people."""
+        why = "" if self.error is None else f": {self.error.message}"
+        return f"`{self.file.path}` ({self.reason}{why})"
+
+
+def reason_for(error: PtmError, file: HubFile, listed: Listed) -> MissingReason | None:
+    """Return why `file` alone cannot be had; None for an error of its package, of the hub or of this machine.
+
+    Wrong bytes are an error of the package: a proxy or a storm may send them, so they say nothing of the revision.
+    """
+    if file.answer is not None or isinstance(error, (PackageGone, PackageClosed)):
+        return None
+    if isinstance(error, (NotFound, PointerServed)):
+        return "gone"
+    return "refused" if isinstance(error, AuthError) and listed.access == "public" else None
+
+
 @dataclass(eq=False)
 class OpenPackage:
-    """A package in progress: files `stored` so far, keys of the `missing` ones, and files that wait for others."""
+    """A package in progress: files `stored` so far, keys of the `missing` ones, and files that wait for others.
+
+    `lost` are the files that cannot be had, by path.
+    """
 
     work: Work
     plan: PackagePlan
@@ -52,6 +88,7 @@ class OpenPackage:
     stored: dict[str, tuple[HubFile, StoredFile]] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     later: list[HubFile] = field(default_factory=list)
+    lost: dict[str, "LostFile"] = field(default_factory=dict)
 
     @property
     def listed(self) -> Listed:
@@ -72,6 +109,15 @@ class OpenPackage:
         """Whether all files are stored."""
         return not self.missing and not self.later
 
+    @property
+    def has_any(self) -> bool:
+        """Whether a file of the package was stored."""
+        return any(file.answer is None for file, _ in self.stored.values())
+
+    def lose(self, file: HubFile, reason: MissingReason, error: PtmError | None = None) -> None:
+        """Record that a file cannot be had, which costs its entry alone."""
+        self.lost[file.path] = LostFile(file, reason, error)
+
     def class_of(self, file: HubFile) -> PackClass:
         """Return the class of the packs that one of its files belongs to."""
         return class_of(file, self.listed, self.rights)
@@ -83,7 +129,9 @@ class OpenPackage:
         folder are stored: a recipe must not depend on which download was faster.
         """
         graphs = {
-            _folder(file.path) for file in self.plan.files if _is_graph(file.path) and file.path not in self.stored
+            _folder(file.path)
+            for file in self.plan.files
+            if _is_graph(file.path) and file.path not in self.stored and file.path not in self.lost
         }
 
         def must_wait(path: str) -> bool:
@@ -96,12 +144,16 @@ class OpenPackage:
 
 def open_package(work: Work, plan: PackagePlan) -> OpenPackage:
     """Return a package none of whose files is stored, the largest file first."""
-    return OpenPackage(
+    package = OpenPackage(
         work=work,
         plan=plan,
         rights=rights_in(plan.described.listed),
-        later=sorted(plan.files, key=lambda file: -(file.size or 0)),
+        later=sorted((file for file in plan.files if file.missing is None), key=lambda file: -(file.size or 0)),
     )
+    for file in plan.files:
+        if file.missing is not None:
+            package.lose(file, file.missing)
+    return package
 
 
 def rights_in(listed: Listed) -> Rights:
@@ -128,17 +180,39 @@ def capture(store: Store, package: OpenPackage, *, captured: str, listed: str) -
     Raises:
         IntegrityError: a path that no manifest may hold, or a manifest longer than readers accept.
     """
-    described, rights = package.plan.described, package.rights
+    described, rights, lost = package.plan.described, package.rights, missing_files(package)
     answers = put_answers(store, (*described.answers, *package.plan.answers), rights)
-    data, snapshot = encode_manifest(assemble(described, package.stored, answers))
+    data, snapshot = encode_manifest(assemble(described, package.stored, answers, lost))
     if max(len(data) / MAX_DOCUMENT_BYTES, json_memory(data) / MAX_MEMORY_BYTES) > 1:
         raise IntegrityError(
             f"the manifest of `{described.identity.package}`, with {count(len(package.stored), 'file')}, would be "
             f"{spell_size(len(data))} long and take {spell_size(json_memory(data))} of memory, more than readers accept"
         )
     store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
-    store.add_capture(new_capture(described, snapshot, rights, captured=captured, listed=listed))
+    made = new_capture(described, snapshot, rights, captured=captured, listed=listed)
+    if lost:
+        made = msgspec.structs.replace(made, requires=(MISSING_FEATURE,), missing=len(lost))
+    store.add_capture(made)
     return snapshot
+
+
+def missing_files(package: OpenPackage) -> tuple[MissingFile, ...]:
+    """Return the entries of the files that cannot be had, sorted by path."""
+    entries = []
+    for path, (file, reason, _) in sorted(package.lost.items(), key=lambda item: path_bytes(item[0])):
+        plain, encoded = path_fields(path)
+        entries.append(
+            MissingFile(
+                path=plain,
+                path_b64=encoded,
+                mode=file.mode,
+                size=file.size,
+                source=file.source,
+                oid=file.oid,
+                reason=reason,
+            )
+        )
+    return tuple(entries)
 
 
 class ObjectTable:
@@ -171,8 +245,11 @@ def assemble(
     described: Described,
     files: Mapping[str, tuple[HubFile, StoredFile]],
     answers: dict[str, tuple[tuple[ObjectId, int], ...]],
+    missing: tuple[MissingFile, ...] = (),
 ) -> Manifest:
     """Return the manifest of a package from its stored files, by path, and the objects of the hub's answers, by name.
+
+    `missing` are its files that cannot be had.
 
     Raises:
         IntegrityError: a path that no manifest may hold.
@@ -180,8 +257,8 @@ def assemble(
     table = ObjectTable()
     entries = tuple(
         FileEntry(
-            path=None if (odd := _is_odd(path)) else path,
-            path_b64=base64.b64encode(path_bytes(path)).decode() if odd else None,
+            path=path_fields(path)[0],
+            path_b64=path_fields(path)[1],
             mode=file.mode,
             link=file.link,
             size=stored.size,
@@ -197,7 +274,7 @@ def assemble(
     )
     also = {file.answer: stored.objects for file, stored in files.values() if file.answer is not None}
     raw = tuple(RawAnswer(name=name, recipe=table.recipe(objects)) for name, objects in (answers | also).items())
-    return new_manifest(described.identity, entries, table.objects, raw)
+    return new_manifest(described.identity, entries, table.objects, raw, missing)
 
 
 def put_answers(
@@ -234,11 +311,6 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
         tags=known.tags,
         modified=known.modified,
     )
-
-
-def _is_odd(path: str) -> bool:
-    """Return whether a path holds bytes that are not UTF-8, as surrogate escapes."""
-    return any("\udc80" <= character <= "\udcff" for character in path)
 
 
 def _is_graph(path: str) -> bool:

@@ -88,9 +88,12 @@ class StoreQueue:
 
 @dataclass
 class Group:
-    """Packages that were captured, the parts of the spool that were stored, and the bytes of these."""
+    """Packages that were captured, the parts of the spool that were stored, and the bytes of these.
 
-    captured: list[tuple[Work, SnapshotId]] = field(default_factory=list)
+    A package comes with its snapshot, and with what it lacks, in words ("" for nothing).
+    """
+
+    captured: list[tuple[Work, SnapshotId, str]] = field(default_factory=list)
     parts: list[Path] = field(default_factory=list)
     bytes: int = 0
 
@@ -140,9 +143,9 @@ class GroupCommit:
         self._open.parts.append(part)
         self._open.bytes += size
 
-    def add_capture(self, work: Work, snapshot: SnapshotId) -> None:
-        """Add a package whose capture is in the store."""
-        self._open.captured.append((work, snapshot))
+    def add_capture(self, work: Work, snapshot: SnapshotId, lacking: str = "") -> None:
+        """Add a package whose capture is in the store, and what it lacks."""
+        self._open.captured.append((work, snapshot, lacking))
 
     def start(self) -> None:
         """Begin to commit what was added so far; no other commit may be in progress."""

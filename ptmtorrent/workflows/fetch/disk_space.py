@@ -4,7 +4,6 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 """
 
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -13,21 +12,22 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, is_unwritable
+from ptmtorrent.disk.durable import disk_errors, is_unwritable, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import NoSpace, UsageError
+from ptmtorrent.errors import UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, files_below, holds_links, remove_shared, respell
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
+from ptmtorrent.model.plan import Plan, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
+from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.assemble import is_as_fetched
 from ptmtorrent.workflows.fetch.select import Selection
@@ -107,34 +107,15 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     Raises:
         NoSpace: naming the disk, the bytes needed and the bytes free.
     """
-    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
-    for device, folder in folders.items():
-        beside = (need.files + need.waiting) * (root.stat().st_dev == device)
-        needed = beside + need.staged * (staging.stat().st_dev == device)
-        with disk_errors(folder):
-            free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise NoSpace(
-                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
-                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
-            )
-
-
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for pack, extent in filter(None, map(staged_extent, names)):
-        found.setdefault(pack, []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
+    require_space(
+        ((root, need.files + need.waiting), (staging, need.staged)),
+        hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+    )
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
     """Remove what earlier runs left of packs that are not needed any more."""
-    staged = staged_extents(staging)
+    staged = staged_extents(staging) if is_begun(staging) else {}
     for pack in packs:
         left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
         for path in (*left, staging / pack_path(pack)):
@@ -149,6 +130,8 @@ def clear_abandoned(
 
     They are left over from fetches that were never resumed.
     """
+    if not is_begun(staging):
+        return
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
     for path in find_old(staging, left, limit, clock, uptime) if left else ():

@@ -27,6 +27,7 @@ from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import ignores_case
 from ptmtorrent.layouts.hf_cache import HfCache
+from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -40,10 +41,11 @@ from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
 from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.reading.sources import Sources, find_sources
+from ptmtorrent.reading.sources import Sources, find_sources, is_begun
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, remove_unfinished, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
@@ -55,7 +57,6 @@ from ptmtorrent.workflows.fetch.disk_space import (
     disk_needed,
     lock_places,
     settle_folder,
-    staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
@@ -63,6 +64,9 @@ from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selec
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
+
+MAX_INCOMPLETE = 20
+"""Packages without some of their files that a fetch names."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,10 +129,11 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
+        _warn_of_missing_files(wanted, emit)
         sources = _choose_sources(request, channel, report, place, stack)
         run = stack.enter_context(FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes))
         plan, need = run.plan()
-        emit(_plan_made(wanted, plan, need, channel))
+        emit(_plan_made(wanted, plan, need, channel, _held_bytes(plan, home)))
         moved = Counter[str]()
         if writes:
             moved = run.run(plan, need)
@@ -167,7 +172,8 @@ def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, w
     staging = place.home.incoming if writes else None
     documents = None if request.dry_run else _open_documents(staging, stack)
     neighbours = Neighbours(place.ledger, folds=folds)
-    return Selection(place.layout, neighbours, folds=folds, force=request.force, documents=documents)
+    names = stack.enter_context(Names(place.layout.incoming() if writes else None))
+    return Selection(place.layout, neighbours, force=request.force, documents=documents, names=names)
 
 
 def _choose_sources(
@@ -225,17 +231,31 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
         emit(Note(message=message, warning=True))
 
 
-def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
+def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages that the release has without some of their files."""
+    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
+    if len(wanted.missing) > MAX_INCOMPLETE:
+        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
+        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
+
+
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
+    """Return the record of a plan, of which `held` bytes are here from earlier runs."""
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(order.files for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
-        bytes_to_move=plan.bytes_to_move,
+        bytes_to_move=plan.bytes_to_move - held,
         requests=sum(len(request.extents) for request in plan.requests),
         disk=need.bytes,
         requests_to_plan=channel.reader.requests,
         bytes_to_plan=channel.reader.bytes,
     )
+
+
+def _held_bytes(plan: Plan, home: Home) -> int:
+    return held_bytes(plan, home.incoming) if is_begun(home.incoming) else 0
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,7 +325,8 @@ class FetchRun:
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
-        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        if is_begun(self._home.incoming):
+            plan = resume_extents(plan, staged_extents(self._home.incoming))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed) -> Counter[str]:
@@ -318,14 +339,14 @@ class FetchRun:
         check_disk_space(need, self._layout.root, self._home.incoming)
         self._link_present()
         self._set_modes()
-        self._report.begin(plan)
+        self._report.begin(plan, _held_bytes(plan, self._home))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan()
         self._transfer(plan)
         self._record(wait=True)
         for order in self._wanted.orders:
-            if order.status in {"ok", "notneeded"}:
+            if order.status in {"ok", "notneeded"} or (order.status == "impossible" and not order.pending):
                 self._settle(order)
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
@@ -401,7 +422,8 @@ class FetchRun:
         snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
         for file in self._ledger.announced(folder.folder, snapshot):
             remove_unfinished(unfinished(self._layout, file.path, file.blake3))
-        names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
+        files = enumerate(self._wanted.manifest(order).files)
+        names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
         self._ledger.forget_announced(folder.folder, snapshot)
 

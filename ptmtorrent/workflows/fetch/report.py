@@ -3,12 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PartialFailure, PtmError, TransportError
+from ptmtorrent.errors import (
+    IntegrityError,
+    NoSource,
+    NoSpace,
+    PartialFailure,
+    PtmError,
+    TransportError,
+    UnsupportedFormat,
+)
 from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, Note, Result, Summary
+from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
@@ -38,9 +46,12 @@ class Report:
             self._count(refused.error)
         self._emit(Result(kind="package", id=refused.package, status=refused.status, reason=refused.reason))
 
-    def begin(self, plan: Plan) -> None:
-        """Record what needs nothing more, and what cannot be laid out where it should be."""
-        self._meter.bytes_total = plan.bytes_to_move
+    def begin(self, plan: Plan, held: int = 0) -> None:
+        """Record what needs nothing more, and what cannot be laid out where it should be.
+
+        Of the plan, `held` bytes are here already.
+        """
+        self._meter.bytes_total = plan.bytes_to_move - held
         self._meter.packages_total = len(self._wanted.orders)
         for order in self._wanted.orders:
             if (broken := self._wanted.error_of(order)) is not None:
@@ -117,6 +128,11 @@ class Report:
         except PtmError as error:
             self._fail(order, error)
             return
+        if order.refused:
+            self._meter.add(packages=1)
+            hint = "the other files are laid out; take these on a disk that has such names"
+            self._fail(order, UnsupportedFormat(f"{order.refused}; {hint}"), "impossible")
+            return
         order.status = "notneeded" if here else "ok"
         reason = "" if not here else "it is here already" if order.files else "it has no files of these kinds"
         self._meter.add(packages=1)
@@ -127,10 +143,10 @@ class Report:
         if finished.note:
             self._emit(Note(message=finished.note, warning=True))
 
-    def _fail(self, order: Order, error: PtmError) -> None:
-        order.status = "error"
+    def _fail(self, order: Order, error: PtmError, status: Status = "error") -> None:
+        order.status = status
         self._count(error)
-        self._emit(Result(kind="package", id=order.package, status="error", reason=error.message))
+        self._emit(Result(kind="package", id=order.package, status=status, reason=error.message))
 
     def _count(self, error: PtmError | None) -> None:
         self._failed += 1

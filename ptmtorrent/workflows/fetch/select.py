@@ -8,7 +8,7 @@ others.
 
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from threading import RLock
@@ -21,13 +21,15 @@ from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.layouts.folders import refuse_links, same_content
+from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest, Run
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run, spell_missing
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
+from ptmtorrent.model.text import count
 from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
@@ -39,12 +41,16 @@ WANTED, HERE, FAILED = 0, 1, 2
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
 
+MAX_REFUSED = 5
+"""Files that cannot be written which the record of their package names."""
+
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
     """One package to lay out. `status` is set once it is known, `pending` are files that are not here.
 
     The rows of its files begin with `first`; `targets` are fewer than its `files` where several have the same bytes in
-    one place. `listed` are the files of its manifest, `size` the raw bytes of those that are wanted.
+    one place. `listed` are the files of its manifest, `size` the raw bytes of those that are wanted. Files that cannot
+    be written where it is laid out are in `without`, by their numbers in the manifest, and `refused` says why.
     """
 
     package: PackageName
@@ -58,6 +64,8 @@ class Order(msgspec.Struct, kw_only=True, gc=False):
     size: int
     pending: int = 0
     status: Status | None = None
+    without: frozenset[int] = frozenset()
+    refused: str = ""
 
     @property
     def snapshot_id(self) -> SnapshotId:
@@ -90,16 +98,17 @@ class Selection:
         layout: Layout,
         neighbours: Neighbours,
         *,
-        folds: bool = False,
         force: bool = False,
         documents: Documents | None = None,
+        names: Names | None = None,
     ) -> None:
-        """`folds`: the disk takes names that differ in case alone for one. `force` replaces files of the user's."""
+        """`names` are those that the disk takes. `force` replaces files of the user's."""
         self._layout = layout
         self._neighbours = neighbours
         self.force = force
-        self.folds = folds
+        self.folds = neighbours.folds
         self._documents = documents
+        self._names = names or Names(None)
         self._root = os.path.realpath(layout.root)
         self._left = _names_in(layout.incoming())
         self._lock = RLock()
@@ -117,6 +126,8 @@ class Selection:
         """Packages with a file that this program would read settings from, if it were started beside it."""
         self.modes: list[int] = []
         """The rows of files that are here, and are executable although they should not be, or the other way round."""
+        self.missing: list[tuple[PackageName, str]] = []
+        """Packages that lack files that are wanted, because they were not captured, and which."""
 
     @property
     def live(self) -> list[Assembly]:
@@ -156,7 +167,7 @@ class Selection:
 
     def files_of(self, order: Order) -> tuple[FileEntry, ...]:
         """Return the files of a package that are wanted."""
-        return tuple(file for _, file in _choose_files(self.manifest(order), order.only))
+        return tuple(file for _, file in _choose_files(self.manifest(order), order.only, order.without))
 
     def rows(self, state: int) -> list[int]:
         """Return the rows of the files in a state."""
@@ -255,6 +266,8 @@ class Selection:
             Interrupted: `stop` was set.
         """
         member = described.member
+        refused = self._refused(files)
+        files = [(number, file) for number, file in files if number not in refused]
         targets = self._targets(manifest, files)
         if self.folds:
             self._fold(self._layout.destination(manifest, file) for _, file in files)
@@ -274,24 +287,33 @@ class Selection:
             first=len(self._state),
             targets=len(targets),
             files=len(files),
-            listed=len(manifest.files),
+            listed=len(manifest.files) + len(manifest.missing),
             size=sum(file.size for _, file in files),
             pending=len(targets),
+            without=frozenset(refused),
+            refused=_spell_refused(list(refused.values())),
         )
         self._append(order, targets, manifest)
         self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
+        if missing := [file for file in manifest.missing if wants(member.only, file)]:
+            self.missing.append((order.package, spell_missing(missing)))
         if self._documents is not None:
             self._documents.add(described)
         if is_there or self._left:
             self._examine(order, manifest, ledger, stop)
         return order
 
+    def _refused(self, files: list[tuple[int, FileEntry]]) -> dict[int, str]:
+        """Return the files whose names the disk cannot hold, by number, with the reasons."""
+        reasons = ((number, self._names.refusal(file.name)) for number, file in files)
+        return {number: reason for number, reason in reasons if reason is not None}
+
     def _append(self, order: Order, targets: list[int], manifest: Manifest) -> None:
         self.orders.append(order)
         end = self._parts[-1]
         for number in targets:
             file = manifest.files[number]
-            end += sum(count for _, count in file.recipe)
+            end += sum(rows for _, rows in file.recipe)
             self._order_of.append(order.number)
             self._entry_of.append(number)
             self._sizes.append(file.size)
@@ -349,7 +371,7 @@ class Selection:
     def destinations(self, order: Order, manifest: Manifest) -> list[tuple[FileEntry, Destination]]:
         """Return the wanted files of a package and their destinations, which are kept until another is asked for."""
         if self._destinations_of[0] != order.number:
-            files = (file for _, file in _choose_files(manifest, order.only))
+            files = (file for _, file in _choose_files(manifest, order.only, order.without))
             self._destinations_of = order.number, [(file, self._layout.destination(manifest, file)) for file in files]
         return self._destinations_of[1]
 
@@ -426,11 +448,11 @@ def _is_settings(file: FileEntry) -> bool:
 def _runs(files: Iterable[FileEntry]) -> list[Run]:
     """Return the recipes of `files`, one after another; runs that follow one another are joined."""
     runs: list[Run] = []
-    for first, count in chain.from_iterable(file.recipe for file in files):
+    for first, rows in chain.from_iterable(file.recipe for file in files):
         if runs and sum(runs[-1]) == first:
-            runs[-1] = runs[-1][0], runs[-1][1] + count
+            runs[-1] = runs[-1][0], runs[-1][1] + rows
         else:
-            runs.append((first, count))
+            runs.append((first, rows))
     return runs
 
 
@@ -447,6 +469,20 @@ def _refused(package: PackageName, error: PtmError) -> Refused:
     return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)
 
 
-def _choose_files(manifest: Manifest, only: tuple[FileKind, ...]) -> list[tuple[int, FileEntry]]:
-    """Return the files of the kinds `only`, or all, with their numbers in the manifest."""
-    return [(number, file) for number, file in enumerate(manifest.files) if not only or wants(only, file)]
+def _choose_files(
+    manifest: Manifest, only: tuple[FileKind, ...], without: Collection[int] = ()
+) -> list[tuple[int, FileEntry]]:
+    """Return the files of the kinds `only`, or all, with their numbers in the manifest, but those `without`."""
+    return [
+        (number, file)
+        for number, file in enumerate(manifest.files)
+        if (not only or wants(only, file)) and number not in without
+    ]
+
+
+def _spell_refused(reasons: Sequence[str]) -> str:
+    """Return which files are not laid out, and why; "" for none."""
+    if not reasons:
+        return ""
+    more = f" (and {len(reasons) - MAX_REFUSED:,} more)" if len(reasons) > MAX_REFUSED else ""
+    return f"{count(len(reasons), 'file')} cannot be written here: {'; '.join(reasons[:MAX_REFUSED])}{more}"

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from ptmtorrent.channel.folder import read_release
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.errors import ConfigError, NotFound
+from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summary
@@ -39,7 +39,7 @@ from ptmtorrent.workflows.publish.globus_target import (
     with_timestamp,
 )
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, settle_state
-from ptmtorrent.workflows.publish.publish import read_own
+from ptmtorrent.workflows.publish.publish import read_own, unsigned_release
 
 
 def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how it is watched
@@ -71,7 +71,7 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
     _, release = read_release(home.channel, name)
     own = read_channel_state(home.channel)
     if own is None or name not in own.releases:
-        raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
+        raise unsigned_release(name)
     warn_of_clock(home.channel, own, clock(), emit)
     with open_target(home, to, emit, dry_run=dry_run) as target:
         there = read_there(target, own)

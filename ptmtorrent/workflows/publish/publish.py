@@ -56,7 +56,7 @@ def publish(  # noqa: PLR0913  # what, from where, to where, and how it is watch
     Raises:
         NotFound: no such release, naming near matches; or a reader would miss a file. The directory serves what it did.
         UsageError: `to` is the channel itself.
-        ConfigError: the release is not signed yet, keys are needed, or `to` holds another channel or a newer state.
+        ConfigError: the release is not listed, keys are needed, or `to` holds another channel or a newer state.
         IntegrityError: a file of the release is missing or has another size or other bytes.
         TrustError: a reader would refuse a signature, or a role has expired. The directory serves what it did.
         NoSpace: the disk is full; run again to go on.
@@ -153,15 +153,23 @@ def read_states(home: Home, to: Path, name: ReleaseName) -> tuple[ChannelState, 
 
     Raises:
         UsageError: `to` is the channel itself.
-        ConfigError: the release `name` is not signed yet, or `to` holds another channel or a newer state of this one.
+        ConfigError: the release `name` is not listed, or `to` holds another channel or a newer state of this one.
     """
     if to.resolve() == home.channel.resolve():
         raise UsageError(f"`{to}` is the channel to publish from", hint="name another directory, or serve this one")
     state = read_channel_state(home.channel)
     if state is None or name not in state.releases:
-        raise ConfigError(f"release `{name}` is not signed yet", hint=f"finish it: ptmtorrent release {name}")
+        raise unsigned_release(name)
     check_same_channel(home.channel, to, state)
     return state, read_channel_state(to)
+
+
+def unsigned_release(name: ReleaseName) -> ConfigError:
+    """Return the error for a release that the home has and does not list: it is not signed yet, or half deleted."""
+    return ConfigError(
+        f"release `{name}` is not in the signed list of your channel",
+        hint=f"finish it: ptmtorrent release {name}, or ptmtorrent release delete {name}",
+    )
 
 
 def point_to(  # noqa: PLR0913  # what is served from where, and how it is checked

@@ -1,7 +1,6 @@
 """Collects the members of a release: those that are kept, and those that are made anew; counts all of them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from fractions import Fraction
 
 import msgspec
 
@@ -70,11 +69,10 @@ def collect_all(sources: Sources, plan: Plan, name: ReleaseName) -> Collected:
     carried.add(chosen, lambda capture: plan.selection.decide(capture).left_out is None)
     carried.separate()
     packs = frozenset(store.packs())
-    limit = plan.selection.policy.lone_limit
-    kept = _kept(sources, chosen, tallies, lambda pack: pack in packs and carried.is_clean(pack), limit)
+    kept = _kept(sources, plan, tallies, lambda pack: pack in packs and carried.is_clean(pack))
     members = {member.row.package: member for member in kept}
     others = [capture for capture in chosen if capture.package not in members]
-    fresh, failed = make_fresh(sources, others, tallies, limit)
+    fresh, failed = make_fresh(sources, others, tallies, plan)
     members |= fresh
     sources.meter.finish()
     check_not_empty(plan, name, len(members))
@@ -96,11 +94,11 @@ def collect_all(sources: Sources, plan: Plan, name: ReleaseName) -> Collected:
 
 
 def make_fresh(
-    sources: Sources, captures: Sequence[Capture], tallies: Tallies, limit: Fraction | None
+    sources: Sources, captures: Sequence[Capture], tallies: Tallies, plan: Plan
 ) -> tuple[dict[PackageName, Member], list[str]]:
     """Make the members of `captures` anew; return them, and the packages that are not complete, with a record each.
 
-    `limit` is that of what a package may cost when it is fetched alone.
+    The selection of `plan` says what a package may cost when it is fetched alone, and whether it has to be complete.
     """
     fresh: dict[PackageName, Member] = {}
     failed: list[str] = []
@@ -111,7 +109,8 @@ def make_fresh(
         documents=sources.documents,
         tallies=tallies,
         carried=sources.carried,
-        limit=limit,
+        limit=plan.selection.policy.lone_limit,
+        allow_incomplete=plan.selection.allow_incomplete,
     ):
         if isinstance(outcome, Result):
             sources.emit(outcome)
@@ -146,16 +145,12 @@ def frame_bytes(row: MemberRow) -> int:
     return 0 if row.frame is None else row.frame.length
 
 
-def _kept(
-    sources: Sources,
-    chosen: Sequence[Capture],
-    tallies: Tallies,
-    held: Callable[[PackId], bool],
-    limit: Fraction | None,
-) -> Iterator[Member]:
-    for kept in find_kept(sources.before, chosen, sources.reader, held=held):
+def _kept(sources: Sources, plan: Plan, tallies: Tallies, held: Callable[[PackId], bool]) -> Iterator[Member]:
+    for kept in find_kept(sources.before, plan.chosen, sources.reader, held=held):
         places = places_of(kept.placement)
-        if not is_current(kept.manifest, places, limit):
+        if not is_current(kept.manifest, places, plan.selection.policy.lone_limit):
+            continue
+        if kept.manifest.missing and not plan.selection.allow_incomplete:
             continue
         tallies.add_package(kept.capture, kept.manifest, places, documents=frame_bytes(kept.row))
         sources.meter.add(bytes=kept.row.raw, packages=1)

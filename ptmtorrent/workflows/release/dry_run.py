@@ -30,6 +30,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
     emit: Emit,
     include: frozenset[RightsClass] = frozenset(),
     policy: Policy | None = None,
+    allow_incomplete: bool = False,
     monotonic: Monotonic = time.monotonic,
 ) -> Summary:
     """Say what `release` would take in and leave out, as it would, and write nothing; return the summary.
@@ -41,7 +42,15 @@ def plan_release(  # noqa: PLR0913  # as `release`
     started = monotonic()
     with open_store(home, emit, write=False) as store:
         history = read_history(home.channel, keys)
-        request = Request(store=store, home=home, include=include, policy=policy, rules=STANDARD_RULES, emit=emit)
+        request = Request(
+            store=store,
+            home=home,
+            include=include,
+            policy=policy,
+            rules=STANDARD_RULES,
+            emit=emit,
+            allow_incomplete=allow_incomplete,
+        )
         if name in history.listed:
             made, incomplete = check_finished(name, request)
             return _summarise(made.totals, monotonic() - started, len(incomplete), emit)
@@ -50,7 +59,7 @@ def plan_release(  # noqa: PLR0913  # as `release`
             return _summarise(read_release(home.channel, name)[1].totals, monotonic() - started, 0, emit)
         check_free(name, home.channel)
         plan = make_plan(request, history.newest)
-        checked = list(check_members(store, plan.chosen))
+        checked = list(check_members(store, plan.chosen, allow_incomplete=allow_incomplete))
     failed = [each for each in checked if isinstance(each, Result)]
     members = [each for each in checked if not isinstance(each, Result)]
     for each in failed:
@@ -77,6 +86,7 @@ def _summarise(totals: Totals, seconds: float, failed: int, emit: Emit) -> Summa
         bytes_moved=0,
         seconds=seconds,
         failed=failed,
+        retryable=0,
     )
     emit(summary)
     return summary

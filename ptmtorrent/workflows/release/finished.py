@@ -1,6 +1,6 @@
 """A release that is finished: the same command again ends well if it would make the same release."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from ptmtorrent.catalogue.query import read_packages
 from ptmtorrent.channel.folder import OwnReader, read_release
 from ptmtorrent.errors import UsageError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.members import MemberRow
 from ptmtorrent.model.policy import new_policy
 from ptmtorrent.model.records import Note, Result, ignore
 from ptmtorrent.model.release import Release
@@ -28,8 +29,9 @@ def check_finished(name: ReleaseName, request: Request) -> tuple[Release, list[R
     _, made = read_release(channel, name)
     plan = make_plan(replace(request, emit=ignore), made)
     failed: list[Result] = []
-    if not _is_same(plan, made, channel, ()):
-        failed = [each for each in check_members(request.store, plan.chosen) if isinstance(each, Result)]
+    lacks_files = not request.allow_incomplete and any(capture.missing for capture in plan.chosen)
+    if lacks_files or not _is_same(plan, made, channel, ()):
+        failed = [each for each in _check(request, plan) if isinstance(each, Result)]
         if not failed or not _is_same(plan, made, channel, {each.id for each in failed}):
             raise UsageError(
                 f"there is a release `{name}` already, and releases never change", hint="give the new one another name"
@@ -39,6 +41,10 @@ def check_finished(name: ReleaseName, request: Request) -> tuple[Release, list[R
         request.emit(each)
     request.emit(Note(message=f"Release `{name}` is finished, and the store has not changed since."))
     return made, failed
+
+
+def _check(request: Request, plan: Plan) -> Iterator[MemberRow | Result]:
+    return check_members(request.store, plan.chosen, allow_incomplete=request.allow_incomplete)
 
 
 def _is_same(plan: Plan, release: Release, channel: Path, incomplete: Collection[str]) -> bool:

@@ -11,7 +11,7 @@ from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.errors import IntegrityError, NoSpace, NotFound, PtmError, StoreError, UnsupportedFormat
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
-from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
+from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest, spell_missing
 from ptmtorrent.model.members import Frame, MemberRow
 from ptmtorrent.model.placement import encode_placement
 from ptmtorrent.model.records import Result
@@ -46,21 +46,23 @@ def make_members(  # noqa: PLR0913  # where it is read from, and everything it i
     tallies: Tallies,
     carried: Carried,
     limit: Fraction | None,
+    allow_incomplete: bool = False,
 ) -> Iterator[Member | Result]:
     """Yield a member for each capture, having counted and tabled it; or a record of why it is none.
 
-    All data must be sealed. Members that need whole forms, of which `limit` decides (`alone`), come last.
+    All data must be sealed. Members that need whole forms, of which `limit` decides (`alone`), come last. With
+    `allow_incomplete`, packages that were captured without some files are members too.
     """
     with WholeForms(store, carried, limit) as whole:
         later: list[Capture] = []
-        for capture, read in _read_manifests(store, captures):
+        for capture, read in _read_manifests(store, captures, allow_incomplete=allow_incomplete):
             made = _make(capture, read, tables, documents, tallies, carried, whole)
             if made is None:
                 later.append(capture)
             else:
                 yield made
         whole.seal()
-        for capture, read in _read_manifests(store, later):
+        for capture, read in _read_manifests(store, later, allow_incomplete=allow_incomplete):
             made = _make(capture, read, tables, documents, tallies, carried, whole)
             if made is not None:
                 yield made
@@ -101,7 +103,7 @@ def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
 
 
 def _read_manifests(
-    store: Store, captures: Sequence[Capture]
+    store: Store, captures: Sequence[Capture], *, allow_incomplete: bool
 ) -> Iterator[tuple[Capture, tuple[bytes, Manifest, Lookup] | PtmError]]:
     """Yield each capture with its manifest, block by block; the objects of a block are looked up in one pass."""
     with Lookup(store) as lookup:
@@ -111,7 +113,8 @@ def _read_manifests(
             read: list[tuple[bytes, Manifest, Lookup] | PtmError] = []
             for capture in block:
                 try:
-                    read.append((*_read_manifest(lookup, capture), lookup))
+                    data, manifest = _read_manifest(lookup, capture, allow_incomplete=allow_incomplete)
+                    read.append((data, manifest, lookup))
                 except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
                     read.append(error)
             manifests = [each[1] for each in read if not isinstance(each, PtmError)]
@@ -119,14 +122,16 @@ def _read_manifests(
             yield from zip(block, read, strict=True)
 
 
-def check_members(store: Store, captures: Sequence[Capture]) -> Iterator[MemberRow | Result]:
+def check_members(
+    store: Store, captures: Sequence[Capture], *, allow_incomplete: bool = False
+) -> Iterator[MemberRow | Result]:
     """Yield the row of each capture, in order, or a record of why it cannot be a member; write nothing.
 
     An object that is not sealed yet counts as found.
     """
     for capture in captures:
         try:
-            data, manifest = _read_manifest(store, capture)
+            data, manifest = _read_manifest(store, capture, allow_incomplete=allow_incomplete)
             try:
                 locate(store, manifest, capture.rights)
             except NotFound:
@@ -163,9 +168,11 @@ def _row(  # noqa: PLR0913  # the columns of a row
     )
 
 
-def _read_manifest(store: Store | Lookup, capture: Capture) -> tuple[bytes, Manifest]:
+def _read_manifest(store: Store | Lookup, capture: Capture, *, allow_incomplete: bool) -> tuple[bytes, Manifest]:
     data = store.read(ObjectId(capture.snapshot))
     manifest = decode_manifest(data, capture.snapshot)
     if manifest.package.package != capture.package:
         raise IntegrityError(f"its snapshot is of `{manifest.package.package}`")
+    if manifest.missing and not allow_incomplete:
+        raise NotFound(f"{spell_missing(manifest.missing)} (`--allow-incomplete` takes it in)")
     return data, manifest

@@ -58,6 +58,7 @@ class Request:
     policy: Policy | None
     rules: tuple[SubsetRule, ...]
     emit: Emit
+    allow_incomplete: bool = False
 
 
 def make_plan(request: Request, previous: Release | None) -> Plan:
@@ -96,6 +97,7 @@ def select(request: Request, previous: Release | None) -> Selection:
         include=request.include,
         policy=_policy_for(request, previous),
         closed=closed_packages(read_flags(request.home.flags)),
+        allow_incomplete=request.allow_incomplete,
     )
 
 
@@ -107,10 +109,10 @@ def rules_for(request: Request, selection: Selection) -> tuple[SubsetRule, ...]:
 
 
 def warn_of_incomplete(plan: Plan, failed: Sequence[str], emit: Emit) -> None:
-    """Warn of packages of the previous release that are left out because not all their objects are in the store."""
+    """Warn of packages of the previous release that are left out because they are not complete in the store."""
     for package in failed:
         if package in plan.before.members:
-            _warn_of_missing(package, plan.before, "not all its objects are in the store", emit)
+            _warn_of_missing(package, plan.before, "it is not complete in the store", emit)
 
 
 def _policy_for(request: Request, previous: Release | None) -> Policy:

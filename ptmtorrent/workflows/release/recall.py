@@ -157,7 +157,7 @@ def collect_changed(sources: Sources, recalled: Recalled, previous: Release, hom
     tallies = Tallies(plan.rules, _start(previous, plan.rules, recalled.packs))
     sources.carried.add(plan.chosen, lambda capture: plan.selection.decide(capture).left_out is None, recalled.captures)
     sources.meter.add(packages=plan.captured - len(plan.chosen))
-    fresh, failed = make_fresh(sources, plan.chosen, tallies, plan.selection.policy.lone_limit)
+    fresh, failed = make_fresh(sources, plan.chosen, tallies, plan)
     if failed:
         raise Undecided(failed[0])
     for each in replaced.values():
@@ -255,7 +255,15 @@ def _digest(request: Request, selection: Selection) -> str:
     """Hash everything that decides about a capture and what is written of it, this program's version too."""
     rules = [[rule.name, rule.query, list(rule.only)] for rule in rules_for(request, selection)]
     licences = [licence_rules.OPEN, licence_rules.RESTRICTED, licence_rules.UNKNOWN]
-    decides = [__version__, sorted(selection.include), selection.policy, dict(selection.closed), rules, licences]
+    decides = [
+        __version__,
+        sorted(selection.include),
+        selection.allow_incomplete,
+        selection.policy,
+        dict(selection.closed),
+        rules,
+        licences,
+    ]
     return blake3(canonical.encode(decides)).hexdigest()
 
 

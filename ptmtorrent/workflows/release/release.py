@@ -54,14 +54,16 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     rules: Sequence[SubsetRule] = STANDARD_RULES,
     include: frozenset[RightsClass] = frozenset(),
     policy: Policy | None = None,
+    allow_incomplete: bool = False,
     monotonic: Monotonic = time.monotonic,
 ) -> Release:
     """Make the release `name` of everything captured in `home`, sign it with `keys`, and return it.
 
     Packages that may not be redistributed are left out, unless `include` has their class or the policy includes them; a
     record names each. Without a `policy` that of the previous release is used again. A package whose objects are not
-    all there is left out with a record that says so; the summary counts it as failed. A release that is finished is
-    returned as it is, if the store has not changed since.
+    all there is left out with a record that says so; the summary counts it as failed. So is one that was captured
+    without some of its files, unless `allow_incomplete`. A release that is finished is returned as it is, if the store
+    has not changed since.
 
     Raises:
         UsageError: another release of this name exists, one that was deleted has files, or the name cannot be one.
@@ -76,7 +78,15 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
     with open_store(home, emit) as store:
         history = read_history(home.channel, keys)
         _check_clock(clock, store, history, emit)
-        request = Request(store=store, home=home, include=include, policy=policy, rules=tuple(rules), emit=emit)
+        request = Request(
+            store=store,
+            home=home,
+            include=include,
+            policy=policy,
+            rules=tuple(rules),
+            emit=emit,
+            allow_incomplete=allow_incomplete,
+        )
         if name in history.listed:
             made, incomplete = check_finished(name, request)
             _report(made, home, monotonic() - started, emit, failed=len(incomplete), status="notneeded")
@@ -143,6 +153,7 @@ def _report(  # noqa: PLR0913  # the fields of a record
             bytes_moved=0,
             seconds=seconds,
             failed=failed,
+            retryable=0,
         )
     )
 

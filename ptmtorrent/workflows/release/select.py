@@ -26,11 +26,15 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides: classes included by the user, the policy, and the packages that their hub has closed, with why."""
+    """What decides: classes included by the user, the policy, and the packages that their hub has closed, with why.
+
+    With `allow_incomplete`, packages some of whose files were not captured are taken in too.
+    """
 
     include: frozenset[RightsClass] = frozenset()
     policy: Policy = msgspec.field(default_factory=new_policy)
     closed: Mapping[str, str] = msgspec.field(default_factory=dict)
+    allow_incomplete: bool = False
 
     def decide(self, capture: Capture) -> Decision:
         """Return whether a capture is taken in; an exclusion by the policy is the strongest reason."""

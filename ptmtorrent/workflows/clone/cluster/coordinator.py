@@ -132,11 +132,15 @@ class Coordinator:
     def _record(self, works: tuple[Work, ...], report: UnitReport) -> None:
         named = {work.name: work for work in works}
         self.count(report.moved)
-        for name in (name for name, _ in (*report.done, *report.failed)):
+        ended = (name for reported in (report.done, report.incomplete, report.failed) for name, *_ in reported)
+        for name in map(str, ended):
             # What planning holds of it in this process; the worker has a hub of its own.
             self.hub.release(decode_plan(named[name]).described)
         for name, snapshot in report.done:
             self.outcomes.done(named[name], snapshot)
+            self.meter.add(bytes=named[name].bytes, packages=1)
+        for name, snapshot, lacking in report.incomplete:
+            self.outcomes.incomplete(named[name], snapshot, lacking)
             self.meter.add(bytes=named[name].bytes, packages=1)
         for name, error in report.failed:
             self.meter.add(packages=1)

@@ -62,9 +62,13 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class UnitReport:
-    """The report of a unit: packages captured and failed, bytes moved, and the error that ended it early, if any."""
+    """The report of a unit: packages captured and failed, bytes moved, and the error that ended it early, if any.
+
+    `incomplete` are packages that were captured without some files, each with these in words.
+    """
 
     done: list[tuple[str, SnapshotId]] = field(default_factory=list)
+    incomplete: list[tuple[str, SnapshotId, str]] = field(default_factory=list)
     failed: list[tuple[str, PtmError]] = field(default_factory=list)
     moved: int = 0
     error: PtmError | None = None
@@ -156,6 +160,10 @@ class _ReportedOutcomes(Outcomes):
     def done(self, work: Work, snapshot: SnapshotId) -> None:
         super().done(work, snapshot)
         self.report.done.append((work.name, snapshot))
+
+    def incomplete(self, work: Work, snapshot: SnapshotId, lacking: str) -> None:
+        super().incomplete(work, snapshot, lacking)
+        self.report.incomplete.append((work.name, snapshot, lacking))
 
     def failed(self, work: Work, error: PtmError) -> None:
         super().failed(work, error)
