@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.layouts.folders import files_below, same_content
+from ptmtorrent.layouts.hf_cache import find_strangers
 from ptmtorrent.model.records import Emit, Opened, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
@@ -106,6 +107,8 @@ class _Folders:
             if found.snapshot is not None:
                 paths = (path for path in files_below(found.folder) if path not in self._known)
                 unknown += [path for path in paths if not any(place in inner for place in path.parents)]
+            else:
+                unknown += find_strangers(found.folder, self._known)
         return [
             f"{what}: {_listed(paths)}"
             for what, paths in (

@@ -274,6 +274,23 @@ def test_a_copy_in_the_place_of_a_link_is_right(older: Made, user: Home, out: Pa
     assert not link.is_symlink()
 
 
+@pytest.mark.parametrize("kind", ["more", "edited", "link"])
+def test_verify_names_what_is_not_of_a_snapshot_in_a_cache(older: Made, user: Home, out: Path, kind: str) -> None:
+    get(older, user, out, into="hf-cache")
+    assert verify(user, str(out), emit=Heard(), stop=Stop()).failed == 0
+    [link] = out.glob("models--org--m/snapshots/*/same.txt")
+    stranger = link.with_name("modeling.py") if kind == "more" else link
+    if kind != "more":
+        link.unlink()
+    if kind == "link":
+        stranger.symlink_to(next(out.glob("models--org--m/snapshots/*/a")).readlink())
+    else:
+        stranger.write_bytes(b"import os")
+    heard = Heard()
+    assert verify(user, str(out), emit=heard, stop=Stop()).failed == 1
+    assert f"`{stranger}`" in heard.results[PACKAGE].reason
+
+
 # A disk that ignores case
 
 
