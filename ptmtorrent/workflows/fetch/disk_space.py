@@ -4,7 +4,6 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 """
 
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -13,10 +12,9 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME
-from ptmtorrent.errors import NoSpace
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
@@ -70,17 +68,10 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     Raises:
         NoSpace: naming the disk, the bytes needed and the bytes free.
     """
-    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
-    for device, folder in folders.items():
-        beside = (need.files + need.waiting) * (root.stat().st_dev == device)
-        needed = beside + need.staged * (staging.stat().st_dev == device)
-        with disk_errors(folder):
-            free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise NoSpace(
-                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
-                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
-            )
+    require_space(
+        ((root, need.files + need.waiting), (staging, need.staged)),
+        hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+    )
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
