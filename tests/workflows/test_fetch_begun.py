@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.errors import PtmError, StoreLocked
+from ptmtorrent.errors import PtmError
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.torrent.transport import TorrentTransport
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
@@ -123,12 +123,6 @@ def test_two_fetches_at_once_in_one_home_lay_out_two_places(made: Made, tmp_path
     for place in places:
         check_laid_out(place, made.packages)
     assert {path.name for path in home.incoming.rglob("*") if path.is_file()} == {"lock"}
-
-
-def test_two_fetches_at_once_of_one_place_are_refused(made: Made, tmp_path: Path) -> None:
-    fetching = Fetching(made, tmp_path)
-    with WriteLock(fetching.to / ".ptmtorrent-incoming"), pytest.raises(StoreLocked):
-        fetching.by_folder()
 
 
 def test_what_a_fetch_beside_another_left_is_used_by_the_next(made: Made, tmp_path: Path) -> None:
