@@ -150,5 +150,11 @@ def _listed(paths: Sequence[Path]) -> str:
 def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:
     seconds = time.monotonic() - began
     return Summary(
-        packages=meter.packages, files=files, bytes=meter.bytes, bytes_moved=0, seconds=seconds, failed=failed
+        packages=meter.packages,
+        files=files,
+        bytes=meter.bytes,
+        bytes_moved=0,
+        seconds=seconds,
+        failed=failed,
+        bytes_read=meter.bytes,
     )

@@ -1,4 +1,5 @@
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.fetch import disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from tests.channels import (
     EXECUTABLE,
@@ -283,7 +283,7 @@ def test_too_small_a_disk_is_told_before_anything_is_moved(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoSpace, match=r"\d{7} bytes are needed on the disk .* and 1000 are free"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.*"))

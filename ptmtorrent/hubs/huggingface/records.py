@@ -14,7 +14,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
-from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
+from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
 from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.manifest import FileSource
@@ -32,6 +32,15 @@ _MAX_TAGS = 1024
 _MAX_ESCAPES = 300_000
 _MAX_PAGE_OBJECTS = 300_000
 """Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
+
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F4", "I4", "U4"), 4),
+}
+"""Bits of a parameter, by the name of its type in safetensors."""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -79,6 +88,36 @@ def read_listed(raw: bytes) -> Listed:
         modified=_text(record, "lastModified"),
         raw=raw.decode(),
     )
+
+
+def read_foreseen(raw: bytes) -> Foreseen:
+    """Return what a record says of the files of its package.
+
+    The size is the storage that the package uses, all its revisions together, where the record says that; otherwise
+    that of its parameters, which lacks files that repeat them in another format.
+    """
+    record = _json(raw or b"{}", "a record of the hub")
+    if not isinstance(record, dict):
+        return Foreseen()
+    named = record.get("siblings")
+    used = _count(record, "usedStorage")
+    return Foreseen(
+        files=len(named) if isinstance(named, list) else None, bytes=_parameter_bytes(record) if used is None else used
+    )
+
+
+def _parameter_bytes(record: dict[str, Any]) -> int | None:
+    """Return the size of the weights that a record counts; None if it counts none, or some of an unknown type."""
+    gguf, counted = record.get("gguf"), record.get("safetensors")
+    counts = counted.get("parameters") if isinstance(counted, dict) else None
+    size = _count(gguf, "totalFileSize") if isinstance(gguf, dict) else None
+    counts = counts if isinstance(counts, dict) else {}
+    for name in counts:
+        number, bits = _count(counts, name), _BITS.get(name)
+        if number is None or bits is None:
+            return None
+        size = (size or 0) + number * bits // 8
+    return None if size is None else min(size, MAX_COUNT - 1)
 
 
 def is_usable_name(name: str) -> bool:

@@ -13,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, ensure_dir
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import NoSpace, StoreLocked
+from ptmtorrent.errors import StoreLocked
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
@@ -73,17 +73,10 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     Raises:
         NoSpace: naming the disk, the bytes needed and the bytes free.
     """
-    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
-    for device, folder in folders.items():
-        beside = (need.files + need.waiting) * (root.stat().st_dev == device)
-        needed = beside + need.staged * (staging.stat().st_dev == device)
-        with disk_errors(folder):
-            free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise NoSpace(
-                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
-                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
-            )
+    require_space(
+        ((root, need.files + need.waiting), (staging, need.staged)),
+        hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+    )
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
