@@ -4,6 +4,7 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 """
 
 import os
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import timedelta
@@ -12,10 +13,10 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, is_unwritable, require_space
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, is_unwritable, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import UsageError
+from ptmtorrent.errors import StoreLocked, UsageError
 from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, files_below, holds_links, remove_shared, respell
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
@@ -33,6 +34,9 @@ from ptmtorrent.workflows.fetch.assemble import is_as_fetched
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
+BESIDE = "beside-"
+MAX_FETCHES = 64
+"""Fetches that run at once in one home."""
 STAGED_BYTES = 2 * WINDOW_BYTES
 STAGED_PACKS = 4
 """Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
@@ -75,18 +79,19 @@ def choose_layout(into: str, to: Path | None, home: Home, *, writes: bool) -> La
     return PlainDir(root)
 
 
-def lock_places(home: Home, layout: Layout, stack: ExitStack) -> None:
-    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed.
+def lock_places(home: Home, layout: Layout, stack: ExitStack) -> Path:
+    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed; return the first.
 
     Raises:
         StoreError: another process does (`StoreLocked`), or a link is in the way.
     """
-    stack.enter_context(WriteLock(home.incoming))
+    staging = lock_staging(home.incoming, stack)
     incoming = layout.incoming()
     ensure_real_dir(layout.root, incoming)
     remove_shared(incoming / LOCK_NAME)
     stack.enter_context(WriteLock(incoming))
     stack.callback(clear_incoming, incoming)
+    return staging
 
 
 def disk_needed(wanted: Selection, plan: Plan, waiting: int, sources: Sources) -> DiskNeed:
@@ -137,6 +142,42 @@ def clear_abandoned(
     for path in find_old(staging, left, limit, clock, uptime) if left else ():
         with disk_errors(path):
             path.unlink()
+
+
+def lock_staging(staging: Path, stack: ExitStack) -> Path:
+    """Return a folder for packs that are being received, locked until `stack` is closed.
+
+    It is `staging`, or one inside it while another fetch has that. What such fetches left is taken over.
+
+    Raises:
+        StoreLocked: too many fetches run.
+        StoreError: it cannot be written.
+    """
+    try:
+        stack.enter_context(WriteLock(staging))
+    except StoreLocked:
+        for number in range(1, MAX_FETCHES):
+            beside = staging / f"{BESIDE}{number}"
+            with suppress(StoreLocked):
+                stack.enter_context(WriteLock(beside))
+                stack.callback(clear_incoming, beside)
+                return beside
+        raise
+    for beside in staging.glob(f"{BESIDE}*"):
+        with suppress(StoreLocked), WriteLock(beside):
+            _take_over(beside, staging)
+    return staging
+
+
+def _take_over(beside: Path, staging: Path) -> None:
+    """Move what another fetch left of packs to `staging`, and remove its folder."""
+    for path in [*beside.glob("*.part"), *beside.glob("packs/*/*.pack")]:
+        target = staging / path.relative_to(beside)
+        with disk_errors(target):
+            ensure_dir(target.parent)
+            if not target.exists() or target.stat().st_size < path.stat().st_size:
+                path.replace(target)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def clear_incoming(incoming: Path) -> None:

@@ -118,11 +118,14 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
+    staging = home.incoming
     with ExitStack() as stack:
         if writes:
-            lock_places(home, layout, stack)
+            staging = lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
-        place = Place(home=home, layout=layout, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop)
+        place = Place(
+            home=home, layout=layout, staging=staging, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop
+        )
         wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
@@ -133,11 +136,11 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         sources = _choose_sources(request, channel, report, place, stack)
         run = stack.enter_context(FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes))
         plan, need = run.plan()
-        emit(_plan_made(wanted, plan, need, channel, _held_bytes(plan, home)))
+        emit(_plan_made(wanted, plan, need, channel, _held_bytes(plan, staging)))
         moved = Counter[str]()
         if writes:
             moved = run.run(plan, need)
-            clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
+            clear_abandoned(staging, wanted.packs, ABANDONED_AFTER, clock, uptime)
         elif unwritable is None or request.dry_run:
             report.foresee()
         else:
@@ -151,11 +154,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
 
 
 def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
-    """Return the wanted members; where a size limits them, those with more downloads first.
-
-    Raises:
-        NotFound, UsageError, IntegrityError, TransportError: as `fetch`.
-    """
+    """Return the wanted members; where a size limits them, those with more downloads first."""
     found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
     if request.max_bytes is None:
         return found
@@ -169,8 +168,7 @@ def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
 def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, writes: bool) -> Selection:
     """Return an empty selection; with `writes`, what it selects can be written."""
     folds = writes and ignores_case(place.layout.root)
-    staging = place.home.incoming if writes else None
-    documents = None if request.dry_run else _open_documents(staging, stack)
+    documents = None if request.dry_run else _open_documents(place.staging if writes else None, stack)
     neighbours = Neighbours(place.ledger, folds=folds)
     names = stack.enter_context(Names(place.layout.incoming() if writes else None))
     return Selection(place.layout, neighbours, force=request.force, documents=documents, names=names)
@@ -254,8 +252,8 @@ def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChann
     )
 
 
-def _held_bytes(plan: Plan, home: Home) -> int:
-    return held_bytes(plan, home.incoming) if is_begun(home.incoming) else 0
+def _held_bytes(plan: Plan, staging: Path) -> int:
+    return held_bytes(plan, staging) if is_begun(staging) else 0
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,6 +261,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
     home: Home
     layout: Layout
+    staging: Path
     ledger: Ledger
     opened: Opened
     emit: Emit
@@ -285,6 +284,7 @@ class FetchRun:
         self._place = place
         self._layout = place.layout
         self._home = place.home
+        self._staging = place.staging
         self._ledger = place.ledger
         self._sources = sources
         self._keeps_packs = keep
@@ -325,8 +325,8 @@ class FetchRun:
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
-        if is_begun(self._home.incoming):
-            plan = resume_extents(plan, staged_extents(self._home.incoming))
+        if is_begun(self._staging):
+            plan = resume_extents(plan, staged_extents(self._staging))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed) -> Counter[str]:
@@ -336,10 +336,10 @@ class FetchRun:
             NoSpace, StoreError: our own disk; what arrived is kept.
             Interrupted: `stop` was set; what arrived is kept.
         """
-        check_disk_space(need, self._layout.root, self._home.incoming)
+        check_disk_space(need, self._layout.root, self._staging)
         self._link_present()
         self._set_modes()
-        self._report.begin(plan, _held_bytes(plan, self._home))
+        self._report.begin(plan, _held_bytes(plan, self._staging))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan()
@@ -356,12 +356,12 @@ class FetchRun:
             )
         self._report.give_up(self._errors)
         if not self._wanted.rows(WANTED) and not self._wanted.rows(FAILED):
-            clear_staging(self._home.incoming, self._wanted.packs)
+            clear_staging(self._staging, self._wanted.packs)
             self._deltas.clear()
         return self._moved
 
     def _transfer(self, plan: Plan) -> None:
-        sources, wanted, staging = self._sources, self._assembler.lacking, self._home.incoming
+        sources, wanted, staging = self._sources, self._assembler.lacking, self._staging
         outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
         with closing(outcomes):
             for outcome in outcomes:
@@ -382,7 +382,7 @@ class FetchRun:
                 self._errors[identifier] = error
 
     def _keep_pack(self, delivered: Delivered) -> None:
-        self._keep(lambda: self._local.adopt(delivered, self._home.incoming))
+        self._keep(lambda: self._local.adopt(delivered, self._staging))
 
     def _keep(self, adopt: Callable[[], None]) -> None:
         try:
