@@ -314,7 +314,7 @@ def test_a_target_is_the_release_and_the_users_files_whatever_was_fetched_before
     done = walk(history, tmp_path / "walk", 7, layout=layout, steps=12)
     assert done["fetches"] == 12
     assert done["ok"]
-    assert done["killed"]
+    assert done["kills"]
 
 
 def test_kills_are_where_they_are_asked_for() -> None:

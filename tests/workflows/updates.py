@@ -235,7 +235,7 @@ class Walk:
                 channel = open_channel(str(self.history.channel), name, self.home, clock=clock, emit=heard)
                 fetch(request, channel, self.home, clock=clock, emit=heard, stop=Stop())
         except KilledError:
-            self.counts["killed"] += 1
+            self.counts["kills"] += 1
             return None
         except PtmError as error:
             raise WrongError(f"the fetch ended with {error!r}") from error
