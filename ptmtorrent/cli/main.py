@@ -39,6 +39,7 @@ from ptmtorrent.cli import (
     verify,
 )
 from ptmtorrent.cli import list as list_
+from ptmtorrent.cli._locale import enter_utf8_mode
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
 from ptmtorrent.cli._session import INTERRUPTED_HINT, Session, check_memory
 from ptmtorrent.config import requested_format
@@ -119,6 +120,7 @@ def prepare(
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    enter_utf8_mode()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # started with it closed
