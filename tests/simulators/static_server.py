@@ -36,12 +36,16 @@ class Asked:
 
 @dataclass
 class StaticServer:
-    """What is served, how it lies about packs, and what was asked. `change` may alter the bytes of any file."""
+    """What is served, how it lies about packs, and what was asked. `change` may alter the bytes of any file.
+
+    Every connection ends after `close_after` bytes of a body, whatever the file.
+    """
 
     folder: Path
     url: str = ""
     lie: Lie = "none"
     cut_after: int = 1 << 62
+    close_after: int = 1 << 62
     bytes_per_second: int = 0
     change: Callable[[str, bytes], bytes] = lambda path, data: data  # noqa: ARG005
     hidden: set[str] = field(default_factory=set)
@@ -123,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(asked, body, lie)
 
     def _write(self, asked: Asked, body: bytes, lie: Lie) -> None:
-        most = self.server_state.cut_after if lie.startswith("cut") else len(body)
+        most = min(self.server_state.close_after, self.server_state.cut_after if lie.startswith("cut") else len(body))
         try:
             for at in range(0, min(most, len(body)), 64 << 10):
                 part = body[at : min(at + (64 << 10), most)]

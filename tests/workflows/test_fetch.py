@@ -307,10 +307,11 @@ def test_stop_interrupts_and_the_next_run_goes_on(made: Made, home: Home, tmp_pa
     assert rest.bytes_moved < heard.plan.bytes_to_move
 
 
-def test_two_fetches_of_one_home_take_turns(made: Made, home: Home, tmp_path: Path) -> None:
+def test_two_fetches_to_one_place_take_turns(made: Made, home: Home, tmp_path: Path) -> None:
     from ptmtorrent.disk.locks import WriteLock
 
-    with WriteLock(home.incoming), pytest.raises(StoreError, match="being written by another process"):
+    incoming = tmp_path / "out" / ".ptmtorrent-incoming"
+    with WriteLock(incoming), pytest.raises(StoreError, match="being written by another process"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
 
 

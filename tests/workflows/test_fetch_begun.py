@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import PtmError
 from ptmtorrent.paths import Home
 from ptmtorrent.transports.torrent.transport import TorrentTransport
@@ -104,3 +105,30 @@ def test_a_swarm_completes_what_a_server_began(made: Made, tmp_path: Path) -> No
     with seeding(made.folder) as port:
         moved = fetching._fetch(str(made.folder), fails=False, transport="torrent", peers=(("127.0.0.1", port),))
     assert moved <= 1.02 * planned - THIRD
+
+
+def test_two_fetches_at_once_in_one_home_lay_out_two_places(made: Made, tmp_path: Path) -> None:
+    home, places = Home(tmp_path / "user"), [tmp_path / "one", tmp_path / "two", tmp_path / "three"]
+    waiting = places[1:]
+    with serve(made.folder) as server:
+        made.trusted_by(home, server.url)
+
+        def fetch_meanwhile(path: str, data: bytes) -> bytes:
+            if path.startswith("packs/") and waiting:
+                fetch_from(server.url, home, FetchRequest(subset="all", to=waiting.pop()))
+            return data
+
+        server.change = fetch_meanwhile
+        fetch_from(server.url, home, FetchRequest(subset="all", to=places[0]))
+    for place in places:
+        check_laid_out(place, made.packages)
+    assert {path.name for path in home.incoming.rglob("*") if path.is_file()} == {"lock"}
+
+
+def test_what_a_fetch_beside_another_left_is_used_by_the_next(made: Made, tmp_path: Path) -> None:
+    fetching = Fetching(made, tmp_path)
+    planned = fetching.plan()
+    with WriteLock(fetching.home.incoming):
+        fetching.by_server(THIRD)
+    fetching.by_folder()
+    assert fetching.moved == [THIRD, planned - THIRD]

@@ -4,17 +4,19 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 """
 
 import os
+import shutil
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, require_space
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
-from ptmtorrent.disk.locks import LOCK_NAME
+from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
+from ptmtorrent.errors import StoreLocked
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
@@ -28,6 +30,9 @@ from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
+BESIDE = "beside-"
+MAX_FETCHES = 64
+"""Fetches that run at once in one home."""
 STAGED_BYTES = 2 * WINDOW_BYTES
 STAGED_PACKS = 4
 """Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
@@ -98,6 +103,42 @@ def clear_abandoned(
     for path in find_old(staging, left, limit, clock, uptime) if left else ():
         with disk_errors(path):
             path.unlink()
+
+
+def lock_staging(staging: Path, stack: ExitStack) -> Path:
+    """Return a folder for packs that are being received, locked until `stack` is closed.
+
+    It is `staging`, or one inside it while another fetch has that. What such fetches left is taken over.
+
+    Raises:
+        StoreLocked: too many fetches run.
+        StoreError: it cannot be written.
+    """
+    try:
+        stack.enter_context(WriteLock(staging))
+    except StoreLocked:
+        for number in range(1, MAX_FETCHES):
+            beside = staging / f"{BESIDE}{number}"
+            with suppress(StoreLocked):
+                stack.enter_context(WriteLock(beside))
+                stack.callback(clear_incoming, beside)
+                return beside
+        raise
+    for beside in staging.glob(f"{BESIDE}*"):
+        with suppress(StoreLocked), WriteLock(beside):
+            _take_over(beside, staging)
+    return staging
+
+
+def _take_over(beside: Path, staging: Path) -> None:
+    """Move what another fetch left of packs to `staging`, and remove its folder."""
+    for path in [*beside.glob("*.part"), *beside.glob("packs/*/*.pack")]:
+        target = staging / path.relative_to(beside)
+        with disk_errors(target):
+            ensure_dir(target.parent)
+            if not target.exists() or target.stat().st_size < path.stat().st_size:
+                path.replace(target)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def clear_incoming(incoming: Path) -> None:
