@@ -6,6 +6,7 @@ No path below the root of a layout may be a link, because a link could lead anyw
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
 INCOMING = ".ptmtorrent-incoming"
 SHARED_DIR = 0o777
 """The mode of folders for packages, less the umask of the user."""
+_PIECE_BYTES = 8 << 20
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
@@ -211,8 +213,10 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def same_file(path: Path, size: int, digest: str) -> bool:
+def same_file(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:
     """Return whether the file at `path` has this size and BLAKE3 hash.
+
+    `on_bytes` is called with the bytes that were hashed, a few megabytes at a time; what it raises ends the reading.
 
     Raises:
         StoreError: it cannot be read.
@@ -221,6 +225,16 @@ def same_file(path: Path, size: int, digest: str) -> bool:
         with disk_errors_but_missing(path):
             if path.stat().st_size != size:
                 return False
-            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+            if on_bytes is None or size <= _PIECE_BYTES:
+                same = blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+                if on_bytes is not None:
+                    on_bytes(size)
+                return same
+            hashed = blake3(max_threads=1)
+            with path.open("rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    hashed.update(piece)
+                    on_bytes(len(piece))
+            return hashed.hexdigest() == digest
     except FileNotFoundError:
         return False

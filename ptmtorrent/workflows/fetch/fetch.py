@@ -306,7 +306,7 @@ class FetchRun:
         with ExitStack() as stack:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
-            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
+            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted, self._report.written))
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._whole_packs:
                 choose_forms(objects, lacking, self._has_base)
