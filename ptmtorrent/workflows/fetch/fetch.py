@@ -26,9 +26,8 @@ from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
+from ptmtorrent.layouts.folders import Names, PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
-from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
