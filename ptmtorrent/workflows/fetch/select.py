@@ -190,7 +190,7 @@ class Selection:
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
         """Packages with a file that this program would read settings from, if it were started beside it."""
-        self.missing: list[tuple[PackageName, str]] = []
+        self.missing: dict[PackageName, str] = {}
         """Packages with wanted files that were not captured, and which."""
 
     @property
@@ -359,7 +359,7 @@ class Selection:
         self._append(order, targets, manifest)
         self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
         if missing := [file for file in manifest.missing if wants(member.only, file)]:
-            self.missing.append((order.package, spell_missing(missing)))
+            self.missing[order.package] = spell_missing(missing)
         if self._documents is not None:
             self._documents.add(described)
         if is_there or self._left:
