@@ -172,9 +172,28 @@ def hub_tokens(environment: Mapping[str, str] | None = None) -> Mapping[str, str
 
 
 def network_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """Return the environment of other programs: the search path, proxies and certificates."""
+    """Return the environment of other programs: the search path, proxies and certificates.
+
+    Proxies are named in lower case, as every program reads them.
+    """
     environment = os.environ if environment is None else environment
-    return {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
+    kept = {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
+    return {**kept, **proxy_environment(environment)}
+
+
+def proxy_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the proxies in force, by the variable that names them in lower case.
+
+    A name in lower case goes before one in upper case, and an empty one names no proxy. `HTTP_PROXY` is ignored where
+    a server may have set it from a header of a request (CGI), as every HTTP library does.
+    """
+    environment = os.environ if environment is None else environment
+    found: dict[str, str] = {}
+    for name in PROXY_VARIABLES:
+        upper = "" if name == "http_proxy" and "REQUEST_METHOD" in environment else environment.get(name.upper(), "")
+        if value := environment.get(name, upper).strip():
+            found[name] = value
+    return found
 
 
 def ssh_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
@@ -187,9 +206,9 @@ def _keep_secrets(environment: Mapping[str, str]) -> None:
     """Register the secrets of the environment, so that they are removed from all that is printed or kept."""
     for _, variable in SECRETS:
         keep_secret(environment.get(variable), user="token")
-    for variable in _NETWORK_VARIABLES:
-        if variable.lower().endswith("_proxy"):
-            split_login(environment.get(variable, ""))
+    for variable in PROXY_VARIABLES:
+        for name in (variable, variable.upper()):
+            split_login(environment.get(name, ""))
 
 
 def memory_left() -> int:
@@ -309,10 +328,8 @@ def _listed(names: Mapping[str, object] | Sequence[str]) -> str:
 
 
 _SSH_VARIABLES = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
-_NETWORK_VARIABLES = (
-    *("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"),
-    *("SSL_CERT_FILE", "SSL_CERT_DIR"),
-)
+_NETWORK_VARIABLES = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CHECKS: dict[str, Callable[[object, Path], object]] = {
     "home": _check_home,
     "format": _one_of(FORMATS),

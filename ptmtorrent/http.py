@@ -13,8 +13,9 @@ from urllib.parse import urljoin
 import httpx2
 
 from ptmtorrent import __version__
+from ptmtorrent.config import proxy_environment
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
-from ptmtorrent.network import Pace, PacedBackend, PacedStream, is_internal, is_loopback
+from ptmtorrent.network import Pace, PacedBackend, PacedStream, check_proxies, is_internal, is_loopback
 from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
 
@@ -47,19 +48,31 @@ def new_client(
     """Return a client that requests identity encoding, so that sizes, ranges and hashes are those of the file.
 
     `login` is sent with every request; a redirect to another origin goes without it. A read that waits ends once `stop`
-    is set, and when the server does not keep the `pace`.
+    is set, and when the server does not keep the `pace`. Requests go through the proxies of the environment.
+
+    Raises:
+        ConfigError: a proxy cannot be used.
     """
+    proxies = proxy_environment()
+    check_proxies(proxies)
     guards = [_refuse_internal_redirect] if follow_redirects else []
     client = httpx2.Client(
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         timeout=httpx2.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
+        mounts=_direct(proxies),
         auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
         event_hooks={"request": [_refuse_plain_token], "response": [_begin_body, *guards, _cut_short]},
     )
     keep_pace(client, lambda: stop, pace)
     return client
+
+
+def _direct(proxies: Mapping[str, str]) -> dict[str, None]:
+    """Return the hosts of `no_proxy` that the library takes for those below them only: it reads `.host` so."""
+    entries = (entry.strip() for entry in proxies.get("no_proxy", "").split(","))
+    return {f"all://*{entry.lstrip('.')}": None for entry in entries if entry.startswith(".") and "/" not in entry}
 
 
 def keep_pace(client: httpx2.Client, stop_now: Callable[[], Stop | None], pace: Pace | None = None) -> None:
@@ -145,6 +158,11 @@ def translate_errors(what: str) -> Iterator[None]:
         raise TransportError(f"{what} could not be read: {reason}") from error
 
 
+def is_too_slow(error: BaseException) -> bool:
+    """Return whether an error is of a server that did not keep the pace, which may have sent a byte now and then."""
+    return isinstance(error.__cause__, httpx2.TimeoutException)
+
+
 def spell_range(offset: int, length: int) -> str:
     """Return the `Range` header for `length` bytes from `offset` on (RFC 9110 section 14.1.2)."""
     return f"bytes={offset}-{offset + length - 1}"
@@ -168,6 +186,15 @@ def check_answer(
         raise refused(f"{what} was sent with the encoding `{encoding}`, although identity was requested")
 
 
+def is_whole(response: httpx2.Response) -> bool:
+    """Return whether the body is a whole file: 200, unless a `Content-Range` says that it is a part of one."""
+    return response.status_code == OK and not _CONTENT_RANGE.fullmatch(_given_range(response))
+
+
+def _given_range(response: httpx2.Response) -> str:
+    return response.headers.get("content-range", "").strip()
+
+
 def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     response: httpx2.Response,
     what: str,
@@ -189,9 +216,9 @@ def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     if response.status_code == UNSATISFIABLE:
         return None
     check_answer(response, what, {OK, PARTIAL}, refused)
-    if response.status_code == OK:
+    if is_whole(response):
         return first
-    given = response.headers.get("content-range", "").strip()
+    given = _given_range(response)
     match = _CONTENT_RANGE.fullmatch(given)
     fits = match is not None and int(match[1]) == first and last in {None, int(match[2])}
     # Without a known size only a range that reaches the stated end of the file can be the rest of it.

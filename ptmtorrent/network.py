@@ -1,15 +1,20 @@
-"""Connections that keep a pace and hear a stop, and the guard against addresses inside the network of this machine.
+"""Connections that keep a pace and hear a stop, the guard against addresses inside this network, and the proxies.
 
 A read of the HTTP library waits as long as bytes keep coming, so a server that sends one byte a second, or headers
 without end, holds it for ever. Here every wait is cut into short ones, between which `halt` may end the run, and the
 bytes that came are compared with the least rate. The time that the reader of the bytes needs for them is not counted.
+
+HTTP and git go through the same proxies: those of `http_proxy`, `https_proxy` and `all_proxy`, but for the hosts in
+`no_proxy`. That lists hosts with all below them, with or without a leading dot, `*.host` for only those below it,
+addresses and networks, each with a port if wanted; `*` is every host.
 """
 
+import importlib.util
 import ipaddress
 import queue
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from ssl import SSLContext
@@ -20,11 +25,16 @@ from urllib.parse import urlsplit
 import httpcore2
 import msgspec
 
+from ptmtorrent.errors import ConfigError
+from ptmtorrent.scrub import shown, split_login
+
 CACHE_SECONDS = 60
 HALT_SECONDS = 0.2
 """Interval at which a waiting read asks whether to halt."""
 
 MAX_HEADER_BYTES = 1 << 20
+PORTS = {"http": 80, "https": 443}
+SCHEMES = ("http", "https", "socks5", "socks5h")
 
 T = TypeVar("T")
 
@@ -220,3 +230,76 @@ def _addresses(host: str, _interval: int) -> set[str]:
     except (OSError, UnicodeError):
         return set()
     return {str(row[4][0]).partition("%")[0] for row in found}
+
+
+def proxy_for(url: str, settings: Mapping[str, str]) -> str | None:
+    """Return the address of the proxy that a request for `url` goes through; None if it goes to the host itself.
+
+    `settings` are the variables in force, by their name in lower case (`config.proxy_environment`).
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
+    chosen = settings.get(f"{parts.scheme}_proxy") or settings.get("all_proxy")
+    if not chosen or parts.scheme not in PORTS or is_direct(host, port, settings.get("no_proxy", "")):
+        return None
+    return _whole(chosen)
+
+
+def is_direct(host: str, port: int, no_proxy: str) -> bool:
+    """Return whether an entry of `no_proxy` has `host`, or its address, at `port`."""
+    return any(_matches(entry.strip().lower(), host.lower(), port) for entry in no_proxy.split(","))
+
+
+def check_proxies(settings: Mapping[str, str]) -> None:
+    """Refuse proxies that requests cannot go through.
+
+    Raises:
+        ConfigError: naming the variable, and what is missing.
+    """
+    for name, value in settings.items():
+        if name == "no_proxy":
+            continue
+        address, _ = split_login(_whole(value))
+        try:
+            parts = urlsplit(address)
+            usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigError(
+                f"`{name}` cannot be `{shown(value)}`",
+                hint="name a proxy such as `http://host:3128` or `socks5h://host:1080`",
+            )
+        if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+            raise ConfigError(
+                f"`{name}` is a SOCKS proxy, and the package `socksio` is not installed",
+                hint="install it: `pip install 'httpx2[socks]'`",
+            )
+
+
+def describe_proxies(settings: Mapping[str, str]) -> str:
+    """Return the proxies in force as a text, without logins."""
+    named = {name: value if name == "no_proxy" else split_login(_whole(value))[0] for name, value in settings.items()}
+    return ", ".join(f"{name}={value}" for name, value in named.items()) or "none"
+
+
+def _whole(value: str) -> str:
+    return value if "://" in value else f"http://{value}"
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if entry in {"", "*"}:
+        return entry == "*"
+    with suppress(ValueError):
+        network = ipaddress.ip_network(entry.strip("[]"), strict=False)
+        return ipaddress.ip_address(host) in network
+    named, colon, number = entry.rpartition(":")
+    if colon and number.isascii() and number.isdigit():
+        return int(number) == port and _matches(named, host, port)
+    if entry.startswith("*."):
+        return host.endswith(entry[1:])
+    name = entry.removeprefix(".")
+    return host == name or host.endswith(f".{name}")

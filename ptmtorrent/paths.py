@@ -16,6 +16,7 @@
       publications.json  where releases were published
       publishing/     the lock of `publish`
       flags.sqlite    upstream changes of captured packages
+      places.sqlite   folders that local packages were captured from
       ledger.sqlite   files that fetches wrote
       verified-files.sqlite  files of channels that were read whole and verified
       release-state.sqlite  what is known of the packages of the newest release; derived
@@ -88,6 +89,11 @@ class Home:
     def flags(self) -> Path:
         """Upstream changes of captured packages."""
         return self.root / "flags.sqlite"
+
+    @property
+    def places(self) -> Path:
+        """Folders that local packages were captured from."""
+        return self.root / "places.sqlite"
 
     @property
     def publications(self) -> Path:

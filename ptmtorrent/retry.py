@@ -2,7 +2,7 @@
 
 A caller wraps a port from outside: `retry` repeats one call; work of which parts succeed counts the `FailuresInRow` of
 each part. Waits double from one attempt to the next and are given to the caller's `wait`, which may end them early or
-raise `Interrupted`.
+raise `Interrupted`. An attempt that got further than those before it is no failure: the next one follows at once.
 """
 
 import time
@@ -13,6 +13,11 @@ from typing import TypeVar
 import stamina
 
 from ptmtorrent.errors import PtmError
+from ptmtorrent.model.moments import Monotonic
+from ptmtorrent.model.records import Emit, Retry, ignore
+
+VISIBLE_SECONDS = 2.0
+"""A retry is reported once the attempts since the last progress, and the waits between them, take this long."""
 
 T = TypeVar("T")
 
@@ -29,25 +34,32 @@ def retry(  # noqa: PLR0913  # a policy
     wait: Wait = time.sleep,
     given_wait: Callable[[PtmError], float | None] = lambda _: None,
     progress: Callable[[], int] | None = None,
+    least_step: Callable[[PtmError], int] = lambda _: 1,
+    what: str = "",
+    emit: Emit = ignore,
+    monotonic: Monotonic = time.monotonic,
 ) -> T:
     """Return what `call` returns, calling it up to `attempts` times while it raises `on`.
 
     `given_wait` returns the seconds that an error itself asks to wait, None for the policy's own. An attempt after
-    which `progress` has grown starts the count again: a long download may break as often as it advances.
+    which `progress` has grown by the `least_step` for its error starts the count again: a long download may break as
+    often as it advances. Retries that take long are reported to `emit`, with `what` is requested.
 
     Raises:
         PtmError: the last error, once the attempts are used up; any other exception of `call`, or of `wait`, at once.
     """
-    failures = FailuresInRow(reached=progress() if progress else 0)
+    failures = FailuresInRow(reached=progress() if progress else 0, since=monotonic())
 
     def policy(error: Exception) -> bool | float:
         if not isinstance(error, on):
             return False
-        failures.add(progress() if progress else 0)
+        failures.add(progress() if progress else 0, least_step(error), now=monotonic())
         if failures.count >= attempts:
             return False
         given = given_wait(error)
-        return 0.0 if not wait(wait_before(failures.count, first_wait) if given is None else given) else False
+        seconds = wait_before(failures.count, first_wait) if given is None else given
+        failures.report(what, attempts, seconds, error, emit)
+        return 0.0 if not wait(seconds) else False
 
     try:
         return call()  # most calls succeed, and a context takes longer than a small file
@@ -62,17 +74,34 @@ def retry(  # noqa: PLR0913  # a policy
 
 @dataclass
 class FailuresInRow:
-    """A count of failed attempts, which starts again after an attempt that got further than any before."""
+    """A count of attempts that failed without progress, since the last one that got further than any before.
+
+    `since` is the monotonic time of that one's end, or of the start.
+    """
 
     count: int = 0
     reached: int = 0
+    since: float = 0.0
+    now: float = 0.0
 
-    def add(self, reached: int) -> None:
-        """Count a failed attempt; `reached` is how far it and those before it got."""
-        self.count = 1 if reached > self.reached else self.count + 1
-        self.reached = max(reached, self.reached)
+    def add(self, reached: int, least_step: int = 1, *, now: float = 0.0) -> None:
+        """Count an attempt that broke `now`; `reached` is how far it and those before it got.
+
+        It is no failure if that is `least_step` further than before.
+        """
+        self.now = now
+        if reached >= self.reached + least_step:
+            self.count, self.reached, self.since = 0, reached, now
+        else:
+            self.count += 1
+
+    def report(self, what: str, attempts: int, seconds: float, error: PtmError, emit: Emit) -> None:
+        """Report the retry that follows in `seconds`, if the attempts have taken long by then."""
+        if self.now - self.since + seconds < VISIBLE_SECONDS:
+            return
+        emit(Retry(what=what, attempt=self.count + 1, attempts=attempts, seconds=seconds, reason=error.message))
 
 
 def wait_before(failures: int, first_wait: float) -> float:
-    """Return the seconds to wait after a number of failures in a row: `first_wait`, doubled each time."""
-    return first_wait * 2.0 ** (failures - 1)
+    """Return the seconds to wait after a number of failures in a row: `first_wait`, doubled each time; 0 after none."""
+    return first_wait * 2.0 ** (failures - 1) if failures else 0.0

@@ -3,6 +3,7 @@
 import pytest
 
 from ptmtorrent.errors import Interrupted, NotFound, RateLimited, TransportError
+from ptmtorrent.model.records import Event, Retry
 from ptmtorrent.retry import FailuresInRow, retry
 from ptmtorrent.stop import Stop
 
@@ -44,7 +45,7 @@ def test_other_errors_are_raised_at_once() -> None:
 def test_attempts_that_advance_do_not_count() -> None:
     call, waits = Failing(6), []
     reached = retry(call, on=TransportError, attempts=2, first_wait=1.0, wait=waits.append, progress=lambda: call.calls)
-    assert (reached, waits) == (7, [1.0] * 6)
+    assert (reached, waits) == (7, [0.0] * 6)
 
 
 def test_error_that_states_a_wait_is_waited_for_as_long() -> None:
@@ -80,7 +81,62 @@ def test_failures_in_a_row_start_again_with_an_attempt_that_gets_further() -> No
     for reached in (0, 0, 5, 3, 5, 6):
         failures.add(reached)
         counts.append(failures.count)
-    assert counts == [1, 2, 1, 2, 3, 1]
+    assert counts == [1, 2, 0, 1, 2, 0]
+
+
+def test_attempt_of_a_slow_server_has_to_get_a_least_step_further() -> None:
+    failures, counts = FailuresInRow(), []
+    for reached in (1, 16, 17, 33):
+        failures.add(reached, 16)
+        counts.append(failures.count)
+    assert counts == [1, 0, 1, 0]
+
+
+def test_retries_are_reported_once_they_take_two_seconds() -> None:
+    events: list[Event] = []
+    now = [0.0]
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    call = Failing(4)
+    retry(
+        call,
+        on=TransportError,
+        attempts=5,
+        first_wait=0.5,
+        wait=wait,
+        what="`table`",
+        emit=events.append,
+        monotonic=lambda: now[0],
+    )
+    assert events == [
+        Retry(what="`table`", attempt=number, attempts=5, seconds=seconds, reason="the server is away")
+        for number, seconds in ((4, 2.0), (5, 4.0))
+    ]
+
+
+def test_progress_makes_retries_short_again() -> None:
+    events: list[Event] = []
+    now = [0.0]
+
+    def call() -> int:
+        now[0] += 1.5
+        if now[0] < 9:
+            raise TransportError("the server is away")
+        return 1
+
+    retry(
+        call,
+        on=TransportError,
+        attempts=2,
+        first_wait=0.5,
+        wait=lambda _: None,
+        progress=lambda: int(now[0]),
+        emit=events.append,
+        monotonic=lambda: now[0],
+    )
+    assert events == []
 
 
 def test_a_single_attempt_is_not_repeated() -> None:

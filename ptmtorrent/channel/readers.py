@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 from urllib.parse import quote
 
 import httpx2
@@ -23,6 +22,7 @@ from ptmtorrent.http import (
     DOCUMENT_SECONDS,
     OK,
     check_answer,
+    is_too_slow,
     judge_range,
     spell_range,
     stated_length,
@@ -30,14 +30,15 @@ from ptmtorrent.http import (
     translate_errors,
 )
 from ptmtorrent.model.ids import check_path
+from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.retry import retry
 
 CHUNK_BYTES = 256 << 10
 ATTEMPTS = 3
 FIRST_WAIT_SECONDS = 0.1
-
-T = TypeVar("T")
+SLOW_STEP_BYTES = 16 << 10
+"""An attempt that a slow server ended is progress if it brought this much."""
 
 
 class LocalReader:
@@ -74,8 +75,20 @@ class LocalReader:
             raise TransportError(f"`{file_path}` could not be read: {error.strerror or error}") from error
 
 
+class Broken(TransportError):
+    """A read that ended early: what it received from where it was to begin, and the size of the file (-1: unknown)."""
+
+    def __init__(self, message: str, received: bytes, total: int) -> None:
+        super().__init__(message)
+        self.received = received
+        self.total = total
+
+
 class HttpReader:
-    """Reads a channel from a static web server. If the server ignores Range, files are read from their start."""
+    """Reads a channel from a static web server. If the server ignores Range, files are read from their start.
+
+    A read that ends early raises `Broken`.
+    """
 
     def __init__(self, url: str, client: httpx2.Client) -> None:
         self.location = url.rstrip("/")
@@ -86,10 +99,12 @@ class HttpReader:
         url = url_of(self.location, path)
         with translate_errors(f"`{url}`"), self._client.stream("GET", url) as response:
             check_answer(response, f"`{url}`", {OK})
+            if judge_range(response, f"`{url}`", first=0):
+                raise IntegrityError(f"`{url}` was sent without its first bytes")
             too_long = IntegrityError(f"`{url}` is longer than the expected {limit} bytes")
             if stated_length(response) > limit:
                 raise too_long
-            data = _take(response, limit + 1)
+            data = _take(response, limit + 1, total=stated_length(response))
         if len(data) > limit:
             raise too_long
         return data
@@ -106,26 +121,63 @@ class HttpReader:
                 skip = judge_range(response, f"`{url}`", first=offset, last=offset + length - 1)
             if skip is None:
                 raise IntegrityError(f"`{url}` ends before byte {offset + length}")
-            data = _take(response, length, skip=skip)
+            total = stated_total(response)
+            data = _take(response, length, skip=skip, total=total)
+        if len(data) < length and total >= offset + length:
+            raise Broken(f"`{url}` ended {length - len(data)} bytes early", data, total)
         if len(data) < length:
             raise IntegrityError(f"`{url}` ends before byte {offset + length}")
         return data
 
 
 class RetryingReader:
-    """Retries failed reads of `reader`, three attempts in total; a missing file is not retried."""
+    """Retries failed reads of `reader`, three attempts in total; a missing file is not retried.
 
-    def __init__(self, reader: ChannelReader) -> None:
+    An attempt that brings a byte more does not count: a read that broke continues where it ended. Retries that take
+    long are reported to `emit`.
+    """
+
+    def __init__(self, reader: ChannelReader, emit: Emit = ignore) -> None:
         self.location = reader.location
         self._reader = reader
+        self._emit = emit
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
-        return _retry(lambda: self._reader.read(path, limit=limit))
+        return self._retry(path, lambda: self._reader.read(path, limit=limit), 0, None)
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
-        return _retry(lambda: self._reader.read_range(path, offset, length))
+        return self._retry(path, lambda: self._reader.read_range(path, offset, length), offset, length)
+
+    def _retry(self, path: str, read: Callable[[], bytes], offset: int, length: int | None) -> bytes:
+        """Return what `read` returns. Once a part of it and its `length` are known, only the rest is requested."""
+        received = bytearray()
+
+        def attempt() -> bytes:
+            nonlocal length
+            try:
+                if received and length is not None:
+                    at = offset + len(received)
+                    return bytes(received) + self._reader.read_range(path, at, length - len(received))
+                return read()
+            except Broken as broken:
+                received.extend(broken.received)
+                length = broken.total if length is None and broken.total >= 0 else length
+                if length is None:
+                    received.clear()
+                raise
+
+        return retry(
+            attempt,
+            on=TransportError,
+            attempts=ATTEMPTS,
+            first_wait=FIRST_WAIT_SECONDS,
+            progress=lambda: len(received),
+            least_step=lambda error: SLOW_STEP_BYTES if is_too_slow(error) else 1,
+            what=f"`{path}` of `{self.location}`",
+            emit=self._emit,
+        )
 
 
 class CountingReader:
@@ -161,23 +213,27 @@ def url_of(base: str, path: str) -> str:
     return f"{base.rstrip('/')}/{quote(path)}"
 
 
-def _take(response: httpx2.Response, length: int, *, skip: int = 0) -> bytes:
-    """Return at most `length` bytes of the body after the first `skip`; read no further."""
+def _take(response: httpx2.Response, length: int, *, skip: int = 0, total: int) -> bytes:
+    """Return at most `length` bytes of the body after the first `skip`; read no further.
+
+    Raises:
+        Broken: the body ended early, of a file of `total` bytes.
+    """
     data = bytearray()
     seconds = DOCUMENT_SECONDS + length / DOCUMENT_RATE
     until = time.monotonic() + seconds
-    for part in response.iter_raw():
-        data += part[skip:]
-        skip = max(0, skip - len(part))
-        if time.monotonic() > until:
-            raise TransportError(f"`{response.url}` took longer than {seconds:.0f} seconds")
-        if len(data) >= length:
-            break
+    try:
+        for part in response.iter_raw():
+            data += part[skip:]
+            skip = max(0, skip - len(part))
+            if time.monotonic() > until:
+                raise TransportError(f"`{response.url}` took longer than {seconds:.0f} seconds")
+            if len(data) >= length:
+                break
+    except (httpx2.TransportError, httpx2.StreamError) as error:
+        message = f"`{response.url}` could not be read: {str(error) or type(error).__name__}"
+        raise Broken(message, bytes(data[:length]), total) from error
     return bytes(data[:length])
-
-
-def _retry(read: Callable[[], T]) -> T:
-    return retry(read, on=TransportError, attempts=ATTEMPTS, first_wait=FIRST_WAIT_SECONDS)
 
 
 COPY_BYTES = 8 << 20
@@ -188,32 +244,52 @@ MAX_LISTED_BYTES = 1 << 30
 def read_listed(reader: ChannelReader, release: Release, ref: FileRef) -> bytes:
     """Return the bytes of a file that `release` lists; never reads more than its listed size.
 
+    A wrong answer may be the only one of its kind, so the file is read once more.
+
     Raises:
         IntegrityError: the file has another size or hash.
         NotFound: this channel does not hold the file; a mirror may hold any part.
         TransportError, StoreError: the reader's own error.
     """
     path = _check_listed(release, ref)
-    data = reader.read(path, limit=ref.size)
-    if len(data) != ref.size or blake3(data).hexdigest() != ref.blake3:
-        raise _wrong(reader, release, path)
-    return data
+    for last in (False, True):
+        try:
+            data = reader.read(path, limit=ref.size)
+        except IntegrityError:
+            if last:
+                raise
+            continue
+        if len(data) == ref.size and blake3(data).hexdigest() == ref.blake3:
+            return data
+    raise _wrong(reader, release, path)
 
 
 def copy_listed(reader: ChannelReader, release: Release, ref: FileRef, target: Path) -> None:
-    """Write a file that `release` lists to `target`, part by part.
+    """Write a file that `release` lists to `target`, part by part; twice if its bytes are wrong.
 
     Raises:
         As `read_listed`; NoSpace: the disk is full.
     """
-    path, hasher = _check_listed(release, ref), blake3()
+    path = _check_listed(release, ref)
+    for last in (False, True):
+        try:
+            if _copy(reader, path, ref.size, target) == ref.blake3:
+                return
+        except IntegrityError:
+            if last:
+                raise
+    raise _wrong(reader, release, path)
+
+
+def _copy(reader: ChannelReader, path: str, size: int, target: Path) -> str:
+    """Write a file of a channel to `target`; return its hash."""
+    hasher = blake3()
     with disk_errors(target), target.open("wb") as file:
-        for offset in range(0, ref.size, COPY_BYTES):
-            data = reader.read_range(path, offset, min(COPY_BYTES, ref.size - offset))
+        for offset in range(0, size, COPY_BYTES):
+            data = reader.read_range(path, offset, min(COPY_BYTES, size - offset))
             hasher.update(data)
             file.write(data)
-    if hasher.hexdigest() != ref.blake3:
-        raise _wrong(reader, release, path)
+    return hasher.hexdigest()
 
 
 def _check_listed(release: Release, ref: FileRef) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Row, spell_progress
+from ptmtorrent.cli._text import Row, spell_progress, spell_retry
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Summary
+from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Retry, Summary
 from ptmtorrent.model.text import count, spell_seconds, spell_size
 from ptmtorrent.scrub import escape, printable
 
@@ -42,6 +42,8 @@ class HumanSink:
                     self._show_result(event)
                 case Note():
                     self._say(self._talk, f"{'warning' if event.warning else 'note'}: {event.message}")
+                case Retry():
+                    self._say(self._talk, f"note: {spell_retry(event)}")
                 case Summary():
                     self._show_summary(event)
 
@@ -71,6 +73,9 @@ class HumanSink:
             self._out.flush()
 
     def _show_plan(self, plan: PlanMade) -> None:
+        if plan.estimated:
+            self._say(self._talk, _spell_estimate(plan))
+            return
         self._say(
             self._talk,
             f"plan: {count(plan.packages, 'package')}, {count(plan.files, 'file')}, {spell_size(plan.bytes)};"
@@ -109,8 +114,7 @@ class HumanSink:
         self._say(
             self._talk,
             f"done: {count(summary.packages, summary.unit)}{failed}, {count(summary.files, 'file')},"
-            f" {spell_size(summary.bytes)}; {spell_size(summary.bytes_moved)} moved"
-            f" in {spell_seconds(summary.seconds)}",
+            f" {spell_size(summary.bytes)}; {_spell_work(summary)} in {spell_seconds(summary.seconds)}",
             *(f"  {spell_size(size)} from {source}" for source, size in sorted(summary.sources.items())),
             *(f"  {count(number, 'package')} found {flag}" for flag, number in sorted(summary.flagged.items())),
         )
@@ -123,6 +127,33 @@ class HumanSink:
                     self._bars.print(text)
                 else:
                     print(text, file=stream)
+
+
+def _spell_work(summary: Summary) -> str:
+    """Return the bytes that were read by a check, or moved."""
+    if summary.bytes_read is not None:
+        return f"{spell_size(summary.bytes_read)} read"
+    return f"{spell_size(summary.bytes_moved)} moved"
+
+
+def _spell_estimate(plan: PlanMade) -> str:
+    """Return the sentence of a plan that was made from a listing, which may not state every number."""
+    files, size = count(plan.files, "file"), spell_size(plan.bytes)
+    requests, disk = count(plan.requests, "request"), f"{spell_size(plan.disk)} of disk"
+    if plan.unknown_files:
+        files = f"at least {files}" if plan.files else "an unknown number of files"
+        requests = f"at least {requests}" if plan.requests else "an unknown number of requests"
+    if plan.unknown_bytes:
+        unknown = f"(of {count(plan.unknown_bytes, 'package')} the size is unknown)"
+        size = f"at least {size} {unknown}" if plan.bytes else "size unknown"
+        disk = f"at least {disk}" if plan.bytes else "disk unknown"
+    hours = _limited(plan.hours) or ", hours unknown: this hub documents no limit"
+    if plan.unknown_files and plan.hours is not None:
+        hours = hours.replace(", ", ", at least ", 1)
+    return (
+        f"estimate from {count(plan.requests_to_plan, 'request')} for the listing: {count(plan.packages, 'package')},"
+        f" {files}, {size}; {requests}, {disk}{hours}; `--exact` asks the hub for the files of every package"
+    )
 
 
 def _planned(plan: PlanMade) -> str:

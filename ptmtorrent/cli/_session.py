@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ptmtorrent.model.records import Event, Summary
 
 INTERRUPTED_HINT = "run the same command again to resume"
-
+RETRY_HINT = "run the same command again to retry what failed"
 
 MIN_OPEN_FILES = 64
 MIN_MEMORY_BYTES = 64 << 20
@@ -40,6 +40,7 @@ class Session:
         self._form = form
         self._sink: Sink | None = None
         self._summary: Summary | None = None
+        self._errors = 0
 
     def take(self, name: str, value: str | bool | None) -> None:  # the value of a flag
         """Take a global option, from before or after the verb; the last one given wins."""
@@ -94,10 +95,12 @@ class Session:
 
     def emit(self, event: "Event") -> None:
         """Show a record of a workflow, and keep the summary."""
-        from ptmtorrent.model.records import Summary
+        from ptmtorrent.model.records import Result, Summary
 
         if isinstance(event, Summary):
             self._summary = event
+        if isinstance(event, Result) and event.status == "error":
+            self._errors += 1
         self.sink.emit(event)
 
     def report(self, summary: "Summary") -> None:
@@ -117,9 +120,10 @@ class Session:
         if last is not None and last.failed:
             from ptmtorrent.model.text import count
 
+            helps = self._errors if last.retryable is None else last.retryable
             raise PartialFailure(
                 f"{last.failed:,} of {count(last.packages, last.unit)} failed (see above)",
-                hint="run the same command again to retry what failed",
+                hint=RETRY_HINT if helps else None,
             )
 
 

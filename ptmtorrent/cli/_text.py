@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptmtorrent.model.records import Progress
+    from ptmtorrent.model.records import Progress, Retry
 
 
 class Size(int):
@@ -29,3 +29,12 @@ def spell_progress(progress: "Progress") -> str:
     if progress.eta_seconds:
         parts.append(f"{spell_seconds(progress.eta_seconds)} left")
     return f"{progress.step}: {', '.join(parts)}"
+
+
+def spell_retry(retry: "Retry") -> str:
+    """Return a record of a retry as a line: what is requested again, which attempt it is, and when it begins."""
+    from ptmtorrent.model.text import spell_seconds
+
+    which = f"attempt {retry.attempt} of {retry.attempts}"
+    when = f"in {spell_seconds(retry.seconds)}" if retry.seconds else "now"
+    return f"{retry.what}: {which} {when}: {retry.reason}"

@@ -11,7 +11,7 @@ from ptmtorrent.cli._options import parse_list, parse_url
 from ptmtorrent.cli._session import Session, stopping
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.registry import HUBS, HubKind, HubOptions, find_kind
-from ptmtorrent.scrub import Login, is_web, split_login
+from ptmtorrent.scrub import Login, is_web, scrub_address, shown, split_login
 
 app = typer.Typer()
 
@@ -25,8 +25,13 @@ def clone(
             metavar="HUB", help=f"One of {', '.join(kind.name for kind in HUBS)}.", autocompletion=complete_hubs
         ),
     ],
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Base URL of the hub, or its folder.", show_default=False)
+    endpoints: Annotated[
+        list[str] | None,
+        typer.Option("--endpoint", metavar="URL", help="Base URL of the hub, or its folder.", show_default=False),
+    ] = None,
+    called: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Name of a local folder, instead of its own.", show_default=False),
     ] = None,
     mirror: Annotated[
         str | None,
@@ -58,7 +63,12 @@ def clone(
         Path | None,
         typer.Option(metavar="FILE", help="Run on the workers that FILE describes.", show_default=False),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print packages and bytes without downloading.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print packages, bytes and hours, as far as the listing of the hub says.")
+    ] = False,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="With `--dry-run`: ask the hub for the files of every package.")
+    ] = False,
 ) -> None:
     """Clone packages of a hub into the store, pinned to commits and verified against its hashes. Resumable."""
     session: Session = ctx.obj
@@ -67,12 +77,15 @@ def clone(
 
     if popular and min_downloads is not None:
         raise UsageError("`--popular` and `--min-downloads` exclude each other", hint="pass only one of them")
+    if exact and not dry_run:
+        raise UsageError("`--exact` applies to `--dry-run` only", hint="pass both, or omit `--exact`")
     kind = find_kind(hub)
-    endpoint, mirror, ids, logins = _take_logins(endpoint, mirror, identifiers)
+    endpoint, mirror, ids, logins = _take_logins(_one_endpoint(endpoints), mirror, identifiers)
     if endpoint is not None and kind.schemes:
         parse_url(endpoint, kind.schemes, "--endpoint")
     elif endpoint is not None:
         endpoint = str(parse_folder(endpoint, "--endpoint"))
+    _check_name(kind, called)
     wanted = _wanted(kind, also)
     if xet and not kind.xet:
         raise UsageError(f"`--xet`: `{kind.name}` has no Xet storage", hint="omit `--xet`")
@@ -97,7 +110,9 @@ def clone(
         jobs=settings.jobs,
         max_memory=settings.max_memory,
         dry_run=dry_run,
+        exact=exact,
         also=wanted,
+        called=called,
     )
     # The public mirror holds copies of the public zoo only, so another endpoint does not use it.
     copies = mirror or (kind.mirror if endpoint is None else None)
@@ -108,6 +123,7 @@ def clone(
         logins=logins,
         also=wanted,
         xet=xet,
+        called=called,
         environment={**network_environment(), **ssh_environment()},
         tokens=hub_tokens(),
     )
@@ -117,6 +133,40 @@ def clone(
     with stopping() as stop:
         summary = run(make, request, session.home, clock=read_clock, emit=session.emit, stop=stop, cluster=runner)
     session.finish(summary)
+
+
+def _one_endpoint(endpoints: list[str] | None) -> str | None:
+    """Return the only endpoint; None if there is none.
+
+    Raises:
+        UsageError: there are several.
+    """
+    if endpoints and len(endpoints) > 1:
+        named = " and ".join(f"`{scrub_address(endpoint)}`" for endpoint in endpoints)
+        hint = "clone one at a time; a folder whose name another one has is named with `--as NAME`"
+        raise UsageError(f"`--endpoint` is one place, and {named} were given", hint=hint)
+    return endpoints[0] if endpoints else None
+
+
+def _check_name(kind: HubKind, called: str | None) -> None:
+    """Check the name that a folder is given.
+
+    Raises:
+        UsageError: the hub is no folder, or no package can have the name.
+    """
+    if called is None:
+        return
+    if kind.schemes:
+        raise UsageError(f"`--as`: `{kind.name}` names its packages itself", hint="omit `--as`")
+
+    from ptmtorrent.errors import IntegrityError
+    from ptmtorrent.model.ids import check_path
+
+    try:
+        check_path(called)
+    except IntegrityError as error:
+        hint = "write a name such as `model` or `team/model`"
+        raise UsageError(f"`--as` cannot be `{shown(called)}`: {error.message}", hint=hint) from error
 
 
 def _take_logins(

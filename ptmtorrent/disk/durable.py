@@ -416,6 +416,24 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def require_space(needs: Iterable[tuple[Path, int]], *, hint: str) -> None:
+    """Refuse to begin what cannot end: `needs` are folders, and the bytes needed in each.
+
+    Raises:
+        NoSpace: naming a folder of the disk, the bytes needed on it and the bytes free.
+    """
+    disks: dict[int, tuple[Path, int]] = {}
+    for folder, needed in needs:
+        with disk_errors(folder):
+            device = folder.stat().st_dev
+        disks[device] = (folder, needed + disks.get(device, (folder, 0))[1])
+    for folder, needed in disks.values():
+        with disk_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise NoSpace(f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free", hint=hint)
+
+
 def new_temporary(path: Path) -> Path:
     """Return a new path beside `path` for an unfinished file."""
     return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")

@@ -17,7 +17,17 @@ from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.adapter import GitRemotes
 from ptmtorrent.hubs.git.clones import Clones, Remote
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, with_licence
+from ptmtorrent.hubs.port import (
+    UNDOCUMENTED,
+    Described,
+    Foreseen,
+    HubFile,
+    Listed,
+    Located,
+    Page,
+    Query,
+    with_licence,
+)
 from ptmtorrent.model.ids import check_file_path, check_paths
 from ptmtorrent.model.manifest import Identity
 from ptmtorrent.model.text import spell_size
@@ -100,6 +110,20 @@ class CatalogueHub(ABC):
             packages = tuple(known.get(name) or Listed(name=name, access="gone") for name in query.ids)
         yield Page(packages=packages, cursor=None)
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """Catalogues and remotes document no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return that a record says nothing of the files of its remote.
+
+        Raises:
+            NotFound: the catalogue does not have it; HubError: the record names no usable remote.
+        """
+        self._link(listed)
+        return Foreseen()
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the current commit of its remote.
 
@@ -107,12 +131,7 @@ class CatalogueHub(ABC):
             NotFound: the catalogue or the remote does not have it; HubError: the record names no usable remote.
         """
         package = f"`{self.prefix}:{listed.name}`"
-        if listed.access == "gone":
-            raise NotFound(f"{package} was not found on the hub")
-        try:
-            link = self.link(listed)
-        except HubError as error:
-            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
+        link = self._link(listed)
         commit = self._head(link, package)
         remote = Remote(url=link.remote, commit=commit, package=package)
         listed = self.with_facts(listed, self._reader(remote))
@@ -162,6 +181,15 @@ class CatalogueHub(ABC):
     def close(self) -> None:
         """Stop running processes and close all connections."""
         self._remotes.close()
+
+    def _link(self, listed: Listed) -> Link:
+        package = f"`{self.prefix}:{listed.name}`"
+        if listed.access == "gone":
+            raise NotFound(f"{package} was not found on the hub")
+        try:
+            return self.link(listed)
+        except HubError as error:
+            raise HubError(f"{package}: {error.message}", hint=error.hint) from error
 
     def _find_weights(self, described: Described, files: Sequence[HubFile]) -> Sequence[Weight]:
         identity = described.identity

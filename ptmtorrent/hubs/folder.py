@@ -10,7 +10,7 @@ pipe and a device are listed as missing.
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import dropwhile, islice
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from ptmtorrent.facts.licences import is_evidence, limit_of
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import (
     MAX_FILES,
+    UNDOCUMENTED,
     Described,
+    Foreseen,
     HubFile,
     Listed,
     Located,
@@ -49,17 +51,21 @@ Found = tuple[str, Sequence[os.DirEntry[str]]]
 
 def make(options: HubOptions, session: Session) -> "FolderHub":
     """Return the adapter."""
-    return FolderHub(options.endpoint, session)
+    return FolderHub(options.endpoint, session, called=options.called)
 
 
 class FolderHub:
-    """The packages below the folder `endpoint`, or that folder itself if it holds files."""
+    """The packages below the folder `endpoint`, or that folder itself if it holds files.
+
+    The folder is `called` by its own name unless another one is given, which then begins the names of packages in it.
+    """
 
     name = "dir"
     prefix = "dir"
 
-    def __init__(self, endpoint: str, session: Session | None = None) -> None:
+    def __init__(self, endpoint: str, session: Session | None = None, *, called: str | None = None) -> None:
         self.endpoint = str(Path(endpoint).absolute()) if endpoint else ""
+        self._called = called
         self.session = session or Session()
         self._found: dict[str, list[HubFile]] = {}
         self._open_listing: tuple[str | None, Iterator[Found]] = (None, iter(()))
@@ -83,7 +89,10 @@ class FolderHub:
             found = [(self._name(folder), folder, entries) for folder, entries in islice(packages, PAGE)]
             cursor = found[-1][0] if len(found) == PAGE else None
             self._open_listing = (cursor, packages)
-            listed = (_new_listed(name, "public", self._stamp(folder, entries)) for name, folder, entries in found)
+            listed = (
+                _new_listed(name, "public", self._stamp(folder, entries), _real(folder))
+                for name, folder, entries in found
+            )
             yield Page(packages=tuple(listed), cursor=cursor)
             if cursor is None:
                 return
@@ -96,6 +105,32 @@ class FolderHub:
         after = dropwhile(lambda found: self._name(found[0]) != cursor, self._packages())
         return after if next(after, None) is not None else self._packages()
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """A folder has no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the filesystem says of the files, none of which is read.
+
+        Raises:
+            NotFound: the folder does not exist; HubError: it cannot be read.
+        """
+        check_path(listed.name)
+        self._check_access(listed)
+        folder = str(self._folder(listed.name))
+        try:
+            sizes = [size for _, _, size, *_ in _facts(folder, _entries(folder))]
+        except OSError as error:
+            raise HubError(f"`{folder}` cannot be read: {error.strerror}") from error
+        return Foreseen(files=len(sizes), bytes=sum(sizes), calls=0)
+
+    def _check_access(self, listed: Listed) -> None:
+        if listed.access != "public":
+            raise NotFound(
+                f"`{self.prefix}:{listed.name}` was not found: `{self.endpoint}` has no such folder with files"
+            )
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
 
@@ -105,8 +140,7 @@ class FolderHub:
         """
         package = f"`{self.prefix}:{listed.name}`"
         check_path(listed.name)
-        if listed.access != "public":
-            raise NotFound(f"{package} was not found: `{self.endpoint}` has no such folder with files")
+        self._check_access(listed)
         evidence: dict[str, bytes] = {}
         files = self._read(self._folder(listed.name), package, evidence)
         revision = blake3(msgspec.json.encode([_row(file) for file in files])).hexdigest()
@@ -163,7 +197,8 @@ class FolderHub:
 
     def _name(self, folder: str) -> str:
         top = self.endpoint
-        name = Path(folder).name if folder == top else folder[len(top) :].lstrip("/")
+        below = folder[len(top) :].lstrip("/")
+        name = "/".join(filter(None, (self._called, below))) or Path(folder).name
         return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
     def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]]) -> str | None:
@@ -186,13 +221,18 @@ class FolderHub:
             here = self._folder(name).is_dir()
         except IntegrityError:
             here = True  # `describe` raises the error for a name that is not allowed
-        return _new_listed(name, "public" if here else "gone", None)
+        return _new_listed(name, "public" if here else "gone", None, _real(self._folder(name)) if here else None)
 
     def _folder(self, name: str) -> Path:
         """Return the folder of a package; a path that does not exist if a link leads to it."""
         top = Path(self.endpoint)
-        if name == top.name and _holds_files(_entries(top)):
+        if name == (self._called or top.name) and _holds_files(_entries(top)):
             return top
+        if self._called is not None:
+            start, _, rest = name.partition(f"{self._called}/")
+            if start or not rest:
+                return top / name / ".none"
+            name = rest
         place = self.endpoint
         for step in name.split("/"):
             place = f"{place}/{step}"
@@ -267,9 +307,13 @@ def _size_of(place: Path) -> int | None:
         return None
 
 
-def _new_listed(name: str, access: str, stamp: str | None) -> Listed:
+def _new_listed(name: str, access: str, stamp: str | None, place: str | None) -> Listed:
     raw = msgspec.json.encode({"folder": name}).decode()
-    return Listed(name=name, access=access, raw=raw, stamp=stamp)
+    return Listed(name=name, access=access, raw=raw, stamp=stamp, place=place)
+
+
+def _real(folder: Path | str) -> str:
+    return os.fsencode(os.path.realpath(folder)).decode(errors="backslashreplace")
 
 
 def _facts(folder: str, entries: Sequence[os.DirEntry[str]]) -> Iterator[tuple[bytes, int, int, int, int, int]]:

@@ -6,9 +6,10 @@ An adapter translates once, at the border: foreign records become these, foreign
 
 import posixpath
 import re
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -29,11 +30,13 @@ _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
-    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have, and
-    `hidden` where the hub does not say whether it has it; counts the hub did not give are None. Several licences are
-    joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
-    package is described. A package that was asked for by a name it had before says which, in `formerly`. A hub that
-    has no commits before it reads all files may give a `stamp`, which changes with whatever they may have changed by.
+    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have,
+    `hidden` where the hub does not say whether it has it, and `unreadable` if the record cannot be read; counts the hub
+    did not give are None. Several licences are joined with ` AND `; with `licence_in_files` the licence is what the
+    files of the commit state, known once the package is described. A package that was asked for by a name it had before
+    says which, in `formerly`. A hub that has no commits before it reads all files may give a `stamp`, which changes
+    with whatever they may have changed by.
+    `place` is the real path of a local folder: another one of the same name is another package.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     raw: str = ""
     formerly: str | None = None
     stamp: str | None = None
+    place: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +67,26 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to list. `min_downloads` lets a hub that can sort stop early; `ids` names packages outright."""
+    """What to list. `min_downloads` lets a hub that can sort stop early; `ids` names packages outright.
+
+    With `files`, records say what the hub can say of the files of a package in a listing, for `Hub.foresee`.
+    """
 
     ids: tuple[str, ...] = ()
     min_downloads: int | None = None
     limit: int | None = None
+    files: bool = False
+
+
+class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listing says of the files of a package, None for what it does not say.
+
+    `calls` are the requests that asking the hub for the files takes; None if that is not known.
+    """
+
+    files: int | None = None
+    bytes: int | None = None
+    calls: int | None = None
 
 
 class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,10 +172,22 @@ class Hub(Protocol):
     endpoint: str
     session: Session
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """The requests that the hub documents, per how many seconds, by class; its replies may state others."""
+        ...
+
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages from `cursor` on, most popular first where the hub knows popularity.
 
         Another process may go on with the cursor of any page. Packages no query asks for may be among them.
+        """
+        ...
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the listing says of the files of a package. Sends no request.
+
+        Raises the error of `describe` if the listing shows already that the package cannot be had.
         """
         ...
 
@@ -180,6 +211,9 @@ class Hub(Protocol):
         """End what runs for this hub, and close its connections; it is of no use afterwards."""
         ...
 
+
+UNDOCUMENTED: Mapping[str, tuple[int, int]] = MappingProxyType({})
+"""The quotas of a hub that documents none."""
 
 MakeHub = Callable[[NewSession], Hub]
 """Returns an adapter whose session is made by the given function."""

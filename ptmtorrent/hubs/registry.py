@@ -20,7 +20,7 @@ class HubOptions:
     `environment` is the environment of programs of other projects. `mirror` is a base URL with the same files at the
     same paths. `logins` are those of addresses that the user named, by address without the login. `also` names what to
     keep besides the packages, among what the kind `keeps`. With `xet`, files in Xet storage are requested by its own
-    protocol.
+    protocol. `called` is the name to give to a local folder.
     """
 
     endpoint: str
@@ -29,6 +29,7 @@ class HubOptions:
     logins: Mapping[str, Login] = field(default_factory=dict, repr=False)
     also: frozenset[str] = frozenset()
     xet: bool = False
+    called: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 

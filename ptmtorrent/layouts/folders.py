@@ -9,7 +9,7 @@ import re
 import shutil
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -43,6 +43,7 @@ MAX_REFUSED = 20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9_-]|\.[A-Za-z0-9_-]{1,63}")
 _NOT_ON_WINDOWS = re.compile(rb'[\x00-\x1f\\:*?"<>|]|[. ]$')
 _DEVICES = re.compile(rb"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?", re.DOTALL)
+_PIECE_BYTES = 8 << 20
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 
 
@@ -227,8 +228,10 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def same_file(path: Path, size: int, digest: str) -> bool:
+def same_file(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:
     """Return whether the file at `path` has this size and BLAKE3 hash.
+
+    `on_bytes` is called with the bytes that were hashed, a few megabytes at a time; what it raises ends the reading.
 
     Raises:
         StoreError: it cannot be read.
@@ -237,7 +240,17 @@ def same_file(path: Path, size: int, digest: str) -> bool:
         with disk_errors_but_missing(path):
             if path.stat().st_size != size:
                 return False
-            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+            if on_bytes is None or size <= _PIECE_BYTES:
+                same = blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+                if on_bytes is not None:
+                    on_bytes(size)
+                return same
+            hashed = blake3(max_threads=1)
+            with path.open("rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    hashed.update(piece)
+                    on_bytes(len(piece))
+            return hashed.hexdigest() == digest
     except FileNotFoundError:
         return False
 

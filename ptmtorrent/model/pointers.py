@@ -9,7 +9,7 @@ git-lfs writes them in one form::
 and reads more: other line ends, blank lines, spaces around the text, the addresses of earlier versions, `ext-` lines.
 Whatever it reads is a pointer here too, and so is a text with further keys, which its specification permits.
 
-Source: git-lfs 3.3.0, `docs/spec.md` and its behaviour (tests/hubs/git/test_pointer_forms.py).
+Source: git-lfs 3.3.0, `docs/spec.md` and its behaviour (tests/interop/test_pointer_forms.py).
 """
 
 import hashlib
@@ -24,7 +24,10 @@ MAX_POINTER_BYTES = 1024
 """The start of a file that git-lfs reads a pointer from; it ignores what follows."""
 
 MAX_PADDED_BYTES = 8 << 10
-"""Limit of a file that is read to look for a pointer at its start."""
+"""Limit of a file that is read to look for a pointer at its start; a pointer in a longer one is refused.
+
+A checkout by git-lfs looks into files of any length, `git lfs pull` into those below `MAX_POINTER_BYTES` only.
+"""
 
 _VERSIONS = ("https://git-lfs.github.com/spec/v1", "https://hawser.github.com/spec/v1", "http://git-media.io/v/2")
 _KEYS = ("version", "oid", "size")

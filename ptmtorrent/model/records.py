@@ -19,7 +19,8 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
     `hours` is the time that the requests take within the rate limit of the hub; None if no limit is known.
     `requests_to_plan` and `bytes_to_plan` were read from a channel to make the plan; `requests` and `bytes_to_move` are
-    what is left to do.
+    what is left to do. An `estimated` plan is made from the listing of a hub: `bytes`, `files` and `requests` are then
+    those that the listing states, and `unknown_bytes` and `unknown_files` count the packages of which it states none.
     """
 
     packages: int
@@ -31,6 +32,9 @@ class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
     hours: float | None = None
     requests_to_plan: int = 0
     bytes_to_plan: int = 0
+    estimated: bool = False
+    unknown_bytes: int = 0
+    unknown_files: int = 0
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="progress"):
@@ -66,11 +70,27 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="not
     warning: bool = False
 
 
+class Retry(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="retry"):
+    """A request is about to be repeated, after it failed: the number `attempt` of `attempts`, in `seconds`.
+
+    Attempts that get further than those before them are not counted. A retry is emitted once the attempts of `what`
+    and the waits between them take more than two seconds.
+    """
+
+    what: str
+    attempt: int
+    attempts: int
+    seconds: float
+    reason: str
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="summary"):
     """The last record of a run. `bytes` is the size of the selection, `bytes_moved` what crossed a transport.
 
     `packages` and `failed` count what `unit` names. `sources` has the bytes moved, by source. `bytes_unread` exist and
-    were not read, by a check that does not read everything. `flagged` counts packages by upstream change.
+    were not read, by a check that does not read everything. `flagged` counts packages by upstream change. `retryable`
+    are those of `failed` that the same command may complete; None if that is not known. `bytes_read` were read here, by
+    a verb that checks and moves nothing; None for others.
     """
 
     packages: int
@@ -83,6 +103,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     bytes_unread: int = 0
     unit: Literal["package", "pack", "release"] = "package"
     flagged: dict[str, int] = {}
+    retryable: int | None = None
+    bytes_read: int | None = None
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
@@ -93,7 +115,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     hint: str | None
 
 
-Event = PlanMade | Progress | Result | Note | Summary
+Event = PlanMade | Progress | Result | Note | Retry | Summary
 Emit = Callable[[Event], None]
 
 

@@ -59,12 +59,14 @@ class Collection:
         weakref.finalize(reader, client.close)
         return reader
 
-    def server(self, stack: ExitStack, counted: Callable[[int], None]) -> PackTransport:
+    def server(self, stack: ExitStack, counted: Callable[[int], None], emit: Emit) -> PackTransport:
         """Return the collection's HTTPS server as a source of packs."""
         source = token_source(self.access, self.place.collection, self.host, self._stop)
         client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS, stop=self._stop)
         stack.callback(client.close)
-        return Retrying(HttpTransport(https_url(self.place, self.host), client, on_bytes=counted))
+        server = HttpTransport(https_url(self.place, self.host), client, on_bytes=counted)
+        stack.callback(server.seal)
+        return Retrying(server, emit=emit)
 
     def transfers(self, stack: ExitStack, emit: Emit) -> PackTransport:
         """Return Globus Transfer, into this machine's own collection, as a source of packs.

@@ -12,6 +12,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,12 +21,12 @@ from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import CountingReader, HttpReader, LocalReader, RetryingReader
 from ptmtorrent.disk.durable import PRIVATE_DIR, disk_errors, is_unwritable, read_regular
-from ptmtorrent.errors import ConfigError, NotFound, StoreError, TrustError, UsageError
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
 from ptmtorrent.model.moments import Clock, behind_note
-from ptmtorrent.model.records import Emit, Note
+from ptmtorrent.model.records import Emit, Note, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
@@ -88,17 +89,27 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     if isinstance(place, GlobusLocation):
         collection = Collection(place, globus() if globus else no_access(home), stop)
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
-    reader = CountingReader(RetryingReader(collection.reader()) if collection else find_reader(place, stop=stop))
+    found = RetryingReader(collection.reader(), emit) if collection else find_reader(place, stop=stop, emit=emit)
+    reader = CountingReader(found)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
     else:
         root = _root(place, folder, home)
         now = clock()
         with _writable(home.trust, root) as state:
-            verified = open_fresh(reader, root=root, state=state, now=now, release=release)
+            refresh = partial(open_fresh, reader, root=root, state=state, now=now, release=release)
+            verified = refresh() if folder is not None else _once_again(refresh)
         if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
             emit(note)
     return _opened(place, reader, verified, collection)
+
+
+def _once_again(refresh: Callable[[], VerifiedRelease]) -> VerifiedRelease:
+    """Return what `refresh` returns, calling it twice if a server sent something else than signed metadata."""
+    try:
+        return refresh()
+    except (IntegrityError, TrustError):
+        return refresh()
 
 
 @contextmanager
@@ -123,7 +134,7 @@ def _writable(state: Path, root: bytes) -> Iterator[Path]:
 
 
 def find_reader(
-    location: Location | str, globus: GlobusAccess | None = None, *, stop: Stop | None = None
+    location: Location | str, globus: GlobusAccess | None = None, *, stop: Stop | None = None, emit: Emit = ignore
 ) -> ChannelReader:
     """Return a reader of the files at `location`; nothing is read yet.
 
@@ -135,10 +146,10 @@ def find_reader(
     if isinstance(place, FolderLocation):
         return LocalReader(place.path)
     if isinstance(place, WebLocation):
-        return _server_reader(place, stop)
+        return _server_reader(place, stop, emit)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
-    return RetryingReader(Collection(place, globus, stop).reader())
+    return RetryingReader(Collection(place, globus, stop).reader(), emit)
 
 
 def _open_sample(release: str | None, emit: Emit) -> OpenChannel:
@@ -165,9 +176,9 @@ def _find_folder(place: FolderLocation, home: Home) -> Path:
     return folder
 
 
-def _server_reader(place: WebLocation, stop: Stop | None) -> ChannelReader:
+def _server_reader(place: WebLocation, stop: Stop | None, emit: Emit) -> ChannelReader:
     client = new_client(login=place.login, stop=stop)
-    reader = RetryingReader(HttpReader(place.url, client))
+    reader = RetryingReader(HttpReader(place.url, client), emit)
     weakref.finalize(reader, client.close)
     return reader
 

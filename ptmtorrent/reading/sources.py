@@ -4,7 +4,7 @@
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import Begun, Continuing
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -112,9 +113,62 @@ class Sources:
         server = None if server and server.name in blamed else server
         transfers = None if transfers and transfers.name in blamed else transfers
         both = HybridTransport(swarm, server) if swarm and server else None
+        folder = _Continued(here, resumes=False) if here else None
+        rest = _Continued(server, resumes=True) if server else None
         # After both of them, the swarm is used once more for what the server could not send.
-        stages = [stage for stage in ((here, both, swarm) if both else (here, transfers, swarm, server)) if stage]
-        return Chain(stages) if stages else None
+        stages = (folder, both, swarm) if both else (folder, *_around(transfers, rest), swarm)
+        found = [stage for stage in stages if stage]
+        return Chain(found) if found else None
+
+
+def _around(transfers: PackTransport | None, server: PackTransport | None) -> list[PackTransport | None]:
+    """Return Globus and a collection's server, which completes what was begun: Globus moves whole files only."""
+    if transfers is None or server is None:
+        return [transfers, server]
+    return [_Selecting(transfers, begun=False), server, _Selecting(transfers, begun=True)]
+
+
+def is_begun(staging: Path) -> bool:
+    """Return whether an earlier run, or another transport, left anything in the folder `staging`."""
+    return (staging / "packs").is_dir() or any(staging.glob("*.part"))
+
+
+class _Continued:
+    """Requests from `inner`, by way of `Continuing` if anything was begun."""
+
+    def __init__(self, inner: PackTransport, *, resumes: bool) -> None:
+        self.name = inner.name
+        self.whole_packs = inner.whole_packs
+        self._inner = inner
+        self._resumes = resumes
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`."""
+        if is_begun(staging):
+            return Continuing(self._inner, resumes=self._resumes).deliver(requests, staging, stop)
+        return self._inner.deliver(requests, staging, stop)
+
+
+class _Selecting:
+    """Requests from `inner` only packs of which a part is in staging, or only the other ones."""
+
+    def __init__(self, inner: PackTransport, *, begun: bool) -> None:
+        self.name = inner.name
+        self.whole_packs = inner.whole_packs
+        self._inner = inner
+        self._begun = begun
+
+    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
+        """Yield one outcome for every extent; see `PackTransport.deliver`."""
+        begun = Begun(staging)
+        mine = [request for request in requests if begun.is_part(request) == self._begun]
+        if mine:
+            yield from self._inner.deliver(mine, staging, stop)
+        packs = {request.pack for request in mine}
+        reason = "it was tried before" if self._begun else "whole packs are transferred, and a part of this one is here"
+        for request in requests if not stop.is_set() else ():
+            for extent in request.extents if request.pack not in packs else ():
+                yield Failed(request=request, extent=extent, source=self.name, error=NoSource(reason))
 
 
 def find_sources(  # noqa: PLR0913  # what the request says, and what they are used with
@@ -151,7 +205,7 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
         swarm=_swarm(channel, peers) if swarm else None,
-        server=_server(channel, stack, counted, stop) if is_server and transport in {"auto", "http"} else None,
+        server=_server(channel, stack, counted, emit, stop) if is_server and transport in {"auto", "http"} else None,
         keeps_packs=keeps_packs,
     )
 
@@ -171,16 +225,20 @@ def _globus(  # what a source is made with
         )
     return Sources(
         transfers=channel.collection.transfers(stack, emit),
-        server=channel.collection.server(stack, counted),
+        server=channel.collection.server(stack, counted, emit),
         keeps_packs=keeps_packs,
     )
 
 
-def _server(channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], stop: Stop | None) -> PackTransport:
+def _server(
+    channel: OpenChannel, stack: ExitStack, counted: Callable[[int], None], emit: Emit, stop: Stop | None
+) -> PackTransport:
     if channel.collection is not None:
-        return channel.collection.server(stack, counted)
+        return channel.collection.server(stack, counted, emit)
     client = stack.enter_context(new_client(connections=CONNECTIONS, login=channel.login, stop=stop))
-    return Retrying(HttpTransport(channel.location, client, on_bytes=counted))
+    server = HttpTransport(channel.location, client, on_bytes=counted)
+    stack.callback(server.seal)
+    return Retrying(server, emit=emit)
 
 
 def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:

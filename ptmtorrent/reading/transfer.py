@@ -5,8 +5,8 @@
     plan -> requests -> sources -> extents -> decode -> objects, extents checked, objects that are missing in the end
 
 Sources are asked in rounds. An object whose hash does not hold is requested again, from the sources that are not blamed
-for it; a round ends when everything that arrived in it is decoded. No source is blamed for bytes that an earlier run
-staged: those may have changed on our own disk.
+for it, or once more from the same ones if there are no others; a round ends when everything that arrived in it is
+decoded. No source is blamed for bytes that an earlier run staged: those may have changed on our own disk.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -89,10 +89,12 @@ class _Transfer:
         self._excused: set[PackId] = set()
         self._requested_again: set[ObjectId] = set()
         self._errors: dict[ObjectId, PtmError] = {}
+        self._accused: set[str] = set()
 
     def run(self, plan: Plan, sources: Sources) -> Generator[Outcome]:
         requests: Sequence[PackRequest] = plan.requests
         blamed: frozenset[str] = frozenset()
+        pardoned = False
         while requests and not self._stop.is_set() and (chain := sources.chain(blamed)):
             wrong: list[_Wrong] = []
             stale: list[WantedObject] = []
@@ -101,6 +103,8 @@ class _Transfer:
             blamed |= self._blame([pair for pair in wrong if pair[0].request.pack not in excused])
             items = [*(item for _, item in wrong), *self._once_more(stale)]
             requests = plan_moves(items, lambda _: False, whole_packs=sources.whole_packs).requests
+            if blamed and not pardoned and sources.chain(blamed) is None:
+                blamed, pardoned = frozenset(), True
         self._deltas.explain(self._errors)
         for identifier, error in self._errors.items():
             if identifier in self._wanted:  # a second copy of a delivered object may have been wrong
@@ -181,6 +185,7 @@ class _Transfer:
                 hint="try another mirror; this one is damaged",
             )
         accused = frozenset(delivered.source for delivered, _ in wrong)
-        for source in sorted(accused):
+        for source in sorted(accused - self._accused):
             self._emit(Note(message=f"`{source}` sent bytes with a wrong hash", warning=True))
+        self._accused |= accused
         return accused

@@ -13,10 +13,10 @@ from threading import Condition, Thread
 import httpx2
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.channel.readers import CHUNK_BYTES, url_of
-from ptmtorrent.disk.partial import PartialFile, durable_bytes
+from ptmtorrent.channel.readers import url_of
+from ptmtorrent.disk.partial import PartialFile, PartialFiles
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, TransportError
-from ptmtorrent.http import OK, judge_range, spell_range, stated_length, stated_total, translate_errors
+from ptmtorrent.http import is_whole, judge_range, spell_range, stated_length, stated_total, translate_errors
 from ptmtorrent.model.plan import Extent, PackRequest, staging_path
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import WINDOW_BYTES, Delivered, Failed
@@ -47,6 +47,11 @@ class HttpTransport:
         self._client = client
         self._connections = connections
         self._on_bytes = on_bytes
+        self._files = PartialFiles()
+
+    def seal(self) -> None:
+        """Make durable what extents were left unfinished, at the end of a run."""
+        self._files.seal()
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Yield one outcome for every extent; see `PackTransport.deliver`."""
@@ -70,7 +75,7 @@ class HttpTransport:
 
         path = staging_path(staging, request.pack, extent)
         try:
-            with PartialFile(path, extent.length) as file:
+            with PartialFile(path, extent.length, files=self._files) as file:
                 self._receive(file, request, extent, count, halted)
                 if file.position < extent.length:
                     return None
@@ -79,8 +84,9 @@ class HttpTransport:
         except Interrupted:
             return None
         except PtmError as error:
-            kept = durable_bytes(file.position)
-            return Failed(request=request, extent=extent, source=self.name, error=error, moved=received, kept=kept)
+            return Failed(
+                request=request, extent=extent, source=self.name, error=error, moved=received, kept=file.position
+            )
         return Delivered(
             request=request, extent=extent, path=path, start=0, moved=received, source=self.name, temporary=True
         )
@@ -102,7 +108,7 @@ class HttpTransport:
         headers = {} if plain else {"Range": spell_range(offset, left)}
         with translate_errors(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
             skip = _check(response, url, request, offset, left)
-            for part in response.iter_raw(CHUNK_BYTES):
+            for part in response.iter_raw():  # in chunks, what came before a break would be lost
                 if halted():
                     return
                 count(len(part))
@@ -125,7 +131,7 @@ def _check(response: httpx2.Response, url: str, request: PackRequest, offset: in
     if skip is None:
         raise IntegrityError(f"the pack `{url}` is shorter than {request.size} bytes")
     stated = stated_length(response)
-    if response.status_code == OK:
+    if is_whole(response):
         if stated not in {-1, request.size}:
             raise IntegrityError(f"the pack `{url}` is {stated} bytes, not {request.size}")
     elif stated not in {-1, length}:

@@ -14,6 +14,7 @@ from threading import Thread
 from ptmtorrent.errors import Interrupted, TransportError
 from ptmtorrent.model.plan import PackRequest
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import Continuing
 from ptmtorrent.transports.fill_holes import HoleFiller
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm
 
@@ -33,6 +34,7 @@ class HybridTransport:
     def __init__(self, swarm: Swarm, server: PackTransport, *, quiet_seconds: float | None = None) -> None:
         self._swarm = swarm
         self._server = server
+        self._continuing = Continuing(server, resumes=True)
         self._quiet_seconds = QUIET_SECONDS if quiet_seconds is None else quiet_seconds
 
     def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
@@ -46,7 +48,7 @@ class HybridTransport:
                 return stack.enter_context(contextlib.closing(_RunningTransport(transport, requested, staging, done)))
 
             swarm = start(self._swarm, list(whole.values()))
-            running = {swarm, start(self._server, [request for request in requests if not request.whole])}
+            running = {swarm, start(self._continuing, [request for request in requests if not request.whole])}
             while running:
                 source, outcome = self._next(done, running, swarm, stop)
                 if outcome is None:

@@ -125,17 +125,23 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 
 def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
     stop.raise_if_set("verification")
+    before = meter.bytes
+
+    def on_bytes(size: int) -> None:
+        meter.add(bytes=size)
+        stop.raise_if_set("verification")
+
     try:
         text = read_link(file.path)
         if text is not None:
             whole = blake3(path_bytes(text)).hexdigest() == file.blake3
         else:
-            whole = file.path.is_file() and same_file(file.path, file.size, file.blake3)
+            whole = file.path.is_file() and same_file(file.path, file.size, file.blake3, on_bytes)
         if not whole and os.path.lexists(file.path):
             os.utime(file.path, follow_symlinks=False)
     except (StoreError, OSError):
         whole = False
-    meter.add(bytes=file.size)
+    meter.add(bytes=file.size - (meter.bytes - before))
     return whole
 
 
@@ -155,5 +161,11 @@ def _listed(paths: Sequence[Path]) -> str:
 def _summary(meter: Meter, began: float, *, files: int, failed: int) -> Summary:
     seconds = time.monotonic() - began
     return Summary(
-        packages=meter.packages, files=files, bytes=meter.bytes, bytes_moved=0, seconds=seconds, failed=failed
+        packages=meter.packages,
+        files=files,
+        bytes=meter.bytes,
+        bytes_moved=0,
+        seconds=seconds,
+        failed=failed,
+        bytes_read=meter.bytes,
     )

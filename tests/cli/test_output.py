@@ -8,6 +8,7 @@ import threading
 import unicodedata
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ptmtorrent.cli._human import HumanSink
@@ -115,6 +116,55 @@ def test_a_run_over_packs_counts_packs() -> None:
     sink, _, talk = new_human()
     sink.emit(Summary(packages=2, files=2, bytes=8, bytes_moved=0, seconds=1, unit="pack"))
     assert talk.getvalue() == "done: 2 packs, 2 files, 8 B; 0 B moved in 1.0 s\n"
+
+
+def test_a_check_says_what_it_read_and_moves_nothing() -> None:
+    sink, _, talk = new_human()
+    sink.emit(Summary(packages=2, files=2, bytes=8, bytes_moved=0, bytes_read=5, seconds=1, unit="pack"))
+    assert talk.getvalue() == "done: 2 packs, 2 files, 8 B; 5 B read in 1.0 s\n"
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (
+            PlanMade(packages=2, files=3, bytes=4000, bytes_to_move=4000, requests=5, disk=8000, hours=2.5),
+            "2 packages, 3 files, 4.0 kB; 5 requests, 8.0 kB of disk, 2.5 hours at this limit",
+        ),
+        (
+            PlanMade(
+                packages=2,
+                files=3,
+                bytes=4,
+                bytes_to_move=4,
+                requests=5,
+                disk=8,
+                hours=1,
+                unknown_bytes=1,
+                unknown_files=1,
+            ),
+            (
+                "2 packages, at least 3 files, at least 4 B (of 1 package the size is unknown); at least 5 requests,"
+                " at least 8 B of disk, at least 1.0 hours at this limit"
+            ),
+        ),
+        (
+            PlanMade(
+                packages=2, files=0, bytes=0, bytes_to_move=0, requests=0, disk=0, unknown_bytes=2, unknown_files=2
+            ),
+            (
+                "2 packages, an unknown number of files, size unknown; an unknown number of requests, disk unknown,"
+                " hours unknown: this hub documents no limit"
+            ),
+        ),
+    ],
+)
+def test_an_estimate_says_what_it_does_not_know(plan: PlanMade, said: str) -> None:
+    sink, _, talk = new_human()
+    sink.emit(msgspec.structs.replace(plan, estimated=True, requests_to_plan=8))
+    assert talk.getvalue() == (
+        f"estimate from 8 requests for the listing: {said}; `--exact` asks the hub for the files of every package\n"
+    )
 
 
 def test_stdout_has_places_only_and_a_reason_is_said_once() -> None:

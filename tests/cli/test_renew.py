@@ -29,6 +29,21 @@ def test_renewing_and_showing_the_keys_say_when_each_role_expires(tmp_path: Path
     assert shown["folder"] == str(home / "keys")
 
 
+def test_keys_are_shown_before_the_first_release(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert "keys init" in ptmtorrent(home, "keys", "show", code=12)[-1]["hint"]
+    ptmtorrent(home, "keys", "init", "--no-passphrase")
+    [shown] = ptmtorrent(home, "keys", "show")
+
+    assert shown == {
+        "type": "key",
+        "fingerprint": None,
+        "roles": "root, targets, snapshot, timestamp",
+        "folder": str(home / "keys"),
+    }
+    assert "ptmtorrent release" in ptmtorrent(home, "keys", "show", "--fingerprint", code=12)[-1]["hint"]
+
+
 def test_a_release_is_deleted_and_retired_by_name(tmp_path: Path) -> None:
     home = make_channel(tmp_path).home.root
     to = tmp_path / "www"

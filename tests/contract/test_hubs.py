@@ -5,7 +5,7 @@ A hub need not count downloads, have pages, know LFS or close packages; what it 
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ import pytest
 
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
-from ptmtorrent.errors import AuthError, NotFound
+from ptmtorrent.errors import AuthError, NotFound, PtmError
 from ptmtorrent.hubs.client.download import Download
 from ptmtorrent.hubs.folder import FolderHub
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
@@ -172,6 +172,24 @@ def test_name_the_hub_does_not_have_is_gone_and_not_found(hub: Hub) -> None:
     assert listed.access == "gone"
     with pytest.raises(NotFound):
         hub.describe(listed)
+    with pytest.raises(NotFound):
+        hub.foresee(listed)
+
+
+def test_what_a_listing_says_of_files_is_true(hub: Hub) -> None:
+    for listed in everything(hub, Query(files=True)):
+        try:
+            described = hub.describe(listed)
+        except PtmError as error:
+            with suppress(type(error)):  # or the listing does not say so
+                hub.foresee(listed)
+            continue
+        said = hub.foresee(listed)
+        files = [file for file in hub.files(described)[0] if file.answer is None]
+        assert said.files in {None, len(files)}
+        if hub.prefix != "hf":  # whose records count parameters
+            assert said.bytes in {None, sum(file.size or 0 for file in files)}
+        hub.release(described)
 
 
 def test_every_package_is_pinned_to_a_commit_and_keeps_what_the_hub_said(hub: Hub) -> None:

@@ -1,6 +1,7 @@
 """Small documents with huge contents, and every reader of documents from outside.
 
-Run as a program, it gives each bomb to one reader in a process of its own, and prints peak memory and time of each.
+Run as a program, it reads the names of readers, gives each bomb of a reader to it in a process of its own, and prints
+peak memory and time of each, and an empty line after the last.
 """
 
 import json
@@ -287,7 +288,19 @@ def measure(read: Callable[[bytes], object], data: bytes) -> tuple[int, float, s
     return grown, seconds, end
 
 
-if __name__ == "__main__":
-    reader, bombs = READERS[sys.argv[1]]
+def measure_all(reader: str) -> None:
+    """Print a line for each bomb of one reader: its kind and size, and what `measure` found."""
+    read, bombs = READERS[reader]
     for kind, data in bombs():
-        sys.stdout.write(json.dumps([kind, len(data), *measure(reader, data)]) + "\n")
+        sys.stdout.write(json.dumps([kind, len(data), *measure(read, data)]) + "\n")
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:  # a process for each reader: what one frees would hide what the next one takes
+        if (child := os.fork()) == 0:
+            measure_all(line.strip())
+            sys.stdout.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        sys.stdout.write("\n")
+        sys.stdout.flush()

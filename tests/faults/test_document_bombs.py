@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackId, SnapshotId
 from ptmtorrent.model.placement import Form, Head, Location, decode_placement, encode_placement
+from tests.deadline import deadline
 from tests.faults.document_bombs import READERS
 from tests.model.generated import manifest_of
 
@@ -39,17 +42,31 @@ OWN_JSON = {
 """Modules that decode JSON themselves: behind a bound of their own, or of state that this program wrote."""
 
 
+Bombs = Callable[[str], list[str]]
+
+
+@pytest.fixture(scope="module")
+def explode() -> Iterator[Bombs]:
+    """What a program answers that gives all bombs of a reader to it; it starts once for all readers."""
+    command = [sys.executable, "-m", "tests.faults.document_bombs"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+        asked, answers = program.stdin, program.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def answer(reader: str) -> list[str]:
+            asked.write(f"{reader}\n")
+            asked.flush()
+            with deadline(DEADLINE_SECONDS):
+                return list(takewhile(str.strip, answers))
+
+        yield answer
+        program.kill()
+
+
 @pytest.mark.parametrize("reader", READERS)
-def test_document_of_any_kind_takes_bounded_memory_and_time(reader: str) -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "tests.faults.document_bombs", reader],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-    )
-    rows = [json.loads(line) for line in found.stdout.splitlines()]
+def test_document_of_any_kind_takes_bounded_memory_and_time(explode: Bombs, reader: str) -> None:
+    rows = [json.loads(line) for line in explode(reader)]
     assert rows
     for kind, size, grown, seconds, end in rows:
         assert not end.startswith("raised"), (kind, end)

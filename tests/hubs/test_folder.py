@@ -307,15 +307,17 @@ def test_folder_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
 def test_folder_whose_name_another_collection_has_is_captured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The newest capture counts: that this collection did not change since its own is not enough."""
+    """The newest capture counts: that this folder did not change since its own is not enough."""
     monkeypatch.setattr("ptmtorrent.hubs.folder.SETTLED_SECONDS", -1.0)
     write(tmp_path / "top" / "x" / "a.txt", b"one")
     write(tmp_path / "other" / "x" / "a.txt", b"two")
 
-    assert clone_folders(tmp_path) == {"dir:x": "ok"}
-    assert clone_folders(tmp_path, "other") == {"dir:x": "ok"}
-    assert clone_folders(tmp_path) == {"dir:x": "ok"}
-    assert clone_folders(tmp_path) == {"dir:x": "notneeded"}
+    assert clone_folders(tmp_path, "top/x", called="x") == {"dir:x": "ok"}
+    assert clone_folders(tmp_path, "other/x", called="x") == {"dir:x": "ok"}
+    assert clone_folders(tmp_path, "top/x", called="x") == {"dir:x": "ok"}
+    assert clone_folders(tmp_path, "top/x", called="x") == {"dir:x": "notneeded"}
+    with pytest.raises(UsageError, match=r"top/x.*other/x.* is another folder"):
+        clone_folders(tmp_path, "other")
 
 
 def test_folder_without_a_stamp_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,13 +329,14 @@ def test_folder_without_a_stamp_is_read_again(tmp_path: Path, monkeypatch: pytes
     assert clone_folders(tmp_path) == {"dir:x": "ok"}
 
 
-def clone_folders(folder: Path, top: str = "top") -> dict[str, str]:
+def clone_folders(folder: Path, top: str = "top", called: str | None = None) -> dict[str, str]:
     events: list[Event] = []
 
     def make_hub(new_session: NewSession) -> FolderHub:
-        return FolderHub(str(folder / top), new_session())
+        return FolderHub(str(folder / top), new_session(), called=called)
 
-    clone(make_hub, CloneRequest(), Home(folder / "home"), clock=read_clock, emit=events.append, stop=Stop())
+    request, home = CloneRequest(called=called), Home(folder / "home")
+    clone(make_hub, request, home, clock=read_clock, emit=events.append, stop=Stop())
     return {event.id: event.status for event in events if isinstance(event, Result)}
 
 

@@ -12,7 +12,8 @@ import pytest
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.client.download import check_no_pointer
 from ptmtorrent.hubs.port import HubFile
-from ptmtorrent.model.pointers import git_blob_id, parse_pointer
+from ptmtorrent.model.pointers import MAX_PADDED_BYTES, MAX_POINTER_BYTES, git_blob_id, parse_pointer
+from tests import in_process
 from tests.interop.pointer_forms import accepted_forms, permitted_forms, refused_forms
 from tests.program import ptmtorrent
 from tests.simulators.git_server import GitServer, serve_git
@@ -43,6 +44,17 @@ def git_lfs(*arguments: str, folder: Path, home: Path) -> bytes:
     return done.stdout
 
 
+def pull(remote: str, folder: Path) -> Path:
+    """Return a clone whose files `git lfs pull` replaced: those that it reads as pointers before it downloads any."""
+    here = folder / "pulled"
+    git_lfs("clone", "--quiet", "--no-checkout", remote, str(here), folder=folder, home=folder)
+    raw = ("filter.lfs.process=", "filter.lfs.smudge=cat", "filter.one.smudge=cat")
+    git_lfs(*(part for each in raw for part in ("-c", each)), "checkout", "--quiet", "HEAD", folder=here, home=folder)
+    git_lfs("lfs", "install", "--local", "--skip-smudge", folder=here, home=folder)
+    git_lfs("lfs", "pull", folder=here, home=folder)
+    return here
+
+
 def serve(server: GitServer, forms: dict[str, bytes]) -> str:
     assert server.keep_object(WEIGHTS).sha256 == OID
     files = {f"{name}.bin": text for name, text in forms.items()}
@@ -58,6 +70,7 @@ def test_whatever_git_lfs_downloads_for_is_downloaded_and_proven(tmp_path: Path)
     with serve_git(tmp_path / "served") as server:
         remote = serve(server, forms)
         git_lfs("clone", "--quiet", f"{remote}.git", str(theirs), folder=tmp_path, home=tmp_path)
+        pulled = pull(f"{remote}.git", tmp_path)
         events = ptmtorrent(home, "clone", "git", "--endpoint", server.url, "--id", "team/m")
     [package] = [event["id"] for event in events if event["type"] == "result"]
     checked = ptmtorrent(home, "verify", "--store")
@@ -69,8 +82,25 @@ def test_whatever_git_lfs_downloads_for_is_downloaded_and_proven(tmp_path: Path)
     downloaded = [name for name in forms if (theirs / f"{name}.bin").read_bytes() == WEIGHTS]
     assert len(downloaded) >= 200
     assert set(accepted_forms(OID, len(WEIGHTS))) - set(downloaded) == set()
+    # A checkout looks for a pointer in the first 1,024 bytes of any file, `git lfs pull` in files that are shorter.
+    short = {name for name in downloaded if len(forms[name]) < MAX_POINTER_BYTES}
+    assert {name for name in forms if (pulled / f"{name}.bin").read_bytes() == WEIGHTS} == short
     assert [name for name in forms if (ours / f"{name}.bin").read_bytes() != WEIGHTS] == []
     assert any("matches its upstream git commit" in event.get("message", "") for event in checked)
+
+
+@pytest.mark.parametrize("length", [MAX_PADDED_BYTES + 1, 100_000])
+def test_pointer_in_a_longer_file_than_is_read_for_one_is_refused(tmp_path: Path, length: int) -> None:
+    """A checkout by git-lfs downloads for these too; they are not taken for weights."""
+    text = accepted_forms(OID, len(WEIGHTS))["long-1024"].ljust(length, b"\n")
+    (tmp_path / "served").mkdir()
+    with serve_git(tmp_path / "served") as server:
+        serve(server, {"padded": text})
+        url = server.url
+        events = in_process.ptmtorrent(tmp_path / "home", "clone", "git", "--endpoint", url, "--id", "team/m", code=3)
+
+    [reason] = [event["reason"] for event in events if event["type"] == "result"]
+    assert all(word in reason for word in ("padded.bin", "pointer", OID))
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")

@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-Lie = Literal["none", "ignores range", "cut", "short", "longer", "encoded", "wrong range", "error", "gone"]
+Lie = Literal[
+    "none",
+    "ignores range",
+    "cut",
+    "short",
+    "longer",
+    "encoded",
+    "wrong range",
+    "error",
+    "gone",
+    "part as whole",
+    "cut part as whole",
+]
 
 
 @dataclass
@@ -24,12 +36,16 @@ class Asked:
 
 @dataclass
 class StaticServer:
-    """What is served, how it lies about packs, and what was asked. `change` may alter the bytes of any file."""
+    """What is served, how it lies about packs, and what was asked. `change` may alter the bytes of any file.
+
+    Every connection ends after `close_after` bytes of a body, whatever the file.
+    """
 
     folder: Path
     url: str = ""
     lie: Lie = "none"
     cut_after: int = 1 << 62
+    close_after: int = 1 << 62
     bytes_per_second: int = 0
     change: Callable[[str, bytes], bytes] = lambda path, data: data  # noqa: ARG005
     hidden: set[str] = field(default_factory=set)
@@ -91,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, asked: Asked, status: int, total: int, body: bytes, lie: Lie) -> None:
         self.server_state.asked.append(asked)
-        self.send_response(status)
+        self.send_response(200 if lie.endswith("part as whole") else status)
         if status == 206:
             shift = 1 if lie == "wrong range" else 0
             first = asked.offset + shift
@@ -111,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._write(asked, body, lie)
 
     def _write(self, asked: Asked, body: bytes, lie: Lie) -> None:
-        most = self.server_state.cut_after if lie == "cut" else len(body)
+        most = min(self.server_state.close_after, self.server_state.cut_after if lie.startswith("cut") else len(body))
         try:
             for at in range(0, min(most, len(body)), 64 << 10):
                 part = body[at : min(at + (64 << 10), most)]

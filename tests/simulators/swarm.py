@@ -23,6 +23,7 @@ from tests.simulators.packs import BLOCK_BYTES, make_pack
 
 LOOPBACK = "127.0.0.1:0"
 DEADLINE_LOOKS = 300
+LAST_LOOKS = 5
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,20 +72,29 @@ def seeder(shared: Shared, *, verified: bool = True, bytes_per_second: int = 0) 
 
 
 @contextmanager
-def dying_seeder(channel: Path, *, after: int, bytes_per_second: int = 40 << 20) -> Iterator[Address]:
-    """Seed all torrents of `channel` until `after` bytes were sent, then vanish."""
+def dying_seeder(
+    channel: Path, *, after: int, bytes_per_second: int = 40 << 20, sent: list[int] | None = None
+) -> Iterator[Address]:
+    """Seed all torrents of `channel` until `after` bytes were sent, then vanish; `sent` gets how many these were."""
     ready, leave, ports = Stop(), Stop(), []
 
     def run() -> None:
         with TorrentSession("loopback", LOOPBACK, seeding=True) as session:
             ports.append(session.port())
-            offering = Seeder(session, channel)
+            offering, handles = Seeder(session, channel), []
             for path in channel.glob("torrents/*.torrent"):
                 offer = offering.offer(path.read_bytes(), name=path.name, verified=True)
+                handles.append(offer.handle)
                 offer.handle.set_upload_limit(bytes_per_second)
             ready.set()
             while offering.payload().sent < after and not leave.is_set():
                 offering.poll(0.02)
+            if sent is not None:
+                for handle in handles:
+                    handle.pause()
+                for _ in range(LAST_LOOKS):
+                    offering.poll(0.1)
+                sent.append(offering.payload().sent)
 
     thread = Thread(target=run)
     thread.start()

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
-from ptmtorrent.model.plan import Extent, PackRequest
-from ptmtorrent.reading.sources import Chain
+from ptmtorrent.model.plan import Extent, PackRequest, staging_path
+from ptmtorrent.reading.sources import Chain, Sources
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
@@ -180,11 +180,13 @@ def test_a_failed_transfer_is_retried(requests: list[PackRequest], tmp_path: Pat
     assert waits == [0.2, 0.4]
 
 
-@pytest.mark.parametrize("error", [NotFound("no"), IntegrityError("short")])
-def test_a_missing_pack_is_not_retried(requests: list[PackRequest], tmp_path: Path, error: PtmError) -> None:
+@pytest.mark.parametrize(("error", "attempts"), [(NotFound("no"), 1), (IntegrityError("short"), 2)])
+def test_a_missing_pack_is_not_retried_and_a_wrong_one_once(
+    requests: list[PackRequest], tmp_path: Path, error: PtmError, attempts: int
+) -> None:
     inner = Scripted("a", error=error)
-    assert len(list(Retrying(inner).deliver(requests, tmp_path, Stop()))) == 3
-    assert len(inner.asked) == 1
+    assert len(list(Retrying(inner, wait=lambda *_: False).deliver(requests, tmp_path, Stop()))) == 3
+    assert len(inner.asked) == attempts
 
 
 def test_the_swarm_gets_whole_packs_and_the_server_the_rest(requests: list[PackRequest], tmp_path: Path) -> None:
@@ -262,3 +264,31 @@ def test_an_error_of_our_own_disk_ends_the_delivery(requests: list[PackRequest],
     swarm = SilentSwarm(quiet_seconds=0.0)
     with pytest.raises(StoreError, match="the disk is gone"):
         list(HybridTransport(swarm, Broken("http")).deliver([*requests, parts(pack, data, (0, 1))], tmp_path, Stop()))
+
+
+def test_globus_moves_whole_packs_and_the_server_completes_those_that_are_begun(
+    requests: list[PackRequest], tmp_path: Path
+) -> None:
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    begun_pack, complete, fresh = requests
+    staging_path(staging, begun_pack.pack, begun_pack.extents[0]).write_bytes(bytes(4096))
+    staging_path(staging, complete.pack, complete.extents[0]).write_bytes(bytes(complete.size))
+    packs = [request.pack for request in requests]
+    transfers, server = Scripted("globus", packs, whole_packs=True), Scripted("server", packs)
+    chain = Sources(transfers=transfers, server=server).chain()
+    assert chain is not None
+    outcomes = list(chain.deliver(requests, staging, Stop()))
+    assert sources_of(outcomes) == {begun_pack.pack: "server", complete.pack: "globus", fresh.pack: "globus"}
+    assert [request.pack for request in transfers.asked[0]] == [complete.pack, fresh.pack]
+
+
+def test_globus_moves_a_begun_pack_that_the_server_lacks(requests: list[PackRequest], tmp_path: Path) -> None:
+    request = requests[0]
+    staging_path(tmp_path, request.pack, request.extents[0]).write_bytes(bytes(4096))
+    transfers = Scripted("globus", [request.pack], whole_packs=True)
+    chain = Sources(transfers=transfers, server=Scripted("server")).chain()
+    assert chain is not None
+    [outcome] = chain.deliver([request], tmp_path, Stop())
+    assert isinstance(outcome, Delivered)
+    assert outcome.source == "globus"

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def test_a_pack_of_another_size_fails_with_integrity(
 
 
 @pytest.mark.parametrize(
-    ("cut_after", "offsets"), [(PIECE + (2 << 20), [number * PIECE for number in range(5)]), (PIECE, [0, 0, 0])]
+    ("cut_after", "offsets"),
+    [(PIECE + (2 << 20), [number * (PIECE + (2 << 20)) for number in range(4)]), (0, [0, 0, 0])],
 )
 def test_only_transfers_that_keep_nothing_count_as_attempts(
     server: StaticServer, client: httpx2.Client, tmp_path: Path, cut_after: int, offsets: list[int]
@@ -130,8 +132,48 @@ def test_only_transfers_that_keep_nothing_count_as_attempts(
     transport = Retrying(HttpTransport(server.url, client), wait=lambda *_: False)
     [outcome] = transport.deliver([whole(pack, data)], tmp_path / "staging", Stop())
     assert [asked.offset for asked in server.asked] == offsets
-    assert isinstance(outcome, Delivered) == (len(offsets) == 5)
+    assert isinstance(outcome, Delivered) == (cut_after > 0)
     assert not isinstance(outcome, Delivered) or read_delivered(outcome) == data
+
+
+@pytest.mark.parametrize("cut_after", [1, 7, 999, 2999, 3000])
+def test_a_server_that_closes_after_any_number_of_bytes_is_read_to_the_end(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, cut_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lie, server.cut_after = "cut", cut_after
+    pack, data = write_pack(server.folder, size := min(3000, 300 * cut_after))
+    monkeypatch.setattr(os, "fdatasync", lambda _: pytest.fail("it synced what it received"))
+    transport = Retrying(HttpTransport(server.url, client), wait=lambda stop, seconds: seconds > 0 or stop.is_set())
+    [outcome] = transport.deliver([whole(pack, data)], tmp_path / "staging", Stop())
+    assert isinstance(outcome, Delivered)
+    assert read_delivered(outcome) == data
+    assert outcome.moved == server.pack_bytes == size
+
+
+def test_a_run_that_ends_in_order_seals_what_it_leaves(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path
+) -> None:
+    server.lie, server.cut_after = "cut", 1000
+    pack, data = write_pack(server.folder, 3000)
+    transport = HttpTransport(server.url, client)
+    [failed] = transport.deliver([whole(pack, data)], tmp_path / "staging", Stop())
+    assert isinstance(failed, Failed)
+    transport.seal()
+    server.lie = "none"
+    [delivered] = HttpTransport(server.url, client).deliver([whole(pack, data)], tmp_path / "staging", Stop())
+    assert isinstance(delivered, Delivered)
+    assert read_delivered(delivered) == data
+    assert server.pack_bytes == 3000
+
+
+def test_a_wrong_answer_is_asked_for_once_more(server: StaticServer, client: httpx2.Client, tmp_path: Path) -> None:
+    answers = iter([b"<html>", b""])
+    server.change = lambda path, data: next(answers, b"") or data if path.startswith("packs/") else data
+    pack, data = write_pack(server.folder, 3000)
+    transport = Retrying(HttpTransport(server.url, client), wait=lambda *_: False)
+    [outcome] = transport.deliver([whole(pack, data)], tmp_path / "staging", Stop())
+    assert isinstance(outcome, Delivered)
+    assert read_delivered(outcome) == data
 
 
 def test_no_more_than_the_extent_is_written_of_a_longer_body(
@@ -180,7 +222,8 @@ def test_bytes_are_synced_before_any_beyond_the_step_is_written(
     monkeypatch.setattr("os.fdatasync", lambda _: sizes.append(path.stat().st_size))
     with PartialFile(path, 3 * STEP_BYTES) as file:
         file.write(b"x" * (2 * STEP_BYTES + 5))
-    assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
+        assert sizes == [STEP_BYTES, 2 * STEP_BYTES]
+    assert sizes == [STEP_BYTES, 2 * STEP_BYTES, 2 * STEP_BYTES + 5]
 
 
 def test_staged_extents_are_listed(tmp_path: Path) -> None:
@@ -207,8 +250,36 @@ def test_a_reader_reads_no_more_than_its_limit(server: StaticServer, client: htt
 
 def test_a_retrying_reader_makes_three_attempts(server: StaticServer, client: httpx2.Client) -> None:
     pack, _ = write_pack(server.folder, PIECE)
-    server.lie, server.cut_after = "cut", 10
+    server.lie, server.cut_after = "cut", 0
     reader = RetryingReader(HttpReader(server.url, client))
     with pytest.raises(TransportError):
         reader.read_range(f"packs/{pack[:2]}/{pack}.pack", 0, 1000)
     assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("cut_after", [1, 99, 299])
+def test_a_document_of_a_server_that_closes_early_is_read_to_the_end(
+    server: StaticServer, client: httpx2.Client, cut_after: int
+) -> None:
+    server.lie, server.cut_after = "cut", cut_after
+    pack, data = write_pack(server.folder, 300)
+    reader = RetryingReader(HttpReader(server.url, client))
+    path = f"packs/{pack[:2]}/{pack}.pack"
+    assert reader.read(path, limit=300) == data
+    assert reader.read_range(path, 1, 299) == data[1:]
+    assert server.pack_bytes == 300 + 299
+
+
+@pytest.mark.parametrize("lie", ["part as whole", "cut part as whole"])
+def test_a_part_that_is_sent_as_a_whole_is_read_as_a_part(
+    server: StaticServer, client: httpx2.Client, tmp_path: Path, lie: Lie
+) -> None:
+    server.lie, server.cut_after = lie, 1000
+    pack, data = write_pack(server.folder, 9000)
+    path = f"packs/{pack[:2]}/{pack}.pack"
+    assert RetryingReader(HttpReader(server.url, client)).read_range(path, 5, 3000) == data[5:3005]
+    transport = Retrying(HttpTransport(server.url, client), wait=lambda *_: False)
+    [outcome] = transport.deliver([parts(pack, data, (16, 5000))], tmp_path, Stop())
+    assert isinstance(outcome, Delivered)
+    assert read_delivered(outcome) == data[16:5016]
+    assert server.pack_bytes == 8000

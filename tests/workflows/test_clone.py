@@ -146,8 +146,8 @@ def test_max_bytes_stops_before_the_package_that_would_exceed_it(run: Run) -> No
     assert any(isinstance(event, Note) and "2 packages left out" in event.message for event in run.events)
 
 
-def test_dry_run_plans_what_the_run_does_and_writes_nothing(run: Run, sample: SampleHub) -> None:
-    run(sample, CloneRequest(dry_run=True))
+def test_exact_dry_run_plans_what_the_run_does_and_writes_nothing(run: Run, sample: SampleHub) -> None:
+    run(sample, CloneRequest(dry_run=True, exact=True))
     planned = run.plan()
     assert not run.home.root.exists()
 
@@ -159,9 +159,9 @@ def test_dry_run_plans_what_the_run_does_and_writes_nothing(run: Run, sample: Sa
     assert planned.requests == len(sample.log.exchanges("hub"))
 
 
-def test_dry_run_after_a_run_has_nothing_to_move(run: Run, sample: SampleHub) -> None:
+def test_exact_dry_run_after_a_run_has_nothing_to_move(run: Run, sample: SampleHub) -> None:
     run(sample)
-    run(sample, CloneRequest(dry_run=True))
+    run(sample, CloneRequest(dry_run=True, exact=True))
 
     assert run.plan().bytes_to_move == 0
 

@@ -241,10 +241,11 @@ def test_renamed_package_asked_for_by_its_old_name_is_flagged(run: Run) -> None:
     assert run.results() == {"hf:b/y": "ok"}
 
 
-def test_dry_run_flags_nothing_for_good(run: Run) -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_dry_run_flags_nothing_for_good(run: Run, exact: bool) -> None:
     with OddHub([MODEL]) as hub:
         run(hub)
         again(hub)
-        assert run(hub, CloneRequest(dry_run=True)).flagged == {"registered-again": 1}
+        assert run(hub, CloneRequest(dry_run=True, exact=exact)).flagged == {"registered-again": 1}
 
     assert flagged(run) == {}

@@ -43,10 +43,10 @@ def test_clone_that_is_begun_again_in_the_same_window_sends_nothing_above_its_qu
     assert done + len(run.results()) == 12
 
 
-def test_dry_run_says_how_many_hours_the_requests_take(run: Run) -> None:
+def test_exact_dry_run_says_how_many_hours_the_requests_take(run: Run) -> None:
     quota = Quota(api=500, resolvers=3_000)
     with SampleHub([package(f"a/{at}") for at in range(3)], quota=quota) as hub:
-        run(hub, CloneRequest(dry_run=True))
+        run(hub, CloneRequest(dry_run=True, exact=True))
 
     assert run.plan().hours == pytest.approx(3 / 3_000 * 300 / 3600)
     assert not run.home.root.exists()
@@ -54,7 +54,7 @@ def test_dry_run_says_how_many_hours_the_requests_take(run: Run) -> None:
 
 def test_hub_without_limits_takes_no_hours(run: Run) -> None:
     with SampleHub([package("a/x")]) as hub:
-        run(hub, CloneRequest(dry_run=True))
+        run(hub, CloneRequest(dry_run=True, exact=True))
 
     assert run.plan().hours is None
 

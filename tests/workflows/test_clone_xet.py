@@ -128,18 +128,28 @@ def test_hub_without_such_storage_is_refused(run: Run) -> None:
 
 
 QUICK = msgspec.structs.replace(xet.PACE, silent=0.5, window=1.0, least_rate=4_000_000)
+LIMITS = {
+    "silence": msgspec.structs.replace(QUICK, window=1000.0),
+    "rate": msgspec.structs.replace(QUICK, silent=1000.0),
+}
+"""One limit of the pace each; the other one is too far away to be reached."""
 
 
 @pytest.mark.parametrize(
-    ("path", "habit"),
-    [("/cas/xorbs/", "silent"), ("/cas/v1/", "silent"), ("/cas/xorbs/", "stall"), ("/cas/xorbs/", "drip")],
+    ("path", "habit", "limit"),
+    [
+        ("/cas/xorbs/", "silent", "silence"),
+        ("/cas/v1/", "silent", "silence"),
+        ("/cas/xorbs/", "stall", "silence"),
+        ("/cas/xorbs/", "drip", "rate"),
+    ],
 )
 def test_storage_that_does_not_keep_the_pace_is_left_for_plain_http(
-    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, habit: str
+    run: Run, monkeypatch: pytest.MonkeyPatch, path: str, habit: str, limit: str
 ) -> None:
-    monkeypatch.setattr(xet, "PACE", QUICK)
+    monkeypatch.setattr(xet, "PACE", LIMITS[limit])
     with OddHub([package("a/x", data_file("model.bin", LONG))], xet=True) as hub:
-        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.04)}
+        bends = {"silent": hub.silent, "stall": hub.slow(70_000, 30), "drip": hub.slow(70_000, 0.2)}
         hub.order(bends[habit], path=path, times=None)
         began = time.monotonic()
         run(hub)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from ptmtorrent.reading.open_channel import open_channel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.fetch import disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from tests.channels import (
     EXECUTABLE,
@@ -283,7 +283,7 @@ def test_too_small_a_disk_is_told_before_anything_is_moved(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NoSpace, match=r"\d{7} bytes are needed on the disk .* and 1000 are free"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
     assert not list((tmp_path / "out").rglob("*.*"))
@@ -307,10 +307,11 @@ def test_stop_interrupts_and_the_next_run_goes_on(made: Made, home: Home, tmp_pa
     assert rest.bytes_moved < heard.plan.bytes_to_move
 
 
-def test_two_fetches_of_one_home_take_turns(made: Made, home: Home, tmp_path: Path) -> None:
+def test_two_fetches_to_one_place_take_turns(made: Made, home: Home, tmp_path: Path) -> None:
     from ptmtorrent.disk.locks import WriteLock
 
-    with WriteLock(home.incoming), pytest.raises(StoreError, match="being written by another process"):
+    incoming = tmp_path / "out" / ".ptmtorrent-incoming"
+    with WriteLock(incoming), pytest.raises(StoreError, match="being written by another process"):
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
 
 

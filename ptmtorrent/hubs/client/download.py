@@ -26,10 +26,6 @@ from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, resembles_pointer
 from ptmtorrent.stop import Stop
 
-PROGRESS_BYTES = 16 << 10
-"""An attempt that adds this much does not count. With the 15 seconds between six attempts that makes 1 KiB a second,
-which is the slowest server that is accepted."""
-
 Count = Callable[[int, int], None]
 """Receives `(held, moved)`: by how many bytes the part grew (negative: shrank), and how many were received."""
 
@@ -78,7 +74,7 @@ class Download:
         failures: list[str] = []
         while True:
             try:
-                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position // PROGRESS_BYTES)
+                self.session.retry(lambda: self._attempt(part), progress=lambda: part.position, what=self.what)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
                 failures.append(error.message)

@@ -245,6 +245,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return requests * self.seconds / max(1, self.requests) / 3600
 
 
+def hours_of(hub: str, quotas: Mapping[str, tuple[int, int]], *, calls: int, files: int) -> float | None:
+    """Return the hours that a number of API calls and file requests to the hub takes; None if a limit is unknown."""
+    limit = file_limit(hub, quotas)
+    if limit is None or "api" not in quotas:
+        return None
+    number, seconds = quotas["api"]
+    return Limit(requests=number, seconds=seconds).hours(calls) + limit.hours(files)
+
+
 def file_limit(hub: str, quotas: Mapping[str, tuple[int, int]]) -> Limit | None:
     """Return the limit of file requests to the hub named `hub`; None when it is unknown.
 

@@ -15,11 +15,20 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
-from ptmtorrent.http import keep_pace, new_client, retry_after_seconds, translate_errors
+from ptmtorrent.http import (
+    PARTIAL,
+    is_too_slow,
+    judge_range,
+    keep_pace,
+    new_client,
+    retry_after_seconds,
+    translate_errors,
+)
 from ptmtorrent.hubs.client.rate_limiter import RateLimiter
 from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
+from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.retry import retry
 from ptmtorrent.scrub import scrub_bytes, split_login
 from ptmtorrent.state.rate_windows import Budget, NoWindows, Windows, credential_id
@@ -28,6 +37,10 @@ from ptmtorrent.stop import Stop
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
+
+SLOW_STEP_BYTES = 16 << 10
+"""An attempt that a slow server ended is progress if it added this much. With the 15 seconds between six attempts that
+makes 1 KiB a second, which is the slowest server that is accepted."""
 
 MAX_REDIRECTS = 5
 FIRST_ERROR = 400
@@ -38,13 +51,16 @@ MAX_REPLY_SECONDS = 600.0
 MAX_JSON_VALUES = 4_000_000
 """Limit of JSON values in a document, counted by their separators; a value may take 100 bytes of memory."""
 
+MAX_BROKEN_BYTES = 64 << 20
+"""Bytes of documents that are kept in memory for their next request."""
+
 MAX_DRAINED_BYTES = 4096
 
 REPLY_POLL_SECONDS = 0.2
 """Interval at which a waiting thread polls the stop flag."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-_HARMLESS = {"range", "accept"}
+_HARMLESS = {"range", "if-range", "accept"}
 """Headers that are sent on to another origin; any other header may be a credential."""
 
 OnWait = Callable[[str, float, float], None]
@@ -60,6 +76,52 @@ def pause(seconds: float, stop: Stop) -> None:
     stop.raise_if_set("waiting for the hub")
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """The first bytes of a document, and the entity tag of the whole."""
+
+    tag: str
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that ask for the rest of it; all of it if it has changed."""
+        return {"Range": f"bytes={len(self.body)}-", "If-Range": self.tag}
+
+
+class _BrokenReplies:
+    """What arrived of documents whose replies broke, by address: the next request asks for the rest of them.
+
+    Only an entity tag proves that a document is still the same (`If-Range`, RFC 9110 section 13.1.5), so one without a
+    strong tag is read again from its first byte. Used from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._begun: dict[str, _Begun] = {}
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    def take(self, url: str) -> _Begun | None:
+        """Return what arrived of a document, once."""
+        with self._lock:
+            return self._begun.pop(url, None)
+
+    def keep(self, url: str, headers: Mapping[str, str], body: bytes, before: int) -> None:
+        """Keep what arrived of a document if it can be continued; `before` bytes of it were here before."""
+        tag = headers.get("etag", "")
+        if not body or not tag.startswith('"'):
+            return
+        with self._lock:
+            if sum(len(begun.body) for begun in self._begun.values()) + len(body) > MAX_BROKEN_BYTES:
+                return
+            self._begun[url] = _Begun(tag, body)
+        self._thread.kept = self.kept() + len(body) - before
+
+    def kept(self) -> int:
+        """Return how many bytes this thread has received and kept so far."""
+        return int(getattr(self._thread, "kept", 0))
+
+
 @dataclass
 class Session:
     """The HTTP client, the request budgets and the clocks of one hub.
@@ -67,7 +129,8 @@ class Session:
     `stop` ends waits and downloads. `on_wait` is called with the host, the seconds and the time of `monotonic` before
     the session waits for a budget. `windows` keeps the budgets, of which `share` processes take an equal part. A
     `guarded` session sends no requests to addresses in the network of this machine. `logins` are
-    `Authorization` headers by address, for requests to the origin of that address that have none.
+    `Authorization` headers by address, for requests to the origin of that address that have none. Retries that take
+    long are reported to `emit`.
     """
 
     monotonic: Monotonic = time.monotonic
@@ -79,11 +142,13 @@ class Session:
     share: int = 1
     guarded: bool = False
     logins: dict[str, str] = field(default_factory=dict, repr=False)
+    emit: Emit = ignore
 
     def __post_init__(self) -> None:
         self.rate_limiter = RateLimiter(self.monotonic, self.windows, self.share)
         self._client: httpx2.Client | None = None
         self._lock = threading.Lock()
+        self._broken = _BrokenReplies()
 
     @property
     def client(self) -> httpx2.Client:
@@ -107,11 +172,12 @@ class Session:
         finally:
             self.stop = own
 
-    def retry(self, call: Callable[[], T], *, progress: Callable[[], int] | None = None) -> T:
+    def retry(self, call: Callable[[], T], *, what: str = "", progress: Callable[[], int] | None = None) -> T:
         """Return what `call` returns, retrying `RateLimited` and `Unreachable` up to six times.
 
-        An attempt after which `progress` has grown does not count. When a hub states how long to wait, the rate limiter
-        waits before the next request is sent.
+        An attempt after which `progress` (None: what arrived of documents) has grown does not count, unless the server
+        was too slow. When a hub states how long to wait, the rate limiter waits before the next request is sent. `what`
+        is requested.
 
         Raises:
             Interrupted: the stop was set while waiting; anything else that `call` raises, at once.
@@ -123,7 +189,11 @@ class Session:
             first_wait=FIRST_WAIT_SECONDS,
             wait=lambda seconds: self.pause(seconds, self.stop),
             given_wait=_given_wait,
-            progress=progress,
+            progress=progress or self._broken.kept,
+            least_step=_least_step,
+            what=what,
+            emit=self.emit,
+            monotonic=self.monotonic,
         )
 
     def check_address(self, url: str, what: str) -> None:
@@ -172,7 +242,9 @@ class Session:
             HubError: it is not JSON (a login page, say), is encoded, or exceeds a limit of size, values or time; else
                 as `open`.
         """
-        with self.open(url, headers, budget=budget, what=what) as reply:
+        begun = self._broken.take(url)
+        asked = headers if begun is None else {**headers, **begun.headers}
+        with self.open(url, asked, budget=budget, what=what) as reply:
             kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind != "application/json":
                 raise HubError(
@@ -180,7 +252,11 @@ class Session:
                     hint="check --endpoint; the reply may come from a login page or a proxy",
                 )
             refuse_encoding(reply, what)
-            return scrub_bytes(refuse_too_many_values(self._whole(reply, what), what)), reply.headers
+            body = bytearray(begun.body if begun is not None and (reply.status_code == PARTIAL) else b"")
+            if reply.status_code == PARTIAL:
+                judge_range(reply, what, first=len(body), refused=HubError)
+            self._continue(body, reply, url, what)
+            return scrub_bytes(refuse_too_many_values(bytes(body), what)), reply.headers
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, budget: str, what: str) -> bytes:
         """Send `body` and return the body of the reply, of any type. Redirects are refused.
@@ -195,15 +271,26 @@ class Session:
             if reply.status_code != 200:
                 raise HubError(f"{what} could not be read: the hub returned {reply.status_code}")
             refuse_encoding(reply, what)
-            return refuse_too_many_values(self._whole(reply, what), what)
+            received = bytearray()
+            self._receive(received, reply, what)
+            return refuse_too_many_values(bytes(received), what)
 
     def _error_of(self, reply: httpx2.Response, what: str) -> PtmError | None:
         if reply.status_code < FIRST_ERROR:
             return None
         return error_for(reply.status_code, reply.headers, what, self.clock())
 
-    def _whole(self, reply: httpx2.Response, what: str) -> bytes:
-        body, until = bytearray(), self.monotonic() + MAX_REPLY_SECONDS
+    def _continue(self, body: bytearray, reply: httpx2.Response, url: str, what: str) -> None:
+        """Append the reply to `body`; keep it for the next request if the connection breaks."""
+        before = len(body)
+        try:
+            self._receive(body, reply, what)
+        except (httpx2.TransportError, httpx2.StreamError):
+            self._broken.keep(url, reply.headers, bytes(body), before)
+            raise
+
+    def _receive(self, body: bytearray, reply: httpx2.Response, what: str) -> None:
+        until = self.monotonic() + MAX_REPLY_SECONDS
         for chunk in reply.iter_raw():
             body += chunk
             if len(body) > MAX_REPLY_BYTES:
@@ -211,7 +298,6 @@ class Session:
             if self.monotonic() > until:
                 raise HubError(f"{what} could not be read: the reply takes more than {MAX_REPLY_SECONDS:.0f} seconds")
             self.stop.raise_if_set(f"reading {what}")
-        return bytes(body)
 
     @contextmanager
     def _send(
@@ -253,6 +339,10 @@ class Session:
                 continue
             self.stop.raise_if_set("waiting for the hub")
             self.rate_limiter.await_reply(REPLY_POLL_SECONDS)
+
+
+def _least_step(error: PtmError) -> int:
+    return SLOW_STEP_BYTES if is_too_slow(error) else 1
 
 
 def _given_wait(error: PtmError) -> float | None:

@@ -5,7 +5,7 @@ belong to its commit. LFS files are located through the batch API of the same re
 """
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -19,7 +19,17 @@ from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.git.trees import Snapshot
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query, with_licence
+from ptmtorrent.hubs.port import (
+    UNDOCUMENTED,
+    Described,
+    Foreseen,
+    HubFile,
+    Listed,
+    Located,
+    Page,
+    Query,
+    with_licence,
+)
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
@@ -77,11 +87,39 @@ class GitRemotes:
             following = str(index + 1) if index + 1 < len(ids) else None
             yield Page(packages=(self._ask(ids[index]),), cursor=following)
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """Remotes document no limits of git's own protocol."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return that a remote says nothing of files before it is fetched.
+
+        Raises:
+            NotFound, AuthError: as `describe`.
+        """
+        self._check_access(listed)
+        return Foreseen()
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the commit it was listed with, fetch that, and read the licence from its files.
 
         Raises:
             NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
+        """
+        commit = self._check_access(listed)
+        identity = Identity(hub=self.prefix, name=listed.name, commit=commit)
+        described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
+        remote = self._remote(described)
+        self._found[remote] = self._clones.files(remote)
+        listed = with_licence(listed, self._found[remote][0], lambda file: self.read_blob(remote, file))
+        return msgspec.structs.replace(described, listed=listed)
+
+    def _check_access(self, listed: Listed) -> str:
+        """Return the commit that the package was listed with.
+
+        Raises:
+            NotFound: the remote does not exist or is empty; AuthError: it requires a login.
         """
         if listed.access == "private":
             if self._credentials(decode_json(listed.raw or "{}", dict[str, str]).get("url", "")):
@@ -95,12 +133,7 @@ class GitRemotes:
             )
         if listed.access != "public" or listed.commit is None:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found, or the remote is empty")
-        identity = Identity(hub=self.prefix, name=listed.name, commit=listed.commit)
-        described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
-        remote = self._remote(described)
-        self._found[remote] = self._clones.files(remote)
-        listed = with_licence(listed, self._found[remote][0], lambda file: self.read_blob(remote, file))
-        return msgspec.structs.replace(described, listed=listed)
+        return listed.commit
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
         """Fetch the commit and return its files; the raw answer holds its commit and tree objects.

@@ -21,11 +21,12 @@ from typing import IO
 import msgspec
 
 from ptmtorrent import http
+from ptmtorrent.config import proxy_environment
 from ptmtorrent.errors import AuthError, ConfigError, HubError, Interrupted, NotFound, PtmError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.git.activity import Activity
 from ptmtorrent.hubs.git.addresses import WEB, protocol_of
-from ptmtorrent.network import Pace
+from ptmtorrent.network import Pace, proxy_for
 from ptmtorrent.stop import RESUME_HINT
 
 MAX_OUTPUT_BYTES = 64 << 20
@@ -36,7 +37,7 @@ STALL_SECONDS = 60
 PACE = msgspec.structs.replace(http.PACE, window=120.0)
 """What a remote must keep, whatever its protocol; a server may need a minute to prepare a large answer."""
 
-_KEPT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEPT = ("PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _KEPT_FOR_SSH = ("GIT_SSH_COMMAND", "GIT_SSH", "GIT_SSH_VARIANT", "SSH_AUTH_SOCK", "HOME", "USER", "LOGNAME")
 _SSH = "ssh -o BatchMode=yes -o ConnectTimeout=30 -o ServerAliveInterval=20"
 _SETTINGS = (
@@ -100,9 +101,11 @@ _REASONS: tuple[tuple[str, type[PtmError]], ...] = (
 )
 
 
-def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str, str]:
-    """Return the environment of git: proxies and certificates from `environment`, nothing of the user's settings.
+def git_environment(environment: Mapping[str, str], protocols: str, url: str = "") -> dict[str, str]:
+    """Return the environment of git: certificates from `environment`, nothing of the user's settings.
 
+    For a request to `url` it has the proxy that every other request to it goes through: libcurl reads the variables of
+    `environment` in its own way.
     Ssh is the user's own program, with the user's keys; without `GIT_SSH_COMMAND` it never waits for an answer.
     """
     by_ssh = protocols == "ssh"
@@ -110,6 +113,7 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
     return {
         **{name: environment[name] for name in (*_KEPT, *(_KEPT_FOR_SSH if by_ssh else ())) if name in environment},
         **({"GIT_SSH_COMMAND": _SSH} if by_ssh and asks else {}),
+        **_proxy_variables(url, environment),
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": os.devnull,
@@ -120,6 +124,11 @@ def git_environment(environment: Mapping[str, str], protocols: str) -> dict[str,
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_LFS_SKIP_SMUDGE": "1",
     }
+
+
+def _proxy_variables(url: str, environment: Mapping[str, str]) -> dict[str, str]:
+    proxy = proxy_for(url, proxy_environment(environment))
+    return {"no_proxy": "*"} if proxy is None else {"http_proxy": proxy, "https_proxy": proxy, "no_proxy": ""}
 
 
 @dataclass
@@ -207,14 +216,16 @@ class Git:
         """Start git with pipes for input and output, such as `cat-file --batch`."""
         return self._start(arguments, folder, (subprocess.PIPE, subprocess.PIPE, errors))
 
-    def run(self, arguments: Sequence[str], what: str, folder: Path | None = None, *, protocols: str = "") -> bytes:
-        """Run git, allowed the `protocols` of a remote, and return its output.
+    def run(  # what is run, and where it may connect to
+        self, arguments: Sequence[str], what: str, folder: Path | None = None, *, protocols: str = "", url: str = ""
+    ) -> bytes:
+        """Run git, allowed the `protocols` of the remote at `url`, and return its output.
 
         Raises:
             Interrupted: `stopped` returned True; otherwise the error for git's message, naming `what`.
         """
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-            process = self._start(arguments, folder, (subprocess.DEVNULL, out, errors), protocols)
+            process = self._start(arguments, folder, (subprocess.DEVNULL, out, errors), protocols, url)
             try:
                 self._wait(process, (out, errors), what)
             finally:
@@ -231,13 +242,13 @@ class Git:
         at = self._moved.get(url, url)
         self.check_address(at, what)
         try:
-            return self.run(order(at), what, folder, protocols=self._allowed(at))
+            return self.run(order(at), what, folder, protocols=self._allowed(at), url=at)
         except Redirected:
             if self.follow is None or self.credentials or self.logins or protocol_of(at) not in WEB:
                 raise
         self._moved[url] = at = self.follow(at, what)
         self.check_address(at, what)
-        return self.run(order(at), what, folder, protocols=self._allowed(at))
+        return self.run(order(at), what, folder, protocols=self._allowed(at), url=at)
 
     def _allowed(self, url: str) -> str:
         own, allowed = protocol_of(url), self.protocols.split(":")
@@ -269,11 +280,11 @@ class Git:
                 raise HubError(f"{what} could not be read: git ran too long or printed too much")
 
     def _start(
-        self, arguments: Sequence[str], folder: Path | None, pipes: Pipes, protocols: str = ""
+        self, arguments: Sequence[str], folder: Path | None, pipes: Pipes, protocols: str = "", url: str = ""
     ) -> subprocess.Popen[bytes]:
         settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         where = [] if folder is None else [f"--git-dir={folder}"]
-        environment = {**git_environment(self.environment, protocols), **self._logins()}
+        environment = {**git_environment(self.environment, protocols, url), **self._logins()}
         try:
             process = subprocess.Popen(
                 ["git", *settings, *where, *arguments],

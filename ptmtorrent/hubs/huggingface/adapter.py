@@ -11,14 +11,22 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
+from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound, RateLimited
 from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.status_errors import Hidden
+from ptmtorrent.hubs.client.status_errors import Hidden, Unreachable
 from ptmtorrent.hubs.huggingface.discussions import read_discussions
-from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read_listed, split_page
+from ptmtorrent.hubs.huggingface.records import (
+    UNREADABLE,
+    is_usable_name,
+    read_files,
+    read_foreseen,
+    read_listed,
+    read_listed_or_name,
+    split_page,
+)
 from ptmtorrent.hubs.huggingface.xet import XetStorage
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.manifest import Identity
@@ -31,6 +39,15 @@ EXPAND = (
     *("lastModified", "library_name", "likes", "pipeline_tag", "private", "safetensors", "sha", "tags"),
 )
 """Fields that are requested for every record of a listing."""
+
+FILES = "siblings"
+"""The field with the names of all files, for an estimate."""
+
+ANONYMOUS_CALLS, FREE_CALLS, WINDOW_SECONDS = 500, 1_000, 300
+"""Calls of the API per window without a token, and with one of an account of the lowest tier.
+
+Source: Hugging Face Hub documentation, "Hub rate limits", September 2025.
+"""
 
 HISTORY = "history"
 DISCUSSIONS = "discussions"
@@ -75,6 +92,11 @@ class HuggingFace:
         schemes = ("https",) if self.endpoint.startswith("https:") else ("https", "http")
         self._xet = XetStorage(self._read_token, self.session, schemes) if xet else None
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """The calls of the API that the hub documents; file requests follow from them."""
+        return {"api": (ANONYMOUS_CALLS if self._token is None else FREE_CALLS, WINDOW_SECONDS)}
+
     def listing(self, query: Query, cursor: str | None) -> Iterator[Page]:
         """Yield pages, most downloaded first. The cursor is the URL of the next page.
 
@@ -86,19 +108,28 @@ class HuggingFace:
             return
         url: str | None = cursor or self._first_page(query)
         while url is not None:
-            what = f"the listing of `{self.endpoint}`"
-            body, headers = self._read(url, what)
-            packages = tuple(read_listed(raw) for raw in split_page(body, what))
-            url = None if _is_past(packages, query.min_downloads) else self._next(headers, what)
+            packages, headers = self._read_page(url)
+            url = None if _is_past(packages, query.min_downloads) else self._next(headers, self._listing)
             yield Page(packages=packages, cursor=url)
 
-    def describe(self, listed: Listed) -> Described:
-        """Pin the package to the commit it was listed with; request the description only if the listing had none.
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return what the record says; asking for the files takes a call for a thousand, and one for each extra.
+
+        Raises the error of `describe` that follows from the record.
+        """
+        self._check_access(listed)
+        said = read_foreseen(listed.raw.encode())
+        trees = max(1, -(-(said.files or 0) // PAGE_PACKAGES))
+        return msgspec.structs.replace(said, calls=trees + len(self._also))
+
+    def _check_access(self, listed: Listed) -> None:
+        """Refuse what the listing shows cannot be had.
 
         Raises:
-            AuthError: the package is gated or private and no token is set, or it is disabled.
-            NotFound: the hub does not have it, or it has no commit.
+            AuthError, NotFound: as `describe`.
         """
+        if listed.access == UNREADABLE:
+            raise HubError(f"the hub lists a package without a usable name or record: {listed.name!r}")
         if listed.access in {"gone", "hidden"}:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found on the hub")
         if listed.access == "disabled":
@@ -108,6 +139,15 @@ class HuggingFace:
                 f"`{self.prefix}:{listed.name}` is {listed.access}",
                 hint="accept its terms on the hub, then set HF_TOKEN to a token of that account",
             )
+
+    def describe(self, listed: Listed) -> Described:
+        """Pin the package to the commit it was listed with; request the description only if the listing had none.
+
+        Raises:
+            AuthError: the package is gated or private and no token is set, or it is disabled.
+            NotFound: the hub does not have it, or it has no commit.
+        """
+        self._check_access(listed)
         if listed.commit is None:
             listed = self._ask(listed.name)
         if listed.commit is None:
@@ -173,6 +213,23 @@ class HuggingFace:
     def _xet_token(self, described: Described) -> str:
         return f"{self._api(described.identity.name)}/xet-read-token/{described.identity.commit}"
 
+    @property
+    def _listing(self) -> str:
+        return f"the listing of `{self.endpoint}`"
+
+    def _read_page(self, url: str) -> tuple[tuple[Listed, ...], Mapping[str, str]]:
+        """Return a page and its headers; without the names of files if it is too long with them."""
+        try:
+            body, headers = self._read(url, self._listing)
+            return tuple(read_listed_or_name(raw) for raw in split_page(body, self._listing)), headers
+        except (Unreachable, RateLimited):
+            raise
+        except HubError:
+            shorter = url.replace(f"&expand={FILES}", "")
+            if shorter == url:
+                raise
+            return self._read_page(shorter)
+
     def _named(self, ids: tuple[str, ...], cursor: str | None) -> Iterator[Page]:
         for index in range(int(cursor or 0), len(ids)):
             following = str(index + 1) if index + 1 < len(ids) else None
@@ -211,7 +268,8 @@ class HuggingFace:
 
     def _first_page(self, query: Query) -> str:
         size = min(PAGE_PACKAGES, query.limit or PAGE_PACKAGES)
-        options = [("sort", "downloads"), ("limit", str(size)), *(("expand", name) for name in EXPAND)]
+        fields = (*EXPAND, FILES) if query.files else EXPAND
+        options = [("sort", "downloads"), ("limit", str(size)), *(("expand", name) for name in fields)]
         return f"{self.endpoint}/api/models?{urlencode(options)}"
 
     def _api(self, name: str) -> str:

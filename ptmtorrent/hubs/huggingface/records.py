@@ -14,7 +14,7 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
-from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
+from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
 from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
 from ptmtorrent.model.manifest import FileSource
@@ -27,11 +27,24 @@ _LICENCE = "license:"
 MAX_COUNT = 1 << 50
 """Limit of file sizes (1 PiB) and download counts; the sum of many still fits 64 bits."""
 
+UNREADABLE = "unreadable"
+"""The access of a package whose record cannot be read, or has no usable name."""
+
+_MAX_SHOWN = 200
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
 _MAX_ESCAPES = 300_000
 _MAX_PAGE_OBJECTS = 300_000
 """Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
+
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 8),
+    **dict.fromkeys(("F4", "I4", "U4"), 4),
+}
+"""Bits of a parameter, by the name of its type in safetensors."""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -79,6 +92,54 @@ def read_listed(raw: bytes) -> Listed:
         modified=_text(record, "lastModified"),
         raw=raw.decode(),
     )
+
+
+def read_foreseen(raw: bytes) -> Foreseen:
+    """Return what a record says of the files of its package.
+
+    The size is the storage that the package uses, all its revisions together, where the record says that; otherwise
+    that of its parameters, which lacks files that repeat them in another format.
+    """
+    record = _json(raw or b"{}", "a record of the hub")
+    if not isinstance(record, dict):
+        return Foreseen()
+    named = record.get("siblings")
+    used = _count(record, "usedStorage")
+    return Foreseen(
+        files=len(named) if isinstance(named, list) else None, bytes=_parameter_bytes(record) if used is None else used
+    )
+
+
+def _parameter_bytes(record: dict[str, Any]) -> int | None:
+    """Return the size of the weights that a record counts; None if it counts none, or some of an unknown type."""
+    gguf, counted = record.get("gguf"), record.get("safetensors")
+    counts = counted.get("parameters") if isinstance(counted, dict) else None
+    size = _count(gguf, "totalFileSize") if isinstance(gguf, dict) else None
+    counts = counts if isinstance(counts, dict) else {}
+    for name in counts:
+        number, bits = _count(counts, name), _BITS.get(name)
+        if number is None or bits is None:
+            return None
+        size = (size or 0) + number * bits // 8
+    return None if size is None else min(size, MAX_COUNT - 1)
+
+
+def read_listed_or_name(raw: bytes) -> Listed:
+    """Return the package of one record of a listing; for a record that cannot be read, as much as it says of a name.
+
+    Such a package is `unreadable`: it fails when it is described, and the others of the page do not.
+    """
+    try:
+        return read_listed(raw)
+    except HubError:
+        pass
+    try:
+        record = _json(_replace_invalid(raw) if _may_be_replaced(raw) else raw, "a record of the hub")
+    except HubError:
+        record = None
+    named = record if isinstance(record, dict) else {}
+    name = _text(named, "id") or _text(named, "modelId") or "(no name)"
+    return Listed(name=name[:_MAX_SHOWN], access=UNREADABLE)
 
 
 def is_usable_name(name: str) -> bool:

@@ -4,7 +4,7 @@ The listing has no hashes, but the download address of a file has (`x-goog-hash`
 first time for its headers only (ADR 0025).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -20,7 +20,7 @@ from ptmtorrent.hubs.kaggle.records import (
     read_object,
     read_token,
 )
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import UNDOCUMENTED, Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.ids import check_paths
 from ptmtorrent.model.manifest import Identity
@@ -69,6 +69,16 @@ class KaggleModels:
             if cursor in seen or len(seen) > MAX_PAGES:
                 raise HubError(f"{self._listing} does not end: its next page was read before, or there are too many")
             seen.add(cursor)
+
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """Kaggle documents no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return that the listing says nothing of files; raise what `describe` would."""
+        self.describe(listed)
+        return Foreseen()
 
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the version it was listed with.

@@ -22,7 +22,7 @@ from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, tags_of, task_of
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import UNDOCUMENTED, Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.ids import check_path
 from ptmtorrent.model.manifest import Identity
@@ -66,6 +66,20 @@ class OnnxZoo:
         if query.ids:
             packages = {name: packages.get(name) or Listed(name=name, access="gone") for name in query.ids}
         yield Page(packages=tuple(packages.values()), cursor=None)
+
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """The zoo documents no limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return the files of the folder: the clone that the listing was read from has their pointers.
+
+        Raises:
+            NotFound: the zoo does not have it; otherwise as `files`.
+        """
+        files, _ = self.files(self.describe(listed))
+        return Foreseen(files=len(files), bytes=sum(file.size or 0 for file in files), calls=0)
 
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the commit it was listed at.

@@ -5,7 +5,7 @@ sometimes with a version; that target is kept as the raw answer `place` (ADR 002
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -15,7 +15,7 @@ from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.kaggle.adapter import KaggleModels
-from ptmtorrent.hubs.port import Described, HubFile, Listed, Located, Page, Query
+from ptmtorrent.hubs.port import UNDOCUMENTED, Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.hubs.tfhub.documents import (
     MAX_DOCUMENT_BYTES,
@@ -69,6 +69,24 @@ class TensorFlowHub:
             packages = {name: packages.get(name) or Listed(name=name, access="gone") for name in query.ids}
         yield Page(packages=tuple(packages.values()), cursor=None)
 
+    @property
+    def quotas(self) -> Mapping[str, tuple[int, int]]:
+        """Neither the documents nor Kaggle have documented limits."""
+        return UNDOCUMENTED
+
+    def foresee(self, listed: Listed) -> Foreseen:
+        """Return that a document says nothing of files.
+
+        Raises:
+            NotFound: the module does not exist.
+        """
+        self._check_access(listed)
+        return Foreseen()
+
+    def _check_access(self, listed: Listed) -> None:
+        if listed.access != "public":
+            raise NotFound(f"`{self.prefix}:{listed.name}` was not found: the hub has no such module")
+
     def describe(self, listed: Listed) -> Described:
         """Pin the package to the version on Kaggle that its handle redirects to, or to the newest one.
 
@@ -76,8 +94,7 @@ class TensorFlowHub:
             NotFound: the module does not exist or was not moved; otherwise as `Session.open`.
         """
         package = f"`{self.prefix}:{listed.name}`"
-        if listed.access != "public":
-            raise NotFound(f"{package} was not found: the hub has no such module")
+        self._check_access(listed)
         handle = decode_json(listed.raw or "{}", dict[str, str]).get("handle", "")
         try:
             place = find_on_kaggle(self.session, handle, self._redirector)

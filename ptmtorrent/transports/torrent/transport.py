@@ -1,7 +1,8 @@
 """Downloads packs from a swarm: joins the v1 torrents of the volumes with requested packs, and requests only those.
 
 libtorrent writes below `staging`, each pack at its channel path. Existing files (after a kill, for instance) are hashed
-before anything is requested. A pack consists of whole pieces, so no byte of an unrequested pack is transferred.
+before anything is requested, with what other transports left of the packs.
+A pack consists of whole pieces, so no byte of an unrequested pack is transferred.
 """
 
 import time
@@ -15,6 +16,7 @@ from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.torrents import packs_in
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import gather
 from ptmtorrent.transports.port import Delivered, Failed
 from ptmtorrent.transports.torrent.download import Download, Volume
 from ptmtorrent.transports.torrent.session import Address, Profile, TorrentSession, profile_for
@@ -95,6 +97,7 @@ class TorrentTransport:
             StoreError: `staging` cannot be written; `NoSpace` when its disk is full.
         """
         wanted, unlisted = self._assign(requests)
+        gather([request for _, mine in wanted for request in mine], staging)
         self._partial = []
         yield from unlisted
         failures: list[Failed] = []

@@ -4,6 +4,7 @@ Packages take turns, one file each, so that a package of ten thousand files does
 from another one that is waiting lets that one go first, because only the difference from its base is stored.
 """
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.manifest import rights_in
-from ptmtorrent.workflows.clone.plan import PackagePlan, declared_bases
+from ptmtorrent.workflows.clone.plan import Held, PackagePlan, declared_bases
 
 
 @dataclass(eq=False)
@@ -76,15 +77,8 @@ class DownloadQueue:
         return any(transfer.part == part for transfer in (*self._active(), *waiting))
 
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
-        """Return the path of the part of `file`, named by its listed hash and size, and by rights unless open."""
-        rights = rights_in(plan.described.listed)
-        if file.name_of_bytes is not None:
-            size = "" if file.size is None else f"-{file.size}"
-            suffix = "" if rights == "open" else f"-{rights}"
-            return self.folder / f"{file.name_of_bytes.partition(':')[2]}{size}{suffix}.part"
-        identity = plan.described.identity
-        place = f"{identity.package}\n{identity.commit}\n{file.path}"
-        return self.folder / f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
+        """Return the path of the part of `file`."""
+        return self.folder / part_name(file, plan)
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is being downloaded already for a package that has failed."""
@@ -169,6 +163,27 @@ class DownloadQueue:
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)
+
+
+def part_name(file: HubFile, plan: PackagePlan) -> str:
+    """Return the name of the part of `file`: its listed hash and size, and the rights unless open."""
+    rights = rights_in(plan.described.listed)
+    if file.name_of_bytes is not None:
+        size = "" if file.size is None else f"-{file.size}"
+        suffix = "" if rights == "open" else f"-{rights}"
+        return f"{file.name_of_bytes.partition(':')[2]}{size}{suffix}.part"
+    identity = plan.described.identity
+    place = f"{identity.package}\n{identity.commit}\n{file.path}"
+    return f"url-{blake3(place.encode(errors='surrogateescape')).hexdigest()}.part"
+
+
+def held_parts(spool: Path) -> Held:
+    """Return what tells how much of a file the folder `spool` has now."""
+    if not spool.is_dir():
+        return lambda _file, _plan: 0
+    with disk_errors(spool):
+        sizes = {entry.name: entry.stat().st_size for entry in os.scandir(spool) if entry.name.endswith(".part")}
+    return lambda file, plan: sizes.get(part_name(file, plan), 0) if sizes else 0
 
 
 WORKERS = "workers"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -32,9 +33,14 @@ MAX_PAGES = 1 << 17
 """Limit of pages: with a thousand packages each, that is fifty times the largest hub."""
 
 
-def find_run(hub: Hub, request: str, journal: Journal, clock: Clock, *, whole: bool = False) -> Run:
-    """Return the unfinished run of the same request, or a new one, which lists the `whole` hub or some of it."""
-    key = f"{hub.name} {hub.endpoint}"
+def find_run(  # noqa: PLR0913  # what a run is known by
+    hub: Hub, request: str, journal: Journal, clock: Clock, *, whole: bool = False, called: str | None = None
+) -> Run:
+    """Return the unfinished run of the same request, or a new one, which lists the `whole` hub or some of it.
+
+    A local folder that is `called` by another name is another hub: its packages are others.
+    """
+    key = f"{hub.name} {hub.endpoint}" + (f" as {called}" if called else "")
     now = clock()
     run = journal.unfinished(key, request)
     if (
@@ -55,34 +61,47 @@ def list_packages(  # noqa: PLR0913, PLR0917  # the ends of a pipeline
     wanted: Callable[[Listed], bool],
     confirm: Confirm = lambda _: (),
     report: Callable[[str], None] = lambda _: None,
+    begin: Callable[[Sequence[Listed]], None] = lambda _: None,
 ) -> None:
     """Read the hub's listing into the journal, starting at the page where an earlier process stopped.
 
     A package whose record is that of the listing before, and that was captured then as the given snapshot, needs no
-    work if `confirm` returns it; `report` is called with its name.
+    work if `confirm` returns it; `report` is called with its name. `begin` is called with each page before the journal
+    has it.
 
     Raises:
         HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
     """
-    cursor = run.cursor
-    if run.requests > 0 and cursor is None:
+    if run.requests > 0 and run.cursor is None:
         return
+    for page in read_pages(hub, query, wanted, run.cursor):
+        begin(page.packages)
+        rows = [(listed, scrub_bytes(msgspec.json.encode(listed))) for listed in page.packages]
+        for name in _add_page(journal, run, rows, page.cursor, confirm):
+            report(name)
+
+
+def read_pages(hub: Hub, query: Query, wanted: Callable[[Listed], bool], cursor: str | None = None) -> Iterator[Page]:
+    """Yield the pages of the hub's listing from `cursor` on, each with the packages that are wanted.
+
+    Raises:
+        HubError: the listing repeats itself or does not end; otherwise as `Hub.listing`.
+    """
     found = 0
     seen = {cursor}
     for _ in range(MAX_PAGES):
         hub.session.stop.raise_if_set("the clone")
         try:
-            page = hub.session.retry(lambda at=cursor: _one_page(hub, query, at))  # type: ignore[misc]
+            read = partial(_one_page, hub, query, cursor)
+            page = hub.session.retry(read, what=f"the listing of `{hub.endpoint}`")
         except Unreachable as error:
             error.hint = error.hint or "check `--endpoint`, or run the same command again later"
             raise
-        rows = [(listed, scrub_bytes(msgspec.json.encode(listed))) for listed in page.packages if wanted(listed)]
-        found += len(rows)
+        packages = tuple(listed for listed in page.packages if wanted(listed))
+        found += len(packages)
         cursor = page.cursor if query.limit is None or found < query.limit else None
         cursor = cursor and without_secrets(cursor)
-        unchanged = _add_page(journal, run, rows, cursor, confirm)
-        for name in unchanged:
-            report(name)
+        yield Page(packages=packages, cursor=cursor)
         if cursor is None:
             return
         if cursor in seen:

@@ -27,7 +27,9 @@ MAX_UNWRITTEN = 1024
 OUTAGE_FAILURES = 12
 """Packages in a row that cannot be reached before it counts as an outage of the hub."""
 
-_NOT_NEEDED = "this commit is in the store already"
+NOT_NEEDED = "this commit is in the store already"
+"""Why a package needs no work."""
+
 _OF_ONE_PACKAGE = (AuthError, NotFound, HubError, IntegrityError)
 
 
@@ -67,7 +69,8 @@ class Leases:
 class Outcomes:
     """The outcomes of one run; `prefix` is that of its hub's package names.
 
-    `note_failure` is called with the name of each package that failed, and its error.
+    `note_failure` is called with the name of each package that failed, and its error. `retryable` of them failed for a
+    reason that may have passed when the run is repeated. `missing` is the error of the last one that does not exist.
     """
 
     journal: Journal
@@ -75,6 +78,8 @@ class Outcomes:
     prefix: str
     emit: Emit
     note_failure: Callable[[str, PtmError], None] = lambda *_: None
+    retryable: int = 0
+    missing: NotFound | None = None
     _held_back: list[tuple[Work, PtmError]] = field(default_factory=list)
     _unwritten: list[tuple[str, WorkState, str]] = field(default_factory=list)
     _snapshots: dict[str, SnapshotId] = field(default_factory=dict)
@@ -95,11 +100,11 @@ class Outcomes:
         """Record a package that the store held at this commit before, as `snapshot`."""
         if snapshot is not None:
             self._snapshots[work.name] = snapshot
-        self._settle(work, "notneeded", _NOT_NEEDED)
+        self._settle(work, "notneeded", NOT_NEEDED)
 
     def unchanged(self, name: str) -> None:
         """Report a package that the journal keeps as unchanged since the listing before."""
-        self.emit(Result(kind="package", id=f"{self.prefix}:{name}", status="notneeded", reason=_NOT_NEEDED))
+        self.emit(Result(kind="package", id=f"{self.prefix}:{name}", status="notneeded", reason=NOT_NEEDED))
 
     def failed(self, work: Work, error: PtmError) -> None:
         """Record a package that cannot be captured.
@@ -110,10 +115,11 @@ class Outcomes:
         """
         if not isinstance(error, _OF_ONE_PACKAGE):
             raise error
+        self.retryable += may_pass(error)
         if not isinstance(error, (Unreachable, RateLimited)):
             self.flush()
             self.note_failure(work.name, error)
-            self._settle(work, _status(error), _reason(error))
+            self._settle(work, status_of(error), reason_of(error))
             return
         self._held_back.append((work, error))
         if len(self._held_back) >= OUTAGE_FAILURES:
@@ -127,7 +133,7 @@ class Outcomes:
     def flush(self) -> None:
         """Record the failures held back."""
         for work, error in self._held_back:
-            self._settle(work, _status(error), _reason(error))
+            self._settle(work, status_of(error), reason_of(error))
         self._held_back.clear()
 
     def write(self) -> None:
@@ -145,6 +151,7 @@ class Outcomes:
         """Emit again what failed in earlier processes of this run."""
         for work in self.journal.works(self.run, ("error", "impossible")):
             status: Status = "error" if work.state == "error" else "impossible"
+            self.retryable += status == "error"
             self.emit(Result(kind="package", id=self._name(work), status=status, reason=work.reason))
 
     def _settle(self, work: Work, status: Status, reason: str = "") -> None:
@@ -158,9 +165,16 @@ class Outcomes:
         return f"{self.prefix}:{work.name}"
 
 
-def _status(error: PtmError) -> Status:
+def may_pass(error: PtmError) -> bool:
+    """Return whether the same request may succeed later: the hub was not reached, or sent wrong bytes."""
+    return isinstance(error, (Unreachable, RateLimited, IntegrityError))
+
+
+def status_of(error: PtmError) -> Status:
+    """Return the status of a package that fails with `error`."""
     return "impossible" if isinstance(error, AuthError) else "error"
 
 
-def _reason(error: PtmError) -> str:
+def reason_of(error: PtmError) -> str:
+    """Return what a record says of a package that fails with `error`."""
     return show_path(f"{error.message}; {error.hint}" if error.hint else error.message)

@@ -3,7 +3,7 @@
 import heapq
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import HubError, PtmError
+from ptmtorrent.errors import HubError, NotFound, PtmError
 from ptmtorrent.facts.base_models import base_models
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
@@ -88,6 +88,10 @@ def decode_plan(work: Work) -> PackagePlan:
         for number, file in enumerate(kept.plan.files)
     ]
     return msgspec.structs.replace(kept.plan, files=tuple(files))
+
+
+Held = Callable[[HubFile, PackagePlan], int]
+"""Returns the bytes of a file that the spool has."""
 
 
 @contextmanager
@@ -219,8 +223,9 @@ def translate_errors(name: str) -> Iterator[None]:
 
 
 def _plan(hub: Hub, listed: Listed) -> PackagePlan:
-    described = hub.session.retry(lambda: hub.describe(listed))
-    files, answers = hub.session.retry(lambda: hub.files(described))
+    what = f"`{hub.prefix}:{listed.name}`"
+    described = hub.session.retry(lambda: hub.describe(listed), what=what)
+    files, answers = hub.session.retry(lambda: hub.files(described), what=f"the files of {what}")
     plan = PackagePlan(described=described, files=tuple(files), answers=answers)
     if plan.bytes >= MAX_FILE_BYTES:
         raise HubError(
@@ -239,19 +244,45 @@ def _await(work: Work, answer: Answer, outcomes: Outcomes, stop: Stop) -> Packag
     try:
         return answer.result()
     except PtmError as error:
+        outcomes.missing = error if isinstance(error, NotFound) else outcomes.missing
         outcomes.failed(work, error)
         return None
 
 
-def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) -> PlanMade:
-    """Return the work of the run in bytes: what the journal plans, less the files that the store holds."""
+class DiskNeed(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes needed beyond what is there: in the store, and at the same time in the spool. Compression is not foreseen.
+
+    What is half here takes no more of the spool.
+    """
+
+    store: int
+    spool: int
+
+    @property
+    def bytes(self) -> int:
+        """Both together."""
+        return max(0, self.store + self.spool)
+
+
+def disk_need(stored: int, held: int, largest: Sequence[int]) -> DiskNeed:
+    """Return what storing `stored` bytes takes, of which the spool has `held`, with the `largest` files at a time."""
+    return DiskNeed(store=stored, spool=min(stored, sum(largest) + COMMIT_BYTES) - held)
+
+
+def measure(  # noqa: PLR0913, PLR0917  # what a run has
+    hub: Hub, journal: Journal, run: Run, is_known: IsKnown, held: Held, jobs: int
+) -> tuple[PlanMade, DiskNeed]:
+    """Return the work of the run in bytes, and the disk it takes.
+
+    That is what the journal plans, less the files that the store holds and what the spool has of others.
+    """
     tally = journal.tally(run.id, "todo", "leased")
-    to_move = 0
-    requests = 0
+    stored = here = requests = 0
     largest: list[int] = []
     with SeenKeys() as seen:
         for work in journal.works(run.id, ("todo", "leased")):
-            for file in decode_plan(work).files:
+            plan = decode_plan(work)
+            for file in plan.files:
                 oid = file.name_of_bytes
                 if (
                     file.size == 0
@@ -261,18 +292,22 @@ def measure(hub: Hub, journal: Journal, run: Run, is_known: IsKnown, jobs: int) 
                     continue
                 if oid is not None and is_known(oid):
                     continue
-                requests += 1
-                to_move += file.size or 0
-                largest = heapq.nlargest(jobs, (*largest, file.size or 0))
-    return PlanMade(
+                size = file.size or 0
+                part = min(size, held(file, plan))
+                requests += part < size or file.size is None
+                stored, here = stored + size, here + part
+                largest = heapq.nlargest(jobs, (*largest, size))
+    need = disk_need(stored, here, largest)
+    made = PlanMade(
         packages=tally.packages,
         files=tally.files,
         bytes=tally.bytes,
-        bytes_to_move=to_move,
+        bytes_to_move=stored - here,
         requests=journal.requests(run.id) + requests,
-        disk=to_move + min(to_move, sum(largest) + COMMIT_BYTES),
+        disk=need.bytes,
         hours=_hours(hub, requests),
     )
+    return made, need
 
 
 def _hours(hub: Hub, requests: int) -> float | None:

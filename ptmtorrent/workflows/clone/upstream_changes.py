@@ -6,6 +6,7 @@ fallen below the requested popularity, or have moved between two pages.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
 from ptmtorrent.hubs.port import Hub, Listed, Query
@@ -81,7 +82,7 @@ class UpstreamChanges:
         chosen = (suspects[start:] + suspects[:start])[:MAX_QUERIES]
         for name in chosen:
             with suppress(HubError, NotFound):
-                listed = self.hub.session.retry(lambda name=name: self._listed(name))  # type: ignore[misc]
+                listed = self.hub.session.retry(partial(self._listed, name), what=f"`{self.hub.prefix}:{name}`")
                 self.compare(listed)
         if len(chosen) < len(suspects):
             later = count(len(suspects) - len(chosen), "captured package")

@@ -207,9 +207,13 @@ class Wanted(Protocol):
 
 
 class Assembler:
-    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file."""
+    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
 
-    def __init__(self, layout: Layout, wanted: "Wanted") -> None:
+    `written` is called with the bytes that were written to a file.
+    """
+
+    def __init__(self, layout: Layout, wanted: "Wanted", written: Callable[[int], None] = lambda _: None) -> None:
+        self._written = written
         self._layout = layout
         self._wanted = wanted
         self._lock = Lock()
@@ -334,6 +338,7 @@ class Assembler:
                     offset, view = offset + written, view[written:]
             finally:
                 os.close(descriptor)
+        self._written(len(data))
 
 
 def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:

@@ -6,29 +6,33 @@ Cleared are what it leaves in `incoming`, and in the folders of packages what fe
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
-from ptmtorrent.disk.locks import LOCK_NAME
-from ptmtorrent.errors import NoSpace
+from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
+from ptmtorrent.errors import StoreLocked
 from ptmtorrent.layouts.folders import files_below
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Clock
-from ptmtorrent.model.plan import Extent, Plan, staged_extent, staging_path
+from ptmtorrent.model.plan import Plan, staging_path
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.model.text import count
-from ptmtorrent.reading.sources import Sources
+from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
+from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
+BESIDE = "beside-"
+MAX_FETCHES = 64
+"""Fetches that run at once in one home."""
 STAGED_BYTES = 2 * WINDOW_BYTES
 STAGED_PACKS = 4
 """Packs that come, or wait to be decoded, take no more than these bytes and these many packs: each transport has a
@@ -69,34 +73,15 @@ def check_disk_space(need: DiskNeed, root: Path, staging: Path) -> None:
     Raises:
         NoSpace: naming the disk, the bytes needed and the bytes free.
     """
-    folders = {folder.stat().st_dev: folder for folder in (root, staging)}
-    for device, folder in folders.items():
-        beside = (need.files + need.waiting) * (root.stat().st_dev == device)
-        needed = beside + need.staged * (staging.stat().st_dev == device)
-        with disk_errors(folder):
-            free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise NoSpace(
-                f"{needed} bytes are needed on the disk of `{folder}`, and {free} are free",
-                hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
-            )
-
-
-def staged_extents(staging: Path) -> dict[PackId, tuple[Extent, ...]]:
-    """Return the extents that have a file in the folder `staging`, by pack, in order."""
-    found: dict[PackId, list[Extent]] = {}
-    if not staging.is_dir():
-        return {}
-    with disk_errors(staging):
-        names = [path.name for path in staging.iterdir()]
-    for pack, extent in filter(None, map(staged_extent, names)):
-        found.setdefault(pack, []).append(extent)
-    return {pack: tuple(sorted(extents)) for pack, extents in found.items()}
+    require_space(
+        ((root, need.files + need.waiting), (staging, need.staged)),
+        hint="free some space, lay out elsewhere with `--to`, or take less with `--only` or `--max-bytes`",
+    )
 
 
 def clear_staging(staging: Path, packs: Iterable[PackId]) -> None:
     """Remove what earlier runs left of packs that are not needed any more."""
-    staged = staged_extents(staging)
+    staged = staged_extents(staging) if is_begun(staging) else {}
     for pack in packs:
         left = [staging_path(staging, pack, extent) for extent in staged.get(pack, ())]
         for path in (*left, staging / pack_path(pack)):
@@ -111,11 +96,49 @@ def clear_abandoned(
 
     They are left over from fetches that were never resumed.
     """
+    if not is_begun(staging):
+        return
     parts = [staging_path(staging, pack, extent) for pack, found in staged_extents(staging).items() for extent in found]
     left = [path for path in (*parts, *staging.glob("packs/*/*.pack")) if path.name[:ID_DIGITS] not in wanted]
     for path in find_old(staging, left, limit, clock, uptime) if left else ():
         with disk_errors(path):
             path.unlink()
+
+
+def lock_staging(staging: Path, stack: ExitStack) -> Path:
+    """Return a folder for packs that are being received, locked until `stack` is closed.
+
+    It is `staging`, or one inside it while another fetch has that. What such fetches left is taken over.
+
+    Raises:
+        StoreLocked: too many fetches run.
+        StoreError: it cannot be written.
+    """
+    try:
+        stack.enter_context(WriteLock(staging))
+    except StoreLocked:
+        for number in range(1, MAX_FETCHES):
+            beside = staging / f"{BESIDE}{number}"
+            with suppress(StoreLocked):
+                stack.enter_context(WriteLock(beside))
+                stack.callback(clear_incoming, beside)
+                return beside
+        raise
+    for beside in staging.glob(f"{BESIDE}*"):
+        with suppress(StoreLocked), WriteLock(beside):
+            _take_over(beside, staging)
+    return staging
+
+
+def _take_over(beside: Path, staging: Path) -> None:
+    """Move what another fetch left of packs to `staging`, and remove its folder."""
+    for path in [*beside.glob("*.part"), *beside.glob("packs/*/*.pack")]:
+        target = staging / path.relative_to(beside)
+        with disk_errors(target):
+            ensure_dir(target.parent)
+            if not target.exists() or target.stat().st_size < path.stat().st_size:
+                path.replace(target)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 def clear_incoming(incoming: Path) -> None:

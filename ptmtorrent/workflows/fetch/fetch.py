@@ -41,10 +41,11 @@ from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
 from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.reading.sources import Sources, find_sources
+from ptmtorrent.reading.sources import Sources, find_sources, is_begun
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
 from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
 from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
 from ptmtorrent.workflows.fetch.disk_space import (
@@ -54,8 +55,8 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_incoming,
     clear_staging,
     disk_needed,
+    lock_staging,
     settle_folder,
-    staged_extents,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
@@ -113,12 +114,13 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     layout = choose_layout(request, home)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
+    staging = home.incoming
     with ExitStack() as stack:
         if writes:
-            _lock_places(home, layout, stack)
+            staging = _lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
         folds = writes and ignores_case(layout.root)
-        documents = None if request.dry_run else _open_documents(home.incoming if writes else None, stack)
+        documents = None if request.dry_run else _open_documents(staging if writes else None, stack)
         names = stack.enter_context(Names(layout.incoming() if writes else None))
         wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents, names=names)
         report = Report(wanted, layout, ledger, emit, monotonic)
@@ -138,14 +140,17 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             stop=stop,
         )
         keep, whole = request.keep_packs and writes, sources.whole_packs
-        started_run = FetchRun(wanted, layout, report, home, ledger, keep=keep, whole_packs=whole, emit=emit, stop=stop)
+        started_run = FetchRun(
+            wanted, layout, report, home, ledger, staging=staging, keep=keep, whole_packs=whole, emit=emit, stop=stop
+        )
         run = stack.enter_context(started_run)
         plan, need = run.plan(sources)
-        emit(_plan_made(wanted, plan, need, channel))
+        held = _held_bytes(plan, staging)
+        emit(_plan_made(wanted, plan, need, channel, held))
         moved = Counter[str]()
         if writes:
             moved = run.run(plan, need, sources)
-            clear_abandoned(home.incoming, wanted.packs, ABANDONED_AFTER, clock, uptime)
+            clear_abandoned(staging, wanted.packs, ABANDONED_AFTER, clock, uptime)
         elif not request.dry_run and unwritable is not None:
             _check_all_here(wanted, unwritable)
             report.begin(plan)
@@ -197,18 +202,19 @@ def _open_documents(folder: Path | None, stack: ExitStack) -> Documents:
     return stack.enter_context(Documents(kept))
 
 
-def _lock_places(home: Home, layout: Layout, stack: ExitStack) -> None:
-    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed.
+def _lock_places(home: Home, layout: Layout, stack: ExitStack) -> Path:
+    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed; return the first.
 
     Raises:
         StoreError: another process does (`StoreLocked`), or a link is in the way.
     """
-    stack.enter_context(WriteLock(home.incoming))
+    staging = lock_staging(home.incoming, stack)
     incoming = layout.incoming()
     ensure_real_dir(layout.root, incoming)
     remove_shared(incoming / LOCK_NAME)
     stack.enter_context(WriteLock(incoming))
     stack.callback(clear_incoming, incoming)
+    return staging
 
 
 def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
@@ -239,17 +245,22 @@ def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
         emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
 
 
-def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel) -> PlanMade:
+def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
+    """Return the record of a plan, of which `held` bytes are here from earlier runs."""
     return PlanMade(
         packages=len(wanted.orders),
         files=sum(order.files for order in wanted.orders),
         bytes=sum(order.size for order in wanted.orders),
-        bytes_to_move=plan.bytes_to_move,
+        bytes_to_move=plan.bytes_to_move - held,
         requests=sum(len(request.extents) for request in plan.requests),
         disk=need.bytes,
         requests_to_plan=channel.reader.requests,
         bytes_to_plan=channel.reader.bytes,
     )
+
+
+def _held_bytes(plan: Plan, staging: Path) -> int:
+    return held_bytes(plan, staging) if is_begun(staging) else 0
 
 
 class FetchRun:
@@ -270,6 +281,7 @@ class FetchRun:
         home: Home,
         ledger: Ledger,
         *,
+        staging: Path,
         keep: bool,
         whole_packs: bool,
         emit: Emit,
@@ -280,6 +292,7 @@ class FetchRun:
         self._layout = layout
         self._report = report
         self._home = home
+        self._staging = staging
         self._ledger = ledger
         self._keeps_packs = keep
         self._emit = emit
@@ -293,7 +306,7 @@ class FetchRun:
         with ExitStack() as stack:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
-            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted))
+            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted, self._report.written))
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._whole_packs:
                 choose_forms(objects, lacking, self._has_base)
@@ -315,7 +328,8 @@ class FetchRun:
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
-        plan = resume_extents(plan, staged_extents(self._home.incoming))
+        if is_begun(self._staging):
+            plan = resume_extents(plan, staged_extents(self._staging))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
     def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
@@ -325,9 +339,9 @@ class FetchRun:
             NoSpace, StoreError: our own disk; what arrived is kept.
             Interrupted: `stop` was set; what arrived is kept.
         """
-        check_disk_space(need, self._layout.root, self._home.incoming)
+        check_disk_space(need, self._layout.root, self._staging)
         self._link_present()
-        self._report.begin(plan)
+        self._report.begin(plan, _held_bytes(plan, self._staging))
         self._finish_complete()
         if self._copy_local():
             plan, _ = self.plan(sources)
@@ -344,12 +358,12 @@ class FetchRun:
             )
         self._report.give_up(self._errors)
         if not self._wanted.rows(WANTED) and not self._wanted.rows(FAILED):
-            clear_staging(self._home.incoming, self._wanted.packs)
+            clear_staging(self._staging, self._wanted.packs)
             self._deltas.clear()
         return self._moved
 
     def _transfer(self, plan: Plan, sources: Sources) -> None:
-        wanted, staging = self._assembler.lacking, self._home.incoming
+        wanted, staging = self._assembler.lacking, self._staging
         outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
         with closing(outcomes):
             for outcome in outcomes:
@@ -370,7 +384,7 @@ class FetchRun:
                 self._errors[identifier] = error
 
     def _keep_pack(self, delivered: Delivered) -> None:
-        self._keep(lambda: self._local.adopt(delivered, self._home.incoming))
+        self._keep(lambda: self._local.adopt(delivered, self._staging))
 
     def _keep(self, adopt: Callable[[], None]) -> None:
         try:

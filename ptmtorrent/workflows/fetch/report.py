@@ -27,6 +27,7 @@ class Report:
         self._emit = emit
         self._refused: list[Refused] = []
         self._meter = new_meter("fetch", emit, monotonic)
+        self._writing = new_meter("write", emit, monotonic)
         self._errors: list[PtmError] = []
         self._failed = 0
 
@@ -37,10 +38,14 @@ class Report:
             self._count(refused.error)
         self._emit(Result(kind="package", id=refused.package, status=refused.status, reason=refused.reason))
 
-    def begin(self, plan: Plan) -> None:
-        """Record what needs nothing more, and what cannot be laid out where it should be."""
-        self._meter.bytes_total = plan.bytes_to_move
+    def begin(self, plan: Plan, held: int = 0) -> None:
+        """Record what needs nothing more, and what cannot be laid out where it should be.
+
+        Of the plan, `held` bytes are here already.
+        """
+        self._meter.bytes_total = plan.bytes_to_move - held
         self._meter.packages_total = len(self._wanted.orders)
+        self._writing.bytes_total = self._wanted.unfinished_bytes
         for order in self._wanted.orders:
             if (broken := self._wanted.error_of(order)) is not None:
                 self._fail(order, broken)
@@ -50,6 +55,10 @@ class Report:
     def counted(self, size: int) -> None:
         """Count payload bytes as they come; any thread."""
         self._meter.add(bytes=size)
+
+    def written(self, size: int) -> None:
+        """Count bytes of files as they are written: what is decoded, or copied from here, takes time too."""
+        self._writing.add(bytes=size)
 
     def finished(self, file: Assembly) -> None:
         """Record a file, laid out or not, and the package if it completes it. Each file comes once."""

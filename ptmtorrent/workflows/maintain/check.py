@@ -275,6 +275,7 @@ class _Run:
             failed=self._failed,
             unit="pack",
             bytes_unread=self._unread,
+            bytes_read=self._bytes - self._unread,
         )
         return CheckResult(summary=summary, findings=tuple(self._findings))
 

@@ -52,6 +52,7 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
         files=len(here),
         bytes=sum(pack.size for pack in here),
         bytes_moved=0,
+        bytes_read=sum(pack.size for pack in here),
         seconds=time.monotonic() - began,
         failed=sum(pack.state == "damaged" for pack in packs) + len(unusable),
         unit="pack",

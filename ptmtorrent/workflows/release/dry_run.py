@@ -86,6 +86,7 @@ def _summarise(totals: Totals, seconds: float, failed: int, emit: Emit) -> Summa
         bytes_moved=0,
         seconds=seconds,
         failed=failed,
+        retryable=0,
     )
     emit(summary)
     return summary

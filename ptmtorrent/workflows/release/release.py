@@ -153,6 +153,7 @@ def _report(  # noqa: PLR0913  # the fields of a record
             bytes_moved=0,
             seconds=seconds,
             failed=failed,
+            retryable=0,
         )
     )
 

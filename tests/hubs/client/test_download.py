@@ -140,7 +140,7 @@ def test_dropped_connection_is_continued_by_range(run: Run) -> None:
     assert all(run.ranges[1:])
 
 
-@pytest.mark.parametrize("step", [16 << 10, STEP_BYTES + 1])
+@pytest.mark.parametrize("step", [1, 16 << 10, STEP_BYTES + 1])
 def test_download_may_break_more_often_than_a_call_may_fail(session: Session, tmp_path: Path, step: int) -> None:
     data = random.Random(1).randbytes(step * (ATTEMPTS + 2))
     run = Run(session, tmp_path / "long.part", data)
@@ -156,11 +156,10 @@ def test_download_may_break_more_often_than_a_call_may_fail(session: Session, tm
     assert len(run.peer.asked) > ATTEMPTS
 
 
-@pytest.mark.parametrize("step", [0, 1])
-def test_hub_without_progress_is_given_up(run: Run, step: int) -> None:
+def test_hub_without_progress_is_given_up(run: Run) -> None:
     def answer(asked: Asked) -> Reply:
         reply = ranged(DATA, asked)
-        reply.cut = step
+        reply.cut = 0
         return reply
 
     with pytest.raises(Unreachable):

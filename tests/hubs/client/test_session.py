@@ -1,15 +1,18 @@
 import gzip
+import json
 
 import pytest
 
 from ptmtorrent.errors import HubError, Interrupted, NotFound, RateLimited
 from ptmtorrent.hubs.client.session import ATTEMPTS, MAX_REDIRECTS, Session, next_url, pause
 from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.model.records import Event, Retry
 from ptmtorrent.stop import Stop
 from tests.hubs.conftest import Time
-from tests.hubs.peer import Asked, Reply, json_reply, serving
+from tests.hubs.peer import Asked, Reply, json_reply, ranged, serving
 
 SECRET = {"Authorization": "Bearer hf_secret"}
+TAG = '"1"'
 
 
 def read(session: Session, url: str) -> bytes:
@@ -215,3 +218,45 @@ def test_login_of_the_longest_address_above_is_sent_to_its_origin_alone(
     assert peer.asked[0].headers["authorization"] in sent
     assert peer.asked[1].headers["authorization"] == SECRET["Authorization"]
     assert "authorization" not in other.asked[0].headers
+
+
+@pytest.mark.parametrize("cut", [1, 10, 99, 100])
+def test_document_of_a_hub_that_closes_early_is_read_to_the_end(session: Session, time: Time, cut: int) -> None:
+    text = json.dumps("x" * 98).encode()
+
+    def answer(asked: Asked) -> Reply:
+        same = asked.headers.get("if-range", TAG) == TAG
+        reply = ranged(text, asked, **{"Content-Type": "application/json", "ETag": TAG})
+        assert same
+        reply.cut = cut
+        return reply
+
+    with serving(answer) as peer:
+        found, _ = session.retry(lambda: session.read(f"{peer.base}/x", {}, budget="api", what="`it`"))
+        assert len(peer.asked) == -(-len(text) // cut)
+    assert found == text
+    assert time.waits == [0.0] * (len(peer.asked) - 1)
+
+
+@pytest.mark.parametrize("tag", [None, f"W/{TAG}"])
+def test_document_that_may_have_changed_is_read_from_its_first_byte(session: Session, tag: str | None) -> None:
+    text = json.dumps("x" * 98).encode()
+
+    def answer(asked: Asked) -> Reply:
+        reply = ranged(text, asked, **{"Content-Type": "application/json", **({"ETag": tag} if tag else {})})
+        reply.cut = 50 if len(peer.asked) == 1 else None
+        return reply
+
+    with serving(answer) as peer:
+        found, _ = session.retry(lambda: session.read(f"{peer.base}/x", {}, budget="api", what="`it`"))
+        assert [asked.headers.get("range") for asked in peer.asked] == [None, None]
+    assert found == text
+
+
+def test_retry_that_takes_long_is_reported(session: Session) -> None:
+    events: list[Event] = []
+    session.emit = events.append
+    with serving(lambda _: Reply(503)) as peer, pytest.raises(Unreachable):
+        session.retry(lambda: read(session, peer.base), what="`it`")
+    found = [(event.what, event.attempt, event.seconds) for event in events if isinstance(event, Retry)]
+    assert found == [("`it`", 4, 2.0), ("`it`", 5, 4.0), ("`it`", 6, 8.0)]

@@ -164,7 +164,7 @@ def test_git_knows_nothing_of_the_user() -> None:
         "https_proxy": "http://p",
     }
 
-    made = git_environment(given, "https")
+    made = git_environment(given, "https", "https://hub.example/a")
 
     assert "GIT_DIR" not in made
     assert "HOME" not in made
