@@ -20,7 +20,7 @@ from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 
 MAX_LISTED = 50
 """Paths that one fault of a package names."""
@@ -36,7 +36,7 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
     """
     began = time.monotonic()
     with Ledger(home.ledger) as ledger:
-        known = ledger.folders()
+        known, missing = ledger.folders(), ledger.missing()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
     if not files and target is not None:
         raise NotFound(f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify")
@@ -57,7 +57,10 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         faults += folders.faults(package, mine)
         failed += bool(faults)
         meter.add(packages=1)
-        emit(_record(package, faults))
+        lacking = {
+            missing[found.folder]: None for found in known if found.package == package and found.folder in missing
+        }
+        emit(_record(package, faults, lacking))
     meter.finish()
     return _summary(meter, began, files=len(files), failed=failed)
 
@@ -121,12 +124,12 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 
 
 def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
-    stop.raise_if_set("verification")
+    stop.raise_if_set("verification", hint=ANEW_HINT)
     before = meter.bytes
 
     def on_bytes(size: int) -> None:
         meter.add(bytes=size)
-        stop.raise_if_set("verification")
+        stop.raise_if_set("verification", hint=ANEW_HINT)
 
     try:
         text = read_link(file.path)
@@ -142,10 +145,12 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
     return whole
 
 
-def _record(name: str, faults: Sequence[str]) -> Result:
+def _record(name: str, faults: Sequence[str], missing: Iterable[str]) -> Result:
+    """Return the record of a package; that its release lacks files is `missing`, and no fault of what lies here."""
     if faults:
         return Result(kind="package", id=name, status="error", reason="; ".join(faults))
-    return Result(kind="package", id=name, status="ok", reason="every byte is right")
+    lacking = "".join(f"; its release is incomplete: {what}" for what in missing)
+    return Result(kind="package", id=name, status="ok", reason=f"every byte is right{lacking}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -26,9 +27,8 @@ from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
+from ptmtorrent.layouts.folders import Names, PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
-from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -238,7 +238,7 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
 
 def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
     """Name the packages that the release has without some of their files."""
-    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+    for package, what in islice(wanted.missing.items(), MAX_INCOMPLETE):
         emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
     if len(wanted.missing) > MAX_INCOMPLETE:
         more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
@@ -411,6 +411,7 @@ class FetchRun:
         folder = self._folder(order)
         names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
         settle_folder(folder, names, self._ledger, self._emit)
+        self._ledger.put_missing(folder.folder, self._wanted.missing.get(order.package, ""))
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
