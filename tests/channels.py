@@ -86,7 +86,7 @@ class Heard:
 
     @property
     def progress(self) -> list[Progress]:
-        return [record for record in self.records if isinstance(record, Progress)]
+        return [record for record in self.records if isinstance(record, Progress) and record.step != "write"]
 
 
 def whole_pack_sums(folder: Path) -> set[int]:

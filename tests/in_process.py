@@ -22,7 +22,7 @@ def ptmtorrent(
     typed = ["--home", str(home), "--format", "json", *map(str, arguments)]
     ended, out, err = run_verb(*typed, cwd=home.parent if cwd is None else cwd, env=env)
     assert ended == code, f"{arguments} ended {ended}\n{out[-3000:]}\n{err[-3000:]}"
-    return [json.loads(line) for line in out.splitlines()]
+    return [json.loads(line) for line in out.split("\n") if line]
 
 
 def run_verb(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> tuple[int, str, str]:

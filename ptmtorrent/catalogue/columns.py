@@ -154,8 +154,8 @@ def file_row(capture: Capture, file: FileEntry) -> Row:
 
 
 def readable(path: str) -> str:
-    r"""Return a path as text: each byte that is not UTF-8 is spelled like `\xff`."""
-    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    r"""Return a path as text that is different for each: `\xff` is a byte that is not UTF-8, `\\` a backslash."""
+    return path.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _instant(text: str | None) -> str | None:

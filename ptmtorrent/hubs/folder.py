@@ -352,7 +352,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _row(file: HubFile) -> tuple[str, int, int | None, str | None]:
-    return os.fsencode(file.path).decode(errors="backslashreplace"), file.mode, file.size, file.oid
+    # A backslash is doubled, so that a name with `\xff` in it is not taken for one with that byte.
+    path = os.fsencode(file.path.replace("\\", "\\\\")).decode(errors="backslashreplace")
+    return path, file.mode, file.size, file.oid
 
 
 def _key(described: Described) -> str:

@@ -30,11 +30,12 @@ _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
-    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have, and
-    `hidden` where the hub does not say whether it has it; counts the hub did not give are None. Several licences are
-    joined with ` AND `; with `licence_in_files` the licence is what the files of the commit state, known once the
-    package is described. A package that was asked for by a name it had before says which, in `formerly`. A hub that
-    has no commits before it reads all files may give a `stamp`, which changes with whatever they may have changed by.
+    `access` is `public`, `gated`, `private`, `disabled`, or `gone` for a name asked for that the hub does not have,
+    `hidden` where the hub does not say whether it has it, and `unreadable` if the record cannot be read; counts the hub
+    did not give are None. Several licences are joined with ` AND `; with `licence_in_files` the licence is what the
+    files of the commit state, known once the package is described. A package that was asked for by a name it had before
+    says which, in `formerly`. A hub that has no commits before it reads all files may give a `stamp`, which changes
+    with whatever they may have changed by.
     `place` is the real path of a local folder: another one of the same name is another package.
     """
 

@@ -1,15 +1,20 @@
-"""The layout of plain folders, `<root>/<hub>/<package name>/<path>`, and the checks of existing paths in any layout.
+"""The layout of plain folders, `<root>/<hub>/<package name>/<path>`, and the checks of paths and names in any layout.
 
 No path below the root of a layout may be a link, because a link could lead anywhere. `survey` finds what lies where a
 file should go, and `clear` removes what may be removed of it.
 """
 
-import errno
 import os
+import re
+import shutil
 import stat
-from collections.abc import Callable, Iterable
+import unicodedata
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from blake3 import blake3
@@ -19,17 +24,26 @@ from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
     ensure_dir,
-    new_temporary,
     sync_dir,
 )
 from ptmtorrent.errors import StoreError
 from ptmtorrent.layouts.port import Destination, Finished, Marks
-from ptmtorrent.model.ids import check_path, path_bytes
+from ptmtorrent.model.ids import check_path, path_bytes, show_path
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, FileEntry, Manifest
+from ptmtorrent.model.text import count
 
 INCOMING = ".ptmtorrent-incoming"
 SHARED_DIR = 0o777
 """The mode of folders for packages, less the umask of the user."""
+NAMES = "names"
+"""The folder for trying names, below that for unfinished files."""
+
+MAX_REFUSED = 20
+"""Files that cannot be written which the record of their package names."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]|[A-Za-z0-9_-]|\.[A-Za-z0-9_-]{1,63}")
+_NOT_ON_WINDOWS = re.compile(rb'[\x00-\x1f\\:*?"<>|]|[. ]$')
+_DEVICES = re.compile(rb"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?", re.DOTALL)
+_PIECE_BYTES = 8 << 20
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 _FORCE = "move it away, or replace it with `--force`"
 
@@ -284,32 +298,6 @@ def spelled(folder: Path, path: Path) -> Path:
     return place
 
 
-def respell(folder: Path, paths: Iterable[Path]) -> None:
-    """Give what is below `folder` the spelling of `paths`, where a disk that ignores case kept another one.
-
-    Raises:
-        StoreError: something cannot be renamed.
-    """
-    wanted: dict[str, Path] = {}
-    for path in paths:
-        for place in (path, *path.parents):
-            if place == folder:
-                break
-            wanted[str(place).casefold()] = place
-    left = [folder]
-    while left:
-        place = left.pop()
-        with disk_errors(place), os.scandir(place) as entries:
-            there = [(Path(entry), entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for found, is_dir in there:
-            named = wanted.get(str(found).casefold(), found)
-            if named.name != found.name:
-                with disk_errors(found):
-                    found.rename(named)
-            if is_dir:
-                left.append(named)
-
-
 def is_executable(place: Path) -> bool:
     """Return whether the owner of the file at `place` may execute it.
 
@@ -340,41 +328,6 @@ def remove_shared(place: Path) -> None:
             place.unlink()
 
 
-def ignores_case(folder: Path) -> bool:
-    """Return whether the filesystem of `folder` ignores case; creates and removes a file to find out.
-
-    Raises:
-        StoreError: `folder` cannot be written.
-    """
-    ensure_dir(folder, mode=SHARED_DIR)
-    probe = new_temporary(folder / "probe")
-    with disk_errors(probe):
-        probe.touch(exist_ok=False)
-        try:
-            return probe.with_name(probe.name.upper()).exists()
-        finally:
-            probe.unlink()
-
-
-def holds_links(folder: Path) -> bool:
-    """Return whether the filesystem of `folder` has symbolic links; creates and removes one to find out.
-
-    Raises:
-        StoreError: `folder` cannot be written.
-    """
-    ensure_dir(folder, mode=SHARED_DIR)
-    probe = new_temporary(folder / "probe")
-    try:
-        probe.symlink_to("probe")
-    except OSError as error:
-        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
-            return False
-        raise disk_error(error, probe) from error
-    with disk_errors(probe):
-        probe.unlink()
-    return True
-
-
 def files_below(folder: Path) -> list[Path]:
     """Return everything below `folder` that is not a folder, sorted; links are not followed.
 
@@ -391,8 +344,10 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def same_content(path: Path, size: int, digest: str) -> bool:
+def same_content(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:
     """Return whether a file at `path` has this size and BLAKE3 hash, or the text of a link there has this hash.
+
+    `on_bytes` is as for `same_file`.
 
     Raises:
         StoreError: it cannot be read.
@@ -400,11 +355,13 @@ def same_content(path: Path, size: int, digest: str) -> bool:
     text = read_link(path)
     if text is not None:
         return blake3(path_bytes(text)).hexdigest() == digest
-    return path.is_file() and same_file(path, size, digest)
+    return path.is_file() and same_file(path, size, digest, on_bytes)
 
 
-def same_file(path: Path, size: int, digest: str) -> bool:
+def same_file(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:
     """Return whether the file at `path` has this size and BLAKE3 hash.
+
+    `on_bytes` is called with the bytes that were hashed, a few megabytes at a time; what it raises ends the reading.
 
     Raises:
         StoreError: it cannot be read.
@@ -413,6 +370,117 @@ def same_file(path: Path, size: int, digest: str) -> bool:
         with disk_errors_but_missing(path):
             if path.stat().st_size != size:
                 return False
-            return blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+            if on_bytes is None or size <= _PIECE_BYTES:
+                same = blake3(max_threads=1).update_mmap(path).hexdigest() == digest
+                if on_bytes is not None:
+                    on_bytes(size)
+                return same
+            hashed = blake3(max_threads=1)
+            with path.open("rb") as stream:
+                while piece := stream.read(_PIECE_BYTES):
+                    hashed.update(piece)
+                    on_bytes(len(piece))
+            return hashed.hexdigest() == digest
     except FileNotFoundError:
         return False
+
+
+class Names:
+    """The names of files that the reader's platform takes. A package keeps the names that it has upstream.
+
+    Names of letters, digits, `_`, `-` and `.` are written everywhere. Any other is tried once, as an empty file in a
+    folder made below `place` (None: nothing is tried): what a disk refuses or changes depends on its filesystem, its
+    mount options and the length of the name. On Windows a name with a separator, a colon or the name of a device would
+    be another place, so such names are refused untried. Leaving the context removes the folder.
+    """
+
+    def __init__(self, place: Path | None, *, windows: bool = os.name == "nt") -> None:
+        self._folder = None if place is None else place / NAMES
+        self._windows = windows
+        self._known: dict[str, str | None] = {}
+
+    def __enter__(self) -> Self:
+        self._clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove the folder, which a killed process may have left."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def refused(self, paths: Iterable[tuple[int, str]], *, folds: bool) -> dict[int, str]:
+        """Return the files of a package that cannot be written, by number, with the reasons.
+
+        `folds`: the disk takes names that differ in case alone for one; of several, the first can be written.
+        """
+        refused: dict[int, str] = {}
+        folded: dict[str, str] = {}
+        for number, path in paths:
+            reason = self.refusal(path)
+            if reason is None and folds and (other := folded.setdefault(path.casefold(), path)) != path:
+                reason = (
+                    f"`{show_path(path)}` differs in case alone from `{show_path(other)}`, and the disk ignores case"
+                )
+            if reason is not None:
+                refused[number] = reason
+        return refused
+
+    def refusal(self, path: str) -> str | None:
+        """Return why the file at `path` of a package cannot be written under its name; None if it can."""
+        if self._folder is None and not self._windows:
+            return None
+        return next(filter(None, map(self._refusal_of, path.split("/"))), None)
+
+    def _refusal_of(self, name: str) -> str | None:
+        if name not in self._known:
+            encoded = path_bytes(name)
+            reason = _reason_on_windows(encoded) if self._windows else None
+            self._known[name] = reason or (None if _PLAIN_NAME.fullmatch(name) else self._try(encoded))
+        reason = self._known[name]
+        return None if reason is None else f"`{show_path(name)}` {reason}"
+
+    def _try(self, name: bytes) -> str | None:
+        """Make an empty file of this name and remove it; return why that is not possible."""
+        if self._folder is None:
+            return None
+        place = os.fsencode(self._folder) + b"/" + name
+        with disk_errors(self._folder):
+            self._folder.mkdir(exist_ok=True)
+        try:
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            return f"is a name that the disk does not take: {error.strerror}"
+        with disk_errors(self._folder):
+            found = list(self._folder.iterdir())
+            for each in found:
+                each.unlink()
+        if [_composed(os.fsencode(each.name)) for each in found] != [_composed(name)]:
+            return f"is a name that the disk changes to {found[0].name if found else ''!r}"
+        return None
+
+
+def _reason_on_windows(name: bytes) -> str | None:
+    if _NOT_ON_WINDOWS.search(name):
+        return "is a name that Windows does not take: a separator, a control character, or a dot or space at its end"
+    if _DEVICES.fullmatch(name.lower()):
+        return "is the name of a device on Windows"
+    return None
+
+
+def _composed(name: bytes) -> str:
+    """Return a name with its accents composed: some disks decompose them, and find the file by either spelling."""
+    return unicodedata.normalize("NFC", name.decode(errors="surrogateescape"))
+
+
+def spell_refused(reasons: Collection[str]) -> str:
+    """Return which files are not laid out, and why; "" for none."""
+    if not reasons:
+        return ""
+    more = f" (and {len(reasons) - MAX_REFUSED:,} more)" if len(reasons) > MAX_REFUSED else ""
+    named = "; ".join(islice(reasons, MAX_REFUSED))
+    return f"{count(len(reasons), 'file')} cannot be written here: {named}{more}"

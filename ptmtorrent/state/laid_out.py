@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS announced (
 """
 _ORIGINS = "CREATE TABLE IF NOT EXISTS origins (folder BLOB PRIMARY KEY, opened TEXT NOT NULL) WITHOUT ROWID"
 _MARKS = "CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_MISSING = "CREATE TABLE IF NOT EXISTS missing (folder BLOB PRIMARY KEY, what TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
 
 
@@ -91,6 +92,7 @@ class Ledger:
         self._rows.run(_MARKS)
         self._rows.run(_ORIGINS)
         self._rows.run(_ANNOUNCED)
+        self._rows.run(_MISSING)
         self._add_folders()
 
     def __enter__(self) -> Self:
@@ -217,6 +219,20 @@ class Ledger:
             )
             for folder, package, snapshot, files, opened in rows
         ]
+
+    def put_missing(self, folder: Path, what: str) -> None:
+        """Record, in words, which files the release of the package in a folder lacks; "" for none."""
+        key = os.fsencode(folder)
+        row = self._rows.first("SELECT what FROM missing WHERE folder = ?", key)
+        if what != (row[0] if row else ""):
+            self._rows.run("DELETE FROM missing WHERE folder = ?", key)
+            if what:
+                self._rows.run("INSERT INTO missing VALUES (?, ?)", key, what)
+
+    def missing(self) -> dict[Path, str]:
+        """Return the folders of packages whose releases lack files, with what they lack."""
+        rows = self._rows.all("SELECT folder, what FROM missing")
+        return {Path(os.fsdecode(folder)): what for folder, what in rows}
 
     def belongs(self, folder: PackageFolder, same: Mapping[Path, str]) -> None:
         """Record the folder, and that its files with the hashes of `same` are of its snapshot too."""

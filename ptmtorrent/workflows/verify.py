@@ -8,7 +8,7 @@ believing in its bytes, and the next fetch gets it again without `--force`.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ptmtorrent.model.records import Emit, Opened, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 
 MAX_LISTED = 50
 """Paths that one fault of a package names."""
@@ -34,13 +34,13 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         Interrupted: `stop` was set.
     """
     with Ledger(home.ledger) as ledger:
-        known = ledger.folders()
+        known, missing = ledger.folders(), ledger.missing()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
         if not files and target is not None:
             raise NotFound(
                 f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify"
             )
-        folders = _Folders(known, files, target)
+        folders = _Folders(known, files, target, missing)
         for opened in folders.origins():
             emit(opened)
         return _check(folders, files, ledger, emit, stop)
@@ -66,7 +66,7 @@ def _check(folders: "_Folders", files: list[LaidOut], ledger: Ledger, emit: Emit
         faults += folders.faults(package, mine)
         failed += bool(faults)
         meter.add(packages=1)
-        emit(_record(package, faults))
+        emit(_record(package, faults, folders.lacking(package)))
     meter.finish()
     return _summary(meter, began, files=len(files), failed=failed)
 
@@ -74,7 +74,10 @@ def _check(folders: "_Folders", files: list[LaidOut], ledger: Ledger, emit: Emit
 class _Folders:
     """The folders of packages, and what the ledger has of each; those partly outside `target` do not matter."""
 
-    def __init__(self, known: Sequence[PackageFolder], files: Sequence[LaidOut], target: str | None) -> None:
+    def __init__(
+        self, known: Sequence[PackageFolder], files: Sequence[LaidOut], target: str | None, missing: Mapping[Path, str]
+    ) -> None:
+        self._missing = missing
         self._by_path = {found.folder: found for found in known}
         self._known = {file.path for file in files}
         self._checked = [
@@ -82,6 +85,11 @@ class _Folders:
             for found in known
             if target is None or found.package == target or found.folder.is_relative_to(Path(target).absolute())
         ]
+
+    def lacking(self, package: str) -> dict[str, None]:
+        """Return what the releases of a package's folders lack, in words."""
+        mine = (found.folder for found in self._by_path.values() if found.package == package)
+        return {self._missing[folder]: None for folder in mine if folder in self._missing}
 
     def origins(self) -> list[Opened]:
         """Return the releases that the checked folders were fetched from, as far as that is known."""
@@ -136,19 +144,27 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 
 
 def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
-    stop.raise_if_set("verification")
+    stop.raise_if_set("verification", hint=ANEW_HINT)
+    before = meter.bytes
+
+    def on_bytes(size: int) -> None:
+        meter.add(bytes=size)
+        stop.raise_if_set("verification", hint=ANEW_HINT)
+
     try:
-        whole = same_content(file.path, file.size, file.blake3)
+        whole = same_content(file.path, file.size, file.blake3, on_bytes)
     except (StoreError, OSError):
         whole = False
-    meter.add(bytes=file.size)
+    meter.add(bytes=file.size - (meter.bytes - before))
     return whole
 
 
-def _record(name: str, faults: Sequence[str]) -> Result:
+def _record(name: str, faults: Sequence[str], missing: Iterable[str]) -> Result:
+    """Return the record of a package; that its release lacks files is `missing`, and no fault of what lies here."""
     if faults:
         return Result(kind="package", id=name, status="error", reason="; ".join(faults))
-    return Result(kind="package", id=name, status="ok", reason="every byte is right")
+    lacking = "".join(f"; its release is incomplete: {what}" for what in missing)
+    return Result(kind="package", id=name, status="ok", reason=f"every byte is right{lacking}")
 
 
 def _listed(paths: Sequence[Path]) -> str:

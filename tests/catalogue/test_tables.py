@@ -265,3 +265,7 @@ def test_the_facts_of_a_package_are_the_hash_of_its_row_and_cover_its_files() ->
     )
     other = manifest_of("hf:a/many", [("config.json", b"[]")])
     assert rows_of(capture, other).facts != rows.facts
+
+
+def test_tables_tell_an_escape_from_the_byte() -> None:
+    assert [readable(path) for path in ("a/b.json", "caf\udce9", "caf\\xe9")] == ["a/b.json", "caf\\xe9", "caf\\\\xe9"]

@@ -87,6 +87,13 @@ def test_revision_follows_from_the_bytes_alone(tmp_path: Path) -> None:
     assert changed != before
 
 
+def test_name_with_an_escape_in_it_is_not_that_of_the_byte(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "m" / "caf\udce9.txt")
+    write(tmp_path / "b" / "m" / "caf\\xe9.txt")
+
+    assert described(tmp_path / "a", "m")[1].identity.commit != described(tmp_path / "b", "m")[1].identity.commit
+
+
 def test_folder_that_changed_since_it_was_described_is_found_out(tmp_path: Path) -> None:
     place = write(tmp_path / "model" / "a.bin", b"one")
     _, found = described(tmp_path, "model")

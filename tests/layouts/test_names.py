@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from ptmtorrent.layouts.names import FOLDER, Names
+from ptmtorrent.layouts.folders import NAMES, Names
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_windows_takes_no_name_that_would_be_another_place(path: str) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / "a b").touch()
+    (tmp_path / NAMES).mkdir()
+    (tmp_path / NAMES / "a b").touch()
 
     with Names(tmp_path) as names:
         assert names.refusal("a b") is None

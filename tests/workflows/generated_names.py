@@ -2,12 +2,24 @@
 
 import os
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+from ptmtorrent.demo.package import Package, data_file
+from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.layouts.folders import Names
 from ptmtorrent.model.ids import check_paths
+from ptmtorrent.workflows.fetch import fetch
+from tests.in_process import ptmtorrent
+from tests.simulators.git_server import serve_git
 
 MAX_BYTES = 255
 CONTENTS = 1000
@@ -157,3 +169,127 @@ def _is_accepted(path: bytes) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+@dataclass
+class World:
+    """Packages with generated names below `root`, captured from each kind of hub, released and fetched.
+
+    `expected` has the files of each package by the folder that the plain layout gives it.
+    """
+
+    root: Path
+    seed: int
+    packages: int
+    names: int
+    expected: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """The home of the program."""
+        return self.root / "home"
+
+    def capture(self) -> None:
+        """Capture packages of a folder, of git remotes and of a Hugging Face hub, all of which end well."""
+        with self._timed("capture dir"):
+            self._capture_folder()
+        with self._timed("capture git"):
+            self._capture_git()
+        with self._timed("capture huggingface"):
+            self._capture_hub()
+
+    def release(self) -> None:
+        """Release all packages."""
+        with self._timed("release"):
+            ptmtorrent(self.home, "keys", "init", "--no-passphrase")
+            ptmtorrent(self.home, "release", "1", "--include", "unknown")
+
+    def fetch(self, to: Path, *more: str, code: int = 0, step: str = "fetch") -> list[dict[str, Any]]:
+        """Fetch into the folder `to`; return the records of the packages."""
+        with self._timed(step):
+            events = ptmtorrent(
+                self.home,
+                "fetch",
+                *(more or ("--subset", "all")),
+                "--channel",
+                self.home / "channel",
+                "--to",
+                to,
+                code=code,
+            )
+        return [event for event in events if event["type"] == "result"]
+
+    def wrong(self, to: Path, refused: Callable[[str], str | None] = lambda _: None) -> list[str]:
+        """Return what lies in `to` otherwise than upstream, apart from files that are `refused` and not there."""
+        found: list[str] = []
+        for package, files in self.expected.items():
+            there = files_in(os.fsencode(to / package))
+            wanted = {path: data for path, data in files.items() if refused(os.fsdecode(path)) is None}
+            paths = sorted(path for path in {*there, *wanted} if there.get(path) != wanted.get(path))
+            found += [f"{package}: {path!r}" for path in paths]
+        return found
+
+    def _capture_folder(self) -> None:
+        generator = Generator(self.seed)
+        for number in range(self.packages):
+            files = generator.package(self.names)
+            self.expected[f"dir/p{number}"] = files
+            for path, data in files.items():
+                place = Path(os.fsdecode(os.fsencode(self.root / "folder" / f"p{number}") + b"/" + path))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+        ptmtorrent(self.home, "clone", "dir", "--endpoint", self.root / "folder")
+
+    def _capture_git(self) -> None:
+        generator = Generator(self.seed + 1)
+        (self.root / "git").mkdir()
+        with serve_git(self.root / "git") as server:
+            ids = []
+            for number in range(self.packages):
+                files = generator.package(self.names)
+                server.commit(f"team/p{number}", {os.fsdecode(path): data for path, data in files.items()})
+                self.expected[f"git/{server.url.removeprefix('http://').replace(':', '+')}/team/p{number}"] = files
+                ids += ["--id", f"team/p{number}"]
+            ptmtorrent(self.home, "clone", "git", "--endpoint", server.url, *ids)
+
+    def _capture_hub(self) -> None:
+        generator, packages = Generator(self.seed + 2, text=True), []
+        for number in range(self.packages):
+            files = generator.package(self.names)
+            self.expected[f"hf/team/p{number}"] = files
+            served = tuple(data_file(path.decode(), data) for path, data in files.items())
+            packages.append(Package(name=f"team/p{number}", files=served, downloads=100, licence="mit"))
+        with SampleHub(packages) as hub:
+            ptmtorrent(self.home, "clone", "huggingface", "--endpoint", hub.endpoint)
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[step] = time.monotonic() - began
+
+
+def check(world: World) -> list[str]:
+    """Capture, release and fetch; return what is not as it should be."""
+    world.capture()
+    world.release()
+    out, cache, windows = (world.root / name for name in ("out", "cache", "windows"))
+    wrong = [f"{record['id']}: {record['status']}" for record in world.fetch(out) if record["status"] != "ok"]
+    wrong += world.wrong(out)
+    again = world.fetch(out, step="fetch again")
+    wrong += [f"{record['id']}: {record['status']} again" for record in again if record["status"] != "notneeded"]
+    packages = [package.replace("hf/", "hf:") for package in world.expected if package.startswith("hf/")]
+    for record in world.fetch(cache, *packages, "--into", "hf-cache", step="fetch to hf-cache"):
+        there = files_in(os.fsencode(record["path"]))
+        if there != world.expected[record["id"].replace(":", "/")]:
+            wrong.append(f"{record['id']}: the Hugging Face cache has other files")
+    refusing = Names(None, windows=True)
+    with mock.patch.object(fetch, "Names", partial(Names, windows=True)):
+        records = world.fetch(windows, code=3, step="fetch where Windows is")
+    wrong += [f"windows: {each}" for each in world.wrong(windows, refusing.refusal)]
+    return wrong + [f"{each['id']}: {each['status']} on Windows" for each in records if _is_unnamed(each)]
+
+
+def _is_unnamed(record: dict[str, Any]) -> bool:
+    return record["status"] != "impossible" or "cannot be written here: `" not in record["reason"]

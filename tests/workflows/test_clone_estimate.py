@@ -126,6 +126,26 @@ def test_page_that_is_too_long_is_read_without_the_names_of_files(run: Run) -> N
     assert len(asked(hub)) == 2
 
 
+def test_package_that_moved_to_a_second_page_is_planned_once(run: Run) -> None:
+    records = [json.dumps({"id": f"a/{name}", "sha": "c" * 40, "downloads": 9}).encode() for name in "xyxz"]
+    with OddHub([], records=records, page=2) as hub:
+        run(hub, DRY)
+
+    assert run.plan().packages == 3
+
+
+def test_record_that_cannot_be_read_costs_its_package_alone(run: Run) -> None:
+    sound = [{"id": f"a/{at}", "sha": "c" * 40, "downloads": 9} for at in range(2)]
+    odd = [b'{"id": "../a"}', b'{"id": 7}', b'{"id": "a/\\u0007"}', b"{}"]
+    with OddHub([], records=[*(json.dumps(each).encode() for each in sound), *odd]) as hub:
+        summary = run(hub, DRY)
+
+    failed = {"hf:../a", "hf:a/\x07", "hf:(no name)"}
+    assert (summary.packages, summary.failed) == (len(sound) + len(failed), len(failed))
+    assert run.results() == dict.fromkeys(failed, "error")
+    assert run.plan().packages == len(sound)
+
+
 def test_listing_that_cannot_be_read_ends_the_dry_run(run: Run) -> None:
     with serve([]) as hub:
         hub.order(exchanged(b"{}"), path="/api/models", times=None)

@@ -58,7 +58,17 @@ def test_folder_with_a_name_of_its_own_is_another_package(home: Path, tmp_path: 
 
     events = clone(home, first), clone(home, second, "--as", "other")
     assert [results(each) for each in events] == [{"dir:m": "notneeded"}, {"dir:other": "notneeded"}]
-    assert [event["value"] for event in ptmtorrent(home, "status") if event["what"] == "withdrawn"] == []
+
+
+def test_folder_by_two_names_is_two_packages(home: Path, tmp_path: Path) -> None:
+    """Neither counts as withdrawn because the listing with the other name lacks it."""
+    place = folder(tmp_path / "m")
+    clone(home, place)
+    events = clone(home, place, "--as", "other")
+
+    assert results(events) == {"dir:other": "ok"}
+    assert [event for event in events if event["type"] == "note"] == []
+    assert "withdrawn" not in {event["what"] for event in ptmtorrent(home, "status")}
 
 
 def test_name_begins_the_names_of_packages_in_the_folder(home: Path, tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_a_transport_that_cannot_reach_the_channel_is_a_usage_error(made: Made, 
         fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out", transport="http"))
 
 
-def test_names_that_differ_in_case_alone_are_refused_where_the_disk_ignores_case(
+def test_a_name_that_differs_in_case_alone_is_refused_where_the_disk_ignores_case(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_channel(tmp_path, {"hf:a/b": {"Config.json": b"1", "config.json": b"2"}, "hf:c/d": {"x.json": b"3"}})
@@ -367,8 +367,8 @@ def test_names_that_differ_in_case_alone_are_refused_where_the_disk_ignores_case
     heard = Heard()
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"), emit=heard)
     assert heard.results["hf:a/b"].status == "impossible"
-    assert "differs in case alone" in heard.results["hf:a/b"].reason
-    check_laid_out(tmp_path / "out", {"hf:c/d": made.packages["hf:c/d"]})
+    assert "`config.json` differs in case alone from `Config.json`" in heard.results["hf:a/b"].reason
+    check_laid_out(tmp_path / "out", {"hf:a/b": {"Config.json": b"1"}, "hf:c/d": made.packages["hf:c/d"]})
 
 
 def test_packages_that_want_one_place_with_other_bytes_collide(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def test_fetch_lays_out_what_there_is_and_names_what_was_not_captured(tmp_path: 
     ptmtorrent(home, "release", "1", "--allow-incomplete")
 
     events = ptmtorrent(home, "fetch", "hf:a/x", "--channel", home / "channel", "--to", out)
+    [verified] = of_type(ptmtorrent(home, "verify"), "result")
     docs = ptmtorrent(
         home, "fetch", "hf:a/x", "--channel", home / "channel", "--only", "docs", "--to", tmp_path / "docs"
     )
@@ -161,6 +162,10 @@ def test_fetch_lays_out_what_there_is_and_names_what_was_not_captured(tmp_path: 
 
     warning = "`hf:a/x` is incomplete in this release: 1 of its files was not captured: `model.bin` (gone)"
     assert warning in [event["message"] for event in of_type(events, "note")]
+    assert (verified["status"], verified["reason"]) == (
+        "ok",
+        "every byte is right; its release is incomplete: 1 of its files was not captured: `model.bin` (gone)",
+    )
     assert not any("incomplete" in event["message"] for event in of_type(docs, "note"))
     assert (out / "hf" / "a" / "x" / "other.bin").read_bytes() == WEIGHTS[1:]
     assert sorted(path.name for path in (out / "hf" / "a" / "x").iterdir()) == ["README.md", "other.bin"]

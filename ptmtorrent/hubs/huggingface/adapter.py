@@ -16,7 +16,15 @@ from ptmtorrent.hubs.client.redact import redact_json
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Hidden, Unreachable
 from ptmtorrent.hubs.huggingface.discussions import read_discussions
-from ptmtorrent.hubs.huggingface.records import is_usable_name, read_files, read_foreseen, read_listed, split_page
+from ptmtorrent.hubs.huggingface.records import (
+    UNREADABLE,
+    is_usable_name,
+    read_files,
+    read_foreseen,
+    read_listed,
+    read_listed_or_name,
+    split_page,
+)
 from ptmtorrent.hubs.huggingface.xet import XetStorage
 from ptmtorrent.hubs.port import Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
@@ -120,6 +128,8 @@ class HuggingFace:
         Raises:
             AuthError, NotFound: as `describe`.
         """
+        if listed.access == UNREADABLE:
+            raise HubError(f"the hub lists a package without a usable name or record: {listed.name!r}")
         if listed.access in {"gone", "hidden"}:
             raise NotFound(f"`{self.prefix}:{listed.name}` was not found on the hub")
         if listed.access == "disabled":
@@ -211,7 +221,7 @@ class HuggingFace:
         """Return a page and its headers; without the names of files if it is too long with them."""
         try:
             body, headers = self._read(url, self._listing)
-            return tuple(read_listed(raw) for raw in split_page(body, self._listing)), headers
+            return tuple(read_listed_or_name(raw) for raw in split_page(body, self._listing)), headers
         except (Unreachable, RateLimited):
             raise
         except HubError:

@@ -27,6 +27,10 @@ _LICENCE = "license:"
 MAX_COUNT = 1 << 50
 """Limit of file sizes (1 PiB) and download counts; the sum of many still fits 64 bits."""
 
+UNREADABLE = "unreadable"
+"""The access of a package whose record cannot be read, or has no usable name."""
+
+_MAX_SHOWN = 200
 _MAX_TAG = 1024
 _MAX_TAGS = 1024
 _MAX_ESCAPES = 300_000
@@ -118,6 +122,24 @@ def _parameter_bytes(record: dict[str, Any]) -> int | None:
             return None
         size = (size or 0) + number * bits // 8
     return None if size is None else min(size, MAX_COUNT - 1)
+
+
+def read_listed_or_name(raw: bytes) -> Listed:
+    """Return the package of one record of a listing; for a record that cannot be read, as much as it says of a name.
+
+    Such a package is `unreadable`: it fails when it is described, and the others of the page do not.
+    """
+    try:
+        return read_listed(raw)
+    except HubError:
+        pass
+    try:
+        record = _json(_replace_invalid(raw) if _may_be_replaced(raw) else raw, "a record of the hub")
+    except HubError:
+        record = None
+    named = record if isinstance(record, dict) else {}
+    name = _text(named, "id") or _text(named, "modelId") or "(no name)"
+    return Listed(name=name[:_MAX_SHOWN], access=UNREADABLE)
 
 
 def is_usable_name(name: str) -> bool:

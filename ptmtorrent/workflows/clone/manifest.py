@@ -79,7 +79,7 @@ def reason_for(error: PtmError, file: HubFile, listed: Listed) -> MissingReason 
 class OpenPackage:
     """A package in progress: files `stored` so far, keys of the `missing` ones, and files that wait for others.
 
-    `lost` are the files that cannot be had, by path.
+    `lost` are the files that cannot be had, by path, `graphs` the paths of ONNX files that are not stored.
     """
 
     work: Work
@@ -89,6 +89,7 @@ class OpenPackage:
     missing: set[str] = field(default_factory=set)
     later: list[HubFile] = field(default_factory=list)
     lost: dict[str, "LostFile"] = field(default_factory=dict)
+    graphs: set[str] = field(default_factory=set)
 
     @property
     def listed(self) -> Listed:
@@ -128,11 +129,8 @@ class OpenPackage:
         External data of an ONNX file is cut by what that file says. It therefore waits until all ONNX files of its
         folder are stored: a recipe must not depend on which download was faster.
         """
-        graphs = {
-            _folder(file.path)
-            for file in self.plan.files
-            if _is_graph(file.path) and file.path not in self.stored and file.path not in self.lost
-        }
+        self.graphs = {path for path in self.graphs if path not in self.stored and path not in self.lost}
+        graphs = {_folder(path) for path in self.graphs}
 
         def must_wait(path: str) -> bool:
             return _folder(path) in graphs and not _is_graph(path) and needs_nearby(path)
@@ -145,6 +143,7 @@ class OpenPackage:
 def open_package(work: Work, plan: PackagePlan) -> OpenPackage:
     """Return a package none of whose files is stored, the largest file first."""
     package = OpenPackage(
+        graphs={file.path for file in plan.files if _is_graph(file.path)},
         work=work,
         plan=plan,
         rights=rights_in(plan.described.listed),

@@ -70,7 +70,7 @@ class Outcomes:
     """The outcomes of one run; `prefix` is that of its hub's package names.
 
     `note_failure` is called with the name of each package that failed, and its error. `retryable` of them failed for a
-    reason that may have passed when the run is repeated; `missing` is the error of the last one that does not exist.
+    reason that may have passed when the run is repeated. `missing` is the error of the last one that does not exist.
     """
 
     journal: Journal
@@ -116,7 +116,6 @@ class Outcomes:
         if not isinstance(error, _OF_ONE_PACKAGE):
             raise error
         self.retryable += may_pass(error)
-        self.missing = error if isinstance(error, NotFound) else self.missing
         if not isinstance(error, (Unreachable, RateLimited)):
             self.flush()
             self.note_failure(work.name, error)

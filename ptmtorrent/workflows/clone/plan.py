@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ptmtorrent.errors import HubError, PtmError
+from ptmtorrent.errors import HubError, NotFound, PtmError
 from ptmtorrent.facts.base_models import base_models
 from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.hubs.port import Described, Hub, HubFile, Listed
@@ -244,6 +244,7 @@ def _await(work: Work, answer: Answer, outcomes: Outcomes, stop: Stop) -> Packag
     try:
         return answer.result()
     except PtmError as error:
+        outcomes.missing = error if isinstance(error, NotFound) else outcomes.missing
         outcomes.failed(work, error)
         return None
 

@@ -89,17 +89,6 @@ def unfinished(layout: Layout, target: Path, digest: str) -> Path:
     return layout.incoming() / name
 
 
-def remove_unfinished(incoming: Path) -> None:
-    """Remove what a killed fetch left of a file that is finished or not wanted.
-
-    Raises:
-        StoreError: it cannot be removed.
-    """
-    for path in (incoming, incoming.with_suffix(LINK)):
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
-
-
 def is_as_fetched(ledger: Ledger, path: Path) -> bool:
     """Return whether nothing changed a file since a fetch wrote it; one with another time is hashed."""
     if ledger.knows(path):
@@ -276,12 +265,22 @@ class Wanted(Protocol):
 
 
 class Assembler:
-    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file."""
+    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
+
+    `announce` is called before a file is written, and `written` with the bytes that were. With `force`, files in the
+    place of links are replaced.
+    """
 
     def __init__(
-        self, layout: Layout, wanted: "Wanted", announce: Callable[[Assembly], None], *, force: bool = False
+        self,
+        layout: Layout,
+        wanted: "Wanted",
+        announce: Callable[[Assembly], None],
+        written: Callable[[int], None] = lambda _: None,
+        *,
+        force: bool = False,
     ) -> None:
-        """`announce` is called before a file is written; with `force`, files in the place of links are replaced."""
+        self._written = written
         self._layout = layout
         self._wanted = wanted
         self._announce = announce
@@ -410,6 +409,7 @@ class Assembler:
                     offset, view = offset + written, view[written:]
             finally:
                 os.close(descriptor)
+        self._written(len(data))
 
 
 def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:

@@ -3,6 +3,7 @@
 Cleared are what it leaves in `incoming`, and in the folders of packages what fetches of other snapshots left.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -13,11 +14,11 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.channel.paths import pack_path
-from ptmtorrent.disk.durable import disk_errors, ensure_dir, is_unwritable, require_space
+from ptmtorrent.disk.durable import disk_error, disk_errors, ensure_dir, is_unwritable, new_temporary, require_space
 from ptmtorrent.disk.elapsed import Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
 from ptmtorrent.errors import StoreLocked, UsageError
-from ptmtorrent.layouts.folders import PlainDir, ensure_real_dir, files_below, holds_links, remove_shared, respell
+from ptmtorrent.layouts.folders import SHARED_DIR, PlainDir, ensure_real_dir, files_below, remove_shared
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.ids import PackId
@@ -30,7 +31,7 @@ from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
-from ptmtorrent.workflows.fetch.assemble import is_as_fetched
+from ptmtorrent.workflows.fetch.assemble import LINK, is_as_fetched
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64
@@ -92,6 +93,78 @@ def lock_places(home: Home, layout: Layout, stack: ExitStack) -> Path:
     stack.enter_context(WriteLock(incoming))
     stack.callback(clear_incoming, incoming)
     return staging
+
+
+def ignores_case(folder: Path) -> bool:
+    """Return whether the filesystem of `folder` ignores case; creates and removes a file to find out.
+
+    Raises:
+        StoreError: `folder` cannot be written.
+    """
+    ensure_dir(folder, mode=SHARED_DIR)
+    probe = new_temporary(folder / "probe")
+    with disk_errors(probe):
+        probe.touch(exist_ok=False)
+        try:
+            return probe.with_name(probe.name.upper()).exists()
+        finally:
+            probe.unlink()
+
+
+def holds_links(folder: Path) -> bool:
+    """Return whether the filesystem of `folder` has symbolic links; creates and removes one to find out.
+
+    Raises:
+        StoreError: `folder` cannot be written.
+    """
+    ensure_dir(folder, mode=SHARED_DIR)
+    probe = new_temporary(folder / "probe")
+    try:
+        probe.symlink_to("probe")
+    except OSError as error:
+        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
+            return False
+        raise disk_error(error, probe) from error
+    with disk_errors(probe):
+        probe.unlink()
+    return True
+
+
+def respell(folder: Path, paths: Iterable[Path]) -> None:
+    """Give what is below `folder` the spelling of `paths`, where a disk that ignores case kept another one.
+
+    Raises:
+        StoreError: something cannot be renamed.
+    """
+    wanted: dict[str, Path] = {}
+    for path in paths:
+        for place in (path, *path.parents):
+            if place == folder:
+                break
+            wanted[str(place).casefold()] = place
+    left = [folder]
+    while left:
+        place = left.pop()
+        with disk_errors(place), os.scandir(place) as entries:
+            there = [(Path(entry), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        for found, is_dir in there:
+            named = wanted.get(str(found).casefold(), found)
+            if named.name != found.name:
+                with disk_errors(found):
+                    found.rename(named)
+            if is_dir:
+                left.append(named)
+
+
+def remove_unfinished(incoming: Path) -> None:
+    """Remove what a killed fetch left of a file that is finished or not wanted.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    for path in (incoming, incoming.with_suffix(LINK)):
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
 
 
 def disk_needed(wanted: Selection, plan: Plan, waiting: int, sources: Sources) -> DiskNeed:

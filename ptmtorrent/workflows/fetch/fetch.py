@@ -4,8 +4,7 @@
 
     members -> manifests, placements -> files wanted -> what is here -> plan -> packs -> objects -> files -> layout
 
-Running it again goes on where it stopped: laid-out files are in the ledger, unfinished files and staging files are
-rechecked.
+Running it again goes on where it stopped: what is laid out is in the ledger, what is unfinished is rechecked.
 """
 
 import time
@@ -13,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -25,9 +25,8 @@ from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import ignores_case
+from ptmtorrent.layouts.folders import Names
 from ptmtorrent.layouts.hf_cache import HfCache
-from ptmtorrent.layouts.names import Names
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -47,7 +46,7 @@ from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, remove_unfinished, set_mode, unfinished
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -55,7 +54,9 @@ from ptmtorrent.workflows.fetch.disk_space import (
     clear_abandoned,
     clear_staging,
     disk_needed,
+    ignores_case,
     lock_places,
+    remove_unfinished,
     settle_folder,
 )
 from ptmtorrent.workflows.fetch.report import Report
@@ -231,7 +232,7 @@ def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
 
 def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
     """Name the packages that the release has without some of their files."""
-    for package, what in wanted.missing[:MAX_INCOMPLETE]:
+    for package, what in islice(wanted.missing.items(), MAX_INCOMPLETE):
         emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
     if len(wanted.missing) > MAX_INCOMPLETE:
         more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
@@ -301,7 +302,7 @@ class FetchRun:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(
-                Assembler(self._layout, self._wanted, self._announce, force=self._wanted.force)
+                Assembler(self._layout, self._wanted, self._announce, self._report.written, force=self._wanted.force)
             )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._sources.whole_packs:
@@ -417,7 +418,6 @@ class FetchRun:
             self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
 
     def _settle(self, order: Order) -> None:
-        """Clear what earlier fetches left of a package that is complete."""
         folder = self._folder(order)
         snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
         for file in self._ledger.announced(folder.folder, snapshot):
@@ -426,6 +426,7 @@ class FetchRun:
         names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
         self._ledger.forget_announced(folder.folder, snapshot)
+        self._ledger.put_missing(folder.folder, self._wanted.missing.get(order.package, ""))
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(

@@ -36,6 +36,7 @@ class Report:
         self._emit = emit
         self._refused: list[Refused] = []
         self._meter = new_meter("fetch", emit, monotonic)
+        self._writing = new_meter("write", emit, monotonic)
         self._errors: list[PtmError] = []
         self._failed = 0
 
@@ -53,6 +54,7 @@ class Report:
         """
         self._meter.bytes_total = plan.bytes_to_move - held
         self._meter.packages_total = len(self._wanted.orders)
+        self._writing.bytes_total = self._wanted.unfinished_bytes
         for order in self._wanted.orders:
             if (broken := self._wanted.error_of(order)) is not None:
                 self._fail(order, broken)
@@ -68,6 +70,10 @@ class Report:
     def counted(self, size: int) -> None:
         """Count payload bytes as they come; any thread."""
         self._meter.add(bytes=size)
+
+    def written(self, size: int) -> None:
+        """Count bytes of files as they are written: what is decoded, or copied from here, takes time too."""
+        self._writing.add(bytes=size)
 
     def finished(self, file: Assembly) -> None:
         """Record a file, laid out or not, and the package if it completes it. Each file comes once."""

@@ -8,7 +8,7 @@ others.
 
 import os
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from threading import RLock
@@ -20,8 +20,7 @@ from ptmtorrent.catalogue.index import Described, Documents
 from ptmtorrent.config import PROJECT_FILE
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import refuse_links, same_content
-from ptmtorrent.layouts.names import Names
+from ptmtorrent.layouts.folders import Names, refuse_links, same_content, spell_refused
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
@@ -29,20 +28,19 @@ from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run, spell_missing
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
-from ptmtorrent.model.text import count
 from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinished
+
+_Numbered = tuple[int, FileEntry]
+"""A file, and its number in the manifest."""
 
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
 
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
-
-MAX_REFUSED = 5
-"""Files that cannot be written which the record of their package names."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -126,8 +124,8 @@ class Selection:
         """Packages with a file that this program would read settings from, if it were started beside it."""
         self.modes: list[int] = []
         """The rows of files that are here, and are executable although they should not be, or the other way round."""
-        self.missing: list[tuple[PackageName, str]] = []
-        """Packages that lack files that are wanted, because they were not captured, and which."""
+        self.missing: dict[PackageName, str] = {}
+        """Packages with wanted files that were not captured, and which."""
 
     @property
     def live(self) -> list[Assembly]:
@@ -266,11 +264,9 @@ class Selection:
             Interrupted: `stop` was set.
         """
         member = described.member
-        refused = self._refused(files)
+        refused = self._names.refused(((number, file.name) for number, file in files), folds=self.folds)
         files = [(number, file) for number, file in files if number not in refused]
         targets = self._targets(manifest, files)
-        if self.folds:
-            self._fold(self._layout.destination(manifest, file) for _, file in files)
         folder = self._layout.folder(manifest)
         is_there = refuse_links(self._layout.root, folder)
         real = self._root + str(folder)[len(str(self._layout.root)) :]
@@ -291,22 +287,17 @@ class Selection:
             size=sum(file.size for _, file in files),
             pending=len(targets),
             without=frozenset(refused),
-            refused=_spell_refused(list(refused.values())),
+            refused=spell_refused(refused.values()),
         )
         self._append(order, targets, manifest)
         self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
         if missing := [file for file in manifest.missing if wants(member.only, file)]:
-            self.missing.append((order.package, spell_missing(missing)))
+            self.missing[order.package] = spell_missing(missing)
         if self._documents is not None:
             self._documents.add(described)
         if is_there or self._left:
             self._examine(order, manifest, ledger, stop)
         return order
-
-    def _refused(self, files: list[tuple[int, FileEntry]]) -> dict[int, str]:
-        """Return the files whose names the disk cannot hold, by number, with the reasons."""
-        reasons = ((number, self._names.refusal(file.name)) for number, file in files)
-        return {number: reason for number, reason in reasons if reason is not None}
 
     def _append(self, order: Order, targets: list[int], manifest: Manifest) -> None:
         self.orders.append(order)
@@ -330,13 +321,6 @@ class Selection:
                 target = self._layout.destination(manifest, file).target
                 raise StoreError(f"`{target}` is wanted for another file too, with other bytes")
         return list(places.values())
-
-    def _fold(self, destinations: Iterable[Destination]) -> None:
-        """Refuse places that would be one on a disk that ignores case; packages have different folders there."""
-        folded: dict[str, Path] = {}
-        for place in (destination.link or destination.target for destination in destinations):
-            if folded.setdefault(str(place).casefold(), place) != place:
-                raise UnsupportedFormat(f"`{place}` differs in case alone from another file, and the disk ignores case")
 
     def _examine(self, order: Order, manifest: Manifest, ledger: Ledger, stop: Stop) -> None:
         """Find out what of a package earlier runs left: only files of which there is something are kept as values."""
@@ -469,20 +453,7 @@ def _refused(package: PackageName, error: PtmError) -> Refused:
     return Refused(package=package, status="impossible" if impossible else "error", reason=error.message, error=error)
 
 
-def _choose_files(
-    manifest: Manifest, only: tuple[FileKind, ...], without: Collection[int] = ()
-) -> list[tuple[int, FileEntry]]:
+def _choose_files(manifest: Manifest, only: tuple[FileKind, ...], without: Collection[int] = ()) -> list[_Numbered]:
     """Return the files of the kinds `only`, or all, with their numbers in the manifest, but those `without`."""
-    return [
-        (number, file)
-        for number, file in enumerate(manifest.files)
-        if (not only or wants(only, file)) and number not in without
-    ]
-
-
-def _spell_refused(reasons: Sequence[str]) -> str:
-    """Return which files are not laid out, and why; "" for none."""
-    if not reasons:
-        return ""
-    more = f" (and {len(reasons) - MAX_REFUSED:,} more)" if len(reasons) > MAX_REFUSED else ""
-    return f"{count(len(reasons), 'file')} cannot be written here: {'; '.join(reasons[:MAX_REFUSED])}{more}"
+    numbered = enumerate(manifest.files)
+    return [(number, file) for number, file in numbered if number not in without and (not only or wants(only, file))]
