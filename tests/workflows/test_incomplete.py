@@ -194,7 +194,7 @@ def test_fetch_lays_out_what_there_is_and_names_what_was_not_captured(tmp_path: 
     assert warning in [event["message"] for event in of_type(events, "note")]
     assert (verified["status"], verified["reason"]) == (
         "ok",
-        "every byte is right; its release is incomplete: 1 of its files was not captured: `model.bin` (gone)",
+        "every byte is right; not all files are here: 1 of its files was not captured: `model.bin` (gone)",
     )
     assert not any("incomplete" in event["message"] for event in of_type(docs, "note"))
     assert (out / "hf" / "a" / "x" / "other.bin").read_bytes() == WEIGHTS[1:]
