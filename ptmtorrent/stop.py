@@ -5,6 +5,8 @@ from threading import Event
 from ptmtorrent.errors import Interrupted
 
 RESUME_HINT = "run the same command again to resume"
+ANEW_HINT = "run the same command again; it begins anew"
+"""The hint of what keeps nothing, such as a check."""
 
 
 class Stop(Event):

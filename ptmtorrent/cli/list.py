@@ -19,13 +19,14 @@ def list_(
     """List the packages of a release with files, bytes, licence, downloads, task and flags."""
     session: Session = ctx.obj
 
+    from ptmtorrent.stop import ANEW_HINT
     from ptmtorrent.workflows.list import list_ as list_members
     from ptmtorrent.workflows.list import read_marks
 
     marks = read_marks(session.home)
     with stopping() as stop:
         members = list_members(open_requested(session, channel, release, stop), subset)
-        stop.raise_if_set("the listing")
+        stop.raise_if_set("the listing", hint=ANEW_HINT)
     rows = [
         {
             "package": facts.package,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ptmtorrent.model.release import Release
 from ptmtorrent.reading.open_channel import OpenChannel
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 from ptmtorrent.trust.client import read_listed_release
 
 
@@ -19,6 +19,6 @@ def releases(channel: OpenChannel, stop: Stop) -> Iterator[Release]:
     if not channel.listed:
         yield channel.release
     for listed in reversed(channel.listed):
-        stop.raise_if_set("the listing")
+        stop.raise_if_set("the listing", hint=ANEW_HINT)
         same = listed.content_root == channel.release.content_root
         yield channel.release if same else read_listed_release(channel.reader, listed)

@@ -20,7 +20,7 @@ from ptmtorrent.model.records import Emit, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 
 MAX_LISTED = 50
 """Paths that one fault of a package names."""
@@ -124,12 +124,12 @@ def _is_meant(file: LaidOut, target: str) -> bool:
 
 
 def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
-    stop.raise_if_set("verification")
+    stop.raise_if_set("verification", hint=ANEW_HINT)
     before = meter.bytes
 
     def on_bytes(size: int) -> None:
         meter.add(bytes=size)
-        stop.raise_if_set("verification")
+        stop.raise_if_set("verification", hint=ANEW_HINT)
 
     try:
         text = read_link(file.path)

@@ -5,19 +5,23 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ptmtorrent.cli._session import Session
 from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import Package, data_file
 from ptmtorrent.demo.sample_hub import SampleHub
-from ptmtorrent.errors import NoSpace, PartialFailure
+from ptmtorrent.errors import Interrupted, NoSpace, PartialFailure
 from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import COMMIT_BYTES
+from ptmtorrent.stop import ANEW_HINT, RESUME_HINT
 from ptmtorrent.workflows.clone.clone import CloneRequest
 from tests.in_process import ptmtorrent
 from tests.simulators.huggingface import OddHub, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
+
+DRY = CloneRequest(dry_run=True)
 
 
 def ended(home: Path, code: int, hub: SampleHub, *arguments: str) -> dict[str, Any]:
@@ -73,6 +77,19 @@ def test_retry_is_suggested_only_where_it_can_help(run: Run, tmp_path: Path) -> 
     with pytest.raises(PartialFailure) as raised:
         Session("quiet").finish(later)
     assert raised.value.hint == "run the same command again to retry what failed"
+
+
+@pytest.mark.parametrize(
+    ("request_", "hint"),
+    [(CloneRequest(), RESUME_HINT), (DRY, ANEW_HINT), (msgspec.structs.replace(DRY, exact=True), ANEW_HINT)],
+)
+def test_only_what_is_kept_is_resumed(run: Run, request_: CloneRequest, hint: str) -> None:
+    with SampleHub([package("a/x")]) as hub:
+        run.stop.set()
+        with pytest.raises(Interrupted) as raised:
+            run(hub, request_)
+
+    assert raised.value.hint == hint
 
 
 def test_plan_that_does_not_fit_is_refused_before_bytes_move(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from ptmtorrent.disk.durable import require_space
 from ptmtorrent.disk.elapsed import read_exact_uptime
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.errors import NotFound, UsageError
+from ptmtorrent.errors import Interrupted, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub, Listed, MakeHub, Query
 from ptmtorrent.model.ids import PackageName, SnapshotId
@@ -30,7 +30,7 @@ from ptmtorrent.scrub import scrub_address
 from ptmtorrent.state.clone_journal import Journal, Run
 from ptmtorrent.state.rate_windows import NoWindows, StoredWindows, Windows
 from ptmtorrent.state.upstream_flags import Flags
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 from ptmtorrent.store.store import MEMORY_BYTES, Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
 from ptmtorrent.workflows.clone.cluster.cluster import ClusterRunner
@@ -126,7 +126,11 @@ def clone(  # noqa: PLR0913  # what a workflow is given, by name
         work = _Clone(hub, request, home, store, journal, flags, clock, emit, stop, cluster)
         stack.callback(work.known.close)
         stack.callback(work.folders.close)
-        summary = work.run()
+        try:
+            summary = work.run()
+        except Interrupted as error:
+            error.hint = ANEW_HINT if request.dry_run else error.hint
+            raise
     if len(request.ids) == 1 and summary.failed == 1 and work.missing is not None:
         emit(summary)
         raise work.missing

@@ -19,7 +19,7 @@ from ptmtorrent.model.records import Emit, Note, Result, ResultKind, Summary
 from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 from ptmtorrent.store.contents import INDEX_NAME, Contents, open_contents
 from ptmtorrent.store.maintenance.quick_check import check_index
 from ptmtorrent.store.maintenance.verify_pack import Expectation
@@ -167,7 +167,7 @@ class _Run:
 
     def _take_parts(self, store: Store, contents: Contents, context: InspectContext) -> None:
         for path in files_in(store.root / "open", "*.part"):
-            self._stop.raise_if_set("the check")
+            self._stop.raise_if_set("the check", hint=ANEW_HINT)
             if (inspected := _inspect_part(path, contents, context)) is not None:
                 self._take(inspected, contents)
         for part in set(contents.parts()) - self._names:
@@ -205,7 +205,7 @@ class _Run:
     def _check_captures(self, store: Store, contents: Contents) -> None:
         """Report packages whose manifest cannot be read, that lack objects, or that do not match their commit."""
         for captured in read_captured(store):
-            self._stop.raise_if_set("the check")
+            self._stop.raise_if_set("the check", hint=ANEW_HINT)
             package, manifest = captured.capture.package, captured.manifest
             if manifest is None:
                 reason = captured.error.message if captured.error else "its manifest is missing"
@@ -260,7 +260,7 @@ class _Run:
 
     def _counter(self, meter: Meter) -> Callable[[int], None]:
         def on_bytes(size: int) -> None:
-            self._stop.raise_if_set("the check")
+            self._stop.raise_if_set("the check", hint=ANEW_HINT)
             meter.add(bytes=size // 2)  # every byte is counted twice: when hashed, and when decoded
 
         return on_bytes

@@ -12,7 +12,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
 from ptmtorrent.model.ids import path_bytes
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run
-from ptmtorrent.stop import Stop
+from ptmtorrent.stop import ANEW_HINT, Stop
 from ptmtorrent.store.store import Store
 
 
@@ -37,7 +37,7 @@ def prove(store: Store, manifest: Manifest, *, thorough: bool, stop: Stop) -> No
     for file in manifest.files:
         if file.source not in {"git", "lfs"}:
             continue
-        stop.raise_if_set("the check")
+        stop.raise_if_set("the check", hint=ANEW_HINT)
         sha256, git_sha1 = _hash(store, manifest, file) if thorough else (file.sha256, file.git_sha1)
         if file.source == "git" and git_sha1 is None:
             raise IntegrityError(f"the file {file.name!r} was cloned from git, but its git id was not recorded")
