@@ -146,7 +146,7 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
 
 
 def _record(name: str, faults: Sequence[str], missing: Iterable[str]) -> Result:
-    """Return the record of a package; `missing` says what could not be had or written, which is no fault of the rest."""
+    """Return the record of a package; `missing` says what could not be had or written, no fault of the rest."""
     if faults:
         return Result(kind="package", id=name, status="error", reason="; ".join(faults))
     lacking = "".join(f"; not all files are here: {what}" for what in missing)
