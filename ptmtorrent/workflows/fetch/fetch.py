@@ -284,7 +284,6 @@ class FetchRun:
         self._report = report
         self._place = place
         self._layout = place.layout
-        self._home = place.home
         self._staging = place.staging
         self._ledger = place.ledger
         self._sources = sources
@@ -300,7 +299,7 @@ class FetchRun:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._warn_of_changes()
-            self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
+            self._local = stack.enter_context(LocalStore(self._place.home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(
                 Assembler(self._layout, self._wanted, self._announce, self._report.written, force=self._wanted.force)
             )
@@ -347,7 +346,7 @@ class FetchRun:
         self._transfer(plan)
         self._record(wait=True)
         for order in self._wanted.orders:
-            if order.status in {"ok", "notneeded"} or (order.status == "impossible" and not order.pending):
+            if order.status in {"ok", "notneeded", "impossible"}:
                 self._settle(order)
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
@@ -426,7 +425,8 @@ class FetchRun:
         names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
         self._ledger.forget_announced(folder.folder, snapshot)
-        self._ledger.put_missing(folder.folder, self._wanted.missing.get(order.package, ""))
+        lacking = (self._wanted.missing.get(order.package, ""), order.refused)
+        self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
