@@ -170,7 +170,7 @@ class Ledger:
         ]
 
     def put_missing(self, folder: Path, what: str) -> None:
-        """Record, in words, which files the release of the package in a folder lacks; "" for none."""
+        """Record, in words, which files of the package in a folder could not be had or written; "" for none."""
         key = os.fsencode(folder)
         row = self._rows.first("SELECT what FROM missing WHERE folder = ?", key)
         if what != (row[0] if row else ""):
@@ -179,7 +179,7 @@ class Ledger:
                 self._rows.run("INSERT INTO missing VALUES (?, ?)", key, what)
 
     def missing(self) -> dict[Path, str]:
-        """Return the folders of packages whose releases lack files, with what they lack."""
+        """Return the folders of packages that are not whole because files could not be had or written, with these."""
         rows = self._rows.all("SELECT folder, what FROM missing")
         return {Path(os.fsdecode(folder)): what for folder, what in rows}
 

@@ -146,10 +146,10 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
 
 
 def _record(name: str, faults: Sequence[str], missing: Iterable[str]) -> Result:
-    """Return the record of a package; that its release lacks files is `missing`, and no fault of what lies here."""
+    """Return the record of a package; `missing` says what could not be had or written, no fault of the rest."""
     if faults:
         return Result(kind="package", id=name, status="error", reason="; ".join(faults))
-    lacking = "".join(f"; its release is incomplete: {what}" for what in missing)
+    lacking = "".join(f"; not all files are here: {what}" for what in missing)
     return Result(kind="package", id=name, status="ok", reason=f"every byte is right{lacking}")
 
 

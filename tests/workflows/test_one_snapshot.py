@@ -2,11 +2,14 @@
 
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ptmtorrent.errors import NoSource
+from ptmtorrent.layouts.folders import Names
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.records import Note, Result
 from ptmtorrent.paths import Home
@@ -58,6 +61,18 @@ def verified(user: Home, target: Path | str | None = None) -> dict[str, Result]:
 
 def notes(heard: Heard) -> str:
     return "\n".join(record.message for record in heard.records if isinstance(record, Note))
+
+
+def test_names_that_the_platform_cannot_write_leave_nothing_of_an_older_snapshot(
+    older: Made, user: Home, out: Path, tmp_path: Path
+) -> None:
+    newer = make_channel(tmp_path, {PACKAGE: {**NEW, "a:b.json": b"{}"}})
+    get(older, user, out)
+    with mock.patch("ptmtorrent.workflows.fetch.fetch.Names", partial(Names, windows=True)):
+        heard = get(newer, user, out)
+    check_laid_out(out, {PACKAGE: NEW})
+    assert heard.results[PACKAGE].status == "impossible"
+    assert "not all files are here: 1 file cannot be written here: `a:b.json`" in verified(user, out)[PACKAGE].reason
 
 
 def test_a_newer_snapshot_replaces_what_an_older_one_laid_out(older: Made, newer: Made, user: Home, out: Path) -> None:

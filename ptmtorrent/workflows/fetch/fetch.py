@@ -348,7 +348,7 @@ class FetchRun:
         self._transfer(plan, sources)
         self._record(wait=True)
         for order in self._wanted.orders:
-            if order.status in {"ok", "notneeded"}:
+            if order.status in {"ok", "notneeded", "impossible"}:
                 self._settle(order)
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
@@ -409,9 +409,11 @@ class FetchRun:
 
     def _settle(self, order: Order) -> None:
         folder = self._folder(order)
-        names = {folder.folder / file.name: file.blake3 for file in self._wanted.manifest(order).files}
+        files = enumerate(self._wanted.manifest(order).files)
+        names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit)
-        self._ledger.put_missing(folder.folder, self._wanted.missing.get(order.package, ""))
+        lacking = (self._wanted.missing.get(order.package, ""), order.refused)
+        self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(
