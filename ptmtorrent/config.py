@@ -128,7 +128,7 @@ def load_settings(
     user_file = user_file or _default_user_file()
     layers = (
         _Layer("default".format, folder, _defaults()),
-        _file_layer(user_file, "user file"),
+        *([_file_layer(user_file, "user file")] if user_file is not None else []),
         _project_layer(folder / PROJECT_FILE, user_file),
         _Layer(lambda name: f"environment {_variable(name)}", folder, _of_environment(environment)),
         _Layer(_flag, folder, {name: value for name, value in flags.items() if value is not None}),
@@ -139,6 +139,11 @@ def load_settings(
         for name, value in layer.values.items():
             values[name] = _check(name, value, layer.origin(name), layer.folder)
             origins[name] = layer.origin(name)
+    if values["home"] is None:
+        raise ConfigError(
+            "there is no folder for the home: `HOME` is not set, and the user has no entry in the list of users",
+            hint="name one: `--home DIR`, or set `PTMTORRENT_HOME`",
+        )
     _keep_secrets(environment)
     for name, variable in SECRETS:
         values[name] = environment.get(variable) or None
@@ -374,14 +379,18 @@ def _file_layer(file: Path, kind: str) -> _Layer:
     return _Layer(lambda _: f"{kind} `{file}`", file.parent, _read_toml(file))
 
 
-def _project_layer(file: Path, user_file: Path) -> _Layer:
+def _project_layer(file: Path, user_file: Path | None) -> _Layer:
     """Return the settings of a project file; refuse the settings that untrusted files must not decide."""
     layer = _file_layer(file, "project file")
     secrets = dict(SECRETS)
     for name in layer.values:
         if name in PROJECT_SETTINGS or name not in {*_CHECKS, *secrets}:
             continue
-        instead = f"`{secrets[name]}`" if name in secrets else f"`{_variable(name)}`, or `{name}` in `{user_file}`,"
+        instead = (
+            f"`{secrets[name]}`"
+            if name in secrets
+            else f"`{_variable(name)}`, or `{name}` in `{user_file or 'the user file'}`,"
+        )
         raise ConfigError(
             f"{layer.origin(name)}: `{name}` is refused, because any package may bring such a file",
             hint=f"remove it from `{file}`, which may set {_listed(PROJECT_SETTINGS)}; set {instead} instead",
@@ -415,10 +424,8 @@ def _read_small(file: Path) -> bytes:
 
 
 def _defaults() -> dict[str, object]:
-    from platformdirs import user_data_path
-
     return {
-        "home": str(user_data_path("ptmtorrent")),
+        "home": _default_home(),
         "format": "auto",
         "channel": None,
         "transport": "auto",
@@ -430,7 +437,18 @@ def _defaults() -> dict[str, object]:
     }
 
 
-def _default_user_file() -> Path:
+def _default_home() -> str | None:
+    """Return the folder that this user's files of programs are in; None for a user without a home folder."""
+    from platformdirs import user_data_path
+
+    with suppress(RuntimeError):
+        return str(user_data_path("ptmtorrent"))
+    return None
+
+
+def _default_user_file() -> Path | None:
     from platformdirs import user_config_path
 
-    return user_config_path("ptmtorrent") / "config.toml"
+    with suppress(RuntimeError):
+        return user_config_path("ptmtorrent") / "config.toml"
+    return None

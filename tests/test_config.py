@@ -226,3 +226,17 @@ def test_open_files_are_raised_as_far_as_they_may_be(
     assert allow_open_files() == wanted
     assert [pair[1] for pair in asked] == ([limits[1]] if limits[0] == 256 else [])
     assert refused or all(pair[0] == wanted for pair in asked)
+
+
+def test_user_without_a_home_folder_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_data_path", refuse)
+    monkeypatch.setattr("platformdirs.user_config_path", refuse)
+    with pytest.raises(ConfigError, match="`HOME` is not set") as caught:
+        load_settings({}, environment={}, folder=tmp_path)
+    assert "PTMTORRENT_HOME" in str(caught.value.hint)
+    settings = load_settings({}, environment={"PTMTORRENT_HOME": str(tmp_path / "h")}, folder=tmp_path)
+    assert settings.home == tmp_path / "h"
+    assert load_settings({"home": str(tmp_path)}, environment={}, folder=tmp_path).home == tmp_path

@@ -4,13 +4,16 @@ Every verb is a module with a small Typer `app`. A verb imports its workflow whe
 no more than Typer itself.
 """
 
+import codecs
 import errno
+import locale
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -69,6 +72,7 @@ VERBS = (
     demo,
 )
 PROGRAM = "ptmtorrent"
+UTF8 = "utf-8"
 
 
 class Format(StrEnum):
@@ -119,11 +123,34 @@ def prepare(
 
 def main() -> None:
     """Run the program and end the process with its exit code."""
+    enter_utf8_mode()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # started with it closed
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
     sys.exit(run(sys.argv[1:]))
+
+
+def enter_utf8_mode() -> None:
+    """Start this process again in Python's UTF-8 mode, unless names are UTF-8 already; then print as the locale says.
+
+    In a locale of another encoding Python would decode names of files by that, so a package would be laid out under
+    other names than elsewhere, or not at all.
+    """
+    if sys.getfilesystemencoding() != UTF8:
+        os.environ["PYTHONUTF8"] = "1"  # also for the workers of a clone
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  # this program
+    if sys.flags.utf8_mode and "PYTHONIOENCODING" not in os.environ:
+        print_in(locale.getencoding())
+
+
+def print_in(code: str) -> None:
+    """Let the standard streams have the encoding `code`."""
+    with suppress(LookupError):
+        encoding = codecs.lookup(code).name
+        for stream in (sys.stdin, sys.stdout, sys.stderr):
+            if encoding != UTF8 and hasattr(stream, "reconfigure"):
+                stream.reconfigure(encoding=encoding)
 
 
 def run(arguments: Sequence[str]) -> int:

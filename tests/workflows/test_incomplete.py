@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from ptmtorrent.demo.hub.faults import Faults
 from ptmtorrent.demo.package import Package, data_file, text_file
+from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import REGULAR_MODE, MissingFile, decode_manifest
 from ptmtorrent.store.store import Store
 from tests.in_process import ptmtorrent
+from tests.simulators.git_server import serve_git
 from tests.simulators.huggingface import OddHub, refuse
 from tests.workflows.cloning import WEIGHTS, Run, package
 
@@ -107,6 +110,33 @@ def test_two_names_of_the_same_bytes_are_both_missing_and_another_package_has_it
     assert run.data("hf:a/y", "y.bin") == WEIGHTS
 
 
+def test_pointer_served_in_place_of_a_file_is_a_missing_file(run: Run) -> None:
+    with SampleHub([MODEL], faults=Faults(serve_pointer=frozenset({"model.bin"}))) as hub:
+        run(hub)
+
+    assert run.results() == {"hf:a/x": "error"}
+    assert run.manifests()["hf:a/x"].missing == (LOST,)
+
+
+def test_object_that_lfs_has_lost_is_a_missing_file_and_the_rest_is_proven(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with serve_git(tmp_path) as server:
+        pointer = server.keep_object(WEIGHTS)
+        server.commit("team/m", {"model.bin": pointer, "README.md": b"# m"})
+        server.faults.gone.add(pointer.sha256)
+        [result] = of_type(
+            ptmtorrent(home, "clone", "git", "--endpoint", server.url, "--id", "team/m", code=3), "result"
+        )
+
+    checked = ptmtorrent(home, "store", "check")
+    with Store.open(home / "store") as store:
+        [capture] = store.captures()
+        manifest = decode_manifest(store.read(ObjectId(capture.snapshot)), capture.snapshot)
+    assert "captured without 1 file: `model.bin` (gone: " in result["reason"]
+    assert (names(manifest), manifest.missing, capture.missing) == (["README.md"], (LOST,), 1)
+    assert of_type(checked, "summary")[0]["failed"] == 0
+
+
 def clone_incomplete(home: Path, *packages: Package) -> None:
     with OddHub([MODEL, *packages]) as hub:
         hub.order(refuse(404), path=ONLY_WEIGHTS, times=None)
@@ -164,7 +194,7 @@ def test_fetch_lays_out_what_there_is_and_names_what_was_not_captured(tmp_path: 
     assert warning in [event["message"] for event in of_type(events, "note")]
     assert (verified["status"], verified["reason"]) == (
         "ok",
-        "every byte is right; its release is incomplete: 1 of its files was not captured: `model.bin` (gone)",
+        "every byte is right; not all files are here: 1 of its files was not captured: `model.bin` (gone)",
     )
     assert not any("incomplete" in event["message"] for event in of_type(docs, "note"))
     assert (out / "hf" / "a" / "x" / "other.bin").read_bytes() == WEIGHTS[1:]

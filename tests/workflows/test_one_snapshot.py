@@ -2,11 +2,14 @@
 
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from ptmtorrent.errors import NoSource
+from ptmtorrent.layouts.folders import Names
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.records import Note, Result
 from ptmtorrent.paths import Home
@@ -41,10 +44,18 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def get(made: Made, user: Home, to: Path, *packages: str, only: tuple[FileKind, ...] = (), into: str = "dir") -> Heard:
+def get(  # what one fetches
+    made: Made,
+    user: Home,
+    to: Path,
+    *packages: str,
+    only: tuple[FileKind, ...] = (),
+    into: str = "dir",
+    force: bool = False,
+) -> Heard:
     made.trusted_by(user, str(made.folder))
     heard = Heard()
-    request = FetchRequest(packages=packages or (PACKAGE,), to=to, only=only, into=into)  # type: ignore[arg-type]
+    request = FetchRequest(packages=packages or (PACKAGE,), to=to, only=only, into=into, force=force)  # type: ignore[arg-type]
     fetch_from(made.folder, user, request, emit=heard)
     return heard
 
@@ -58,6 +69,18 @@ def verified(user: Home, target: Path | str | None = None) -> dict[str, Result]:
 
 def notes(heard: Heard) -> str:
     return "\n".join(record.message for record in heard.records if isinstance(record, Note))
+
+
+def test_names_that_the_platform_cannot_write_leave_nothing_of_an_older_snapshot(
+    older: Made, user: Home, out: Path, tmp_path: Path
+) -> None:
+    newer = make_channel(tmp_path, {PACKAGE: {**NEW, "a:b.json": b"{}"}})
+    get(older, user, out)
+    with mock.patch("ptmtorrent.workflows.fetch.fetch.Names", partial(Names, windows=True)):
+        heard = get(newer, user, out)
+    check_laid_out(out, {PACKAGE: NEW})
+    assert heard.results[PACKAGE].status == "impossible"
+    assert "not all files are here: 1 file cannot be written here: `a:b.json`" in verified(user, out)[PACKAGE].reason
 
 
 def test_a_newer_snapshot_replaces_what_an_older_one_laid_out(older: Made, newer: Made, user: Home, out: Path) -> None:
@@ -134,7 +157,7 @@ def test_a_fetch_by_another_home_is_seen_as_what_this_one_did_not_write(
     older: Made, newer: Made, user: Home, out: Path, tmp_path: Path
 ) -> None:
     get(older, Home(tmp_path / "other"), out)
-    get(newer, user, out, only=("docs",))
+    get(newer, user, out, only=("docs",), force=True)
     assert "`" + str(out / "hf/org/m/evil.py") + "`" in verified(user, out)[PACKAGE].reason
 
 
