@@ -44,6 +44,8 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-]|[A-Za-
 _NOT_ON_WINDOWS = re.compile(rb'[\x00-\x1f\\:*?"<>|]|[. ]$')
 _DEVICES = re.compile(rb"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?", re.DOTALL)
 _PIECE_BYTES = 8 << 20
+MAX_PATH_BYTES = 4096
+"""Limit of a path in a call of the system, its end included."""
 _MOVE_IT = "move it away, or choose another folder with `--to`"
 _FORCE = "move it away, or replace it with `--force`"
 
@@ -454,6 +456,8 @@ class Names:
         try:
             os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
         except OSError as error:
+            if len(place) >= MAX_PATH_BYTES:
+                return None  # the folder is too deep for any name: the file's own place is found to be too long
             return f"is a name that the disk does not take: {error.strerror}"
         with disk_errors(self._folder):
             found = list(self._folder.iterdir())
