@@ -42,14 +42,13 @@ from ptmtorrent.workflows.fetch.assemble import Assembly, Part
 
 _Numbered = tuple[int, FileEntry]
 """A file, and its number in the manifest."""
-
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
 
 IN_MEMORY_BYTES = 8 << 20
 """Documents of more bytes are kept in a file without a name."""
 DECODED = 64
-"""Manifests that are kept decoded."""
+"""Manifests that are kept decoded, and packages whose links are kept."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -185,7 +184,7 @@ class Selection:
         self._sizes = array("Q")
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
-        self._links_of: tuple[int, dict[Path, list[Path]]] = (-1, {})
+        self._links_of: OrderedDict[int, dict[Path, list[Path]]] = OrderedDict()
         self.orders: list[Order] = []
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
@@ -415,15 +414,16 @@ class Selection:
         return made
 
     def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
-        """Return the links to each target of a package, which are kept until another package is asked for."""
-        number, links = self._links_of
-        if number != order.number:
+        """Return the links to each target of a package; those of a few are kept, because packages share objects."""
+        if (links := self._links_of.pop(order.number, None)) is None:
             links = {}
             for _, file in _choose_files(manifest, order.only, order.without):
                 destination = self._layout.destination(manifest, file)
                 if destination.link:
                     links.setdefault(destination.target, []).append(destination.link)
-            self._links_of = order.number, links
+        self._links_of[order.number] = links
+        if len(self._links_of) > DECODED:
+            self._links_of.popitem(last=False)
         return links
 
     def _states(self) -> Numbers:
