@@ -69,7 +69,10 @@ def test_help_and_completion_import_nothing_that_typer_does_not(
 def test_the_public_names_are_the_documented_ones() -> None:
     api = importlib.import_module("ptmtorrent.api")
     assert ptmtorrent.__all__ == ["__version__"]
-    assert api.__all__ == ["Channel", "FetchRequest", "PlanMade", "PtmError", "Result", "Summary", "open"]
+    assert api.__all__ == [
+        *("Channel", "FetchRequest", "File", "Opened", "Package", "PackageFacts", "PlanMade", "PtmError", "Release"),
+        *("Result", "Stop", "SubsetRef", "Summary", "open", "verify"),
+    ]
 
 
 def test_every_module_imports_and_keeps_its_word_about_public_names() -> None:

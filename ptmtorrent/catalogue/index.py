@@ -8,14 +8,20 @@ A look-up by name reads the tree and one shard of each run. A subset reads all s
 
 The documents of a member are one compressed frame, of manifest and placement, read by a range of a file. Frames beside
 each other are read with one request, and the next requests run while frames are decoded. A frame is proven by the hash
-in its row, a manifest by the snapshot, which is its hash.
+in its row, a manifest by the snapshot, which is its hash. `Documents` keeps frames while a fetch writes their files.
 """
 
 import difflib
-from collections import deque
+from array import array
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, islice
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from threading import Lock
+from types import TracebackType
+from typing import Self
 
 import msgspec
 from blake3 import blake3
@@ -23,9 +29,10 @@ from blake3 import blake3
 from ptmtorrent.catalogue.member_list import MemberList, MemberListBuilder
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import read_listed
-from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, UsageError
+from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, UsageError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import PackageName, parse_package_name
+from ptmtorrent.model.ids import PackageName, SnapshotId, parse_package_name
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Manifest, decode_manifest
 from ptmtorrent.model.members import (
@@ -59,6 +66,12 @@ REQUESTS = 3
 
 FRAME_OVERHEAD_BYTES = 1 << 10
 """Bytes by which a frame may be longer than what it holds."""
+
+IN_MEMORY_BYTES = 8 << 20
+"""Documents of more bytes are kept in a file without a name."""
+
+DECODED = 64
+"""Manifests that are kept decoded."""
 
 MAX_SEARCHED_SHARDS = 16
 """In a release with more shards, near matches of an unknown name are searched only in the shards already read."""
@@ -400,3 +413,64 @@ def _decode(member: Member, payload: memoryview, reader: ChannelReader) -> Descr
         raise IntegrityError(f"the snapshot listed for `{row.package}` belongs to `{manifest.package.package}`")
     placement = decode_placement(data[row.manifest_size :], manifest, row.snapshot)
     return Described(member=member, manifest=manifest, placement=placement, frame=payload)
+
+
+class Documents:
+    """Documents as frames in a file in the folder `staging`, by the number of their package. For several threads."""
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(staging))  # noqa: SIM115  # closed by `__exit__`
+        self._ends = array("Q", [0])
+        self._sizes = array("I")
+        self._of_manifest = array("I")
+        self._snapshots: list[bytes] = []
+        self._decoded: OrderedDict[int, Manifest] = OrderedDict()
+        self._lock = Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, described: Described) -> None:
+        """Keep the frame of one more package.
+
+        Raises:
+            NoSpace, StoreError: it cannot be written.
+        """
+        row = described.member.row
+        with disk_errors(self._staging, len(described.frame)):
+            self._file.write(described.frame)
+        self._ends.append(self._ends[-1] + len(described.frame))
+        self._sizes.append(row.manifest_size + row.placement_size)
+        self._of_manifest.append(row.manifest_size)
+        self._snapshots.append(bytes.fromhex(row.snapshot))
+
+    def manifest(self, number: int) -> Manifest:
+        """Return the manifest of a package.
+
+        Raises:
+            StoreError, IntegrityError: it cannot be read back.
+        """
+        with self._lock:
+            if number not in self._decoded:
+                self._decoded[number] = self._read(number)
+                if len(self._decoded) > DECODED:
+                    self._decoded.popitem(last=False)
+            self._decoded.move_to_end(number)
+            return self._decoded[number]
+
+    def _read(self, number: int) -> Manifest:
+        first, end = self._ends[number], self._ends[number + 1]
+        with disk_errors(self._staging):
+            self._file.seek(first)
+            frame = self._file.read(end - first)
+            self._file.seek(0, 2)
+        if len(frame) != end - first:
+            raise StoreError(f"what was kept in `{self._staging}` ends early", hint="run the same command again")
+        data = streams.expand(memoryview(frame), self._sizes[number])
+        return decode_manifest(data[: self._of_manifest[number]], SnapshotId(self._snapshots[number].hex()))

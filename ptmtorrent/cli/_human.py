@@ -9,7 +9,7 @@ from ptmtorrent.cli._tables import aligned, tabbed
 from ptmtorrent.cli._text import Row, spell_progress, spell_retry
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Event, Note, PlanMade, Progress, Result, Retry, Summary
+from ptmtorrent.model.records import Event, Note, Opened, PlanMade, Progress, Result, Retry, Summary
 from ptmtorrent.model.text import count, spell_seconds, spell_size
 from ptmtorrent.scrub import escape, printable
 
@@ -34,6 +34,8 @@ class HumanSink:
         """Show one record: progress as a bar or an occasional line, the rest as sentences."""
         with self._lock:
             match event:
+                case Opened():
+                    self._say(self._talk, f"release {event.release} of {event.created[:10]}, {event.content_root}")
                 case PlanMade():
                     self._show_plan(event)
                 case Progress():

@@ -34,7 +34,9 @@ SubsetOption = Annotated[
 
 
 def open_requested(session: Session, channel: str | None, release: str | None, stop: "Stop") -> "OpenChannel":
-    """Return the channel that the options name, else the configured one, else the sample; its reads heed `stop`.
+    """Open the channel that the options name, else the configured one, else the sample, and show which release it is.
+
+    Its reads heed `stop`.
 
     Raises:
         TrustError: the channel is not trusted, or its signatures do not hold.
@@ -51,7 +53,9 @@ def open_requested(session: Session, channel: str | None, release: str | None, s
 
         return access_of(settings, home)
 
-    return open_channel(settings.channel, release, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
+    opened = open_channel(settings.channel, release, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
+    emit(opened.cite())
+    return opened
 
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s:\[\]/@]+)):([0-9]{1,5})")

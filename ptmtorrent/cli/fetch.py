@@ -57,7 +57,7 @@ def fetch(
         ),
     ] = None,
     max_bytes: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="Skip packages once the total would exceed this size.")
+        str | None, typer.Option(metavar="SIZE", help="Take what fits into this size, most downloaded first.")
     ] = None,
     into: Annotated[Into, typer.Option(help="Plain folders or a Hugging Face cache.")] = Into.DIR,
     to: Annotated[
@@ -67,6 +67,9 @@ def fetch(
             help="Destination (default: current folder; with `--into hf-cache`, the home's HF cache).",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files in the way that were changed or are your own.")
+    ] = False,
     transport: Annotated[Transport | None, typer.Option(help="Transport of packs [PTMTORRENT_TRANSPORT].")] = None,
     peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="Peers to connect to.")] = None,
     keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs in the store to seed them.")] = False,
@@ -74,7 +77,10 @@ def fetch(
         bool, typer.Option("--dry-run", help="Print requests, bytes and disk without moving data.")
     ] = False,
 ) -> None:
-    """Fetch packages or a subset; every byte is verified before it becomes visible. Resumable."""
+    """Fetch packages or a subset; every byte is verified before it becomes visible. Resumable.
+
+    A file of yours in the way of a package fails that package alone; `--force` replaces it.
+    """
     session: Session = ctx.obj
     if not packages and subset is None:
         raise UsageError("nothing to fetch", hint="name a package, such as `hf:org/name`, or pass `--subset popular`")
@@ -96,6 +102,7 @@ def fetch(
         max_bytes=parse_size(max_bytes) if max_bytes else None,
         into=into.value,
         to=None if to is None else parse_folder(to, "--to"),
+        force=force,
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,

@@ -57,5 +57,5 @@ def verify(
             )
         raise IntegrityError(
             f"{number} not exactly what was fetched (see above)",
-            hint="run the same fetch again; move away what it does not replace",
+            hint="run the same fetch again; move away what it does not replace, or pass `--force`",
         )

@@ -144,21 +144,21 @@ class Database:
             yield from rows
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+    def transaction(self, *, durable: bool | None = None) -> Iterator[None]:
         """Commit everything the block writes, or nothing of it.
 
-        What is not `durable` survives the end of the process at once, and a power cut from the next durable transaction
-        on.
+        What is `durable` survives a power cut; what is not survives the end of the process at once, and a power cut
+        from the next durable transaction on. None: as the file was opened.
         """
         with self.errors():
-            if not durable:
-                self._connection.execute("PRAGMA synchronous = NORMAL")
+            if durable is not None:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 with self._connection:
                     yield
             finally:
-                if not durable:
+                if durable is not None:
                     self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager

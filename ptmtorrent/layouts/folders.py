@@ -1,9 +1,9 @@
 """The layout of plain folders, `<root>/<hub>/<package name>/<path>`, and the checks of paths and names in any layout.
 
-No path below the root of a layout may be a link, because a link could lead anywhere.
+No path below the root of a layout may be a link, because a link could lead anywhere. `survey` finds what lies where a
+file should go, and `clear` removes what may be removed of it.
 """
 
-import errno
 import os
 import re
 import shutil
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import (
@@ -23,7 +24,6 @@ from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
     ensure_dir,
-    new_temporary,
     sync_dir,
 )
 from ptmtorrent.errors import StoreError
@@ -45,6 +45,31 @@ _NOT_ON_WINDOWS = re.compile(rb'[\x00-\x1f\\:*?"<>|]|[. ]$')
 _DEVICES = re.compile(rb"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])(\..*)?", re.DOTALL)
 _PIECE_BYTES = 8 << 20
 _MOVE_IT = "move it away, or choose another folder with `--to`"
+_FORCE = "move it away, or replace it with `--force`"
+
+Identity = tuple[int, int, int, int, int]
+"""Device, number, mode, size and time of change of what lies at a path: what tells whether it is still the same."""
+
+
+class Ground(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies where a file should go: `seen` at its path, and `clears`, to be removed before it can be there.
+
+    `forced` are those that no fetch left as they are, and that are replaced all the same.
+    """
+
+    seen: Identity | None = None
+    clears: tuple[tuple[Path, Identity], ...] = ()
+    forced: tuple[Path, ...] = ()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether a regular file is there."""
+        return self.seen is not None and stat.S_ISREG(self.seen[2])
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is there, and nothing is in the way."""
+        return self.seen is None and not self.clears
 
 
 class PlainDir:
@@ -146,6 +171,109 @@ def refuse_unless_file(place: Path) -> None:
             raise StoreError(f"`{place}` is {what}, and a package needs a file there", hint=_MOVE_IT)
 
 
+def survey(folder: Path, target: Path, owns: Callable[[Path], bool], *, force: bool) -> Ground:
+    """Return what lies where a file of the package in `folder` should go, if it may be removed.
+
+    `owns` states whether a path is as a fetch left it. With `force` other files and links are replaced too, and what a
+    link leads to never is. A folder is removed only if nothing else is in it.
+
+    Raises:
+        StoreError: something else is in the way, which the message names.
+    """
+    above = target.parents[: len(target.relative_to(folder).parts) - 1]
+    for place in reversed(above):
+        found = _identity(place)
+        if found is None:
+            return Ground()
+        if not stat.S_ISDIR(found[2]):
+            forced = _may_remove(place, found, owns, force=force)
+            return Ground(clears=((place, found),), forced=forced)
+    found = _identity(target)
+    if found is None:
+        return Ground()
+    if not stat.S_ISDIR(found[2]):
+        return Ground(seen=found, forced=_may_remove(target, found, owns, force=force))
+    inside = [(path, _identity(path)) for path in files_below(target)]
+    for path, _ in inside:
+        if not owns(path):
+            raise StoreError(
+                f"`{target}` is a folder, and a package needs a file there; `{path}` in it is not as a fetch of this"
+                " home left it: move it away"
+            )
+    return Ground(clears=((target, found), *((path, each) for path, each in inside if each is not None)))
+
+
+def clear(ground: Ground) -> None:
+    """Remove what `survey` found in the way.
+
+    Raises:
+        StoreError: something changed since, which the message names.
+    """
+    for path, seen in reversed(ground.clears):
+        found = _identity(path)
+        if found is None:
+            continue
+        if stat.S_ISDIR(seen[2]):
+            _remove_empty(path)
+        elif found == seen:
+            _remove_file(path)
+        elif not stat.S_ISDIR(found[2]):  # a folder: another file of the package is there already
+            raise _changed(path)
+
+
+def refuse_changed(target: Path, ground: Ground) -> None:
+    """Refuse to replace what is not what `survey` found at the place of a file.
+
+    Raises:
+        StoreError: it is something else, or was changed since.
+    """
+    found = _identity(target)
+    if found is not None and found != ground.seen:
+        raise _changed(target)
+
+
+def _may_remove(place: Path, found: Identity, owns: Callable[[Path], bool], *, force: bool) -> tuple[Path, ...]:
+    """Return `place` if it is removed only because of `force`, and nothing if a fetch left it as it is."""
+    if owns(place):
+        return ()
+    if not stat.S_ISREG(found[2]) and not stat.S_ISLNK(found[2]):
+        raise StoreError(f"`{place}` is not a regular file, and a package needs its place", hint=_MOVE_IT)
+    if not force:
+        what = "a link that" if stat.S_ISLNK(found[2]) else "in the way, and"
+        raise StoreError(f"`{place}` is {what} is not as a fetch of this home left it; {_FORCE}", hint=_FORCE)
+    return (place,)
+
+
+def _remove_file(path: Path) -> None:
+    """Remove a file, unless another thread has just put a folder of the package in its place."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        if path.is_symlink() or not path.is_dir():
+            raise disk_error(error, path) from error
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder in which there are only folders."""
+    for place, _, _ in os.walk(folder, topdown=False):
+        with disk_errors(Path(place)):
+            Path(place).rmdir()
+
+
+def _identity(place: Path) -> Identity | None:
+    try:
+        found = os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk_error(error, place) from error
+    return found.st_dev, found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
+
+
+def _changed(place: Path) -> StoreError:
+    return StoreError(f"`{place}` was changed while its package was fetched", hint="run the same command again")
+
+
 def read_link(place: Path) -> str | None:
     """Return the text of the symbolic link at `place`; None if there is no link.
 
@@ -155,6 +283,29 @@ def read_link(place: Path) -> str | None:
     with suppress(FileNotFoundError), disk_errors_but_missing(place):
         return os.readlink(place) if place.is_symlink() else None  # noqa: PTH115  # the text, not a path
     return None
+
+
+def spelled(folder: Path, path: Path) -> Path:
+    """Return `path`, which is below `folder`, with its names as a disk that ignores case keeps them."""
+    place = folder
+    for name in path.relative_to(folder).parts:
+        try:
+            there = os.listdir(place)  # noqa: PTH208  # of many names
+        except OSError:
+            there = []
+        same = [each for each in there if each.casefold() == name.casefold()]
+        place /= name if name in same or not same else same[0]
+    return place
+
+
+def is_executable(place: Path) -> bool:
+    """Return whether the owner of the file at `place` may execute it.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    with disk_errors(place):
+        return bool(os.lstat(place).st_mode & stat.S_IXUSR)
 
 
 def is_unshared_file(place: Path) -> bool:
@@ -177,41 +328,6 @@ def remove_shared(place: Path) -> None:
             place.unlink()
 
 
-def ignores_case(folder: Path) -> bool:
-    """Return whether the filesystem of `folder` ignores case; creates and removes a file to find out.
-
-    Raises:
-        StoreError: `folder` cannot be written.
-    """
-    ensure_dir(folder, mode=SHARED_DIR)
-    probe = new_temporary(folder / "probe")
-    with disk_errors(probe):
-        probe.touch(exist_ok=False)
-        try:
-            return probe.with_name(probe.name.upper()).exists()
-        finally:
-            probe.unlink()
-
-
-def holds_links(folder: Path) -> bool:
-    """Return whether the filesystem of `folder` has symbolic links; creates and removes one to find out.
-
-    Raises:
-        StoreError: `folder` cannot be written.
-    """
-    ensure_dir(folder, mode=SHARED_DIR)
-    probe = new_temporary(folder / "probe")
-    try:
-        probe.symlink_to("probe")
-    except OSError as error:
-        if error.errno in {errno.EPERM, errno.ENOTSUP, errno.ENOSYS}:
-            return False
-        raise disk_error(error, probe) from error
-    with disk_errors(probe):
-        probe.unlink()
-    return True
-
-
 def files_below(folder: Path) -> list[Path]:
     """Return everything below `folder` that is not a folder, sorted; links are not followed.
 
@@ -226,6 +342,20 @@ def files_below(folder: Path) -> list[Path]:
             for entry in entries:
                 (left if entry.is_dir(follow_symlinks=False) else found).append(place / entry.name)
     return sorted(found)
+
+
+def same_content(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:
+    """Return whether a file at `path` has this size and BLAKE3 hash, or the text of a link there has this hash.
+
+    `on_bytes` is as for `same_file`.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    text = read_link(path)
+    if text is not None:
+        return blake3(path_bytes(text)).hexdigest() == digest
+    return path.is_file() and same_file(path, size, digest, on_bytes)
 
 
 def same_file(path: Path, size: int, digest: str, on_bytes: Callable[[int], None] | None = None) -> bool:

@@ -14,14 +14,16 @@ On a disk without symbolic links a snapshot has the files themselves, and there 
 `snapshot_download` then refuses a partial snapshot unless only fetched files are requested, as for its own downloads.
 """
 
+import hashlib
 import json
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, files_in, read_regular, write_file
 from ptmtorrent.errors import UnsupportedFormat
-from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, refuse_unless_file
+from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, files_below, read_link, refuse_unless_file
 from ptmtorrent.layouts.port import Destination, Finished, Marks
 from ptmtorrent.model.manifest import FileEntry, Manifest, MissingFile
 from ptmtorrent.model.pointers import pointer_git_id
@@ -29,6 +31,9 @@ from ptmtorrent.model.pointers import pointer_git_id
 TREE_VERSION = 1
 MAX_REF_BYTES = 4 << 10
 """Limit of what is read of `refs/main`, which holds a commit and perhaps white space after it."""
+MAX_TREE_BYTES = 64 << 20
+"""Limit of what is read of a list in `trees/`."""
+GIT_DIGITS = 40
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -113,6 +118,55 @@ class HfCache:
                 hint="use `--into dir`",
             )
         return self.root / "--".join(("models", *package.name.split("/")))
+
+
+def find_strangers(folder: Path, known: Collection[Path]) -> list[Path]:
+    """Return what is in the snapshots of a package in a cache and is not a file of its commit, as `trees/` lists it.
+
+    Such are files that are not listed, links to another blob, and files with other bytes; those that are `known` were
+    checked. Snapshots of commits without a list are another program's.
+
+    Raises:
+        StoreError: a folder or a list cannot be read.
+    """
+    found: list[Path] = []
+    for tree in files_in(folder / "trees", "*.json"):
+        with suppress(FileNotFoundError), disk_errors_but_missing(tree):
+            listed = _read_tree(read_regular(tree, MAX_TREE_BYTES))
+            if listed is None:
+                continue
+            inside = folder / "snapshots" / tree.stem
+            found += [
+                path
+                for path in files_below(inside)
+                if path not in known and not _is_listed(path, listed.get(path.relative_to(inside).as_posix()))
+            ]
+    return found
+
+
+def _read_tree(data: bytes) -> dict[str, str] | None:
+    """Return the name of the blob of each file that a list has; None for what is no such list."""
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        files = json.loads(data)["files"].items()
+        return {str(name): str(entry.get("lfs_sha256") or entry["blob_id"]) for name, entry in files}
+    return None
+
+
+def _is_listed(path: Path, blob: str | None) -> bool:
+    """Return whether a link leads to the blob, or a file has the bytes that the blob's name states."""
+    if blob is None:
+        return False
+    text = read_link(path)
+    if text is not None:
+        return Path(text).name == blob
+    with disk_errors(path):
+        if not path.is_file():
+            return False
+        data = path.read_bytes() if len(blob) == GIT_DIGITS else b""
+        if len(blob) == GIT_DIGITS:
+            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == blob
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == blob
 
 
 def _etag(file: FileEntry) -> str:

@@ -1,4 +1,4 @@
-"""Records that a workflow emits while it runs: one plan, progress, a result per package, notes, and a summary.
+"""Records that a workflow emits while it runs: the release it reads, one plan, progress, results, notes, a summary.
 
 A workflow calls the function `emit` that it was given and does not know what receives the records (a terminal, JSON
 lines, a test). A package that fails is a record, never an exception. As JSON they follow
@@ -12,6 +12,20 @@ import msgspec
 
 Status = Literal["ok", "notneeded", "impossible", "error"]
 ResultKind = Literal["package", "pack", "part", "index", "release"]
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="opened"):
+    """The verified release that a verb reads: its name and date, and the content root that one cites it by.
+
+    `channel` is where it was read, `how` whether its signatures were checked (`fresh`) or its content root was given
+    (`archived`).
+    """
+
+    release: str
+    created: str
+    content_root: str
+    channel: str
+    how: str
 
 
 class PlanMade(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="plan"):
@@ -115,7 +129,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     hint: str | None
 
 
-Event = PlanMade | Progress | Result | Note | Retry | Summary
+Event = Opened | PlanMade | Progress | Result | Note | Retry | Summary
 Emit = Callable[[Event], None]
 
 

@@ -82,7 +82,7 @@ class Collection:
 
         context = JobContext(
             jobs=Jobs(self.access.folder / JOBS),
-            service=stack.enter_context(open_service(self.access, self._stop)),
+            service=stack.enter_context(open_service(self.access, self._stop, emit)),
             wait_policy=WaitPolicy(stall_seconds=self.access.patience),
             on_message=lambda message: emit(Note(message=message)),
             on_bytes=lambda _: None,

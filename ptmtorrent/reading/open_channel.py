@@ -26,7 +26,7 @@ from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
 from ptmtorrent.model.moments import Clock, behind_note
-from ptmtorrent.model.records import Emit, Note, ignore
+from ptmtorrent.model.records import Emit, Note, Opened, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.reading.collection import Collection, no_access
@@ -58,6 +58,17 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     collection: Collection | None = None
     login: Login | None = None
     listed: tuple[ListedRelease, ...] = ()
+
+    def cite(self) -> Opened:
+        """Return what one cites the opened release by, and where it was read."""
+        release = self.release
+        return Opened(
+            release=release.name,
+            created=release.created,
+            content_root=f"{PIN_PREFIX}{release.content_root}",
+            channel=self.location,
+            how=self.how,
+        )
 
 
 def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with

@@ -137,7 +137,7 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         outdated = f"remove it, because the store has what was captured: rm {path}*"
-        self._base = Database(path, name="the journal", schema=_SCHEMA, version=VERSION, outdated=outdated)
+        self._base = Database(path, name="the journal", schema=_SCHEMA, version=VERSION, outdated=outdated, copied=True)
         self.outcomes = LastOutcomes(self._base)
         self._beats = 0
         self._seen: dict[tuple[int, str], tuple[float, float]] = {}

@@ -3,21 +3,26 @@
 A row of a file is valid as long as the file has the size and modification time that it had when it was verified.
 Losing the ledger costs only time: files without a row are hashed, and refs of a cache are left where they point.
 
+What a fetch is about to write is announced, durably, before it writes anything of the package: a file that a killed
+fetch wrote and did not record is recognised by its bytes.
+
 A folder has one row: the package in it, and the snapshot of the newest fetch. A file whose snapshot is another one is
 left over from an older fetch. `Neighbours` refuses a folder inside that of another package, or around it.
 """
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from ptmtorrent.disk.database import Database
 from ptmtorrent.errors import StoreError
+from ptmtorrent.model.records import Opened
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
@@ -30,6 +35,13 @@ CREATE TABLE IF NOT EXISTS folders (
     folder BLOB PRIMARY KEY, package TEXT NOT NULL, snapshot TEXT, files INTEGER NOT NULL
 ) WITHOUT ROWID
 """
+_ANNOUNCED = """
+CREATE TABLE IF NOT EXISTS announced (
+    path BLOB NOT NULL, size INTEGER NOT NULL, blake3 TEXT NOT NULL, package TEXT NOT NULL, snapshot TEXT NOT NULL,
+    PRIMARY KEY (path, blake3)
+) WITHOUT ROWID
+"""
+_ORIGINS = "CREATE TABLE IF NOT EXISTS origins (folder BLOB PRIMARY KEY, opened TEXT NOT NULL) WITHOUT ROWID"
 _MARKS = "CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _MISSING = "CREATE TABLE IF NOT EXISTS missing (folder BLOB PRIMARY KEY, what TEXT NOT NULL) WITHOUT ROWID"
 _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
@@ -50,12 +62,14 @@ class PackageFolder(msgspec.Struct, frozen=True, kw_only=True):
     """A folder that a package is in, its snapshot (None if the layout keeps several), and the files that it has.
 
     Both are unknown, "" and 0, of a folder that an earlier version of this program filled from several snapshots.
+    `opened` is the release that the newest fetch read, None if that was not recorded.
     """
 
     folder: Path
     package: str
     snapshot: str | None
     files: int
+    opened: Opened | None = None
 
 
 class Ledger:
@@ -76,6 +90,8 @@ class Ledger:
         )
         self._rows.run(_FOLDERS)
         self._rows.run(_MARKS)
+        self._rows.run(_ORIGINS)
+        self._rows.run(_ANNOUNCED)
         self._rows.run(_MISSING)
         self._add_folders()
 
@@ -105,6 +121,11 @@ class Ledger:
             return False
         return row == (found.st_size, found.st_mtime_ns) and _is_ours(found.st_mode)
 
+    def row(self, path: Path) -> LaidOut | None:
+        """Return the row of a file; None if no fetch wrote it."""
+        row = self._rows.first(f"SELECT {_COLUMNS} FROM files WHERE path = ?", os.fsencode(path))  # noqa: S608  # constant names
+        return None if row is None else _laid_out(row)
+
     def record(self, path: Path, *, blake3: str, package: str, snapshot: str) -> None:
         """Record that `path`, as it is now, holds the verified bytes `blake3`."""
         try:
@@ -125,21 +146,39 @@ class Ledger:
         """Remove the row of a file."""
         self._rows.run("DELETE FROM files WHERE path = ?", os.fsencode(path))
 
+    def record_damage(self, path: Path) -> None:
+        """Record that the bytes of a file are wrong although nothing changed it, so that a fetch may replace it."""
+        self._rows.run("UPDATE files SET blake3 = '' WHERE path = ?", os.fsencode(path))
+
+    def announce(self, files: Iterable[tuple[Path, int, str]], *, package: str, snapshot: str) -> None:
+        """Record, durably, that files of these paths, sizes and hashes are about to be written."""
+        rows = ((os.fsencode(path), size, blake3, package, snapshot) for path, size, blake3 in files)
+        with self._rows.transaction(durable=True):
+            self._rows.run_many(
+                "INSERT OR REPLACE INTO announced (path, size, blake3, package, snapshot) VALUES (?, ?, ?, ?, ?)", rows
+            )
+
+    def announced(self, below: Path, snapshot: str | None = None) -> list[LaidOut]:
+        """Return what was announced below a folder, of one snapshot or of all; each with the time 0."""
+        rows = self._rows.all(
+            "SELECT path, size, 0, blake3, package, snapshot FROM announced"
+            " WHERE path >= ? AND path < ? AND snapshot = coalesce(?, snapshot)",
+            *(_inside(below), _after(below), snapshot),
+        )
+        return [_laid_out(row) for row in rows]
+
+    def forget_announced(self, below: Path, snapshot: str | None = None) -> None:
+        """Remove what was announced below a folder, of one snapshot or of all: it is all there, or of no use."""
+        self._rows.run(
+            "DELETE FROM announced WHERE path >= ? AND path < ? AND snapshot = coalesce(?, snapshot)",
+            *(_inside(below), _after(below), snapshot),
+        )
+
     def files(self, below: Path | None = None) -> list[LaidOut]:
         """Return every row, or those of the files below a folder, sorted by path."""
         bounds = (b"", b"\xff") if below is None else (_inside(below), _after(below))
         rows = self._rows.all(f"SELECT {_COLUMNS} FROM files WHERE path >= ? AND path < ? ORDER BY path", *bounds)  # noqa: S608  # constant names
-        return [
-            LaidOut(
-                path=Path(os.fsdecode(path)),
-                size=size,
-                mtime_ns=mtime_ns,
-                blake3=blake3,
-                package=package,
-                snapshot=snapshot,
-            )
-            for path, size, mtime_ns, blake3, package, snapshot in rows
-        ]
+        return [_laid_out(row) for row in rows]
 
     def count_files(self) -> int:
         """Return how many files are recorded."""
@@ -160,13 +199,25 @@ class Ledger:
         """Record what a folder is; a row of the same folder is replaced."""
         values = (os.fsencode(found.folder), found.package, found.snapshot, found.files)
         self._rows.run("INSERT OR REPLACE INTO folders (folder, package, snapshot, files) VALUES (?, ?, ?, ?)", *values)
+        if found.opened is not None:
+            opened = msgspec.json.encode(found.opened).decode()
+            self._rows.run("INSERT OR REPLACE INTO origins (folder, opened) VALUES (?, ?)", values[0], opened)
 
     def folders(self) -> list[PackageFolder]:
         """Return every folder that a package was laid out in, sorted by path; some may be gone since."""
-        rows = self._rows.all("SELECT folder, package, snapshot, files FROM folders ORDER BY folder")
+        rows = self._rows.all(
+            "SELECT folder, package, snapshot, files, opened FROM folders LEFT JOIN origins USING (folder) "
+            "ORDER BY folder"
+        )
         return [
-            PackageFolder(folder=Path(os.fsdecode(folder)), package=package, snapshot=snapshot, files=files)
-            for folder, package, snapshot, files in rows
+            PackageFolder(
+                folder=Path(os.fsdecode(folder)),
+                package=package,
+                snapshot=snapshot,
+                files=files,
+                opened=_opened(opened),
+            )
+            for folder, package, snapshot, files, opened in rows
         ]
 
     def put_missing(self, folder: Path, what: str) -> None:
@@ -224,7 +275,7 @@ class Neighbours:
 
     def __init__(self, ledger: Ledger, *, folds: bool) -> None:
         self._ledger = ledger
-        self._folds = folds
+        self.folds = folds
         self._there: dict[_Key, PackageFolder] = {}
         self._above: dict[_Key, list[PackageFolder]] = {}
         self._claimed: dict[str, str] = {}
@@ -275,7 +326,7 @@ class Neighbours:
 
     def _names(self, real: str) -> tuple[str, list[str]]:
         """Return the name of a folder and those above it, innermost first, as the disk compares them."""
-        name = real.casefold() if self._folds else real
+        name = real.casefold() if self.folds else real
         above: list[str] = []
         end = name.rfind("/")
         while end > 0:
@@ -293,6 +344,20 @@ def _folder_of(row: LaidOut) -> Path | None:
     ends = ((hub, *name.split("/")), ("--".join((_HF_CACHE[:-2], *name.split("/"))),))
     parents = reversed(row.path.parents)
     return next((folder for folder in parents if any(folder.parts[-len(end) :] == end for end in ends)), None)
+
+
+def _opened(text: str | None) -> Opened | None:
+    """Return the release of a folder; None where it is not recorded, or as another version wrote it."""
+    with suppress(msgspec.ValidationError, msgspec.DecodeError):
+        return None if text is None else msgspec.json.decode(text, type=Opened)
+    return None
+
+
+def _laid_out(row: tuple[Any, ...]) -> LaidOut:
+    path, size, mtime_ns, blake3, package, snapshot = row
+    return LaidOut(
+        path=Path(os.fsdecode(path)), size=size, mtime_ns=mtime_ns, blake3=blake3, package=package, snapshot=snapshot
+    )
 
 
 def _inside(folder: Path) -> bytes:

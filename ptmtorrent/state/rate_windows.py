@@ -140,6 +140,7 @@ class StoredWindows:
             synchronous="OFF",
             hint="remove that file; the next replies of the hub fill it again",
             any_thread=True,
+            copied=True,
         )
         try:
             self._ahead = self._read_ahead()

@@ -1,22 +1,21 @@
 """`verify`: hash again what lies here, files that a fetch laid out or packs of the store.
 
 A folder is right if it is exactly one snapshot, or the part of it that was fetched: what another snapshot left there,
-what no fetch wrote, and other packages inside it are named. What is damaged is reported, never changed; a damaged file
-only loses its time of change, so that the next fetch does not believe the ledger and gets it again.
+what no fetch wrote, and other packages inside it are named. What is damaged is reported, never changed. A file whose
+bytes are wrong although its size and time are those of the ledger was damaged and not edited: the ledger stops
+believing in its bytes, and the next fetch gets it again without `--force`.
 """
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from blake3 import blake3
-
 from ptmtorrent.errors import NotFound, StoreError
-from ptmtorrent.layouts.folders import files_below, read_link, same_file
-from ptmtorrent.model.ids import path_bytes
-from ptmtorrent.model.records import Emit, Result, Summary
+from ptmtorrent.layouts.folders import files_below, same_content
+from ptmtorrent.layouts.hf_cache import find_strangers
+from ptmtorrent.model.records import Emit, Opened, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
@@ -34,13 +33,21 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         StoreError: the ledger cannot be read.
         Interrupted: `stop` was set.
     """
-    began = time.monotonic()
     with Ledger(home.ledger) as ledger:
         known, missing = ledger.folders(), ledger.missing()
         files = [file for file in ledger.files() if target is None or _is_meant(file, target)]
-    if not files and target is not None:
-        raise NotFound(f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify")
-    folders = _Folders(known, files, target)
+        if not files and target is not None:
+            raise NotFound(
+                f"this home fetched no files to `{target}`", hint="check all fetched files: ptmtorrent verify"
+            )
+        folders = _Folders(known, files, target, missing)
+        for opened in folders.origins():
+            emit(opened)
+        return _check(folders, files, ledger, emit, stop)
+
+
+def _check(folders: "_Folders", files: list[LaidOut], ledger: Ledger, emit: Emit, stop: Stop) -> Summary:
+    began = time.monotonic()
     files.sort(key=lambda file: (file.package, file.path))
     meter = new_meter(
         "verify",
@@ -53,14 +60,13 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
     for package, laid_out in groupby(files, key=lambda file: file.package):
         mine = list(laid_out)
         damaged = [file.path for file in folders.of_their_snapshot(mine) if not _is_whole(file, meter, stop)]
+        for path in filter(ledger.knows, damaged):
+            ledger.record_damage(path)
         faults = [f"not the bytes that were verified: {_listed(damaged)}"] if damaged else []
         faults += folders.faults(package, mine)
         failed += bool(faults)
         meter.add(packages=1)
-        lacking = {
-            missing[found.folder]: None for found in known if found.package == package and found.folder in missing
-        }
-        emit(_record(package, faults, lacking))
+        emit(_record(package, faults, folders.lacking(package)))
     meter.finish()
     return _summary(meter, began, files=len(files), failed=failed)
 
@@ -68,7 +74,10 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
 class _Folders:
     """The folders of packages, and what the ledger has of each; those partly outside `target` do not matter."""
 
-    def __init__(self, known: Sequence[PackageFolder], files: Sequence[LaidOut], target: str | None) -> None:
+    def __init__(
+        self, known: Sequence[PackageFolder], files: Sequence[LaidOut], target: str | None, missing: Mapping[Path, str]
+    ) -> None:
+        self._missing = missing
         self._by_path = {found.folder: found for found in known}
         self._known = {file.path for file in files}
         self._checked = [
@@ -76,6 +85,15 @@ class _Folders:
             for found in known
             if target is None or found.package == target or found.folder.is_relative_to(Path(target).absolute())
         ]
+
+    def lacking(self, package: str) -> dict[str, None]:
+        """Return what the releases of a package's folders lack, in words."""
+        mine = (found.folder for found in self._by_path.values() if found.package == package)
+        return {self._missing[folder]: None for folder in mine if folder in self._missing}
+
+    def origins(self) -> list[Opened]:
+        """Return the releases that the checked folders were fetched from, as far as that is known."""
+        return list(dict.fromkeys(found.opened for found in self._checked if found.opened is not None))
 
     def of_their_snapshot(self, files: Iterable[LaidOut]) -> Iterator[LaidOut]:
         """Yield the files that are of the snapshot of their folder."""
@@ -97,6 +115,8 @@ class _Folders:
             if found.snapshot is not None:
                 paths = (path for path in files_below(found.folder) if path not in self._known)
                 unknown += [path for path in paths if not any(place in inner for place in path.parents)]
+            else:
+                unknown += find_strangers(found.folder, self._known)
         return [
             f"{what}: {_listed(paths)}"
             for what, paths in (
@@ -132,13 +152,7 @@ def _is_whole(file: LaidOut, meter: Meter, stop: Stop) -> bool:
         stop.raise_if_set("verification", hint=ANEW_HINT)
 
     try:
-        text = read_link(file.path)
-        if text is not None:
-            whole = blake3(path_bytes(text)).hexdigest() == file.blake3
-        else:
-            whole = file.path.is_file() and same_file(file.path, file.size, file.blake3, on_bytes)
-        if not whole and os.path.lexists(file.path):
-            os.utime(file.path, follow_symlinks=False)
+        whole = same_content(file.path, file.size, file.blake3, on_bytes)
     except (StoreError, OSError):
         whole = False
     meter.add(bytes=file.size - (meter.bytes - before))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.paths import Home
+from ptmtorrent.state.rate_windows import StoredWindows
 from tests.channels import Made, make_channel
 from tests.faults.store_disks import mounted
 from tests.in_process import ptmtorrent
@@ -102,3 +103,18 @@ def test_a_cache_that_lacks_the_link_to_a_file_is_not_whole(world: World) -> Non
         [*_, error] = world.run("fetch", PACKAGE, "--to", "cache", "--into", "hf-cache", code=20)
     link.symlink_to(points)
     assert "1 package cannot be completed" in str(error["message"])
+
+
+def test_status_of_a_home_with_a_clone_needs_no_writable_home(tmp_path: Path) -> None:
+    home, source = tmp_path / "home", tmp_path / "source"
+    source.mkdir()
+    (source / "README.md").write_bytes(b"# a")
+    ptmtorrent(home, "clone", "dir", "--endpoint", source)
+    with StoredWindows(Home(home).limits, lambda: 0.0):
+        pass
+    expected = ptmtorrent(home, "status")
+    with read_only(home):
+        found = ptmtorrent(home, "status")
+        with StoredWindows(Home(home).limits, lambda: 0.0):
+            pass
+    assert found == expected

@@ -15,6 +15,7 @@ from ptmtorrent.cli import main as program
 from ptmtorrent.demo.package import Package, text_file
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
+from tests.in_process import run_verb
 from tests.simulators.huggingface import OddHub
 
 
@@ -151,21 +152,22 @@ def test_trusted_channels_are_shown(maintainer: Maintainer, reader: Path) -> Non
 
 
 def test_list_shows_packages_and_those_of_a_subset(maintainer: Maintainer, reader: Path) -> None:
-    everything = run(reader, "list", "--channel", maintainer.channel)
-    popular = run(reader, "list", "--channel", maintainer.channel, "--subset", "popular")
+    everything = of_type(run(reader, "list", "--channel", maintainer.channel), "package")
+    popular = of_type(run(reader, "list", "--channel", maintainer.channel, "--subset", "popular"), "package")
     assert len(everything) == len(sample_packages()) - 1
     assert {line["package"] for line in popular} < {line["package"] for line in everything}
     assert all(line["downloads"] > 50 for line in popular)
 
 
 def test_subsets_are_listed_with_their_bytes(maintainer: Maintainer, reader: Path) -> None:
-    rows = {row["subset"]: row for row in run(reader, "subsets", "--channel", maintainer.channel)}
+    listed = of_type(run(reader, "subsets", "--channel", maintainer.channel), "subset")
+    rows = {row["subset"]: row for row in listed}
     assert rows.keys() == {"all", "metadata", "popular"}
     assert rows["metadata"]["bytes"] < rows["popular"]["bytes"] < rows["all"]["bytes"]
 
 
 def test_show_prints_a_package_and_its_files(maintainer: Maintainer, reader: Path) -> None:
-    package, *files = run(reader, "show", "hf:world/names", "--channel", maintainer.channel)
+    _, package, *files = run(reader, "show", "hf:world/names", "--channel", maintainer.channel)
     assert package["package"] == "hf:world/names"
     assert package["files"] == len(files)
     assert sum(file["bytes"] for file in files) == package["bytes"]
@@ -232,6 +234,33 @@ def test_verify_names_the_damaged_file_and_fetch_replaces_it(
     assert of_type(run(reader, "verify", "hf:world/names"), "summary")[0]["failed"] == 0
 
 
+@pytest.mark.parametrize(
+    "verb", [("list",), ("show", "hf:world/names"), ("subsets",), ("releases",), ("fetch", "hf:world/names")]
+)
+def test_consumer_verbs_say_first_which_release_they_read(
+    maintainer: Maintainer, reader: Path, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    to = ("--to", tmp_path / "out") if verb[0] == "fetch" else ()
+    [opened] = of_type(run(reader, *verb, "--channel", maintainer.channel, *to), "opened")
+    [released] = of_type(maintainer.released, "release")
+    assert opened["release"] == released["name"]
+    assert opened["content_root"] == f"b3:{released['content_root'].removeprefix('b3:')}"
+    assert opened["created"][:2] == "20"
+    if verb[0] == "fetch":
+        [again] = of_type(run(reader, "verify", tmp_path / "out"), "opened")
+        assert again == opened
+
+
+def test_which_release_is_read_is_one_line_for_people(maintainer: Maintainer, reader: Path) -> None:
+    arguments = ["--home", str(reader), "--format", "human", "list", "--channel", str(maintainer.channel)]
+    code, out, err = run_verb(*arguments, cwd=reader.parent)
+    [released] = of_type(maintainer.released, "release")
+    root = f"b3:{released['content_root'].removeprefix('b3:')}"
+    assert (code, root in out) == (0, False)
+    [line] = [line for line in err.splitlines() if root in line]
+    assert line.startswith(f"release {released['name']} of 20")
+
+
 def test_verify_of_a_place_nothing_was_laid_out_at_is_12(reader: Path, tmp_path: Path) -> None:
     assert run(reader, "verify", tmp_path, code=12)[-1]["code"] == 12
     assert of_type(run(reader, "verify"), "summary")[0]["packages"] == 0
@@ -283,7 +312,9 @@ def test_what_a_hub_took_back_is_shown_by_clone_status_and_list(tmp_path: Path) 
     fingerprint = run(home, "keys", "show", "--fingerprint")[0]["fingerprint"]
     run(home, "trust", "add", home / "channel", "--fingerprint", fingerprint)
     status = {row["what"]: row["value"] for row in run(home, "status")}
-    listed = {row["package"]: row["flags"] for row in run(home, "list", "--channel", home / "channel")}
+    listed = {
+        row["package"]: row["flags"] for row in of_type(run(home, "list", "--channel", home / "channel"), "package")
+    }
 
     assert summary["flagged"] == {"withdrawn": 1, "registered-again": 1}
     assert (status["packages"], status["withdrawn"], status["registered-again"]) == (3, 1, 1)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.errors import NoSpace, StoreError
-from ptmtorrent.layouts.folders import ensure_real_dir, holds_links, ignores_case, refuse_links
+from ptmtorrent.layouts.folders import ensure_real_dir, refuse_links
+from ptmtorrent.workflows.fetch.disk_space import holds_links, ignores_case
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import shutil
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ptmtorrent.channel.paths import pack_path
@@ -12,6 +13,7 @@ from ptmtorrent.errors import (
     NoSource,
     NoSpace,
     NotFound,
+    PartialFailure,
     StoreError,
     TrustError,
     UsageError,
@@ -107,7 +109,11 @@ def test_a_file_that_was_changed_or_removed_is_mended_from_what_is_here(made: Ma
     folder = tmp_path / "out" / "hf" / "org" / "tuned"
     (folder / "config.json").write_bytes(b"{}")
     (folder / "copy of base.safetensors").unlink()
-    summary = fetch_from(made.folder, home, request)
+    heard = Heard()
+    assert fetch_from(made.folder, home, request, emit=heard).failed == 1
+    assert str(folder / "config.json") in heard.results["hf:org/tuned"].reason
+    assert (folder / "config.json").read_bytes() == b"{}"  # it may be the user's own work
+    summary = fetch_from(made.folder, home, msgspec.structs.replace(request, force=True))
     check_laid_out(tmp_path / "out", made.packages)
     assert summary.bytes_moved == 0  # both are in `hf:org/base` too
 
@@ -143,7 +149,7 @@ def test_a_subset_narrows_the_kinds_of_its_members(made: Made, home: Home, tmp_p
         fetch_from(made.folder, home, FetchRequest(subset="metadata", only=("weights",), to=tmp_path / "out"))
 
 
-def test_max_bytes_stops_before_it_is_exceeded_and_says_so(made: Made, home: Home, tmp_path: Path) -> None:
+def test_max_bytes_takes_what_fits_and_names_what_does_not(made: Made, home: Home, tmp_path: Path) -> None:
     heard = Heard()
     limit = sum(len(data) for data in made.packages["hf:org/base"].values())
     request = FetchRequest(subset="all", max_bytes=limit, to=tmp_path / "out")
@@ -153,6 +159,32 @@ def test_max_bytes_stops_before_it_is_exceeded_and_says_so(made: Made, home: Hom
     over = {name for name, result in heard.results.items() if result.reason == "over --max-bytes"}
     assert over == set(made.packages) - {"hf:org/base"}
     assert {heard.results[name].status for name in over} == {"notneeded"}
+
+
+def test_max_bytes_is_filled_with_what_is_most_downloaded(made: Made, home: Home, tmp_path: Path) -> None:
+    limit = sum(map(len, made.packages["hf:solo"].values()))
+    request = FetchRequest(packages=("hf:solo", "onnx:vision/x"), max_bytes=limit, to=tmp_path / "out")
+    heard = Heard()
+    fetch_from(made.folder, home, request, emit=heard)
+    assert heard.results["hf:solo"].status == "notneeded"  # named first, and downloaded less
+    assert heard.results["onnx:vision/x"].status == "ok"
+
+
+def test_what_does_not_fit_leaves_room_for_what_does(made: Made, home: Home, tmp_path: Path) -> None:
+    heard = Heard()
+    limit = sum(map(len, made.packages["hf:solo"].values()))
+    request = FetchRequest(packages=tuple(made.packages), max_bytes=limit, to=tmp_path / "out")
+    fetch_from(made.folder, home, request, emit=heard)
+    assert any(result.status == "notneeded" for result in heard.results.values())
+    assert any(result.status == "ok" for result in heard.results.values())
+
+
+def test_max_bytes_that_nothing_fits_into_ends_with_3(made: Made, home: Home, tmp_path: Path) -> None:
+    heard = Heard()
+    with pytest.raises(PartialFailure, match="4 packages"):
+        fetch_from(made.folder, home, FetchRequest(subset="all", max_bytes=1, to=tmp_path / "out"), emit=heard)
+    assert {result.reason for result in heard.results.values()} == {"over --max-bytes"}
+    assert set(heard.results) == set(made.packages)
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(made: Made, home: Home, tmp_path: Path) -> None:

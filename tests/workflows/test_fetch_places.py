@@ -107,6 +107,8 @@ def test_what_is_no_file_where_one_should_go_is_refused(
 ) -> None:
     place = outside.parent / "out" / "hf" / "org" / "name" / name
     put(kind, place, outside)
+    if kind == "folder":
+        (place / "mine").write_bytes(b"")
     heard, request = Heard(), FetchRequest(packages=(PACKAGE,), to=outside.parent / "out")
     assert fetch_from(made.folder, home, request, emit=heard).failed == 1
     assert str(place) in heard.results[PACKAGE].reason
@@ -118,7 +120,8 @@ def test_a_second_name_of_another_file_is_replaced_and_not_written_through(
 ) -> None:
     to = outside.parent / "out"
     put("hard link", to / "hf" / "org" / "name" / name, outside)
-    fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=to))
+    assert fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=to)).failed == 1
+    fetch_from(made.folder, home, FetchRequest(packages=(PACKAGE,), to=to, force=True))
     check_laid_out(to, {PACKAGE: FILES})
 
 

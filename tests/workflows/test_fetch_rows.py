@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.catalogue import index
 from ptmtorrent.paths import Home
 from ptmtorrent.workflows.fetch import select
 from ptmtorrent.workflows.fetch.assemble import Assembly
@@ -56,8 +57,8 @@ def test_a_plan_makes_no_file_and_a_fetch_makes_each_once(
 def test_documents_that_exceed_memory_are_kept_on_disk(
     made: Made, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "IN_MEMORY_BYTES", 1)
-    monkeypatch.setattr(select, "DECODED", 1)
+    monkeypatch.setattr(index, "IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(index, "DECODED", 1)
 
     fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
 

@@ -44,10 +44,18 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def get(made: Made, user: Home, to: Path, *packages: str, only: tuple[FileKind, ...] = (), into: str = "dir") -> Heard:
+def get(  # what one fetches
+    made: Made,
+    user: Home,
+    to: Path,
+    *packages: str,
+    only: tuple[FileKind, ...] = (),
+    into: str = "dir",
+    force: bool = False,
+) -> Heard:
     made.trusted_by(user, str(made.folder))
     heard = Heard()
-    request = FetchRequest(packages=packages or (PACKAGE,), to=to, only=only, into=into)  # type: ignore[arg-type]
+    request = FetchRequest(packages=packages or (PACKAGE,), to=to, only=only, into=into, force=force)  # type: ignore[arg-type]
     fetch_from(made.folder, user, request, emit=heard)
     return heard
 
@@ -149,7 +157,7 @@ def test_a_fetch_by_another_home_is_seen_as_what_this_one_did_not_write(
     older: Made, newer: Made, user: Home, out: Path, tmp_path: Path
 ) -> None:
     get(older, Home(tmp_path / "other"), out)
-    get(newer, user, out, only=("docs",))
+    get(newer, user, out, only=("docs",), force=True)
     assert "`" + str(out / "hf/org/m/evil.py") + "`" in verified(user, out)[PACKAGE].reason
 
 

@@ -21,6 +21,7 @@ from globus_sdk.token_storage import JSONTokenStorage, TokenValidationError
 from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import AuthError, ConfigError, StoreError, TrustError
 from ptmtorrent.model.moments import spell
+from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.scrub import keep_secret
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
@@ -223,14 +224,16 @@ def _check_host(app: GlobusApp, collection: str, host: str, stop: Stop | None) -
 
 
 @contextmanager
-def open_service(access: GlobusAccess, stop: Stop | None = None) -> Iterator[TransferService]:
+def open_service(access: GlobusAccess, stop: Stop | None = None, emit: Emit = ignore) -> Iterator[TransferService]:
     """Yield the Transfer service for the stored login. A call that waits ends once `stop` is set.
+
+    Retries that take long are reported to `emit`.
 
     Raises:
         ConfigError: no client is set. A missing login is reported by the service's calls.
     """
     with open_app(access, stop=stop) as app:
-        service = TransferService(app, stop)
+        service = TransferService(app, stop, emit)
         try:
             yield service
         finally:

@@ -4,6 +4,7 @@ The SDK's own limit is that of one wait for bytes: a server that drips holds it 
 It repeats a failed exchange up to five times, so a call ends within seven minutes.
 """
 
+import time
 from typing import Any
 
 import requests
@@ -11,7 +12,10 @@ from globus_sdk.transport import RequestsTransport, RetryContext
 from globus_sdk.transport.retry_config import RetryConfig
 from requests.adapters import HTTPAdapter
 
+from ptmtorrent.model.records import Emit, Retry, ignore
 from ptmtorrent.network import leave_when_halted
+from ptmtorrent.retry import VISIBLE_SECONDS
+from ptmtorrent.scrub import scrub
 from ptmtorrent.stop import Stop
 
 HTTP_SECONDS = 20.0
@@ -26,17 +30,35 @@ MAX_REPLY_BYTES = 64 << 20
 
 
 class PacedTransport(RequestsTransport):  # type: ignore[misc]  # the SDK is untyped here
-    """What a client of the SDK sends its requests with; they end with `Interrupted` once `stop` is set."""
+    """What a client of the SDK sends its requests with; they end with `Interrupted` once `stop` is set.
 
-    def __init__(self, stop: Stop | None = None) -> None:
+    Retries that take long are reported to `emit`.
+    """
+
+    def __init__(self, stop: Stop | None = None, emit: Emit = ignore) -> None:
         super().__init__(http_timeout=HTTP_SECONDS)
         self._stop = stop or Stop()
+        self._emit = emit
+        self._began = 0.0
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, _PacedAdapter(self._stop))
 
     def _retry_sleep(self, retry_config: RetryConfig, ctx: RetryContext) -> None:
         """Wait before a request is repeated; the SDK would sleep."""
-        self._stop.wait(min(retry_config.backoff(ctx), retry_config.max_sleep))
+        seconds = min(retry_config.backoff(ctx), retry_config.max_sleep)
+        now = time.monotonic()
+        self._began = self._began if ctx.attempt else now
+        if seconds + now - self._began >= VISIBLE_SECONDS:
+            self._emit(
+                Retry(
+                    what="a request to Globus",
+                    attempt=ctx.attempt + 2,
+                    attempts=retry_config.max_retries + 1,
+                    seconds=seconds,
+                    reason=_reason(ctx),
+                )
+            )
+        self._stop.wait(seconds)
         _raise_if_set(self._stop)
 
 
@@ -60,6 +82,12 @@ class _PacedAdapter(HTTPAdapter):  # type: ignore[misc]  # requests is untyped h
             raise requests.exceptions.ReadTimeout(
                 f"the reply was not complete within {EXCHANGE_SECONDS:g} seconds"
             ) from error
+
+
+def _reason(ctx: RetryContext) -> str:
+    if ctx.response is not None:
+        return f"the service answered {ctx.response.status_code} {ctx.response.reason or ''}".rstrip()
+    return scrub(str(ctx.exception) or type(ctx.exception).__name__)
 
 
 def _read_whole(response: requests.Response) -> requests.Response:

@@ -15,6 +15,7 @@ from globus_sdk.token_storage import TokenValidationError
 
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.model.locations import read_host
+from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_hint
 from ptmtorrent.transports.globus.paced import PacedTransport
@@ -59,11 +60,14 @@ class CollectionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferService:
-    """The Transfer service, as seen by one login. A call that waits raises `Interrupted` once `stop` is set."""
+    """The Transfer service, as seen by one login. A call that waits raises `Interrupted` once `stop` is set.
 
-    def __init__(self, app: globus_sdk.GlobusApp, stop: Stop | None = None) -> None:
+    Retries that take long are reported to `emit`.
+    """
+
+    def __init__(self, app: globus_sdk.GlobusApp, stop: Stop | None = None, emit: Emit = ignore) -> None:
         self._app = app
-        self._transport = PacedTransport(stop)
+        self._transport = PacedTransport(stop, emit)
         self._client = globus_sdk.TransferClient(app=app, transport=self._transport)
 
     def close(self) -> None:

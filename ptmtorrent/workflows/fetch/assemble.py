@@ -18,12 +18,12 @@ from threading import Lock
 from types import TracebackType
 from typing import Protocol, Self
 
+import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
-    new_temporary,
     open_regular,
     publish_file,
     read_at,
@@ -32,12 +32,18 @@ from ptmtorrent.disk.durable import (
 )
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
 from ptmtorrent.layouts.folders import (
+    Ground,
+    clear,
     ensure_real_dir,
+    is_executable,
     is_unshared_file,
     read_link,
-    refuse_unless_file,
+    refuse_changed,
     remove_shared,
+    same_content,
     same_file,
+    spelled,
+    survey,
 )
 from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
@@ -50,16 +56,53 @@ HASH_BYTES = 4 << 20
 FINISHERS = 2
 """Threads that verify complete files while more objects arrive."""
 
+LINK = ".link"
+"""The end of the name of a link that has no place yet, beside an unfinished file."""
+
 Part = tuple[ObjectId, int, int]
 """`(object, offset in the file, size in bytes)`."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Decides what may be replaced in the folder of a package: what is as a fetch left it, or any file with `force`.
+
+    `folder` is where folders and files make way for each other, None where only files are replaced. `folds`: the disk
+    takes names that differ in case alone for one.
+    """
+
+    ledger: Ledger
+    folder: Path | None
+    force: bool
+    folds: bool
+
+    def owns(self, path: Path) -> bool:
+        """Return whether a path is as a fetch left it."""
+        if is_as_fetched(self.ledger, path):
+            return True
+        return self.folds and self.folder is not None and is_as_fetched(self.ledger, spelled(self.folder, path))
+
+
+def unfinished(layout: Layout, target: Path, digest: str) -> Path:
+    """Return where the file of `target` that has the BLAKE3 hash `digest` is put together."""
+    place = target.relative_to(layout.root).as_posix()
+    name = blake3(f"{place}\0{digest}".encode(errors="surrogateescape")).hexdigest(length=20)
+    return layout.incoming() / name
+
+
+def is_as_fetched(ledger: Ledger, path: Path) -> bool:
+    """Return whether nothing changed a file since a fetch wrote it; one with another time is hashed."""
+    if ledger.knows(path):
+        return True
+    row = ledger.row(path)
+    return row is not None and bool(row.blake3) and same_content(path, row.size, row.blake3)
 
 
 class Assembly:
     """One file that is wanted at `destination.target`, and the parts of it that are still missing.
 
     `in_target` are missing parts that the present file at the target has at the same offset, as an older version of it
-    does. `replaces` marks a target that no fetch of this home wrote. `here` is set once the target is verified, `error`
-    once it cannot be. `row` is its row in the selection.
+    does. `ground` is what lies in its place. `here` is set once the target is verified, `error` once it cannot be.
+    `row` is its row in the selection.
     """
 
     def __init__(
@@ -78,7 +121,7 @@ class Assembly:
         self.incoming = incoming
         self.links = {destination.link} if destination.link else set()
         self.in_target: frozenset[int] = frozenset()
-        self.replaces = False
+        self.ground = Ground()
         self.here = False
         self.error: PtmError | None = None
         self._find_parts = parts
@@ -97,17 +140,43 @@ class Assembly:
     def is_begun(self) -> bool:
         """Whether an earlier run left something of the file, or something else is in its place."""
         lacks_all = len(self.missing) == sum(1 for _, _, length in self.parts if length)
-        return not lacks_all or bool(self.in_target) or self.replaces or os.path.lexists(self.incoming)
+        return not lacks_all or not self.ground.is_free or os.path.lexists(self.incoming)
 
     @property
-    def missing_links(self) -> dict[Path, str]:
-        """The links to the file that are missing or wrong, with what they should say.
+    def missing_links(self) -> list[Path]:
+        """The links to the file that are missing or wrong.
 
         Raises:
             StoreError: one cannot be read.
         """
-        texts = {link: os.path.relpath(self.target, link.parent) for link in self.links}
-        return {link: text for link, text in texts.items() if read_link(link) != text}
+        return [link for link in self.links if not self._leads_here(link)]
+
+    def _leads_here(self, link: Path) -> bool:
+        """Return whether `link` is a link to the file, or, as other programs write it, a copy of it."""
+        text = read_link(link)
+        if text is None:
+            return link.is_file() and same_file(link, self.size, self.blake3)
+        return text == self.text_of(link) or link.resolve() == self.target.resolve()
+
+    def text_of(self, link: Path) -> str:
+        """Return what a link to the file should say."""
+        return os.path.relpath(self.target, link.parent)
+
+    @property
+    def is_executable(self) -> bool:
+        """Whether the file should be executable."""
+        return bool(self.destination.mode & stat.S_IXUSR)
+
+    @property
+    def has_wrong_mode(self) -> bool:
+        """Whether the finished file is executable and should not be, or the other way round.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        if self.destination.claimed_hash is not None or self.destination.link_text is not None:
+            return False  # a cache says nothing of modes, and links have none
+        return is_executable(self.target) != self.is_executable
 
     @property
     def target(self) -> Path:
@@ -126,42 +195,31 @@ class Assembly:
         """Add a relative link that a layout wants to the file."""
         self.links.add(link)
 
-    def examine(self, ledger: Ledger, package: str, snapshot: str) -> None:
+    def examine(self, owner: Owner, package: str, snapshot: str) -> None:
         """Find out whether the target is finished already, and which parts earlier runs left; errors go to `error`.
 
         A target that the ledger does not know is hashed, and recorded as part of `package` when it is right.
         """
         if self.here or self.error:
             return
+        ledger = owner.ledger
         try:
-            if self.destination.link_text is not None:
-                self._examine_link(ledger, package, snapshot)
-            else:
-                self._examine_file(ledger, package, snapshot)
+            if not ledger.holds(self.target, self.size, self.blake3):
+                if not self._is_right():
+                    self.ground = survey(owner.folder or self.target.parent, self.target, owner.owns, force=owner.force)
+                    self._recheck()
+                    return
+                ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
+            self.here = True
         except PtmError as error:
             self.error = error
 
-    def _examine_file(self, ledger: Ledger, package: str, snapshot: str) -> None:
-        refuse_unless_file(self.target)
-        if ledger.holds(self.target, self.size, self.blake3):
-            self.here = True
-        elif same_file(self.target, self.size, self.blake3):
-            ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
-            self.here = True
-        else:
-            self._recheck()
-            self.replaces = self.target.exists() and not ledger.knows(self.target)
-
-    def _examine_link(self, ledger: Ledger, package: str, snapshot: str) -> None:
-        """Accept a link that is right and replace one that a fetch made; refuse any other."""
-        found = read_link(self.target)
-        if found is not None and found == self.destination.link_text:
-            ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
-            self.here = True
-            return
-        if found is None or not ledger.knows(self.target):
-            refuse_unless_file(self.target)
-        self._recheck()
+    def _is_right(self) -> bool:
+        """Return whether the target is the link or has the bytes that it should have."""
+        text = read_link(self.target)
+        if self.destination.link_text is not None or text is not None:
+            return text is not None and text == self.destination.link_text
+        return self.target.is_file() and same_file(self.target, self.size, self.blake3)
 
     def _recheck(self) -> None:
         """Find the parts that an earlier run wrote correctly, and those that the present target has.
@@ -171,7 +229,7 @@ class Assembly:
         """
         if is_unshared_file(self.incoming):
             self.missing -= self._right_parts(self.incoming)
-        if self.destination.link_text is None:
+        if self.destination.link_text is None and self.ground.has_file:
             self.in_target = frozenset(self._right_parts(self.target))
 
     def _right_parts(self, path: Path) -> set[int]:
@@ -209,13 +267,24 @@ class Wanted(Protocol):
 class Assembler:
     """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
 
-    `written` is called with the bytes that were written to a file.
+    `announce` is called before a file is written, and `written` with the bytes that were. With `force`, files in the
+    place of links are replaced.
     """
 
-    def __init__(self, layout: Layout, wanted: "Wanted", written: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        wanted: "Wanted",
+        announce: Callable[[Assembly], None],
+        written: Callable[[int], None] = lambda _: None,
+        *,
+        force: bool = False,
+    ) -> None:
         self._written = written
         self._layout = layout
         self._wanted = wanted
+        self._announce = announce
+        self._force = force
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish")
         self._finishing: deque[Future[Assembly]] = deque()
@@ -262,6 +331,7 @@ class Assembler:
         """Remove what must not be written to, once for each file."""
         if assembly.row not in self._prepared:
             self._prepared.add(assembly.row)
+            self._announce(assembly)
             remove_shared(assembly.incoming)
 
     def finish(self, assembly: Assembly) -> None:
@@ -299,18 +369,18 @@ class Assembler:
         """
         if not assembly.size:
             self._write(assembly, 0, b"")
-        ensure_real_dir(self._layout.root, assembly.target.parent)
-        if assembly.destination.link_text is None:
-            refuse_unless_file(assembly.target)
         if (fault := _fault(assembly)) is not None:
             with disk_errors(assembly.incoming):
                 assembly.incoming.unlink()
             raise IntegrityError(fault)
+        clear(assembly.ground)
+        ensure_real_dir(self._layout.root, assembly.target.parent)
+        refuse_changed(assembly.target, assembly.ground)
         if assembly.destination.link_text is not None:
             _make_link(assembly.target, assembly.destination.link_text, assembly.incoming)
         else:
             with disk_errors(assembly.incoming):
-                _set_mode(assembly.incoming, executable=bool(assembly.destination.mode & stat.S_IXUSR))
+                set_mode(assembly.incoming, executable=assembly.is_executable)
             publish_file(assembly.incoming, assembly.target)
         self._link(assembly)
         assembly.here = True
@@ -323,8 +393,9 @@ class Assembler:
         """
         for link in assembly.links:
             ensure_real_dir(self._layout.root, link.parent)
-        for link, text in assembly.missing_links.items():
-            _put_link(link, text)
+        for link in assembly.missing_links:
+            survey(link.parent, link, lambda _: False, force=self._force)
+            _put_link(link, assembly.text_of(link), assembly.incoming)
 
     def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
         with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
@@ -371,7 +442,7 @@ def _fault(assembly: Assembly) -> str | None:
     return None
 
 
-def _set_mode(path: Path, *, executable: bool) -> None:
+def set_mode(path: Path, *, executable: bool) -> None:
     """Make an executable file executable for all who may read it, as the umask decided. Raises `OSError`."""
     mode = stat.S_IMODE(path.stat().st_mode)
     wanted = mode & 0o666 | ((mode & 0o444) >> 2 if executable else 0)
@@ -384,22 +455,22 @@ def _make_link(target: Path, points: str, incoming: Path) -> None:
 
     Raises:
         IntegrityError: they are not.
-        StoreError: a folder, or a file that must not be replaced, is in the way.
+        StoreError: it cannot be written.
     """
     with disk_errors(incoming):
         text = read_regular(incoming)
     if text != points.encode():
         raise IntegrityError(f"`{target}` is a link to {points!r} in its manifest, but its bytes are another target")
-    if read_link(target) is None:
-        refuse_unless_file(target)
-    _put_link(target, points)
+    _put_link(target, points, incoming)
     with disk_errors(incoming):
         incoming.unlink()
 
 
-def _put_link(place: Path, to: str) -> None:
+def _put_link(place: Path, to: str, incoming: Path) -> None:
+    """Put a link at `place`, which is made beside the unfinished file `incoming`: a kill leaves it there."""
     with disk_errors(place):
-        temporary = new_temporary(place)
+        temporary = incoming.with_suffix(LINK)
+        temporary.unlink(missing_ok=True)
         temporary.symlink_to(to)
         temporary.replace(place)
     sync_dir(place.parent)

@@ -4,14 +4,12 @@
 
     members -> manifests, placements -> files wanted -> what is here -> plan -> packs -> objects -> files -> layout
 
-Running it again goes on where it stopped: laid-out files are in the ledger, unfinished files and staging files are
-rechecked.
+Running it again goes on where it stopped: what is laid out is in the ledger, what is unfinished is rechecked.
 """
 
-import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from itertools import islice
@@ -22,12 +20,12 @@ from typing import Literal, Self
 
 import msgspec
 
-from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.index import Documents, describe_members, find_members
+from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
-from ptmtorrent.disk.locks import LOCK_NAME, WriteLock
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
-from ptmtorrent.layouts.folders import Names, PlainDir, ensure_real_dir, holds_links, ignores_case, remove_shared
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.layouts.folders import Names
 from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
@@ -35,7 +33,8 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, missing_rows, plan_rows, resume_extents
-from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
+from ptmtorrent.model.records import Emit, Note, Opened, PlanMade, Summary
+from ptmtorrent.model.release import Member
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.decode import DecodedObject, decode_parked
@@ -47,20 +46,22 @@ from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly
+from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
+    choose_layout,
     clear_abandoned,
-    clear_incoming,
     clear_staging,
     disk_needed,
-    lock_staging,
+    ignores_case,
+    lock_places,
+    remove_unfinished,
     settle_folder,
 )
 from ptmtorrent.workflows.fetch.report import Report
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Documents, Order, Selection, select_packages
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -70,7 +71,12 @@ MAX_INCOMPLETE = 20
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to fetch, how, and to where. `to` None: the current folder, or this home's HF cache."""
+    """What to fetch, how, and to where.
+
+    `only` and `max_bytes` narrow it: to kinds of files, and to what fits into a size in bytes, most downloaded first.
+    `to` None: the current folder, or this home's HF cache. `force` replaces files in the way that no fetch of this home
+    left as they are. `transport` None: that of the settings.
+    """
 
     packages: tuple[str, ...] = ()
     subset: str | None = None
@@ -78,7 +84,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int | None = None
     into: Literal["dir", "hf-cache"] = "dir"
     to: Path | None = None
-    transport: Literal["auto", "torrent", "http", "globus", "local"] = "auto"
+    force: bool = False
+    transport: TransportName | None = None
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
     dry_run: bool = False
@@ -108,50 +115,36 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
-    described = describe_members(found, channel.reader)
-    del found  # millions of rows, of which nothing is kept once they are described
-    layout = choose_layout(request, home)
+    described = describe_members(_find(request, channel), channel.reader)
+    layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
     staging = home.incoming
     with ExitStack() as stack:
         if writes:
-            staging = _lock_places(home, layout, stack)
+            staging = lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
-        folds = writes and ignores_case(layout.root)
-        documents = None if request.dry_run else _open_documents(staging if writes else None, stack)
-        names = stack.enter_context(Names(layout.incoming() if writes else None))
-        wanted = Selection(layout, Neighbours(ledger, folds=folds), folds=folds, documents=documents, names=names)
+        place = Place(
+            home=home, layout=layout, staging=staging, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop
+        )
+        wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
         _note_partial_packages(wanted, layout, emit)
         _warn_of_settings_files(wanted, emit)
         _warn_of_missing_files(wanted, emit)
-        sources = find_sources(
-            request.transport,
-            request.peers,
-            channel,
-            stack,
-            report.counted,
-            keeps_packs=request.keep_packs,
-            emit=emit,
-            stop=stop,
-        )
-        keep, whole = request.keep_packs and writes, sources.whole_packs
-        started_run = FetchRun(
-            wanted, layout, report, home, ledger, staging=staging, keep=keep, whole_packs=whole, emit=emit, stop=stop
-        )
-        run = stack.enter_context(started_run)
-        plan, need = run.plan(sources)
-        held = _held_bytes(plan, staging)
-        emit(_plan_made(wanted, plan, need, channel, held))
+        sources = _choose_sources(request, channel, report, place, stack)
+        run = stack.enter_context(FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes))
+        plan, need = run.plan()
+        emit(_plan_made(wanted, plan, need, channel, _held_bytes(plan, staging)))
         moved = Counter[str]()
         if writes:
-            moved = run.run(plan, need, sources)
+            moved = run.run(plan, need)
             clear_abandoned(staging, wanted.packs, ABANDONED_AFTER, clock, uptime)
-        elif not request.dry_run and unwritable is not None:
+        elif unwritable is None or request.dry_run:
+            report.foresee()
+        else:
             _check_all_here(wanted, unwritable)
             report.begin(plan)
     summary = report.summary(moved, monotonic() - started)
@@ -161,24 +154,40 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
     return summary
 
 
-def choose_layout(request: FetchRequest, home: Home) -> Layout:
-    """Return the layout that `request` names, at the place it names or at its own.
+def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
+    """Return the wanted members; where a size limits them, those with more downloads first."""
+    found = find_members(channel.release, channel.reader, request.packages, request.subset, request.only)
+    if request.max_bytes is None:
+        return found
+    from ptmtorrent.catalogue.query import read_packages  # DuckDB, which most fetches do not need
 
-    Raises:
-        UsageError: the place lies in a folder that this home keeps for itself.
-    """
-    own = home.hf_cache if request.into == "hf-cache" else Path()
-    root = Path(os.path.abspath(request.to or own))  # noqa: PTH100  # links stay as they are
-    real = root.resolve()
-    for folder in (home.store, home.channel, home.keys, home.listings, home.spool, home.incoming, home.trust):
-        if real.is_relative_to(folder.resolve()):
-            raise UsageError(
-                f"`{root}` lies in `{folder}`, which ptmtorrent keeps for its own files",
-                hint="lay out elsewhere with `--to`",
-            )
-    if request.into == "hf-cache":
-        return HfCache(root, links=request.dry_run or is_unwritable(root) or holds_links(root))
-    return PlainDir(root)
+    facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
+    downloads = {each.package: each.downloads or 0 for each in facts}
+    return sorted(found, key=lambda member: -downloads.get(member.package, 0))
+
+
+def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, writes: bool) -> Selection:
+    """Return an empty selection; with `writes`, what it selects can be written."""
+    folds = writes and ignores_case(place.layout.root)
+    documents = None if request.dry_run else _open_documents(place.staging if writes else None, stack)
+    neighbours = Neighbours(place.ledger, folds=folds)
+    names = stack.enter_context(Names(place.layout.incoming() if writes else None))
+    return Selection(place.layout, neighbours, force=request.force, documents=documents, names=names)
+
+
+def _choose_sources(
+    request: FetchRequest, channel: OpenChannel, report: Report, place: "Place", stack: ExitStack
+) -> Sources:
+    return find_sources(
+        request.transport or "auto",
+        request.peers,
+        channel,
+        stack,
+        report.counted,
+        keeps_packs=request.keep_packs,
+        emit=place.emit,
+        stop=place.stop,
+    )
 
 
 def _check_all_here(wanted: Selection, unwritable: Path) -> None:
@@ -200,21 +209,6 @@ def _open_documents(folder: Path | None, stack: ExitStack) -> Documents:
     """Return where documents are kept until `stack` is closed: in `folder`, or in one that is removed then."""
     kept = folder or Path(stack.enter_context(TemporaryDirectory(prefix="ptmtorrent-")))
     return stack.enter_context(Documents(kept))
-
-
-def _lock_places(home: Home, layout: Layout, stack: ExitStack) -> Path:
-    """Lock the folders of unfinished files, of the home and of the layout, until `stack` is closed; return the first.
-
-    Raises:
-        StoreError: another process does (`StoreLocked`), or a link is in the way.
-    """
-    staging = lock_staging(home.incoming, stack)
-    incoming = layout.incoming()
-    ensure_real_dir(layout.root, incoming)
-    remove_shared(incoming / LOCK_NAME)
-    stack.enter_context(WriteLock(incoming))
-    stack.callback(clear_incoming, incoming)
-    return staging
 
 
 def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
@@ -263,52 +257,54 @@ def _held_bytes(plan: Plan, staging: Path) -> int:
     return held_bytes(plan, staging) if is_begun(staging) else 0
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run writes, the release that it writes, and who hears of it and may stop it."""
+
+    home: Home
+    layout: Layout
+    staging: Path
+    ledger: Ledger
+    opened: Opened
+    emit: Emit
+    stop: Stop
+
+
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
 
-    With `whole_packs`, of the forms of an object the first is taken, whose pack others need too.
+    Where `sources` send whole packs, of the forms of an object the first is taken, whose pack others need too.
 
     Raises:
         Interrupted: `stop` was set.
         StoreError: the ledger or the store cannot be used.
     """
 
-    def __init__(  # noqa: PLR0913  # what `fetch` was given, and what it made of it
-        self,
-        wanted: Selection,
-        layout: Layout,
-        report: Report,
-        home: Home,
-        ledger: Ledger,
-        *,
-        staging: Path,
-        keep: bool,
-        whole_packs: bool,
-        emit: Emit,
-        stop: Stop,
-    ) -> None:
-        self._whole_packs = whole_packs
+    def __init__(self, wanted: Selection, report: Report, place: Place, sources: Sources, *, keep: bool) -> None:
         self._wanted = wanted
-        self._layout = layout
         self._report = report
-        self._home = home
-        self._staging = staging
-        self._ledger = ledger
+        self._place = place
+        self._layout = place.layout
+        self._staging = place.staging
+        self._ledger = place.ledger
+        self._sources = sources
         self._keeps_packs = keep
-        self._emit = emit
-        self._stop = stop
+        self._emit = place.emit
+        self._stop = place.stop
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
+        self._announced: set[str] = set()
         self._begun: set[str] = set()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._warn_of_changes()
-            self._local = stack.enter_context(LocalStore(self._home.store, self._wanted, keep=self._keeps_packs))
-            self._assembler = stack.enter_context(Assembler(self._layout, self._wanted, self._report.written))
+            self._local = stack.enter_context(LocalStore(self._place.home.store, self._wanted, keep=self._keeps_packs))
+            self._assembler = stack.enter_context(
+                Assembler(self._layout, self._wanted, self._announce, self._report.written, force=self._wanted.force)
+            )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
-            if objects.alternatives and not self._whole_packs:
+            if objects.alternatives and not self._sources.whole_packs:
                 choose_forms(objects, lacking, self._has_base)
             bases = map(objects.base_item, range(len(objects.bases)))
             self._deltas = Deltas(self._layout.incoming(), objects.deltas(lacking), bases, self._local.local)
@@ -323,8 +319,9 @@ class FetchRun:
     def _has_base(self, base: ObjectId) -> bool:
         return self._local.has(base) or is_kept(self._layout.incoming(), base)
 
-    def plan(self, sources: Sources) -> tuple[Plan, DiskNeed]:
+    def plan(self) -> tuple[Plan, DiskNeed]:
         """Return what must be moved, and the disk space it takes."""
+        sources = self._sources
         table, lacking, deltas = self._wanted.objects, self._assembler.lacking.unique(), self._deltas
         rows, bases = missing_rows(table, lacking, deltas.has if deltas.has_any else None, deltas.parked)
         plan = plan_rows(table, rows, bases, whole_packs=sources.whole_packs)
@@ -332,7 +329,7 @@ class FetchRun:
             plan = resume_extents(plan, staged_extents(self._staging))
         return plan, disk_needed(self._wanted, plan, self._deltas.disk_needed(), sources)
 
-    def run(self, plan: Plan, need: DiskNeed, sources: Sources) -> Counter[str]:
+    def run(self, plan: Plan, need: DiskNeed) -> Counter[str]:
         """Run the plan; return bytes moved per source. Failures are recorded per package.
 
         Raises:
@@ -341,11 +338,12 @@ class FetchRun:
         """
         check_disk_space(need, self._layout.root, self._staging)
         self._link_present()
+        self._set_modes()
         self._report.begin(plan, _held_bytes(plan, self._staging))
         self._finish_complete()
         if self._copy_local():
-            plan, _ = self.plan(sources)
-        self._transfer(plan, sources)
+            plan, _ = self.plan()
+        self._transfer(plan)
         self._record(wait=True)
         for order in self._wanted.orders:
             if order.status in {"ok", "notneeded", "impossible"}:
@@ -362,19 +360,19 @@ class FetchRun:
             self._deltas.clear()
         return self._moved
 
-    def _transfer(self, plan: Plan, sources: Sources) -> None:
-        wanted, staging = self._assembler.lacking, self._staging
+    def _transfer(self, plan: Plan) -> None:
+        sources, wanted, staging = self._sources, self._assembler.lacking, self._staging
         outcomes = transfer(plan, sources, self._deltas, wanted, staging, emit=self._emit, stop=self._stop)
         with closing(outcomes):
             for outcome in outcomes:
-                self._consume(outcome, sources)
+                self._consume(outcome)
                 self._record()
 
-    def _consume(self, outcome: Outcome, sources: Sources) -> None:
+    def _consume(self, outcome: Outcome) -> None:
         match outcome:
             case Received(delivered):
                 self._moved[delivered.source] += delivered.moved
-                if not sources.counts(delivered.source):
+                if not self._sources.counts(delivered.source):
                     self._report.counted(delivered.moved)
             case DecodedObject(identifier, data):
                 self._assembler.put(identifier, data)
@@ -403,15 +401,30 @@ class FetchRun:
             if order.package not in self._begun:
                 self._begun.add(order.package)
                 self._ledger.put_folder(self._folder(order))
+            for path, _ in file.ground.clears:
+                self._ledger.forget(path)
             self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
         self._wanted.settle(file)
         self._report.finished(file)
 
+    def _announce(self, file: Assembly) -> None:
+        """Record what is about to be written of a package, before anything of it is."""
+        order = self._wanted.order_of(file)
+        if order.package not in self._announced:
+            self._announced.add(order.package)
+            places = self._wanted.destinations(order, self._wanted.manifest(order))
+            targets = ((place.target, each.size, each.blake3) for each, place in places)
+            self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
+
     def _settle(self, order: Order) -> None:
         folder = self._folder(order)
+        snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
+        for file in self._ledger.announced(folder.folder, snapshot):
+            remove_unfinished(unfinished(self._layout, file.path, file.blake3))
         files = enumerate(self._wanted.manifest(order).files)
         names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
-        settle_folder(folder, names, self._ledger, self._emit)
+        settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
+        self._ledger.forget_announced(folder.folder, snapshot)
         lacking = (self._wanted.missing.get(order.package, ""), order.refused)
         self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
 
@@ -421,6 +434,7 @@ class FetchRun:
             package=order.package,
             snapshot=None if self._layout.keeps_snapshots else order.snapshot_id,
             files=order.listed,
+            opened=self._place.opened,
         )
 
     def _link_present(self) -> None:
@@ -432,11 +446,23 @@ class FetchRun:
             self._assembler.link(file)
             self._wanted.settle(file)
 
+    def _set_modes(self) -> None:
+        """Make files that are here executable, or not, as the release has them."""
+        for row in self._wanted.modes:
+            file = self._wanted.assembly(row)
+            if self._wanted.error_of(self._wanted.order_of(file)) is not None:
+                continue
+            try:
+                set_mode(file.target, executable=file.is_executable)
+            except OSError as error:
+                message = f"the mode of `{file.target}` could not be set: {error.strerror}"
+                self._emit(Note(message=message, warning=True))
+
     def _warn_of_changes(self) -> None:
-        changed = [file.target for file in self._wanted.live if file.replaces and file.error is None]
-        if changed:
-            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-            message = f"`{changed[0]}`{more} was changed since it was fetched; it will be replaced"
+        forced = [path for file in self._wanted.live if file.error is None for path in file.ground.forced]
+        if forced:
+            more = f" (and {len(forced) - 1} more)" if len(forced) > 1 else ""
+            message = f"`{forced[0]}`{more} is not as a fetch of this home left it; it will be replaced (`--force`)"
             self._emit(Note(message=message, warning=True))
 
     def _finish_complete(self) -> None:

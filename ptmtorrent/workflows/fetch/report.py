@@ -3,15 +3,24 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from ptmtorrent.errors import IntegrityError, NoSource, NoSpace, PtmError, TransportError, UnsupportedFormat
+from ptmtorrent.errors import (
+    IntegrityError,
+    NoSource,
+    NoSpace,
+    PartialFailure,
+    PtmError,
+    TransportError,
+    UnsupportedFormat,
+)
 from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
+from ptmtorrent.model.text import count
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
-from ptmtorrent.workflows.fetch.select import Order, Refused, Selection
+from ptmtorrent.workflows.fetch.select import OVER_SIZE, Order, Refused, Selection
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
@@ -51,6 +60,12 @@ class Report:
                 self._fail(order, broken)
             elif not order.pending:
                 self._conclude(order, here=True)
+
+    def foresee(self) -> None:
+        """Record what could not be laid out where it should be, when nothing is written."""
+        for order in self._wanted.orders:
+            if (broken := self._wanted.error_of(order)) is not None:
+                self._fail(order, broken)
 
     def counted(self, size: int) -> None:
         """Count payload bytes as they come; any thread."""
@@ -99,7 +114,10 @@ class Report:
         )
 
     def worst(self) -> PtmError | None:
-        """Return the error to end with, where all that failed, failed alike and that is worth its own exit code."""
+        """Return the error to end with: where all that failed failed alike, or nothing fitted; None for no such one."""
+        skipped = sum(refused.reason == OVER_SIZE for refused in self._refused)
+        if not self._failed:
+            return None if self._wanted.orders or not skipped else _nothing_fits(skipped)
         codes = {error.code for error in self._errors}
         if len(codes) != 1 or len(self._errors) != self._failed or not isinstance(self._errors[0], WORTH_ITS_CODE):
             return None
@@ -140,3 +158,10 @@ class Report:
         self._failed += 1
         if error is not None:
             self._errors.append(error)
+
+
+def _nothing_fits(skipped: int) -> PartialFailure:
+    return PartialFailure(
+        f"nothing was fetched: {count(skipped, 'package')} would each exceed `--max-bytes`",
+        hint="raise `--max-bytes`, or take less of each with `--only`",
+    )

@@ -12,43 +12,38 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
-from threading import Lock, RLock
-from types import TracebackType
-from typing import Self
+from threading import RLock
 
 import msgspec
 import numpy as np
-from blake3 import blake3
 
-from ptmtorrent.catalogue.index import Described
+from ptmtorrent.catalogue.index import Described, Documents
 from ptmtorrent.config import PROJECT_FILE
-from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import LOCK_NAME
 from ptmtorrent.errors import IntegrityError, Interrupted, NoSpace, PtmError, StoreError, UnsupportedFormat
-from ptmtorrent.layouts.folders import Names, refuse_links, spell_refused
-from ptmtorrent.layouts.port import Layout
+from ptmtorrent.layouts.folders import Names, refuse_links, same_content, spell_refused
+from ptmtorrent.layouts.port import Destination, Layout
 from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId
 from ptmtorrent.model.kinds import FileKind
-from ptmtorrent.model.manifest import FileEntry, Manifest, Run, decode_manifest, spell_missing
+from ptmtorrent.model.manifest import FileEntry, Manifest, Run, spell_missing
 from ptmtorrent.model.records import Status
 from ptmtorrent.model.subset import wants
 from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.codecs import streams
-from ptmtorrent.workflows.fetch.assemble import Assembly, Part
+from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinished
 
 _Numbered = tuple[int, FileEntry]
 """A file, and its number in the manifest."""
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
 
-IN_MEMORY_BYTES = 8 << 20
-"""Documents of more bytes are kept in a file without a name."""
-DECODED = 64
-"""Manifests that are kept decoded, and packages whose links are kept."""
+OVER_SIZE = "over --max-bytes"
+"""The reason of a package that does not fit into the bytes that were left."""
+
+LINKED = 64
+"""Packages whose links are kept."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -93,67 +88,6 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     error: PtmError | None = None
 
 
-class Documents:
-    """Documents as frames in a file in the folder `staging`, by the number of their package. For several threads."""
-
-    def __init__(self, staging: Path) -> None:
-        self._staging = staging
-        self._file = SpooledTemporaryFile(IN_MEMORY_BYTES, dir=str(staging))  # noqa: SIM115  # closed by `__exit__`
-        self._ends = array("Q", [0])
-        self._sizes = array("I")
-        self._of_manifest = array("I")
-        self._snapshots: list[bytes] = []
-        self._decoded: OrderedDict[int, Manifest] = OrderedDict()
-        self._lock = Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def add(self, described: Described) -> None:
-        """Keep the frame of one more package.
-
-        Raises:
-            NoSpace, StoreError: it cannot be written.
-        """
-        row = described.member.row
-        with disk_errors(self._staging, len(described.frame)):
-            self._file.write(described.frame)
-        self._ends.append(self._ends[-1] + len(described.frame))
-        self._sizes.append(row.manifest_size + row.placement_size)
-        self._of_manifest.append(row.manifest_size)
-        self._snapshots.append(bytes.fromhex(row.snapshot))
-
-    def manifest(self, number: int) -> Manifest:
-        """Return the manifest of a package.
-
-        Raises:
-            StoreError, IntegrityError: it cannot be read back.
-        """
-        with self._lock:
-            if number not in self._decoded:
-                self._decoded[number] = self._read(number)
-                if len(self._decoded) > DECODED:
-                    self._decoded.popitem(last=False)
-            self._decoded.move_to_end(number)
-            return self._decoded[number]
-
-    def _read(self, number: int) -> Manifest:
-        first, end = self._ends[number], self._ends[number + 1]
-        with disk_errors(self._staging):
-            self._file.seek(first)
-            frame = self._file.read(end - first)
-            self._file.seek(0, 2)
-        if len(frame) != end - first:
-            raise StoreError(f"what was kept in `{self._staging}` ends early", hint="run the same command again")
-        data = streams.expand(memoryview(frame), self._sizes[number])
-        return decode_manifest(data[: self._of_manifest[number]], SnapshotId(self._snapshots[number].hex()))
-
-
 class Selection:
     """All orders of a run, their files, and the objects in these.
 
@@ -165,14 +99,15 @@ class Selection:
         layout: Layout,
         neighbours: Neighbours,
         *,
-        folds: bool = False,
+        force: bool = False,
         documents: Documents | None = None,
         names: Names | None = None,
     ) -> None:
-        """`folds`: the disk takes names that differ in case alone for one. `names` are those that the disk takes."""
+        """`names` are those that the disk takes. `force` replaces files of the user's."""
         self._layout = layout
         self._neighbours = neighbours
-        self._folds = folds
+        self.force = force
+        self.folds = neighbours.folds
         self._documents = documents
         self._names = names or Names(None)
         self._root = os.path.realpath(layout.root)
@@ -184,11 +119,14 @@ class Selection:
         self._sizes = array("Q")
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
+        self._destinations_of: tuple[int, list[tuple[FileEntry, Destination]]] = (-1, [])
         self._links_of: OrderedDict[int, dict[Path, list[Path]]] = OrderedDict()
         self.orders: list[Order] = []
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
         """Packages with a file that this program would read settings from, if it were started beside it."""
+        self.modes: list[int] = []
+        """The rows of files that are here, and are executable although they should not be, or the other way round."""
         self.missing: dict[PackageName, str] = {}
         """Packages with wanted files that were not captured, and which."""
 
@@ -267,8 +205,8 @@ class Selection:
                 self._live[file.row] = file
 
     def complete(self) -> Iterator[Assembly]:
-        """Yield the unfinished files that lack no object, empty ones among them."""
-        for row in self.rows(WANTED):
+        """Yield the unfinished files that lack no object, empty ones among them, of packages that can be laid out."""
+        for row in np.flatnonzero(self._can_be_written()).tolist():
             known = self._live.get(row)
             if (known is not None and not known.missing) or not self._sizes[row]:
                 yield self.assembly(row)
@@ -283,8 +221,7 @@ class Selection:
         if not len(self.objects):
             return np.empty(0, "u4")
         parts = np.diff(np.frombuffer(self._parts, "u8")).astype("i8")
-        failed = np.unique(np.frombuffer(self._order_of, "u4")[self._states() == FAILED])
-        wanted = (self._states() == WANTED) & ~np.isin(np.frombuffer(self._order_of, "u4"), failed)
+        wanted = self._can_be_written()
         rows = np.repeat(wanted, parts) & (self.objects.objects.array("size") > 0)
         for file in self.live:
             first = self._parts[file.row]
@@ -330,7 +267,7 @@ class Selection:
             Interrupted: `stop` was set.
         """
         member = described.member
-        refused = self._names.refused(((number, file.name) for number, file in files), folds=self._folds)
+        refused = self._names.refused(((number, file.name) for number, file in files), folds=self.folds)
         files = [(number, file) for number, file in files if number not in refused]
         targets = self._targets(manifest, files)
         folder = self._layout.folder(manifest)
@@ -390,13 +327,19 @@ class Selection:
 
     def _examine(self, order: Order, manifest: Manifest, ledger: Ledger, stop: Stop) -> None:
         """Find out what of a package earlier runs left: only files of which there is something are kept as values."""
+        folder = self._layout.folder(manifest)
+        _record_announced(folder, ledger)
+        makes_way = None if self._layout.keeps_snapshots else folder
+        owner = Owner(ledger=ledger, folder=makes_way, force=self.force, folds=self.folds)
         for row in order.rows:
             stop.raise_if_set("checking files that are already here")
             file = self._make(order, manifest, row)
-            file.examine(ledger, order.package, order.snapshot_id)
+            file.examine(owner, order.package, order.snapshot_id)
             if file.here:
                 self._state[row] = HERE
                 order.pending -= 1
+                if file.has_wrong_mode:
+                    self.modes.append(row)
             elif file.error is not None:
                 self._state[row] = FAILED
             if file.error is not None or (not file.here and file.is_begun):
@@ -405,26 +348,40 @@ class Selection:
     def _make(self, order: Order, manifest: Manifest, row: int) -> Assembly:
         file = manifest.files[self._entry_of[row]]
         destination = self._layout.destination(manifest, file)
-        place = destination.target.relative_to(self._layout.root).as_posix()
-        name = blake3(f"{place}\0{file.blake3}".encode(errors="surrogateescape")).hexdigest(length=20)
-        made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), self._layout.incoming() / name)
+        incoming = unfinished(self._layout, destination.target, file.blake3)
+        made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), incoming)
         if order.files > order.targets:
             for link in self._links(order, manifest).get(destination.target, ()):
                 made.add_link(link)
         return made
 
+    def destinations(self, order: Order, manifest: Manifest) -> list[tuple[FileEntry, Destination]]:
+        """Return the wanted files of a package and their destinations, which are kept until another is asked for."""
+        if self._destinations_of[0] != order.number:
+            files = (file for _, file in _choose_files(manifest, order.only, order.without))
+            self._destinations_of = order.number, [(file, self._layout.destination(manifest, file)) for file in files]
+        return self._destinations_of[1]
+
     def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
         """Return the links to each target of a package; those of a few are kept, because packages share objects."""
         if (links := self._links_of.pop(order.number, None)) is None:
             links = {}
-            for _, file in _choose_files(manifest, order.only, order.without):
-                destination = self._layout.destination(manifest, file)
+            for _, destination in self.destinations(order, manifest):
                 if destination.link:
                     links.setdefault(destination.target, []).append(destination.link)
         self._links_of[order.number] = links
-        if len(self._links_of) > DECODED:
+        if len(self._links_of) > LINKED:
             self._links_of.popitem(last=False)
         return links
+
+    def _can_be_written(self) -> Numbers:
+        """Return whether each file is wanted, and no file of its package failed."""
+        if not self._state:
+            return np.empty(0, "?")
+        orders = np.frombuffer(bytes(self._order_of), "u4")
+        failed = np.unique(orders[self._states() == FAILED])
+        can: Numbers = (self._states() == WANTED) & ~np.isin(orders, failed)
+        return can
 
     def _states(self) -> Numbers:
         return np.frombuffer(bytes(self._state), "u1")
@@ -433,8 +390,8 @@ class Selection:
 def select_packages(  # what is described, and what it is selected with
     described: Iterable[Described], wanted: Selection, max_bytes: int | None, ledger: Ledger, stop: Stop
 ) -> Iterator[Refused]:
-    """Fill `wanted`, in order, until `max_bytes` of raw files would be exceeded; yield what is not taken."""
-    total, full = 0, False
+    """Fill `wanted`, in order, with what fits into `max_bytes` of raw files; yield what is not taken."""
+    total = 0
     for item in described:
         stop.raise_if_set("planning the fetch")
         package = item.member.package
@@ -444,9 +401,8 @@ def select_packages(  # what is described, and what it is selected with
         only = item.member.only
         files = _choose_files(item.manifest, only)
         size = sum(file.size for _, file in files)
-        full = full or (max_bytes is not None and total + size > max_bytes)
-        if full:
-            yield Refused(package=package, status="notneeded", reason="over --max-bytes")
+        if max_bytes is not None and total + size > max_bytes:
+            yield Refused(package=package, status="notneeded", reason=OVER_SIZE)
             continue
         try:
             wanted.add(item, item.manifest, files, ledger, stop)
@@ -456,6 +412,13 @@ def select_packages(  # what is described, and what it is selected with
             yield _refused(package, error)
             continue
         total += size
+
+
+def _record_announced(folder: Path, ledger: Ledger) -> None:
+    """Record what a killed fetch wrote below a folder and did not record."""
+    for file in ledger.announced(folder):
+        if not ledger.knows(file.path) and same_content(file.path, file.size, file.blake3):
+            ledger.record(file.path, blake3=file.blake3, package=file.package, snapshot=file.snapshot)
 
 
 def _names_in(folder: Path) -> frozenset[str]:

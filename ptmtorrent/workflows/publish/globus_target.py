@@ -98,7 +98,7 @@ def open_target(home: Home, to: GlobusDestination, emit: Emit, *, dry_run: bool)
         StoreLocked: another publication of this home is running.
     """
     here = here_of(to.access)
-    with publishing(home, dry_run=dry_run) as verified, open_service(to.access, to.stop) as service:
+    with publishing(home, dry_run=dry_run) as verified, open_service(to.access, to.stop, emit) as service:
         context = JobContext(
             jobs=Jobs(to.access.folder / JOBS),
             service=service,

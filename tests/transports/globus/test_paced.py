@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import requests
+from globus_sdk.transport import RequestCallerInfo, RetryContext
+from globus_sdk.transport.retry_config import RetryConfig
 
 from ptmtorrent.errors import Interrupted, TransportError
+from ptmtorrent.model.records import Event, Retry
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus import paced
 from ptmtorrent.transports.globus.locations import GlobusAccess
 from ptmtorrent.transports.globus.login import https_header, open_service
 from ptmtorrent.transports.globus.paced import PacedTransport
-from tests.test_network import Habit, drip, endless_headers, serving, silent, stall
+from tests.test_network import Habit, drip, endless_headers, reply, serving, silent, stall
 
 CLIENT = "cccccccc-cccc-4ccc-8ccc-cccccccccccc"
 SECRET = "s"  # noqa: S105  # of a client that exists here alone
@@ -90,3 +93,19 @@ def test_service_that_stalls_is_a_transport_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(PacedTransport, "_retry_sleep", lambda *_: None)
     with serving(silent) as url, pytest.raises(TransportError, match="cannot be reached"):
         ask_for_a_task(access_in(tmp_path, url, monkeypatch), Stop())
+
+
+def test_retries_of_the_service_are_reported_once_they_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Event] = []
+    monkeypatch.setattr(Stop, "wait", lambda *_: False)
+    with serving(reply(503)) as url:
+        transport = PacedTransport(emit=events.append)
+        config = RetryConfig(backoff=lambda ctx: float(ctx.attempt))
+        response = transport.session.get(url, timeout=5)
+        for attempt in range(4):
+            context = RetryContext(attempt, caller_info=RequestCallerInfo(retry_config=config), response=response)
+            transport._retry_sleep(config, context)  # what the SDK calls
+    found = [
+        (event.attempt, event.attempts, event.seconds, event.reason) for event in events if isinstance(event, Retry)
+    ]
+    assert found == [(4, 6, 2.0, "the service answered 503 X"), (5, 6, 3.0, "the service answered 503 X")]
