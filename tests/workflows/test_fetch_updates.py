@@ -20,7 +20,14 @@ from tests.workflows.updates import KilledError, killed_at, walk
 
 PACKAGE = "hf:org/m"
 OLD = {"a": b"file a", "b/x.json": b"{}", "b/y.json": b"[]", EXECUTABLE: b"print()", "same.txt": b"same"}
-NEW = {"a/b/c.txt": b"below a", "a/d.txt": b"too", "b": b"file b", "run2.py": b"print()", "same.txt": b"same"}
+NEW = {
+    "a/b/c.txt": b"below a",
+    "a/d.txt": b"too",
+    "b": b"file b",
+    "run2.py": b"print()",
+    "same.txt": b"same",
+    "empty": b"",
+}
 
 
 @pytest.fixture(scope="module")
