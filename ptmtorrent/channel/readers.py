@@ -78,8 +78,8 @@ class LocalReader:
 class Broken(TransportError):
     """A read that ended early: what it received from where it was to begin, and the size of the file (-1: unknown)."""
 
-    def __init__(self, message: str, received: bytes, total: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, hint: str | None = None, received: bytes = b"", total: int = -1) -> None:
+        super().__init__(message, hint=hint)
         self.received = received
         self.total = total
 
@@ -124,7 +124,7 @@ class HttpReader:
             total = stated_total(response)
             data = _take(response, length, skip=skip, total=total)
         if len(data) < length and total >= offset + length:
-            raise Broken(f"`{url}` ended {length - len(data)} bytes early", data, total)
+            raise Broken(f"`{url}` ended {length - len(data)} bytes early", received=data, total=total)
         if len(data) < length:
             raise IntegrityError(f"`{url}` ends before byte {offset + length}")
         return data
@@ -232,7 +232,7 @@ def _take(response: httpx2.Response, length: int, *, skip: int = 0, total: int) 
                 break
     except (httpx2.TransportError, httpx2.StreamError) as error:
         message = f"`{response.url}` could not be read: {str(error) or type(error).__name__}"
-        raise Broken(message, bytes(data[:length]), total) from error
+        raise Broken(message, received=bytes(data[:length]), total=total) from error
     return bytes(data[:length])
 
 

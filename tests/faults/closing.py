@@ -11,6 +11,7 @@ from tests.channels import Heard, check_laid_out, fetch_from, make_channel
 from tests.simulators.static_server import serve
 
 MIN_BYTES, MAX_BYTES = 20_000, 300_000_000
+PIECE = 1 << 20
 SHARE = 8
 """The package is this many times longer than what one connection sends."""
 
@@ -34,7 +35,9 @@ class Outcome:
 def fetch_closing(root: Path, closes: int, *, seed: int = 1) -> Outcome:
     """Fetch a package of random bytes in one run, every file of the channel from connections of `closes` bytes."""
     size = min(max(MIN_BYTES, SHARE * closes), MAX_BYTES)
-    files = {"weights.bin": random.Random(seed).randbytes(size), "README.md": b"# random\n"}
+    source = random.Random(seed)
+    pieces = [source.randbytes(min(PIECE, size - at)) for at in range(0, size, PIECE)]
+    files = {"weights.bin": b"".join(pieces), "README.md": b"# random\n"}
     made = make_channel(root, {"hf:org/random": files})
     home = Home(root / "user")
     heard = Heard()

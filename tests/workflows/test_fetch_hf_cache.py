@@ -132,3 +132,23 @@ def test_other_hubs_are_impossible_in_an_hf_cache(made: Made, home: Home) -> Non
     summary = fetch_from(made.folder, home, FetchRequest(subset="all", into="hf-cache"), emit=heard)
     assert (heard.results["onnx:vision/x"].status, summary.failed) == ("impossible", 1)
     assert heard.results["hf:solo"].status == "ok"
+
+
+def test_packages_that_share_files_are_linked_without_looking_through_them_for_each(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{name}-{number}.json": b"%d" % number for number in range(20) for name in "ab"}
+    made = make_channel(tmp_path, {"hf:a/x": files, "hf:a/y": files})
+    made.trusted_by(home, str(made.folder))
+    asked: list[str] = []
+    real = HfCache.destination
+
+    def note(layout: HfCache, manifest: Any, file: Any) -> Any:
+        asked.append(file.name)
+        return real(layout, manifest, file)
+
+    monkeypatch.setattr(HfCache, "destination", note)
+    fetch_from(made.folder, home, FetchRequest(subset="all", into="hf-cache", to=tmp_path / "cache"))
+
+    assert len(asked) < 8 * len(files)
+    assert len(list((tmp_path / "cache").rglob("[ab]-*.json"))) == 2 * len(files)

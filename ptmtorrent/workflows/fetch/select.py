@@ -8,6 +8,7 @@ others.
 
 import os
 from array import array
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -35,12 +36,14 @@ from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinishe
 
 _Numbered = tuple[int, FileEntry]
 """A file, and its number in the manifest."""
-
 WANTED, HERE, FAILED = 0, 1, 2
 """The states of a file."""
 
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
+
+LINKED = 64
+"""Packages whose links are kept."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -117,7 +120,7 @@ class Selection:
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
         self._destinations_of: tuple[int, list[tuple[FileEntry, Destination]]] = (-1, [])
-        self._links_of: tuple[int, dict[Path, list[Path]]] = (-1, {})
+        self._links_of: OrderedDict[int, dict[Path, list[Path]]] = OrderedDict()
         self.orders: list[Order] = []
         self.objects = ObjectTable()
         self.settings: list[tuple[PackageName, str]] = []
@@ -360,14 +363,15 @@ class Selection:
         return self._destinations_of[1]
 
     def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
-        """Return the links to each target of a package, which are kept until another package is asked for."""
-        number, links = self._links_of
-        if number != order.number:
+        """Return the links to each target of a package; those of a few are kept, because packages share objects."""
+        if (links := self._links_of.pop(order.number, None)) is None:
             links = {}
             for _, destination in self.destinations(order, manifest):
                 if destination.link:
                     links.setdefault(destination.target, []).append(destination.link)
-            self._links_of = order.number, links
+        self._links_of[order.number] = links
+        if len(self._links_of) > LINKED:
+            self._links_of.popitem(last=False)
         return links
 
     def _can_be_written(self) -> Numbers:
