@@ -227,6 +227,24 @@ def connect(
     )
 
 
+class InDatabase:
+    """What a subclass keeps in one database, `_rows`, which is closed when the context is left."""
+
+    _rows: Database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database; one in memory is gone then."""
+        self._rows.close()
+
+
 def connect_to_read(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """Return a read-only connection, also on a disk that is read-only or full, where no process can write the file.
 

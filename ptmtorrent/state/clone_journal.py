@@ -16,12 +16,11 @@ run is finished, the last outcome of each package moves to `clone_outcomes`, and
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.state import clone_outcomes
 from ptmtorrent.state.clone_outcomes import LastOutcomes
@@ -126,7 +125,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
 
 
-class Journal:
+class Journal(InDatabase):
     """The journal at `path`, in memory for None. Changes are durable when a method returns, except for leases.
 
     Raises:
@@ -137,23 +136,15 @@ class Journal:
 
     def __init__(self, path: Path | None) -> None:
         outdated = f"remove it, because the store has what was captured: rm {path}*"
-        self._base = Database(path, name="the journal", schema=_SCHEMA, version=VERSION, outdated=outdated, copied=True)
-        self.outcomes = LastOutcomes(self._base)
+        self._rows = Database(path, name="the journal", schema=_SCHEMA, version=VERSION, outdated=outdated, copied=True)
+        self.outcomes = LastOutcomes(self._rows)
         self._beats = 0
         self._seen: dict[tuple[int, str], tuple[float, float]] = {}
         self._claimed: dict[int, float] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
-
     def unfinished(self, hub: str, request: str) -> Run | None:
         """Return the newest run for the same hub and request that is not finished."""
-        rows = self._base.all(
+        rows = self._rows.all(
             f"SELECT {_RUN} FROM run WHERE hub = ? AND request = ? AND state <> 'finished' ORDER BY id DESC LIMIT 1",  # noqa: S608  # a constant
             hub,
             request,
@@ -162,14 +153,14 @@ class Journal:
 
     def runs(self) -> list[Run]:
         """Return the runs that are not finished, the oldest first."""
-        rows = self._base.all(f"SELECT {_RUN} FROM run WHERE state <> 'finished' ORDER BY id")  # noqa: S608  # a constant
+        rows = self._rows.all(f"SELECT {_RUN} FROM run WHERE state <> 'finished' ORDER BY id")  # noqa: S608  # a constant
         return [_row(row, Run) for row in rows]
 
     def start(self, hub: str, request: str, listed: str, *, whole: bool = False) -> Run:
         """Start a run whose listing was made at the time `listed`; a listing of the `whole` hub may be a difference."""
         base = self.outcomes.base_for(hub, request) if whole else None
-        with self._base.transaction():
-            cursor = self._base.run(
+        with self._rows.transaction():
+            cursor = self._rows.run(
                 "INSERT INTO run (hub, request, listed, base, whole) VALUES (?, ?, ?, ?, ?)",
                 *(hub, request, listed, base, whole),
             )
@@ -190,15 +181,15 @@ class Journal:
         Of packages that are `unchanged`, the names alone are kept, as hashes: nothing is to do. A package that moved to
         a second page while the listing was read is kept once.
         """
-        with self._base.transaction():
+        with self._rows.transaction():
             for name, downloads, record in page:
-                added = self._base.run(
+                added = self._rows.run(
                     "INSERT OR IGNORE INTO work (run, name, downloads) VALUES (?, ?, ?)", run, name, downloads
                 )
                 if added.rowcount > 0:
-                    self._base.run("INSERT INTO record VALUES (?, ?)", added.lastrowid, record)
+                    self._rows.run("INSERT INTO record VALUES (?, ?)", added.lastrowid, record)
             self.outcomes.keep_unchanged(run, unchanged)
-            self._base.run(
+            self._rows.run(
                 "UPDATE run SET cursor = ?, requests = requests + 1, unchanged = unchanged + ? WHERE id = ?",
                 cursor,
                 len(unchanged),
@@ -207,8 +198,8 @@ class Journal:
 
     def rank(self, run: int, limit: int | None) -> None:
         """Rank the packages, most downloads first, then by name; delete those beyond `limit`."""
-        with self._base.transaction():
-            self._base.run(_RANK, run)
+        with self._rows.transaction():
+            self._rows.run(_RANK, run)
             if limit is not None:
                 self._delete("run = ? AND rank > ?", run, limit)
 
@@ -218,7 +209,7 @@ class Journal:
         Packages with fewer downloads than `min_downloads` at their capture are left out.
         """
         names = set(self.outcomes.missing(run.id, run.hub, min_downloads))
-        rows = self._base.all(
+        rows = self._rows.all(
             "SELECT DISTINCT work.name FROM work JOIN run ON run.id = work.run "
             "WHERE run.hub = ?1 AND run.id < ?2 AND work.state IN ('done', 'notneeded') "
             "AND coalesce(work.downloads, 0) >= ?3 "
@@ -231,17 +222,17 @@ class Journal:
 
     def set_state(self, run: int, state: RunState) -> None:
         """Set the state of the run; of a finished run, only the last outcome of each package is kept."""
-        with self._base.transaction():
+        with self._rows.transaction():
             if state == "finished":
                 self.outcomes.keep(run)
                 self._delete("run = ?", run)
-                self._base.run("DELETE FROM run WHERE state = 'finished' AND id < (SELECT max(id) FROM run)")
-            self._base.run("UPDATE run SET state = ? WHERE id = ?", state, run)
+                self._rows.run("DELETE FROM run WHERE state = 'finished' AND id < (SELECT max(id) FROM run)")
+            self._rows.run("UPDATE run SET state = ? WHERE id = ?", state, run)
 
     def set_listing(self, run: int, listing: str) -> None:
         """Record the name of the file with the frozen listing of the run."""
-        with self._base.transaction():
-            self._base.run("UPDATE run SET listing = ? WHERE id = ?", listing, run)
+        with self._rows.transaction():
+            self._rows.run("UPDATE run SET listing = ? WHERE id = ?", listing, run)
 
     def works(self, run: int, states: Sequence[WorkState] = ()) -> Iterator[Work]:
         """Yield the packages of a run by rank; with `states`, only those in one of them.
@@ -250,7 +241,7 @@ class Journal:
         """
         marks = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
         after = 0.0
-        while rows := self._base.all(
+        while rows := self._rows.all(
             f"SELECT {_WORK} WHERE run = ? AND rank > ? {marks} ORDER BY rank LIMIT 64",  # marks only
             run,
             after,
@@ -267,28 +258,28 @@ class Journal:
 
     def keep_plans(self, run: int, plans: Iterable[NewPlan]) -> None:
         """Keep plans of listed packages and count the requests they took, atomically; the packages are then to do."""
-        with self._base.transaction():
+        with self._rows.transaction():
             for plan in plans:
-                [(work,)] = self._base.all("SELECT id FROM work WHERE run = ? AND name = ?", run, plan.name)
-                self._base.run(
+                [(work,)] = self._rows.all("SELECT id FROM work WHERE run = ? AND name = ?", run, plan.name)
+                self._rows.run(
                     "UPDATE work SET state = 'todo', files = ?, bytes = ? WHERE id = ?", plan.files, plan.size, work
                 )
-                self._base.run("INSERT OR REPLACE INTO plan VALUES (?, ?)", work, plan.plan)
+                self._rows.run("INSERT OR REPLACE INTO plan VALUES (?, ?)", work, plan.plan)
                 rows = [(work, place, base) for place, base in enumerate(plan.bases)]
-                self._base.run_many("INSERT OR REPLACE INTO base VALUES (?, ?, ?)", rows)
-                self._base.run("UPDATE run SET requests = requests + ? WHERE id = ?", plan.requests, run)
+                self._rows.run_many("INSERT OR REPLACE INTO base VALUES (?, ?, ?)", rows)
+                self._rows.run("UPDATE run SET requests = requests + ? WHERE id = ?", plan.requests, run)
 
     def leave_after(self, run: int, rank: float) -> int:
         """Leave the packages from `rank` on out of the run; return their number."""
         left = "run = ? AND rank >= ? AND state IN ('listed', 'todo')"
-        with self._base.transaction():
-            self._base.run(f"DELETE FROM plan WHERE work IN (SELECT id FROM work WHERE {left})", run, rank)  # noqa: S608  # a constant
-            cursor = self._base.run(f"UPDATE work SET state = 'left' WHERE {left}", run, rank)  # noqa: S608  # a constant
+        with self._rows.transaction():
+            self._rows.run(f"DELETE FROM plan WHERE work IN (SELECT id FROM work WHERE {left})", run, rank)  # noqa: S608  # a constant
+            cursor = self._rows.run(f"UPDATE work SET state = 'left' WHERE {left}", run, rank)  # noqa: S608  # a constant
         return cursor.rowcount
 
     def edges(self, run: int) -> Iterator[tuple[float, float]]:
         """Yield the ranks of each package to do and of each of its bases to do, by rank, the closest base first."""
-        return self._base.stream(
+        return self._rows.stream(
             "SELECT work.rank, other.rank FROM work JOIN base ON base.work = work.id "
             "JOIN work AS other ON other.run = work.run AND other.name = base.name "
             "WHERE work.run = ? AND work.state = 'todo' AND other.state = 'todo' ORDER BY work.rank, base.place",
@@ -299,12 +290,12 @@ class Journal:
         """Move packages, told by their ranks, to just before the one of `rank`, in this order."""
         if not moved:
             return
-        with self._base.transaction():
-            [(before,)] = self._base.all(
+        with self._rows.transaction():
+            [(before,)] = self._rows.all(
                 "SELECT coalesce(max(rank), 0.0) FROM work WHERE run = ? AND rank < ?", run, rank
             )
             step = (rank - before) / (len(moved) + 1)
-            self._base.run_many(
+            self._rows.run_many(
                 "UPDATE work SET rank = ? WHERE run = ? AND rank = ?",
                 [(before + step * (place + 1), run, each) for place, each in enumerate(moved)],
             )
@@ -318,16 +309,16 @@ class Journal:
 
     def claim_many(self, run: int, owner: str, now: float, count: int) -> list[Work]:
         """Lease up to `count` packages as `claim` does, by rank."""
-        with self._base.transaction(durable=False):
+        with self._rows.transaction(durable=False):
             beat = self._beat(run, owner, now)
             after = self._claimed.get(run, 0.0)
-            ids = self._base.all(_CLAIM, owner, beat, run, "[]", count, after)
+            ids = self._rows.all(_CLAIM, owner, beat, run, "[]", count, after)
             if not ids and after:
-                ids = self._base.all(_CLAIM, owner, beat, run, "[]", count, 0.0)
+                ids = self._rows.all(_CLAIM, owner, beat, run, "[]", count, 0.0)
             if not ids and (expired := self._expired(run, owner, now)):
-                ids = self._base.all(_CLAIM, owner, beat, run, msgspec.json.encode(expired).decode(), count, 0.0)
+                ids = self._rows.all(_CLAIM, owner, beat, run, msgspec.json.encode(expired).decode(), count, 0.0)
             chosen = msgspec.json.encode([work for (work,) in ids]).decode()
-            rows = self._base.all(
+            rows = self._rows.all(
                 f"SELECT {_WORK} WHERE work.id IN (SELECT value FROM json_each(?)) ORDER BY rank",  # noqa: S608  # a constant
                 chosen,
             )
@@ -338,8 +329,8 @@ class Journal:
 
     def renew(self, run: int, owner: str, now: float) -> None:
         """Extend all leases of `owner`; `now` is as for `claim`."""
-        with self._base.transaction(durable=False):
-            self._base.run(
+        with self._rows.transaction(durable=False):
+            self._rows.run(
                 "UPDATE work SET lease = ? WHERE run = ? AND owner = ? AND state = 'leased'",
                 self._beat(run, owner, now),
                 run,
@@ -355,7 +346,7 @@ class Journal:
     def _expired(self, run: int, owner: str, now: float) -> list[str]:
         """Return the other owners whose leases have had the same number for too long."""
         expired = []
-        for other, number in self._base.all(
+        for other, number in self._rows.all(
             "SELECT owner, max(lease) FROM work WHERE run = ? AND state = 'leased' AND owner <> ? GROUP BY owner",
             run,
             owner,
@@ -370,8 +361,8 @@ class Journal:
     def release(self, run: int) -> None:
         """Revoke all leases. Only the process that holds the lock of the spool may call this."""
         self._claimed.pop(run, None)
-        with self._base.transaction():
-            self._base.run("UPDATE work SET state = 'todo', owner = NULL WHERE run = ? AND state = 'leased'", run)
+        with self._rows.transaction():
+            self._rows.run("UPDATE work SET state = 'todo', owner = NULL WHERE run = ? AND state = 'leased'", run)
 
     def settle(self, run: int, name: str, state: WorkState, reason: str = "") -> None:
         """Record the outcome of a package, as `settle_many` does."""
@@ -394,25 +385,25 @@ class Journal:
             for name, state, reason in outcomes
         ]
         without = [(run, name) for name, state, _ in outcomes if state != "done"]
-        with self._base.transaction():
-            self._base.run_many(
+        with self._rows.transaction():
+            self._rows.run_many(
                 "UPDATE work SET state = ?, reason = ?, owner = NULL, snapshot = ? WHERE run = ? AND name = ?", rows
             )
-            self._base.run_many(
+            self._rows.run_many(
                 "DELETE FROM plan WHERE work = (SELECT id FROM work WHERE run = ? AND name = ?)", without
             )
 
     def captured(self, run: int) -> Iterator[tuple[str, SnapshotId]]:
         """Yield name and snapshot of each package that this run has captured so far."""
-        rows = self._base.stream(
+        rows = self._rows.stream(
             "SELECT name, snapshot FROM work WHERE run = ? AND state = 'done' AND snapshot IS NOT NULL", run
         )
         return ((name, SnapshotId(snapshot.hex())) for name, snapshot in rows)
 
     def capture_again(self, run: int, names: Sequence[str]) -> None:
         """Put captured packages back to what is to do, with the plans they had."""
-        with self._base.transaction():
-            self._base.run_many(
+        with self._rows.transaction():
+            self._rows.run_many(
                 "UPDATE work SET state = 'todo', snapshot = NULL WHERE run = ? AND name = ? AND state = 'done'",
                 [(run, name) for name in names],
             )
@@ -420,29 +411,29 @@ class Journal:
     def tally(self, run: int, *states: WorkState) -> Tally:
         """Count the packages of a run that are in one of `states`; unchanged ones count as `notneeded`."""
         marks = ", ".join("?" * len(states))
-        [row] = self._base.all(
+        [row] = self._rows.all(
             f"SELECT count(*), total(files), total(bytes) FROM work "  # noqa: S608  # marks only
             f"WHERE run = ? AND state IN ({marks})",
             run,
             *states,
         )
-        [(unchanged,)] = self._base.all("SELECT total(unchanged) FROM run WHERE id = ?", run)
+        [(unchanged,)] = self._rows.all("SELECT total(unchanged) FROM run WHERE id = ?", run)
         also = int(unchanged) if "notneeded" in states else 0
         return Tally(packages=row[0] + also, files=int(row[1]), bytes=int(row[2]))
 
     def requests(self, run: int) -> int:
         """Return the number of requests that listing and planning took."""
-        [row] = self._base.all("SELECT requests FROM run WHERE id = ?", run)
+        [row] = self._rows.all("SELECT requests FROM run WHERE id = ?", run)
         return int(row[0])
 
     def _delete(self, which: str, *values: object) -> None:
         """Delete rows of `work`, and what belongs to them."""
-        others = self._base.first(f"SELECT 1 FROM work WHERE NOT ({which}) LIMIT 1", *values)  # noqa: S608  # constants
+        others = self._rows.first(f"SELECT 1 FROM work WHERE NOT ({which}) LIMIT 1", *values)  # noqa: S608  # constants
         for table in _PARTS:
             # Without a condition SQLite frees the pages of a table instead of writing each of them.
             where = f" WHERE work IN (SELECT id FROM work WHERE {which})" if others else ""  # noqa: S608  # constants
-            self._base.run(f"DELETE FROM {table}{where}", *(values if others else ()))  # noqa: S608  # constants
-        self._base.run(f"DELETE FROM work{f' WHERE {which}' if others else ''}", *(values if others else ()))  # noqa: S608  # constants
+            self._rows.run(f"DELETE FROM {table}{where}", *(values if others else ()))  # noqa: S608  # constants
+        self._rows.run(f"DELETE FROM work{f' WHERE {which}' if others else ''}", *(values if others else ()))  # noqa: S608  # constants
 
 
 R = TypeVar("R", bound=msgspec.Struct)

@@ -8,13 +8,12 @@ What a run has to know of all packages lies in temporary tables, which outgrow m
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.model.ids import PackageName, SnapshotId
 from ptmtorrent.model.manifest import Rights
 
@@ -56,23 +55,11 @@ def key_of(text: str) -> int:
     return int.from_bytes(blake3(text.encode(errors="surrogateescape")).digest(8), "little", signed=True)
 
 
-class SeenKeys:
+class SeenKeys(InDatabase):
     """A set of numbers. For one thread."""
 
     def __init__(self) -> None:
         self._rows = _temporary(_SEEN)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Delete the table."""
-        self._rows.close()
 
     def add(self, key: int) -> bool:
         """Add a number; return whether it is new."""
@@ -83,7 +70,7 @@ class SeenKeys:
         return self._rows.first("SELECT 1 FROM seen WHERE key = ?", key) is not None
 
 
-class NewestCaptures:
+class NewestCaptures(InDatabase):
     """The snapshot and the rights of the newest capture of each package. For one thread."""
 
     def __init__(self, captures: Iterable[tuple[PackageName, SnapshotId, Rights]]) -> None:
@@ -91,10 +78,6 @@ class NewestCaptures:
         with self._rows.transaction():
             rows = ((package, bytes.fromhex(snapshot), rights) for package, snapshot, rights in captures)
             self._rows.run_many("INSERT OR REPLACE INTO captures VALUES (?, ?, ?)", rows)
-
-    def close(self) -> None:
-        """Delete the table."""
-        self._rows.close()
 
     def add(self, package: PackageName, snapshot: SnapshotId, rights: Rights) -> None:
         """Set the newest capture of a package."""

@@ -15,12 +15,11 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.errors import StoreError
 from ptmtorrent.model.records import Opened
 
@@ -72,7 +71,7 @@ class PackageFolder(msgspec.Struct, frozen=True, kw_only=True):
     opened: Opened | None = None
 
 
-class Ledger:
+class Ledger(InDatabase):
     """The ledger in the file `path`, created when missing. For one thread.
 
     Raises:
@@ -94,14 +93,6 @@ class Ledger:
         self._rows.run(_ANNOUNCED)
         self._rows.run(_MISSING)
         self._add_folders()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rows.close()
 
     def holds(self, path: Path, size: int, blake3: str) -> bool:
         """Return whether `path` is unchanged since it was written with these bytes."""

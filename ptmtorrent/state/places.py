@@ -6,16 +6,14 @@ manifests are published. Losing the file costs that such a folder is taken for a
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.model.ids import PackageName
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS places (package TEXT PRIMARY KEY, place TEXT NOT NULL) WITHOUT ROWID"
 
 
-class Places:
+class Places(InDatabase):
     """The places in the file `path`, created when missing; in memory for None. For one thread.
 
     Raises:
@@ -25,18 +23,6 @@ class Places:
     def __init__(self, path: Path | None) -> None:
         hint = "removing that file is safe, but a folder of the same name elsewhere is then taken for a later revision"
         self._rows = Database(path, name="the places of folders", schema=_SCHEMA, hint=hint)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._rows.close()
 
     def get(self, package: PackageName) -> str | None:
         """Return the folder of a package; None if none is known."""

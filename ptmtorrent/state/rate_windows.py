@@ -8,13 +8,12 @@ cut loses.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 
 VERSION = 1
 LONGEST_SECONDS = 3600.0
@@ -118,7 +117,7 @@ class SharedWindows(NoWindows):
         return window
 
 
-class StoredWindows:
+class StoredWindows(InDatabase):
     """The windows in the file at `path`. For one thread at a time.
 
     `wall` returns seconds since 1970; it may step, which matters across a reboot only if `uptime` is known.
@@ -132,7 +131,7 @@ class StoredWindows:
     def __init__(self, path: Path, wall: Callable[[], float], uptime: Uptime = no_uptime) -> None:
         self._wall = wall
         self._uptime = uptime
-        self._base = Database(
+        self._rows = Database(
             path,
             name="the request windows",
             schema=_SCHEMA,
@@ -145,20 +144,12 @@ class StoredWindows:
         try:
             self._ahead = self._read_ahead()
         except BaseException:
-            self._base.close()
+            self._rows.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._base.close()
 
     def read(self, budget: Budget, now: float) -> Window:
         """Return the window of a budget, an unknown one when none is kept."""
-        row = self._base.first(
+        row = self._rows.first(
             'SELECT quota, seconds, "left", ends_after, ends, closed_until FROM window '
             "WHERE host = ? AND kind = ? AND credential = ?",
             *budget,
@@ -167,7 +158,7 @@ class StoredWindows:
 
     def known(self) -> Known:
         """Return all windows, with times in seconds since 1970 by the wall clock."""
-        rows = self._base.all(
+        rows = self._rows.all(
             'SELECT host, kind, credential, quota, seconds, "left", ends_after, ends, closed_until FROM window'
         )
         wall, steady = self._wall(), self._steady()
@@ -183,7 +174,7 @@ class StoredWindows:
             moment + ahead if moment > now else 0.0 for moment in (window.ends_after, window.ends, window.closed_until)
         )
         row = (*budget, window.quota, window.seconds, window.left, *moments)
-        self._base.run("INSERT OR REPLACE INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
+        self._rows.run("INSERT OR REPLACE INTO window VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", *row)
 
     def _steady(self) -> float:
         """Return seconds since 1970 by the clock that the stored times are of."""
@@ -193,19 +184,19 @@ class StoredWindows:
         boot, seconds = self._uptime()
         if not boot:
             return None
-        self._base.run(_BOOTS)
-        with self._base.transaction():
-            row = self._base.first("SELECT ahead FROM boot WHERE id = ?", boot)
+        self._rows.run(_BOOTS)
+        with self._rows.transaction():
+            row = self._rows.first("SELECT ahead FROM boot WHERE id = ?", boot)
             if row is not None:
                 return float(row[0])
             ahead = self._wall() - seconds
-            self._base.run("DELETE FROM boot")
-            self._base.run("INSERT INTO boot VALUES (?, ?)", boot, ahead)
+            self._rows.run("DELETE FROM boot")
+            self._rows.run("INSERT INTO boot VALUES (?, ?)", boot, ahead)
         return ahead
 
     def quotas(self) -> dict[Budget, tuple[int, int]]:
         """Return the quota and the seconds of each budget whose limits are known."""
-        rows = self._base.all(
+        rows = self._rows.all(
             "SELECT host, kind, credential, quota, seconds FROM window WHERE quota IS NOT NULL AND seconds IS NOT NULL"
         )
         return {Budget(host, kind, credential): (quota, seconds) for host, kind, credential, quota, seconds in rows}

@@ -6,10 +6,9 @@ known. Losing it costs time only.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.model.ids import PackId
 
 _SCHEMA = """
@@ -45,7 +44,7 @@ class PackState(NamedTuple):
     use: bytes | None = None
 
 
-class ReleaseState:
+class ReleaseState(InDatabase):
     """The state in the file `path`, created when missing. For one thread.
 
     Raises:
@@ -60,14 +59,6 @@ class ReleaseState:
             version=_VERSION,
             hint=f"remove `{path}`: the next release then compares every package",
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rows.close()
 
     def facts(self) -> dict[str, bytes]:
         """Return what is known by name."""

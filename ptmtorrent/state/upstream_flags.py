@@ -5,12 +5,11 @@ only that the next clone finds the changes again.
 """
 
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.model.ids import PackageName
 
 FlagName = Literal["withdrawn", "gated", "private", "renamed", "registered-again"]
@@ -34,7 +33,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Flags:
+class Flags(InDatabase):
     """The flags in the file `path`, created when missing; in memory for None. For one thread.
 
     Raises:
@@ -49,14 +48,6 @@ class Flags:
             hint="removing that file is safe: the next clone finds them again",
             copied=True,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rows.close()
 
     def put(self, flag: Flag) -> bool:
         """Flag a package, unless it has the flag already; return whether the flag is new."""

@@ -9,12 +9,10 @@ only time: files without one are read.
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from blake3 import blake3
 
-from ptmtorrent.disk.database import Database
+from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.disk.durable import disk_errors, read_whole
 
 _SCHEMA = """
@@ -28,7 +26,7 @@ _SIGN = 1 << 63
 """SQLite has signed integers: numbers of devices and inodes are stored less this."""
 
 
-class VerifiedFiles:
+class VerifiedFiles(InDatabase):
     """The record in the file `path`, created when missing; in memory for None. For one thread.
 
     Raises:
@@ -45,14 +43,6 @@ class VerifiedFiles:
             hint=f"remove `{path}`: files are then read once more",
             copied=True,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rows.close()
 
     def holds(self, found: os.stat_result, digest: str) -> bool:
         """Return whether the file that is `found` to be so now is unchanged since its bytes had this digest."""

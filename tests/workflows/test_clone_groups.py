@@ -85,11 +85,11 @@ def test_ctrl_c_commits_the_packages_that_are_finished(run: Run, monkeypatch: py
     captured: list[str] = []
     add = GroupCommit.add_capture
 
-    def stop_after_five(self: GroupCommit, work: Work, snapshot: SnapshotId) -> None:
+    def stop_after_five(self: GroupCommit, work: Work, snapshot: SnapshotId, lacking: str) -> None:
         captured.append(f"hf:{work.name}")
         if len(captured) == 5:
             run.stop.set()
-        add(self, work, snapshot)
+        add(self, work, snapshot, lacking)
 
     monkeypatch.setattr(GroupCommit, "add_capture", stop_after_five)
     with SampleHub(packages()) as hub:
@@ -261,8 +261,8 @@ def test_unchanged_record_of_a_package_whose_capture_is_older_is_looked_at(run: 
     """The journal alone proves nothing: the store has to have the capture that it speaks of."""
     with SampleHub(packages(2)) as hub:
         run(hub)
-        with Journal(run.home.journal) as journal, journal._base.transaction():
-            journal._base.run("UPDATE package SET snapshot = x'00' WHERE name = 'a/00'")
+        with Journal(run.home.journal) as journal, journal._rows.transaction():
+            journal._rows.run("UPDATE package SET snapshot = x'00' WHERE name = 'a/00'")
         summary = run(hub)
 
     assert (summary.packages, summary.failed) == (2, 0)

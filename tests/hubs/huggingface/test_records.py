@@ -181,7 +181,7 @@ def test_file_without_hash_or_size_is_refused(changes: dict[str, object]) -> Non
         read_files(page(entry(**changes)), "the tree")
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "C:x", "a\\b", "a\x00b"])
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", ".git/x", "a//b", "a\x00b"])
 def test_path_no_manifest_may_hold_is_refused(path: str) -> None:
     with pytest.raises(IntegrityError, match="the tree"):
         read_files(page(entry(path)), "the tree")
