@@ -24,6 +24,7 @@ from ptmtorrent.disk.durable import (
     disk_errors,
     disk_errors_but_missing,
     ensure_dir,
+    open_regular,
     sync_dir,
 )
 from ptmtorrent.errors import StoreError
@@ -378,7 +379,7 @@ def same_file(path: Path, size: int, digest: str, on_bytes: Callable[[int], None
                     on_bytes(size)
                 return same
             hashed = blake3(max_threads=1)
-            with path.open("rb") as stream:
+            with os.fdopen(open_regular(path), "rb") as stream:
                 while piece := stream.read(_PIECE_BYTES):
                     hashed.update(piece)
                     on_bytes(len(piece))

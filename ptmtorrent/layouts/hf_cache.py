@@ -16,15 +16,24 @@ On a disk without symbolic links a snapshot has the files themselves, and there 
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, files_in, read_regular, write_file
+from ptmtorrent.disk.durable import (
+    disk_errors,
+    disk_errors_but_missing,
+    files_in,
+    open_regular,
+    read_regular,
+    write_file,
+)
 from ptmtorrent.errors import UnsupportedFormat
 from ptmtorrent.layouts.folders import INCOMING, ensure_real_dir, files_below, read_link, refuse_unless_file
 from ptmtorrent.layouts.port import Destination, Finished, Marks
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import FileEntry, Manifest, MissingFile
 from ptmtorrent.model.pointers import pointer_git_id
 
@@ -146,8 +155,8 @@ def find_strangers(folder: Path, known: Collection[Path]) -> list[Path]:
 
 def _read_tree(data: bytes) -> dict[str, str] | None:
     """Return the name of the blob of each file that a list has; None for what is no such list."""
-    with suppress(ValueError, TypeError, AttributeError, KeyError):
-        files = json.loads(data)["files"].items()
+    with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        files = decode_json(data)["files"].items()
         return {str(name): str(entry.get("lfs_sha256") or entry["blob_id"]) for name, entry in files}
     return None
 
@@ -160,13 +169,16 @@ def _is_listed(path: Path, blob: str | None) -> bool:
     if text is not None:
         return Path(text).name == blob
     with disk_errors(path):
-        if not path.is_file():
-            return False
-        data = path.read_bytes() if len(blob) == GIT_DIGITS else b""
-        if len(blob) == GIT_DIGITS:
-            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == blob
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == blob
+        return path.is_file() and _hash(path, as_git=len(blob) == GIT_DIGITS) == blob
+
+
+def _hash(path: Path, *, as_git: bool) -> str:
+    """Return the SHA-256 of a file, or its id as a git blob."""
+    with os.fdopen(open_regular(path), "rb") as stream:
+        if not as_git:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+        begun = hashlib.sha1(b"blob %d\0" % os.fstat(stream.fileno()).st_size, usedforsecurity=False)
+        return hashlib.file_digest(stream, lambda: begun).hexdigest()
 
 
 def _etag(file: FileEntry) -> str:

@@ -21,6 +21,7 @@ import msgspec
 
 from ptmtorrent.disk.database import Database, InDatabase
 from ptmtorrent.errors import StoreError
+from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.records import Opened
 
 _SCHEMA = """
@@ -339,8 +340,8 @@ def _folder_of(row: LaidOut) -> Path | None:
 
 def _opened(text: str | None) -> Opened | None:
     """Return the release of a folder; None where it is not recorded, or as another version wrote it."""
-    with suppress(msgspec.ValidationError, msgspec.DecodeError):
-        return None if text is None else msgspec.json.decode(text, type=Opened)
+    with suppress(ValueError, RecursionError):
+        return None if text is None else decode_json(text, Opened)
     return None
 
 

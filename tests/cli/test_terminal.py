@@ -81,7 +81,7 @@ def test_a_pipe_gets_tabs_and_whole_cells(made: Made, home: Path) -> None:
     done = subprocess.run(["sh", "-c", '"$@" | cat', "sh", *command], env=environment(), capture_output=True, text=True)  # noqa: PLW1510  # the exit code is that of `cat`
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert {row[0] for row in rows} == set(made.packages)
-    assert {len(row) for row in rows} == {8}
+    assert {len(row) for row in rows} == {9}
     assert all(re.fullmatch("[0-9a-f]{64}", row[-1]) for row in rows)
 
 

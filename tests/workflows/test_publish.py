@@ -296,7 +296,7 @@ def test_an_unsigned_release_is_refused(made: tuple[Home, Keys], to: Path, monke
     with pytest.raises(ConfigError) as caught:
         run(home, to, SECOND)
 
-    assert caught.value.hint == f"finish it: ptmtorrent release {SECOND}"
+    assert caught.value.hint == f"finish it: ptmtorrent release {SECOND}, or ptmtorrent release delete {SECOND}"
 
 
 def test_a_directory_with_another_channel_is_refused_and_left_alone(

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError, RateLimited
-from ptmtorrent.hubs.client.status_errors import Hidden, Unreachable, error_for
+from ptmtorrent.hubs.client.status_errors import Hidden, PackageClosed, PackageGone, Unreachable, error_for
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 
@@ -11,13 +11,13 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [
-        (401, "GatedRepo", AuthError),
-        (403, "GatedRepo", AuthError),
+        (401, "GatedRepo", PackageClosed),
+        (403, "GatedRepo", PackageClosed),
         (401, "RepoNotFound", Hidden),
         (401, "", AuthError),
         (403, "", AuthError),
-        (404, "RepoNotFound", NotFound),
-        (404, "RevisionNotFound", NotFound),
+        (404, "RepoNotFound", PackageGone),
+        (404, "RevisionNotFound", PackageGone),
         (404, "EntryNotFound", NotFound),
         (410, "", NotFound),
         (429, "", RateLimited),

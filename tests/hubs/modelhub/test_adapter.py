@@ -38,7 +38,7 @@ def test_registry_that_is_none_is_refused(body: bytes) -> None:
         read_registry(body)
 
 
-@pytest.mark.parametrize("path", ["../a", "/../a", "//a", "a/../../b", "", "C:\\a", "a\0b"])
+@pytest.mark.parametrize("path", ["../a", "/../a", "//a", "a/../../b", "", ".git/a", "a\0b"])
 def test_path_out_of_the_package_is_refused(path: str) -> None:
     body = {"external_contrib_files": [{"src_url": "http://host/a", "dest_file_path": path}]}
 
