@@ -25,10 +25,13 @@ def export(
     """Write the metadata of captured packages as JSON: one uniform list, and one list per hub."""
     session: Session = ctx.obj
 
+    from ptmtorrent.errors import PartialFailure
     from ptmtorrent.model.locations import parse_folder
+    from ptmtorrent.model.text import count
     from ptmtorrent.workflows.export import export as export_captured
 
     folder = parse_folder(to, "--to")
     packages, failed = export_captured(session.home, folder, emit=session.emit)
     session.sink.rows("export", [{"folder": str(folder), "packages": packages, "failed": failed}])
-    session.finish()
+    if failed:
+        raise PartialFailure(f"{failed:,} of {count(packages + failed, 'package')} failed (see above)")

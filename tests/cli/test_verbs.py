@@ -15,6 +15,10 @@ from ptmtorrent.cli import main as program
 from ptmtorrent.demo.package import Package, text_file
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
+from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.manifest import Capture, Identity
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows import export as exporting
 from tests.in_process import run_verb
 from tests.simulators.huggingface import OddHub
 
@@ -337,3 +341,21 @@ def test_export_writes_every_captured_package_with_its_owner_and_commit(maintain
     assert [owns[each["ModelHub"]["MetadataObjectID"]]["id"] for each in uniforms] == [
         each["ModelName"] for each in uniforms
     ]
+
+
+def test_export_without_some_packages_names_them_and_is_no_success(
+    maintainer: Maintainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, failing = exporting._raw_answer, []
+
+    def fail_once(store: Store, capture: Capture) -> tuple[Identity, str]:
+        if not failing:
+            failing.append(capture.package)
+            raise IntegrityError("damaged")
+        return read(store, capture)
+
+    monkeypatch.setattr(exporting, "_raw_answer", fail_once)
+    lines = run(maintainer.home, "export", "ptmtorrent-json", "--to", tmp_path, code=3)
+    assert [line["id"] for line in of_type(lines, "result")] == failing
+    (row,) = of_type(lines, "export")
+    assert (row["failed"], row["packages"]) == (1, len(json.loads((tmp_path / "ptmtorrent.json").read_bytes())))
