@@ -152,15 +152,14 @@ class Channel:
         Raises:
             PtmError: as the verb `fetch`.
         """
-        records: dict[type[Event], Event] = {}
+        plans: list[PlanMade] = []
 
         def keep(record: Event) -> None:
-            records[type(record)] = record
+            if isinstance(record, PlanMade):
+                plans.append(record)
 
         self._fetch(msgspec.structs.replace(_checked(request), dry_run=True), keep, None)
-        made = records[PlanMade]
-        assert isinstance(made, PlanMade)  # noqa: S101  # by its key
-        return made
+        return plans[0]
 
     def fetch(self, request: FetchRequest, *, emit: Emit = ignore, stop: Stop | None = None) -> tuple[Result, ...]:
         """Fetch packages and return a result for each; `emit` gets every record, `stop` interrupts the run.

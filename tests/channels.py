@@ -203,8 +203,22 @@ def capture(store: Store, scratch: Path, package: str, files: Files, *, bases: S
                 recipe=tuple((order[identifier], 1) for identifier, _ in stored.objects),
             )
         )
+    downloads = 3 if package.endswith(":solo") else 100
+    return put_capture(store, package, COMMIT, tuple(entries), objects, downloads=downloads)
+
+
+def put_capture(
+    store: Store,
+    package: str,
+    commit: str,
+    entries: tuple[FileEntry, ...],
+    objects: Mapping[ObjectId, int],
+    *,
+    downloads: int | None = None,
+) -> Manifest:
+    """Put the manifest of a package whose objects are stored, and its capture, into the store."""
     hub, _, name = package.partition(":")
-    manifest = new_manifest(Identity(hub=hub, name=name, commit=COMMIT), tuple(entries), tuple(objects.items()))
+    manifest = new_manifest(Identity(hub=hub, name=name, commit=commit), entries, tuple(objects.items()))
     data, snapshot = encode_manifest(manifest)
     store.put(data, kind="manifest", pack_class=PackClass("meta", "open"))
     store.add_capture(
@@ -218,7 +232,7 @@ def capture(store: Store, scratch: Path, package: str, files: Files, *, bases: S
             listed="2026-11-20T11:00:00Z",
             rights="open",
             licence="mit",
-            downloads=100 if name != "solo" else 3,
+            downloads=downloads,
         )
     )
     return manifest

@@ -22,8 +22,8 @@ from ptmtorrent.http import (
     DOCUMENT_SECONDS,
     OK,
     check_answer,
-    is_too_slow,
     judge_range,
+    least_step,
     spell_range,
     stated_length,
     stated_total,
@@ -37,8 +37,6 @@ from ptmtorrent.retry import retry
 CHUNK_BYTES = 256 << 10
 ATTEMPTS = 3
 FIRST_WAIT_SECONDS = 0.1
-SLOW_STEP_BYTES = 16 << 10
-"""An attempt that a slow server ended is progress if it brought this much."""
 
 
 class LocalReader:
@@ -174,7 +172,7 @@ class RetryingReader:
             attempts=ATTEMPTS,
             first_wait=FIRST_WAIT_SECONDS,
             progress=lambda: len(received),
-            least_step=lambda error: SLOW_STEP_BYTES if is_too_slow(error) else 1,
+            least_step=least_step,
             what=f"`{path}` of `{self.location}`",
             emit=self._emit,
         )

@@ -27,11 +27,6 @@ def durable_bytes(size: int) -> int:
     return max(0, size - 1) // STEP_BYTES * STEP_BYTES
 
 
-def kept_bytes(found: os.stat_result) -> int:
-    """Return how many bytes of a partial file are durable, by its size and whether it is sealed."""
-    return found.st_size if _is_sealed(found) else durable_bytes(found.st_size)
-
-
 class PartialFiles:
     """The partial files that one run leaves: how far it wrote each itself, and their seals. Used from several threads.
 

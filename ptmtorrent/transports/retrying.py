@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
-from ptmtorrent.http import is_too_slow
+from ptmtorrent.http import least_step
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Extent, PackRequest
@@ -19,8 +19,6 @@ from ptmtorrent.transports.port import Delivered, Failed, PackTransport, regroup
 
 ATTEMPTS = 3
 FIRST_WAIT_SECONDS = 0.2
-SLOW_STEP_BYTES = 16 << 10
-"""A transfer that a slow server ended is progress if it kept this much."""
 
 Outcome = Delivered | Failed
 
@@ -62,7 +60,7 @@ class Retrying:
                 key = (part.request.pack, part.extent)
                 outcome = msgspec.structs.replace(part, moved=part.moved + before.get(key, 0))
                 if isinstance(outcome, Failed) and (attempts := self._attempts_for(outcome.error)) > 1:
-                    failures[key].add(outcome.kept, _least_step(outcome.error), now=self._monotonic())
+                    failures[key].add(outcome.kept, least_step(outcome.error), now=self._monotonic())
                     if failures[key].count < attempts:
                         before[key] = outcome.moved
                         again.append(outcome)
@@ -87,7 +85,3 @@ class Retrying:
         if isinstance(error, TransportError):
             return self._attempts
         return min(2, self._attempts) if isinstance(error, IntegrityError) else 1
-
-
-def _least_step(error: PtmError) -> int:
-    return SLOW_STEP_BYTES if is_too_slow(error) else 1

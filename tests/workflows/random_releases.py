@@ -5,23 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptmtorrent.model.ids import ObjectId, PackageName, ReleaseName
+from ptmtorrent.model.ids import ObjectId, ReleaseName
 from ptmtorrent.model.manifest import (
     EXECUTABLE_MODE,
     LINK_MODE,
     REGULAR_MODE,
-    Capture,
     FileEntry,
-    Identity,
-    encode_manifest,
-    new_manifest,
 )
 from ptmtorrent.paths import Home
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store
 from ptmtorrent.trust.keys import init_keys, load_keys
 from ptmtorrent.workflows.release.release import release
-from tests.channels import clock, git_id
+from tests.channels import clock, git_id, put_capture
 
 PACKAGES = ("hf:org/one", "hf:two")
 PATHS = (
@@ -139,20 +135,4 @@ def _capture(store: Store, scratch: Path, package: str, files: Snapshot, commit:
                 recipe=tuple((order[identifier], 1) for identifier, _ in stored.objects),
             )
         )
-    hub, _, name = package.partition(":")
-    manifest = new_manifest(Identity(hub=hub, name=name, commit=commit), tuple(entries), tuple(objects.items()))
-    data, snapshot = encode_manifest(manifest)
-    store.put(data, kind="manifest", pack_class=PackClass("meta", "open"))
-    store.add_capture(
-        Capture(
-            format=Capture.FORMAT,
-            version=Capture.VERSION,
-            requires=(),
-            package=PackageName(package),
-            snapshot=snapshot,
-            captured="2026-11-20T12:00:00Z",
-            listed="2026-11-20T11:00:00Z",
-            rights="open",
-            licence="mit",
-        )
-    )
+    put_capture(store, package, commit, tuple(entries), objects)

@@ -17,9 +17,9 @@ import httpx2
 from ptmtorrent.errors import HubError, PtmError, RateLimited, TransportError
 from ptmtorrent.http import (
     PARTIAL,
-    is_too_slow,
     judge_range,
     keep_pace,
+    least_step,
     new_client,
     retry_after_seconds,
     translate_errors,
@@ -37,10 +37,6 @@ from ptmtorrent.stop import Stop
 ATTEMPTS = 6
 FIRST_WAIT_SECONDS = 0.5
 """Doubled for each attempt; the waits between six attempts add up to 15 seconds."""
-
-SLOW_STEP_BYTES = 16 << 10
-"""An attempt that a slow server ended is progress if it added this much. With the 15 seconds between six attempts that
-makes 1 KiB a second, which is the slowest server that is accepted."""
 
 MAX_REDIRECTS = 5
 FIRST_ERROR = 400
@@ -190,7 +186,7 @@ class Session:
             wait=lambda seconds: self.pause(seconds, self.stop),
             given_wait=_given_wait,
             progress=progress or self._broken.kept,
-            least_step=_least_step,
+            least_step=least_step,
             what=what,
             emit=self.emit,
             monotonic=self.monotonic,
@@ -339,10 +335,6 @@ class Session:
                 continue
             self.stop.raise_if_set("waiting for the hub")
             self.rate_limiter.await_reply(REPLY_POLL_SECONDS)
-
-
-def _least_step(error: PtmError) -> int:
-    return SLOW_STEP_BYTES if is_too_slow(error) else 1
 
 
 def _given_wait(error: PtmError) -> float | None:

@@ -8,6 +8,7 @@ as absent: one odd record must not stop a listing of 300,000. Example::
 """
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -129,14 +130,11 @@ def read_listed_or_name(raw: bytes) -> Listed:
 
     Such a package is `unreadable`: it fails when it is described, and the others of the page do not.
     """
-    try:
+    with suppress(HubError):
         return read_listed(raw)
-    except HubError:
-        pass
-    try:
+    record = None
+    with suppress(HubError):
         record = _json(_replace_invalid(raw) if _may_be_replaced(raw) else raw, "a record of the hub")
-    except HubError:
-        record = None
     named = record if isinstance(record, dict) else {}
     name = _text(named, "id") or _text(named, "modelId") or "(no name)"
     return Listed(name=name[:_MAX_SHOWN], access=UNREADABLE)
