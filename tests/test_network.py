@@ -12,7 +12,7 @@ import pytest
 
 from ptmtorrent import http, network
 from ptmtorrent.channel import readers
-from ptmtorrent.channel.readers import HttpReader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.errors import AuthError, Interrupted, TransportError
 from ptmtorrent.http import new_client, translate_errors
 from ptmtorrent.hubs.client.session import Session
