@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.codecs import deltas, fields, kernel, planes, sampling, streams
+from ptmtorrent.store.codecs import blocks, choice, deltas, fields, kernel, planes, quantised, sampling, scaled, streams
 from ptmtorrent.store.codecs.scratch import Bytes
 
 RAW = 0
@@ -29,10 +29,11 @@ FP64 = 6
 DELTA = 7
 GROUPED_DELTA = 8
 FIELDS = 9
+SCALED = 10
 DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
 """Codecs that need the object's base for decoding."""
 
-PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS})
+PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS, SCALED})
 """Codecs that need only the payload for decoding."""
 
 DELTA_DTYPES = frozenset(deltas.BY_DTYPE)
@@ -56,7 +57,7 @@ _BY_DTYPE: Mapping[str, int] = MappingProxyType(
         "C64": FP32,
         "F64": FP64,
         **dict.fromkeys(_PLAIN_BLOCKS, ENTROPY),
-        **dict.fromkeys(fields.BY_DTYPE, FIELDS),
+        **dict.fromkeys(blocks.BY_DTYPE, FIELDS),
     }
 )
 """Codec by dtype (safetensors' names, ggml's for blocks); any other dtype, or none, is coded with zstd-3."""
@@ -133,6 +134,8 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
         return _join(view, raw_size, codec)
     if codec == FIELDS:
         return fields.decode(view, raw_size)
+    if codec == SCALED:
+        return scaled.decode(view, raw_size)
     if codec in DELTA_CODECS:
         if base is None:
             raise IntegrityError("an object is stored as a delta, but its base is missing")
@@ -172,7 +175,11 @@ def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]
     if codec == ENTROPY:
         return ENTROPY, (streams.shrink_entropy(view),)
     if codec == FIELDS:
-        return FIELDS, fields.encode(view, fields.BY_DTYPE[dtype or ""])
+        kind = quantised.KINDS.get(dtype or "")
+        plan = choice.plan_for(view, kind) if kind else None
+        return (
+            (SCALED, scaled.encode(view, plan)) if plan else (FIELDS, fields.encode(view, blocks.BY_DTYPE[dtype or ""]))
+        )
     return codec, _split(view, codec)
 
 

@@ -9,103 +9,20 @@ field of wide words (such as a 16-bit scale) becomes one stream per byte of a wo
 """
 
 import io
-import struct
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.store.codecs.blocks import FIELD, HEAD, Field, Layout
 from ptmtorrent.store.codecs.scratch import Bytes, take_bytes
 from ptmtorrent.store.codecs.streams import Streams, read, read_table
 
-SEGMENT_LOG = 22
 MAX_BLOCK_BYTES = 4096
 MAX_FIELDS = 32
 
-_HEAD = struct.Struct("<HHBB")
-_FIELD = struct.Struct("<HB")
 _PLANES = frozenset({1, 2, 4, 8})
 """Allowed widths of a field's words in bytes."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field's bytes in a block (`width`), and the bytes of one of its words, each of which becomes a plane."""
-
-    width: int
-    planes: int = 1
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The fields of a block, in order."""
-
-    fields: tuple[Field, ...]
-
-    @property
-    def block(self) -> int:
-        """Bytes per block."""
-        return sum(field.width for field in self.fields)
-
-    def segments(self, body: int) -> Iterator[slice]:
-        """Yield the slices of the segments of `body` bytes: each has the whole blocks that fit in 4 MiB."""
-        step = (1 << SEGMENT_LOG) // self.block * self.block
-        for start in range(0, body, step):
-            yield slice(start, min(start + step, body))
-
-    def head(self, raw_size: int) -> bytes:
-        """Return the head of the payload for `raw_size` bytes: everything before the table."""
-        rows = (_FIELD.pack(field.width, field.planes) for field in self.fields)
-        return _HEAD.pack(self.block, raw_size % self.block, SEGMENT_LOG, len(self.fields)) + b"".join(rows)
-
-    def parts(self, segment: Bytes) -> Iterator[npt.NDArray[Any]]:
-        """Yield a view of `segment` for each stream, in order; whole blocks only.
-
-        An item of the view is copied at once: a whole field of single bytes, otherwise one byte of a word.
-        """
-        count = segment.size // self.block
-        at = 0
-        for field in self.fields:
-            words = field.width // field.planes
-            shape, strides, item = ((count, words), (self.block, field.planes), 1)
-            if field.planes == 1:
-                shape, strides, item = ((count, 1), (self.block, field.width), field.width)
-            for plane in reversed(range(field.planes)):
-                yield np.ndarray(shape, np.dtype((np.void, item)), segment.data, at + plane, strides)
-            at += field.width
-
-
-def _layout(*fields: tuple[int, int] | int) -> Layout:
-    """Return a layout from widths, or pairs of a width and the bytes per word."""
-    return Layout(tuple(Field(*field) if isinstance(field, tuple) else Field(field) for field in fields))
-
-
-_HALF = (2, 2)
-
-BY_DTYPE: Mapping[str, Layout] = MappingProxyType(
-    {
-        "Q4_0": _layout(_HALF, 16),
-        "Q4_1": _layout(_HALF, _HALF, 16),
-        "Q5_0": _layout(_HALF, 4, 16),
-        "Q5_1": _layout(_HALF, _HALF, 4, 16),
-        "Q8_0": _layout(_HALF, 32),
-        "Q2_K": _layout(16, 64, _HALF, _HALF),
-        "Q3_K": _layout(32, 64, 8, 4, _HALF),
-        "Q4_K": _layout(_HALF, _HALF, 4, 4, 4, 128),
-        "Q5_K": _layout(_HALF, _HALF, 4, 4, 4, 32, 128),
-        "Q6_K": _layout(128, 64, 16, _HALF),
-        "IQ4_NL": _layout(_HALF, 16),
-        "IQ4_XS": _layout(_HALF, 2, 4, 128),
-        "TQ1_0": _layout(48, 4, _HALF),
-        "TQ2_0": _layout(64, _HALF),
-        "MXFP4": _layout(1, 16),
-    }
-)
-"""Layouts of ggml's blocks (ggml-common.h) by type, for the types where coding fields saves at least 0.5 %."""
 
 
 def encode(data: memoryview, layout: Layout) -> tuple[bytes, ...]:
@@ -153,13 +70,13 @@ def _fill(segment: Bytes, layout: Layout, stored: Iterator[tuple[memoryview, boo
 
 def _read_layout(payload: memoryview) -> Layout:
     """Return the layout that a payload declares."""
-    if len(payload) < _HEAD.size:
+    if len(payload) < HEAD.size:
         raise IntegrityError("a fields payload ends inside its head")
-    block, _, _, count = _HEAD.unpack_from(payload)
-    rows = payload[_HEAD.size : _HEAD.size + _FIELD.size * count]
-    if len(rows) != _FIELD.size * count or not 0 < count <= MAX_FIELDS:
+    block, _, _, count = HEAD.unpack_from(payload)
+    rows = payload[HEAD.size : HEAD.size + FIELD.size * count]
+    if len(rows) != FIELD.size * count or not 0 < count <= MAX_FIELDS:
         raise IntegrityError("a fields payload declares no fields, or too many")
-    layout = Layout(tuple(Field(*row) for row in _FIELD.iter_unpack(rows)))
+    layout = Layout(tuple(Field(*row) for row in FIELD.iter_unpack(rows)))
     if any(one.planes not in _PLANES or not one.width or one.width % one.planes for one in layout.fields):
         raise IntegrityError("a fields payload declares a field that is not made of whole words")
     if layout.block != block or block > MAX_BLOCK_BYTES:

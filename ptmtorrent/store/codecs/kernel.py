@@ -17,11 +17,13 @@ import numpy.typing as npt
 from blake3 import blake3
 
 from ptmtorrent.config import requested_kernel
-from ptmtorrent.store.codecs import differences, words
+from ptmtorrent.store.codecs import differences, grouping, quantised, words
 from ptmtorrent.store.codecs.differences import Numbers
-from ptmtorrent.store.codecs.scratch import Bytes
+from ptmtorrent.store.codecs.grouping import Classes, Counts
+from ptmtorrent.store.codecs.quantised import Codes, Kind
+from ptmtorrent.store.codecs.scratch import Bytes, take_bytes
 
-ABI = 1
+ABI = 2
 """The ABI number of kernel.c; a library with another number is from another version."""
 
 LIBRARY = Path(__file__).with_name("kernel.native")
@@ -35,6 +37,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "ptm_subtract": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
     "ptm_add": (_POINTER, _POINTER, _POINTER, _SIZE, _NUMBER, _NUMBER, _NUMBER, _NUMBER),
     "ptm_count": (_POINTER, _SIZE, _SIZE, _POINTER),
+    "ptm_unpack": (_NUMBER, _POINTER, _POINTER, _SIZE),
+    "ptm_pack": (_NUMBER, _POINTER, _POINTER, _SIZE),
+    "ptm_tally": (_POINTER, _SIZE, _SIZE, _POINTER, _SIZE, _SIZE, _NUMBER, _NUMBER, _NUMBER, _POINTER, _POINTER),
+    "ptm_sort": (
+        *(_POINTER, _POINTER, _POINTER, _SIZE, _SIZE, _POINTER, _SIZE, _SIZE),
+        *(_NUMBER, _NUMBER, _NUMBER, _POINTER, _POINTER, _NUMBER),
+    ),
 }
 
 
@@ -108,6 +117,66 @@ class Loops:
         _check_status(self.library.ptm_count(_address(data), data.size, step, counts.ctypes.data))
         return counts
 
+    def unpack(self, kind: Kind, segment: Bytes, symbols: Bytes) -> None:
+        """See `quantised.unpack`."""
+        blocks = _check_blocks(kind, segment, symbols)
+        into = _address(symbols, writable=True)
+        _check_status(self.library.ptm_unpack(kind.mark, _address(segment), into, blocks))
+
+    def pack(self, kind: Kind, symbols: Bytes, segment: Bytes) -> None:
+        """See `quantised.pack`."""
+        blocks = _check_blocks(kind, segment, symbols)
+        into = _address(segment, writable=True)
+        _check_status(self.library.ptm_pack(kind.mark, _address(symbols), into, blocks))
+
+    def tally(self, codes: Codes, classes: Classes, width: int, first: int) -> Counts:
+        """See `grouping.tally`."""
+        counts = np.zeros(classes.slots, np.int64)
+        plan = _plan(codes, classes, width * codes.size, first)
+        _check_status(self.library.ptm_tally(*plan, counts.ctypes.data))
+        return counts
+
+    def sort(  # noqa: PLR0913, PLR0917  # as in grouping.py
+        self, symbols: Bytes, codes: Codes, classes: Classes, first: int, counts: Counts, into: Bytes
+    ) -> None:
+        """See `grouping.sort`."""
+        self._sort(symbols, into, _plan(codes, classes, symbols.size, first), counts, back=False)
+
+    def unsort(  # noqa: PLR0913, PLR0917  # as in grouping.py
+        self, grouped: Bytes, codes: Codes, classes: Classes, first: int, counts: Counts, into: Bytes
+    ) -> None:
+        """See `grouping.unsort`."""
+        self._sort(grouped, into, _plan(codes, classes, into.size, first), counts, back=True)
+
+    def _sort(self, symbols: Bytes, into: Bytes, plan: tuple[int, ...], counts: Counts, *, back: bool) -> None:
+        if symbols.size != into.size or int(counts.sum()) != into.size or counts.size != plan[-2]:
+            raise ValueError("the sizes of a kernel's symbols and codes do not match")
+        starts = np.cumsum(counts) - counts
+        addresses = (_address(symbols), _address(into, writable=True))
+        _check_status(self.library.ptm_sort(*addresses, *plan, starts.ctypes.data, int(back)))
+
+
+def _plan(codes: Codes, classes: Classes, size: int, first: int) -> tuple[int, ...]:
+    """Return the arguments by which a kernel function finds the classes of `size` symbols, after checking them."""
+    width = size // max(codes.size, 1)
+    if codes.dtype != np.int32 or not codes.flags.c_contiguous or size != width * codes.size:
+        raise ValueError("a kernel needs contiguous codes of 32 bits, and groups of equal width")
+    if width and classes.columns.size % width:
+        raise ValueError("a kernel needs columns of whole groups")
+    period = classes.columns.size // max(width, 1)
+    keys = take_bytes("keys", 4 * (period * grouping.LEVELS + codes.size)) if period else take_bytes("keys", 4)
+    columns = (_address(classes.columns), period, first % max(period, 1))
+    numbers = (classes.shift, classes.low, classes.slots, _address(keys, writable=True))
+    return (codes.ctypes.data, codes.size, width, *columns, *numbers)
+
+
+def _check_blocks(kind: Kind, segment: Bytes, symbols: Bytes) -> int:
+    """Return the number of blocks, after checking the length of both arrays."""
+    blocks = segment.size // kind.layout.block
+    if segment.size != blocks * kind.layout.block or symbols.size != blocks * kind.symbols:
+        raise ValueError("the sizes of a kernel's blocks and symbols do not match")
+    return blocks
+
 
 def _check(planes: Sequence[Bytes], *blocks: Bytes) -> int:
     """Return the number of words, after checking the length of every array."""
@@ -135,7 +204,7 @@ def _check_status(status: int) -> None:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The five inner loops. All arrays are contiguous bytes; a plane has one byte per word of its block."""
+    """The inner loops. All arrays are contiguous bytes; a plane has one byte per word of its block."""
 
     name: str
     split: Callable[[Bytes, Sequence[Bytes], bool], None]
@@ -143,6 +212,11 @@ class Kernel:
     subtract: Callable[[Numbers, Bytes, Bytes, Sequence[Bytes], bool], None]
     add: Callable[[Numbers, Sequence[Bytes], Bytes, Bytes, bool], None]
     count: Callable[[Bytes, int], npt.NDArray[np.int64]]
+    unpack: Callable[[Kind, Bytes, Bytes], None]
+    pack: Callable[[Kind, Bytes, Bytes], None]
+    tally: Callable[[Codes, Classes, int, int], Counts]
+    sort: Callable[[Bytes, Codes, Classes, int, Counts, Bytes], None]
+    unsort: Callable[[Bytes, Codes, Classes, int, Counts, Bytes], None]
 
 
 NUMPY = Kernel(
@@ -152,6 +226,11 @@ NUMPY = Kernel(
     subtract=differences.subtract,
     add=differences.add,
     count=words.count,
+    unpack=quantised.unpack,
+    pack=quantised.pack,
+    tally=grouping.tally,
+    sort=grouping.sort,
+    unsort=grouping.unsort,
 )
 
 
@@ -161,7 +240,7 @@ _HELD_BYTES = 17 << 20
 _PROBE_WORDS = 257
 """Words of the self-test at start-up: enough for whole vectors and a remainder."""
 
-PROBE_HASH = "117194831c41b593462ca31092a47b42b4c3bbb651c33ed632e40d6a24fdf51b"
+PROBE_HASH = "e043b515c6417f73c93b17917d28ea8697c3da93c97a933c4efb770c9308fc10"
 """The hash of the self-test's results with numpy."""
 
 
@@ -196,6 +275,11 @@ def load_native(path: Path = LIBRARY) -> Kernel | None:
         subtract=loops.subtract,
         add=loops.add,
         count=loops.count,
+        unpack=loops.unpack,
+        pack=loops.pack,
+        tally=loops.tally,
+        sort=loops.sort,
+        unsort=loops.unsort,
     )
     return found if hash_probe(found) == PROBE_HASH else None
 
@@ -221,6 +305,8 @@ def _probe(kernel: Kernel) -> Iterator[npt.NDArray[np.integer[Any]]]:
         yield kernel.count(data, width)
     for numbers in (differences.BF16, differences.FP16, differences.FP32):
         yield from _probe_delta(kernel, numbers)
+    for kind in quantised.BY_MARK.values():
+        yield from _probe_quantised(kernel, kind)
 
 
 def _probe_delta(kernel: Kernel, numbers: Numbers) -> Iterator[Bytes]:
@@ -232,3 +318,22 @@ def _probe_delta(kernel: Kernel, numbers: Numbers) -> Iterator[Bytes]:
         yield planes
         kernel.add(numbers, list(planes), base, block, grouped)
         yield block
+
+
+def _probe_quantised(kernel: Kernel, kind: Kind) -> Iterator[npt.NDArray[np.integer[Any]]]:
+    data = (np.arange(67 * kind.layout.block) * 149 % 247).astype(np.uint8)
+    symbols, grouped, own = (np.zeros(67 * kind.symbols, np.uint8) for _ in range(3))
+    block = np.zeros_like(data)
+    kernel.unpack(kind, data, symbols)
+    yield symbols
+    kernel.pack(kind, symbols, block)
+    yield block
+    codes = kind.codes(data.reshape(-1, kind.layout.block))
+    columns = (np.arange(3 * kind.width) * 13 % 47).astype(np.uint8)
+    for classes in (Classes(9, grouping.BIAS >> 9, 32), Classes(10, 60, 9, columns)):
+        counts = kernel.tally(codes, classes, kind.width, 2)
+        yield counts
+        kernel.sort(symbols, codes, classes, 2, counts, grouped)
+        yield grouped
+        kernel.unsort(grouped, codes, classes, 2, counts, own)
+        yield own

@@ -17,8 +17,8 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, encode_manifest
 from ptmtorrent.model.placement import Form, Location, decode_placement, encode_placement
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import fields, streams
-from ptmtorrent.store.codecs.fields import Field, Layout
+from ptmtorrent.store.codecs import blocks, fields, streams
+from ptmtorrent.store.codecs.blocks import Field, Layout
 from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from tests.model.generated import manifest_of
 from tests.store.codecs.blocks import golden_blocks, quantised
@@ -59,27 +59,27 @@ def test_the_golden_payload_is_still_read_and_its_dtype_still_leads_to_it() -> N
 
 
 def test_every_layout_is_as_long_as_the_blocks_that_are_cut() -> None:
-    assert {name: layout.block for name, layout in fields.BY_DTYPE.items()} == {
-        name: BLOCK_BYTES[name] for name in fields.BY_DTYPE
+    assert {name: layout.block for name, layout in blocks.BY_DTYPE.items()} == {
+        name: BLOCK_BYTES[name] for name in blocks.BY_DTYPE
     }
 
 
 def test_the_layouts_that_are_written_are_those_of_the_format_page() -> None:
     page = (Path(__file__).parents[3] / "docs" / "formats" / "codecs.md").read_text()
-    for dtype, layout in fields.BY_DTYPE.items():
+    for dtype, layout in blocks.BY_DTYPE.items():
         listed = ", ".join("h" if field == Field(2, 2) else str(field.width) for field in layout.fields)
         assert f"| `{dtype}` | {listed} |" in page
 
 
 @pytest.mark.parametrize("dtype", BLOCK_BYTES)
 def test_every_block_that_is_cut_has_a_codec_of_its_own_or_plain_entropy_coding(dtype: str) -> None:
-    expected = codecs.FIELDS if dtype in fields.BY_DTYPE else codecs.ENTROPY
+    expected = codecs.FIELDS if dtype in blocks.BY_DTYPE else codecs.ENTROPY
     assert codecs.encode(bytes(BLOCK_BYTES[dtype] * 40), dtype).codec == expected
 
 
-@pytest.mark.parametrize("dtype", fields.BY_DTYPE)
+@pytest.mark.parametrize("dtype", blocks.BY_DTYPE)
 def test_what_a_payload_says_of_itself_takes_less_than_100_bytes(dtype: str) -> None:
-    assert len(fields.BY_DTYPE[dtype].head(1 << 24)) < 100
+    assert len(blocks.BY_DTYPE[dtype].head(1 << 24)) < 100
 
 
 @pytest.mark.parametrize(("dtype", "gain"), [("Q4_0", 1.03), ("Q8_0", 1.015)])
@@ -92,10 +92,10 @@ def test_blocks_set_apart_are_smaller_than_as_one(dtype: str, gain: float) -> No
 
 
 @settings(max_examples=100, deadline=None)
-@given(dtype=st.sampled_from(list(fields.BY_DTYPE)), data=st.binary(max_size=1500), repeat=st.integers(1, 3))
+@given(dtype=st.sampled_from(list(blocks.BY_DTYPE)), data=st.binary(max_size=1500), repeat=st.integers(1, 3))
 def test_any_bytes_come_back_by_any_layout(dtype: str, data: bytes, repeat: int) -> None:
     whole = data * repeat
-    assert decoded(coded(whole, fields.BY_DTYPE[dtype]), len(whole)) == whole
+    assert decoded(coded(whole, blocks.BY_DTYPE[dtype]), len(whole)) == whole
 
 
 @settings(max_examples=60, deadline=None)
@@ -105,9 +105,9 @@ def test_an_unknown_layout_is_read_from_its_payload(layout: Layout, size: int, s
     assert decoded(coded(data, layout), size) == data
 
 
-@pytest.mark.parametrize("dtype", fields.BY_DTYPE)
+@pytest.mark.parametrize("dtype", blocks.BY_DTYPE)
 def test_blocks_of_several_segments_and_a_tail_come_back(dtype: str) -> None:
-    layout = fields.BY_DTYPE[dtype]
+    layout = blocks.BY_DTYPE[dtype]
     pattern = np.arange((9 << 20) + layout.block // 2, dtype=np.uint32)
     data = (pattern * pattern >> 7).astype(np.uint8).tobytes()
     assert decoded(coded(data, layout), len(data)) == data
@@ -148,7 +148,7 @@ def test_a_placement_takes_fields_for_a_plain_object() -> None:
 
 SMALL = quantised("Q4_0", 40) + b"end"
 HOSTILE = [
-    (SMALL, coded(SMALL, fields.BY_DTYPE["Q4_0"])),
+    (SMALL, coded(SMALL, blocks.BY_DTYPE["Q4_0"])),
     (golden_blocks(), coded(golden_blocks(), TINY)),
     (RAW, LITERAL),
 ]
