@@ -5,8 +5,9 @@ depends on dtype and bytes only, never on the machine. `encode_delta` encodes ag
 same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
 
 Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes`
-(codecs 3 to 8), `fields` (codec 9), `deltas` and `sampling` (codecs 7 and 8). The inner loops exist twice: `words` and
-`differences` in numpy, `kernel.c` in C; `kernel` chooses. Invariant: both write the same bytes.
+(codecs 3 to 8), `blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `deltas` and `sampling`
+(codecs 7 and 8). The inner loops exist twice: `words`, `differences`, `quantised` and `grouping` in numpy, `kernel.c` in
+C; `kernel` chooses. Invariant: both write the same bytes.
 """
 
 from collections.abc import Mapping

@@ -27,6 +27,9 @@ SHIFTS = (8, 9)
 """Classes of a quarter and half an octave."""
 
 COLUMN_SHIFT = 9
+MOST_CLASSES = 16
+"""With more, a sample has too few numbers of each class to tell what they cost."""
+
 MIN_ROWS = 64
 _WINDOW = 1024
 _MIN_PERIOD = 4
@@ -94,7 +97,7 @@ def _classes(levels: npt.NDArray[np.int32], shift: int, columns: Bytes | None = 
     ordered = np.sort(levels)
     edge = ordered.size // _EDGE
     low, high = int(ordered[edge]), int(ordered[-1 - edge])
-    slots = min(high - low + 1, MAX_SLOTS)
+    slots = min(high - low + 1, MOST_CLASSES)
     return Classes(shift, low, slots) if columns is None else Classes(shift, low, slots, columns)
 
 

@@ -135,7 +135,7 @@ def test_nothing_is_loaded_on_a_big_endian_machine(monkeypatch: pytest.MonkeyPat
 
 
 @needs_native
-@pytest.mark.parametrize("loop", ["split", "join", "subtract", "add"])
+@pytest.mark.parametrize("loop", ["split", "join", "subtract", "add", "unpack", "pack", "sort", "unsort"])
 def test_a_library_that_does_otherwise_than_numpy_is_not_used(loop: str) -> None:
     _, honest = both()
     assert kernel.hash_probe(kernel.NUMPY) == kernel.hash_probe(honest) == kernel.PROBE_HASH
