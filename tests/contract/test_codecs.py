@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
 from ptmtorrent.store import codecs
-from ptmtorrent.store.codecs import logarithms, streams
+from ptmtorrent.store.codecs import streams, words
 from tests.store.samples import bf16, numbers, random_bytes
 
 DTYPES = [
@@ -155,8 +155,8 @@ def test_an_object_beyond_the_limit_is_refused() -> None:
 
 
 def test_the_logarithms_are_exact() -> None:
-    table = logarithms.logarithms()
-    wrong = [x for x in range(1, logarithms.MAX_COUNT + 1) if table[x] != (x**256).bit_length() - 1]
+    table = words.logarithms()
+    wrong = [x for x in range(1, words.MAX_COUNT + 1) if table[x] != (x**256).bit_length() - 1]
     assert wrong == []
     assert table[0] == 0
 

@@ -4,10 +4,10 @@ In come an object's raw bytes and the dtype from its file's header; out go a cod
 depends on dtype and bytes only, never on the machine. `encode_delta` encodes against a base, another version of the
 same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
 
-Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes`
-(codecs 3 to 8), `blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `deltas` and `sampling`
-(codecs 7 and 8). The inner loops exist twice: `words`, `differences`, `quantised` and `grouping` in numpy, `kernel.c` in
-C; `kernel` chooses. Invariant: both write the same bytes.
+Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes` (codecs 3 to 8),
+`blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `deltas`, `sampling` (codecs 7 and 8).
+The inner loops exist twice: `words`, `differences`, `quantised` and `grouping` in numpy, `kernel.c` in C; `kernel`
+chooses. Invariant: both write the same bytes.
 """
 
 from collections.abc import Mapping

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from ptmtorrent.store.codecs import quantised, streams
 from ptmtorrent.store.codecs.blocks import SEGMENT_LOG
 from ptmtorrent.store.codecs.grouping import BIAS, LEVEL_SHIFT, MAX_SLOTS, Classes, classes_of
-from ptmtorrent.store.codecs.logarithms import logarithms
 from ptmtorrent.store.codecs.quantised import Codes, Kind
 from ptmtorrent.store.codecs.scaled import MAX_COLUMNS, Plan
 from ptmtorrent.store.codecs.scratch import Bytes
+from ptmtorrent.store.codecs.words import logarithms
 
 MIN_BYTES = 1 << 14
 """Shorter objects are too small for tables of their own for each class."""
@@ -27,7 +27,7 @@ SHIFTS = (8, 9)
 """Classes of a quarter and half an octave."""
 
 COLUMN_SHIFT = 9
-MOST_CLASSES = 16
+WRITTEN_SLOTS = 16
 """With more, a sample has too few numbers of each class to tell what they cost."""
 
 MIN_ROWS = 64
@@ -97,7 +97,7 @@ def _classes(levels: npt.NDArray[np.int32], shift: int, columns: Bytes | None = 
     ordered = np.sort(levels)
     edge = ordered.size // _EDGE
     low, high = int(ordered[edge]), int(ordered[-1 - edge])
-    slots = min(high - low + 1, MOST_CLASSES)
+    slots = min(high - low + 1, WRITTEN_SLOTS)
     return Classes(shift, low, slots) if columns is None else Classes(shift, low, slots, columns)
 
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from ptmtorrent.store.codecs.blocks import BY_DTYPE as LAYOUTS
 from ptmtorrent.store.codecs.blocks import Layout
-from ptmtorrent.store.codecs.logarithms import logarithms
 from ptmtorrent.store.codecs.scratch import Bytes
+from ptmtorrent.store.codecs.words import logarithms
 
 Codes = npt.NDArray[np.int32]
 """The size of each group's scale: the bits of a positive half-precision number approximate 1024 times its logarithm."""

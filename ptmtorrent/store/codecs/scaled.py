@@ -110,14 +110,14 @@ def _add_sides(segment: Bytes, plan: Plan, stored: Streams) -> None:
 def _add_numbers(segment: Bytes, plan: Plan, first: int, stored: Streams) -> None:
     blocks = segment.reshape(-1, plan.kind.layout.block)
     symbols = take_bytes("symbols", len(blocks) * plan.kind.symbols)
-    kernel.chosen().unpack(plan.kind, segment, symbols)
+    kernel.chosen_for_scaled().unpack(plan.kind, segment, symbols)
     _add_sorted(symbols, plan.kind.codes(blocks), plan.numbers, first, stored)
 
 
 def _add_sorted(symbols: Bytes, codes: Codes, classes: Classes, first: int, stored: Streams) -> None:
     grouped = take_bytes("grouped", symbols.size)
-    counts = kernel.chosen().tally(codes, classes, symbols.size // len(codes), first)
-    kernel.chosen().sort(symbols, codes, classes, first, counts, grouped)
+    counts = kernel.chosen_for_scaled().tally(codes, classes, symbols.size // len(codes), first)
+    kernel.chosen_for_scaled().sort(symbols, codes, classes, first, counts, grouped)
     at = 0
     for many in counts.tolist():
         stored.add(grouped[at : at + many])
@@ -141,19 +141,19 @@ def _fill_numbers(segment: Bytes, plan: Plan, first: int, stored: Iterator[tuple
     blocks = segment.reshape(-1, plan.kind.layout.block)
     symbols = take_bytes("symbols", len(blocks) * plan.kind.symbols)
     _read_sorted(symbols, plan.kind.codes(blocks), plan.numbers, first, stored)
-    kernel.chosen().pack(plan.kind, symbols, segment)
+    kernel.chosen_for_scaled().pack(plan.kind, symbols, segment)
 
 
 def _read_sorted(
     symbols: Bytes, codes: Codes, classes: Classes, first: int, stored: Iterator[tuple[memoryview, bool]]
 ) -> None:
     grouped = take_bytes("grouped", symbols.size)
-    counts = kernel.chosen().tally(codes, classes, symbols.size // len(codes), first)
+    counts = kernel.chosen_for_scaled().tally(codes, classes, symbols.size // len(codes), first)
     at = 0
     for many in counts.tolist():
         grouped[at : at + many] = read(*next(stored), many)
         at += many
-    kernel.chosen().unsort(grouped, codes, classes, first, counts, symbols)
+    kernel.chosen_for_scaled().unsort(grouped, codes, classes, first, counts, symbols)
 
 
 def _read_plan(payload: memoryview, raw_size: int) -> tuple[Plan, int]:

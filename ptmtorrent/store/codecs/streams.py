@@ -21,8 +21,8 @@ import zstandard
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.store.codecs import kernel
-from ptmtorrent.store.codecs.logarithms import FRACTION_BITS, logarithms
 from ptmtorrent.store.codecs.scratch import Bytes
+from ptmtorrent.store.codecs.words import FRACTION_BITS, logarithms
 
 SAMPLE_BYTES = 16384
 _LIMIT_TENTHS = 79

@@ -7,6 +7,7 @@ Narrowing casts and shifts run at memory speed in numpy, strided copies do not: 
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ from ptmtorrent.store.codecs.scratch import Bytes, Words, take_bytes, take_words
 
 STRETCH_WORDS = 1 << 17
 """Words processed at a time, so that intermediate results stay in the cache of a core."""
+
+MAX_COUNT = 32768
+"""Largest number in the table of logarithms."""
+
+FRACTION_BITS = 8
 
 
 def split(block: Bytes, planes: Sequence[Bytes], rotated: bool) -> None:  # noqa: FBT001  # one signature per kernel
@@ -102,3 +108,20 @@ def _split_rotated(words: Words, exponent: Bytes, rest: Bytes) -> None:
     sign = take_bytes("sign", words.size)
     np.greater(words, 0x7FFF, out=sign.view(np.bool_))
     np.bitwise_or(rest, sign, out=rest)
+
+
+@cache
+def logarithms() -> npt.NDArray[np.int64]:
+    """Return floor(256 * log2(x)) for x from 0 (taken as 0) to `MAX_COUNT`, by repeated squaring of integers."""
+    numbers = np.maximum(np.arange(MAX_COUNT + 1, dtype=np.uint64), 1)
+    whole = np.zeros(numbers.size, dtype=np.int64)
+    for bit in range(1, MAX_COUNT.bit_length()):
+        whole += numbers >= np.uint64(1 << bit)
+    mantissa = numbers << (31 - whole).astype(np.uint64)
+    result = whole
+    for _ in range(FRACTION_BITS):
+        mantissa = (mantissa * mantissa) >> np.uint64(31)
+        carry = mantissa >> np.uint64(32)
+        mantissa >>= carry
+        result = 2 * result + carry.astype(np.int64)
+    return result

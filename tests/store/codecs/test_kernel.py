@@ -135,12 +135,23 @@ def test_nothing_is_loaded_on_a_big_endian_machine(monkeypatch: pytest.MonkeyPat
 
 
 @needs_native
-@pytest.mark.parametrize("loop", ["split", "join", "subtract", "add", "unpack", "pack", "sort", "unsort"])
+@pytest.mark.parametrize("loop", ["split", "join", "subtract", "add"])
 def test_a_library_that_does_otherwise_than_numpy_is_not_used(loop: str) -> None:
     _, honest = both()
     assert kernel.hash_probe(kernel.NUMPY) == kernel.hash_probe(honest) == kernel.PROBE_HASH
     lazy = dataclasses.replace(honest, **{loop: lambda *_: None})
     assert kernel.hash_probe(lazy) != kernel.PROBE_HASH
+
+
+@needs_native
+@pytest.mark.parametrize("loop", ["unpack", "pack", "sort", "unsort"])
+def test_loops_for_scaled_numbers_that_do_otherwise_than_numpy_are_not_used(
+    loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, honest = both()
+    assert kernel.hash_scaled_probe(kernel.NUMPY) == kernel.hash_scaled_probe(honest) == kernel.SCALED_PROBE_HASH
+    monkeypatch.setattr(kernel, "chosen", lambda: dataclasses.replace(honest, **{loop: lambda *_: None}))
+    assert kernel.chosen_for_scaled.__wrapped__() is kernel.NUMPY
 
 
 def test_the_abi_in_c_is_the_one_in_python() -> None:

@@ -93,7 +93,7 @@ def test_any_bytes_come_back_by_any_plan_and_both_kernels_write_the_same(  # noq
     written = []
     with pytest.MonkeyPatch.context() as patch:
         for one in (kernel.NUMPY, NATIVE):
-            patch.setattr(kernel, "chosen", lambda one=one: one)
+            patch.setattr(kernel, "chosen_for_scaled", lambda one=one: one)
             written.append(coded(data, plan))
             assert decoded(written[-1], size) == data
     assert written[0] == written[1]
