@@ -1,13 +1,13 @@
 """The kind of a file, from its name and size only.
 
-`--only` selects by the four kinds, and they decide the class of pack that a file goes to.
+`--only` selects by the five kinds, and they decide the class of pack that a file goes to.
 """
 
 from typing import Literal
 
-FileKind = Literal["weights", "docs", "config", "metadata"]
+FileKind = Literal["weights", "docs", "config", "code", "metadata"]
 
-FILE_KINDS: tuple[FileKind, ...] = ("weights", "docs", "config", "metadata")
+FILE_KINDS: tuple[FileKind, ...] = ("weights", "docs", "config", "code", "metadata")
 
 LARGE_BYTES = 4 << 20
 """A file with an unknown name above this size (4 MiB) counts as weights."""
@@ -36,7 +36,27 @@ _WEIGHTS = tuple(
 )
 _DOCS = (".md", ".rst", ".pdf", ".ipynb", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bib", ".cff")
 _DOC_STEMS = ("readme", "license", "licence", "notice", "copying", "model_card", "citation", "use_policy")
-_CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".py", ".cfg", ".ini", ".jinja", ".tiktoken")
+_CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".cfg", ".ini", ".jinja", ".tiktoken")
+
+
+_CODE = (
+    ".py",
+    ".pyi",
+    ".sh",
+    ".c",
+    ".cc",
+    ".cpp",
+    ".cu",
+    ".h",
+    ".hpp",
+    ".js",
+    ".ts",
+    ".java",
+    ".lua",
+    ".m",
+    ".r",
+    ".jl",
+)
 
 
 def file_kind(path: str, size: int) -> FileKind:
@@ -46,6 +66,8 @@ def file_kind(path: str, size: int) -> FileKind:
         return "weights"
     if name.endswith(_DOCS) or name.startswith(_DOC_STEMS):
         return "docs"
+    if name.endswith(_CODE):
+        return "code"
     if name.endswith(_CONFIG):
         return "config"
     return "weights" if size > LARGE_BYTES else "metadata"
