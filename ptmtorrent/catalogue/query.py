@@ -102,10 +102,19 @@ def list_packages(table: Path, rows: int | None = None) -> tuple[PackageFacts, .
     """Return the packages of a `packages.parquet`, by name; `rows` is how many it must have.
 
     Raises:
+        IntegrityError, StoreError: as `list_rows`.
+    """
+    return list_rows(table, PackageFacts, rows)
+
+
+def list_rows(table: Path, kind: type[F], rows: int | None = None) -> tuple[F, ...]:
+    """Return the rows of a `packages.parquet`, by package, with the columns that are fields of `kind`.
+
+    Raises:
         IntegrityError: the file is not such a table, or exceeds a limit.
         StoreError: there is too little memory to read it.
     """
-    return tuple(_facts(row, table, PackageFacts) for row in _rows(table, PackageFacts.__struct_fields__, rows))
+    return tuple(_facts(row, table, kind) for row in _rows(table, kind.__struct_fields__, rows))
 
 
 def read_packages(release: Release, reader: ChannelReader, *, proven: bool = False) -> list[PackageFacts]:

@@ -155,15 +155,8 @@ class OnnxZoo:
             except IntegrityError:
                 continue  # not allowed in a manifest; `clone git` reports it for the whole remote
             readme = read_readme(self._text(remote, rows.get(f"{name}/{README}")), name)
-            found[name] = self._listed(name, remote.commit, known.get(name, ()), readme)
+            found[name] = list_folder(name, (self.endpoint, remote.commit), known.get(name, ()), readme)
         return found
-
-    def _listed(
-        self, name: str, commit: str, entries: Sequence[Mapping[str, Any]], readme: Mapping[str, Any]
-    ) -> Listed:
-        stated = {"readme": readme} if readme else {}
-        raw = redact({"remote": self.endpoint, "folder": name, "commit": commit, "manifest": entries, **stated})
-        return fill(Listed(name=name, commit=commit, raw=msgspec.json.encode(raw).decode()), read_facts(name, raw))
 
     def _text(self, remote: Remote, file: HubFile | None) -> bytes:
         if file is None or file.source != "git" or file.link is not None or (file.size or 0) > MAX_README_BYTES:
@@ -177,3 +170,13 @@ class OnnxZoo:
 
 def _is_lfs(file: HubFile) -> bool:
     return file.source == "lfs"
+
+
+def list_folder(
+    name: str, at: tuple[str, str], entries: Sequence[Mapping[str, Any]], readme: Mapping[str, Any]
+) -> Listed:
+    """Return the package of a folder of the zoo `at` a remote and commit, with its `entries` of the manifest."""
+    remote, commit = at
+    stated = {"readme": readme} if readme else {}
+    raw = redact({"remote": remote, "folder": name, "commit": commit, "manifest": entries, **stated})
+    return fill(Listed(name=name, commit=commit, raw=msgspec.json.encode(raw).decode()), read_facts(name, raw))
