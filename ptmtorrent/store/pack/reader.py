@@ -18,10 +18,11 @@ from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.format import Entry, PackClass
+from ptmtorrent.store.pack.format import Entry, EntryTable, PackClass
 from ptmtorrent.store.pack.hashes import PackHasher
 
 READ_BYTES = 4 << 20
+_HEADS_BYTES = 16 << 10
 
 ReadBase = Callable[[ObjectId], bytes | None]
 """Returns the base of a delta; None if it cannot be read."""
@@ -129,6 +130,26 @@ class PackReader:
             else:
                 lost = True
                 at = self._next_magic(at + 1)
+
+    def records(self, end: int) -> EntryTable:
+        """Return the objects of the records between the header and byte `end`, up to the first that is not whole.
+
+        Their heads alone are read, those of small objects together.
+
+        Raises:
+            IntegrityError: the header is damaged, or the file is shorter.
+        """
+        table, at = EntryTable(), self.header()[1]
+        base, data = at, b""
+        while at < end:
+            if at + pack_format.MAX_RECORD_BYTES > base + len(data) and base + len(data) < end:
+                base, data = at, self.read(at, min(_HEADS_BYTES, end - at))
+            record = pack_format.read_record(data, at - base)
+            if record is None or at + record.head + record.stored > end:
+                break
+            table.append_record(record, at)
+            at += record.head + record.stored
+        return table
 
     def _next_magic(self, start: int) -> int:
         """Return the offset of the next possible record; the size of the file if there is none."""
