@@ -5,6 +5,7 @@ not need memory for them.
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -158,6 +159,7 @@ def readable(path: str) -> str:
     return path.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
+@lru_cache(maxsize=1 << 12)
 def _instant(text: str | None) -> str | None:
     """Return an instant as tables have it, in UTC to the microsecond; None for what is no instant."""
     try:

@@ -18,6 +18,7 @@ from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
+from ptmtorrent.store.pack.columns import EntryColumns, end_of_records
 from ptmtorrent.store.pack.format import Entry, EntryTable, PackClass
 from ptmtorrent.store.pack.hashes import PackHasher
 
@@ -101,14 +102,10 @@ class PackReader:
         offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
         return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
 
-    def holds_only(self, entries: Sequence[Entry]) -> bool:
-        """Return whether the records of `entries`, by offset, fill the pack from its header to its footer."""
-        _, at = self.header()
-        for entry in entries:
-            if entry.offset != at + len(pack_format.encode_record(entry)):
-                return False
-            at = entry.end
-        return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
+    def holds_only(self, columns: EntryColumns) -> bool:
+        """Return whether the records of these objects fill the pack from its header to its footer."""
+        end = end_of_records(columns, self.header()[1])
+        return end is not None and self.read(end, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
 
     def scan(self, start: int = 0) -> Iterator[Scanned]:
         """Yield every record with a valid checksum, skipping damaged bytes. A sealed pack ends at its footer.
