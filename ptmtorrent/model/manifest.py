@@ -238,8 +238,9 @@ def check_manifest(manifest: Manifest) -> None:
     if sum(count for recipe in _recipes(manifest) for _, count in recipe) > MAX_PIECES:
         raise IntegrityError(f"`{name}`: the recipes name more than {MAX_PIECES:,} objects")
     ends = (0, *accumulate(size for _, size in manifest.objects))
+    hexes = _are_hex64([digest for file in manifest.files for digest in (file.blake3, file.sha256)])
     for file in manifest.files:
-        _check_file(ends, manifest, file)
+        _check_file(ends, manifest, file, has_hashes=hexes)
     if (MISSING_FEATURE in manifest.requires) != bool(manifest.missing):
         raise IntegrityError(f"`{name}`: `requires` does not say whether files are missing")
     for lost in manifest.missing:
@@ -266,18 +267,21 @@ def _check_objects(manifest: Manifest, name: str) -> None:
     """Refuse malformed ids and sizes. All are looked at together, because a table may have hundreds of thousands."""
     identifiers = [identifier for identifier, _ in manifest.objects]
     sizes = [size for _, size in manifest.objects]
-    hexes = _HEXES.fullmatch("".join(identifiers)) and set(map(len, identifiers)) <= {64}
-    if hexes and (not sizes or (min(sizes) >= 0 and max(sizes) <= MAX_OBJECT_BYTES)):
+    if _are_hex64(identifiers) and (not sizes or (min(sizes) >= 0 and max(sizes) <= MAX_OBJECT_BYTES)):
         return
     for identifier, size in manifest.objects:
         if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
             raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
 
 
-def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> None:
+def _are_hex64(texts: Sequence[str]) -> bool:
+    return _HEXES.fullmatch("".join(texts)) is not None and set(map(len, texts)) <= {64}
+
+
+def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry, *, has_hashes: bool) -> None:
     where = f"`{manifest.package.package}` file {file.path or file.path_b64!r}"
     _check_spelling(file, where)
-    if not is_hex64(file.blake3) or not is_hex64(file.sha256):
+    if not has_hashes and not (is_hex64(file.blake3) and is_hex64(file.sha256)):
         raise IntegrityError(f"{where}: a hash is malformed")
     if file.git_sha1 is not None and not _HEX40.fullmatch(file.git_sha1):
         raise IntegrityError(f"{where}: the git id is malformed")

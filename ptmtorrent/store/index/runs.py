@@ -116,7 +116,7 @@ class Runs:
             for numbers, rows in run.search(ids[left], heads[left], self._is_listed):
                 taken, places = run.take(rows), left[numbers]
                 whole = ~run.are_deltas(rows)
-                found.pack[places] = np.where(whole, run.packs_of(rows), UNLISTED)
+                found.pack[places] = np.where(whole, run.packs_of(rows).astype(np.int64), UNLISTED)
                 found.offset[places], found.length[places] = taken["at"], taken["stored"]
                 found.codec[places] = taken["codec"]
                 missing[numbers] = False
