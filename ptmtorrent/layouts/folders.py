@@ -203,7 +203,8 @@ def survey(folder: Path, target: Path, owns: Callable[[Path], bool], *, force: b
         if not owns(path):
             raise StoreError(
                 f"`{target}` is a folder, and a package needs a file there; `{path}` in it is not as a fetch of this"
-                " home left it: move it away"
+                " home left it: move it away",
+                hint="move away what is in the way",
             )
     return Ground(clears=((target, found), *((path, each) for path, each in inside if each is not None)))
 
