@@ -47,9 +47,9 @@ Run = tuple[int, int]
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
-MissingReason = Literal["gone", "refused", "unreadable"]
-"""Why a file was not captured: the hub does not have it, or does not give it; or it cannot be read, or is no regular
-file, in a folder."""
+MissingReason = Literal["gone", "refused", "unreadable", "unsafe-name"]
+"""Why a file was not captured: the hub does not have it, or does not give it; it cannot be read, or is no regular file,
+in a folder; or no reader would write it, because of its name."""
 
 ARCHIVE_FEATURE = "archive"
 """The feature that `requires` lists if a file has the source `archive`."""
@@ -246,7 +246,7 @@ def check_manifest(manifest: Manifest) -> None:
     for lost in manifest.missing:
         _check_missing(manifest, lost)
     paths, lost_paths = [file.name for file in manifest.files], [file.name for file in manifest.missing]
-    check_paths((*paths, *lost_paths))
+    check_paths(paths, lost_paths)
     if paths != sorted(paths, key=path_bytes) or lost_paths != sorted(lost_paths, key=path_bytes):
         raise IntegrityError(f"`{name}`: the files are not sorted by path")
     for answer in manifest.raw:
@@ -339,7 +339,8 @@ def _check_spelling(file: FileEntry | MissingFile, where: str) -> None:
     if (file.path is None) == (file.path_b64 is None):
         raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
     if file.path_b64 is None:
-        check_file_path(file.name)
+        if isinstance(file, FileEntry):
+            check_file_path(file.name)
         return
     try:
         base64.b64decode(file.path_b64, validate=True).decode()
