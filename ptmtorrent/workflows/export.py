@@ -101,7 +101,7 @@ def _in_release(channel: OpenChannel) -> list[Exported]:
 def row_of(capture: Capture, manifest: Manifest) -> PackageRow:
     """Return the row of a package as readers of the table get it."""
     names = PackageRow.__struct_fields__
-    row = rows_of(capture, manifest).package
+    row = msgspec.json.decode(rows_of(capture, manifest).package)
     return msgspec.convert({name: row.get(name) for name in names}, PackageRow)
 
 
