@@ -24,7 +24,7 @@ from ptmtorrent.hubs.onnx.readme import read_readme
 from ptmtorrent.hubs.onnx.records import package_of, read_manifest
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.adapter import list_card
-from ptmtorrent.hubs.record import build_record
+from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.hubs.tfhub.adapter import list_document
 from ptmtorrent.hubs.tfhub.documents import read_document
 from ptmtorrent.model.uniform_record import FIELDS
@@ -219,7 +219,7 @@ class Count(NamedTuple):
 def counts(prefix: str) -> Iterator[Count]:
     """Yield a count for each field that a document holds or a record has."""
     found = documents(prefix)
-    records = [build_record(prefix, document.listed).facts for document in found]
+    records = [facts_of(build_record(prefix, document.listed)) for document in found]
     for field in FIELDS:
         holds = HOLDING[prefix].get(field, lambda document: False)  # noqa: ARG005  # no document
         held = sum(map(holds, found))

@@ -20,7 +20,7 @@ from ptmtorrent.hubs.port import Found, Listed
 from ptmtorrent.hubs.pytorch.facts import read_facts as read_pytorch
 from ptmtorrent.hubs.tfhub.facts import read_facts as read_tfhub
 from ptmtorrent.model.bounds import decode_json
-from ptmtorrent.model.uniform_record import Facts, Text, Texts, UniformRecord
+from ptmtorrent.model.uniform_record import FIELDS, Facts, Text, Texts, UniformRecord
 
 ReadFacts = Callable[[str, Mapping[str, Any]], Facts]
 """Returns what the raw answer of a hub states about the package of a name."""
@@ -58,6 +58,11 @@ def build_record(prefix: str, listed: Listed, *, commit: str | None = None) -> U
         package=f"{prefix}:{listed.name}",
         **facts,  # type: ignore[arg-type]  # the type of each field is that which its reader gives
     )
+
+
+def facts_of(record: UniformRecord) -> Facts:
+    """Return the values that a record states, by field."""
+    return {name: fact for name in FIELDS if (fact := getattr(record, name)) is not None}
 
 
 def _fact(found: Found) -> Text | Texts:

@@ -39,7 +39,10 @@ _DOCS = (".md", ".rst", ".pdf", ".ipynb", ".png", ".jpg", ".jpeg", ".gif", ".svg
 _DOC_STEMS = ("readme", "license", "licence", "notice", "copying", "model_card", "citation", "use_policy")
 _CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".cfg", ".ini", ".jinja", ".tiktoken")
 
-_CODE = tuple(f".{extension}" for extension in ["py", "pyi", "sh", "c", "cc", "cpp", "cu", "h", "hpp", "js", "ts", "java", "lua", "m", "r", "jl"])
+_CODE = (
+    *(".py", ".pyi", ".sh", ".js", ".ts", ".java", ".lua", ".r", ".jl", ".m"),
+    *(".c", ".cc", ".cpp", ".cu", ".h", ".hpp"),
+)
 
 
 def file_kind(path: str, size: int) -> FileKind:

@@ -61,11 +61,6 @@ class UniformRecord(canonical.Document, frozen=True, kw_only=True, omit_defaults
     likes: Count | None = None
     modified: Text | None = None
 
-    @property
-    def facts(self) -> Facts:
-        """The values that are stated, by field."""
-        return {name: fact for name in FIELDS if (fact := getattr(self, name)) is not None}
-
 
 _HEAD = {"format", "version", "requires", "package"}
 

@@ -12,7 +12,7 @@ from ptmtorrent.catalogue.query import PackageRow, list_packages, list_rows
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.exports.ptmtorrent_json import hub_json, uniform_json
 from ptmtorrent.hubs.facts import Answer
-from ptmtorrent.hubs.record import ANSWER, build_record, read_answer
+from ptmtorrent.hubs.record import ANSWER, build_record, facts_of, read_answer
 from ptmtorrent.model.uniform_record import Facts
 from tests.exports.rows import capture_of
 from tests.real_documents import DOCUMENTS, EXPLAINED, REAL, Document, counts, documents, render
@@ -51,7 +51,7 @@ def test_listing_table_and_exports_agree_on_every_value(prefix: str, tmp_path: P
     lists = list_packages(table, len(found))
     assert all(facts.task == rows[facts.package.partition(":")[2]].task for facts in lists)
     for name, document in found.items():
-        facts = build_record(prefix, document.listed, commit=document.listed.commit or "c" * 40).facts
+        facts = facts_of(build_record(prefix, document.listed, commit=document.listed.commit or "c" * 40))
         _compare(facts, document, rows[name])
 
 
@@ -100,7 +100,7 @@ def test_a_source_leads_to_the_value(prefix: str) -> None:
     checked = 0
     for document in documents(prefix):
         answer = Answer(ANSWER.get(prefix, "record"), read_answer(document.listed.raw))
-        for field, fact in build_record(prefix, document.listed).facts.items():
+        for field, fact in facts_of(build_record(prefix, document.listed)).items():
             name, sign, pointer = fact.source.partition("#")
             if sign and name == ANSWER.get(prefix, "record") and field not in DERIVED and ", " not in pointer:
                 value = answer.at(pointer)

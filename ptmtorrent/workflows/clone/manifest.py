@@ -14,7 +14,7 @@ from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.client.download import PointerServed
 from ptmtorrent.hubs.client.status_errors import PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
-from ptmtorrent.hubs.record import build_record
+from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
@@ -298,7 +298,7 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
         HubError: the hub's answer cannot be read.
     """
     record = build_record(described.identity.hub, described.listed, commit=described.identity.commit)
-    facts = record.facts
+    facts = facts_of(record)
     known: dict[str, Any] = {name: fact.value for name, fact in facts.items() if name != "revision"}
     return Capture(
         format=Capture.FORMAT,
