@@ -47,7 +47,7 @@ Run = tuple[int, int]
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
-MissingReason = Literal["gone", "refused", "unreadable"]
+MissingReason = Literal["gone", "refused", "unreachable", "unreadable"]
 """Why a file was not captured: the hub does not have it, or does not give it; or it cannot be read, or is no regular
 file, in a folder."""
 
