@@ -79,6 +79,7 @@ WRONG: dict[str, object] = {
     "into": "hfcache",
     "to": 5,
     "force": None,
+    "prune": 1,
     "transport": "ftp",
     "peers": ("host:1",),
     "keep_packs": "yes",

@@ -120,3 +120,35 @@ def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) 
     entered = entered_by(tmp_path / "home", "clone", "dir", "--endpoint", str(tmp_path / "models"))
     assert {"workflows/clone/clone.py", "hubs/folder.py", "store/store.py"} <= set(entered)
     assert len(entered) <= 75, entered
+
+
+HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "libtorrent", "globus_sdk", "minisign"}
+"""Libraries that take tens of milliseconds to import each, and that a verb which only reads does without."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--help"], set()),
+        (["subsets"], set()),
+        (["releases"], set()),
+        (["show", "hf:quill-lab/quill-base"], {"numpy"}),
+        (["list"], {"numpy", "duckdb"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_verb_that_reads_imports_only_the_libraries_that_it_needs(
+    tmp_path: Path, arguments: list[str], needed: set[str]
+) -> None:
+    script = (
+        "import sys; from ptmtorrent.cli.main import run; "
+        "sys.stdout = sys.stderr; code = run(sys.argv[1:]); "
+        "print(code, *sys.modules, file=sys.__stdout__)"
+    )
+    command = [sys.executable, "-c", script, "--home", str(tmp_path / "home"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+    code, *modules = done.stdout.split()
+    assert code == "0", done.stderr
+    assert {*modules} & HEAVY == needed
+    assert [name for name in modules if name.startswith("ptmtorrent.workflows.fetch")] == []

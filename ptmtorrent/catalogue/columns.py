@@ -4,7 +4,9 @@ Rows are JSON objects, kept one per line in a file until the table is written, s
 not need memory for them.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -73,10 +75,10 @@ FILE_COLUMNS = {**FILE_FACTS, **_RELEASE}
 
 
 class PackageRows(NamedTuple):
-    """The rows of a package in both tables."""
+    """The rows of a package in both tables, each as canonical JSON."""
 
-    package: Row
-    files: list[Row]
+    package: bytes
+    files: list[bytes]
 
     @property
     def facts(self) -> str:
@@ -84,13 +86,13 @@ class PackageRows(NamedTuple):
 
         The row has the hash of the package's rows in the table of files.
         """
-        return hash_rows([self.package])
+        return _hash_lines([self.package])
 
 
 def rows_of(capture: Capture, manifest: Manifest) -> PackageRows:
     """Return the rows of a package in both tables."""
-    files = [file_row(capture, file) for file in manifest.files]
-    return PackageRows(_package_row(capture, manifest, hash_rows(files)), files)
+    files = [_ENCODER.encode(file_row(capture, file)) for file in manifest.files]
+    return PackageRows(_ENCODER.encode(_package_row(capture, manifest, _hash_lines(files))), files)
 
 
 def _package_row(capture: Capture, manifest: Manifest, files_blake3: str) -> Row:
@@ -128,7 +130,11 @@ def hash_rows(rows: list[Row]) -> str:
 
     `missing` is left out where it is null: most packages have every file, and their hashes are older than the column.
     """
-    return blake3(b"".join(_ENCODER.encode(_hashed(row)) + b"\n" for row in rows)).hexdigest()
+    return _hash_lines([_ENCODER.encode(_hashed(row)) for row in rows])
+
+
+def _hash_lines(lines: Sequence[bytes]) -> str:
+    return blake3(b"\n".join((*lines, b""))).hexdigest()
 
 
 def _hashed(row: Row) -> Row:
@@ -158,6 +164,7 @@ def readable(path: str) -> str:
     return path.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
+@lru_cache(maxsize=1 << 12)
 def _instant(text: str | None) -> str | None:
     """Return an instant as tables have it, in UTC to the microsecond; None for what is no instant."""
     try:

@@ -15,7 +15,6 @@ import duckdb
 import msgspec
 
 from ptmtorrent.catalogue.columns import INSTANT, PACKAGE_FACTS, Row, hash_rows
-from ptmtorrent.catalogue.index import Index
 from ptmtorrent.catalogue.tables import PACKAGES, connect, is_out_of_memory, quote, rows_in
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import copy_listed
@@ -106,6 +105,8 @@ def read_packages(release: Release, reader: ChannelReader, *, proven: bool = Fal
 
 
 def _facts_of_members(release: Release, reader: ChannelReader) -> dict[PackageName, str]:
+    from ptmtorrent.catalogue.index import Index  # only the proof needs numpy
+
     return {member.package: member.row.facts for member in Index(release, reader).all()}
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Row, spell_progress, spell_retry
+from ptmtorrent.cli._text import Row, spell_dropped, spell_progress, spell_retry
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Event, Note, Opened, PlanMade, Progress, Result, Retry, Summary
+from ptmtorrent.model.records import Dropped, Event, Note, Opened, PlanMade, Progress, Result, Retry, Summary
 from ptmtorrent.model.text import count, spell_seconds, spell_size
 from ptmtorrent.scrub import escape, printable
 
@@ -42,6 +42,8 @@ class HumanSink:
                     self._show_progress(event)
                 case Result():
                     self._show_result(event)
+                case Dropped():
+                    self._say(self._talk, spell_dropped(event))
                 case Note():
                     self._say(self._talk, f"{'warning' if event.warning else 'note'}: {event.message}")
                 case Retry():

@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -16,6 +17,7 @@ import msgspec
 
 from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.model.ids import check_paths, may_be_written
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, MissingReason, stays_inside
 
 MAX_FILES = 100_000
@@ -114,6 +116,21 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def name_of_bytes(self) -> str | None:
         """The oid when it names these bytes and no others: then one download serves all who want them."""
         return self.oid if self.oid is not None and _NAMING.fullmatch(self.oid) else None
+
+
+def set_aside_unsafe(files: Sequence[HubFile]) -> list[HubFile]:
+    """Return the files of a package; those with a name that no reader would write, such as `.git/config`, are missing.
+
+    Raises:
+        IntegrityError: a path is not allowed in a manifest, or occurs twice.
+    """
+    safe = [may_be_written(file.path) for file in files]
+    check_paths(
+        (file.path for file, fine in zip(files, safe, strict=True) if fine),
+        (file.path for file, fine in zip(files, safe, strict=True) if not fine),
+    )
+    unsafe = partial(msgspec.structs.replace, missing="unsafe-name", link=None)
+    return [file if fine else unsafe(file) for file, fine in zip(files, safe, strict=True)]
 
 
 def mode_and_link(path: str, mode: int, text: bytes | None) -> tuple[int, str | None]:

@@ -3,6 +3,7 @@
 `--only` selects by the four kinds, and they decide the class of pack that a file goes to.
 """
 
+from functools import lru_cache
 from typing import Literal
 
 FileKind = Literal["weights", "docs", "config", "metadata"]
@@ -41,11 +42,14 @@ _CONFIG = (".json", ".yaml", ".yml", ".toml", ".txt", ".model", ".vocab", ".py",
 
 def file_kind(path: str, size: int) -> FileKind:
     """Return the kind of the file at `path` with `size` bytes. Pure, so that all mirrors agree."""
-    name = path.rsplit("/", 1)[-1].lower()
+    return _kind_by_name(path.rsplit("/", 1)[-1]) or ("weights" if size > LARGE_BYTES else "metadata")
+
+
+@lru_cache(maxsize=1 << 12)  # most packages have files of the same names
+def _kind_by_name(name: str) -> FileKind | None:
+    name = name.lower()
     if name.endswith(_WEIGHTS):
         return "weights"
     if name.endswith(_DOCS) or name.startswith(_DOC_STEMS):
         return "docs"
-    if name.endswith(_CONFIG):
-        return "config"
-    return "weights" if size > LARGE_BYTES else "metadata"
+    return "config" if name.endswith(_CONFIG) else None

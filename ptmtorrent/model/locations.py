@@ -52,8 +52,8 @@ class FolderLocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def location(self) -> str:
-        """The canonical spelling of this location."""
-        return str(self.path)
+        """The canonical spelling of this location: its path, or a `file:` URL if that is not UTF-8."""
+        return spell_place(str(self.path))
 
     @property
     def identity(self) -> str:
@@ -119,6 +119,19 @@ class GlobusLocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Location = FolderLocation | WebLocation | GlobusLocation
+
+
+def spell_place(text: str) -> str:
+    """Return a path as text that is UTF-8 and can be typed: a path with other bytes becomes a `file:` URL."""
+    return text if text.isascii() or _is_unicode(text) else f"file://{quote(os.fsencode(text))}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_location(text: str, base: Path | None = None) -> Location:

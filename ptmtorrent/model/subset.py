@@ -129,8 +129,8 @@ def rule_of(name: str, query: SubsetQuery) -> SubsetRule:
 
 def find_pattern(patterns: Container[str], package: str) -> str | None:
     """Return the pattern that fits a package: its name, else the longest beginning of it followed by `*`, or None."""
-    if package in patterns:
-        return package
+    if not patterns or package in patterns:
+        return package if patterns else None
     beginnings = (f"{package[:length]}*" for length in range(len(package), -1, -1))
     return next((pattern for pattern in beginnings if pattern in patterns), None)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import HttpReader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.config import Settings
 from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.model.locations import GlobusLocation

@@ -1,6 +1,5 @@
 """`list`: the packages of a release, read from its verified tables and shards."""
 
-from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.catalogue.query import PackageFacts, read_packages
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
@@ -17,6 +16,8 @@ def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
     facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
     if subset is None:
         return facts
+    from ptmtorrent.catalogue.index import find_members
+
     members = find_members(channel.release, channel.reader, (), subset, ())
     wanted = {member.package for member in members}
     return [row for row in facts if row.package in wanted]

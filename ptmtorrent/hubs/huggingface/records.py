@@ -15,9 +15,9 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
-from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed
+from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed, set_aside_unsafe
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
-from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
+from ptmtorrent.model.ids import MAX_PATH_BYTES
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.text import count, spell_size
 
@@ -191,7 +191,7 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
     if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
         raise HubError(f"{what}: the hub lists {spell_size(total)}, over the limit of {spell_size(MAX_COUNT)}")
     try:
-        check_paths(file.path for file in files)
+        files = set_aside_unsafe(files)
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error.message}") from error
     return sorted(files, key=lambda file: file.path.encode())
