@@ -35,6 +35,7 @@ class Transport(StrEnum):
     TORRENT = "torrent"
     HTTP = "http"
     GLOBUS = "globus"
+    GLOBUS_HTTP = "globus+http"
     LOCAL = "local"
 
 

@@ -185,7 +185,7 @@ class CatalogueHub(ABC):
         url = self._weights[described.identity.package].get(file.path)
         if url is None:
             raise NotFound(f"`{described.identity.package}` no longer names the file `{file.path}`")
-        return Located(url=url)
+        return Located(url=url, elsewhere=True)
 
     def release(self, described: Described) -> None:
         """Delete the bare clone unless another package uses it."""

@@ -172,7 +172,8 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
     `ranged` gives them from any on by another protocol; where it fails, or gave wrong ones, `url` is asked.
     `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
-    better place than `url` is given, in case that fails too.
+    better place than `url` is given, in case that fails too. `elsewhere` says that a package names `url`, on a host
+    that is not the hub's: if that cannot be reached, it costs this file and says nothing of the hub.
     """
 
     url: str = ""
@@ -184,6 +185,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     failed: str = ""
     expires: datetime | None = None
     budget: str = ""
+    elsewhere: bool = False
 
 
 class Hub(Protocol):

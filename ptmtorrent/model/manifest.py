@@ -47,9 +47,9 @@ Run = tuple[int, int]
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
-MissingReason = Literal["gone", "refused", "unreadable", "unsafe-name"]
-"""Why a file was not captured: the hub does not have it, or does not give it; it cannot be read, or is no regular file,
-in a folder; or no reader would write it, because of its name."""
+MissingReason = Literal["gone", "refused", "unreachable", "unreadable", "unsafe-name"]
+"""Why a file was not captured: the hub does not have it, or does not give it; its own host cannot be reached; it cannot
+be read, or is no regular file, in a folder; or no reader would write it, because of its name."""
 
 ARCHIVE_FEATURE = "archive"
 """The feature that `requires` lists if a file has the source `archive`."""

@@ -92,6 +92,12 @@ def is_name(name: str) -> bool:
     return len(parts) == 4 and all(_PART.fullmatch(part) for part in parts)
 
 
+def is_model(name: str) -> bool:
+    """Return whether `name` has the form `owner/model`: all variations of a model."""
+    parts = name.split("/")
+    return len(parts) == 2 and all(_PART.fullmatch(part) for part in parts)
+
+
 def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | None]]:
     """Return path and size of every file on a page; an unusable size is None.
 

@@ -12,7 +12,7 @@ import msgspec
 from ptmtorrent.errors import AuthError, IntegrityError, NotFound, PtmError
 from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.client.download import PointerServed
-from ptmtorrent.hubs.client.status_errors import PackageClosed, PackageGone
+from ptmtorrent.hubs.client.status_errors import HostUnreachable, InternalAddress, PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
@@ -73,6 +73,10 @@ def reason_for(error: PtmError, file: HubFile, listed: Listed) -> MissingReason 
         return None
     if isinstance(error, (NotFound, PointerServed)):
         return "gone"
+    if isinstance(error, HostUnreachable):
+        return "unreachable"
+    if isinstance(error, InternalAddress):
+        return "refused"
     return "refused" if isinstance(error, AuthError) and listed.access == "public" else None
 
 
