@@ -98,8 +98,7 @@ SHAPES: Mapping[str, Shape] = {
 def keep(value: object, shape: Shape) -> Any:  # noqa: ANN401  # the type follows from the shape
     """Return the part of `value` that `shape` allows, or `LEFT_OUT`."""
     if isinstance(shape, tuple):
-        inner: Shape = shape[0]
-        return None if value is None else keep(value, inner)
+        return None if value is None else keep(value, shape[0])
     if isinstance(shape, frozenset):
         return value if isinstance(value, str) and value in shape else LEFT_OUT
     if isinstance(shape, list):
@@ -108,8 +107,7 @@ def keep(value: object, shape: Shape) -> Any:  # noqa: ANN401  # the type follow
     if isinstance(shape, Mapping):
         if not isinstance(value, dict):
             return LEFT_OUT
-        if "*" in shape:
-            shape = dict.fromkeys(value, shape["*"])
-        members: dict[str, Any] = {key: keep(value[key], each) for key, each in shape.items() if key in value}
+        shapes: Mapping[str, Any] = dict.fromkeys(value, shape["*"]) if "*" in shape else shape
+        members: dict[str, Any] = {key: keep(value[key], each) for key, each in shapes.items() if key in value}
         return {key: item for key, item in members.items() if item is not LEFT_OUT}
     return value if type(value) is shape else LEFT_OUT
