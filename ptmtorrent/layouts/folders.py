@@ -114,6 +114,8 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
     """
+    if refuse_links(root, folder) and root.is_dir():
+        return
     ensure_dir(root, mode=SHARED_DIR)
     place = root
     for component in folder.relative_to(root).parts:
@@ -327,7 +329,7 @@ def remove_shared(place: Path) -> None:
     Raises:
         StoreError: it is a folder, or cannot be removed.
     """
-    if not is_unshared_file(place):
+    if os.path.lexists(place) and not is_unshared_file(place):
         with suppress(FileNotFoundError), disk_errors_but_missing(place):
             place.unlink()
 
