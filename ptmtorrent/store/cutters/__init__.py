@@ -1,11 +1,12 @@
 """Cutters split a file into objects so that equal tensors become equal objects (docs/formats/cutters.md).
 
-In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. A table of suffixes,
-first bytes and sizes says which cutters may know a file. `cut` tries these in order; one that finds anything its format
-does not allow is skipped. A file of no known format is cut into content-defined chunks or slices.
+In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. A table of first bytes
+and sizes says which cutters may know a file; its name matters only where another file describes it. `cut` tries these
+in order; one that finds anything its format does not allow is skipped. A file of no known format is cut into
+content-defined chunks or slices.
 
-Order of reading: `port` (with `cover`: from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
-and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`.
+The parsers are in `model/containers/`. Order of reading: `port` (with `cover`: from a format's tensors to pieces), then
+one format: `safetensors`, `torch_zip` and `stored_zip` over `zip_members`, `gguf`, `onnx`, `onnx_data`, `chunks`.
 
 Invariants: the pieces cover the file exactly once, `cut` never fails on a file, and a version always cuts alike.
 """
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.cutters import gguf, onnx_data, zip_directory
+from ptmtorrent.model.containers.gguf import MAGIC as GGUF
+from ptmtorrent.model.containers.zip_directory import MAGIC as ZIP
+from ptmtorrent.store.cutters import onnx_data
 from ptmtorrent.store.cutters.chunks import MIN_BYTES, Chunks, Opaque
 from ptmtorrent.store.cutters.gguf import Gguf
 from ptmtorrent.store.cutters.onnx import Onnx
@@ -72,15 +75,15 @@ class _Format(NamedTuple):
     min_bytes: int = 0
 
 
-_ZIP = re.compile(re.escape(zip_directory.MAGIC))
-_ANY_CASE = re.IGNORECASE | re.ASCII
+_ZIP = re.compile(re.escape(ZIP))
 _FORMATS = (
-    _Format(lambda *_: Safetensors(), re.compile(r"\.safetensors\Z", _ANY_CASE), re.compile(rb"(?s).{8}\{")),
+    # A length of at most 16 MiB, then JSON.
+    _Format(lambda *_: Safetensors(), start=re.compile(rb"(?s)...[\x00\x01]\x00{4}\{")),
     _Format(lambda *_: TorchZip(), start=_ZIP),
     _Format(lambda *_: StoredZip(), start=_ZIP),
-    _Format(lambda *_: Gguf(), start=re.compile(re.escape(gguf.MAGIC))),
+    _Format(lambda *_: Gguf(), start=re.compile(re.escape(GGUF))),
     # The first byte is the tag of one of the fields 1 to 8 of `ModelProto`.
-    _Format(lambda *_: Onnx(), re.compile(r"\.onnx\Z", _ANY_CASE), re.compile(rb"[\x08\x12\x1a\x22\x28\x32\x3a\x42]")),
+    _Format(lambda *_: Onnx(), start=re.compile(rb"[\x08\x12\x1a\x22\x28\x32\x3a\x42]"), min_bytes=JOIN_BELOW_BYTES),
     # Smaller data is one piece, for which the model need not be read.
     _Format(OnnxData, onnx_data.SUFFIX, min_bytes=JOIN_BELOW_BYTES),
     _Format(lambda *_: Chunks(), min_bytes=MIN_BYTES + 1),

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from ptmtorrent.model.containers.zip_directory import read_directory
 from ptmtorrent.store.cutters import MemorySource, NotThisFormat, cut
-from ptmtorrent.store.cutters.zip_directory import read_directory
 from tests.store.cutters.samples import Sparse, Unseekable, contents, covers, cut_bytes, mixed_zip, npz
 from tests.store.samples import numbers, random_bytes
 

@@ -21,6 +21,9 @@ from typing import Any
 
 import msgspec
 
+from ptmtorrent.model.containers.dtypes import BITS
+from ptmtorrent.model.containers.source import Tensor
+
 MAX_PICKLE_BYTES = 4 << 20
 MAX_OPCODES = 300_000
 _MAX_TEXT = 512
@@ -65,6 +68,18 @@ class Storage(msgspec.Struct, frozen=True):
     count: int | None
     name: str | None = None
     shape: tuple[int, ...] = ()
+
+
+def tensor_of(storage: Storage | None, name: str, at: int, length: int, *, big_endian: bool = False) -> Tensor:
+    """Return the `length` bytes at `at` as the numbers that `storage` says, or as `name` without a dtype."""
+    dtype: str | None = None
+    shape: tuple[int, ...] = (length,)
+    if storage is not None and storage.dtype is not None:
+        count = math.prod(storage.shape) if storage.count is None else storage.count
+        if count * BITS[storage.dtype] == 8 * length:
+            dtype = storage.dtype
+            name, shape = (storage.name, storage.shape) if storage.name is not None else (name, shape)
+    return Tensor(name, dtype, shape, at, length, big_endian)
 
 
 class _Global(msgspec.Struct, frozen=True):
@@ -161,7 +176,7 @@ class _Walk:
 
     def _storage(self, fields: tuple[Any, ...]) -> Storage | None:
         match fields:
-            case ("storage", _Global(name=kind), str(key), _, int(count)):
+            case ("storage", _Global(name=kind), str(key), _, int(count), *_):
                 dtype = _DTYPES.get(kind)
                 found = Storage(key, dtype, None if kind == "UntypedStorage" else count)
                 return self.storages.setdefault(key, found)
