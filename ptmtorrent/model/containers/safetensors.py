@@ -31,6 +31,9 @@ from ptmtorrent.model.containers.source import (
     Tensor,
 )
 
+START = re.compile(rb"(?s)...[\x00\x01]\x00{4}\{")
+"""A header of at most 16 MiB that begins with `{`."""
+
 MAX_HEADER_BYTES = 16 << 20
 """Limit of a header. The library allows 100 MB; a tensor needs about 130 bytes, so this fits a hundred thousand."""
 

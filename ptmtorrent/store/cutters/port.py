@@ -138,14 +138,12 @@ def _filled(stretches: Iterable[Piece], start: int, end: int) -> Iterator[Piece]
     for stretch in stretches:
         if not stretch.length:
             continue
-        if stretch.offset < at:
+        if stretch.offset < at or stretch.offset + stretch.length > end:
             raise NotThisFormat
         if stretch.offset > at:
             yield Piece(at, stretch.offset - at)
         yield stretch
         at = stretch.offset + stretch.length
-    if at > end:
-        raise NotThisFormat
     if at < end:
         yield Piece(at, end - at)
 
