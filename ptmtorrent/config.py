@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ptmtorrent.model.locations import Location
 
 FORMATS = ("auto", "human", "json", "quiet")
-TransportName = Literal["auto", "torrent", "http", "globus", "local"]
+TransportName = Literal["auto", "torrent", "http", "globus", "globus+http", "local"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
 MAX_PATIENCE_SECONDS = 30 * 24 * 3600
@@ -125,7 +125,7 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
-    user_file = user_file or _default_user_file()
+    user_file = user_file or default_user_file()
     layers = (
         _Layer("default".format, folder, _defaults()),
         *([_file_layer(user_file, "user file")] if user_file is not None else []),
@@ -446,7 +446,8 @@ def _default_home() -> str | None:
     return None
 
 
-def _default_user_file() -> Path | None:
+def default_user_file() -> Path | None:
+    """Return where the settings of this user are; None for a user without a home folder."""
     from platformdirs import user_config_path
 
     with suppress(RuntimeError):

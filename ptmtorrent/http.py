@@ -28,9 +28,6 @@ DOCUMENT_SECONDS = 300.0
 DOCUMENT_RATE = 8192
 """A document of a channel must be complete within five minutes and a second for each 8 KiB of it."""
 
-SLOW_STEP_BYTES = 16 << 10
-"""An attempt that a slow server ended is progress if it added this much. With the 15 seconds between six attempts that
-makes 1 KiB a second, which is the slowest server that is accepted."""
 
 UNREAD_BYTES = 64 << 10
 ASKED_AGAIN = frozenset({401, 403})
@@ -160,14 +157,6 @@ def translate_errors(what: str) -> Iterator[None]:
         # UnicodeError: a redirect to a host name with an empty or too long label.
         reason = str(error) or type(error).__name__
         raise TransportError(f"{what} could not be read: {reason}") from error
-
-
-def least_step(error: BaseException) -> int:
-    """Return how many bytes an attempt that ended with `error` has to add to count as progress.
-
-    A server that does not keep the pace may send a byte now and then.
-    """
-    return SLOW_STEP_BYTES if isinstance(error.__cause__, httpx2.TimeoutException) else 1
 
 
 def spell_range(offset: int, length: int) -> str:

@@ -33,6 +33,9 @@ HALT_SECONDS = 0.2
 """Interval at which a waiting read asks whether to halt."""
 
 MAX_HEADER_BYTES = 1 << 20
+BODY_READ_BYTES = 1 << 20
+"""Limit of one read of a body; the library reads 64 KiB at a time, which takes three times the CPU."""
+
 PORTS = {"http": 80, "https": 443}
 SCHEMES = ("http", "https", "socks5", "socks5h")
 
@@ -98,7 +101,12 @@ class PacedStream(httpcore2.NetworkStream):
         self._waited, self._received = 0.0, 0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the next bytes, none at the end. Raises `ReadTimeout` when the server does not keep the pace."""
+        """Return the next bytes, none at the end. Raises `ReadTimeout` when the server does not keep the pace.
+
+        More than `max_bytes` of a body are returned when they are here: its reader takes any number.
+        """
+        if self._headers_since is None:
+            max_bytes = max(max_bytes, BODY_READ_BYTES)
         silent = self._pace.silent if timeout is None else min(timeout, self._pace.silent)
         until = time.monotonic() + silent
         while True:

@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-import stamina
-
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.records import Emit, Retry, ignore
 
 VISIBLE_SECONDS = 2.0
 """A retry is reported once the attempts since the last progress, and the waits between them, take this long."""
+
+SLOW_STEP_BYTES = 16 << 10
+"""An attempt that a slow server ended is progress if it added this much. With the 15 seconds between six attempts that
+makes 1 KiB a second, which is the slowest server that is accepted."""
 
 T = TypeVar("T")
 
@@ -66,10 +68,22 @@ def retry(  # noqa: PLR0913  # a policy
     except on as error:
         if policy(error) is False:
             raise
+    import stamina
+
     for attempt in stamina.retry_context(on=policy, attempts=None, timeout=None):
         with attempt:
             return call()
     raise AssertionError("a retry ends with a value or an error")
+
+
+def least_step(error: BaseException) -> int:
+    """Return how many bytes an attempt that ended with `error` has to add to count as progress.
+
+    A server that does not keep the pace may send a byte now and then.
+    """
+    import httpx2
+
+    return SLOW_STEP_BYTES if isinstance(error.__cause__, httpx2.TimeoutException) else 1
 
 
 @dataclass

@@ -110,7 +110,7 @@ def test_clone_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path)
         named = ["--endpoint", hub.endpoint, "--id", "quill-lab/quill-base"]
         entered = entered_by(tmp_path / "home", "clone", "huggingface", *named)
     assert {"workflows/clone/clone.py", "hubs/huggingface/adapter.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 78, entered  # three more since the parser of a format is not its cutter
+    assert len(entered) <= 81, entered  # the parser of a format is not its cutter
 
 
 def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
@@ -119,4 +119,36 @@ def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) 
     (tmp_path / "models" / "one" / "README.md").write_text("# One\n")
     entered = entered_by(tmp_path / "home", "clone", "dir", "--endpoint", str(tmp_path / "models"))
     assert {"workflows/clone/clone.py", "hubs/folder.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 78, entered  # three more since the parser of a format is not its cutter
+    assert len(entered) <= 78, entered  # the parser of a format is not its cutter
+
+
+HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "libtorrent", "globus_sdk", "minisign"}
+"""Libraries that take tens of milliseconds to import each, and that a verb which only reads does without."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["--help"], set()),
+        (["subsets"], set()),
+        (["releases"], set()),
+        (["show", "hf:quill-lab/quill-base"], {"numpy", "duckdb"}),
+        (["list"], {"numpy", "duckdb"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_verb_that_reads_imports_only_the_libraries_that_it_needs(
+    tmp_path: Path, arguments: list[str], needed: set[str]
+) -> None:
+    script = (
+        "import sys; from ptmtorrent.cli.main import run; "
+        "sys.stdout = sys.stderr; code = run(sys.argv[1:]); "
+        "print(code, *sys.modules, file=sys.__stdout__)"
+    )
+    command = [sys.executable, "-c", script, "--home", str(tmp_path / "home"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+    code, *modules = done.stdout.split()
+    assert code == "0", done.stderr
+    assert {*modules} & HEAVY == needed
+    assert [name for name in modules if name.startswith("ptmtorrent.workflows.fetch")] == []

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpcore2
 import httpx2
 import pytest
 
 from ptmtorrent import http, network
-from ptmtorrent.channel import readers
-from ptmtorrent.channel.readers import HttpReader
+from ptmtorrent.channel import web_reader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.errors import AuthError, Interrupted, TransportError
 from ptmtorrent.http import new_client, translate_errors
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.client.status_errors import Unreachable
-from ptmtorrent.network import Pace, PacedBackend
+from ptmtorrent.network import BODY_READ_BYTES, Pace, PacedBackend, PacedStream
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.http import HttpTransport
 from tests.deadline import deadline
@@ -144,8 +145,8 @@ def test_hub_that_drips_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_document_must_be_complete_within_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "DOCUMENT_SECONDS", 0.3)
-    monkeypatch.setattr(readers, "DOCUMENT_RATE", 1e9)
+    monkeypatch.setattr(web_reader, "DOCUMENT_SECONDS", 0.3)
+    monkeypatch.setattr(web_reader, "DOCUMENT_RATE", 1e9)
     with deadline(), serving(drip) as url, new_client() as client, pytest.raises(TransportError, match="took longer"):
         HttpReader(url, client).read("x", limit=2_000_000)
 
@@ -162,6 +163,32 @@ def test_reader_that_takes_its_time_is_not_blamed_on_the_server() -> None:
         first = next(parts)
         time.sleep(1.5)
         assert first + b"".join(parts) == b"12345678"
+
+
+class Endless(httpcore2.NetworkStream):
+    """A connection that has bytes without end; it keeps how many were asked for at a time."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002  # of the port
+        self.asked.append(max_bytes)
+        return bytes(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        pass
+
+
+def test_bodies_are_read_in_larger_parts_than_headers() -> None:
+    inner = Endless()
+    stream = PacedStream(inner, QUICK, lambda: None)
+
+    stream.write(b"GET / HTTP/1.1\r\n\r\n")
+    stream.read(65536)
+    stream.begin_body()
+    stream.read(65536)
+
+    assert inner.asked == [65536, BODY_READ_BYTES]
 
 
 def test_library_takes_the_backend_for_every_connection_also_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import ClassVar
 
 import msgspec
-import numpy as np
 from blake3 import blake3
 
 from ptmtorrent.errors import IntegrityError
@@ -157,6 +156,8 @@ def members_root(buckets: Sequence[bytes]) -> str:
 
 def encode_shard(rows: Sequence[MemberRow]) -> bytes:
     """Return the shard of `rows`; they are sorted by the bytes of their names."""
+    import numpy as np
+
     rows = sorted(rows, key=lambda row: row.package.encode())
     names = [row.package.encode() for row in rows]
     frames = [row.frame or _NO_FRAME for row in rows]
@@ -245,6 +246,8 @@ def decode_columns(data: bytes, name: str) -> ShardColumns:
     Raises:
         As `decode_shard`.
     """
+    import numpy as np
+
     reader = ColumnReader(data, SHARD_MAGIC, name, MAX_SHARD_BYTES)
     head = reader.head(_ShardHead)
     lengths = reader.column(U16, head.rows)
@@ -275,6 +278,8 @@ def decode_columns(data: bytes, name: str) -> ShardColumns:
 
 def encode_tree(buckets: Sequence[bytes], runs: Sequence[RunShards]) -> bytes:
     """Return the tree of a release: the hashes of its buckets and the shards of its runs."""
+    import numpy as np
+
     head = _TreeHead(
         format=_TreeHead.FORMAT,
         version=_TreeHead.VERSION,

@@ -14,22 +14,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import CountingReader, HttpReader, LocalReader, RetryingReader
+from ptmtorrent.channel.readers import CountingReader, LocalReader, RetryingReader
 from ptmtorrent.disk.durable import PRIVATE_DIR, disk_errors, is_unwritable, read_regular
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
-from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import ContentRoot, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
 from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Note, Opened, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home, sample_channel
-from ptmtorrent.reading.collection import Collection, no_access
 from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.globus.locations import GlobusAccess
@@ -37,6 +36,9 @@ from ptmtorrent.trust.client import ListedRelease, VerifiedRelease, open_archive
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import LOCK
 from ptmtorrent.trust.pins import Pins
+
+if TYPE_CHECKING:
+    from ptmtorrent.reading.collection import Collection
 
 PIN_PREFIX = "b3:"
 
@@ -55,9 +57,14 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     release: Release
     how: str
     folder: Path | None
-    collection: Collection | None = None
+    collection: "Collection | None" = None
     login: Login | None = None
     listed: tuple[ListedRelease, ...] = ()
+
+    @property
+    def proven(self) -> bool:
+        """Whether rows must be those that the content root covers: no signature covers the list of tables."""
+        return self.how == "archived"
 
     def cite(self) -> Opened:
         """Return what one cites the opened release by, and where it was read."""
@@ -98,6 +105,8 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     place = as_location(location)
     collection = None
     if isinstance(place, GlobusLocation):
+        from ptmtorrent.reading.collection import Collection, no_access
+
         collection = Collection(place, globus() if globus else no_access(home), stop)
     folder = _find_folder(place, home) if isinstance(place, FolderLocation) else None
     found = RetryingReader(collection.reader(), emit) if collection else find_reader(place, stop=stop, emit=emit)
@@ -160,6 +169,8 @@ def find_reader(
         return _server_reader(place, stop, emit)
     if globus is None:
         raise ConfigError(f"`{place}` cannot be read here", hint="name a folder or a web server")
+    from ptmtorrent.reading.collection import Collection
+
     return RetryingReader(Collection(place, globus, stop).reader(), emit)
 
 
@@ -188,6 +199,9 @@ def _find_folder(place: FolderLocation, home: Home) -> Path:
 
 
 def _server_reader(place: WebLocation, stop: Stop | None, emit: Emit) -> ChannelReader:
+    from ptmtorrent.channel.web_reader import HttpReader
+    from ptmtorrent.http import new_client
+
     client = new_client(login=place.login, stop=stop)
     reader = RetryingReader(HttpReader(place.url, client), emit)
     weakref.finalize(reader, client.close)
@@ -228,7 +242,7 @@ def _near(place: str, home: Home) -> str | None:
 
 
 def _opened(
-    place: Location, reader: CountingReader, verified: VerifiedRelease, collection: Collection | None = None
+    place: Location, reader: CountingReader, verified: VerifiedRelease, collection: "Collection | None" = None
 ) -> OpenChannel:
     return OpenChannel(
         location=place.location,

@@ -8,12 +8,11 @@ from pathlib import Path
 import msgspec
 
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
-from ptmtorrent.http import least_step
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Extent, PackRequest
 from ptmtorrent.model.records import Emit, ignore
-from ptmtorrent.retry import FailuresInRow, wait_before
+from ptmtorrent.retry import FailuresInRow, least_step, wait_before
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, regroup
 

@@ -20,9 +20,8 @@ from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_relea
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
-from ptmtorrent.trust.metadata import read_listing
+from ptmtorrent.trust.metadata import read_listing, stated_sequence
 from ptmtorrent.trust.refresh import check_target, refresh, trust_error
-from ptmtorrent.trust.roles import stated_sequence
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from typing import TypeVar
 import msgspec
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
-from tuf.ngclient.config import UpdaterConfig
 
 from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
 from ptmtorrent.channel.port import ChannelReader
@@ -19,6 +18,9 @@ from ptmtorrent.model.bounds import TooManyParts, check_json, decode_json
 
 MAX_METADATA_MEMORY = 32 << 20
 """Limit of the memory for one TUF document as JSON (32 MiB); its objects take as much again. 10,000 releases fit."""
+
+SEQUENCE = "sequence"
+"""The member of a targets document with the highest sequence ever signed (docs/formats/channel.md)."""
 
 Signed = TypeVar("Signed", Root, Timestamp, Snapshot, Targets)
 
@@ -65,6 +67,12 @@ def timestamp_version(data: bytes) -> int:
         raise IntegrityError(f"the metadata of the published channel is damaged: {error!r}") from error
 
 
+def stated_sequence(targets: Targets) -> int:
+    """Return the sequence that a targets document states besides its releases; 0 where it states none."""
+    value = targets.unrecognized_fields.get(SEQUENCE, 0)
+    return value if type(value) is int and value > 0 else 0
+
+
 def read_listing(reader: ChannelReader) -> Listing:
     """Return the newest metadata of a channel, unverified.
 
@@ -73,6 +81,8 @@ def read_listing(reader: ChannelReader) -> Listing:
         IntegrityError: a document is too long or is not TUF metadata.
         TransportError, StoreError: the reader's own error.
     """
+    from tuf.ngclient.config import UpdaterConfig
+
     bounds = UpdaterConfig()
     timestamp_data = reader.read(TIMESTAMP, limit=bounds.timestamp_max_length)
     timestamp = parse_metadata(timestamp_data, Timestamp).signed

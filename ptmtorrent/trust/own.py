@@ -12,8 +12,8 @@ from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.metadata import parse_metadata
-from ptmtorrent.trust.roles import TIMESTAMP_LIFE, stated_sequence
+from ptmtorrent.trust.metadata import parse_metadata, stated_sequence
+from ptmtorrent.trust.roles import TIMESTAMP_LIFE
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
 

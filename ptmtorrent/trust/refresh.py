@@ -15,14 +15,12 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 from tuf.api.metadata import TargetFile, Targets
-from tuf.ngclient import Updater, UpdaterConfig
 
 from ptmtorrent.channel.paths import METADATA
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model.moments import spell
-from ptmtorrent.trust.fetcher import ReaderFetcher
 
 MIRROR_HINT = "use another mirror; if all fail in the same way, inform the maintainer"
 """What a reader does about a channel that cannot be trusted."""
@@ -48,6 +46,10 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
         TransportError: the reader's own error, unchanged.
         StoreError: `folder` cannot be written.
     """
+    from tuf.ngclient import Updater, UpdaterConfig
+
+    from ptmtorrent.trust.fetcher import ReaderFetcher
+
     ensure_dir(folder)
     config = UpdaterConfig(prefix_targets_with_hash=False)
     judged = now if seen is None else max(now, seen)

@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Tar
 from tuf.api.serialization.json import JSONSerializer
 
 from ptmtorrent.trust.keys import ROLES, Keys
+from ptmtorrent.trust.metadata import SEQUENCE
 
 Document = TypeVar("Document", Root, Targets, Snapshot, Timestamp)
 
@@ -19,9 +20,6 @@ ROOT_LIFE = timedelta(days=730)
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=365)
 TIMESTAMP_LIFE = timedelta(days=30)
-SEQUENCE = "sequence"
-"""The member of a targets document with the highest sequence ever signed (docs/formats/channel.md)."""
-
 SPEC = "1.0.31"
 """The version of the TUF specification in the documents; explicit, so that a newer library writes the same bytes."""
 
@@ -59,12 +57,6 @@ def sign_targets(  # noqa: PLR0913, PLR0917  # the content of the document, and 
         unrecognized_fields=unknown,
     )
     return _sign(signed, keys, "targets")
-
-
-def stated_sequence(targets: Targets) -> int:
-    """Return the sequence that a targets document states besides its releases; 0 where it states none."""
-    value = targets.unrecognized_fields.get(SEQUENCE, 0)
-    return value if type(value) is int and value > 0 else 0
 
 
 def sign_snapshot(keys: Keys, version: int, targets: MetaFile, now: datetime) -> bytes:

@@ -1,6 +1,5 @@
 """`list`: the packages of a release, read from its verified tables and shards."""
 
-from ptmtorrent.catalogue.index import find_members
 from ptmtorrent.catalogue.query import PackageFacts, read_packages
 from ptmtorrent.paths import Home
 from ptmtorrent.reading.open_channel import OpenChannel
@@ -14,9 +13,11 @@ def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
         NotFound: no such subset.
         IntegrityError, TransportError: a table or a shard cannot be read.
     """
-    facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
+    facts = read_packages(channel.release, channel.reader, proven=channel.proven)
     if subset is None:
         return facts
+    from ptmtorrent.catalogue.index import find_members
+
     members = find_members(channel.release, channel.reader, (), subset, ())
     wanted = {member.package for member in members}
     return [row for row in facts if row.package in wanted]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.channel.readers import HttpReader, LocalReader, RetryingReader
+from ptmtorrent.channel.readers import LocalReader, RetryingReader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.http import new_client
 from ptmtorrent.model.plan import PackRequest, widen

@@ -3,13 +3,13 @@
 import sys
 
 from ptmtorrent import http, network
-from ptmtorrent.channel import readers
+from ptmtorrent.channel import web_reader
 from ptmtorrent.cli.main import main
 from ptmtorrent.network import Pace
 
 port, seconds = sys.argv[1], float(sys.argv[2])
 http.PACE = Pace(connect=seconds, silent=seconds, headers=seconds, window=seconds, least_rate=2000)
-readers.DOCUMENT_SECONDS = 4 * seconds
+web_reader.DOCUMENT_SECONDS = 4 * seconds
 is_internal = network.is_internal
 http.is_internal = lambda url: f":{port}/" not in url and is_internal(url)
 sys.argv = ["ptmtorrent", *sys.argv[3:]]

@@ -5,7 +5,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from ptmtorrent.channel.readers import HttpReader, RetryingReader
+from ptmtorrent.channel.readers import RetryingReader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.disk.partial import STEP_BYTES, PartialFile
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, TransportError
 from ptmtorrent.http import new_client

@@ -19,7 +19,6 @@ from ptmtorrent.http import (
     PARTIAL,
     judge_range,
     keep_pace,
-    least_step,
     new_client,
     retry_after_seconds,
     translate_errors,
@@ -29,7 +28,7 @@ from ptmtorrent.hubs.client.ssrf import refuse_internal
 from ptmtorrent.hubs.client.status_errors import Unreachable, error_for
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock
 from ptmtorrent.model.records import Emit, ignore
-from ptmtorrent.retry import retry
+from ptmtorrent.retry import least_step, retry
 from ptmtorrent.scrub import scrub_bytes, split_login
 from ptmtorrent.state.rate_windows import Budget, NoWindows, Windows, credential_id
 from ptmtorrent.stop import Stop

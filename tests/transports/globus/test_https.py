@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx2
 import pytest
 
-from ptmtorrent.channel.readers import HttpReader
+from ptmtorrent.channel.web_reader import HttpReader
 from ptmtorrent.errors import AuthError, NotFound, PtmError
 from ptmtorrent.http import UNREAD_BYTES
 from ptmtorrent.transports.globus.https import collection_client
