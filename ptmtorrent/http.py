@@ -186,8 +186,8 @@ def check_answer(
         raise NotFound(f"there is no {what}")
     if response.status_code not in accepted:
         raise refused(f"{what} answered {response.status_code} {response.reason_phrase}".rstrip())
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
         raise refused(f"{what} was sent with the encoding `{encoding}`, although identity was requested")
 
 
@@ -230,7 +230,8 @@ def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     ends = last is not None or size is not None or match is None or match[3] in {"*", str(int(match[2]) + 1)}
     if match is None or not fits or not ends or (size is not None and match[3] not in {"*", str(size)}):
         through = "on" if last is None else f"to {last}"
-        raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent `{given}`")
+        sent = f"`{given}`" if given else "a part without saying which (no `Content-Range`)"
+        raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent {sent}")
     return 0
 
 

@@ -35,6 +35,7 @@ class Transport(StrEnum):
     TORRENT = "torrent"
     HTTP = "http"
     GLOBUS = "globus"
+    GLOBUS_HTTP = "globus+http"
     LOCAL = "local"
 
 
@@ -53,7 +54,7 @@ def fetch(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KINDS", help="Only these: weights, docs, config, metadata.", autocompletion=complete_kinds
+            metavar="KINDS", help="Only these: weights, docs, config, code, metadata.", autocompletion=complete_kinds
         ),
     ] = None,
     max_bytes: Annotated[

@@ -140,11 +140,21 @@ def _request(
 ) -> PackRequest:
     items.sort(key=lambda item: (item.at.offset, item.id))
     size = items[0].at.pack_size
-    extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
-    if whole or sum(extent.length for extent in extents) >= WHOLE_PACK_SHARE * size:
-        extents = (Extent(offset=0, length=size),)
+    extents = (Extent(offset=0, length=size),) if whole else _extents_of(items, size)
     early = any(item.id in needed for item in items)
     return PackRequest(pack=pack, size=size, extents=extents, objects=tuple(items), early=early)
+
+
+def _extents_of(items: Iterable[WantedObject], size: int) -> tuple[Extent, ...]:
+    """Return the extents of `items` in a pack of `size` bytes: the whole pack, where they cover most of it."""
+    extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
+    covered = sum(extent.length for extent in extents)
+    return (Extent(offset=0, length=size),) if covered >= WHOLE_PACK_SHARE * size else extents
+
+
+def needed_extents(request: PackRequest) -> tuple[Extent, ...]:
+    """Return the extents that the objects of `request` need, where it asks for the whole pack; else its own."""
+    return _extents_of(request.objects, request.size) if request.whole else request.extents
 
 
 def merge(extents: Iterable[Extent], gap: int = MERGE_GAP_BYTES) -> tuple[Extent, ...]:
