@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import FILE_FACTS, PACKAGE_FACTS, PackageRows
+from ptmtorrent.catalogue.columns import FILE_FACTS, LATER, PACKAGE_FACTS, PackageRows
 from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
@@ -184,10 +184,10 @@ def _taken(source: Path, names: Path, listed: str) -> str:
 
 
 def rows_in(table: Path, *options: str) -> str:
-    """Return the SQL of the rows of a table; `missing` is NULL where the table has no such column."""
+    """Return the SQL of the rows of a table; columns that are `LATER` than the table are NULL."""
     read = ", ".join((quote(table), *options))
-    none = "SELECT CAST(NULL AS BIGINT) AS missing WHERE false"
-    return f"SELECT * FROM read_parquet({read}) UNION ALL BY NAME {none}"  # noqa: S608  # a path of ours
+    later = ", ".join(f"CAST(NULL AS {PACKAGE_FACTS[name]}) AS {name}" for name in LATER)
+    return f"SELECT * FROM read_parquet({read}) UNION ALL BY NAME SELECT {later} WHERE false"  # noqa: S608  # a path of ours
 
 
 def _write_table(database: duckdb.DuckDBPyConnection, path: Path, query: str) -> None:

@@ -63,6 +63,11 @@ class HumanSink:
         else:
             self._say(self._out, *tabbed(rows))
 
+    def record(self, kind: str, row: Row) -> None:
+        """Print one row as a line for each value that there is, or separated by tabs."""
+        named: list[Row] = [{"fact": name, "value": value} for name, value in row.items() if value is not None]
+        self.rows(kind, named if self._aligned else [row])
+
     def error(self, error: PtmError) -> None:
         """Print the message and the hint below it."""
         self.close()

@@ -54,7 +54,7 @@ def fetch(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KINDS", help="Only these: weights, docs, config, metadata.", autocompletion=complete_kinds
+            metavar="KINDS", help="Only these: weights, docs, config, code, metadata.", autocompletion=complete_kinds
         ),
     ] = None,
     max_bytes: Annotated[

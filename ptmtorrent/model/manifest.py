@@ -391,10 +391,12 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
 
     `sequence` is the number that the store gave the capture, which decides which of two is newer. Versions before it
     gave none; their captures are older than all that have one, and among them `captured` decides. `missing` is the
-    number of files that were not captured.
+    number of files that were not captured. `sources` has where each fact was read, by field of the uniform record.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
     FEATURES: ClassVar[frozenset[str]] = frozenset({MISSING_FEATURE})
 
     package: PackageName
@@ -409,6 +411,17 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     library: str | None = None
     tags: tuple[str, ...] = ()
     modified: str | None = None
+    title: str | None = None
+    owner: str | None = None
+    creators: tuple[str, ...] = ()
+    url: str | None = None
+    owner_url: str | None = None
+    architecture: str | None = None
+    datasets: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    description: str | None = None
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
     missing: int = 0
     sequence: int | None = None
 
@@ -420,6 +433,10 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
             raise ValueError(f"`missing` is {self.missing}")
         if self.sequence is not None and not 1 <= self.sequence <= MAX_SEQUENCE:
             raise ValueError(f"`sequence` is {self.sequence}")
+
+    def with_licence(self, licence: str | None, source: str) -> "Capture":
+        """Return the capture with another licence, which `source` states."""
+        return msgspec.structs.replace(self, licence=licence, sources={**self.sources, "licence": source})
 
     @property
     def order(self) -> tuple[int, str]:

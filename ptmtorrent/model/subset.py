@@ -20,7 +20,7 @@ from ptmtorrent.model.manifest import Capture, FileEntry, MissingFile
 POPULAR_DOWNLOADS = 50
 """Downloads in 30 days above which a Hugging Face package is popular."""
 
-NOT_WEIGHTS: tuple[FileKind, ...] = ("docs", "config", "metadata")
+NOT_WEIGHTS: tuple[FileKind, ...] = ("docs", "config", "code", "metadata")
 
 
 class SubsetRule(msgspec.Struct, frozen=True, kw_only=True):

@@ -130,7 +130,9 @@ def test_a_damaged_table_is_an_integrity_error(tmp_path: Path) -> None:
 
 
 ENDLESS = "SELECT sum(a.range * b.range) FROM range(1000000000) a, range(1000) b"
-COLUMNS = "'s' AS snapshot, 1 AS files, 1 AS bytes, 'open' AS rights, 'mit' AS licence, 1 AS downloads, 1 AS likes"
+COLUMNS = (
+    "'s' AS snapshot, '' AS commit, 1 AS files, 1 AS bytes, 'open' AS rights, 'mit' AS licence, 1 AS downloads, 1 likes"
+)
 
 
 def write_bomb(table: Path, package: str, rows: int, options: str = "") -> Path:

@@ -46,13 +46,13 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
     return summary, heard
 
 
-def test_licence_of_the_remote_counts_where_the_weights_are_in_it(world: World, tmp_path: Path, time: Time) -> None:
+def test_licence_of_the_remote_is_that_of_the_package(world: World, tmp_path: Path, time: Time) -> None:
     for name in ("small", "plain", "vision"):
         world.git.commit(f"team/{name}", {"LICENSE": b"MIT License", "hubconf.py": b"", "model.bin": b"w"})
     run(world, Home(tmp_path / "home"), time)
     with Store.open(tmp_path / "home" / "store") as store:
         licences = {capture.licence for capture in store.captures()}
-    assert licences == {"mit" if world.kind == "modelzoo" else None}
+    assert licences == {"mit"}
 
 
 def stored(home: Home) -> dict[str, dict[str, bytes]]:

@@ -5,7 +5,7 @@ A manifest has one object table with every object once; recipes are runs of its 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -14,6 +14,7 @@ from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.client.download import PointerServed
 from ptmtorrent.hubs.client.status_errors import HostUnreachable, InternalAddress, PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
+from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
@@ -295,8 +296,14 @@ def put_answers(
 
 
 def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, captured: str, listed: str) -> Capture:
-    """Return the record of what was known of the package when it was captured."""
-    known = described.listed
+    """Return the record of what was known of the package when it was captured.
+
+    Raises:
+        HubError: the hub's answer cannot be read.
+    """
+    record = build_record(described.identity.hub, described.listed, commit=described.identity.commit)
+    facts = facts_of(record)
+    known: dict[str, Any] = {name: fact.value for name, fact in facts.items() if name != "revision"}
     return Capture(
         format=Capture.FORMAT,
         version=Capture.VERSION,
@@ -306,13 +313,8 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
         captured=captured,
         listed=listed,
         rights=rights,
-        licence=known.licence,
-        downloads=known.downloads,
-        likes=known.likes,
-        task=known.task,
-        library=known.library,
-        tags=known.tags,
-        modified=known.modified,
+        sources={name: fact.source for name, fact in facts.items()},
+        **known,
     )
 
 

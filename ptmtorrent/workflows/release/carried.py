@@ -63,7 +63,8 @@ class Carried:
                 current = newest.get(capture.package)
                 if current is None:
                     continue
-                if capture == current or msgspec.structs.replace(capture, licence=current.licence) == current:
+                stated = msgspec.structs.replace(capture, licence=current.licence, sources=current.sources)
+                if current in (capture, stated):  # captures have no hash
                     block.append((identifier, capture.snapshot, _NEEDED))
                 elif may_carry(capture):
                     block.append((identifier, capture.snapshot, _ALLOWED))
