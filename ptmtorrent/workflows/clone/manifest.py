@@ -36,7 +36,7 @@ from ptmtorrent.model.manifest import (
 )
 from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.state.clone_journal import Work
-from ptmtorrent.store.cutters import needs_nearby
+from ptmtorrent.store.cutters import may_describe, needs_nearby
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.plan import PackagePlan
@@ -131,14 +131,15 @@ class OpenPackage:
     def take_ready(self) -> list[HubFile]:
         """Remove from `later` the files that can be stored now, and return them.
 
-        External data of an ONNX file is cut by what that file says. It therefore waits until all ONNX files of its
-        folder are stored: a recipe must not depend on which download was faster.
+        External data of an ONNX file is cut by what that file says, and those of a TensorFlow checkpoint by its index.
+        They therefore wait until all such files of their folder are stored: a recipe must not depend on which download
+        was faster.
         """
         self.graphs = {path for path in self.graphs if path not in self.stored and path not in self.lost}
         graphs = {_folder(path) for path in self.graphs}
 
         def must_wait(path: str) -> bool:
-            return _folder(path) in graphs and not _is_graph(path) and needs_nearby(path)
+            return _folder(path) in graphs and not may_describe(path) and needs_nearby(path)
 
         ready = [file for file in self.later if not must_wait(file.path)]
         self.later = [file for file in self.later if must_wait(file.path)]
@@ -148,7 +149,7 @@ class OpenPackage:
 def open_package(work: Work, plan: PackagePlan) -> OpenPackage:
     """Return a package none of whose files is stored, the largest file first."""
     package = OpenPackage(
-        graphs={file.path for file in plan.files if _is_graph(file.path)},
+        graphs={file.path for file in plan.files if may_describe(file.path)},
         work=work,
         plan=plan,
         rights=rights_in(plan.described.listed),
@@ -316,10 +317,6 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
         sources={name: fact.source for name, fact in facts.items()},
         **known,
     )
-
-
-def _is_graph(path: str) -> bool:
-    return path.lower().endswith(".onnx")
 
 
 def _folder(path: str) -> str:

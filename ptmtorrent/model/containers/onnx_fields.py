@@ -14,8 +14,9 @@ from types import MappingProxyType
 
 import msgspec
 
-from ptmtorrent.store.cutters.port import MAX_NAMED, ByteSource, NotThisFormat
-from ptmtorrent.store.cutters.reading import Reader
+from ptmtorrent.model.containers.dtypes import BITS
+from ptmtorrent.model.containers.reading import Reader
+from ptmtorrent.model.containers.source import MAX_NAMED, ByteSource, NotThisFormat
 
 MAX_FIELDS = 500_000
 """Limit of fields that are read, about a second; the largest graphs have 200,000 nodes."""
@@ -43,6 +44,35 @@ _INNER: Mapping[str, Mapping[int, str]] = MappingProxyType(
     }
 )
 """For each message type, the fields whose messages may hold tensors."""
+
+
+DTYPES: Mapping[int, str] = MappingProxyType(
+    {
+        1: "F32",
+        2: "U8",
+        3: "I8",
+        4: "U16",
+        5: "I16",
+        6: "I32",
+        7: "I64",
+        9: "BOOL",
+        10: "F16",
+        11: "F64",
+        12: "U32",
+        13: "U64",
+        14: "C64",
+        16: "BF16",
+        17: "F8_E4M3",
+        18: "F8_E4M3FNUZ",
+        19: "F8_E5M2",
+        20: "F8_E5M2FNUZ",
+        21: "U8",  # two 4-bit numbers per byte
+        22: "U8",
+        23: "F4",
+        24: "F8_E8M0",
+    }
+)
+"""`TensorProto.DataType`."""
 
 
 class Stretch(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +109,12 @@ def tensors(source: ByteSource, wanted: Wanted) -> Iterator[Tensor]:
         NotThisFormat: malformed messages, or too many of them.
     """
     return _Walk(source, wanted).message("model", Stretch(0, 0, source.size), 0)
+
+
+def dtype_of(data_type: int, length: int) -> str | None:
+    """Return safetensors' name for numbers of `data_type`; None if unknown or `length` bytes are not whole numbers."""
+    dtype = DTYPES.get(data_type)
+    return dtype if dtype is not None and 8 * length % BITS[dtype] == 0 else None
 
 
 class _Walk:

@@ -43,3 +43,28 @@ BLOCK_BYTES: Mapping[str, int] = MappingProxyType(
         "NVFP4": 36,
     }
 )
+
+NUMPY_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "bool": "BOOL",
+        "int8": "I8",
+        "uint8": "U8",
+        "int16": "I16",
+        "uint16": "U16",
+        "int32": "I32",
+        "uint32": "U32",
+        "int64": "I64",
+        "uint64": "U64",
+        "float16": "F16",
+        "bfloat16": "BF16",
+        "float32": "F32",
+        "float64": "F64",
+        "complex64": "C64",
+        "float8_e4m3fn": "F8_E4M3",
+        "float8_e5m2": "F8_E5M2",
+        "float8_e4m3fnuz": "F8_E4M3FNUZ",
+        "float8_e5m2fnuz": "F8_E5M2FNUZ",
+        "float8_e8m0fnu": "F8_E8M0",
+    }
+)
+"""safetensors' names by those of numpy and ml_dtypes; others have none."""

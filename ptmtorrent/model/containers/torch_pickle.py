@@ -10,10 +10,11 @@ is unknown. Nothing is imported, called or constructed.
 Source: torch's `serialization` and `_utils` modules, and files written by them.
 """
 
+import io
 import math
 import pickletools
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType
@@ -21,12 +22,15 @@ from typing import Any
 
 import msgspec
 
+from ptmtorrent.model.containers.dtypes import BITS
+from ptmtorrent.model.containers.source import NotThisFormat, Tensor
+
 MAX_PICKLE_BYTES = 4 << 20
 MAX_OPCODES = 300_000
 _MAX_TEXT = 512
 _MAX_DIMENSIONS = 64
 
-_DTYPES: Mapping[str, str] = MappingProxyType(
+STORAGE_DTYPES: Mapping[str, str] = MappingProxyType(
     {
         "FloatStorage": "F32",
         "HalfStorage": "F16",
@@ -67,6 +71,18 @@ class Storage(msgspec.Struct, frozen=True):
     shape: tuple[int, ...] = ()
 
 
+def tensor_of(storage: Storage | None, name: str, at: int, length: int, *, big_endian: bool = False) -> Tensor:
+    """Return the `length` bytes at `at` as the numbers that `storage` says, or as `name` without a dtype."""
+    dtype: str | None = None
+    shape: tuple[int, ...] = (length,)
+    if storage is not None and storage.dtype is not None:
+        count = math.prod(storage.shape) if storage.count is None else storage.count
+        if count * BITS[storage.dtype] == 8 * length:
+            dtype = storage.dtype
+            name, shape = (storage.name, storage.shape) if storage.name is not None else (name, shape)
+    return Tensor(name, dtype, shape, at, length, big_endian)
+
+
 class _Global(msgspec.Struct, frozen=True):
     name: str
 
@@ -86,10 +102,63 @@ def read_storages(data: bytes) -> dict[str, Storage]:
     A damaged pickle is read up to the damage, and no pickle beyond 300,000 opcodes.
     """
     walk = _Walk()
-    with suppress(ValueError, OverflowError, LookupError, struct.error, TypeError, RecursionError):
+    with suppress(*_DAMAGES):
         for opcode, argument, _ in islice(pickletools.genops(data), MAX_OPCODES):
             walk.step(opcode, argument)
     return walk.storages
+
+
+def read_stream(stream: io.BytesIO) -> dict[str, Storage]:
+    """Return the storages that the pickle at the position of `stream` names, and move behind it.
+
+    Raises:
+        NotThisFormat: the pickle is damaged, or has more than 300,000 opcodes.
+    """
+    walk = _Walk()
+    for opcode, argument in _opcodes(stream):
+        try:
+            walk.step(opcode, argument)
+        except _DAMAGES as error:
+            raise NotThisFormat from error
+    return walk.storages
+
+
+def read_texts(stream: io.BytesIO) -> list[str]:
+    """Return the strings in the pickle at the position of `stream`, and move behind it.
+
+    Raises:
+        NotThisFormat: the pickle is damaged, or has more than 300,000 opcodes.
+    """
+    return [argument for opcode, argument in _opcodes(stream) if isinstance(argument, str) and opcode.name in _TEXTS]
+
+
+def read_globals(stream: io.BytesIO) -> list[str]:
+    """Return the names of globals in the pickle at the position of `stream`, without modules, and move behind it.
+
+    Raises:
+        NotThisFormat: the pickle is damaged, or has more than 300,000 opcodes.
+    """
+    found = [str(argument) for opcode, argument in _opcodes(stream) if opcode.name == "GLOBAL"]
+    return [name.rpartition(" ")[2] for name in found]
+
+
+_TEXTS = frozenset(
+    {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
+)
+_DAMAGES = (ValueError, OverflowError, LookupError, struct.error, TypeError, RecursionError)
+"""What `pickletools` and the walk raise for opcodes that make no sense."""
+
+
+def _opcodes(stream: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, object]]:
+    """Yield the opcodes of one pickle, up to its end."""
+    opcode = None
+    try:
+        for opcode, argument, _ in islice(pickletools.genops(stream), MAX_OPCODES):
+            yield opcode, argument
+    except _DAMAGES as error:
+        raise NotThisFormat from error
+    if opcode is None or opcode.name != "STOP":
+        raise NotThisFormat
 
 
 class _Walk:
@@ -161,8 +230,8 @@ class _Walk:
 
     def _storage(self, fields: tuple[Any, ...]) -> Storage | None:
         match fields:
-            case ("storage", _Global(name=kind), str(key), _, int(count)):
-                dtype = _DTYPES.get(kind)
+            case ("storage", _Global(name=kind), str(key), _, int(count), *_):
+                dtype = STORAGE_DTYPES.get(kind)
                 found = Storage(key, dtype, None if kind == "UntypedStorage" else count)
                 return self.storages.setdefault(key, found)
             case _:
@@ -184,7 +253,7 @@ class _Walk:
 def _rebuilt(function: str, arguments: tuple[Any, ...]) -> _Tensor | None:
     match function, arguments:
         case "_rebuild_tensor_v3", (Storage() as storage, int(at), tuple(shape), _, _, _, _Global(name=kind), *_):
-            return _tensor(msgspec.structs.replace(storage, dtype=_DTYPES.get(kind)), at, shape)
+            return _tensor(msgspec.structs.replace(storage, dtype=STORAGE_DTYPES.get(kind)), at, shape)
         case (("_rebuild_tensor" | "_rebuild_tensor_v2"), (Storage() as storage, int(at), tuple(shape), *_)):
             return _tensor(storage, at, shape)
         case (("_rebuild_parameter" | "_rebuild_parameter_with_state"), (_Tensor() as tensor, *_)):

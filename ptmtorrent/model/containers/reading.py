@@ -1,21 +1,30 @@
 """Reads a header of unknown length from front to back, a window at a time; missing bytes raise `NotThisFormat`."""
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
-from ptmtorrent.store.cutters.port import ByteSource, NotThisFormat
+from ptmtorrent.model.containers.source import ByteSource, NotThisFormat
 
 WINDOW_BYTES = 64 << 10
 _VARINT_BYTES = 10
-_LENGTH = struct.Struct("<Q")
+_LENGTHS = {
+    ("little", 8): struct.Struct("<Q"),
+    ("big", 8): struct.Struct(">Q"),
+    ("little", 4): struct.Struct("<I"),
+    ("big", 4): struct.Struct(">I"),
+}
 
 
 class Reader:
-    """A cursor in bytes `start` to `end` of a source. Nothing beyond `end` is ever read."""
+    """A cursor in bytes `start` to `end` of a source. Nothing beyond `end` is ever read.
+
+    Integers have the byte order `order`, which may be set at any time.
+    """
 
     def __init__(self, source: ByteSource, start: int, end: int, window: int = WINDOW_BYTES) -> None:
         self.at = start
         self.end = end
+        self.order: Literal["little", "big"] = "little"
         self._source = source
         self._window = window
         self._held = b""
@@ -44,32 +53,37 @@ class Reader:
             raise NotThisFormat
         self.at += length
 
-    def skip_texts(self, count: int) -> None:
-        """Advance by `count` texts, each behind its length in 8 bytes: a vocabulary has millions.
+    def skip_texts(self, count: int, width: int = 8) -> None:
+        """Advance by `count` texts, each behind its length in `width` bytes: a vocabulary has millions.
 
         Raises:
             NotThisFormat: there are fewer.
         """
+        form = _LENGTHS[self.order, width]
         while count:
             start = self.at - self._held_at
-            if not 0 <= start <= len(self._held) - _LENGTH.size:
-                self._fill(_LENGTH.size)
+            if not 0 <= start <= len(self._held) - width:
+                self._fill(width)
                 start = 0
-            last = len(self._held) - _LENGTH.size
+            last = len(self._held) - width
             while count and start <= last:
-                start += _LENGTH.size + _LENGTH.unpack_from(self._held, start)[0]
+                start += width + form.unpack_from(self._held, start)[0]
                 count -= 1
             self.at = self._held_at + start
             if self.at > self.end:
                 raise NotThisFormat
 
     def u32(self) -> int:
-        """Return a little-endian 4-byte integer."""
-        return int.from_bytes(self.take(4), "little")
+        """Return an integer of 4 bytes."""
+        return int.from_bytes(self.take(4), self.order)
 
     def u64(self) -> int:
-        """Return a little-endian 8-byte integer."""
-        return int.from_bytes(self.take(8), "little")
+        """Return an integer of 8 bytes."""
+        return int.from_bytes(self.take(8), self.order)
+
+    def unsigned(self, width: int) -> int:
+        """Return an integer of `width` bytes."""
+        return int.from_bytes(self.take(width), self.order)
 
     def fields(self, form: struct.Struct) -> tuple[Any, ...]:
         """Return the fields of a fixed layout."""

@@ -5,17 +5,16 @@
     local header + name + extra | data | ... | central directory | [zip64 end | locator] | end of central directory
 
 Source: PKWARE APPNOTE 6.3, sections 4.3.7 to 4.3.16 and 4.5.3. Readers disagree about bytes between or before these
-parts; a file whose directory and end records are not adjacent, as shown, is not cut.
+parts; a file whose directory and end records are not adjacent, as shown, is refused.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterator
 
 import msgspec
 
-from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, MAX_NAMED, ByteSource, NotThisFormat, Piece, cover
-from ptmtorrent.store.cutters.reading import Reader
+from ptmtorrent.model.containers.reading import Reader
+from ptmtorrent.model.containers.source import MAX_NAMED, ByteSource, NotThisFormat
 
 MAGIC = b"PK\x03\x04"
 STORED = 0
@@ -75,34 +74,6 @@ def read_directory(source: ByteSource) -> Directory:
         if member.header + _LOCAL.size + len(member.name) + member.length > end:
             raise NotThisFormat
     return Directory(members, span.start)
-
-
-def cover_members(
-    source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
-) -> list[Piece]:
-    """Return the pieces of a zip: for members of 64 KiB or more those that `describe` returns, all else joined.
-
-    `describe` is called with a member and the offset of its bytes.
-
-    Raises:
-        NotThisFormat: a local header contradicts the directory.
-    """
-    return cover(_stretches(source, directory, describe), 0, source.size)
-
-
-def _stretches(
-    source: ByteSource, directory: Directory, describe: Callable[[Member, int], Iterable[Piece]]
-) -> Iterator[Piece]:
-    """Yield a small member together with its local header, so that runs begin and end at members."""
-    starts = [*(member.header for member in directory.members), directory.start]
-    for member, (start, end) in zip(directory.members, pairwise(starts), strict=True):
-        if member.length < JOIN_BELOW_BYTES:
-            yield Piece(start, end - start)
-            continue
-        at = data_of(source, member)
-        if at + member.length > end:
-            raise NotThisFormat
-        yield from describe(member, at)
 
 
 def data_of(source: ByteSource, member: Member) -> int:
