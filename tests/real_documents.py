@@ -101,11 +101,16 @@ def documents(prefix: str) -> tuple[Document, ...]:
     return tuple(DOCUMENTS[prefix]())
 
 
+@cache
+def _parsed(text: str) -> Any:
+    return msgspec.json.decode(text)
+
+
 def _json(*keys: str) -> Callable[[Document], bool]:
     """The JSON of the document has a value at `keys`."""
 
     def holds(document: Document) -> bool:
-        value: Any = msgspec.json.decode(document.text)
+        value: Any = _parsed(document.text)
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         return value not in (None, "", [])
@@ -161,7 +166,7 @@ HOLDING: dict[str, dict[str, Callable[[Document], bool]]] = {
         "description": _match(r"^summary: *\S"),
     },
     "onnx": {
-        "title": _match(r'"model":'),
+        "title": lambda document: len(set(re.findall(r'"model": "([^"]*)"', document.text))) == 1,
         "owner": _every,
         "url": _every,
         "owner_url": _every,
@@ -216,8 +221,13 @@ class Count(NamedTuple):
     had: int
 
 
-def counts(prefix: str) -> Iterator[Count]:
-    """Yield a count for each field that a document holds or a record has."""
+@cache
+def counts(prefix: str) -> tuple[Count, ...]:
+    """Return a count for each field that a document holds or a record has."""
+    return tuple(_counts(prefix))
+
+
+def _counts(prefix: str) -> Iterator[Count]:
     found = documents(prefix)
     records = [facts_of(build_record(prefix, document.listed)) for document in found]
     for field in FIELDS:

@@ -17,7 +17,7 @@ def read_facts(name: str, answer: Mapping[str, Any]) -> Facts:
     remote, commit, task = look.web("/remote"), look.text("/commit"), task_of(name)
     tags = _tags(answer)
     return stated(
-        title=look.text("/manifest/0/model"),
+        title=_title(look, answer),
         owner=owner_in(remote) or Text("onnx", "hub"),
         url=_folder_url(remote, commit, name),
         owner_url=page_of_owner(remote),
@@ -46,6 +46,13 @@ def metrics_of(answer: Mapping[str, Any], path: str) -> Mapping[str, str]:
     models = readme.get("models") if isinstance(readme, dict) else None
     found = models.get(path) if isinstance(models, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _title(look: Answer, answer: Mapping[str, Any]) -> Text | None:
+    """Return the name that all models of the folder share; a folder of several models has none."""
+    entries = answer.get("manifest")
+    names = {str(row.get("model")) for row in (entries if isinstance(entries, list) else ()) if isinstance(row, dict)}
+    return look.text("/manifest/0/model") if len(names) == 1 else None
 
 
 def _metrics(answer: Mapping[str, Any]) -> Texts | None:
