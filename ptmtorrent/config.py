@@ -197,6 +197,11 @@ def network_environment(environment: Mapping[str, str] | None = None) -> Mapping
     return {**kept, **proxy_environment(environment)}
 
 
+def certificate_environment() -> tuple[str, str]:
+    """Return the file and the folder of trusted certificates that the user names, as TLS libraries read them."""
+    return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
+
+
 def proxy_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
     """Return the proxies in force, by the variable that names them in lower case.
 

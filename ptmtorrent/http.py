@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
+from ssl import SSLContext
 from urllib.parse import urljoin
 
 import httpx2
 
 from ptmtorrent import __version__
-from ptmtorrent.config import proxy_environment
+from ptmtorrent.config import certificate_environment, proxy_environment
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.network import Pace, PacedBackend, PacedStream, check_proxies, is_internal, is_loopback
 from ptmtorrent.scrub import Login
@@ -63,11 +65,18 @@ def new_client(
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
         mounts=_direct(proxies),
+        verify=_trusted(certificate_environment()),
         auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
         event_hooks={"request": [_refuse_plain_token], "response": [_begin_body, *guards, _cut_short]},
     )
     keep_pace(client, lambda: stop, pace)
     return client
+
+
+@cache
+def _trusted(_: tuple[str, str]) -> SSLContext:
+    """Return the trusted certificates of an environment: reading them takes longer than to plan a package."""
+    return httpx2.create_ssl_context()
 
 
 def _direct(proxies: Mapping[str, str]) -> dict[str, None]:

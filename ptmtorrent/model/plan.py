@@ -341,7 +341,8 @@ def missing_rows(
     if has is not None:
         rows = rows[[not has(table.objects.id(row)) for row in rows.tolist()]]
     base = np.frombuffer(table.base, "u4")[rows] if len(rows) else rows
-    needed = np.unique(base[base != NO_BASE])
+    needed = np.sort(base[base != NO_BASE])  # `np.unique` loads a large module of numpy, for masked arrays
+    needed = needed[np.diff(needed, prepend=NO_BASE) != 0]
     if has is not None:
         needed = needed[[not has(table.bases.id(row)) for row in needed.tolist()]]
     if parked:

@@ -195,7 +195,7 @@ class Objects(StoredRuns):
         self._refresh()
         with index_errors(self._path):
             listed = next((Listed(*row) for row in rows if self._container(row[-1]) is not None), None)
-            return listed or self._runs.find(identifier)
+            return listed or (self._runs.find(identifier) if self._runs.listed else None)
 
     def _listed_all(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
         staged = self._staged(identifiers)

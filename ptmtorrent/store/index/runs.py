@@ -362,6 +362,8 @@ class StoredRuns(Connected):
 
     def _refresh(self) -> None:
         """Read the lists of runs and packs again if they have changed."""
+        if self._fresh_at is not None and self._run("PRAGMA data_version")[0][0] == self._fresh_at:
+            return
         with run_errors(self._path):
             for retries_left in reversed(range(_RETRIES)):
                 ((version,),) = self._run("PRAGMA data_version")
