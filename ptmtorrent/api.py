@@ -23,7 +23,7 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ptmtorrent.catalogue.query import PackageFacts
+from ptmtorrent.catalogue.query import PackageFacts, PackageRow
 from ptmtorrent.config import Settings, load_settings
 from ptmtorrent.errors import PtmError, UsageError
 from ptmtorrent.model.ids import PackageName, SnapshotId, parse_package_name
@@ -49,6 +49,7 @@ __all__ = [
     "Opened",
     "Package",
     "PackageFacts",
+    "PackageRow",
     "PlanMade",
     "PtmError",
     "Release",
@@ -73,12 +74,17 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):
-    """A package of a release: its snapshot, the upstream commit, and its files."""
+    """A package of a release: its snapshot, the revision of its hub, its row of the table of packages, and its files.
+
+    `commit` is None where the revision is no commit; the row has what the hub states (`row.licence`, `row.url`).
+    """
 
     package: PackageName
     snapshot: SnapshotId
-    commit: str
-    author: str | None
+    revision: str
+    commit: str | None
+    version: str | None
+    row: PackageRow
     files: tuple[File, ...]
 
     @property
@@ -133,13 +139,14 @@ class Channel:
             NotFound: no such package, naming near matches.
             IntegrityError, TransportError: its shard or manifest cannot be read.
         """
-        snapshot, manifest = show(self._opened, parse_package_name(_text(package, "package")))
-        identity = manifest.package
+        row, manifest = show(self._opened, parse_package_name(_text(package, "package")))
         return Package(
-            package=identity.package,
-            snapshot=snapshot,
-            commit=identity.commit,
-            author=identity.author,
+            package=row.package,
+            snapshot=row.snapshot,
+            revision=manifest.package.commit,
+            commit=row.commit,
+            version=row.version,
+            row=row,
             files=tuple(
                 File(path=each.name, size=each.size, kind=file_kind(each.name, each.size), sha256=each.sha256)
                 for each in manifest.files

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ptmtorrent.model.locations import Location
 
 FORMATS = ("auto", "human", "json", "quiet")
-TransportName = Literal["auto", "torrent", "http", "globus", "local"]
+TransportName = Literal["auto", "torrent", "http", "globus", "globus+http", "local"]
 TRANSPORTS: tuple[str, ...] = get_args(TransportName)
 MAX_JOBS = 64
 MAX_PATIENCE_SECONDS = 30 * 24 * 3600
@@ -96,8 +96,19 @@ class Settings:
             UsageError: an invalid value.
         """
         given = {name: value for name, value in flags.items() if value is not None}
-        values: dict[str, Any] = {name: _check(name, value, _flag(name), Path.cwd()) for name, value in given.items()}
+        values: dict[str, Any] = {
+            name: _check(name, value, _flag(name), _current_folder()) for name, value in given.items()
+        }
         return replace(self, origins={**self.origins, **{name: _flag(name) for name in given}}, **values)
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ConfigError(
+            f"the current folder cannot be found: {error.strerror}", hint="it may be gone; change to another one: cd"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -124,8 +135,8 @@ def load_settings(
         UsageError: a flag with an invalid value.
     """
     environment = os.environ if environment is None else environment
-    folder = folder or Path.cwd()
-    user_file = user_file or _default_user_file()
+    folder = folder or _current_folder()
+    user_file = user_file or default_user_file()
     layers = (
         _Layer("default".format, folder, _defaults()),
         *([_file_layer(user_file, "user file")] if user_file is not None else []),
@@ -184,6 +195,11 @@ def network_environment(environment: Mapping[str, str] | None = None) -> Mapping
     environment = os.environ if environment is None else environment
     kept = {name: environment[name] for name in _NETWORK_VARIABLES if name in environment}
     return {**kept, **proxy_environment(environment)}
+
+
+def certificate_environment() -> tuple[str, str]:
+    """Return the file and the folder of trusted certificates that the user names, as TLS libraries read them."""
+    return os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")
 
 
 def proxy_environment(environment: Mapping[str, str] | None = None) -> Mapping[str, str]:
@@ -446,7 +462,8 @@ def _default_home() -> str | None:
     return None
 
 
-def _default_user_file() -> Path | None:
+def default_user_file() -> Path | None:
+    """Return where the settings of this user are; None for a user without a home folder."""
     from platformdirs import user_config_path
 
     with suppress(RuntimeError):

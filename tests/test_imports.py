@@ -70,8 +70,8 @@ def test_the_public_names_are_the_documented_ones() -> None:
     api = importlib.import_module("ptmtorrent.api")
     assert ptmtorrent.__all__ == ["__version__"]
     assert api.__all__ == [
-        *("Channel", "FetchRequest", "File", "Opened", "Package", "PackageFacts", "PlanMade", "PtmError", "Release"),
-        *("Result", "Stop", "SubsetRef", "Summary", "open", "verify"),
+        *("Channel", "FetchRequest", "File", "Opened", "Package", "PackageFacts", "PackageRow", "PlanMade", "PtmError"),
+        *("Release", "Result", "Stop", "SubsetRef", "Summary", "open", "verify"),
     ]
 
 

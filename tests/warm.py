@@ -25,7 +25,7 @@ from typing import NoReturn
 COLD = ("ptmtorrent.__main__", "ptmtorrent.clusters.", "ptmtorrent.layouts.hf_cache", "ptmtorrent.hubs.huggingface.xet")
 """Modules whose libraries read their settings from the environment when they are imported."""
 
-LIBRARIES = ("duckdb", "libtorrent", "globus_sdk", "rich.console", "rich.progress", "typer._adapters", "yaml")
+LIBRARIES = ("duckdb", "libtorrent", "globus_sdk", "rich.console", "rich.progress", "typer.rich_utils", "yaml")
 READ_LATER = (
     *("PTMTORRENT_", "_PTMTORRENT_", "COMP_", "HF_", "KAGGLE_", "XDG_", "HOME", "PATH", "TMPDIR", "PYTEST_"),
     *("TERM", "COLUMNS", "LINES", "http", "HTTP", "no_proxy", "NO_PROXY"),

@@ -4,7 +4,9 @@ Rows are JSON objects, kept one per line in a file until the table is written, s
 not need memory for them.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import msgspec
@@ -12,6 +14,7 @@ from blake3 import blake3
 
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import Capture, FileEntry, Manifest
+from ptmtorrent.model.revisions import revision_kind
 
 INSTANT = "%Y-%m-%dT%H:%M:%S.%f"
 """How rows spell a time, in UTC to the microsecond, for `strftime` of Python and of DuckDB."""
@@ -39,14 +42,35 @@ PACKAGE_FACTS: dict[str, str] = {
     "bytes": "BIGINT",
     "files_blake3": "VARCHAR",
     "missing": "BIGINT",
+    "revision": "VARCHAR",
+    "version": "VARCHAR",
+    "title": "VARCHAR",
+    "owner": "VARCHAR",
+    "creators": "VARCHAR[]",
+    "url": "VARCHAR",
+    "owner_url": "VARCHAR",
+    "architecture": "VARCHAR",
+    "datasets": "VARCHAR[]",
+    "papers": "VARCHAR[]",
+    "metrics": "VARCHAR[]",
+    "description": "VARCHAR",
+    "sources": "VARCHAR",
 }
 """What the index covers of a package, by name. Values that the hub did not state are NULL; times are UTC.
 
-`missing` is the number of files that were not captured, NULL for none; tables of before there were any lack it.
+`missing` is the number of files that were not captured, NULL for none. `revision` is a commit or a version, and one of
+`commit` and `version` says which; it is neither for a hash of what was captured. `sources` is a JSON object: where each
+fact was read.
 """
+
+LATER = tuple(PACKAGE_FACTS)[tuple(PACKAGE_FACTS).index("missing") :]
+"""The columns that tables of earlier versions lack. Where they are NULL they are not part of the hash of a row."""
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
 """Canonical JSON for rows, which have no numbers but integers."""
+
+_OF_CAPTURE = ("title", "owner", "url", "owner_url", "architecture", "description")
+_LISTS = ("creators", "datasets", "papers", "metrics")
 
 _RELEASE = {"release": "BIGINT"}
 """The sequence of the release that wrote the file: of several rows of a package, the highest is the newest."""
@@ -73,10 +97,10 @@ FILE_COLUMNS = {**FILE_FACTS, **_RELEASE}
 
 
 class PackageRows(NamedTuple):
-    """The rows of a package in both tables."""
+    """The rows of a package in both tables, each as canonical JSON."""
 
-    package: Row
-    files: list[Row]
+    package: bytes
+    files: list[bytes]
 
     @property
     def facts(self) -> str:
@@ -84,22 +108,23 @@ class PackageRows(NamedTuple):
 
         The row has the hash of the package's rows in the table of files.
         """
-        return hash_rows([self.package])
+        return _hash_lines([self.package])
 
 
 def rows_of(capture: Capture, manifest: Manifest) -> PackageRows:
     """Return the rows of a package in both tables."""
-    files = [file_row(capture, file) for file in manifest.files]
-    return PackageRows(_package_row(capture, manifest, hash_rows(files)), files)
+    files = [_ENCODER.encode(file_row(capture, file)) for file in manifest.files]
+    return PackageRows(_ENCODER.encode(_package_row(capture, manifest, _hash_lines(files))), files)
 
 
 def _package_row(capture: Capture, manifest: Manifest, files_blake3: str) -> Row:
-    return {
+    kind = revision_kind(manifest.package)
+    row: Row = {
         "package": capture.package,
         "hub": manifest.package.hub,
         "name": manifest.package.name,
         "snapshot": capture.snapshot,
-        "commit": manifest.package.commit,
+        "commit": manifest.package.commit if kind == "commit" else None,
         "author": manifest.package.author,
         "captured": _instant(capture.captured),
         "listed": _instant(capture.listed),
@@ -114,8 +139,16 @@ def _package_row(capture: Capture, manifest: Manifest, files_blake3: str) -> Row
         "files": len(manifest.files),
         "bytes": manifest.size,
         "files_blake3": files_blake3,
-        **({"missing": len(manifest.missing)} if manifest.missing else {}),
     }
+    later: Row = {
+        "missing": len(manifest.missing) or None,
+        "revision": manifest.package.commit,
+        "version": manifest.package.commit if kind == "version" else None,
+        "sources": _ENCODER.encode(capture.sources).decode() if capture.sources else None,
+        **{name: getattr(capture, name) for name in _OF_CAPTURE},
+        **{name: list(getattr(capture, name)) or None for name in _LISTS},
+    }
+    return row | {name: value for name, value in later.items() if value is not None}
 
 
 def facts_of(capture: Capture, manifest: Manifest) -> str:
@@ -126,15 +159,17 @@ def facts_of(capture: Capture, manifest: Manifest) -> str:
 def hash_rows(rows: list[Row]) -> str:
     """Return the BLAKE3 of rows, each as canonical JSON on a line; a value that is not known is null.
 
-    `missing` is left out where it is null: most packages have every file, and their hashes are older than the column.
+    Of the columns that are `LATER`, those without a value are left out: hashes of earlier rows are older than they.
     """
-    return blake3(b"".join(_ENCODER.encode(_hashed(row)) + b"\n" for row in rows)).hexdigest()
+    return _hash_lines([_ENCODER.encode(_hashed(row)) for row in rows])
+
+
+def _hash_lines(lines: Sequence[bytes]) -> str:
+    return blake3(b"\n".join((*lines, b""))).hexdigest()
 
 
 def _hashed(row: Row) -> Row:
-    if row.get("missing", 0) is None:
-        return {name: value for name, value in row.items() if name != "missing"}
-    return row
+    return {name: value for name, value in row.items() if value is not None or name not in LATER}
 
 
 def file_row(capture: Capture, file: FileEntry) -> Row:
@@ -158,6 +193,7 @@ def readable(path: str) -> str:
     return path.replace("\\", "\\\\").encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
+@lru_cache(maxsize=1 << 12)
 def _instant(text: str | None) -> str | None:
     """Return an instant as tables have it, in UTC to the microsecond; None for what is no instant."""
     try:

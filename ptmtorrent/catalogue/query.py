@@ -6,10 +6,11 @@ bounded before rows are read, and the time and memory of DuckDB always.
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
+from typing import TypeVar
 
 import duckdb
 import msgspec
@@ -29,7 +30,7 @@ from ptmtorrent.model.text import count
 MAX_FOOTER_BYTES = 1 << 20
 """Limit of the description of a table at its end: a thousand row groups of 122,880 rows. It is decoded whole."""
 
-MAX_TEXT_BYTES = 4 << 10
+MAX_TEXT_BYTES = 8 << 10
 """Limit of the texts of a row, on average over the table."""
 
 READING_SECONDS = 120.0
@@ -46,11 +47,20 @@ _LENGTHS = {
 """The bytes of text in a value of each type of columns, as SQL."""
 
 
+F = TypeVar("F", bound="PackageFacts")
+
+
 class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that a release states about a package. Values that the hub did not state are None."""
+    """The facts that a release states about a package. Values that the hub did not state are None.
+
+    `revision` is a commit or a version of the hub, and one of `commit` and `version` says which; or it is neither.
+    """
 
     package: PackageName
     snapshot: SnapshotId
+    revision: str | None = None
+    commit: str | None = None
+    version: str | None = None
     files: int
     bytes: int
     rights: Rights
@@ -60,29 +70,79 @@ class PackageFacts(msgspec.Struct, frozen=True, kw_only=True):
     task: str | None
     library: str | None
     missing: int | None
+    title: str | None = None
+    owner: str | None = None
+    url: str | None = None
+
+
+class PackageRow(PackageFacts, frozen=True, kw_only=True):
+    """Everything that a release states about a package: the columns of its table. Times are in UTC.
+
+    `sources` has where each fact was read, by its column.
+    """
+
+    hub: str
+    name: str
+    captured: str | None
+    listed: str | None
+    modified: str | None
+    tags: tuple[str, ...] = ()
+    creators: tuple[str, ...] | None = None
+    owner_url: str | None = None
+    architecture: str | None = None
+    datasets: tuple[str, ...] | None = None
+    papers: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    description: str | None = None
+    sources: str | None = None
 
 
 def list_packages(table: Path, rows: int | None = None) -> tuple[PackageFacts, ...]:
     """Return the packages of a `packages.parquet`, by name; `rows` is how many it must have.
 
     Raises:
+        IntegrityError, StoreError: as `list_rows`.
+    """
+    return list_rows(table, PackageFacts, rows)
+
+
+def list_rows(table: Path, kind: type[F], rows: int | None = None) -> tuple[F, ...]:
+    """Return the rows of a `packages.parquet`, by package, with the columns that are fields of `kind`.
+
+    Raises:
         IntegrityError: the file is not such a table, or exceeds a limit.
         StoreError: there is too little memory to read it.
     """
-    return tuple(_facts(row, table) for row in _rows(table, PackageFacts.__struct_fields__, rows))
+    return tuple(_facts(row, table, kind) for row in _rows(table, kind.__struct_fields__, rows))
 
 
 def read_packages(release: Release, reader: ChannelReader, *, proven: bool = False) -> list[PackageFacts]:
+    """Return the packages of `release`, by name, as `read_rows`.
+
+    Raises:
+        IntegrityError, NotFound, TransportError, StoreError: as `read_rows`.
+    """
+    return read_rows(release, reader, PackageFacts, proven=proven)
+
+
+def read_rows(
+    release: Release,
+    reader: ChannelReader,
+    kind: type[F],
+    *,
+    packages: Collection[PackageName] | None = None,
+    proven: bool = False,
+) -> list[F]:
     """Return the packages of `release`, by name, from private copies of its tables, which no other process changes.
 
     The table has a file for each run; a row of a later one replaces a row of an earlier one. With `proven` each row is
     that which the content root covers: a release that was opened by its content root has no signature over its list of
-    tables.
+    tables. With `packages`, rows of no others are returned.
 
     Raises:
         IntegrityError, NotFound, TransportError, StoreError: a table cannot be read, or a row is another one.
     """
-    names = tuple(PACKAGE_FACTS) if proven else PackageFacts.__struct_fields__
+    names = tuple(PACKAGE_FACTS) if proven else kind.__struct_fields__
     newest: dict[str, Row] = {}
     tables = release.table("packages")
     members = _facts_of_members(release, reader) if proven else {}
@@ -94,10 +154,10 @@ def read_packages(release: Release, reader: ChannelReader, *, proven: bool = Fal
             copy_listed(reader, release, ref, copy)
             newest |= {str(row["package"]): row for row in _rows(copy, names, run.rows)}
         found = {package: row for package, row in sorted(newest.items()) if row["snapshot"] is not None}
-        facts = [_facts(row, copy) for row in found.values()]
-    if len(facts) != release.totals.packages and not proven:
+        facts = [_facts(row, copy, kind) for name, row in found.items() if packages is None or name in packages]
+    if len(found) != release.totals.packages and not proven:
         raise IntegrityError(
-            f"the tables of release `{release.name}` have {len(facts)} packages, not {release.totals.packages}"
+            f"the tables of release `{release.name}` have {len(found)} packages, not {release.totals.packages}"
         )
     if proven:
         _prove(release, members, found, tables)
@@ -129,9 +189,9 @@ def _not_covered(release: Release, package: str, tables: Sequence[FileRef]) -> I
     )
 
 
-def _facts(row: Row, table: Path) -> PackageFacts:
+def _facts(row: Row, table: Path, kind: type[F]) -> F:
     try:
-        return msgspec.convert({name: row[name] for name in PackageFacts.__struct_fields__}, PackageFacts)
+        return msgspec.convert({name: row[name] for name in kind.__struct_fields__}, kind)
     except msgspec.ValidationError as error:
         raise IntegrityError(f"`{table}` cannot be read as a table of packages: {error}") from error
 

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 import duckdb
 import msgspec
 
-from ptmtorrent.catalogue.columns import FILE_FACTS, PACKAGE_FACTS, PackageRows, Row
+from ptmtorrent.catalogue.columns import FILE_FACTS, LATER, PACKAGE_FACTS, PackageRows
 from ptmtorrent.config import addresses_left, memory_left
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import NoSpace, StoreError, out_of_memory
@@ -78,7 +78,7 @@ class TableWriter:
     def remove(self, package: PackageName) -> None:
         """Say that a package, which an earlier file has, is no member any more."""
         self._is_sorted = False
-        self._append(self._packages, [{"package": package}])
+        self._append(self._packages, [_ENCODER.encode({"package": package})])
 
     def finish(self, earlier: Sequence[EarlierTables] = ()) -> tuple[Path, Path]:
         """Write both tables, with the rows that are taken from `earlier` ones, durably; return them, packages first.
@@ -117,11 +117,13 @@ class TableWriter:
             path.write_bytes(b"".join(msgspec.json.encode({"package": name}) + b"\n" for name in sorted(packages)))
         return path
 
-    def _append(self, rows: BinaryIO, batch: list[Row]) -> None:
-        lines = []
-        for row in batch:
-            self._number += 1
-            lines.append(_ENCODER.encode({**row, _NUMBER: self._number}) + b"\n")
+    def _append(self, rows: BinaryIO, batch: Sequence[bytes]) -> None:
+        """Write rows, which are objects of JSON, each with its number as one more member."""
+        numbers = range(self._number + 1, self._number + 1 + len(batch))
+        self._number += len(batch)
+        lines = [
+            b'%s,"%s":%d}\n' % (row[:-1], _NUMBER.encode(), number) for row, number in zip(batch, numbers, strict=True)
+        ]
         try:
             rows.writelines(lines)
         except OSError as error:
@@ -182,10 +184,10 @@ def _taken(source: Path, names: Path, listed: str) -> str:
 
 
 def rows_in(table: Path, *options: str) -> str:
-    """Return the SQL of the rows of a table; `missing` is NULL where the table has no such column."""
+    """Return the SQL of the rows of a table; columns that are `LATER` than the table are NULL."""
     read = ", ".join((quote(table), *options))
-    none = "SELECT CAST(NULL AS BIGINT) AS missing WHERE false"
-    return f"SELECT * FROM read_parquet({read}) UNION ALL BY NAME {none}"  # noqa: S608  # a path of ours
+    later = ", ".join(f"CAST(NULL AS {PACKAGE_FACTS[name]}) AS {name}" for name in LATER)
+    return f"SELECT * FROM read_parquet({read}) UNION ALL BY NAME SELECT {later} WHERE false"  # noqa: S608  # a path of ours
 
 
 def _write_table(database: duckdb.DuckDBPyConnection, path: Path, query: str) -> None:

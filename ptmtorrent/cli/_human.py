@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from ptmtorrent.cli._tables import aligned, tabbed
-from ptmtorrent.cli._text import Row, spell_progress, spell_retry
+from ptmtorrent.cli._text import Row, spell_dropped, spell_progress, spell_retry
 from ptmtorrent.errors import PtmError
 from ptmtorrent.model.moments import Monotonic
-from ptmtorrent.model.records import Event, Note, Opened, PlanMade, Progress, Result, Retry, Summary
+from ptmtorrent.model.records import Dropped, Event, Note, Opened, PlanMade, Progress, Result, Retry, Summary
 from ptmtorrent.model.text import count, spell_seconds, spell_size
 from ptmtorrent.scrub import escape, printable
 
@@ -42,6 +42,8 @@ class HumanSink:
                     self._show_progress(event)
                 case Result():
                     self._show_result(event)
+                case Dropped():
+                    self._say(self._talk, spell_dropped(event))
                 case Note():
                     self._say(self._talk, f"{'warning' if event.warning else 'note'}: {event.message}")
                 case Retry():
@@ -60,6 +62,11 @@ class HumanSink:
                 self._say(self._talk, f"note: {count(table.left_out, 'row')} too wide to show; try `--format json`")
         else:
             self._say(self._out, *tabbed(rows))
+
+    def record(self, kind: str, row: Row) -> None:
+        """Print one row as a line for each value that there is, or separated by tabs."""
+        named: list[Row] = [{"fact": name, "value": value} for name, value in row.items() if value is not None]
+        self.rows(kind, named if self._aligned else [row])
 
     def error(self, error: PtmError) -> None:
         """Print the message and the hint below it."""

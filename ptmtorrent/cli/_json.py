@@ -29,6 +29,10 @@ class JsonSink:
         for row in rows:
             self._print({"type": kind, **row})
 
+    def record(self, kind: str, row: Row) -> None:
+        """Print one row."""
+        self.rows(kind, [row])
+
     def error(self, error: PtmError) -> None:
         """Print exit code, message and hint."""
         self._print(ErrorRecord(code=error.code, message=error.message, hint=error.hint))

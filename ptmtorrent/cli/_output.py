@@ -26,6 +26,10 @@ class Sink(Protocol):
         """Print rows of data; `kind` is their `type` in JSON. All rows have the same columns."""
         ...
 
+    def record(self, kind: str, row: "Row") -> None:
+        """Print one row of many columns, as `rows` does; for people, one column a line."""
+        ...
+
     def error(self, error: PtmError) -> None:
         """Print the error that ended the run."""
         ...

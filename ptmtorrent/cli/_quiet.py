@@ -27,6 +27,10 @@ class QuietSink:
         for row in rows:
             self._print(self._out, str(next(iter(row.values()))))
 
+    def record(self, kind: str, row: Row) -> None:
+        """Print one row."""
+        self.rows(kind, [row])
+
     def error(self, error: PtmError) -> None:
         """Print the message."""
         self._print(self._talk, f"error: {error.message}")

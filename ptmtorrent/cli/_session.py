@@ -123,7 +123,7 @@ class Session:
             helps = self._errors if last.retryable is None else last.retryable
             raise PartialFailure(
                 f"{last.failed:,} of {count(last.packages, last.unit)} failed (see above)",
-                hint=RETRY_HINT if helps else None,
+                hint="; ".join(filter(None, (RETRY_HINT if helps else "", last.advice))) or None,
             )
 
 

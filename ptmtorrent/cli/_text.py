@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ptmtorrent.model.records import Progress, Retry
+    from ptmtorrent.model.records import Dropped, Progress, Retry
 
 
 class Size(int):
@@ -38,3 +38,18 @@ def spell_retry(retry: "Retry") -> str:
     which = f"attempt {retry.attempt} of {retry.attempts}"
     when = f"in {spell_seconds(retry.seconds)}" if retry.seconds else "now"
     return f"{retry.what}: {which} {when}: {retry.reason}"
+
+
+def spell_dropped(dropped: "Dropped") -> str:
+    """Return the record of a package that a release has no more as a line: what is left of it, and what removes it."""
+    from ptmtorrent.model.text import count
+
+    lacks = f"subset `{dropped.subset}` of release `{dropped.release}` does not have it"
+    if dropped.removed:
+        return f"note: removed `{dropped.package}` from `{dropped.path}`: {lacks}"
+    if dropped.kept:
+        more = f" (and {count(len(dropped.kept) - 1, 'more', 'more')})" if len(dropped.kept) > 1 else ""
+        why = f"`{dropped.kept[0]}`{more} was changed or is your own: move it away"
+        return f"warning: `{dropped.package}` is still in `{dropped.path}`, and {lacks}; {why}"
+    then = f"fetch `--subset {dropped.subset}` with `--prune` to remove it from plain folders"
+    return f"warning: `{dropped.package}` is still in `{dropped.path}`, and {lacks}; {then}"

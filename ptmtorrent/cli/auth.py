@@ -48,7 +48,7 @@ def login(
 
 @verbs.command("status", epilog="Example: ptmtorrent auth status")
 def status(ctx: typer.Context) -> None:
-    """Show the stored tokens: service, scopes, expiry, and whether they renew automatically."""
+    """Show the stored tokens: identity, service, scopes, expiry, and whether they renew automatically."""
     session: Session = ctx.obj
 
     from ptmtorrent.reading.collection import access_of
@@ -57,5 +57,9 @@ def status(ctx: typer.Context) -> None:
     tokens = held(access_of(session.settings, session.home))
     session.sink.rows(
         "token",
-        [{"server": one.server, "scopes": one.scopes, "expires": one.expires, "renews": one.renews} for one in tokens],
+        [
+            {"identity": one.identity, "server": one.server, "scopes": one.scopes}
+            | {"expires": one.expires, "renews": one.renews}
+            for one in tokens
+        ],
     )

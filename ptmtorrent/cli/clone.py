@@ -172,11 +172,20 @@ def _check_name(kind: HubKind, called: str | None) -> None:
 def _take_logins(
     endpoint: str | None, mirror: str | None, identifiers: list[str] | None
 ) -> tuple[str | None, str | None, tuple[str, ...], dict[str, Login]]:
-    """Return the addresses without their logins, and the logins by address."""
+    """Return the addresses without their logins, and the logins by address.
+
+    Raises:
+        UsageError: the name of a package is not UTF-8.
+    """
+    from ptmtorrent.model.ids import show_path
+    from ptmtorrent.model.locations import spell_place
+
     texts = [text for text in (endpoint, mirror, *parse_list(identifiers)) if text]
     split = {text: split_login(text) if is_web(text) else (text, None) for text in texts}
     logins = {address: login for address, login in split.values() if login is not None}
     ids = tuple(split[text][0] for text in parse_list(identifiers))
+    if unfit := next((each for each in ids if spell_place(each) != each), None):
+        raise UsageError(f"`--id` cannot be `{show_path(unfit)}`: it is not UTF-8", hint="write names as the hub does")
     return endpoint and split[endpoint][0], mirror and split[mirror][0], ids, logins
 
 

@@ -35,6 +35,7 @@ class Transport(StrEnum):
     TORRENT = "torrent"
     HTTP = "http"
     GLOBUS = "globus"
+    GLOBUS_HTTP = "globus+http"
     LOCAL = "local"
 
 
@@ -53,7 +54,7 @@ def fetch(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KINDS", help="Only these: weights, docs, config, metadata.", autocompletion=complete_kinds
+            metavar="KINDS", help="Only these: weights, docs, config, code, metadata.", autocompletion=complete_kinds
         ),
     ] = None,
     max_bytes: Annotated[
@@ -70,6 +71,10 @@ def fetch(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files in the way that were changed or are your own.")
     ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Remove packages that were fetched to there and that the subset has no more."),
+    ] = False,
     transport: Annotated[Transport | None, typer.Option(help="Transport of packs [PTMTORRENT_TRANSPORT].")] = None,
     peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="Peers to connect to.")] = None,
     keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs in the store to seed them.")] = False,
@@ -79,7 +84,8 @@ def fetch(
 ) -> None:
     """Fetch packages or a subset; every byte is verified before it becomes visible. Resumable.
 
-    A file of yours in the way of a package fails that package alone; `--force` replaces it.
+    A file of yours in the way of a package fails that package alone; `--force` replaces it. Packages that an earlier
+    fetch of the subset left there and that it has no more are named; `--prune` removes them, but no file of yours.
     """
     session: Session = ctx.obj
     if not packages and subset is None:
@@ -103,6 +109,7 @@ def fetch(
         into=into.value,
         to=None if to is None else parse_folder(to, "--to"),
         force=force,
+        prune=prune,
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,

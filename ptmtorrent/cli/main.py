@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -221,6 +222,12 @@ def _unexpected(error: Exception) -> PtmError:
         full = NoSpace(f"the disk is full{place}", hint="free some space, then run the same command again")
         full.__cause__ = error
         return full
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        from ptmtorrent.disk.durable import disk_error
+
+        refused = disk_error(error, Path(os.fsdecode(error.filename)))
+        refused.__cause__ = error
+        return refused
     ours = PtmError(f"unexpected {type(error).__name__}: {error}", hint="run it again with `-v` to see the traceback")
     ours.__cause__ = error
     return ours

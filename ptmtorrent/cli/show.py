@@ -21,7 +21,7 @@ def show(
     channel: ChannelOption = None,
     release: ReleaseOption = None,
 ) -> None:
-    """Show a package of a release and its files with size, kind and SHA-256."""
+    """Show a package of a release: licence, task, origin, and its files with size, kind and SHA-256."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_package_name
@@ -30,18 +30,26 @@ def show(
 
     name = parse_package_name(package)
     with stopping() as stop:
-        snapshot, manifest = read_package(open_requested(session, channel, release, stop), name)
-    identity = manifest.package
+        facts, manifest = read_package(open_requested(session, channel, release, stop), name)
+    kind = "commit" if facts.commit is not None else "version" if facts.version is not None else "revision"
     row = {
-        "package": identity.package,
-        "commit": identity.commit,
-        "author": identity.author,
-        "files": len(manifest.files),
-        "bytes": Size(manifest.size),
-        "missing": len(manifest.missing) or None,
-        "snapshot": snapshot,
+        "package": facts.package,
+        "title": facts.title,
+        kind: facts.revision or manifest.package.commit,
+        "owner": facts.owner,
+        "licence": facts.licence,
+        "rights": facts.rights,
+        "task": facts.task,
+        "downloads": facts.downloads,
+        "modified": facts.modified,
+        "captured": facts.captured,
+        "url": facts.url,
+        "files": facts.files,
+        "bytes": Size(facts.bytes),
+        "missing": facts.missing,
+        "snapshot": facts.snapshot,
     }
-    session.sink.rows("package", [row])
+    session.sink.record("package", row)
     files = [
         {"file": file.name, "bytes": Size(file.size), "kind": file_kind(file.name, file.size), "sha256": file.sha256}
         for file in manifest.files

@@ -5,11 +5,17 @@ an empty string where the uniform schema requires the member (a Hugging Face pac
 Source: PTMTorrent, `ptm_torrent/utils/schemas`.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+from blake3 import blake3
+
+from ptmtorrent.catalogue.query import PackageRow
 from ptmtorrent.exports.shapes import LEFT_OUT, SHAPES, keep
-from ptmtorrent.model.uniform_record import Text, UniformRecord
+from ptmtorrent.hubs.onnx.facts import metrics_of, url_of
+from ptmtorrent.hubs.pytorch.facts import demo_of
 
 HUBS: Mapping[str, tuple[str, str]] = {
     "hf": ("Hugging Face", "https://huggingface.co"),
@@ -22,7 +28,7 @@ HUBS: Mapping[str, tuple[str, str]] = {
 }
 
 METADATA = "metadata/{}.json"
-"""The file of an export with the list of one hub's records; `MetadataObjectID` is an index into it, from 0."""
+"""The file of an export with the list of one hub's records; `MetadataObjectID` is a position in it, from 0."""
 
 _CATEGORIES = {
     "classification": "image_classification",
@@ -34,95 +40,144 @@ _CATEGORIES = {
 }
 
 
-def uniform_json(record: UniformRecord, number: int, row: int) -> dict[str, Any]:
-    """Return the uniform record with index `number` in the export and `row` in the list of its hub."""
-    prefix = record.package.partition(":")[0]
-    name, url = HUBS.get(prefix, (prefix, ""))
+_METRICS = (
+    ("Top-1% Accuracy", re.compile(r"top-?1 (?:%? ?)acc", re.IGNORECASE)),
+    ("Top-5% Accuracy", re.compile(r"top-?5 (?:%? ?)acc", re.IGNORECASE)),
+    ("Top-1 Error (%)", re.compile(r"top-?1 error", re.IGNORECASE)),
+    ("Mean IoU", re.compile(r"mean iou", re.IGNORECASE)),
+    ("mIOU", re.compile(r"miou", re.IGNORECASE)),
+    ("mAP", re.compile(r"map\b", re.IGNORECASE)),
+    ("Accuracy", re.compile(r"accuracy", re.IGNORECASE)),
+    ("Dataset", re.compile(r"dataset", re.IGNORECASE)),
+)
+"""The members of a model of the ONNX zoo, and the headings of the columns that they are of."""
+
+
+def stable_id(name: str) -> int:
+    """Return the id of a package or model, which is the same in every export: 48 bits of the BLAKE3 of its name."""
+    return int.from_bytes(blake3(name.encode()).digest(6), "big")
+
+
+def uniform_json(row: PackageRow, position: int) -> dict[str, Any]:
+    """Return the uniform record of a package whose record in the list of its hub is at `position`, counted from 0."""
+    name, url = HUBS.get(row.hub, (row.hub, ""))
     made: dict[str, Any] = {
-        "id": number,
+        "id": stable_id(row.package),
         "ModelHub": {
             "ModelHubName": name,
             "ModelHubURL": url,
-            "MetadataFilePath": METADATA.format(prefix),
-            "MetadataObjectID": row,
+            "MetadataFilePath": METADATA.format(row.hub),
+            "MetadataObjectID": position,
         },
-        "ModelName": record.name.value,
-        "ModelOwner": _text(record.owner),
-        "ModelURL": _text(record.url),
-        "ModelOwnerURL": _text(record.owner_url),
-        "LatestGitCommitSHA": _text(record.revision),
+        "ModelName": row.title or row.name,
+        "ModelOwner": row.owner or "",
+        "ModelURL": row.url or "",
+        "ModelOwnerURL": row.owner_url or "",
+        "LatestGitCommitSHA": row.commit or "",
     }
-    if record.datasets is not None:
-        made["Datasets"] = [_dataset(each, prefix) for each in record.datasets.value]
-    if record.papers is not None:
-        made["ModelPaperDOIs"] = list(dict.fromkeys(record.papers.value))
-    for field, value in (("ModelTask", record.task), ("ModelArchitecture", record.architecture)):
-        if value is not None:
-            made[field] = value.value
-    return made
+    if row.datasets:
+        made["Datasets"] = [_dataset(each, row.hub) for each in row.datasets]
+    if row.papers:
+        made["ModelPaperDOIs"] = list(row.papers)
+    named = (("ModelTask", row.task), ("ModelArchitecture", row.architecture))
+    made |= {field: value for field, value in named if value is not None}
+    return made | {column: value for column in JOINED if (value := _value(row, column)) not in (None, (), [])}
 
 
-def hub_json(record: UniformRecord, answer: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
-    """Return the records of a package in its hub's own format; the first has index `first` in the list of the hub.
+JOINED = (
+    *("package", "snapshot", "revision", "version", "licence", "rights", "files", "bytes", "missing"),
+    *("captured", "listed", "modified", "downloads", "likes", "creators", "library", "tags", "metrics"),
+    *("description", "sources"),
+)
+"""The columns of the table of packages that a uniform record has besides the members of 2023, by the same names."""
+
+
+def _value(row: PackageRow, column: str) -> Any:  # noqa: ANN401  # what the column has
+    value = getattr(row, column)
+    return msgspec.json.decode(value) if column == "sources" and value is not None else value
+
+
+def hub_json(row: PackageRow, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the records of a package in its hub's own format.
 
     A package has one record, except for ONNX: there each model that the zoo's manifest lists in the package has one.
-    `answer` is the hub's raw answer; a card has its front matter as the member `front`.
+    `answer` is the hub's raw answer.
     """
-    prefix = record.package.partition(":")[0]
-    if prefix == "onnx":
-        return _onnx(record, answer, first)
-    if prefix == "pytorch":
-        return [_pytorch(record, answer, first)]
-    shape = SHAPES.get(prefix)
+    if row.hub == "onnx":
+        return _onnx(row, answer)
+    if row.hub == "pytorch":
+        return [_pytorch(row, answer)]
+    shape = SHAPES.get(row.hub)
     if shape is None:
         return [dict(answer)]
-    kept = keep(dict(answer), shape)
-    if prefix == "modelzoo":
-        kept["id"] = first
+    kept: dict[str, Any] = keep(dict(answer), shape)
+    if row.hub == "modelzoo":
+        kept["id"] = stable_id(row.package)
+        if kept.get("papers"):
+            kept["papers"] = {title: url for title, url in kept["papers"].items() if _is_web(url)}
     for key in ("link", "github"):
-        if key in kept and not _is_web(kept[key]):
+        if kept.get(key) is not None and not _is_web(kept[key]):
             del kept[key]
     return [kept]
 
 
-def _pytorch(record: UniformRecord, answer: Mapping[str, Any], number: int) -> dict[str, Any]:
-    front = answer.get("front")
-    demo = front.get("demo-model-link") if isinstance(front, dict) else None
+def _pytorch(row: PackageRow, answer: Mapping[str, Any]) -> dict[str, Any]:
+    demo = demo_of(answer)
     made = {
-        "id": number,
-        "ModelName": record.name.value,
-        "ModelAuthor": _text(record.owner),
-        "ModelDescription": _text(record.description),
-        "ModelURL": f"{HUBS['pytorch'][1]}/{record.package.partition(':')[2]}/",
-        "GitHubURL": record.url.value if record.url and _is_web(record.url.value) else LEFT_OUT,
+        "id": stable_id(row.package),
+        "ModelName": row.title or row.name,
+        "ModelAuthor": ", ".join(row.creators or ()),
+        "ModelDescription": row.description or "",
+        "ModelURL": f"{HUBS['pytorch'][1]}/{row.name}/",
+        "GitHubURL": row.url if _is_web(row.url) else LEFT_OUT,
         "DemoURL": demo if _is_web(demo) else LEFT_OUT,
     }
     return {key: value for key, value in made.items() if value is not LEFT_OUT and value != ""}
 
 
-def _onnx(record: UniformRecord, answer: Mapping[str, Any], first: int) -> list[dict[str, Any]]:
-    name = record.package.partition(":")[2]
+def _onnx(row: PackageRow, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries = answer.get("manifest")
-    rows = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
-    rows = rows or [{"model": name.rpartition("/")[2], "model_path": name}]
-    category = next((_CATEGORIES[step] for step in name.split("/") if step in _CATEGORIES), LEFT_OUT)
-    return [_onnx_model(record, row, category, first + at) for at, row in enumerate(rows)]
+    rows = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    rows = rows or [{"model": row.name.rpartition("/")[2], "model_path": row.name}]
+    category = next((_CATEGORIES[step] for step in row.name.split("/") if step in _CATEGORIES), LEFT_OUT)
+    return [_onnx_model(row, answer, entry, category) for entry in rows]
 
 
-def _onnx_model(record: UniformRecord, row: Mapping[str, Any], category: Any, number: int) -> dict[str, Any]:  # noqa: ANN401  # a text or LEFT_OUT
-    about = row.get("metadata")
-    size = about.get("model_bytes") if isinstance(about, dict) else None
+def _onnx_model(
+    row: PackageRow,
+    answer: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    category: Any,  # noqa: ANN401  # a text or LEFT_OUT
+) -> dict[str, Any]:
+    about, path = entry.get("metadata"), entry.get("model_path")
+    about = about if isinstance(about, dict) else {}
+    path = path if isinstance(path, str) else ""
+    url = url_of(answer, path) if path != row.name else row.url
     made = {
-        "id": number,
-        "Model": _spell(row.get("model")),
-        "ModelPath": _spell(row.get("model_path")),
-        "ONNXVersion": _spell(row.get("onnx_version")),
-        "OpsetVersion": _spell(row.get("opset_version")),
-        "ModelSize": _spell(size),
+        "id": stable_id(f"{row.package}#{path}"),
+        "Model": _spell(entry.get("model")),
+        "ModelPath": _spell(path),
+        "ONNXVersion": _spell(entry.get("onnx_version")),
+        "OpsetVersion": _spell(entry.get("opset_version")),
+        "ModelSize": _spell(about.get("model_bytes")),
+        "ModelSampleSize": _spell(about.get("model_with_data_bytes")),
+        "ModelSamplePath": _spell(about.get("model_with_data_path")),
         "Category": category,
-        "GitHub URL": record.url.value if record.url and _is_web(record.url.value) else LEFT_OUT,
+        "GitHub URL": url if _is_web(url) else LEFT_OUT,
+        **_metrics(metrics_of(answer, path)),
     }
-    return {key: value for key, value in made.items() if value is not LEFT_OUT}
+    kept: dict[str, Any] = keep({key: value for key, value in made.items() if value is not LEFT_OUT}, SHAPES["onnx"])
+    return kept
+
+
+def _metrics(stated: Mapping[str, str]) -> dict[str, str]:
+    """Return the metrics of a model by the members of its record; a heading that no member is of is left out."""
+    found: dict[str, str] = {}
+    for heading, value in stated.items():
+        member = next((name for name, pattern in _METRICS if pattern.search(heading)), None)
+        if member is not None:
+            found.setdefault(member, value)
+    return found
 
 
 def _dataset(name: str, prefix: str) -> dict[str, Any]:
@@ -146,7 +201,3 @@ def _spell(value: object) -> Any:  # noqa: ANN401  # a text or LEFT_OUT
 
 def _is_web(value: object) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://")) and not set(value) & set(' "<>\\^`{|}')
-
-
-def _text(value: Text | None) -> str:
-    return "" if value is None else value.value

@@ -155,6 +155,15 @@ def licence_in_files(files: Mapping[str, bytes | None], *, more: bool = False) -
     return " AND ".join(dict.fromkeys((*top, *below, *([UNRECOGNISED] if more else []))))
 
 
+MAX_STATING = 4
+"""Limit of files that a source names."""
+
+
+def stating(files: Mapping[str, bytes | None]) -> list[str]:
+    """Return the paths of the first files that state a licence."""
+    return [path for path, data in files.items() if any(True for _ in _names(path, data))][:MAX_STATING]
+
+
 def _names(path: str, data: bytes | None) -> Iterator[str]:
     if data is None:
         yield UNRECOGNISED

@@ -61,12 +61,13 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True):
 class CatalogueHub(ABC):
     """A catalogue at `endpoint`. Subclasses list it, resolve a record to its remote and find weights elsewhere.
 
-    With `licence_in_files` all weights are in the remote, so that its cards and licence texts are about them too.
+    The licence is what the cards and licence texts of the remote state, unless the record or the package's own
+    configuration states one. With `any_branch` a branch that is gone is replaced by the one that HEAD names.
     """
 
     name: str
     prefix: str
-    licence_in_files = False
+    any_branch = False
 
     def __init__(self, endpoint: str, clones: Clones, session: Session | None = None) -> None:
         self.endpoint = endpoint.rstrip("/")
@@ -80,8 +81,8 @@ class CatalogueHub(ABC):
         """Return all packages."""
 
     @abstractmethod
-    def link(self, listed: Listed) -> Link:
-        """Return the remote that the record links to.
+    def link(self, listed: Listed) -> Link | None:
+        """Return the remote that the record links to; None for a record that states that it has none.
 
         Raises:
             HubError: the record does not name a usable remote.
@@ -91,6 +92,11 @@ class CatalogueHub(ABC):
         """Return the weights that the files of the package name (default: none)."""
         del listed, read
         return ()
+
+    def cards(self, listed: Listed) -> Mapping[str, bytes]:
+        """Return documents of the catalogue that are files of the package, by path (default: none)."""
+        del listed
+        return {}
 
     def with_facts(self, listed: Listed, read: Read) -> Listed:
         """Return `listed` with facts from the files of the package added (default: none)."""
@@ -125,36 +131,42 @@ class CatalogueHub(ABC):
         return Foreseen()
 
     def describe(self, listed: Listed) -> Described:
-        """Pin the package to the current commit of its remote.
+        """Pin the package to the current commit of its remote, or to its record if that names none.
 
         Raises:
             NotFound: the catalogue or the remote does not have it; HubError: the record names no usable remote.
         """
         package = f"`{self.prefix}:{listed.name}`"
         link = self._link(listed)
+        if link is None:
+            record = sha256(listed.raw.encode()).hexdigest()
+            identity = Identity(hub=self.prefix, name=listed.name, commit=record, author=listed.author)
+            return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()),))
         commit = self._head(link, package)
         remote = Remote(url=link.remote, commit=commit, package=package)
         listed = self.with_facts(listed, self._reader(remote))
-        if self.licence_in_files:
-            files, _ = self.clones.files(remote)
-            listed = with_licence(listed, files, lambda file: self._remotes.read_blob(remote, file))
+        files, _ = self.clones.files(remote)
+        listed = with_licence(listed, files, lambda file: self._remotes.read_blob(remote, file))
         identity = Identity(hub=self.prefix, name=listed.name, commit=commit, author=listed.author)
         answer = msgspec.json.encode({"remote": link.remote, "ref": link.ref, "commit": commit})
         return Described(identity=identity, listed=listed, answers=(("record", listed.raw.encode()), ("link", answer)))
 
     def files(self, described: Described) -> tuple[list[HubFile], tuple[tuple[str, bytes], ...]]:
-        """Return the files of the commit, and the weights elsewhere that these name.
+        """Return the files of the commit, the weights elsewhere that these name, and documents of the catalogue.
 
         Raises:
             HubError: a file that names weights cannot be read; IntegrityError: an unusable path; otherwise as
                 `GitRemotes.files`.
         """
+        if self._link(described.listed) is None:
+            return [], ()
         files, proof = self._remotes.files(self._inner(described))
         taken = {file.path for file in files}
         found = [weight for weight in self._find_weights(described, files) if weight.path not in taken]
         self._weights[described.identity.package] = {weight.path: weight.url for weight in found}
         named = [HubFile(path=one.path, size=None, oid=hash_in_name(one.url), source="url") for one in found]
-        every = sorted([*files, *named], key=lambda file: file.path.encode(errors="surrogateescape"))
+        cards = [_card_file(path, data) for path, data in self.cards(described.listed).items() if path not in taken]
+        every = sorted([*files, *named, *cards], key=lambda file: file.path.encode(errors="surrogateescape"))
         check_paths(file.path for file in every if file.answer is None)
         return every, proof
 
@@ -166,23 +178,26 @@ class CatalogueHub(ABC):
         """
         if file.source != "url":
             return self._remotes.locate(self._inner(described), file)
+        if (card := self.cards(described.listed).get(file.path)) is not None:
+            return Located(pieces=lambda: (piece for piece in (card,)))
         if described.identity.package not in self._weights:
             self.files(described)
         url = self._weights[described.identity.package].get(file.path)
         if url is None:
             raise NotFound(f"`{described.identity.package}` no longer names the file `{file.path}`")
-        return Located(url=url)
+        return Located(url=url, elsewhere=True)
 
     def release(self, described: Described) -> None:
         """Delete the bare clone unless another package uses it."""
         self._weights.pop(described.identity.package, None)
-        self._remotes.release(self._inner(described))
+        if self._link(described.listed) is not None:
+            self._remotes.release(self._inner(described))
 
     def close(self) -> None:
         """Stop running processes and close all connections."""
         self._remotes.close()
 
-    def _link(self, listed: Listed) -> Link:
+    def _link(self, listed: Listed) -> Link | None:
         package = f"`{self.prefix}:{listed.name}`"
         if listed.access == "gone":
             raise NotFound(f"{package} was not found on the hub")
@@ -193,8 +208,8 @@ class CatalogueHub(ABC):
 
     def _find_weights(self, described: Described, files: Sequence[HubFile]) -> Sequence[Weight]:
         identity = described.identity
-        url, package = self.link(described.listed).remote, f"`{identity.package}`"
-        remote = Remote(url=url, commit=identity.commit, package=package)
+        package = f"`{identity.package}`"
+        remote = Remote(url=self._url(described), commit=identity.commit, package=package)
         try:
             return self.weights(described.listed, self._reader(remote, files))
         except HubError as error:
@@ -219,8 +234,14 @@ class CatalogueHub(ABC):
         return read
 
     def _inner(self, described: Described) -> Described:
-        url = msgspec.json.encode({"url": self.link(described.listed).remote}).decode()
+        url = msgspec.json.encode({"url": self._url(described)}).decode()
         return msgspec.structs.replace(described, listed=Listed(name=described.listed.name, raw=url))
+
+    def _url(self, described: Described) -> str:
+        link = self._link(described.listed)
+        if link is None:
+            raise NotFound(f"the record of `{described.identity.package}` names no git remote any more")
+        return link.remote
 
     def _head(self, link: Link, what: str) -> str:
         if not link.ref:
@@ -234,7 +255,13 @@ class CatalogueHub(ABC):
         for name in names:
             if name in found:
                 return found[name]
+        if self.any_branch:
+            return self.clones.git.head(link.remote, what)
         raise NotFound(f"{what}: `{link.remote}` has no branch or tag `{link.ref}`")
+
+
+def _card_file(path: str, data: bytes) -> HubFile:
+    return HubFile(path=path, size=len(data), oid=f"sha256:{sha256(data).hexdigest()}", source="url")
 
 
 def is_web_address(url: object) -> bool:

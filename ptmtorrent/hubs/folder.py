@@ -3,8 +3,9 @@
 A package is the topmost folder that holds a file: `--endpoint /data` with `/data/team/model/config.json` has the
 package `dir:team/model`. Its revision is the hash of its content (ADR 0020), so an unchanged folder is not captured
 again, and a change during the capture is detected. A folder whose files have the sizes, inodes and times that they had
-when it was captured is not read again. Links are not followed; `.git` is skipped. A file that cannot be read, a
-pipe and a device are listed as missing.
+when it was captured is not read again. Links are not followed; `.git` is skipped. A file or folder
+that cannot be read, a pipe and a device are listed as missing. Of several packages, a folder that cannot be read fails
+alone.
 """
 
 import hashlib
@@ -31,10 +32,11 @@ from ptmtorrent.hubs.port import (
     Page,
     Query,
     mode_and_link,
+    set_aside_unsafe,
     with_licence,
 )
 from ptmtorrent.hubs.registry import HubOptions
-from ptmtorrent.model.ids import check_path, check_paths, path_bytes
+from ptmtorrent.model.ids import check_path, path_bytes
 from ptmtorrent.model.manifest import EXECUTABLE_MODE, LINK_MODE, REGULAR_MODE, Identity
 from ptmtorrent.model.text import count
 
@@ -45,8 +47,8 @@ SETTLED_SECONDS = 2.0
 """Age of a change from which on the next change has another time, on any filesystem (FAT has steps of two seconds)."""
 _CHUNK_BYTES = 1 << 20
 
-Found = tuple[str, Sequence[os.DirEntry[str]]]
-"""The folder of a package, and what is in it."""
+Found = tuple[str, Sequence[os.DirEntry[str]] | None]
+"""The folder of a package, and what is in it; None for a folder that cannot be read, which fails as a package."""
 
 
 def make(options: HubOptions, session: Session) -> "FolderHub":
@@ -116,7 +118,7 @@ class FolderHub:
         Raises:
             NotFound: the folder does not exist; HubError: it cannot be read.
         """
-        check_path(listed.name)
+        self._check_name(listed.name)
         self._check_access(listed)
         folder = str(self._folder(listed.name))
         try:
@@ -124,6 +126,20 @@ class FolderHub:
         except OSError as error:
             raise HubError(f"`{folder}` cannot be read: {error.strerror}") from error
         return Foreseen(files=len(sizes), bytes=sum(sizes), calls=0)
+
+    def _check_name(self, name: str) -> None:
+        """Refuse a name that no package can have.
+
+        Raises:
+            HubError: naming the folder, and how to capture it under another name.
+        """
+        try:
+            check_path(name)
+        except IntegrityError as error:
+            raise HubError(
+                f"a folder in `{self.endpoint}` gives no name of a package: {error.message}",
+                hint="capture it by itself under another one: ptmtorrent clone dir --endpoint FOLDER --as NAME",
+            ) from error
 
     def _check_access(self, listed: Listed) -> None:
         if listed.access != "public":
@@ -135,11 +151,11 @@ class FolderHub:
         """Pin the package to its current content, and read its licence from it. Reads every byte.
 
         Raises:
-            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: a
-                folder in it cannot be read.
+            NotFound: the folder does not exist; IntegrityError: a name that is not allowed in a manifest; HubError: it
+                cannot be read, or no package can have its name.
         """
         package = f"`{self.prefix}:{listed.name}`"
-        check_path(listed.name)
+        self._check_name(listed.name)
         self._check_access(listed)
         evidence: dict[str, bytes] = {}
         files = self._read(self._folder(listed.name), package, evidence)
@@ -188,7 +204,13 @@ class FolderHub:
         waiting = [(self.endpoint, 0)]
         while waiting:
             folder, depth = waiting.pop()
-            entries = _entries(folder)
+            try:
+                entries = _entries(folder)
+            except HubError:
+                if not depth:
+                    raise
+                yield folder, None
+                continue
             if _holds_files(entries):
                 yield folder, entries
             elif depth < MAX_DEPTH:
@@ -201,11 +223,13 @@ class FolderHub:
         name = "/".join(filter(None, (self._called, below))) or Path(folder).name
         return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
-    def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]]) -> str | None:
+    def _stamp(self, folder: str, entries: Sequence[os.DirEntry[str]] | None) -> str | None:
         """Return a hash of what the filesystem says of all files; None if that may not show the next change.
 
         A file that is written twice within a tick of the filesystem's clock keeps its times.
         """
+        if entries is None:
+            return None
         try:
             rows = list(islice(_facts(folder, entries), MAX_FILES + 1))
         except (HubError, OSError):
@@ -246,7 +270,14 @@ class FolderHub:
         waiting = [(folder, 0)]
         while waiting:
             here, depth = waiting.pop()
-            for entry in _entries(here):
+            try:
+                entries = _entries(here)
+            except HubError:
+                if not depth:
+                    raise
+                files.append(_lost(str(here)[len(str(folder)) :].lstrip("/")))
+                continue
+            for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     if entry.name not in LEFT_OUT:
                         waiting.append((Path(entry.path), depth + 1))
@@ -254,8 +285,7 @@ class FolderHub:
                 files.append(self._file(Path(entry.path), folder, evidence))
             if len(files) > MAX_FILES or depth > MAX_DEPTH:
                 raise HubError(f"{package} has more than {count(MAX_FILES, 'file')} or {MAX_DEPTH} levels of folders")
-        check_paths(file.path for file in files)
-        return sorted(files, key=lambda file: os.fsencode(file.path))
+        return sorted(set_aside_unsafe(files), key=lambda file: os.fsencode(file.path))
 
     def _file(self, place: Path, folder: Path, evidence: dict[str, bytes]) -> HubFile:
         """Return a file, with what the filesystem says of it alone if it cannot be read or has no bytes of its own."""
@@ -269,9 +299,9 @@ class FolderHub:
             limit = limit_of(path) if is_evidence(path) else 0
             size, oid, mode, head = self._hash(place, limit)
         except _NoFile:
-            return HubFile(path=path, size=None, oid=None, source="url", missing="unreadable")
+            return _lost(path)
         except OSError:
-            return HubFile(path=path, size=_size_of(place), oid=None, source="url", missing="unreadable")
+            return _lost(path, _size_of(place))
         if 0 < size <= limit:
             evidence[path] = head
         return HubFile(path=path, size=size, oid=f"sha256:{oid}", source="url", mode=mode)
@@ -298,6 +328,11 @@ class FolderHub:
 
 class _NoFile(OSError):
     """Neither a regular file nor a link."""
+
+
+def _lost(path: str, size: int | None = None) -> HubFile:
+    """Return the entry of a file, or of a folder with all that may be in it, that cannot be read."""
+    return HubFile(path=path, size=size, oid=None, source="url", missing="unreadable")
 
 
 def _size_of(place: Path) -> int | None:

@@ -8,14 +8,16 @@ import posixpath
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
 
-from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of
+from ptmtorrent.facts.licences import choose_evidence, licence_in_files, limit_of, stating
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.model.ids import check_paths, may_be_written, show_path
 from ptmtorrent.model.manifest import LINK_MODE, REGULAR_MODE, FileSource, Identity, MissingReason, stays_inside
 
 MAX_FILES = 100_000
@@ -27,6 +29,14 @@ NewSession = Callable[..., Session]
 _NAMING = re.compile(r"sha256:[0-9a-f]{64}|git:[0-9a-f]{40}")
 
 
+class Found(msgspec.Struct, frozen=True):
+    """A fact that was read in the files of a package: the field of the uniform record, its value and its source."""
+
+    field: str
+    value: str | tuple[str, ...]
+    source: str
+
+
 class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package as the hub's listing shows it. `raw` is the hub's own record, byte for byte JSON.
 
@@ -36,7 +46,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files of the commit state, known once the package is described. A package that was asked for by a name it had before
     says which, in `formerly`. A hub that has no commits before it reads all files may give a `stamp`, which changes
     with whatever they may have changed by.
-    `place` is the real path of a local folder: another one of the same name is another package.
+    `place` is the real path of a local folder: another one of the same name is another package. `found` are facts that
+    the files of the package state, known once it is described; they take precedence over those in `raw`.
     """
 
     name: str
@@ -57,6 +68,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     formerly: str | None = None
     stamp: str | None = None
     place: str | None = None
+    found: tuple[Found, ...] = ()
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +128,21 @@ class HubFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.oid if self.oid is not None and _NAMING.fullmatch(self.oid) else None
 
 
+def set_aside_unsafe(files: Sequence[HubFile]) -> list[HubFile]:
+    """Return the files of a package; those with a name that no reader would write, such as `.git/config`, are missing.
+
+    Raises:
+        IntegrityError: a path is not allowed in a manifest, or occurs twice.
+    """
+    safe = [may_be_written(file.path) for file in files]
+    check_paths(
+        (file.path for file, fine in zip(files, safe, strict=True) if fine),
+        (file.path for file, fine in zip(files, safe, strict=True) if not fine),
+    )
+    unsafe = partial(msgspec.structs.replace, missing="unsafe-name", link=None)
+    return [file if fine else unsafe(file) for file, fine in zip(files, safe, strict=True)]
+
+
 def mode_and_link(path: str, mode: int, text: bytes | None) -> tuple[int, str | None]:
     """Return what to say of the file at `path`, whose link's `text` is given if it is one and that is not too long.
 
@@ -145,7 +172,8 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     bytes are a local file already, with `pieces` they come from this process, from the first on: nothing is requested.
     `ranged` gives them from any on by another protocol; where it fails, or gave wrong ones, `url` is asked.
     `alternates` are tried in order, without `headers`, when the file cannot be had from `url`. `failed` is why no
-    better place than `url` is given, in case that fails too.
+    better place than `url` is given, in case that fails too. `elsewhere` says that a package names `url`, on a host
+    that is not the hub's: if that cannot be reached, it costs this file and says nothing of the hub.
     """
 
     url: str = ""
@@ -157,6 +185,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     failed: str = ""
     expires: datetime | None = None
     budget: str = ""
+    elsewhere: bool = False
 
 
 class Hub(Protocol):
@@ -227,9 +256,13 @@ def with_licence(listed: Listed, files: Sequence[HubFile], read: Read) -> Listed
     """Return `listed` with the licence that its cards and licence texts state, unless the hub states one."""
     rows = {file.path: file for file in files if file.answer is None}
     chosen, more = choose_evidence(rows)
-    found = {path: _read(rows, path, read) for path in chosen}
-    licence = listed.licence or licence_in_files(found, more=more)
-    return msgspec.structs.replace(listed, licence=licence, licence_in_files=False)
+    read_files = {} if listed.licence else {path: _read(rows, path, read) for path in chosen}
+    licence = licence_in_files(read_files, more=more)
+    found = listed.found
+    if licence is not None:
+        source = ", ".join(f"files/{show_path(path)}" for path in stating(read_files))
+        found = (*found, Found("licence", licence, source))
+    return msgspec.structs.replace(listed, licence=listed.licence or licence, licence_in_files=False, found=found)
 
 
 def _read(rows: dict[str, HubFile], path: str, read: Read) -> bytes | None:

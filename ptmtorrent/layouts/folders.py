@@ -114,6 +114,8 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
     """
+    if refuse_links(root, folder) and root.is_dir():
+        return
     ensure_dir(root, mode=SHARED_DIR)
     place = root
     for component in folder.relative_to(root).parts:
@@ -201,7 +203,8 @@ def survey(folder: Path, target: Path, owns: Callable[[Path], bool], *, force: b
         if not owns(path):
             raise StoreError(
                 f"`{target}` is a folder, and a package needs a file there; `{path}` in it is not as a fetch of this"
-                " home left it: move it away"
+                " home left it: move it away",
+                hint="move away what is in the way",
             )
     return Ground(clears=((target, found), *((path, each) for path, each in inside if each is not None)))
 
@@ -326,7 +329,7 @@ def remove_shared(place: Path) -> None:
     Raises:
         StoreError: it is a folder, or cannot be removed.
     """
-    if not is_unshared_file(place):
+    if os.path.lexists(place) and not is_unshared_file(place):
         with suppress(FileNotFoundError), disk_errors_but_missing(place):
             place.unlink()
 

@@ -112,10 +112,23 @@ def check_file_path(path: str) -> None:
         raise IntegrityError(f"the path {path!r} is refused: {reason}")
 
 
-def check_paths(paths: Iterable[str]) -> None:
+def may_be_written(path: str) -> bool:
+    """Return whether every reader may write a file at `path`, or it is refused for more than the rules of `lost` files.
+
+    These are files named `.git` or below a folder of that name, and names that are longer than any disk takes.
+    """
+    return _reason_against(path, errors="surrogateescape") is None or not _may_be_lost(path)
+
+
+def _may_be_lost(path: str) -> bool:
+    return _reason_against(path, errors="surrogateescape", lost=True) is None
+
+
+def check_paths(paths: Iterable[str], lost: Iterable[str] = ()) -> None:
     """Check the paths of the files of a package, and that no two collide.
 
-    Two collide if they are equal, or one is a file where the other needs a folder.
+    Two collide if they are equal, or one is a file where the other needs a folder. `lost` are the paths of files that
+    were not captured and are never written: they may have `.git` and components of any length.
 
     Bytes that are not UTF-8 may be in a path as surrogate escapes, as `path_b64` of a manifest is decoded.
 
@@ -125,6 +138,10 @@ def check_paths(paths: Iterable[str]) -> None:
     checked = []
     for path in paths:
         if reason := _reason_against(path, errors="surrogateescape"):
+            raise IntegrityError(f"the path {path!r} is refused: {reason}")
+        checked.append(path)
+    for path in lost:
+        if reason := _reason_against(path, errors="surrogateescape", lost=True):
             raise IntegrityError(f"the path {path!r} is refused: {reason}")
         checked.append(path)
     # Sorted this way, nothing comes between a file and the paths below it, and no folders have to be kept: those of a
@@ -152,7 +169,7 @@ def show_path(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _reason_against(path: str, *, errors: str = "strict", portable: bool = False) -> str | None:
+def _reason_against(path: str, *, errors: str = "strict", portable: bool = False, lost: bool = False) -> str | None:
     if _PLAIN.fullmatch(path):
         return None
     try:
@@ -165,7 +182,8 @@ def _reason_against(path: str, *, errors: str = "strict", portable: bool = False
         return "it holds a NUL character"
     if portable and (reason := _reason_elsewhere(path, encoded)):
         return reason
-    return next(filter(None, map(_reason_against_component, encoded.split(b"/"))), None)
+    reason_against = _reason_against_any if lost else _reason_against_component
+    return next(filter(None, map(reason_against, encoded.split(b"/"))), None)
 
 
 def _reason_elsewhere(path: str, encoded: bytes) -> str | None:
@@ -177,11 +195,17 @@ def _reason_elsewhere(path: str, encoded: bytes) -> str | None:
     return None
 
 
-def _reason_against_component(component: bytes) -> str | None:
+def _reason_against_any(component: bytes) -> str | None:
     if not component:
         return "it is empty, absolute or has an empty component"
     if component in {b".", b".."}:
         return f"it has the component `{component.decode()}`"
+    return None
+
+
+def _reason_against_component(component: bytes) -> str | None:
+    if reason := _reason_against_any(component):
+        return reason
     if component.lower() in _OF_GIT:
         return f"it has the component `{component.decode()}`, whose settings git would obey"
     if len(component) > MAX_COMPONENT_BYTES:

@@ -6,10 +6,11 @@
     https://example.org/channel                  a static web server
     globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f/ptm/channel
     globus:6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f@g-1a2b3.fd635.8443.data.globus.org/ptm/channel
+    6f4f1c4e-5f2f-4c3a-9d5e-0a1b2c3d4e5f:/ptm/channel   as globus-cli writes it
 
 A text with a colon before its first slash is an address, as git reads it; a folder of such a name is `./s3:name`. The
-last spelling also names the HTTPS server of the collection. If that allows anonymous reads, neither a login nor Globus
-software is needed; without it, the server is looked up at the Transfer service, which requires a login.
+spelling with `@` also names the HTTPS server of the collection. If that allows anonymous reads, neither a login nor
+Globus software is needed; without it, the server is looked up at the Transfer service, which requires a login.
 """
 
 import os
@@ -31,6 +32,8 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?P<name>{_LABEL}(?:\.{_LABEL})*)(?::(?P<port>[0-9]{{1,5}}))?", re.IGNORECASE)
 _PLACE = re.compile(rf"globus:(?P<id>{_UUID})(?:@(?P<host>[^/]*))?(?P<path>/.*)?", re.IGNORECASE)
+_CLI_PLACE = re.compile(rf"(?:globus:)?(?P<id>{_UUID}):(?P<path>/.*)?", re.IGNORECASE)
+"""As globus-cli writes it."""
 _HTTPS_PORT = 443
 _MAX_PORT = 65_535
 _DEFAULT_PORTS = {"http": 80, "https": _HTTPS_PORT}
@@ -49,8 +52,8 @@ class FolderLocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def location(self) -> str:
-        """The canonical spelling of this location."""
-        return str(self.path)
+        """The canonical spelling of this location: its path, or a `file:` URL if that is not UTF-8."""
+        return spell_place(str(self.path))
 
     @property
     def identity(self) -> str:
@@ -118,6 +121,19 @@ class GlobusLocation(msgspec.Struct, frozen=True, kw_only=True):
 Location = FolderLocation | WebLocation | GlobusLocation
 
 
+def spell_place(text: str) -> str:
+    """Return a path as text that is UTF-8 and can be typed: a path with other bytes becomes a `file:` URL."""
+    return text if text.isascii() or _is_unicode(text) else f"file://{quote(os.fsencode(text))}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def parse_location(text: str, base: Path | None = None) -> Location:
     """Parse a location; a relative folder starts at `base` (None: the current folder).
 
@@ -129,6 +145,8 @@ def parse_location(text: str, base: Path | None = None) -> Location:
         raise UsageError(f"{text!r} is not a location", hint=f"name {_KINDS}")
     if not colon or "/" in head:
         return FolderLocation(path=_absolute(text, base))
+    if _CLI_PLACE.fullmatch(text):
+        return parse_globus(text)
     match head.lower():
         case "file":
             return FolderLocation(path=_path_of_url(text))
@@ -177,12 +195,13 @@ def as_location(place: Location | Path | str) -> Location:
 
 
 def parse_globus(text: str) -> GlobusLocation:
-    """Parse `globus:COLLECTION[@HOST]/path`.
+    """Parse `globus:COLLECTION[@HOST]/path`, or `COLLECTION:/path` as globus-cli writes it.
 
     Raises:
         UsageError: the text has another form, or its path is not plain.
     """
-    match = _PLACE.fullmatch(text)
+    as_cli = _CLI_PLACE.fullmatch(text)
+    match = _PLACE.fullmatch(f"{SCHEME}{as_cli['id']}{as_cli['path'] or ''}" if as_cli else text)
     hint = f"write it like `{_GLOBUS_EXAMPLE}`"
     if match is None or "@" in (match["host"] or ""):
         raise UsageError(f"`{shown(text)}` is not a location in a Globus collection", hint=hint)

@@ -47,9 +47,9 @@ Run = tuple[int, int]
 
 FileSource = Literal["git", "lfs", "xet", "url", "archive"]
 
-MissingReason = Literal["gone", "refused", "unreadable"]
-"""Why a file was not captured: the hub does not have it, or does not give it; or it cannot be read, or is no regular
-file, in a folder."""
+MissingReason = Literal["gone", "refused", "unreachable", "unreadable", "unsafe-name"]
+"""Why a file was not captured: the hub does not have it, or does not give it; its own host cannot be reached; it cannot
+be read, or is no regular file, in a folder; or no reader would write it, because of its name."""
 
 ARCHIVE_FEATURE = "archive"
 """The feature that `requires` lists if a file has the source `archive`."""
@@ -238,14 +238,15 @@ def check_manifest(manifest: Manifest) -> None:
     if sum(count for recipe in _recipes(manifest) for _, count in recipe) > MAX_PIECES:
         raise IntegrityError(f"`{name}`: the recipes name more than {MAX_PIECES:,} objects")
     ends = (0, *accumulate(size for _, size in manifest.objects))
+    hexes = _are_hex64([digest for file in manifest.files for digest in (file.blake3, file.sha256)])
     for file in manifest.files:
-        _check_file(ends, manifest, file)
+        _check_file(ends, manifest, file, has_hashes=hexes)
     if (MISSING_FEATURE in manifest.requires) != bool(manifest.missing):
         raise IntegrityError(f"`{name}`: `requires` does not say whether files are missing")
     for lost in manifest.missing:
         _check_missing(manifest, lost)
     paths, lost_paths = [file.name for file in manifest.files], [file.name for file in manifest.missing]
-    check_paths((*paths, *lost_paths))
+    check_paths(paths, lost_paths)
     if paths != sorted(paths, key=path_bytes) or lost_paths != sorted(lost_paths, key=path_bytes):
         raise IntegrityError(f"`{name}`: the files are not sorted by path")
     for answer in manifest.raw:
@@ -266,18 +267,21 @@ def _check_objects(manifest: Manifest, name: str) -> None:
     """Refuse malformed ids and sizes. All are looked at together, because a table may have hundreds of thousands."""
     identifiers = [identifier for identifier, _ in manifest.objects]
     sizes = [size for _, size in manifest.objects]
-    hexes = _HEXES.fullmatch("".join(identifiers)) and set(map(len, identifiers)) <= {64}
-    if hexes and (not sizes or (min(sizes) >= 0 and max(sizes) <= MAX_OBJECT_BYTES)):
+    if _are_hex64(identifiers) and (not sizes or (min(sizes) >= 0 and max(sizes) <= MAX_OBJECT_BYTES)):
         return
     for identifier, size in manifest.objects:
         if not is_hex64(identifier) or not 0 <= size <= MAX_OBJECT_BYTES:
             raise IntegrityError(f"`{name}`: the object `{identifier}` of {size} bytes is malformed")
 
 
-def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry) -> None:
+def _are_hex64(texts: Sequence[str]) -> bool:
+    return _HEXES.fullmatch("".join(texts)) is not None and set(map(len, texts)) <= {64}
+
+
+def _check_file(ends: Sequence[int], manifest: Manifest, file: FileEntry, *, has_hashes: bool) -> None:
     where = f"`{manifest.package.package}` file {file.path or file.path_b64!r}"
     _check_spelling(file, where)
-    if not is_hex64(file.blake3) or not is_hex64(file.sha256):
+    if not has_hashes and not (is_hex64(file.blake3) and is_hex64(file.sha256)):
         raise IntegrityError(f"{where}: a hash is malformed")
     if file.git_sha1 is not None and not _HEX40.fullmatch(file.git_sha1):
         raise IntegrityError(f"{where}: the git id is malformed")
@@ -335,7 +339,8 @@ def _check_spelling(file: FileEntry | MissingFile, where: str) -> None:
     if (file.path is None) == (file.path_b64 is None):
         raise IntegrityError(f"{where}: exactly one of `path` and `path_b64` must be set")
     if file.path_b64 is None:
-        check_file_path(file.name)
+        if isinstance(file, FileEntry):
+            check_file_path(file.name)
         return
     try:
         base64.b64decode(file.path_b64, validate=True).decode()
@@ -386,10 +391,12 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
 
     `sequence` is the number that the store gave the capture, which decides which of two is newer. Versions before it
     gave none; their captures are older than all that have one, and among them `captured` decides. `missing` is the
-    number of files that were not captured.
+    number of files that were not captured. `sources` has where each fact was read, by field of the uniform record.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
+    VERSION: ClassVar[int] = 2
+    OLDER: ClassVar[str] = canonical.OLDER_STORE
     FEATURES: ClassVar[frozenset[str]] = frozenset({MISSING_FEATURE})
 
     package: PackageName
@@ -404,6 +411,17 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     library: str | None = None
     tags: tuple[str, ...] = ()
     modified: str | None = None
+    title: str | None = None
+    owner: str | None = None
+    creators: tuple[str, ...] = ()
+    url: str | None = None
+    owner_url: str | None = None
+    architecture: str | None = None
+    datasets: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    description: str | None = None
+    sources: dict[str, str] = msgspec.field(default_factory=dict)
     missing: int = 0
     sequence: int | None = None
 
@@ -415,6 +433,10 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
             raise ValueError(f"`missing` is {self.missing}")
         if self.sequence is not None and not 1 <= self.sequence <= MAX_SEQUENCE:
             raise ValueError(f"`sequence` is {self.sequence}")
+
+    def with_licence(self, licence: str | None, source: str) -> "Capture":
+        """Return the capture with another licence, which `source` states."""
+        return msgspec.structs.replace(self, licence=licence, sources={**self.sources, "licence": source})
 
     @property
     def order(self) -> tuple[int, str]:

@@ -84,6 +84,14 @@ class UseRows:
         self._bits.append(bits)
         self._signs.append(sign)
 
+    def extend(self, numbers: Column, offsets: Column, lengths: Column, bits: Sequence[int], sign: int) -> None:
+        """Add several rows."""
+        self._numbers.frombytes(numbers.astype(np.uint32).tobytes())
+        self._offsets.frombytes(offsets.astype(np.uint32).tobytes())
+        self._lengths.frombytes(lengths.astype(np.uint32).tobytes())
+        self._bits.extend(bits)
+        self._signs.extend([sign] * len(bits))
+
     def packs(self) -> list[PackId]:
         """Return the packs that have rows, sorted."""
         return sorted(self._packs)

@@ -188,6 +188,33 @@ def encode_placement(snapshot: SnapshotId, objects: Sequence[Sequence[Form]]) ->
     )
 
 
+def encode_whole(snapshot: SnapshotId, packs: Sequence[tuple[PackId, int]], spots: Spots) -> bytes:
+    """Return the placement that `encode_placement` does, of objects that have one form each, without a base.
+
+    `packs` are the packs that are needed, with their sizes, sorted; the places are in the order of the object table.
+    """
+    rows = len(spots.pack)
+    head = (
+        f'{{"bases":0,"format":"{Head.FORMAT}","forms":{rows},"links":0,"objects":{rows},"packs":{len(packs)},'
+        f'"requires":[],"snapshot":"{snapshot}","version":{Head.VERSION}}}'
+    ).encode()
+    return b"".join(
+        (
+            MAGIC,
+            len(head).to_bytes(4, "little"),
+            head,
+            hash_column([each for each, _ in packs]),
+            np.array([size for _, size in packs], U32).tobytes(),
+            b"\1" * rows,
+            spots.pack.astype(U32).tobytes(),
+            spots.offset.astype(U32).tobytes(),
+            spots.length.astype(U32).tobytes(),
+            spots.codec.astype(U8).tobytes(),
+            bytes(rows),
+        )
+    )
+
+
 def decode_placement(data: bytes, manifest: Manifest, snapshot: SnapshotId) -> Placement:
     """Read the placement of `manifest`.
 

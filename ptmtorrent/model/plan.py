@@ -140,11 +140,21 @@ def _request(
 ) -> PackRequest:
     items.sort(key=lambda item: (item.at.offset, item.id))
     size = items[0].at.pack_size
-    extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
-    if whole or sum(extent.length for extent in extents) >= WHOLE_PACK_SHARE * size:
-        extents = (Extent(offset=0, length=size),)
+    extents = (Extent(offset=0, length=size),) if whole else _extents_of(items, size)
     early = any(item.id in needed for item in items)
     return PackRequest(pack=pack, size=size, extents=extents, objects=tuple(items), early=early)
+
+
+def _extents_of(items: Iterable[WantedObject], size: int) -> tuple[Extent, ...]:
+    """Return the extents of `items` in a pack of `size` bytes: the whole pack, where they cover most of it."""
+    extents = merge(Extent(offset=item.at.offset, length=item.at.length) for item in items)
+    covered = sum(extent.length for extent in extents)
+    return (Extent(offset=0, length=size),) if covered >= WHOLE_PACK_SHARE * size else extents
+
+
+def needed_extents(request: PackRequest) -> tuple[Extent, ...]:
+    """Return the extents that the objects of `request` need, where it asks for the whole pack; else its own."""
+    return _extents_of(request.objects, request.size) if request.whole else request.extents
 
 
 def merge(extents: Iterable[Extent], gap: int = MERGE_GAP_BYTES) -> tuple[Extent, ...]:
@@ -331,7 +341,8 @@ def missing_rows(
     if has is not None:
         rows = rows[[not has(table.objects.id(row)) for row in rows.tolist()]]
     base = np.frombuffer(table.base, "u4")[rows] if len(rows) else rows
-    needed = np.unique(base[base != NO_BASE])
+    needed = np.sort(base[base != NO_BASE])  # `np.unique` loads a large module of numpy, for masked arrays
+    needed = needed[np.diff(needed, prepend=NO_BASE) != 0]
     if has is not None:
         needed = needed[[not has(table.bases.id(row)) for row in needed.tolist()]]
     if parked:

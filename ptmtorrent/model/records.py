@@ -17,8 +17,8 @@ ResultKind = Literal["package", "pack", "part", "index", "release"]
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="opened"):
     """The verified release that a verb reads: its name and date, and the content root that one cites it by.
 
-    `channel` is where it was read, `how` whether its signatures were checked (`fresh`) or its content root was given
-    (`archived`).
+    `channel` is where it was read, `how` whether its signatures were checked (`fresh`), its content root was given
+    (`archived`), or neither (`unsigned`: `verify --channel` compares packs with what the folder's releases list).
     """
 
     release: str
@@ -77,6 +77,20 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="r
     bytes: int = 0
 
 
+class Dropped(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="dropped"):
+    """A package that an earlier fetch laid out, and that `subset` of the newest fetched `release` does not have.
+
+    `removed` once all of it is; else it is at `path`, and `kept` are files that were changed or are no fetch's.
+    """
+
+    package: str
+    path: str
+    subset: str
+    release: str
+    removed: bool = False
+    kept: tuple[str, ...] = ()
+
+
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="note"):
     """A message that does not change the outcome; `warning` if it needs attention."""
 
@@ -103,8 +117,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
 
     `packages` and `failed` count what `unit` names. `sources` has the bytes moved, by source. `bytes_unread` exist and
     were not read, by a check that does not read everything. `flagged` counts packages by upstream change. `retryable`
-    are those of `failed` that the same command may complete; None if that is not known. `bytes_read` were read here, by
-    a verb that checks and moves nothing; None for others.
+    are those of `failed` that the same command may complete; None if that is not known. `advice` is what helps the
+    others. `bytes_read` were read here, by a verb that checks and moves nothing; None for others.
     """
 
     packages: int
@@ -119,6 +133,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     flagged: dict[str, int] = {}
     retryable: int | None = None
     bytes_read: int | None = None
+    advice: str = ""
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="error"):
@@ -129,7 +144,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", t
     hint: str | None
 
 
-Event = Opened | PlanMade | Progress | Result | Note | Retry | Summary
+Event = Opened | PlanMade | Progress | Result | Dropped | Note | Retry | Summary
 Emit = Callable[[Event], None]
 
 

@@ -20,7 +20,7 @@ from ptmtorrent.model.manifest import Capture, FileEntry, MissingFile
 POPULAR_DOWNLOADS = 50
 """Downloads in 30 days above which a Hugging Face package is popular."""
 
-NOT_WEIGHTS: tuple[FileKind, ...] = ("docs", "config", "metadata")
+NOT_WEIGHTS: tuple[FileKind, ...] = ("docs", "config", "code", "metadata")
 
 
 class SubsetRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,8 +129,8 @@ def rule_of(name: str, query: SubsetQuery) -> SubsetRule:
 
 def find_pattern(patterns: Container[str], package: str) -> str | None:
     """Return the pattern that fits a package: its name, else the longest beginning of it followed by `*`, or None."""
-    if package in patterns:
-        return package
+    if not patterns or package in patterns:
+        return package if patterns else None
     beginnings = (f"{package[:length]}*" for length in range(len(package), -1, -1))
     return next((pattern for pattern in beginnings if pattern in patterns), None)
 

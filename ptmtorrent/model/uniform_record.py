@@ -1,6 +1,6 @@
 """The uniform record: the same fields for packages of every hub, each with its source (docs/formats/record.md)."""
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import msgspec
 
@@ -8,7 +8,7 @@ from ptmtorrent.model import canonical
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text and its source: `<answer>#<JSON pointer>`, `package`, `identity` or `hub`."""
+    """A text and its source: `<answer>#<JSON pointer>`, `files/<path>`, `package`, `identity` or `hub`."""
 
     value: str
     source: str
@@ -28,14 +28,23 @@ class Count(msgspec.Struct, frozen=True):
     source: str
 
 
+Facts: TypeAlias = dict[str, Text | Texts | Count]
+"""What a hub states about a package, by field of the uniform record."""
+
+
 class UniformRecord(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
-    """The facts that a hub gives about a package. A value it did not give is None; nothing is guessed."""
+    """The facts that a hub gives about a package. A value it did not give is None; nothing is guessed.
+
+    `owner` is the account that holds the package, `creators` the people or teams that are named as its authors.
+    """
 
     FORMAT: ClassVar[str] = "ptmtorrent/record"
+    VERSION: ClassVar[int] = 2
 
     package: str
-    name: Text
+    title: Text | None = None
     owner: Text | None = None
+    creators: Texts | None = None
     url: Text | None = None
     owner_url: Text | None = None
     revision: Text | None = None
@@ -43,10 +52,17 @@ class UniformRecord(canonical.Document, frozen=True, kw_only=True, omit_defaults
     architecture: Text | None = None
     datasets: Texts | None = None
     papers: Texts | None = None
+    metrics: Texts | None = None
     licence: Text | None = None
-    libraries: Texts | None = None
+    library: Text | None = None
     tags: Texts | None = None
     description: Text | None = None
     downloads: Count | None = None
     likes: Count | None = None
     modified: Text | None = None
+
+
+_HEAD = {"format", "version", "requires", "package"}
+
+FIELDS = tuple(name for name in UniformRecord.__struct_fields__ if name not in _HEAD)
+"""The fields that have a value and a source."""

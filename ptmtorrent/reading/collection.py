@@ -16,6 +16,7 @@ from ptmtorrent.model.locations import GlobusLocation
 from ptmtorrent.model.records import Emit, Note
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.globus.hints import HERE_HINT
 from ptmtorrent.transports.globus.https import collection_client, token_source
 from ptmtorrent.transports.globus.locations import (
     GlobusAccess,
@@ -54,7 +55,9 @@ class Collection:
     def reader(self) -> ChannelReader:
         """Return a reader of the channel's files."""
         source = token_source(self.access, self.place.collection, self.host, self._stop)
-        client = collection_client(self.place.collection, self.host, source, stop=self._stop)
+        client = collection_client(
+            self.place.collection, self.host, source, has_client=self.access.client_id is not None, stop=self._stop
+        )
         reader = HttpReader(https_url(self.place, self.host), client)
         weakref.finalize(reader, client.close)
         return reader
@@ -62,7 +65,15 @@ class Collection:
     def server(self, stack: ExitStack, counted: Callable[[int], None], emit: Emit) -> PackTransport:
         """Return the collection's HTTPS server as a source of packs."""
         source = token_source(self.access, self.place.collection, self.host, self._stop)
-        client = collection_client(self.place.collection, self.host, source, connections=CONNECTIONS, stop=self._stop)
+        has_client = self.access.client_id is not None
+        client = collection_client(
+            self.place.collection,
+            self.host,
+            source,
+            has_client=has_client,
+            connections=CONNECTIONS,
+            stop=self._stop,
+        )
         stack.callback(client.close)
         server = HttpTransport(https_url(self.place, self.host), client, on_bytes=counted)
         stack.callback(server.seal)
@@ -111,7 +122,7 @@ def here_of(access: GlobusAccess) -> LocalCollection:
     if access.here is None:
         raise ConfigError(
             "no Globus collection is set that gives access to this machine's files",
-            hint="set `globus_here` to `COLLECTION:/folder`, or omit `--transport` to fetch over HTTPS",
+            hint=f"{HERE_HINT}; or omit `--transport` to fetch over HTTPS",
         )
     return access.here
 

@@ -61,6 +61,11 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     login: Login | None = None
     listed: tuple[ListedRelease, ...] = ()
 
+    @property
+    def proven(self) -> bool:
+        """Whether rows must be those that the content root covers: no signature covers the list of tables."""
+        return self.how == "archived"
+
     def cite(self) -> Opened:
         """Return what one cites the opened release by, and where it was read."""
         release = self.release

@@ -15,16 +15,18 @@ from ptmtorrent.http import new_client
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.plan import PackRequest, widen
 from ptmtorrent.model.records import Emit, ignore
+from ptmtorrent.reading.fallback import Fallback
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.begun import Begun, Continuing
+from ptmtorrent.transports.begun import Continuing
+from ptmtorrent.transports.globus.causes import TaskEnded
 from ptmtorrent.transports.http import CONNECTIONS, HttpTransport
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed, PackTransport, Swarm, regroup
 from ptmtorrent.transports.retrying import Retrying
 
-TransportName = Literal["auto", "torrent", "http", "globus", "local"]
+TransportName = Literal["auto", "torrent", "http", "globus", "globus+http", "local"]
 Address = tuple[str, int]
 
 
@@ -65,7 +67,7 @@ class Sources:
     With `keeps_packs`, packs are kept, so only whole packs are requested.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the sources there may be
         self,
         *,
         here: PackTransport | None = None,
@@ -73,8 +75,10 @@ class Sources:
         server: PackTransport | None = None,
         transfers: PackTransport | None = None,
         keeps_packs: bool = False,
+        emit: Emit = ignore,
     ) -> None:
         self.keeps_packs = keeps_packs
+        self._emit = emit
         self._here = here
         self._swarm = swarm
         self._server = server
@@ -115,17 +119,11 @@ class Sources:
         both = HybridTransport(swarm, server) if swarm and server else None
         folder = _Continued(here, resumes=False) if here else None
         rest = _Continued(server, resumes=True) if server else None
+        moved = Fallback(transfers, rest, self._emit, keeps_packs=self.keeps_packs) if transfers and rest else None
         # After both of them, the swarm is used once more for what the server could not send.
-        stages = (folder, both, swarm) if both else (folder, *_around(transfers, rest), swarm)
+        stages = (folder, both, swarm) if both else (folder, moved or transfers or rest, swarm)
         found = [stage for stage in stages if stage]
         return Chain(found) if found else None
-
-
-def _around(transfers: PackTransport | None, server: PackTransport | None) -> list[PackTransport | None]:
-    """Return Globus and a collection's server, which completes what was begun: Globus moves whole files only."""
-    if transfers is None or server is None:
-        return [transfers, server]
-    return [_Selecting(transfers, begun=False), server, _Selecting(transfers, begun=True)]
 
 
 def is_begun(staging: Path) -> bool:
@@ -149,28 +147,6 @@ class _Continued:
         return self._inner.deliver(requests, staging, stop)
 
 
-class _Selecting:
-    """Requests from `inner` only packs of which a part is in staging, or only the other ones."""
-
-    def __init__(self, inner: PackTransport, *, begun: bool) -> None:
-        self.name = inner.name
-        self.whole_packs = inner.whole_packs
-        self._inner = inner
-        self._begun = begun
-
-    def deliver(self, requests: Sequence[PackRequest], staging: Path, stop: Stop) -> Iterator[Delivered | Failed]:
-        """Yield one outcome for every extent; see `PackTransport.deliver`."""
-        begun = Begun(staging)
-        mine = [request for request in requests if begun.is_part(request) == self._begun]
-        if mine:
-            yield from self._inner.deliver(mine, staging, stop)
-        packs = {request.pack for request in mine}
-        reason = "it was tried before" if self._begun else "whole packs are transferred, and a part of this one is here"
-        for request in requests if not stop.is_set() else ():
-            for extent in request.extents if request.pack not in packs else ():
-                yield Failed(request=request, extent=extent, source=self.name, error=NoSource(reason))
-
-
 def find_sources(  # noqa: PLR0913  # what the request says, and what they are used with
     transport: TransportName,
     peers: Sequence[Address],
@@ -184,8 +160,8 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
 ) -> Sources:
     """Return the sources that `transport` names; `stack` closes them.
 
-    `auto` uses the channel's folder or server, and a swarm if peers are known. Packs that `globus` could not transfer
-    are requested from the collection's HTTPS server.
+    `auto` uses the channel's folder or server, and a swarm if peers are known. `globus` uses Globus Transfer alone;
+    with `globus+http`, what it could not transfer is requested from the collection's HTTPS server.
 
     Raises:
         UsageError: the channel's location cannot be used by that transport.
@@ -199,8 +175,9 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
         )
     if transport == "http" and not is_server:
         raise UsageError(f"`{channel.location}` is a folder, not a server", hint="use `--transport local`")
-    if transport == "globus":
-        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs)
+    if transport in {"globus", "globus+http"}:
+        served = transport == "globus+http"
+        return _globus(channel, stack, counted, emit, keeps_packs=keeps_packs, served=served)
     swarm = transport == "torrent" or (transport == "auto" and bool(peers))
     return Sources(
         here=LocalTransport(channel.folder) if channel.folder and transport in {"auto", "local"} else None,
@@ -210,13 +187,14 @@ def find_sources(  # noqa: PLR0913  # what the request says, and what they are u
     )
 
 
-def _globus(  # what a source is made with
+def _globus(  # noqa: PLR0913  # what a source is made with
     channel: OpenChannel,
     stack: ExitStack,
     counted: Callable[[int], None],
     emit: Emit,
     *,
     keeps_packs: bool,
+    served: bool,
 ) -> Sources:
     if channel.collection is None:
         raise UsageError(
@@ -225,8 +203,9 @@ def _globus(  # what a source is made with
         )
     return Sources(
         transfers=channel.collection.transfers(stack, emit),
-        server=channel.collection.server(stack, counted, emit),
+        server=channel.collection.server(stack, counted, emit) if served else None,
         keeps_packs=keeps_packs,
+        emit=emit,
     )
 
 
@@ -251,10 +230,11 @@ def _swarm(channel: OpenChannel, peers: Sequence[Address]) -> Swarm:
 def no_source_error(pack: PackId, tried: Sequence[Failed]) -> PtmError:
     """Return the error for a pack that no source delivered, with the reason of each source.
 
-    It is an `AuthError` if all sources require a login, an `IntegrityError` if any source had wrong bytes.
+    It is the error itself if all sources require a login, or were Globus tasks that ended, and an `IntegrityError` if
+    any source had wrong bytes.
     """
     reasons = "; ".join(dict.fromkeys(f"{failed.source}: {failed.error}" for failed in tried))
-    if tried and all(isinstance(failed.error, AuthError) for failed in tried):
+    if tried and all(isinstance(failed.error, (AuthError, TaskEnded)) for failed in tried):
         return tried[-1].error
     if any(isinstance(failed.error, IntegrityError) for failed in tried):
         return IntegrityError(f"no source has the right bytes of pack `{pack}`: {reasons}")

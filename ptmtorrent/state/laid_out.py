@@ -6,6 +6,9 @@ Losing the ledger costs only time: files without a row are hashed, and refs of a
 What a fetch is about to write is announced, durably, before it writes anything of the package: a file that a killed
 fetch wrote and did not record is recognised by its bytes.
 
+By which subset a package was chosen (`""`: by its name) is in `chosen`, with the release that lacks it there, once a
+fetch found that; `fetch --prune` removes such packages.
+
 A folder has one row: the package in it, and the snapshot of the newest fetch. A file whose snapshot is another one is
 left over from an older fetch. `Neighbours` refuses a folder inside that of another package, or around it.
 """
@@ -44,6 +47,11 @@ CREATE TABLE IF NOT EXISTS announced (
 _ORIGINS = "CREATE TABLE IF NOT EXISTS origins (folder BLOB PRIMARY KEY, opened TEXT NOT NULL) WITHOUT ROWID"
 _MARKS = "CREATE TABLE IF NOT EXISTS marks (path BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _MISSING = "CREATE TABLE IF NOT EXISTS missing (folder BLOB PRIMARY KEY, what TEXT NOT NULL) WITHOUT ROWID"
+_CHOSEN = """
+CREATE TABLE IF NOT EXISTS chosen (
+    folder BLOB NOT NULL, subset TEXT NOT NULL, gone TEXT NOT NULL, PRIMARY KEY (folder, subset)
+) WITHOUT ROWID
+"""
 _COLUMNS = "path, size, mtime_ns, blake3, package, snapshot"
 
 
@@ -93,6 +101,7 @@ class Ledger(InDatabase):
         self._rows.run(_ORIGINS)
         self._rows.run(_ANNOUNCED)
         self._rows.run(_MISSING)
+        self._rows.run(_CHOSEN)
         self._add_folders()
 
     def holds(self, path: Path, size: int, blake3: str) -> bool:
@@ -225,6 +234,37 @@ class Ledger(InDatabase):
         """Return the folders of packages that are not whole because files could not be had or written, with these."""
         rows = self._rows.all("SELECT folder, what FROM missing")
         return {Path(os.fsdecode(folder)): what for folder, what in rows}
+
+    def put_chosen(self, folder: Path, subset: str) -> None:
+        """Record that the package in a folder was chosen by a subset that has it, or, with "", by its name."""
+        if self.chosen(folder).get(subset) != "":
+            self._rows.run("INSERT OR REPLACE INTO chosen VALUES (?, ?, '')", os.fsencode(folder), subset)
+
+    def chosen(self, folder: Path) -> dict[str, str]:
+        """Return the subsets that the package in a folder was chosen by, each with the release that lacks it, or ""."""
+        rows = self._rows.all("SELECT subset, gone FROM chosen WHERE folder = ?", os.fsencode(folder))
+        return dict(rows)
+
+    def put_gone(self, folder: Path, subset: str, release: str, *, everywhere: bool) -> None:
+        """Record that a subset of a release lacks the package in a folder; `everywhere`: and so do all others."""
+        key = os.fsencode(folder)
+        with self._rows.transaction():
+            self._rows.run("INSERT OR REPLACE INTO chosen VALUES (?, ?, ?)", key, subset, release)
+            if everywhere:
+                self._rows.run("UPDATE chosen SET gone = ? WHERE folder = ?", release, key)
+
+    def dropped(self) -> dict[Path, tuple[str, str]]:
+        """Return the folders of packages that no subset has that chose them: one of these, and the release."""
+        rows = self._rows.all("SELECT folder, max(subset), max(gone), min(gone) FROM chosen GROUP BY folder")
+        return {Path(os.fsdecode(folder)): (subset, gone) for folder, subset, gone, least in rows if least}
+
+    def forget_folder(self, folder: Path) -> None:
+        """Remove what is recorded of a folder and of the files in it, which are gone."""
+        key = os.fsencode(folder)
+        with self._rows.transaction():
+            for table in ("folders", "origins", "missing", "chosen"):
+                self._rows.run(f"DELETE FROM {table} WHERE folder = ?", key)  # noqa: S608  # constant names
+            self._rows.run("DELETE FROM files WHERE path >= ? AND path < ?", _inside(folder), _after(folder))
 
     def belongs(self, folder: PackageFolder, same: Mapping[Path, str]) -> None:
         """Record the folder, and that its files with the hashes of `same` are of its snapshot too."""
@@ -367,7 +407,8 @@ def _is_ours(mode: int) -> bool:
 def _nested(package: str, folder: Path, other: str, where: str) -> StoreError:
     return StoreError(
         f"`{package}` is not laid out in `{folder}`: one of this folder and that of `{other}`, {where}, is inside the"
-        " other; lay it out elsewhere with `--to`"
+        " other; lay it out elsewhere with `--to`",
+        hint="lay it out elsewhere with `--to`",
     )
 
 

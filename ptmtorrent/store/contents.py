@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from ptmtorrent.errors import NotFound
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index import STAGED_ROWS, Found, Index, open_index
+from ptmtorrent.store.pack.columns import EntryColumns, Ids, PlaceColumns
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.recovery.reindex import add_pack
 
@@ -51,6 +53,28 @@ class Contents:
         """Return the objects of a pack, or of the part with that name, by offset."""
         with self._lock:
             return self._index.entries(container)
+
+    def columns(self, container: str | PackId) -> EntryColumns:
+        """Return what `entries` does, in columns."""
+        with self._lock:
+            return self._index.columns(container)
+
+    def find_places(self, ids: Ids) -> PlaceColumns | None:
+        """Return where objects lie that sealed packs list whole, in one pass; None if rows are not in runs yet."""
+        with self._lock:
+            return self._index.find_places(ids)
+
+    def pack_of(self, number: int) -> tuple[PackId, int]:
+        """Return id and size of the sealed pack with a number of `find_places`.
+
+        Raises:
+            NotFound: the index does not list it any more.
+        """
+        with self._lock:
+            found = self._index.container(number)
+        if found is None or found.pack is None:
+            raise NotFound("the index does not list a pack any more that it listed just now")
+        return found.pack, found.size
 
     def all_entries(self) -> Iterator[Entry]:
         """Yield every object, pack by pack, then part by part."""

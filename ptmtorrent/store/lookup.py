@@ -10,6 +10,7 @@ from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store.index.found import Found
+from ptmtorrent.store.pack.columns import Ids, PlaceColumns
 from ptmtorrent.store.pack.reader import PackReader, open_pack
 from ptmtorrent.store.store import Store
 
@@ -39,6 +40,14 @@ class Lookup:
         """Look up these objects, in place of those that were looked up before."""
         wanted = list(dict.fromkeys(identifiers))
         self._found = dict(zip(wanted, self._store.contents.find_all(wanted), strict=True))
+
+    def find_places(self, ids: Ids) -> PlaceColumns | None:
+        """Return where sealed packs have objects whole, in columns; see `Contents.find_places`."""
+        return self._store.contents.find_places(ids)
+
+    def pack_of(self, number: int) -> tuple[PackId, int]:
+        """Return id and size of the pack with a number of `find_places`; see `Contents.pack_of`."""
+        return self._store.contents.pack_of(number)
 
     def location(self, identifier: ObjectId) -> Location:
         """Return the pack and offset of a sealed object; see `Store.location`."""

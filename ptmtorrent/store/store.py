@@ -53,7 +53,7 @@ class StoreVersion(canonical.Document, frozen=True, kw_only=True, omit_defaults=
     """The version document; `ptmtorrent.store.store` describes the layout."""
 
     FORMAT: ClassVar[str] = "ptmtorrent/store"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     OLDER: ClassVar[str] = canonical.OLDER_STORE
 
 

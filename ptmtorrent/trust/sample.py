@@ -7,4 +7,4 @@ The sample is verified by it: it never expires, and the keys that signed the sam
 from ptmtorrent.model.ids import ContentRoot, ReleaseName
 
 SAMPLE_RELEASE = ReleaseName("sample")
-SAMPLE_CONTENT_ROOT = ContentRoot("c4f9d2de76e5d0b6eebf5ed0d866aaa78ddb7b53ea0cd41f9d8cfd4d20d63f13")
+SAMPLE_CONTENT_ROOT = ContentRoot("3ed239d8f797d8b247422647ffc5e08a86f40b449d4c36b462b5e8ea08b7651b")

@@ -13,7 +13,7 @@ def list_(channel: OpenChannel, subset: str | None) -> list[PackageFacts]:
         NotFound: no such subset.
         IntegrityError, TransportError: a table or a shard cannot be read.
     """
-    facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
+    facts = read_packages(channel.release, channel.reader, proven=channel.proven)
     if subset is None:
         return facts
     from ptmtorrent.catalogue.index import find_members

@@ -1,23 +1,34 @@
-"""`show`: one package of a release, read from its verified shard and manifest."""
+"""`show`: one package of a release, read from its verified tables, shard and manifest."""
+
+from typing import NamedTuple
 
 from ptmtorrent.catalogue.index import describe_members, find_members
+from ptmtorrent.catalogue.query import PackageRow, read_rows
 from ptmtorrent.errors import NotFound
-from ptmtorrent.model.ids import PackageName, SnapshotId
+from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.reading.open_channel import OpenChannel
 
 
-def show(channel: OpenChannel, package: PackageName) -> tuple[SnapshotId, Manifest]:
-    """Return one package of the release: its snapshot and the manifest that hashes to it.
+class Shown(NamedTuple):
+    """A package: its row of the table of packages, and the manifest that hashes to its snapshot."""
+
+    row: PackageRow
+    manifest: Manifest
+
+
+def show(channel: OpenChannel, package: PackageName) -> Shown:
+    """Return one package of the release.
 
     Raises:
         NotFound: no such package, naming near matches.
-        IntegrityError, TransportError: shard or manifest cannot be read.
+        IntegrityError, TransportError: a table, shard or manifest cannot be read.
     """
     members = find_members(channel.release, channel.reader, (package,), None, ())
     described = next(describe_members(members, channel.reader))
     if described.error is not None:
         raise described.error
-    if described.manifest is None:
+    rows = read_rows(channel.release, channel.reader, PackageRow, packages=(package,), proven=channel.proven)
+    if described.manifest is None or not rows:
         raise NotFound(f"release `{channel.release.name}` has no manifest of `{package}`")
-    return described.member.row.snapshot, described.manifest
+    return Shown(rows[0], described.manifest)

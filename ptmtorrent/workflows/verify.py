@@ -15,7 +15,7 @@ from pathlib import Path
 from ptmtorrent.errors import NotFound, StoreError
 from ptmtorrent.layouts.folders import files_below, same_content
 from ptmtorrent.layouts.hf_cache import find_strangers
-from ptmtorrent.model.records import Emit, Opened, Result, Summary
+from ptmtorrent.model.records import Dropped, Emit, Opened, Result, Summary
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
@@ -43,7 +43,10 @@ def verify(home: Home, target: str | None, *, emit: Emit, stop: Stop) -> Summary
         folders = _Folders(known, files, target, missing)
         for opened in folders.origins():
             emit(opened)
-        return _check(folders, files, ledger, emit, stop)
+        summary = _check(folders, files, ledger, emit, stop)
+        for dropped in folders.dropped(ledger.dropped()):
+            emit(dropped)
+        return summary
 
 
 def _check(folders: "_Folders", files: list[LaidOut], ledger: Ledger, emit: Emit, stop: Stop) -> Summary:
@@ -90,6 +93,13 @@ class _Folders:
         """Return what the releases of a package's folders lack, in words."""
         mine = (found.folder for found in self._by_path.values() if found.package == package)
         return {self._missing[folder]: None for folder in mine if folder in self._missing}
+
+    def dropped(self, known: Mapping[Path, tuple[str, str]]) -> Iterator[Dropped]:
+        """Yield a record of each checked folder that is `known` to be of a package that its subset has no more."""
+        for found in self._checked:
+            if found.folder in known and self._has_files(found.folder):
+                subset, release = known[found.folder]
+                yield Dropped(package=found.package, path=str(found.folder), subset=subset, release=release)
 
     def origins(self) -> list[Opened]:
         """Return the releases that the checked folders were fetched from, as far as that is known."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from blake3 import blake3
 
-from ptmtorrent.hubs.port import Described, HubFile, Listed
+from ptmtorrent.hubs.huggingface.records import read_listed
+from ptmtorrent.hubs.port import Described, HubFile
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Identity, encode_manifest
 from ptmtorrent.store.pack.format import PackClass
@@ -74,17 +76,17 @@ def add_package(store: Store, shape: str, number: int) -> None:
 
 def _describe(shape: str, number: int, randbytes: Callable[[int], bytes]) -> Described:
     name, commit = name_of(shape, number), randbytes(20).hex()
-    listed = Listed(
-        name=name,
-        commit=commit,
-        downloads=1000 + number if is_popular(shape, number) else number % 50,
-        likes=number % 90,
-        licence="mit",
-        task="text-classification",
-        library="transformers",
-        tags=("pytorch", "safetensors", "license:mit"),
-    )
-    answer = f'{{"id": "{name}", "sha": "{commit}"}}'.encode()
+    record = {
+        "id": name,
+        "sha": commit,
+        "downloads": 1000 + number if is_popular(shape, number) else number % 50,
+        "likes": number % 90,
+        "pipeline_tag": "text-classification",
+        "library_name": "transformers",
+        "tags": ["pytorch", "safetensors", "license:mit"],
+    }
+    answer = msgspec.json.encode(record)
+    listed = read_listed(answer)
     identity = Identity(hub="hf", name=name, commit=commit)
     return Described(identity=identity, listed=listed, answers=(("model_info", answer),))
 

@@ -1,5 +1,6 @@
 """Every option that takes a place refuses what is none, and creates no folder of that name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,22 @@ def test_a_setting_with_another_scheme_is_named_with_its_origin(made: Made) -> N
     (error,) = ptmtorrent(made.home.root, "list", code=10, env=env)
     assert "PTMTORRENT_CHANNEL" in error["message"]
     assert "rclone" in error["hint"]
+
+
+def test_a_place_that_is_not_utf8_is_trusted_fetched_from_and_published_to(made: Made, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    for _ in range(2):
+        ptmtorrent(made.home.root, "publish", RELEASE, "--to", odd)
+    [key] = ptmtorrent(made.home.root, "keys", "show", "--fingerprint")
+    home = tmp_path / "home"
+    [channel] = ptmtorrent(home, "trust", "add", odd, "--fingerprint", key["fingerprint"])
+    assert channel["channel"] == f"file://{tmp_path}/caf%E9"
+    for place in (odd, channel["channel"]):
+        events = ptmtorrent(home, "fetch", "--subset", "all", "--channel", place, "--to", odd / "out")
+        assert events[0]["channel"] == channel["channel"]
+    assert [event["status"] for event in ptmtorrent(home, "verify") if event["type"] == "result"] == ["ok"]
+
+
+def test_a_package_is_not_asked_for_in_bytes_that_are_not_utf8(tmp_path: Path) -> None:
+    error = ptmtorrent(tmp_path / "home", "clone", "huggingface", "--id", "org/caf\udce9", code=2)[-1]
+    assert "not UTF-8" in error["message"]

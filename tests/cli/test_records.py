@@ -11,7 +11,7 @@ from tests.channels import Made, make_channel
 from tests.in_process import ptmtorrent
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "formats" / "records.schema.json").read_text("utf-8"))
-RECORDS = {"opened", "plan", "progress", "result", "note", "retry", "summary", "error"}
+RECORDS = {"dropped", "opened", "plan", "progress", "result", "note", "retry", "summary", "error"}
 
 
 @pytest.fixture(scope="module")

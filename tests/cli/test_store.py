@@ -56,7 +56,7 @@ def test_init_makes_a_store_once_and_says_where(tmp_path: Path) -> None:
 def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path: Path, verb: str) -> None:
     """Whatever it keeps in place of what this version knows: none of it is damage, or to be moved away."""
     run(tmp_path, "init")
-    (tmp_path / "store" / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":3}')
+    (tmp_path / "store" / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":4}')
     (tmp_path / "store" / "index.sqlite").write_bytes(b"an index of another kind")
     before = {path: path.read_bytes() for path in (tmp_path / "store").iterdir() if path.name != "lock"}
     run(tmp_path, verb, code=23)

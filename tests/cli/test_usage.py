@@ -1,6 +1,9 @@
 """What flags and arguments exclude each other, or lack, is named with the next thing to type."""
 
+import errno
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -53,3 +56,17 @@ def test_the_demo_keeps_its_files_in_a_new_folder_only(tmp_path: Path) -> None:
 
 def test_no_login_is_stored_at_first(tmp_path: Path) -> None:
     assert ptmtorrent(tmp_path / "home", "auth", "status", env={"PTMTORRENT_GLOBUS_CLIENT_ID": COLLECTION}) == []
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    with mock.patch("ptmtorrent.config.Path.cwd", side_effect=gone):
+        [error] = ptmtorrent(tmp_path / "home", "status", code=10)
+    assert "current folder" in error["message"]
+    assert "cd" in error["hint"]
+
+
+def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 300)
+    error = ptmtorrent(tmp_path / "home", "fetch", "hf:tinkerer/quill-int8", "--to", place, code=20)[-1]
+    assert error["message"] == f"`{place}` could not be used: File name too long"

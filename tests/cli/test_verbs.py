@@ -16,7 +16,7 @@ from ptmtorrent.demo.package import Package, text_file
 from ptmtorrent.demo.packages import sample_packages
 from ptmtorrent.demo.sample_hub import SampleHub
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.manifest import Capture, Identity
+from ptmtorrent.model.manifest import Manifest
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows import export as exporting
 from tests.in_process import run_verb
@@ -346,15 +346,15 @@ def test_export_writes_every_captured_package_with_its_owner_and_commit(maintain
 def test_export_without_some_packages_names_them_and_is_no_success(
     maintainer: Maintainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, failing = exporting._raw_answer, []
+    read, failing = exporting._read, []
 
-    def fail_once(store: Store, capture: Capture) -> tuple[Identity, str]:
+    def fail_once(store: Store, manifest: Manifest) -> bytes:
         if not failing:
-            failing.append(capture.package)
+            failing.append(manifest.package.package)
             raise IntegrityError("damaged")
-        return read(store, capture)
+        return read(store, manifest)
 
-    monkeypatch.setattr(exporting, "_raw_answer", fail_once)
+    monkeypatch.setattr(exporting, "_read", fail_once)
     lines = run(maintainer.home, "export", "ptmtorrent-json", "--to", tmp_path, code=3)
     assert [line["id"] for line in of_type(lines, "result")] == failing
     (row,) = of_type(lines, "export")

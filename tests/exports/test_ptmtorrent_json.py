@@ -10,15 +10,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ptmtorrent.exports.ptmtorrent_json import hub_json, uniform_json
+from ptmtorrent.exports.ptmtorrent_json import hub_json, stable_id, uniform_json
 from ptmtorrent.hubs.huggingface.records import read_listed
 from ptmtorrent.hubs.modelhub.adapter import read_registry
 from ptmtorrent.hubs.modelzoo import read_catalogue
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.adapter import list_card
-from ptmtorrent.hubs.record import build_record, read_answer
+from ptmtorrent.hubs.record import read_answer
 from ptmtorrent.hubs.tfhub.adapter import list_document
 from ptmtorrent.hubs.tfhub.documents import read_document
+from tests.exports.rows import export_row
 
 REAL = Path(__file__).parents[2].parent / "shared/data"
 pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="the schemas of PTMTorrent are not here")
@@ -33,10 +34,10 @@ def _export(prefix: str, packages: Iterable[Listed], schema: str | None) -> tupl
     """Return both lists of an export; every record was accepted by PTMTorrent's own schema."""
     uniforms: list[Any] = []
     owns: list[Any] = []
-    for number, listed in enumerate(packages):
-        record = build_record(prefix, listed)
-        uniforms.append(uniform_json(record, number, len(owns)))
-        owns += hub_json(record, read_answer(listed.raw), len(owns))
+    for listed in packages:
+        row = export_row(prefix, listed)
+        uniforms.append(uniform_json(row, len(owns)))
+        owns += hub_json(row, read_answer(listed.raw))
     check = _schema("ptmtorrent")
     for made in uniforms:
         check.validate(made)
@@ -107,7 +108,14 @@ def test_records_that_the_schema_does_not_allow_lose_just_what_it_does_not_allow
     row = {"slug": "s", "title": "S", "link": None, "framework": "new", "stars": True, "categories": [category]}
     body = json.dumps({"models": [row]}).encode()
     _, owns = _export("modelzoo", read_catalogue(body, "x"), "modelZooModelMetadata")
-    assert owns == [{"id": 0, "title": "S", "categories": [{"id": 1, "slug": "graph", "title": "Graph"}]}]
+    assert owns == [
+        {
+            "id": stable_id("modelzoo:s"),
+            "title": "S",
+            "link": None,
+            "categories": [{"id": 1, "slug": "graph", "title": "Graph"}],
+        }
+    ]
 
 
 def test_other_branches_of_modelhub_are_left_out() -> None:

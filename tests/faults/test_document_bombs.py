@@ -33,7 +33,7 @@ OWN_JSON = {
     "model/manifest.py",
     "hubs/huggingface/records.py",
     "hubs/onnx/adapter.py",
-    "store/cutters/safetensors.py",
+    "model/containers/safetensors.py",
     "workflows/clone/clone.py",
     "workflows/clone/known.py",
     "workflows/clone/plan.py",

@@ -102,7 +102,7 @@ def test_temporary_table_that_finds_the_disk_full_is_no_space(monkeypatch: pytes
         return connection
 
     monkeypatch.setattr("ptmtorrent.store.maintenance.references.connect_temporary", limited)
-    with References() as references, pytest.raises(NoSpace, match="temporary"):
+    with References(cache=1 << 12) as references, pytest.raises(NoSpace, match="temporary"):
         references.add(1, (ObjectId(f"{number:064x}") for number in range(10_000)))
 
 

@@ -74,7 +74,7 @@ def _pytorch(world: World) -> None:
     world.git.commit("team/vision", files)
     world.git.commit("pytorch/hub", {"team_small.md": card("team/vision", "main"), "README.md": b"# no card\n"})
     world.endpoint = world.git.remote("pytorch/hub")
-    world.expected = {"team_small": {**files, path: WEIGHTS}}
+    world.expected = {"team_small": {**files, path: WEIGHTS, "team_small.md": card("team/vision", "main")}}
 
 
 def _modelzoo(world: World) -> None:

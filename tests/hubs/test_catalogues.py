@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
 from tests.hubs.catalogues_samples import KINDS, World, card, serve_catalogue
 from tests.hubs.conftest import Time
+from tests.simulators.assets import serve_assets
 from tests.simulators.git_server import serve_git
 
 
@@ -44,13 +46,13 @@ def run(world: World, home: Home, time: Time) -> tuple[Summary, list[Event]]:
     return summary, heard
 
 
-def test_licence_of_the_remote_counts_where_the_weights_are_in_it(world: World, tmp_path: Path, time: Time) -> None:
+def test_licence_of_the_remote_is_that_of_the_package(world: World, tmp_path: Path, time: Time) -> None:
     for name in ("small", "plain", "vision"):
         world.git.commit(f"team/{name}", {"LICENSE": b"MIT License", "hubconf.py": b"", "model.bin": b"w"})
     run(world, Home(tmp_path / "home"), time)
     with Store.open(tmp_path / "home" / "store") as store:
         licences = {capture.licence for capture in store.captures()}
-    assert licences == {"mit" if world.kind == "modelzoo" else None}
+    assert licences == {"mit"}
 
 
 def stored(home: Home) -> dict[str, dict[str, bytes]]:
@@ -81,6 +83,39 @@ def test_clone_is_complete_and_has_the_bytes_that_were_served(world: World, tmp_
 
     assert failures(heard) == []
     assert stored(home) == world.expected
+
+
+def test_weights_whose_hosts_are_gone_are_holes_of_their_packages(tmp_path: Path, time: Time) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    with serve_git(served) as git, serve_assets() as assets:
+        assets.data["/model.onnx"] = b"w" * 5000
+        rows = []
+        for index in range(12):
+            host = f"http://weights-{index}.invalid" if index < 7 else assets.url
+            external = [{"src_url": f"{host}/model.onnx?key=signature", "dest_file_path": "/model.onnx"}]
+            init = json.dumps({"external_contrib_files": external}).encode()
+            git.commit(f"team/{index}", {"init/init.json": init, "config.json": b"{}"})
+            rows.append({"id": str(index), "name": f"m{index}", "github": git.remote(f"team/{index}")})
+        git.commit("team/registry", {"models.json": json.dumps(rows).encode()})
+        world = World("modelhub", git, assets, tmp_path / "work", endpoint=git.remote("team/registry"))
+        home = Home(tmp_path / "home")
+
+        summary, heard = run(world, home, time)
+
+    held = stored(home)
+    assert (summary.packages, summary.failed, len(held)) == (12, 7, 12)
+    assert {name for name, files in held.items() if "model.onnx" in files} == {f"m{index}" for index in range(7, 12)}
+    reasons = {event.id: event.reason for event in heard if isinstance(event, Result) and event.status == "error"}
+    for index in range(7):
+        assert "captured without 1 file: `model.onnx` (unreachable: " in reasons[f"modelhub:m{index}"]
+        assert f"(http://weights-{index}.invalid/model.onnx)" in reasons[f"modelhub:m{index}"]
+        assert "signature" not in reasons[f"modelhub:m{index}"]
+    with Store.open(home.store) as store:
+        made = [decode_manifest(store.read(ObjectId(each.snapshot)), each.snapshot) for each in store.captures()]
+    assert {
+        each.package.name: [(hole.name, hole.reason) for hole in each.missing] for each in made if each.missing
+    } == {f"m{index}": [("model.onnx", "unreachable")] for index in range(7)}
 
 
 def test_busy_hub_is_waited_for_as_long_as_it_says(world: World, tmp_path: Path, time: Time) -> None:

@@ -1,13 +1,18 @@
 """A folder as a hub: what a package is, what changes its revision, and which entries are never followed or read."""
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
 
-from ptmtorrent.errors import HubError, IntegrityError, NotFound, UsageError
+from ptmtorrent.errors import HubError, NotFound, UsageError
 from ptmtorrent.hubs.client.download import Download
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.folder import SETTLED_SECONDS, FolderHub
@@ -17,6 +22,7 @@ from ptmtorrent.model.records import Event, Result
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.clone import CloneRequest, clone
+from tests.in_process import ptmtorrent as run_program
 from tests.program import ptmtorrent
 
 
@@ -109,7 +115,7 @@ def test_nothing_outside_the_folder_is_a_package(tmp_path: Path, name: str) -> N
     write(tmp_path / "top" / "model" / "a.txt")
     (tmp_path / "top" / "link").symlink_to(tmp_path / "out")
 
-    with pytest.raises((NotFound, IntegrityError)):
+    with pytest.raises((NotFound, HubError)):
         described(tmp_path / "top", name)
 
 
@@ -124,6 +130,65 @@ def test_pipe_is_named_and_never_waited_for(tmp_path: Path) -> None:
         "a.txt": (1, None),
         "pipe": (None, "unreadable"),
     }
+
+
+@contextmanager
+def closed(*folders: Path) -> Iterator[None]:
+    """Let folders be unreadable, as they are for a user without the right to read them; root may read all."""
+    real = os.scandir
+
+    def scandir(place: str | Path) -> Any:
+        if Path(place) in folders:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        return real(place)
+
+    with mock.patch("os.scandir", scandir):
+        yield
+
+
+def test_folder_that_cannot_be_read_costs_what_is_in_it_alone(tmp_path: Path) -> None:
+    for name in ("model/a.txt", "model/sub/b.txt", "model/sub/c.txt", "closed/x.txt", "team/closed/y.txt"):
+        write(tmp_path / name)
+    with closed(tmp_path / "model" / "sub", tmp_path / "closed", tmp_path / "team" / "closed"):
+        hub = FolderHub(str(tmp_path))
+        [page] = hub.listing(Query(), None)
+        files, _ = hub.files(hub.describe(next(each for each in page.packages if each.name == "model")))
+        for listed in page.packages:
+            if listed.name != "model":
+                assert listed.stamp is None
+                with pytest.raises(HubError, match=f"{listed.name}` cannot be read"):
+                    hub.describe(listed)
+
+    assert [listed.name for listed in page.packages] == ["closed", "model", "team/closed"]
+    assert {file.path: file.missing for file in files} == {"a.txt": None, "sub": "unreadable"}
+
+
+@pytest.mark.parametrize("name", [b"ckpt\\1", b"caf\xe9", b"new\nline", b"C:", b"git~1", b"caf\\xe9"])
+def test_folder_with_a_name_that_no_package_has_is_captured_under_another(tmp_path: Path, name: bytes) -> None:
+    home, odd = tmp_path / "home", Path(os.fsdecode(os.fsencode(tmp_path / "top") + b"/" + name))
+    write(odd / "model.bin")
+    write(tmp_path / "top" / "good" / "model.bin")
+
+    events = run_program(home, "clone", "dir", "--endpoint", tmp_path / "top", code=3)
+    results = {event["id"]: event for event in events if event["type"] == "result"}
+    assert results.pop("dir:good")["status"] == "ok"
+    [refused] = results.values()
+    assert "--as NAME" in refused["reason"]
+    assert events[-1]["hint"] is None, "the same command does not help"
+    for status in ("ok", "notneeded"):
+        events = run_program(home, "clone", "dir", "--endpoint", odd, "--as", "even")
+        assert [event["status"] for event in events if event["type"] == "result"] == [status]
+
+
+def test_name_that_no_reader_would_write_costs_its_file_alone(tmp_path: Path) -> None:
+    for name in ("a.txt", ".Git/config", "sub/GIT~1", "sub/b.txt"):
+        write(tmp_path / "model" / name)
+
+    hub = FolderHub(str(tmp_path))
+    files, _ = hub.files(hub.describe(next(hub.listing(Query(), None)).packages[0]))
+
+    assert {file.path for file in files if file.missing == "unsafe-name"} == {".Git/config", "sub/GIT~1"}
+    assert {file.path for file in files if file.missing is None} == {"a.txt", "sub/b.txt"}
 
 
 def test_folder_has_to_be_named_and_there(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ def test_every_value_says_where_it_was_read() -> None:
         "likes": True,
     }
     record = build_record("hf", read_listed(json.dumps(raw).encode()))
-    assert record.name == Text("o/m", "model_info#/id")
     assert record.owner == Text("o", "package")
     assert record.licence == Text("mit", "model_info#/tags/1")
     assert record.datasets == Texts(("d",), "model_info#/tags")
@@ -47,7 +46,7 @@ def test_record_survives_its_encoding() -> None:
 def test_catalogue_of_links_gives_owner_and_task() -> None:
     body = b'{"models":[{"slug":"s","title":"S","link":"https://forge/o/n","framework":"keras","stars":3,"categories":[{"title":"Graph"}]}]}'
     record = build_record("modelzoo", read_catalogue(body, "x")[0])
-    assert (record.name, record.owner) == (Text("S", "record#/title"), Text("o", "record#/link"))
+    assert (record.title, record.owner) == (Text("S", "record#/title"), Text("o", "record#/link"))
     assert record.task == Text("Graph", "record#/categories/0/title")
     assert record.owner_url == Text("https://forge/o", "record#/link")
 
@@ -71,7 +70,10 @@ def test_all_real_cards_and_entries_have_a_record() -> None:
     cards = [card for card in sorted((REAL / "pytorch").glob("*.md")) if card.name not in {"template.md", "README.md"}]
     records = [build_record("pytorch", list_card(card.name, card.read_bytes())) for card in cards]
     assert len(records) == 52
-    assert all(record.name.source == "record#/text title" and record.owner and record.url for record in records)
+    assert all(
+        record.title and record.title.source == "record#/text title" and record.owner and record.url
+        for record in records
+    )
     entries = read_registry((REAL / "modelhub/models.json").read_bytes())
     assert sum(build_record("modelhub", entry).owner is not None for entry in entries) == 33
 
@@ -83,17 +85,18 @@ def test_raw_answer_that_is_no_json_is_refused(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "front"),
+    ("prefix", "answer", "title"),
     [
-        ({"card": "a.md", "text": "---\ntitle: T\n---\n# x"}, {"title": "T"}),
-        ({"card": "a.md", "text": "# no front matter"}, {}),
-        ({"card": "a.md", "text": "---\ntitle: [\n---\n"}, {}),
-        ({"card": "a.md", "text": "---\n- a list\n---\n"}, {}),
-        ({"handle": "google/x", "text": "no document"}, {}),
+        ("pytorch", {"card": "a.md", "text": "---\ntitle: T\n---\n# x"}, Text("T", "record#/text title")),
+        ("pytorch", {"card": "a.md", "text": "# no front matter"}, None),
+        ("pytorch", {"card": "a.md", "text": "---\ntitle: [\n---\n"}, None),
+        ("pytorch", {"card": "a.md", "text": "---\n- a list\n---\n"}, None),
+        ("tfhub", {"handle": "google/x", "kind": "Module", "text": "no document"}, None),
     ],
 )
-def test_malformed_front_matter_is_none(answer: dict[str, str], front: dict[str, object]) -> None:
-    assert read_answer(json.dumps(answer))["front"] == front
+def test_malformed_front_matter_states_nothing(prefix: str, answer: dict[str, str], title: Text | None) -> None:
+    record = build_record(prefix, Listed(name="a", raw=json.dumps(answer)))
+    assert (record.title, record.task, record.url) == (title, None, None)
 
 
 @pytest.mark.parametrize(

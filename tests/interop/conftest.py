@@ -29,7 +29,15 @@ def world(small_globus: tuple[World, Made]) -> Iterator[World]:
     state = world.state
     public = state.collections[PUBLIC]
     public.rules, public.entity_type, public.rename_replaces = list(OPENLY), GUEST, True
-    for kept in (state.tasks, state.by_submission, state.faults, state.task_faults, state.after_copy, state.asked):
+    for kept in (
+        state.tasks,
+        state.deletions,
+        state.by_submission,
+        state.faults,
+        state.task_faults,
+        state.after_copy,
+        state.asked,
+    ):
         kept.clear()
     state.during_copy = lambda _: None
     state.tokens_seen.clear()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def fetch(
     client: str | None = USER,
     location: str | None = None,
     transport: str = "globus",
+    packages: Sequence[str] = (),
     code: int = 0,
     **variables: str,
 ) -> list[dict[str, Any]]:
@@ -55,7 +57,7 @@ def fetch(
     home = user_home(world, made, place)
     env = world.environment(client, USERS if client else None, **variables)
     options = ("--transport", transport, "--channel", place, "--to", world.user / "out")
-    return ptmtorrent(home.root, "fetch", *made.packages, *options, code=code, env=env)
+    return ptmtorrent(home.root, "fetch", *(packages or made.packages), *options, code=code, env=env)
 
 
 def laid_out_right(world: World, made: Made) -> None:

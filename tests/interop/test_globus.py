@@ -27,6 +27,7 @@ from tests.simulators.globus.state import MAPPED, Fault
 from tests.simulators.globus.world import (
     MAINTAINER,
     MAINTAINERS,
+    NATIVE,
     PUBLIC,
     USER,
     USERS,
@@ -35,6 +36,7 @@ from tests.simulators.globus.world import (
 )
 
 pytestmark = pytest.mark.interop
+APP = {"PTMTORRENT_GLOBUS_CLIENT_ID": NATIVE}
 
 
 class TestMoving:
@@ -164,8 +166,18 @@ class TestHttps:
         put(world, made)
         world.state.collections[PUBLIC].rules = list(BY_NAME)
 
-        error = error_of(fetch(world, made, client=None, transport="http", code=11))
+        error = error_of(fetch(world, made, client=None, transport="http", code=11, **APP))
 
+        assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
+
+    def test_without_a_client_the_error_says_where_it_is_set(self, world: World, made: Made) -> None:
+        put(world, made)
+        world.state.collections[PUBLIC].rules = list(BY_NAME)
+
+        error = error_of(fetch(world, made, client=None, transport="http", code=10))
+
+        assert "needs a login" in error["message"]
+        assert "`globus_client_id` in `" in error["hint"]
         assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
 
     def test_a_location_that_names_a_foreign_server_gets_no_token(self, world: World, made: Made) -> None:
@@ -191,7 +203,7 @@ class TestHttps:
         world.state.collections[PUBLIC].rules = list(BY_NAME)
         location = world.place.replace(PUBLIC, f"{PUBLIC}@{world.host_with_login_page}")
 
-        error = error_of(fetch(world, made, client=None, location=location, transport="http", code=11))
+        error = error_of(fetch(world, made, client=None, location=location, transport="http", code=11, **APP))
 
         assert f"ptmtorrent auth login globus --collection {PUBLIC}" in error["hint"]
 
@@ -201,8 +213,9 @@ class TestHttps:
 
         error = error_of(fetch(world, made, transport="http", code=11))
 
-        assert "403" in error["message"]
-        assert "auth login globus" in error["hint"]
+        assert "403 although you are logged in" in error["message"]
+        assert "check the path" in error["hint"]
+        assert "auth login" not in error["hint"]
 
     def test_an_expired_token_is_renewed(self, world: World, made: Made) -> None:
         put(world, made)
@@ -227,6 +240,7 @@ class TestLogin:
         rows = ptmtorrent(home, "auth", "status", env=env)
 
         assert {row["server"] for row in rows} >= {"transfer.api.globus.org", PUBLIC}
+        assert {row["identity"] for row in rows} == {MAINTAINER}
         assert stat.S_IMODE((home / "globus" / "tokens.json").stat().st_mode) == 0o600
 
     def test_data_access_is_asked_for_mapped_collections_alone(self, world: World, made: Made) -> None:

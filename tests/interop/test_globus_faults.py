@@ -96,7 +96,7 @@ class TestFaults:
         put(world, made)
         world.state.task_faults.append(TaskFault("ENDPOINT_ERROR", status="FAILED"))
 
-        fetch(world, made)
+        fetch(world, made, transport="globus+http")
 
         laid_out_right(world, made)
         assert states(world.user / "home") == ["failed"]
@@ -107,7 +107,7 @@ class TestFaults:
         put(world, made)
         world.state.task_faults.append(TaskFault("PERMISSION_DENIED", times=1 << 30))
 
-        fetch(world, made, PTMTORRENT_GLOBUS_PATIENCE="1")
+        fetch(world, made, transport="globus+http", PTMTORRENT_GLOBUS_PATIENCE="1")
 
         laid_out_right(world, made)
         [job] = jobs(world.user / "home")
@@ -154,7 +154,7 @@ class TestFaults:
 
         world.state.after_copy.append(spoil)
 
-        events = fetch(world, made)
+        events = fetch(world, made, transport="globus+http")
 
         laid_out_right(world, made)
         moved = next(event for event in events if event["type"] == "summary")["sources"]

@@ -43,3 +43,30 @@ def test_jobs_of_slurm_capture_everything_and_are_gone_afterwards(tmp_path: Path
     assert left == []
     assert log.count("sched: Allocate JobId") == 2
     assert ptmtorrent(tmp_path / "home", "verify", "--store")[-1]["failed"] == 0
+
+
+def test_a_partition_that_slurm_does_not_have_is_refused_in_its_own_words(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(CLUSTER.replace('partition = "local"', 'partition = "nowhere"'))
+    with slurm(tmp_path / "slurm") as client, SampleHub([]) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(tmp_path / "home", *clone, code=10, env=environment(**client))
+        assert hub.log.exchanges("api") == []
+        assert jobs(client) == []
+
+    error = next(event for event in events if event["type"] == "error")
+    assert "Slurm refuses the jobs of this cluster: " in error["message"]
+    assert "nvalid partition" in error["message"]
+    assert "`sinfo` lists partitions" in error["hint"]
+
+
+def test_a_machine_without_a_configuration_of_slurm_is_told_in_its_own_words(tmp_path: Path) -> None:
+    cluster = tmp_path / "cluster.toml"
+    cluster.write_text(CLUSTER)
+    with SampleHub([]) as hub:
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(tmp_path / "home", *clone, code=10)
+
+    error = next(event for event in events if event["type"] == "error")
+    assert "Slurm refuses the jobs of this cluster: sbatch: " in error["message"]
+    assert "sbatch: fatal: Could not establish a configuration source" in error["message"]

@@ -23,7 +23,7 @@ def new_capture(package: str, snapshot: str = "", **facts: object) -> Capture:
     known = {"captured": MOMENT, "listed": MOMENT, "rights": "open", **facts}
     return Capture(
         format=Capture.FORMAT,
-        version=1,
+        version=Capture.VERSION,
         requires=(),
         package=PackageName(package),
         snapshot=SnapshotId(snapshot or hex64(package)),

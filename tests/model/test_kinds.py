@@ -19,7 +19,9 @@ from ptmtorrent.model.kinds import FILE_KINDS, LARGE_BYTES, file_kind
         ("images/curve.PNG", "docs"),
         ("config.json", "config"),
         ("vocab.txt", "config"),
-        ("modeling_x.py", "config"),
+        ("modeling_x.py", "code"),
+        ("hubconf.py", "code"),
+        ("init/start.sh", "code"),
         (".gitattributes", "metadata"),
         ("readme.d/notes", "metadata"),
     ],
@@ -34,5 +36,5 @@ def test_a_large_file_of_unknown_sort_counts_as_weights() -> None:
 
 
 @given(st.text(max_size=20), st.integers(0, 1 << 40))
-def test_every_file_has_one_of_the_four_kinds(path: str, size: int) -> None:
+def test_every_file_has_one_of_the_five_kinds(path: str, size: int) -> None:
     assert file_kind(path, size) in FILE_KINDS

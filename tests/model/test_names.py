@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.model.ids import check_file_path, check_path, check_paths
+from ptmtorrent.model.ids import check_file_path, check_path, check_paths, may_be_written
 
 components = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 paths = st.lists(st.one_of(components, st.sampled_from(["..", ".", "", "C:", "a\\b"])), max_size=5).map("/".join)
@@ -129,3 +129,24 @@ def test_settings_of_git_are_refused(path: str) -> None:
 @pytest.mark.parametrize("path", [".gitignore", ".github/x", "a.git/x", "git/config", ".gitattributes"])
 def test_names_that_only_look_like_those_of_git_are_fine(path: str) -> None:
     check_path(path)
+
+
+@pytest.mark.parametrize("path", [".git/config", "a/GIT~1", "x" * 256, "a/" + "x" * 300 + "/b"])
+def test_what_was_not_captured_may_have_a_name_that_is_not_written(path: str) -> None:
+    check_paths(["a.txt"], [path])
+
+    assert not may_be_written(path)
+    with pytest.raises(IntegrityError, match="is refused"):
+        check_paths([path])
+
+
+@pytest.mark.parametrize("path", ["", "/x", "../x", "a//b", "a\0b", ".", "x/" * 2048 + "x"])
+def test_what_was_not_captured_is_below_its_package_too(path: str) -> None:
+    assert may_be_written(path), "it is refused like any other"
+    with pytest.raises(IntegrityError, match="is refused"):
+        check_paths([], [path])
+
+
+def test_what_was_not_captured_collides_with_nothing() -> None:
+    with pytest.raises(IntegrityError, match="a file and a folder at once"):
+        check_paths(["a/b"], ["a"])

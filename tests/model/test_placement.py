@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,9 +18,11 @@ from ptmtorrent.model.placement import (
     Base,
     Form,
     Location,
+    Spots,
     check_location,
     decode_placement,
     encode_placement,
+    encode_whole,
 )
 from tests.model.generated import hex64, locations, manifest_of
 
@@ -349,3 +352,21 @@ def test_a_delta_in_a_placement_without_bases_is_refused(codec: int) -> None:
 def test_the_objects_of_several_forms_are_told() -> None:
     for forms, rows in ((PLAIN, []), (DELTA, []), (BOTH, [1])):
         assert decode_placement(encode_placement(SNAPSHOT, forms), MANIFEST, SNAPSHOT).several == rows
+
+
+def test_columns_of_whole_objects_make_the_same_bytes() -> None:
+    packs = sorted({(place.pack, place.pack_size) for place in (form.at for (form,) in PLAIN)})
+    rows = [packs.index((form.at.pack, form.at.pack_size)) for (form,) in PLAIN]
+    spots = Spots(
+        pack=np.array(rows),
+        offset=np.array([form.at.offset for (form,) in PLAIN]),
+        length=np.array([form.at.length for (form,) in PLAIN]),
+        codec=np.array([form.at.codec for (form,) in PLAIN]),
+    )
+    assert encode_whole(SNAPSHOT, packs, spots) == encode_placement(SNAPSHOT, PLAIN)
+
+
+def test_a_package_without_objects_has_the_same_bytes_in_columns() -> None:
+    none = np.zeros(0, dtype=np.int64)
+    spots = Spots(pack=none, offset=none, length=none, codec=none)
+    assert encode_whole(SNAPSHOT, [], spots) == encode_placement(SNAPSHOT, [])

@@ -6,6 +6,7 @@ import pytest
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model import canonical, release
 from ptmtorrent.model.ids import InfoHash, ReleaseName
+from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.manifest import Capture
 from ptmtorrent.model.members import MAX_RUNS, MAX_SHARD_BITS
 from ptmtorrent.model.release import (
@@ -48,6 +49,7 @@ def table(name: str, **fields: object) -> TableRef:
 
 
 NAMES = ref("releases/2026.11/subsets/popular.txt")
+KINDS: tuple[FileKind, ...] = ("docs", "config", "metadata")
 OTHER = ref("releases/2026.11/subsets/other.txt")
 
 
@@ -91,7 +93,7 @@ def rooted(**fields: object) -> Release:
         "runs": (run(),),
         "tree": ref("releases/2026.11/index/tree.bin"),
         "tables": (table("packages"), table("files")),
-        "subsets": (subset("metadata", query=METADATA.query, only=METADATA.only), subset("popular", members=NAMES)),
+        "subsets": (subset("metadata", query=METADATA.query, only=KINDS), subset("popular", members=NAMES)),
         "volumes": (volume(),),
         "totals": Totals(packages=1, files=3, raw=4000, stored=2600, packs=2, packs_bytes=8 << 20),
         **fields,
@@ -159,10 +161,10 @@ def test_where_bytes_lie_is_no_part_of_the_content_root() -> None:
         {"name": ReleaseName("other")},
         {"members_root": hex64("other members")},
         {"subsets": (subset("popular", members=NAMES),)},
-        {"subsets": (subset("metadata", query="other", only=METADATA.only), subset("popular", members=NAMES))},
+        {"subsets": (subset("metadata", query="other", only=KINDS), subset("popular", members=NAMES))},
         {"subsets": (subset("metadata", query=METADATA.query), subset("popular", members=NAMES))},
-        {"subsets": (subset("metadata", query=METADATA.query, only=METADATA.only), subset("popular"))},
-        {"subsets": (subset("metadata", query=METADATA.query, only=METADATA.only), subset("popular", members=OTHER))},
+        {"subsets": (subset("metadata", query=METADATA.query, only=KINDS), subset("popular"))},
+        {"subsets": (subset("metadata", query=METADATA.query, only=KINDS), subset("popular", members=OTHER))},
     ],
 )
 def test_what_a_release_is_decides_its_content_root(fields: dict[str, object]) -> None:

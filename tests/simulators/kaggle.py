@@ -30,6 +30,7 @@ class Kaggle:
     login_pages: set[str] = field(default_factory=set)
     loops: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
     port: int = 0
 
@@ -75,7 +76,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._list(options)
         if steps[0] == "models":  # the page of a model, where the closed TensorFlow Hub leads to
             return self._send(200, b"<html></html>", {"Content-Type": "text/html"})
+        if len(steps) == 6 and steps[5] == "get":
+            return self._variations("/".join(steps[3:5]))
         return self._model("/".join(steps[3:7]), steps[7:], options)
+
+    def _variations(self, model: str) -> None:
+        names = [name for name in self.state.models if name.startswith(f"{model}/")]
+        found = {"id": 5, "slug": model.split("/")[1], "instances": [self._instance(name) for name in names]}
+        return self._json(found) if names else self._json({"code": 404}, 404)
 
     def _model(self, name: str, rest: list[str], options: dict[str, str]) -> None:
         if name not in self.state.models:
@@ -135,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _store(self, name: str, path: str) -> None:
         state, data = self.state, self.state.models[name][path]
+        if path in state.lost:
+            return self._json({"code": 404}, 404)
         if path in state.busy_once:
             return self._send(429, headers={"Retry-After": str(state.busy_once.pop(path))})
         if path in state.login_pages:

@@ -91,7 +91,7 @@ def add_package(store: Store, package: str, files: Mapping[str, StoredFile], cap
 def capture(package: str, snapshot: SnapshotId, captured: str = "2026-11-20T12:00:00Z") -> Capture:
     return Capture(
         format=Capture.FORMAT,
-        version=1,
+        version=Capture.VERSION,
         requires=(),
         package=PackageName(f"hf:{package}"),
         snapshot=snapshot,

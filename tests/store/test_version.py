@@ -17,18 +17,18 @@ def root(tmp_path: Path) -> Path:
 def test_a_newer_store_is_refused(root: Path) -> None:
     with writing(root):
         pass
-    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":3}')
+    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":4}')
     for write in (False, True):
-        with pytest.raises(UnsupportedFormat, match="version 3"):
+        with pytest.raises(UnsupportedFormat, match="version 4"):
             Store.open(root, write=write)
 
 
 def test_an_older_store_is_refused_and_the_next_command_is_named(root: Path) -> None:
     with writing(root):
         pass
-    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":1}')
+    (root / "version.json").write_bytes(b'{"format":"ptmtorrent/store","requires":[],"version":2}')
     for write in (False, True):
-        with pytest.raises(UnsupportedFormat, match="version 1") as caught:
+        with pytest.raises(UnsupportedFormat, match="version 2") as caught:
             Store.open(root, write=write)
         assert caught.value.code == 23
         assert "ptmtorrent --home DIR clone HUB" in str(caught.value.hint)

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from ptmtorrent.errors import IntegrityError, NoSource, NotFound, PtmError, StoreError, TransportError
-from ptmtorrent.model.plan import Extent, PackRequest, staging_path
+from ptmtorrent.model.plan import Extent, PackRequest, staging_path, widen
+from ptmtorrent.model.records import Note
 from ptmtorrent.reading.sources import Chain, Sources
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.globus.causes import TaskEnded
 from ptmtorrent.transports.hybrid import HybridTransport
 from ptmtorrent.transports.local import LocalTransport
 from ptmtorrent.transports.port import Delivered, Failed
@@ -292,3 +294,32 @@ def test_globus_moves_a_begun_pack_that_the_server_lacks(requests: list[PackRequ
     [outcome] = chain.deliver([request], tmp_path, Stop())
     assert isinstance(outcome, Delivered)
     assert outcome.source == "globus"
+
+
+def test_what_globus_did_not_deliver_comes_from_the_server_in_parts_and_that_is_said(tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, 5_000_000, seed=3)
+    asked = widen(parts(pack, data, (0, 1000), (4_000_000, 1000)))
+    notes: list[Note] = []
+    transfers = Scripted("globus", error=TransportError("task `t` failed: the disk quota is used up"), whole_packs=True)
+    server = Scripted("server", [pack])
+    chain = Sources(transfers=transfers, server=server, emit=notes.append).chain()  # type: ignore[arg-type]  # Notes only
+    assert chain is not None
+
+    outcomes = list(chain.deliver([asked], tmp_path / "staging", Stop()))
+
+    assert [(one.extent.offset, one.extent.length) for one in outcomes] == [(0, 1000), (4_000_000, 1000)]
+    [note] = notes
+    assert "the disk quota is used up" in note.message
+    assert "2.0 kB are fetched over HTTPS from `server` instead" in note.message
+
+
+def test_globus_alone_asks_no_server_and_a_failure_is_its_task_s(tmp_path: Path) -> None:
+    pack, data = write_pack(tmp_path, 5000, seed=3)
+    ended = TaskEnded("task `t` failed: the disk quota is used up", hint="fix it")
+    chain = Sources(transfers=Scripted("globus", error=ended, whole_packs=True)).chain()
+    assert chain is not None
+
+    [outcome] = chain.deliver([widen(parts(pack, data, (0, 1)))], tmp_path / "staging", Stop())
+
+    assert isinstance(outcome, Failed)
+    assert outcome.error is ended

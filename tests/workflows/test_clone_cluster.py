@@ -27,6 +27,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, WorkUnit, run_unit, without_secrets
+from ptmtorrent.workflows.clone.download_queue import collect_parts
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
 from tests.simulators.git_server import serve_git
 from tests.simulators.stormy_hub import StormyHub
@@ -144,6 +145,20 @@ def test_packages_of_a_killed_worker_go_to_another(tmp_path: Path, cluster: Path
     assert (code, statuses(events)) == (0, {f"hf:org/m{at}": "ok" for at in range(COUNT)})
     assert ptmtorrent(home, "verify", "--store")[-1]["failed"] == 0
     assert list(Home(home).spool.glob("**/*.part")) == []
+    assert [event["message"] for event in events if "was lost" in str(event.get("message"))]
+    assert list(Home(home).cluster.glob("**/*.log")), "the logs are kept"
+    assert not list(Home(home).cluster.glob("**/certificates")), "and no keys"
+
+
+def test_bytes_of_a_dead_worker_are_counted(tmp_path: Path) -> None:
+    for name, moved in (("a", "700000"), ("b", "5"), ("c", "no number"), ("d", None)):
+        folder = tmp_path / "workers" / name
+        folder.mkdir(parents=True)
+        if moved is not None:
+            (folder / "moved").write_text(moved)
+
+    assert collect_parts(tmp_path) == 700005
+    assert list((tmp_path / "workers").iterdir()) == []
 
 
 def test_parts_of_a_dead_worker_are_gone_on_with(tmp_path: Path, cluster: Path) -> None:

@@ -198,3 +198,23 @@ def test_hub_without_a_history_says_so(tmp_path: Path) -> None:
     said = ptmtorrent(tmp_path / "home", "clone", "kaggle", "--with", "history", code=2)
 
     assert "history" in said[-1]["message"]
+
+
+def test_names_that_no_reader_would_write_cost_their_files_alone(server: GitServer, tmp_path: Path) -> None:
+    home, long = tmp_path / "home", "n" * 256
+    server.commit("team/m", {"config.json": b"{}", "sub/GIT~1": b"settings", long: b"long"})
+    [result] = clone(server, home, "--id", "team/m", code=3)
+    assert "(unsafe-name)" in result["reason"]
+    with Store.open(home / "store") as store:
+        manifest = only_manifest(store)
+        assert [file.name for file in manifest.files] == ["config.json"]
+        assert {file.name: file.reason for file in manifest.missing} == dict.fromkeys(
+            (long, "sub/GIT~1"), "unsafe-name"
+        )
+        assert is_provable(manifest)
+    ptmtorrent(home, "keys", "init", "--no-passphrase")
+    ptmtorrent(home, "release", "r1", "--include", "unknown", "--allow-incomplete")
+    fetch(home, tmp_path / "out", result["id"])
+    folder = tmp_path / "out" / result["id"].replace(":", "/", 1)
+    assert [path.name for path in folder.rglob("*")] == ["config.json"]
+    assert ptmtorrent(home, "store", "check", "--data")[-1]["failed"] == 0

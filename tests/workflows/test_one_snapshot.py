@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from ptmtorrent.errors import NoSource
+from ptmtorrent.errors import Interrupted, NoSource
 from ptmtorrent.layouts.folders import Names
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.records import Note, Result
@@ -318,3 +318,12 @@ def forget_folders(user: Home) -> None:
     ledger.execute("DROP TABLE folders")
     ledger.commit()
     ledger.close()
+
+
+def test_interrupted_verification_begins_anew(older: Made, user: Home, out: Path) -> None:
+    get(older, user, out)
+    stop = Stop()
+    stop.set()
+    with pytest.raises(Interrupted) as caught:
+        verify(user, str(out), emit=Heard(), stop=stop)
+    assert caught.value.hint == "run the same command again; it begins anew"

@@ -158,7 +158,7 @@ _STEPS: tuple[tuple[Any, str], ...] = (
     (Ledger, "forget"),
     (Ledger, "announce"),
     (Ledger, "belongs"),
-    (disk_space, "_remove"),
+    (disk_space, "remove_unchanged"),
 )
 
 

@@ -17,13 +17,14 @@ import msgspec
 
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.partial import PartialFile
-from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound
+from ptmtorrent.errors import AuthError, HubError, IntegrityError, NotFound, PtmError
 from ptmtorrent.http import judge_range
 from ptmtorrent.hubs.client.session import Session
-from ptmtorrent.hubs.client.status_errors import Unreachable
+from ptmtorrent.hubs.client.status_errors import HostUnreachable, Unreachable
 from ptmtorrent.hubs.port import HubFile, Located
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.pointers import MAX_POINTER_BYTES, parse_pointer, resembles_pointer
+from ptmtorrent.scrub import scrub
 from ptmtorrent.stop import Stop
 
 Count = Callable[[int, int], None]
@@ -77,12 +78,28 @@ class Download:
                 self.session.retry(lambda: self._attempt(part), progress=lambda: part.position, what=self.what)
             except (AuthError, HubError, NotFound, IntegrityError) as error:
                 failures += [self._located.failed] if self._located and self._located.failed else []
-                failures.append(error.message)
+                failures.append(self._with_address(error))
                 if not self._next_address(part):
                     error.message = "; ".join(dict.fromkeys(failures))
+                    if self._has_no_host(error):
+                        raise HostUnreachable(error.message) from error
                     raise
             else:
                 return
+
+    def _with_address(self, error: PtmError) -> str:
+        """Return the message of `error` with the address that was tried, without its query: that may be a signature."""
+        located = self._located
+        if located is None or located.path is not None or located.pieces is not None:
+            return error.message
+        url = located.alternates[self._number - 1] if self._number else located.url
+        address = scrub(url.partition("?")[0])
+        return error.message if address in error.message else f"{error.message} ({address})"
+
+    def _has_no_host(self, error: PtmError) -> bool:
+        """Return whether `error` is about the host of this file alone: another than the hub's, without a connection."""
+        elsewhere = self._located is not None and self._located.elsewhere
+        return elsewhere and isinstance(error, Unreachable) and isinstance(error.__cause__, httpx2.ConnectError)
 
     def _next_address(self, part: PartialFile) -> bool:
         """Select the next alternate; return whether there is one.

@@ -5,7 +5,7 @@ internal service (the metadata service of a cloud, a database without a password
 published. A hub that is internal itself may lead to internal addresses.
 """
 
-from ptmtorrent.errors import HubError
+from ptmtorrent.hubs.client.status_errors import InternalAddress
 from ptmtorrent.network import is_internal
 
 
@@ -13,10 +13,10 @@ def refuse_internal(url: str, what: str) -> None:
     """Refuse a URL with an internal address.
 
     Raises:
-        HubError: the address is internal.
+        InternalAddress: the address is internal.
     """
     if is_internal(url):
-        raise HubError(
+        raise InternalAddress(
             f"{what} leads to `{url[:200]}`, an address in the network of this machine: refused",
             hint="only a hub in your own network may lead there: give it as --endpoint",
         )

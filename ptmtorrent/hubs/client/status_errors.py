@@ -20,6 +20,14 @@ class Unreachable(HubError):
     """The hub or the connection to it failed; a retry may succeed."""
 
 
+class HostUnreachable(HubError):
+    """The host of one file, which is not the hub's, does not exist or accepts no connection."""
+
+
+class InternalAddress(HubError):
+    """An address leads into the network of this machine, and is not requested."""
+
+
 class PackageGone(NotFound):
     """The package itself, or the revision, does not exist on the hub."""
 

@@ -13,8 +13,10 @@ import msgspec
 
 from ptmtorrent.errors import AuthError, NotFound, UsageError
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.facts import fill
 from ptmtorrent.hubs.git.addresses import NAMED, WEB, is_address, local_folder, protocol_of, split_remote
 from ptmtorrent.hubs.git.clones import Clones, Remote
+from ptmtorrent.hubs.git.facts import read_facts
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
@@ -108,7 +110,7 @@ class GitRemotes:
             NotFound: the remote does not exist or is empty; AuthError: it requires a login; otherwise as `files`.
         """
         commit = self._check_access(listed)
-        identity = Identity(hub=self.prefix, name=listed.name, commit=commit)
+        identity = Identity(hub=self.prefix, name=listed.name, commit=commit, author=listed.author)
         described = Described(identity=identity, listed=listed, answers=(("remote", listed.raw.encode()),))
         remote = self._remote(described)
         self._found[remote] = self._clones.files(remote)
@@ -226,7 +228,8 @@ class GitRemotes:
             return Listed(name=name, access="gone", raw=raw)
         except AuthError:
             return Listed(name=name, access="private", raw=raw)
-        return Listed(name=name, commit=commit, licence_in_files=True, raw=raw)
+        listed = Listed(name=name, commit=commit, licence_in_files=True, raw=raw)
+        return fill(listed, read_facts(name, {"url": url}))
 
 
 def _locate_without_batch(remote: Remote, file: HubFile, oid: str) -> Located:

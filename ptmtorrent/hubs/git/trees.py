@@ -14,8 +14,8 @@ from ptmtorrent.hubs.git.objects import (
     parse_commit,
     parse_tree,
 )
-from ptmtorrent.hubs.port import MAX_FILES, HubFile, mode_and_link
-from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths, path_bytes
+from ptmtorrent.hubs.port import MAX_FILES, HubFile, mode_and_link, set_aside_unsafe
+from ptmtorrent.model.ids import MAX_PATH_BYTES, path_bytes
 from ptmtorrent.model.manifest import LINK_MODE
 from ptmtorrent.model.pointers import MAX_PADDED_BYTES, parse_pointer, pointer_git_id
 
@@ -97,7 +97,7 @@ def hub_files(
     odd: Blobs = {}
     files = [_file(objects, one, sizes, odd, what) for one in found if one.mode != GITLINK_MODE]
     try:
-        check_paths(file.path for file in files)
+        files = set_aside_unsafe(files)
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error.message}") from error
     return sorted(files, key=lambda file: path_bytes(file.path)), odd

@@ -15,16 +15,17 @@ import msgspec
 
 from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.client.redact import redact_json
-from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed
+from ptmtorrent.hubs.facts import fill
+from ptmtorrent.hubs.huggingface.facts import read_facts
+from ptmtorrent.hubs.port import MAX_FILES, Foreseen, HubFile, Listed, set_aside_unsafe
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, decode_json, json_memory
-from ptmtorrent.model.ids import MAX_PATH_BYTES, check_paths
+from ptmtorrent.model.ids import MAX_PATH_BYTES
 from ptmtorrent.model.manifest import FileSource
 from ptmtorrent.model.text import count, spell_size
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f\\]{1,255}(/(?!\.{1,2}$)[^/\x00-\x1f\x7f\\]{1,255})?")
-_LICENCE = "license:"
 MAX_COUNT = 1 << 50
 """Limit of file sizes (1 PiB) and download counts; the sum of many still fits 64 bits."""
 
@@ -32,8 +33,6 @@ UNREADABLE = "unreadable"
 """The access of a package whose record cannot be read, or has no usable name."""
 
 _MAX_SHOWN = 200
-_MAX_TAG = 1024
-_MAX_TAGS = 1024
 _MAX_ESCAPES = 300_000
 _MAX_PAGE_OBJECTS = 300_000
 """Limit of JSON objects in a page, those inside its records too: each record takes 150 bytes beside its own."""
@@ -76,23 +75,15 @@ def read_listed(raw: bytes) -> Listed:
     name = _text(record, "id") or _text(record, "modelId")
     if name is None or not is_usable_name(name):
         raise HubError(f"the hub lists a package without a usable name: {name!r}")
-    tags = _texts(record, "tags")
     commit = _text(record, "sha") or ""
-    return Listed(
+    listed = Listed(
         name=name,
         access=_access(record),
         commit=commit if _COMMIT.fullmatch(commit) else None,
         hub_id=_text(record, "_id"),
-        author=_text(record, "author") or (name.partition("/")[0] if "/" in name else None),
-        downloads=_count(record, "downloads"),
-        likes=_count(record, "likes"),
-        licence=" AND ".join(tag.removeprefix(_LICENCE) for tag in tags if tag.startswith(_LICENCE)) or None,
-        task=_text(record, "pipeline_tag"),
-        library=_text(record, "library_name"),
-        tags=tags,
-        modified=_text(record, "lastModified"),
         raw=raw.decode(),
     )
+    return fill(listed, read_facts(name, record))
 
 
 def read_foreseen(raw: bytes) -> Foreseen:
@@ -191,7 +182,7 @@ def read_files(pages: list[bytes], what: str) -> list[HubFile]:
     if (total := sum(file.size or 0 for file in files)) >= MAX_COUNT:
         raise HubError(f"{what}: the hub lists {spell_size(total)}, over the limit of {spell_size(MAX_COUNT)}")
     try:
-        check_paths(file.path for file in files)
+        files = set_aside_unsafe(files)
     except IntegrityError as error:
         raise IntegrityError(f"{what}: {error.message}") from error
     return sorted(files, key=lambda file: file.path.encode())
@@ -265,9 +256,3 @@ def _text(record: dict[str, Any], key: str) -> str | None:
 def _count(record: dict[str, Any], key: str) -> int | None:
     value = record.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else None
-
-
-def _texts(record: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = record.get(key)
-    texts = (item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
-    return tuple(_clean(text) for text in texts if len(text) <= _MAX_TAG)[:_MAX_TAGS]

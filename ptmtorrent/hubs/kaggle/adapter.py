@@ -4,14 +4,15 @@ The listing has no hashes, but the download address of a file has (`x-goog-hash`
 first time for its headers only (ADR 0025).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ptmtorrent.errors import AuthError, HubError, NotFound
+from ptmtorrent.errors import AuthError, HubError, NotFound, PtmError
 from ptmtorrent.hubs.client.session import MAX_REPLY_BYTES, Session
 from ptmtorrent.hubs.kaggle.records import (
+    is_model,
     is_name,
     promised,
     read_files,
@@ -56,7 +57,7 @@ class KaggleModels:
         if query.ids:
             for index in range(int(cursor or 0), len(query.ids)):
                 following = str(index + 1) if index + 1 < len(query.ids) else None
-                yield Page(packages=(self._ask_or_miss(query.ids[index]),), cursor=following)
+                yield Page(packages=self._ask_or_miss(query.ids[index]), cursor=following)
             return
         seen = {cursor}
         while True:
@@ -103,7 +104,8 @@ class KaggleModels:
 
         Raises:
             HubError: the list of files is malformed or does not end; IntegrityError: a path that is not allowed in a
-                manifest; AuthError: the terms of the package were not accepted; otherwise as `Session.read`.
+                manifest; AuthError: the terms of the package were not accepted; NotFound: it has no file any more;
+                otherwise as `Session.read`.
         """
         what = f"the files of `{described.identity.package}`"
         rows: list[tuple[str, int | None]] = []
@@ -125,7 +127,7 @@ class KaggleModels:
             raise HubError(f"{what} could not be listed: the list has more than {count(MAX_PAGES, 'page')}")
         check_paths(path for path, _ in rows)
         rows.sort(key=lambda row: row[0].encode())
-        return [self._probe(described, path, size) for path, size in rows], tuple(answers)
+        return self._probe_all(described, rows), tuple(answers)
 
     def locate(self, described: Described, file: HubFile) -> Located:
         """Return the address that redirects to the bytes of `file` at the pinned version."""
@@ -142,6 +144,20 @@ class KaggleModels:
     def _listing(self) -> str:
         return f"the listing of `{self.endpoint}`"
 
+    def _probe_all(self, described: Described, rows: Sequence[tuple[str, int | None]]) -> list[HubFile]:
+        """Return the files; one that is refused or gone has no hash, and its download says why it cannot be had."""
+        files: list[HubFile] = []
+        failures: list[PtmError] = []
+        for path, size in rows:
+            try:
+                files.append(self._probe(described, path, size))
+            except (AuthError, NotFound) as error:
+                files.append(HubFile(path=path, size=size, oid=None, source="url"))
+                failures.append(error)
+        if failures and len(failures) == len(rows):
+            raise failures[0]
+        return files
+
     def _probe(self, described: Described, path: str, size: int | None) -> HubFile:
         what = f"`{described.identity.package}` file `{path}`"
         with self.session.open(self._address(described, path), self._headers, budget="files", what=what) as reply:
@@ -153,9 +169,24 @@ class KaggleModels:
     def _version(self, described: Described) -> str:
         return f"models/{quote(described.identity.name)}/{described.identity.commit}"
 
-    def _ask_or_miss(self, name: str) -> Listed:
-        if not is_name(name):
-            return Listed(name=name, access="gone")
+    def _ask_or_miss(self, name: str) -> tuple[Listed, ...]:
+        """Return the package `name`, or for `owner/model` the packages of all its variations."""
+        if is_model(name):
+            return self._variations(name) or (Listed(name=name, access="gone"),)
+        return (self._ask_for(name) if is_name(name) else Listed(name=name, access="gone"),)
+
+    def _variations(self, name: str) -> tuple[Listed, ...]:
+        what = f"the variations of `{self.prefix}:{name}`"
+        url = f"{self.endpoint}/api/v1/models/{quote(name)}/get"
+        try:
+            body, _ = self.session.read(url, self._headers, budget="api", what=what)
+        except NotFound:
+            return ()
+        except AuthError:
+            return (Listed(name=name, access="private"),)
+        return tuple(read_models({"models": [{**read_object(body, what), "ref": name}]}))
+
+    def _ask_for(self, name: str) -> Listed:
         what = f"the description of `{self.prefix}:{name}`"
         url = f"{self.endpoint}/api/v1/models/{quote(name)}/get"
         try:

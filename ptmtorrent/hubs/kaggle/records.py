@@ -15,13 +15,14 @@ import msgspec
 from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import text
 from ptmtorrent.hubs.client.redact import redact
+from ptmtorrent.hubs.facts import fill
+from ptmtorrent.hubs.kaggle.facts import read_facts, spell_framework
 from ptmtorrent.hubs.port import MAX_FILES, HubFile, Listed
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.ids import check_file_path
 
 MAX_BYTES = 1 << 50
 MAX_TOKEN = 8192
-_ENUM = "MODEL_FRAMEWORK_"
 _PART = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,200}")
 
 
@@ -73,33 +74,28 @@ def _listed(ref: str, model: Mapping[str, Any], instance: object) -> Listed | No
     name = f"{ref}/{framework}/{text(instance, 'slug') or ''}"
     if not is_name(name):
         return None
-    version, votes = instance.get("versionNumber"), model.get("voteCount")
-    return Listed(
+    version = instance.get("versionNumber")
+    raw = redact({"model": model, "instance": instance})
+    listed = Listed(
         name=name,
         access="private" if model.get("isPrivate") is True else "public",
         commit=str(version) if isinstance(version, int) and 0 < version < 1 << 31 else None,
         hub_id=str(instance["id"]) if isinstance(instance.get("id"), int) else None,
-        author=ref.partition("/")[0],
-        likes=votes if isinstance(votes, int) and 0 <= votes <= MAX_BYTES else None,
-        licence=text(instance, "licenseName"),
-        library=framework,
-        modified=text(model, "updateTime"),
-        raw=msgspec.json.encode(redact({"model": model, "instance": instance})).decode(),
+        raw=msgspec.json.encode(raw).decode(),
     )
-
-
-def spell_framework(name: str) -> str:
-    """Return `tensorFlow2` for `MODEL_FRAMEWORK_TENSOR_FLOW_2`; any other name unchanged."""
-    if not name.startswith(_ENUM):
-        return name
-    first, *rest = name.removeprefix(_ENUM).lower().split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    return fill(listed, read_facts(name, raw))
 
 
 def is_name(name: str) -> bool:
     """Return whether `name` has the form `owner/model/framework/variation`."""
     parts = name.split("/")
     return len(parts) == 4 and all(_PART.fullmatch(part) for part in parts)
+
+
+def is_model(name: str) -> bool:
+    """Return whether `name` has the form `owner/model`: all variations of a model."""
+    parts = name.split("/")
+    return len(parts) == 2 and all(_PART.fullmatch(part) for part in parts)
 
 
 def read_files(answer: Mapping[str, Any], what: str) -> list[tuple[str, int | None]]:

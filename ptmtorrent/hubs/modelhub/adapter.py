@@ -12,9 +12,10 @@ from ptmtorrent.errors import HubError, IntegrityError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, is_web_address, text
 from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.facts import fill
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
-from ptmtorrent.hubs.modelhub.config import with_config
+from ptmtorrent.hubs.modelhub.config import read_facts, with_config
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
@@ -37,6 +38,7 @@ class Modelhub(CatalogueHub):
 
     name = "modelhub"
     prefix = "modelhub"
+    any_branch = True
 
     def catalogue(self) -> Sequence[Listed]:
         """Return a package for every entry of the registry.
@@ -91,14 +93,9 @@ def read_registry(body: bytes) -> list[Listed]:
             name_shown = str(row.get("name"))[:100]
             raise HubError(f"`{REGISTRY}` could not be read: the name {name_shown!r} is unusable or repeated")
         check_path(name)
-        backends = row.get("backend")
-        found[name] = Listed(
-            name=name,
-            hub_id=text(row, "id"),
-            task=text(row, "task_extended"),
-            tags=tuple(one for one in backends if isinstance(one, str)) if isinstance(backends, list) else (),
-            raw=msgspec.json.encode(redact(row)).decode(),
-        )
+        record = redact(row)
+        listed = Listed(name=name, hub_id=text(row, "id"), raw=msgspec.json.encode(record).decode())
+        found[name] = fill(listed, read_facts(name, record))
     return list(found.values())
 
 

@@ -16,12 +16,15 @@ import msgspec
 from ptmtorrent.errors import IntegrityError, Interrupted, NotFound, PtmError, RateLimited
 from ptmtorrent.hubs.client.redact import redact
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.facts import fill
 from ptmtorrent.hubs.git.adapter import EMPTY
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.lfs import LfsAddresses, LfsObject
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, join_proof
 from ptmtorrent.hubs.git.process import Git
-from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, tags_of, task_of
+from ptmtorrent.hubs.onnx.facts import read_facts
+from ptmtorrent.hubs.onnx.readme import read_readme
+from ptmtorrent.hubs.onnx.records import package_of, read_manifest, select_own_files
 from ptmtorrent.hubs.port import UNDOCUMENTED, Described, Foreseen, HubFile, Listed, Located, Page, Query
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.ids import check_path
@@ -151,22 +154,9 @@ class OnnxZoo:
                 check_path(name)
             except IntegrityError:
                 continue  # not allowed in a manifest; `clone git` reports it for the whole remote
-            licence = licence_in(self._text(remote, rows.get(f"{name}/{README}")))
-            found[name] = self._listed(name, remote.commit, known.get(name, ()), licence)
+            readme = read_readme(self._text(remote, rows.get(f"{name}/{README}")), name)
+            found[name] = list_folder(name, (self.endpoint, remote.commit), known.get(name, ()), readme)
         return found
-
-    def _listed(self, name: str, commit: str, entries: Sequence[Mapping[str, Any]], licence: str | None) -> Listed:
-        raw = {"remote": self.endpoint, "folder": name, "commit": commit, "manifest": entries}
-        tags = dict.fromkeys(tag for entry in entries for tag in tags_of(entry))
-        return Listed(
-            name=name,
-            commit=commit,
-            library="onnx",
-            task=task_of(name),
-            licence=licence,
-            tags=tuple(tags),
-            raw=msgspec.json.encode(redact(raw)).decode(),
-        )
 
     def _text(self, remote: Remote, file: HubFile | None) -> bytes:
         if file is None or file.source != "git" or file.link is not None or (file.size or 0) > MAX_README_BYTES:
@@ -180,3 +170,13 @@ class OnnxZoo:
 
 def _is_lfs(file: HubFile) -> bool:
     return file.source == "lfs"
+
+
+def list_folder(
+    name: str, at: tuple[str, str], entries: Sequence[Mapping[str, Any]], readme: Mapping[str, Any]
+) -> Listed:
+    """Return the package of a folder of the zoo `at` a remote and commit, with its `entries` of the manifest."""
+    remote, commit = at
+    stated = {"readme": readme} if readme else {}
+    raw = redact({"remote": remote, "folder": name, "commit": commit, "manifest": entries, **stated})
+    return fill(Listed(name=name, commit=commit, raw=msgspec.json.encode(raw).decode()), read_facts(name, raw))

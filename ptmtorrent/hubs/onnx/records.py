@@ -1,22 +1,17 @@
-"""Facts about the zoo's packages, read from its folders, its manifest and its READMEs. Pure."""
+"""Facts about the zoo's packages, read from its folders and its manifest. Pure."""
 
 import posixpath
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from ptmtorrent.errors import HubError
-from ptmtorrent.facts.licence_texts import name_licence
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.bounds import decode_json
 
 INNER = {"model", "models", "preproc"}
 """Folders with these names belong to the package above them, which has the README."""
-
-_LICENCE = re.compile(r"^#{1,6}[ \t]*licen[sc]e[ \t]*#*[ \t]*\n+([^\n#].{0,200})$", re.MULTILINE | re.IGNORECASE)
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def package_of(path: str) -> str:
@@ -65,12 +60,3 @@ def tags_of(entry: Mapping[str, Any]) -> list[str]:
     metadata = entry.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
-
-
-def licence_in(readme: bytes) -> str | None:
-    """Return the licence below the heading `License`, as an id if it is known, or None."""
-    match = _LICENCE.search(readme.decode(errors="replace").replace("\r\n", "\n"))
-    if match is None:
-        return None
-    words = _LINK.sub(r"\1", match[1]).strip().strip("*_`.")
-    return name_licence(words) or words or None

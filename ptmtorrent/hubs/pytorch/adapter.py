@@ -3,21 +3,23 @@
 One card is one package (ADR 0023). The remotes that cards name are on the same forge as the cards.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.catalogues import CatalogueHub, Link, Read, Weight, weight_of
 from ptmtorrent.hubs.client.redact import redact_text
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.facts import fill
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.port import Listed
 from ptmtorrent.hubs.pytorch.cards import MAX_CARD_BYTES, Card, find_weights, read_card
+from ptmtorrent.hubs.pytorch.facts import read_facts
 from ptmtorrent.hubs.registry import HubOptions
 from ptmtorrent.model.bounds import decode_json
 
+FORGE = "https://github.com"
 NOT_CARDS = {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md"}
 
 
@@ -44,14 +46,23 @@ class PyTorchHub(CatalogueHub):
             if file.path in NOT_CARDS or file.oid is None or file.source != "git" or (file.size or 0) > MAX_CARD_BYTES:
                 continue
             data = self.clones.read(remote, file.oid.removeprefix("git:"))
-            found.append(list_card(file.path, data))
+            found.append(list_card(file.path, data, self._forge))
         self.clones.release(remote)
         return found
+
+    @property
+    def _forge(self) -> str:
+        return self.endpoint.rsplit("/", 2)[0]
 
     def link(self, listed: Listed) -> Link:
         """Return the remote and ref that the card loads from."""
         card = _card(listed)
-        return Link(remote=f"{self.endpoint.rsplit('/', 2)[0]}/{card.owned}", ref=card.ref)
+        return Link(remote=f"{self._forge}/{card.owned}", ref=card.ref)
+
+    def cards(self, listed: Listed) -> Mapping[str, bytes]:
+        """Return the card, which lies in the catalogue and not in the remote."""
+        record = decode_json(listed.raw or "{}", dict[str, str])
+        return {record["card"]: record["text"].encode()} if {"card", "text"} <= record.keys() else {}
 
     def weights(self, listed: Listed, read: Read) -> Sequence[Weight]:
         """Return the weights that the card's entry points in `hubconf.py` can load."""
@@ -64,13 +75,11 @@ def _card(listed: Listed) -> Card:
     return read_card(record.get("text", "").encode())
 
 
-def list_card(path: str, data: bytes) -> Listed:
-    """Return the package of a card. A malformed card is listed too; `describe` raises its error."""
+def list_card(path: str, data: bytes, forge: str = FORGE) -> Listed:
+    """Return the package of a card, whose remote is at `forge`. A malformed card is listed too.
+
+    `describe` raises its error.
+    """
     name = path.removesuffix(".md")
-    content = redact_text(data.decode(errors="replace"))
-    raw = msgspec.json.encode({"card": path, "text": content}).decode()
-    try:
-        card = read_card(content.encode())
-    except HubError:
-        return Listed(name=name, library="pytorch", raw=raw)
-    return Listed(name=name, author=card.owned.partition("/")[0], library="pytorch", tags=card.tags, raw=raw)
+    record = {"card": path, "text": redact_text(data.decode(errors="replace")), "forge": forge}
+    return fill(Listed(name=name, raw=msgspec.json.encode(record).decode()), read_facts(name, record))

@@ -12,6 +12,7 @@ import msgspec
 from ptmtorrent.errors import HubError, NotFound
 from ptmtorrent.hubs.client.redact import redact_text
 from ptmtorrent.hubs.client.session import Session
+from ptmtorrent.hubs.facts import fill
 from ptmtorrent.hubs.git.clones import Clones, Remote
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.kaggle.adapter import KaggleModels
@@ -25,6 +26,7 @@ from ptmtorrent.hubs.tfhub.documents import (
     find_on_kaggle,
     read_document,
 )
+from ptmtorrent.hubs.tfhub.facts import read_facts
 from ptmtorrent.model.bounds import decode_json
 from ptmtorrent.model.manifest import Identity
 
@@ -173,18 +175,5 @@ def list_document(document: Document, data: bytes) -> Listed | None:
         "path": document.path,
         "text": redact_text(data.decode(errors="replace")),
     }
-    tags = {
-        **{f"dataset:{value}": None for value in document.values("dataset")},
-        **{f"architecture:{value}": None for value in document.values("network-architecture")},
-        **{f"base_model:{value}": None for value in document.values("parent-model")},
-        **{f"language:{value}": None for value in document.values("language")},
-    }
-    return Listed(
-        name=name,
-        author=document.handle.partition("/")[0],
-        licence=" AND ".join(value.lower() for value in document.values("license")) or None,
-        task=next(iter(document.values("task")), None),
-        library=next(iter(document.values("format")), document.kind.lower()),
-        tags=tuple(tags),
-        raw=msgspec.json.encode(raw).decode(),
-    )
+    listed = Listed(name=name, raw=msgspec.json.encode(raw).decode())
+    return fill(listed, read_facts(name, raw))

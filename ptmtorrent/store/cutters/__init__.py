@@ -1,11 +1,13 @@
 """Cutters split a file into objects so that equal tensors become equal objects (docs/formats/cutters.md).
 
-In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. A table of suffixes,
-first bytes and sizes says which cutters may know a file. `cut` tries these in order; one that finds anything its format
-does not allow is skipped. A file of no known format is cut into content-defined chunks or slices.
+In come a file and its name; out go the cutter's name and pieces: offset, length, dtype and key. A table of first bytes
+and sizes says which cutters may know a file; its name matters only where another file describes it. `cut` tries these
+in order; one that finds anything its format does not allow is skipped. A file of no known format is cut into
+content-defined chunks or slices.
 
-Order of reading: `port` (with `cover`: from a format's tensors to pieces), then one format: `safetensors`, `torch_zip`
-and `stored_zip` over `zip_directory`, `gguf`, `onnx` and `onnx_data` over `onnx_fields`, `chunks`.
+The parsers are in `model/containers/`. Order of reading: `port` (with `cover`: from a format's tensors to pieces), then
+one format: `safetensors`, `torch_zip` and `stored_zip` over `zip_members`, `tar`, `inside` (files inside both), `gguf`,
+`tensors` (formats whose tensors are all there is to cut), `onnx`, `onnx_data`, `tf_data`, `chunks`.
 
 Invariants: the pieces cover the file exactly once, `cut` never fails on a file, and a version always cuts alike.
 """
@@ -15,7 +17,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.cutters import gguf, onnx_data, zip_directory
+from ptmtorrent.model.containers.gguf import MAGIC as GGUF
+from ptmtorrent.model.containers.hdf5 import MAGIC as HDF5
+from ptmtorrent.model.containers.npy import MAGIC as NPY
+from ptmtorrent.model.containers.safetensors import START as SAFETENSORS
+from ptmtorrent.model.containers.tar import START as TAR
+from ptmtorrent.model.containers.tensorflow import DATA as TF_DATA
+from ptmtorrent.model.containers.tensorflow import INDEX
+from ptmtorrent.model.containers.torch_legacy import START as TORCH_LEGACY
+from ptmtorrent.model.containers.zip_directory import MAGIC as ZIP
+from ptmtorrent.store.cutters import onnx_data, tensors
 from ptmtorrent.store.cutters.chunks import MIN_BYTES, Chunks, Opaque
 from ptmtorrent.store.cutters.gguf import Gguf
 from ptmtorrent.store.cutters.onnx import Onnx
@@ -34,6 +45,8 @@ from ptmtorrent.store.cutters.port import (
 )
 from ptmtorrent.store.cutters.safetensors import Safetensors
 from ptmtorrent.store.cutters.stored_zip import StoredZip
+from ptmtorrent.store.cutters.tar import Tar
+from ptmtorrent.store.cutters.tf_data import TfData
 from ptmtorrent.store.cutters.torch_zip import TorchZip
 
 __all__ = [
@@ -49,6 +62,7 @@ __all__ = [
     "cut",
     "cut_as",
     "cutters",
+    "may_describe",
     "needs_nearby",
     "slices",
 ]
@@ -57,7 +71,7 @@ KEYLESS = frozenset({Chunks.name, Opaque.name})
 """Cutters whose pieces never have a key, so a file need not be cut again (for chunks: read to its end) to find them."""
 
 
-_START_BYTES = 9
+_START_BYTES = 512
 
 
 class _Format(NamedTuple):
@@ -72,17 +86,28 @@ class _Format(NamedTuple):
     min_bytes: int = 0
 
 
-_ZIP = re.compile(re.escape(zip_directory.MAGIC))
-_ANY_CASE = re.IGNORECASE | re.ASCII
+def _is(magic: bytes) -> re.Pattern[bytes]:
+    return re.compile(re.escape(magic))
+
+
+# The first byte of an ONNX model is the tag of one of the fields 1 to 8 of `ModelProto`.
+_ONNX = re.compile(rb"[\x08\x12\x1a\x22\x28\x32\x3a\x42]")
+# A map with entries, then a text.
+_MSGPACK = re.compile(rb"(?s)(?:[\x81-\x8f]|\xde..|\xdf....)[\xa1-\xbf\xd9-\xdb]")
 _FORMATS = (
-    _Format(lambda *_: Safetensors(), re.compile(r"\.safetensors\Z", _ANY_CASE), re.compile(rb"(?s).{8}\{")),
-    _Format(lambda *_: TorchZip(), start=_ZIP),
-    _Format(lambda *_: StoredZip(), start=_ZIP),
-    _Format(lambda *_: Gguf(), start=re.compile(re.escape(gguf.MAGIC))),
-    # The first byte is the tag of one of the fields 1 to 8 of `ModelProto`.
-    _Format(lambda *_: Onnx(), re.compile(r"\.onnx\Z", _ANY_CASE), re.compile(rb"[\x08\x12\x1a\x22\x28\x32\x3a\x42]")),
-    # Smaller data is one piece, for which the model need not be read.
+    _Format(lambda *_: Safetensors(), start=SAFETENSORS),
+    _Format(lambda *_: TorchZip(), start=_is(ZIP)),
+    _Format(lambda *_: StoredZip(), start=_is(ZIP)),
+    _Format(lambda *_: Gguf(), start=_is(GGUF)),
+    _Format(lambda *_: tensors.torch_legacy(), start=TORCH_LEGACY, min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: tensors.hdf5(), start=_is(HDF5), min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: tensors.npy(), start=_is(NPY), min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: tensors.msgpack(), start=_MSGPACK, min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: Tar(), start=TAR, min_bytes=JOIN_BELOW_BYTES),
+    # What another file describes. Smaller data is one piece, for which that file need not be read.
     _Format(OnnxData, onnx_data.SUFFIX, min_bytes=JOIN_BELOW_BYTES),
+    _Format(TfData, TF_DATA, min_bytes=JOIN_BELOW_BYTES),
+    _Format(lambda *_: Onnx(), start=_ONNX, min_bytes=JOIN_BELOW_BYTES),
     _Format(lambda *_: Chunks(), min_bytes=MIN_BYTES + 1),
     _Format(lambda *_: Opaque()),
 )
@@ -95,8 +120,13 @@ def cutters(name: str, nearby: Nearby | None = None) -> tuple[Cutter, ...]:
 
 
 def needs_nearby(name: str) -> bool:
-    """Return whether a file with this name may be external data of a `.onnx` file beside it."""
-    return onnx_data.SUFFIX.search(name) is not None
+    """Return whether a file with this name may be data that a file beside it describes."""
+    return onnx_data.SUFFIX.search(name) is not None or TF_DATA.search(name) is not None
+
+
+def may_describe(name: str) -> bool:
+    """Return whether a file with this name may describe data beside it."""
+    return name.lower().endswith((".onnx", INDEX))
 
 
 def cut(source: ByteSource, name: str, nearby: Nearby | None = None) -> Cut:

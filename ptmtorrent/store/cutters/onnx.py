@@ -4,40 +4,10 @@ Protobuf allows fields in any order, and ONNX allows tensors in nodes and subgra
 pieces; everything between them becomes gaps.
 """
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
-from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
+from ptmtorrent.model.containers.onnx_fields import Stretch, Tensor, dtype_of, tensors
 from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, ByteSource, NotThisFormat, Piece, cover, tensor_key
-
-DTYPES: Mapping[int, str] = MappingProxyType(
-    {
-        1: "F32",
-        2: "U8",
-        3: "I8",
-        4: "U16",
-        5: "I16",
-        6: "I32",
-        7: "I64",
-        9: "BOOL",
-        10: "F16",
-        11: "F64",
-        12: "U32",
-        13: "U64",
-        14: "C64",
-        16: "BF16",
-        17: "F8_E4M3",
-        18: "F8_E4M3FNUZ",
-        19: "F8_E5M2",
-        20: "F8_E5M2FNUZ",
-        21: "U8",  # two 4-bit numbers per byte
-        22: "U8",
-        23: "F4",
-        24: "F8_E8M0",
-    }
-)
-"""`TensorProto.DataType`."""
 
 _FLOATS, _DOUBLES = 4, 10
 
@@ -53,12 +23,6 @@ class Onnx:
         if not numbers:
             raise NotThisFormat
         return tuple(cover(numbers, 0, source.size))
-
-
-def dtype_of(data_type: int, length: int) -> str | None:
-    """Return safetensors' name for numbers of `data_type`; None if unknown or `length` bytes are not whole numbers."""
-    dtype = DTYPES.get(data_type)
-    return dtype if dtype is not None and 8 * length % BITS[dtype] == 0 else None
 
 
 def _is_large(stretch: Stretch) -> bool:

@@ -13,9 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from posixpath import basename
 
-from ptmtorrent.store.cutters.dtypes import BITS
-from ptmtorrent.store.cutters.onnx import DTYPES, dtype_of
-from ptmtorrent.store.cutters.onnx_fields import Stretch, Tensor, tensors
+from ptmtorrent.model.containers.dtypes import BITS
+from ptmtorrent.model.containers.onnx_fields import DTYPES, Stretch, Tensor, dtype_of, tensors
 from ptmtorrent.store.cutters.port import JOIN_BELOW_BYTES, ByteSource, Nearby, NotThisFormat, Piece, cover, tensor_key
 
 SUFFIX = re.compile(r"\.(?:onnx_data\w*|onnx\.data|pb_data)\Z", re.IGNORECASE)

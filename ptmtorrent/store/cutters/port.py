@@ -18,8 +18,30 @@ import msgspec
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors, read_at
+from ptmtorrent.model.containers.dtypes import BITS, BLOCK_BYTES
+from ptmtorrent.model.containers.source import MAX_NAMED, ByteSource, MemorySource, NotThisFormat, Tensor
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
-from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
+
+__all__ = [
+    "JOINED_BYTES",
+    "JOIN_BELOW_BYTES",
+    "MAX_NAMED",
+    "ByteSource",
+    "Cut",
+    "Cutter",
+    "FileSource",
+    "MemorySource",
+    "Nearby",
+    "NotThisFormat",
+    "Piece",
+    "Tensor",
+    "cover",
+    "piece_of",
+    "run_key",
+    "slice_key",
+    "slices",
+    "tensor_key",
+]
 
 
 class Piece(msgspec.Struct, frozen=True, gc=False):
@@ -42,25 +64,8 @@ class Cut(msgspec.Struct, frozen=True):
     pieces: tuple[Piece, ...]
 
 
-class ByteSource(Protocol):
-    """A source of known size with random access."""
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        ...
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer at the end."""
-        ...
-
-
 Nearby = Callable[[str], ByteSource | None]
 """Returns another file of the same package by path; None if it is not available (yet)."""
-
-
-class NotThisFormat(Exception):
-    """Raised by a cutter for a file that its format does not allow. `cut` catches it and tries the next cutter."""
 
 
 class Cutter(Protocol):
@@ -75,22 +80,6 @@ class Cutter(Protocol):
             NotThisFormat: the file has anything that the format does not allow.
         """
         ...
-
-
-class MemorySource:
-    """A `ByteSource` over bytes in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        return len(self._data)
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return `length` bytes from `offset` on; fewer at the end of the data."""
-        return self._data[offset : offset + length]
 
 
 class FileSource:
@@ -126,8 +115,13 @@ def slices(offset: int, length: int) -> list[Piece]:
 JOIN_BELOW_BYTES = 64 << 10
 JOINED_BYTES = 1 << 20
 
-MAX_NAMED = 100_000
-"""Limit of tensors or members per file: real models have fewer, and more would exceed the memory of a cutter."""
+
+def piece_of(tensor: Tensor) -> Piece:
+    """Return the stretch of a tensor. No codec knows big-endian numbers, so these have no dtype."""
+    dtype = tensor.dtype
+    if tensor.big_endian and BITS.get(dtype or "", 16) > 8:
+        dtype = None
+    return Piece(tensor.offset, tensor.length, dtype, tensor_key(tensor.name, tensor.dtype, tensor.shape))
 
 
 def cover(stretches: Iterable[Piece], start: int, end: int) -> list[Piece]:
@@ -144,14 +138,12 @@ def _filled(stretches: Iterable[Piece], start: int, end: int) -> Iterator[Piece]
     for stretch in stretches:
         if not stretch.length:
             continue
-        if stretch.offset < at:
+        if stretch.offset < at or stretch.offset + stretch.length > end:
             raise NotThisFormat
         if stretch.offset > at:
             yield Piece(at, stretch.offset - at)
         yield stretch
         at = stretch.offset + stretch.length
-    if at > end:
-        raise NotThisFormat
     if at < end:
         yield Piece(at, end - at)
 

@@ -4,7 +4,7 @@
 
     file (SQLite: tables, transactions)
     run_format (bytes) -> run (mapped, searched) -> run_writer (from rows, or merged) -> runs (list, flush, merge)
-    runs -> objects -> index (captures, known files)
+    runs (columns: many objects at once) -> objects -> index (captures, known files)
 
 It is derived data: everything in it but the sketches can be rebuilt from the packs. Objects of sealed packs lie in
 runs: immutable files in `index/`, sorted by id, merged in levels (docs/formats/store-index.md). SQLite, in WAL mode,

@@ -169,12 +169,13 @@ class Captures(KnownFiles):
     def captures(self) -> list[bytes]:
         """Return the bytes of the newest capture of each package, sorted by package."""
         newest_first = _BY_SEQUENCE if self._has_sequences() else _BY_TIME
+        # Records are sorted here: SQLite would write all of them to a temporary file, to sort the few that are newest.
         rows = self._run(
-            "SELECT data FROM (SELECT package, data, row_number() OVER"  # noqa: S608  # a constant
-            f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures)"
-            " WHERE rank = 1 ORDER BY package"
+            "SELECT package, data FROM captures WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"  # noqa: S608  # a constant
+            f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
         )
-        return [data for (data,) in rows]
+        with index_errors(self._path):
+            return [data for _, data in sorted(rows, key=lambda row: row[0])]
 
     def newest_captures(self, lock: AbstractContextManager[Any]) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
         """Yield package, snapshot and rights of the newest capture of each package, by package; `lock` guards reads."""

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.index.file import index_errors
-from ptmtorrent.store.index.found import Found, entry_of
+from ptmtorrent.store.index.found import Container, Found, entry_of
 from ptmtorrent.store.index.run import Listed
 from ptmtorrent.store.index.runs import StoredRuns
+from ptmtorrent.store.pack.columns import EntryColumns, Ids, PlaceColumns, columns_of
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
 
 _COLUMNS = "id, at, stored, raw, codec, kind, base, pack"
@@ -65,6 +66,28 @@ class Objects(StoredRuns):
         rows = self._rows_of(number)
         with index_errors(self._path):
             return [entry_of(row) for row in rows]
+
+    def columns(self, container: str | PackId) -> EntryColumns:
+        """Return what `entries` does, in columns."""
+        number = self._number_of(container)
+        if number is None or self._are_staged():
+            return columns_of(self.entries(container))
+        self._refresh()
+        with index_errors(self._path):
+            found = self._runs.columns_of(number)
+        return found[0] if len(found) == 1 else columns_of(self.entries(container))
+
+    def find_places(self, ids: Ids) -> PlaceColumns | None:
+        """Return where objects lie that sealed packs list whole, in one pass; None if rows lie in SQLite."""
+        if self._are_staged():
+            return None
+        self._refresh()
+        with index_errors(self._path):
+            return self._runs.find_places(ids)
+
+    def container(self, number: int) -> Container | None:
+        """Return the pack or part with a number; None if it is not listed."""
+        return self._container(number)
 
     def add_objects(self, row: int, entries: Iterable[Entry]) -> None:
         """Add `entries` as objects of the pack or part of `row`.
@@ -172,7 +195,7 @@ class Objects(StoredRuns):
         self._refresh()
         with index_errors(self._path):
             listed = next((Listed(*row) for row in rows if self._container(row[-1]) is not None), None)
-            return listed or self._runs.find(identifier)
+            return listed or (self._runs.find(identifier) if self._runs.listed else None)
 
     def _listed_all(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
         staged = self._staged(identifiers)
@@ -180,6 +203,9 @@ class Objects(StoredRuns):
         staged = {key: row for key, row in staged.items() if self._container(row.pack) is not None}
         with index_errors(self._path):
             return staged | self._runs.find_all([key for key in dict.fromkeys(identifiers) if key not in staged])
+
+    def _are_staged(self) -> bool:
+        return bool(self._run("SELECT 1 FROM objects LIMIT 1"))
 
     def _staged(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
         """Return those of `identifiers` that SQLite has rows of."""
@@ -189,7 +215,7 @@ class Objects(StoredRuns):
             marks = ", ".join("?" * len(batch))
             rows = self._run(f"SELECT {_COLUMNS} FROM objects WHERE id IN ({marks})", *batch)  # noqa: S608  # marks
             found |= {row[0]: Listed(*row) for row in rows}
-            if not rows and not at and not self._run("SELECT 1 FROM objects LIMIT 1"):
+            if not rows and not at and not self._are_staged():
                 break  # nothing is staged at all
         return found
 

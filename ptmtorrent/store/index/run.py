@@ -22,15 +22,8 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.index import run_format
 from ptmtorrent.store.index.run_format import DTYPES, PACKED_ROW, ROW, Layout, Section
+from ptmtorrent.store.pack.columns import EntryColumns, Flags, Ids, Numbers
 from ptmtorrent.store.pack.format import OBJECT_KINDS
-
-Ids = npt.NDArray[np.uint64]
-"""Ids of objects, four words each."""
-
-Flags = npt.NDArray[np.bool_]
-"""Which packs are listed, by their numbers."""
-
-Numbers = npt.NDArray[np.int64]
 
 STRETCH_ROWS = 1 << 20
 """Rows that a batch of look-ups passes before the pages it touched are released (60 MB)."""
@@ -124,7 +117,7 @@ class Run:
             order = self.order[at[same]].astype(np.int64)
             for start in range(0, len(same), _STEP_ROWS):
                 rows, numbers = order[start : start + _STEP_ROWS], wanted.start + same[start : start + _STEP_ROWS]
-                right = (self._take(rows)["id"] == ids[numbers]).all(axis=1)
+                right = (self.take(rows)["id"] == ids[numbers]).all(axis=1)
                 right &= is_listed[self.packs_of(rows)]
                 others = numbers[~right]  # another id with the same head, or a pack that was dropped
                 found = [self._search_one(ids[number], int(heads[number]), is_listed) for number in others.tolist()]
@@ -137,7 +130,7 @@ class Run:
         """Return the rows with these numbers."""
         if not len(rows):
             return []
-        taken = self._take(rows)
+        taken = self.take(rows)
         identifiers = np.ascontiguousarray(taken["id"]).view("V32").ravel().tolist()
         fields = (taken[name].tolist() for name in ("at", "stored", "raw", "codec", "kind"))
         packs = self.packs_of(rows).tolist()
@@ -145,6 +138,31 @@ class Run:
         for number, base in zip(*self._bases_of(rows), strict=True):
             bases[number] = base
         return [Listed(*values) for values in zip(identifiers, *fields, bases, packs, strict=True)]
+
+    def columns(self, rows: Numbers) -> EntryColumns:
+        """Return the rows with these numbers in columns.
+
+        Raises:
+            LookupError: a value is impossible.
+        """
+        taken, deltas = self.take(rows), np.flatnonzero(self.are_deltas(rows))
+        if not _are_possible(taken):
+            raise LookupError(f"a row in `{self.path.name}` is invalid")
+        return EntryColumns(
+            ids=np.ascontiguousarray(taken["id"]),
+            offsets=taken["at"].astype(np.int64),
+            lengths=taken["stored"].astype(np.int64),
+            deltas=deltas,
+            bases=self.bases[np.searchsorted(self.delta_rows, rows[deltas])],
+        )
+
+    def are_deltas(self, rows: Numbers) -> Flags:
+        """Return which of the rows with these numbers have a base."""
+        if not len(self.delta_rows):
+            return np.zeros(len(rows), dtype=np.bool_)
+        at = np.minimum(np.searchsorted(self.delta_rows, rows), len(self.delta_rows) - 1)
+        found: Flags = self.delta_rows[at] == rows
+        return found
 
     def rows_of(self, pack: int) -> Numbers:
         """Return the numbers of the rows of a pack, in its order."""
@@ -200,11 +218,7 @@ class Run:
     def _validity(self) -> Iterator[bool]:
         for at in range(0, self.rows, STRETCH_ROWS):
             rows = self.table[at : at + STRETCH_ROWS]
-            yield bool(
-                (rows["stored"] <= rows["raw"]).all()
-                and (rows["raw"] <= MAX_RAW_BYTES).all()
-                and (rows["kind"] < len(OBJECT_KINDS)).all()
-            )
+            yield _are_possible(rows)
             self.release()
 
     def _search_one(self, words: Ids, head: int, is_listed: Flags) -> int:
@@ -235,7 +249,7 @@ class Run:
             if begin < end:
                 yield slice(begin, end), first, self.rows if is_last else firsts[number + 1]
 
-    def _take(self, rows: Numbers) -> npt.NDArray[Any]:
+    def take(self, rows: Numbers) -> npt.NDArray[Any]:
         """Return the rows with these numbers. Scattered ones are read, because each would map pages of its own."""
         if len(rows) and int(rows.max()) >= self.rows:
             raise LookupError(f"`{self.path.name}` has no row {rows.max()}")
@@ -291,6 +305,14 @@ class Run:
             raise IntegrityError(f"the packs in `{self.path.name}` are damaged")
         if int(fanout[-1]) != self.rows or bool((fanout[1:] < fanout[:-1]).any()):
             raise IntegrityError(f"the fanout of `{self.path.name}` is damaged")
+
+
+def _are_possible(rows: npt.NDArray[Any]) -> bool:
+    return bool(
+        (rows["stored"] <= rows["raw"]).all()
+        and (rows["raw"] <= MAX_RAW_BYTES).all()
+        and (rows["kind"] < len(OBJECT_KINDS)).all()
+    )
 
 
 def _open(path: Path) -> tuple[Layout, mmap.mmap, int]:

@@ -17,8 +17,9 @@ from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_errors, ensure_dir, new_temporary, publish_file, write_all
 from ptmtorrent.store.index import run_format
-from ptmtorrent.store.index.run import STRETCH_ROWS, Flags, Listed, Numbers, Run
+from ptmtorrent.store.index.run import STRETCH_ROWS, Listed, Run
 from ptmtorrent.store.index.run_format import BASE, ID_BYTES, NUMBER, PACKED_ROW, ROW, SEGMENT, RunHeader
+from ptmtorrent.store.pack.columns import Flags, Numbers
 
 SUFFIX = ".run"
 _CHUNK_ROWS = 1 << 16

@@ -21,8 +21,9 @@ from ptmtorrent.errors import IntegrityError, NoSpace, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.store.index.file import VERSION, VERSION_WITH_RUNS, Connected, index_errors, run_errors
 from ptmtorrent.store.index.found import Container
-from ptmtorrent.store.index.run import Flags, Ids, Listed, Run
+from ptmtorrent.store.index.run import Listed, Run
 from ptmtorrent.store.index.run_writer import SUFFIX, heads_of, merge_runs, new_run_path, write_rows
+from ptmtorrent.store.pack.columns import UNLISTED, EntryColumns, Flags, Ids, Numbers, PlaceColumns
 
 FOLDER = "index"
 FAN = 16
@@ -103,9 +104,43 @@ class Runs:
             ids, heads = ids[missing], heads[missing]
         return found
 
+    def find_places(self, ids: Ids) -> PlaceColumns:
+        """Return where objects lie that a listed pack has whole: one pass through each run."""
+        found = PlaceColumns(*(np.full(len(ids), UNLISTED, dtype=np.int64) for _ in PlaceColumns._fields))
+        heads = heads_of(ids)
+        left = np.argsort(heads, kind="stable")
+        for run in self._runs:
+            if not len(left):
+                break
+            missing = np.ones(len(left), dtype=np.bool_)
+            for numbers, rows in run.search(ids[left], heads[left], self._is_listed):
+                taken, places = run.take(rows), left[numbers]
+                whole = ~run.are_deltas(rows)
+                found.pack[places] = np.where(whole, run.packs_of(rows).astype(np.int64), UNLISTED)
+                found.offset[places], found.length[places] = taken["at"], taken["stored"]
+                found.codec[places] = taken["codec"]
+                missing[numbers] = False
+            left = left[missing]
+        return found
+
     def rows_of(self, pack: int) -> list[Listed]:
         """Return the objects that are listed in a pack: those that no newer row lists elsewhere."""
         listed: list[Listed] = []
+        for run, numbers in self._numbers_of(pack):
+            listed += run.listed_all(numbers)
+            run.release()
+        return listed
+
+    def columns_of(self, pack: int) -> list[EntryColumns]:
+        """Return the objects that are listed in a pack in columns, for each run that has some."""
+        found: list[EntryColumns] = []
+        for run, numbers in self._numbers_of(pack):
+            found.append(run.columns(numbers))
+            run.release()
+        return found
+
+    def _numbers_of(self, pack: int) -> Iterator[tuple[Run, Numbers]]:
+        """Yield each run that lists objects of a pack, and the numbers of their rows."""
         for number, run in enumerate(self._runs):
             numbers = run.rows_of(pack)
             if not len(numbers):
@@ -120,9 +155,7 @@ class Runs:
                     # In its own run a row counts unless a newer one has the same id.
                     counts[places] = rows == numbers[places] if newer is run else False
                 numbers, ids, heads = numbers[counts], ids[counts], heads[counts]
-            listed += run.listed_all(np.sort(numbers))
-            run.release()
-        return listed
+            yield run, np.sort(numbers)
 
     def is_wasteful(self, name: str) -> bool:
         """Return whether more than half of the rows of a run are in packs that are no longer listed."""
@@ -329,6 +362,8 @@ class StoredRuns(Connected):
 
     def _refresh(self) -> None:
         """Read the lists of runs and packs again if they have changed."""
+        if self._fresh_at is not None and self._run("PRAGMA data_version")[0][0] == self._fresh_at:
+            return
         with run_errors(self._path):
             for retries_left in reversed(range(_RETRIES)):
                 ((version,),) = self._run("PRAGMA data_version")

@@ -10,7 +10,7 @@ Packs of different classes never mix, so that a subset reads few packs and a tak
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal, overload
+from typing import ClassVar, Literal, NamedTuple, overload
 
 import msgspec
 
@@ -32,6 +32,7 @@ MAX_RECORD_BYTES = 84
 ROW_BYTES = 88
 TRAILER_BYTES = 20
 _NO_BASE = bytes(32)
+_ROW_END = bytes(6)
 _ZEROS = bytes(64 << 10)
 _HAS_BASE = 1
 
@@ -111,27 +112,38 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EntryTable(Sequence[Entry]):
-    """The objects of a part that is written, in 50 bytes each: a part may have a million of them."""
-
-    _ROW = struct.Struct("<32sQIIBB")
+    """The objects of a part that is written, as rows of its footer: a part may have a million of them."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._rows = bytearray()
-        self._bases: dict[int, ObjectId] = {}
         for entry in entries:
             self.append(entry)
 
+    @property
+    def rows(self) -> bytes:
+        """The rows as a footer has them."""
+        return bytes(self._rows)
+
     def append(self, entry: Entry) -> None:
         """Add an object."""
-        if entry.base is not None:
-            self._bases[len(self)] = entry.base
-        kind = OBJECT_KINDS.index(entry.kind)
-        numbers = (entry.offset, entry.stored, entry.raw, entry.codec, kind)
-        self._rows += self._ROW.pack(bytes.fromhex(entry.id), *numbers)
+        self._rows += _encode_row(entry)
+
+    def append_record(self, record: "Record", at: int) -> None:
+        """Add the object whose `record` begins at byte `at` of the part."""
+        self._rows += _ROW.pack(
+            record.id,
+            record.base or _NO_BASE,
+            at + record.head,
+            record.stored,
+            record.raw,
+            record.codec,
+            record.kind,
+            _ROW_END,
+        )
 
     def __len__(self) -> int:
         """Return the number of objects."""
-        return len(self._rows) // self._ROW.size
+        return len(self._rows) // ROW_BYTES
 
     @overload
     def __getitem__(self, place: int) -> Entry: ...
@@ -142,7 +154,7 @@ class EntryTable(Sequence[Entry]):
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
         at = range(len(self))[place]
-        identifier, offset, stored, raw, codec, kind = self._ROW.unpack_from(self._rows, at * self._ROW.size)
+        identifier, base, offset, stored, raw, codec, kind, _ = _ROW.unpack_from(self._rows, at * ROW_BYTES)
         return Entry(
             id=ObjectId(identifier.hex()),
             offset=offset,
@@ -150,8 +162,20 @@ class EntryTable(Sequence[Entry]):
             raw=raw,
             codec=codec,
             kind=OBJECT_KINDS[kind],
-            base=self._bases.get(at),
+            base=None if base == _NO_BASE else ObjectId(base.hex()),
         )
+
+
+class Record(NamedTuple):
+    """A record, without its place: `head` are its bytes before the stored ones; `base` is empty without one."""
+
+    id: bytes
+    base: bytes
+    head: int
+    stored: int
+    raw: int
+    codec: int
+    kind: int
 
 
 def encode_header(pack_class: PackClass) -> bytes:
@@ -196,35 +220,42 @@ def encode_record(entry: Entry) -> bytes:
 
 def decode_record(data: bytes, at: int) -> Entry | None:
     """Return the object whose record starts with `data`, at byte `at` of the pack; None if there is no whole record."""
-    if len(data) < RECORD_BYTES or not data.startswith(RECORD_MAGIC):
+    record = read_record(data)
+    if record is None:
         return None
-    _, codec, kind, flags, raw, stored, identifier = _RECORD.unpack_from(data)
-    head_bytes = RECORD_BYTES - _LENGTH.size + (32 if flags & _HAS_BASE else 0)
-    head = data[:head_bytes]
-    if data[head_bytes : head_bytes + _LENGTH.size] != _LENGTH.pack(zlib.crc32(head)):
+    return Entry(
+        id=ObjectId(record.id.hex()),
+        offset=at + record.head,
+        stored=record.stored,
+        raw=record.raw,
+        codec=record.codec,
+        kind=OBJECT_KINDS[record.kind],
+        base=ObjectId(record.base.hex()) if record.base else None,
+    )
+
+
+def read_record(data: bytes, start: int = 0) -> Record | None:
+    """Return the record at byte `start` of `data`; None if there is no whole and valid one."""
+    if len(data) - start < RECORD_BYTES or not data.startswith(RECORD_MAGIC, start):
+        return None
+    _, codec, kind, flags, raw, stored, identifier = _RECORD.unpack_from(data, start)
+    end = start + _RECORD.size + (32 if flags & _HAS_BASE else 0)
+    head = data[start:end]
+    if data[end : end + _LENGTH.size] != _LENGTH.pack(zlib.crc32(head)):
         return None
     if flags & ~_HAS_BASE or kind >= len(OBJECT_KINDS) or raw > MAX_RAW_BYTES or stored > raw:
         return None
     if not _may_be(codec, has_base=bool(flags)):
         return None
-    base = ObjectId(head[_RECORD.size :].hex()) if flags else None
-    return Entry(
-        id=ObjectId(identifier.hex()),
-        offset=at + head_bytes + _LENGTH.size,
-        stored=stored,
-        raw=raw,
-        codec=codec,
-        kind=OBJECT_KINDS[kind],
-        base=base,
-    )
+    return Record(identifier, head[_RECORD.size :], end - start + _LENGTH.size, stored, raw, codec, kind)
 
 
 def encode_footer(entries: Iterable[Entry], info: PackInfo, offset: int) -> bytes:
     """Return footer and trailer of a pack whose records end at `offset`."""
-    rows = [_encode_row(entry) for entry in entries]
-    tree = {"libraries": info.libraries, "objects": len(rows), "parameters": info.parameters}
+    rows = entries.rows if isinstance(entries, EntryTable) else b"".join(map(_encode_row, entries))
+    tree = {"libraries": info.libraries, "objects": len(rows) // ROW_BYTES, "parameters": info.parameters}
     data = canonical.encode(tree)
-    footer = b"".join([FOOTER_MAGIC, _LENGTH.pack(len(data)), data, *rows])
+    footer = b"".join([FOOTER_MAGIC, _LENGTH.pack(len(data)), data, rows])
     return footer + _TRAILER.pack(offset, len(footer), zlib.crc32(footer), TRAILER_MAGIC)
 
 
@@ -276,7 +307,7 @@ def _may_be(codec: int, *, has_base: bool) -> bool:
 def _encode_row(entry: Entry) -> bytes:
     base = bytes.fromhex(entry.base) if entry.base else _NO_BASE
     kind = OBJECT_KINDS.index(entry.kind)
-    return _ROW.pack(bytes.fromhex(entry.id), base, entry.offset, entry.stored, entry.raw, entry.codec, kind, bytes(6))
+    return _ROW.pack(bytes.fromhex(entry.id), base, entry.offset, entry.stored, entry.raw, entry.codec, kind, _ROW_END)
 
 
 def _decode_row(fields: tuple[bytes, bytes, int, int, int, int, int, bytes], limit: int, name: str) -> Entry:

@@ -18,10 +18,12 @@ from ptmtorrent.model.placement import MAX_PACK_BYTES
 from ptmtorrent.model.volume import PackHashes
 from ptmtorrent.store import codecs
 from ptmtorrent.store.pack import format as pack_format
-from ptmtorrent.store.pack.format import Entry, PackClass
+from ptmtorrent.store.pack.columns import EntryColumns, end_of_records
+from ptmtorrent.store.pack.format import Entry, EntryTable, PackClass
 from ptmtorrent.store.pack.hashes import PackHasher
 
 READ_BYTES = 4 << 20
+_HEADS_BYTES = 16 << 10
 
 ReadBase = Callable[[ObjectId], bytes | None]
 """Returns the base of a delta; None if it cannot be read."""
@@ -100,14 +102,10 @@ class PackReader:
         offset, footer_bytes, checksum = pack_format.decode_trailer(end, self.size, name)
         return pack_format.decode_footer(self.read(offset, footer_bytes), checksum, offset, name)
 
-    def holds_only(self, entries: Sequence[Entry]) -> bool:
-        """Return whether the records of `entries`, by offset, fill the pack from its header to its footer."""
-        _, at = self.header()
-        for entry in entries:
-            if entry.offset != at + len(pack_format.encode_record(entry)):
-                return False
-            at = entry.end
-        return self.read(at, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
+    def holds_only(self, columns: EntryColumns) -> bool:
+        """Return whether the records of these objects fill the pack from its header to its footer."""
+        end = end_of_records(columns, self.header()[1])
+        return end is not None and self.read(end, len(pack_format.FOOTER_MAGIC)) == pack_format.FOOTER_MAGIC
 
     def scan(self, start: int = 0) -> Iterator[Scanned]:
         """Yield every record with a valid checksum, skipping damaged bytes. A sealed pack ends at its footer.
@@ -129,6 +127,26 @@ class PackReader:
             else:
                 lost = True
                 at = self._next_magic(at + 1)
+
+    def records(self, end: int) -> EntryTable:
+        """Return the objects of the records between the header and byte `end`, up to the first that is not whole.
+
+        Their heads alone are read, those of small objects together.
+
+        Raises:
+            IntegrityError: the header is damaged, or the file is shorter.
+        """
+        table, at = EntryTable(), self.header()[1]
+        base, data = at, b""
+        while at < end:
+            if at + pack_format.MAX_RECORD_BYTES > base + len(data) and base + len(data) < end:
+                base, data = at, self.read(at, min(_HEADS_BYTES, end - at))
+            record = pack_format.read_record(data, at - base)
+            if record is None or at + record.head + record.stored > end:
+                break
+            table.append_record(record, at)
+            at += record.head + record.stored
+        return table
 
     def _next_magic(self, start: int) -> int:
         """Return the offset of the next possible record; the size of the file if there is none."""

@@ -296,12 +296,9 @@ def _read_committed(path: Path, state: PartState, pool: Executor | None) -> Writ
     Raises:
         IntegrityError: it differs.
     """
-    written = Written(EntryTable(), PackHasher(pool), PieceHasher())
     with open_pack(path) as reader:
+        written = Written(reader.records(state.length), PackHasher(pool), PieceHasher())
         _hash(reader, state.length, written)
-        for scanned in reader.scan():
-            if not scanned.after_damage and scanned.entry.end <= state.length:
-                written.entries.append(scanned.entry)
     if written.state != state:
         raise IntegrityError("its bytes are not those that were committed")
     return written

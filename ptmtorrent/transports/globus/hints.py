@@ -3,8 +3,21 @@
 import shlex
 from collections.abc import Sequence
 
+from ptmtorrent.config import default_user_file
+
 LOGIN_HINT = "log in, then run the same command again: ptmtorrent auth login globus"
+HERE_HINT = "set `globus_here` to `COLLECTION:/folder`, where that folder of this machine is the collection's `/`"
+CLIENT_HINT = (
+    "set `globus_client_id` in `{file}`, or PTMTORRENT_GLOBUS_CLIENT_ID, to the id of an app that is registered at"
+    " https://app.globus.org/settings/developers"
+)
+SECRET_HINT = "set PTMTORRENT_GLOBUS_CLIENT_ID and PTMTORRENT_GLOBUS_CLIENT_SECRET to a client and its own secret"  # noqa: S105
 STATUS_HINT = "ask the owner of the collection for access; to see your identity: ptmtorrent auth status"
+
+
+def client_hint() -> str:
+    """Return where the id of a client is set."""
+    return CLIENT_HINT.format(file=default_user_file() or "config.toml")
 
 
 def consent_hint(scopes: Sequence[str]) -> str:

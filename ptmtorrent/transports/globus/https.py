@@ -10,10 +10,11 @@ from threading import Lock
 
 import httpx2
 
-from ptmtorrent.errors import AuthError
+from ptmtorrent.errors import AuthError, ConfigError, PtmError
 from ptmtorrent.http import new_client
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.globus.hints import collection_hint
+from ptmtorrent.transports.globus.causes import NotPermitted
+from ptmtorrent.transports.globus.hints import STATUS_HINT, client_hint, collection_hint
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
 
 UNAUTHORIZED, FORBIDDEN = 401, 403
@@ -28,10 +29,11 @@ TokenSource = Callable[[bool], str | None]
 class BearerToken(httpx2.Auth):
     """Adds the header of `source` to requests for `host` after an anonymous request was refused; to no other host."""
 
-    def __init__(self, collection: str, host: str, source: TokenSource) -> None:
+    def __init__(self, collection: str, host: str, source: TokenSource, *, has_client: bool) -> None:
         self._collection = collection
         self._origin = httpx2.URL(f"https://{host}").origin
         self._source = source
+        self._has_client = has_client
         self._lock = Lock()
         self._header: str | None = None
 
@@ -39,7 +41,8 @@ class BearerToken(httpx2.Auth):
         """Send the request with the current header; when refused, with the stored token, then with a new one.
 
         Raises:
-            AuthError: still refused; the hint names the login command.
+            AuthError: still refused; the hint names the login command, or the identity lacks a permission.
+            ConfigError: still refused, and no client is configured, which a login requires.
             TrustError: the server does not belong to the collection.
         """
         if request.url.origin != self._origin:
@@ -58,7 +61,22 @@ class BearerToken(httpx2.Auth):
             request.headers["Authorization"] = header
             response = yield request
         if self._refused(response):
-            raise _needs_login(response, self._collection)
+            raise self._error(response, shown=header is not None)
+
+    def _error(self, response: httpx2.Response, *, shown: bool) -> PtmError:
+        """Return the error of a refused request; `shown` says whether a token was sent with it."""
+        url, code = response.request.url, response.status_code
+        if shown and code == FORBIDDEN:
+            return NotPermitted(
+                f"`{url}` may not be read by your identity, or the path is wrong: collection `{self._collection}`"
+                f" returned status {code} although you are logged in",
+                hint=f"check the path; {STATUS_HINT}",
+            )
+        message = f"`{url}` needs a login: collection `{self._collection}` returned status {code}"
+        login = collection_hint(self._collection)
+        if self._has_client:
+            return AuthError(message, hint=login)
+        return ConfigError(f"{message}, and no Globus client is configured", hint=f"{client_hint()}; then {login}")
 
     def translate_redirect(self, response: httpx2.Response) -> None:
         """Turn a redirect to the login page of Globus Auth into 401."""
@@ -76,12 +94,21 @@ class BearerToken(httpx2.Auth):
             return self._header if self._header != refused else None
 
 
-def collection_client(
-    collection: str, host: str, source: TokenSource, *, connections: int = 32, stop: Stop | None = None
+def collection_client(  # noqa: PLR0913  # what is asked, with which token, and how
+    collection: str,
+    host: str,
+    source: TokenSource,
+    *,
+    has_client: bool = True,
+    connections: int = 32,
+    stop: Stop | None = None,
 ) -> httpx2.Client:
-    """Return a client for the HTTPS server `host` of `collection`; the caller closes it."""
+    """Return a client for the HTTPS server `host` of `collection`; the caller closes it.
+
+    `has_client` says whether a client of Globus is configured, so that a login is possible.
+    """
     client = new_client(connections=connections, stop=stop)
-    auth = BearerToken(collection, host, source)
+    auth = BearerToken(collection, host, source, has_client=has_client)
     client.auth = auth
     client.event_hooks = {**client.event_hooks, "response": [auth.translate_redirect, *client.event_hooks["response"]]}
     return client
@@ -89,13 +116,6 @@ def collection_client(
 
 def _target(response: httpx2.Response) -> str:
     return str(response.headers.get("location", ""))
-
-
-def _needs_login(response: httpx2.Response, collection: str) -> AuthError:
-    return AuthError(
-        f"`{response.request.url}` needs a login: collection `{collection}` returned status {response.status_code}",
-        hint=collection_hint(collection),
-    )
 
 
 def token_source(access: GlobusAccess, collection: str, host: str, stop: Stop | None = None) -> TokenSource:

@@ -38,6 +38,7 @@ JobState = Literal[
 ]
 _ID = re.compile(r"[0-9a-f]{16}")
 ENDED: frozenset[JobState] = frozenset({"installed", "failed", "cancelled"})
+UNSUBMITTED: frozenset[JobState] = frozenset({"planned", "prepared"})
 WAITING: frozenset[JobState] = frozenset({"submitted", "active", "paused"})
 ID_BYTES = 8
 

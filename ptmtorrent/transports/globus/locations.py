@@ -28,6 +28,9 @@ class LocalCollection(msgspec.Struct, frozen=True, kw_only=True):
     collection: str
     folder: Path
 
+    def __str__(self) -> str:
+        return f"{self.collection}:{self.folder}"
+
     def path_of(self, local: Path) -> str:
         """Return the path of a local file or folder in the collection.
 

@@ -24,6 +24,7 @@ from ptmtorrent.model.moments import spell
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.scrub import keep_secret
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.globus.hints import client_hint
 from ptmtorrent.transports.globus.locations import TOKENS, GlobusAccess
 from ptmtorrent.transports.globus.paced import PacedTransport
 from ptmtorrent.transports.globus.service import TransferService, translate_error
@@ -36,8 +37,12 @@ FlowFactory = Callable[[globus_sdk.AuthLoginClient], LoginFlowManager]
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored token: its server and scopes, expiry (RFC 3339), and whether it can be refreshed."""
+    """A stored token: whose it is, its server and scopes, expiry (RFC 3339), and whether it can be refreshed.
 
+    `identity` is the id of a user or a client, to which an owner of a collection can give access.
+    """
+
+    identity: str
     server: str
     scopes: str
     expires: str
@@ -65,7 +70,7 @@ def open_app(
     if access.client_id is None:
         raise ConfigError(
             "no Globus client is configured, and a login requires one",
-            hint="set `globus_client_id` (docs/guides/globus.md explains how to get one)",
+            hint=client_hint(),
         )
     storage = _storage(access)
     transport = PacedTransport(stop)
@@ -172,6 +177,7 @@ def held(access: GlobusAccess) -> list[Held]:
         storage.close()
     return [
         Held(
+            identity=token.identity_id or access.client_id or "",
             server=server,
             scopes=token.scope,
             expires=spell(datetime.fromtimestamp(token.expires_at_seconds, UTC)),

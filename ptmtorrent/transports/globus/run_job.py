@@ -13,8 +13,9 @@ import msgspec
 from ptmtorrent.errors import AuthError, Interrupted, NotFound, PtmError, TransportError
 from ptmtorrent.model.locations import parse_globus
 from ptmtorrent.model.moments import Clock, read_clock
-from ptmtorrent.model.text import count
+from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.globus.causes import explain
 from ptmtorrent.transports.globus.hints import LOGIN_HINT, resume_hint
 from ptmtorrent.transports.globus.jobs import WAITING, Job, Jobs, JobState, with_state
 from ptmtorrent.transports.globus.service import Rejected, TaskStatus, TransferService
@@ -67,7 +68,10 @@ def _submit(job: Job, context: JobContext) -> Job:
         task = context.service.submit(job.document)
     except (NotFound, Rejected) as error:
         return context.jobs.save(with_state(job, "failed", reason=error.message))
-    return context.jobs.save(with_state(job, "submitted", task_id=task))
+    job = context.jobs.save(with_state(job, "submitted", task_id=task))
+    files, size = count(len(job.items), "file"), spell_size(job.bytes)
+    context.on_message(f"task `{task}` was submitted: {files}, {size}; https://app.globus.org/activity/{task}")
+    return job
 
 
 def new_document(job: Job, submission_id: str, deadline: datetime) -> dict[str, Any]:
@@ -158,7 +162,7 @@ def _failure_reason(job: Job, context: JobContext, result: WaitResult) -> str:
         fault = context.service.last_fault(job.task_id)
     except PtmError:
         fault = ""
-    known = [result.status.fatal or result.status.nice, fault]
+    known = [explain(result.status.fatal or result.status.nice), fault]
     return "; ".join(dict.fromkeys(text for text in known if text)) or "the service gives no reason"
 
 

@@ -17,7 +17,8 @@ from ptmtorrent.errors import AuthError, NotFound, PtmError, TransportError
 from ptmtorrent.model.locations import read_host
 from ptmtorrent.model.records import Emit, ignore
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.globus.hints import LOGIN_HINT, STATUS_HINT, consent_hint
+from ptmtorrent.transports.globus.causes import NotPermitted
+from ptmtorrent.transports.globus.hints import LOGIN_HINT, SECRET_HINT, STATUS_HINT, consent_hint
 from ptmtorrent.transports.globus.paced import PacedTransport
 
 GUEST = "GCSv5_guest_collection"
@@ -130,14 +131,16 @@ class TransferService:
                 for row in rows
             }
 
-    def make_folder(self, collection: str, path: str) -> None:
-        """Create a folder; it may exist already."""
+    def make_folder(self, collection: str, path: str) -> bool:
+        """Create a folder, which may exist already; return whether it is new."""
         with translate_errors(f"creating `{path}` in collection `{collection}`"):
             try:
                 self._client.operation_mkdir(collection, path=path)
             except globus_sdk.TransferAPIError as error:
                 if "Exists" not in str(error.code):
                     raise
+                return False
+        return True
 
     def rename(self, collection: str, old: str, new: str) -> None:
         """Rename a file or folder. Whether an existing `new` is replaced depends on the collection."""
@@ -187,11 +190,12 @@ def _uuid(given: str) -> str:
 
 def _status(data: dict[str, Any]) -> TaskStatus:
     fatal = data.get("fatal_error") or {}
+    by_admin = str(data.get("canceled_by_admin_message") or "") if data.get("canceled_by_admin") else ""
     return TaskStatus(
         status=str(data["status"]),
         paused=bool(data.get("is_paused")),
         nice=str(data.get("nice_status_short_description") or data.get("nice_status") or ""),
-        fatal=f"{fatal.get('code')}: {fatal.get('description')}" if fatal else "",
+        fatal=f"{fatal.get('code')}: {by_admin or fatal.get('description')}" if fatal else "",
         faults=int(data.get("faults") or 0),
         files=int(data.get("subtasks_succeeded") or 0) + int(data.get("subtasks_skipped_errors") or 0),
         bytes=int(data.get("bytes_transferred") or 0) + int(data.get("bytes_checksummed") or 0),
@@ -223,7 +227,7 @@ def translate_error(error: Exception, what: str) -> PtmError:
 def _from_reply(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
     reply = f"{error.code or error.http_status}: {error.message or error.http_reason}"
     if isinstance(error, globus_sdk.AuthAPIError):
-        return AuthError(f"{what}: Globus Auth refused the login: {reply}", hint=LOGIN_HINT)
+        return _from_auth(error, what, reply)
     consent = error.info.consent_required
     if consent:
         return AuthError(f"{what}: a consent is missing: {reply}", hint=consent_hint(consent.required_scopes))
@@ -232,9 +236,17 @@ def _from_reply(error: globus_sdk.GlobusAPIError, what: str) -> PtmError:
     return _from_status(error, what, reply)
 
 
+def _from_auth(error: globus_sdk.AuthAPIError, what: str, reply: str) -> PtmError:
+    words = f"{reply} {error.text}"
+    if "invalid_client" in words or "unauthorized_client" in words:
+        message = f"{what}: Globus Auth does not know this client, or its secret is wrong: {reply}"
+        return AuthError(message, hint=SECRET_HINT)
+    return AuthError(f"{what}: Globus Auth refused the login: {reply}", hint=LOGIN_HINT)
+
+
 def _from_status(error: globus_sdk.GlobusAPIError, what: str, reply: str) -> PtmError:
     if error.http_status == 403:
-        return AuthError(f"{what} is not permitted: {reply}", hint=STATUS_HINT)
+        return NotPermitted(f"{what} is not permitted to your identity: {reply}", hint=STATUS_HINT)
     if error.http_status == 404 or "NotFound" in str(error.code):
         return NotFound(f"{what}: not found: {reply}")
     if error.http_status in PERMANENT_STATUSES:

@@ -20,9 +20,12 @@ from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError, StoreError, TransportError
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.locations import GlobusLocation
-from ptmtorrent.model.plan import Extent, PackRequest, staging_path
+from ptmtorrent.model.plan import Extent, PackRequest, needed_extents, staging_path
+from ptmtorrent.model.text import spell_size
 from ptmtorrent.stop import Stop
-from ptmtorrent.transports.globus.jobs import WAITING, Job, JobItem, with_state
+from ptmtorrent.transports.globus.causes import TaskEnded
+from ptmtorrent.transports.globus.jobs import UNSUBMITTED, WAITING, Job, JobItem, with_state
+from ptmtorrent.transports.globus.landing import leave_landing, make_landing, nothing_landed
 from ptmtorrent.transports.globus.locations import INCOMING, LocalCollection
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS, JobContext, run_job
 from ptmtorrent.transports.port import Delivered, Failed
@@ -54,6 +57,7 @@ class GlobusTransport:
 
         Raises:
             StoreError: the landing path contains a link.
+            ConfigError: `globus_here` is wrong: what the collection shows is not on this machine.
             AuthError, TransportError: user action is needed before packs can move; jobs are kept.
         """
         self._refuse_links(self._here.folder / INCOMING)
@@ -90,14 +94,29 @@ class GlobusTransport:
         except NotFound:
             return True
 
+    def _finish(self, job: Job, stop: Stop) -> Job:
+        """Run `job` as far as it goes now; where it cannot be submitted, leave no folder of it."""
+        if job.state not in UNSUBMITTED:
+            return run_job(job, self._context, stop)
+        try:
+            make_landing(job, self._here, self._context, stop)
+            return run_job(job, self._context, stop)
+        except PtmError:
+            leave_landing(job, self._here)
+            raise
+
     def _run(self, job: Job, waiting: dict[PackId, PackRequest], staging: Path, stop: Stop) -> Iterator[Outcome]:
         """Run `job`; yield an outcome for each of its packs in `waiting`, removing them from it."""
-        job = run_job(job, self._context, stop)
+        job = self._finish(job, stop)
         packs = {_pack_of(item): item for item in job.items}
         wanted = [waiting[pack] for pack in packs if pack in waiting]
+        if job.state == "landed" and not any(self._local(item).exists() for item in job.items):
+            lost = nothing_landed(job, self._here, self._context, stop)
+            self._context.jobs.save(with_state(job, "failed", reason=lost.message))
+            raise lost
         if job.state in {"failed", "cancelled"}:
             self._clear(job)
-            ended = TransportError(f"{job.name} {job.state}: {job.reason}")
+            ended = TaskEnded(f"{job.name} {job.state}: {job.reason}", hint=_instead(wanted))
             for request in wanted:
                 del waiting[request.pack]
                 yield from self._failed(request, ended)
@@ -142,7 +161,9 @@ class GlobusTransport:
         if _is_pack(landed, request):
             return None
         if not landed.is_file():
-            return TransportError(f"`{landed}` is missing although its task succeeded")
+            return TransportError(
+                f"`{landed}` is missing, although its task succeeded: `globus_here` is `{self._here}`"
+            )
         return IntegrityError(f"`{landed}` does not have the hash of the pack `{request.pack}`")
 
     def _install(self, item: JobItem, request: PackRequest, staging: Path) -> None:
@@ -183,6 +204,14 @@ class GlobusTransport:
     def _failed(self, request: PackRequest, error: PtmError) -> Iterator[Outcome]:
         for extent in request.extents:
             yield Failed(request=request, extent=extent, source=self.name, error=error)
+
+
+def _instead(requests: Sequence[PackRequest]) -> str:
+    size = sum(extent.length for request in requests for extent in needed_extents(request))
+    return (
+        "fix the cause, then run the same command again; or allow this collection's HTTPS server"
+        f" ({spell_size(size)}): `--transport globus+http`"
+    )
 
 
 def _pack_of(item: JobItem) -> PackId:

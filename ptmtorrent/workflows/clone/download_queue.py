@@ -193,11 +193,16 @@ OLD = timedelta(days=14)
 """Age at which a half-downloaded file is deleted; a later download starts again."""
 
 
-def collect_parts(spool: Path) -> None:
+MOVED = "moved"
+"""File in the folder of a worker: the bytes that it moved for its unit, which are reported with the unit."""
+
+
+def collect_parts(spool: Path) -> int:
     """Move the parts of workers that have ended into the spool; folders of running workers are left alone.
 
-    Of two parts of one file the longer is kept.
+    Of two parts of one file the longer is kept. Returns the bytes that these workers moved and did not report.
     """
+    moved = 0
     folders = list((spool / WORKERS).iterdir()) if (spool / WORKERS).is_dir() else []
     for folder in folders:
         if not folder.is_dir():
@@ -207,7 +212,16 @@ def collect_parts(spool: Path) -> None:
                 here = spool / part.name
                 if not here.exists() or here.stat().st_size < part.stat().st_size:
                     part.replace(here)
+            moved += _unreported(folder / MOVED)
             shutil.rmtree(folder, ignore_errors=True)
+    return moved
+
+
+def _unreported(file: Path) -> int:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def delete_old_parts(spool: Path, clock: Clock, uptime: Uptime = read_uptime) -> None:

@@ -13,6 +13,7 @@ from ptmtorrent.errors import HubError
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import Hub, Listed, Page, Query
 from ptmtorrent.model.ids import SnapshotId
+from ptmtorrent.model.locations import spell_place
 from ptmtorrent.model.moments import SKEW, Clock, spell
 from ptmtorrent.scrub import scrub_bytes, without_secrets
 from ptmtorrent.state.clone_journal import Journal, Run
@@ -40,7 +41,7 @@ def find_run(  # noqa: PLR0913  # what a run is known by
 
     A local folder that is `called` by another name is another hub: its packages are others.
     """
-    key = f"{hub.name} {hub.endpoint}" + (f" as {called}" if called else "")
+    key = f"{hub.name} {spell_place(hub.endpoint)}" + (f" as {called}" if called else "")
     now = clock()
     run = journal.unfinished(key, request)
     if (
@@ -161,7 +162,7 @@ def _lines(hub: Hub, journal: Journal, run: Run) -> Iterator[bytes]:
         "version": VERSION,
         "requires": [],
         "hub": hub.name,
-        "endpoint": hub.endpoint,
+        "endpoint": spell_place(hub.endpoint),
         "listed": run.listed,
         "request": msgspec.Raw(run.request.encode()),
     }

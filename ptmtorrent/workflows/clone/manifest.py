@@ -5,15 +5,16 @@ A manifest has one object table with every object once; recipes are runs of its 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ptmtorrent.errors import AuthError, IntegrityError, NotFound, PtmError
 from ptmtorrent.facts.licences import rights_of
 from ptmtorrent.hubs.client.download import PointerServed
-from ptmtorrent.hubs.client.status_errors import PackageClosed, PackageGone
+from ptmtorrent.hubs.client.status_errors import HostUnreachable, InternalAddress, PackageClosed, PackageGone
 from ptmtorrent.hubs.port import Described, HubFile, Listed
+from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
 from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
@@ -35,7 +36,7 @@ from ptmtorrent.model.manifest import (
 )
 from ptmtorrent.model.text import count, spell_size
 from ptmtorrent.state.clone_journal import Work
-from ptmtorrent.store.cutters import needs_nearby
+from ptmtorrent.store.cutters import may_describe, needs_nearby
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.plan import PackagePlan
@@ -72,6 +73,10 @@ def reason_for(error: PtmError, file: HubFile, listed: Listed) -> MissingReason 
         return None
     if isinstance(error, (NotFound, PointerServed)):
         return "gone"
+    if isinstance(error, HostUnreachable):
+        return "unreachable"
+    if isinstance(error, InternalAddress):
+        return "refused"
     return "refused" if isinstance(error, AuthError) and listed.access == "public" else None
 
 
@@ -126,14 +131,15 @@ class OpenPackage:
     def take_ready(self) -> list[HubFile]:
         """Remove from `later` the files that can be stored now, and return them.
 
-        External data of an ONNX file is cut by what that file says. It therefore waits until all ONNX files of its
-        folder are stored: a recipe must not depend on which download was faster.
+        External data of an ONNX file is cut by what that file says, and those of a TensorFlow checkpoint by its index.
+        They therefore wait until all such files of their folder are stored: a recipe must not depend on which download
+        was faster.
         """
         self.graphs = {path for path in self.graphs if path not in self.stored and path not in self.lost}
         graphs = {_folder(path) for path in self.graphs}
 
         def must_wait(path: str) -> bool:
-            return _folder(path) in graphs and not _is_graph(path) and needs_nearby(path)
+            return _folder(path) in graphs and not may_describe(path) and needs_nearby(path)
 
         ready = [file for file in self.later if not must_wait(file.path)]
         self.later = [file for file in self.later if must_wait(file.path)]
@@ -143,7 +149,7 @@ class OpenPackage:
 def open_package(work: Work, plan: PackagePlan) -> OpenPackage:
     """Return a package none of whose files is stored, the largest file first."""
     package = OpenPackage(
-        graphs={file.path for file in plan.files if _is_graph(file.path)},
+        graphs={file.path for file in plan.files if may_describe(file.path)},
         work=work,
         plan=plan,
         rights=rights_in(plan.described.listed),
@@ -291,8 +297,14 @@ def put_answers(
 
 
 def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, captured: str, listed: str) -> Capture:
-    """Return the record of what was known of the package when it was captured."""
-    known = described.listed
+    """Return the record of what was known of the package when it was captured.
+
+    Raises:
+        HubError: the hub's answer cannot be read.
+    """
+    record = build_record(described.identity.hub, described.listed, commit=described.identity.commit)
+    facts = facts_of(record)
+    known: dict[str, Any] = {name: fact.value for name, fact in facts.items() if name != "revision"}
     return Capture(
         format=Capture.FORMAT,
         version=Capture.VERSION,
@@ -302,18 +314,9 @@ def new_capture(described: Described, snapshot: SnapshotId, rights: Rights, *, c
         captured=captured,
         listed=listed,
         rights=rights,
-        licence=known.licence,
-        downloads=known.downloads,
-        likes=known.likes,
-        task=known.task,
-        library=known.library,
-        tags=known.tags,
-        modified=known.modified,
+        sources={name: fact.source for name, fact in facts.items()},
+        **known,
     )
-
-
-def _is_graph(path: str) -> bool:
-    return path.lower().endswith(".onnx")
 
 
 def _folder(path: str) -> str:

@@ -284,7 +284,11 @@ def settle_folder(
     if found.whole:
         for row in found.gone:
             ledger.forget(row.path)
-        removed = [file.path for file in found.older if file.path not in names and _remove(file, folder.folder, ledger)]
+        removed = [
+            file.path
+            for file in found.older
+            if file.path not in names and remove_unchanged(file, folder.folder, ledger)
+        ]
     kept = [file.path for file in found.older if file.path not in removed]
     if removed:
         emit(Note(message=f"`{folder.package}`: removed what its new snapshot lacks: {_listed(removed)}"))
@@ -331,7 +335,7 @@ def _is_file(path: Path) -> bool:
     return path.is_symlink() or (path.exists() and not path.is_dir())
 
 
-def _remove(file: LaidOut, folder: Path, ledger: Ledger) -> bool:
+def remove_unchanged(file: LaidOut, folder: Path, ledger: Ledger) -> bool:
     """Remove an unchanged file and the folders that it leaves empty; return whether it was removed."""
     inside = file.path.parent.relative_to(folder)
     reached = Path(os.path.realpath(file.path.parent))

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -24,9 +23,8 @@ from ptmtorrent.catalogue.index import Documents, describe_members, find_members
 from ptmtorrent.config import TransportName
 from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
-from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat
+from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import Names
-from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
@@ -59,15 +57,13 @@ from ptmtorrent.workflows.fetch.disk_space import (
     remove_unfinished,
     settle_folder,
 )
-from ptmtorrent.workflows.fetch.report import Report
+from ptmtorrent.workflows.fetch.dropped import Dropped, Subset
+from ptmtorrent.workflows.fetch.report import Report, note_contents
 from ptmtorrent.workflows.fetch.reuse import LocalStore
 from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
-
-MAX_INCOMPLETE = 20
-"""Packages without some of their files that a fetch names."""
 
 
 class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +71,8 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `only` and `max_bytes` narrow it: to kinds of files, and to what fits into a size in bytes, most downloaded first.
     `to` None: the current folder, or this home's HF cache. `force` replaces files in the way that no fetch of this home
-    left as they are. `transport` None: that of the settings.
+    left as they are. `prune` removes packages that `subset` had when they were fetched to there, and has no more.
+    `transport` None: that of the settings.
     """
 
     packages: tuple[str, ...] = ()
@@ -85,6 +82,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     into: Literal["dir", "hf-cache"] = "dir"
     to: Path | None = None
     force: bool = False
+    prune: bool = False
     transport: TransportName | None = None
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
@@ -115,7 +113,13 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         UsageError, StoreError, UnsupportedFormat: as they say.
     """
     started = monotonic()
-    described = describe_members(_find(request, channel), channel.reader)
+    if request.prune and (request.subset is None or request.into != "dir"):
+        raise UsageError(
+            "`--prune` removes packages from plain folders that a subset has no more",
+            hint="pass it with `--subset`; of a Hugging Face cache, remove packages with `hf cache rm`",
+        )
+    found = _find(request, channel)
+    described = describe_members(found, channel.reader)
     layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
@@ -125,15 +129,20 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             staging = lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
         place = Place(
-            home=home, layout=layout, staging=staging, ledger=ledger, opened=channel.cite(), emit=emit, stop=stop
+            request=request,
+            home=home,
+            layout=layout,
+            staging=staging,
+            ledger=ledger,
+            opened=channel.cite(),
+            emit=emit,
+            stop=stop,
         )
         wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
         for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
             report.refuse(refused)
-        _note_partial_packages(wanted, layout, emit)
-        _warn_of_settings_files(wanted, emit)
-        _warn_of_missing_files(wanted, emit)
+        note_contents(wanted, layout, emit)
         sources = _choose_sources(request, channel, report, place, stack)
         run = stack.enter_context(FetchRun(wanted, report, place, sources, keep=request.keep_packs and writes))
         plan, need = run.plan()
@@ -147,11 +156,18 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         else:
             _check_all_here(wanted, unwritable)
             report.begin(plan)
+        if request.subset is not None:
+            dropped = Dropped(_subset(request.subset, channel), layout, ledger, emit)
+            dropped.settle(report.names, found, writes=writes, prune=request.prune)
     summary = report.summary(moved, monotonic() - started)
     if (error := report.worst()) is not None:
         emit(summary)
         raise error
     return summary
+
+
+def _subset(name: str, channel: OpenChannel) -> Subset:
+    return Subset(name=name, opened=channel.cite(), is_whole=channel.release.subset(name).members is None)
 
 
 def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
@@ -211,34 +227,6 @@ def _open_documents(folder: Path | None, stack: ExitStack) -> Documents:
     return stack.enter_context(Documents(kept))
 
 
-def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
-    """Say what an HF cache that lacks files of a package is good for: its readers refuse to call it whole."""
-    parts = sum(0 < order.files < order.listed for order in wanted.orders)
-    if parts and isinstance(layout, HfCache):
-        emit(
-            Note(
-                message=f"{parts} packages are fetched in part. Offline, `from_pretrained` and `hf_hub_download` find"
-                " what is there; `snapshot_download` refuses, unless `allow_patterns` names just those files"
-            )
-        )
-
-
-def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
-    """Name the packages with a file that this program would read settings from, if it were started beside it."""
-    for package, name in wanted.settings:
-        message = f"`{package}` has a settings file of this program, `{name}`: do not run this program beside it"
-        emit(Note(message=message, warning=True))
-
-
-def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
-    """Name the packages that the release has without some of their files."""
-    for package, what in islice(wanted.missing.items(), MAX_INCOMPLETE):
-        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
-    if len(wanted.missing) > MAX_INCOMPLETE:
-        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
-        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
-
-
 def _plan_made(wanted: Selection, plan: Plan, need: DiskNeed, channel: OpenChannel, held: int) -> PlanMade:
     """Return the record of a plan, of which `held` bytes are here from earlier runs."""
     return PlanMade(
@@ -258,8 +246,9 @@ def _held_bytes(plan: Plan, staging: Path) -> int:
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a run writes, the release that it writes, and who hears of it and may stop it."""
+    """What a run was asked for, where it writes, the release that it writes, and who hears of it and may stop it."""
 
+    request: FetchRequest
     home: Home
     layout: Layout
     staging: Path
@@ -425,6 +414,8 @@ class FetchRun:
         names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
         self._ledger.forget_announced(folder.folder, snapshot)
+        request = self._place.request
+        self._ledger.put_chosen(folder.folder, "" if order.package in request.packages else request.subset or "")
         lacking = (self._wanted.missing.get(order.package, ""), order.refused)
         self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
 

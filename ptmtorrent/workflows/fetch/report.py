@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 
 from ptmtorrent.errors import (
     IntegrityError,
@@ -12,6 +13,7 @@ from ptmtorrent.errors import (
     TransportError,
     UnsupportedFormat,
 )
+from ptmtorrent.layouts.hf_cache import HfCache
 from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
@@ -21,6 +23,12 @@ from ptmtorrent.model.text import count
 from ptmtorrent.progress import new_meter
 from ptmtorrent.workflows.fetch.assemble import Assembly
 from ptmtorrent.workflows.fetch.select import OVER_SIZE, Order, Refused, Selection
+
+MAX_INCOMPLETE = 20
+"""Packages without some of their files that a fetch names."""
+
+MAY_PASS = (IntegrityError, TransportError)
+"""What failed for one of these may succeed when it is tried again."""
 
 WORTH_ITS_CODE = (IntegrityError, NoSource, TransportError)
 """When all that failed failed for one of these, the run ends with its exit code, not with "some packages failed"."""
@@ -100,6 +108,11 @@ class Report:
         """Packages that are complete."""
         return sum(order.status in {"ok", "notneeded"} for order in self._wanted.orders)
 
+    @property
+    def names(self) -> set[str]:
+        """The packages that the run met."""
+        return {*(order.package for order in self._wanted.orders), *(refused.package for refused in self._refused)}
+
     def summary(self, moved: Counter[str], seconds: float) -> Summary:
         """Return the last word: what was wanted, what moved, what failed; nothing over `--max-bytes` counts."""
         orders = self._wanted.orders
@@ -110,6 +123,10 @@ class Report:
             bytes_moved=moved.total(),
             seconds=seconds,
             failed=self._failed,
+            retryable=sum(isinstance(error, MAY_PASS) for error in self._errors),
+            advice="; ".join(
+                dict.fromkeys(filter(None, (error.hint for error in self._errors if not isinstance(error, MAY_PASS))))
+            ),
             sources=dict(moved),
         )
 
@@ -165,3 +182,38 @@ def _nothing_fits(skipped: int) -> PartialFailure:
         f"nothing was fetched: {count(skipped, 'package')} would each exceed `--max-bytes`",
         hint="raise `--max-bytes`, or take less of each with `--only`",
     )
+
+
+def note_contents(wanted: Selection, layout: Layout, emit: Emit) -> None:
+    """Say what the users of the wanted packages have to know before they come."""
+    _note_partial_packages(wanted, layout, emit)
+    _warn_of_settings_files(wanted, emit)
+    _warn_of_missing_files(wanted, emit)
+
+
+def _note_partial_packages(wanted: Selection, layout: Layout, emit: Emit) -> None:
+    """Say what an HF cache that lacks files of a package is good for: its readers refuse to call it whole."""
+    parts = sum(0 < order.files < order.listed for order in wanted.orders)
+    if parts and isinstance(layout, HfCache):
+        emit(
+            Note(
+                message=f"{parts} packages are fetched in part. Offline, `from_pretrained` and `hf_hub_download` find"
+                " what is there; `snapshot_download` refuses, unless `allow_patterns` names just those files"
+            )
+        )
+
+
+def _warn_of_settings_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages with a file that this program would read settings from, if it were started beside it."""
+    for package, name in wanted.settings:
+        message = f"`{package}` has a settings file of this program, `{name}`: do not run this program beside it"
+        emit(Note(message=message, warning=True))
+
+
+def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
+    """Name the packages that the release has without some of their files."""
+    for package, what in islice(wanted.missing.items(), MAX_INCOMPLETE):
+        emit(Note(message=f"`{package}` is incomplete in this release: {what}", warning=True))
+    if len(wanted.missing) > MAX_INCOMPLETE:
+        more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
+        emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))

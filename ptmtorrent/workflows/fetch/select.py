@@ -379,7 +379,7 @@ class Selection:
         if not self._state:
             return np.empty(0, "?")
         orders = np.frombuffer(bytes(self._order_of), "u4")
-        failed = np.unique(orders[self._states() == FAILED])
+        failed = orders[self._states() == FAILED]
         can: Numbers = (self._states() == WANTED) & ~np.isin(orders, failed)
         return can
 

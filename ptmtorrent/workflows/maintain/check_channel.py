@@ -1,18 +1,23 @@
 """`verify --channel DIR`: read every pack of a channel folder again and compare it with the release's torrents.
 
 A mirror may hold any part of a channel, so a pack that is not there is counted and not an error. What is right is
-recorded for the next start of `seed`, and what is damaged loses its record.
+recorded for the next start of `seed`, and what is damaged loses its record. The releases are those that the folder
+lists, and their signatures are not checked.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from ptmtorrent.errors import NotFound
-from ptmtorrent.model.records import Emit, Note, Result, Summary
+from ptmtorrent.channel.folder import read_release, release_names
+from ptmtorrent.errors import NotFound, PtmError
+from ptmtorrent.model.records import Emit, Note, Opened, Result, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.channel_packs import ChannelVolume, CheckedPack, Unusable, channel_volumes, check_packs
+from ptmtorrent.reading.open_channel import PIN_PREFIX
 from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 
@@ -31,6 +36,8 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
     unusable = [volume for volume in volumes if isinstance(volume, Unusable)]
     if not volumes:
         raise NotFound(f"`{channel}` has no release with volumes", hint="name a channel folder with `--channel DIR`")
+    for opened in _releases(channel):
+        emit(opened)
     for found in unusable:
         emit(Note(message=f"{found.kind} `{found.name}` cannot be checked: {found.why}", warning=True))
     total = sum(volume.listed.bytes for volume in usable)
@@ -57,6 +64,20 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
         failed=sum(pack.state == "damaged" for pack in packs) + len(unusable),
         unit="pack",
     )
+
+
+def _releases(channel: Path) -> Iterator[Opened]:
+    """Yield the releases of the folder whose packs are checked, as the folder has them; no signature is checked."""
+    for name in release_names(channel):
+        with suppress(PtmError):  # it is unusable, and named as such
+            _, release = read_release(channel, name)
+            yield Opened(
+                release=name,
+                created=release.created,
+                content_root=f"{PIN_PREFIX}{release.content_root}",
+                channel=str(channel),
+                how="unsigned",
+            )
 
 
 def _emit_pack(pack: CheckedPack, emit: Emit) -> None:

@@ -13,6 +13,7 @@ from ptmtorrent.channel.paths import release_path
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.locations import spell_place
 from ptmtorrent.paths import Home
 from ptmtorrent.state.publications import read_publications
 from ptmtorrent.trust.channel_state import ChannelState, select_state
@@ -28,7 +29,7 @@ def held_releases(home: Home, to: Path, there: ChannelState | None) -> tuple[Rel
     Of a folder that lost its timestamp, these are the releases that this home published to it.
     """
     recorded = read_publications(home.publications)
-    listed = recorded.get(str(to.resolve()), ()) if there is None else there.releases
+    listed = recorded.get(spell_place(str(to.resolve())), ()) if there is None else there.releases
     return tuple(name for name in listed if (to / release_path(name)).is_file())
 
 

@@ -22,6 +22,7 @@ from ptmtorrent.disk.durable import read_regular
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model.locations import spell_place
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summary
 from ptmtorrent.model.release import Release
@@ -187,7 +188,7 @@ def point_to(  # noqa: PLR0913  # what is served from where, and how it is check
     reader = LocalReader(to)
     files = LocalFiles(folder=to, verified=verified, mend=f"ptmtorrent publish {name} --to {to}")
     check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, files=files)
-    place = str(to.resolve())
+    place = spell_place(str(to.resolve()))
     add_publication(home.publications, place, state.releases)
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:

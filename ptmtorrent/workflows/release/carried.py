@@ -14,8 +14,9 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError, UnsupportedF
 from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId
 from ptmtorrent.model.manifest import Capture, objects_in
 from ptmtorrent.store.lookup import Lookup
-from ptmtorrent.store.maintenance.references import SHARED, References
+from ptmtorrent.store.maintenance.references import NONE, SHARED, References
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
+from ptmtorrent.store.pack.columns import EntryColumns, Flags, Ids, columns_of, hex_ids
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import Store
@@ -62,7 +63,8 @@ class Carried:
                 current = newest.get(capture.package)
                 if current is None:
                     continue
-                if capture == current or msgspec.structs.replace(capture, licence=current.licence) == current:
+                stated = msgspec.structs.replace(capture, licence=current.licence, sources=current.sources)
+                if current in (capture, stated):  # captures have no hash
                     block.append((identifier, capture.snapshot, _NEEDED))
                 elif may_carry(capture):
                     block.append((identifier, capture.snapshot, _ALLOWED))
@@ -82,11 +84,14 @@ class Carried:
             self._separate_deltas(pack)
         self._store.seal()
         for pack in self._store.packs():
-            if any(self._is_needed(entry) for entry in self._store.contents.entries(pack)):
-                self._rewrite_unless_clean(pack)
+            columns = self._store.contents.columns(pack)
+            if self._are_wanted(columns.ids).any():
+                self._rewrite_unless_clean(pack, columns)
 
-    def is_clean(self, pack: PackId) -> bool:
+    def is_clean(self, pack: PackId, columns: EntryColumns | None = None) -> bool:
         """Return whether every object in the pack may be carried; a pack that cannot be read may hold anything.
+
+        `columns` are its objects, if they were read from the index already.
 
         Raises:
             Undecided: only some captures were added, and the pack holds more than these need.
@@ -95,7 +100,7 @@ class Carried:
             if self._known is not None and self._known(pack):
                 self._clean[pack] = True
             else:
-                self._clean[pack] = self._read_clean(pack)
+                self._clean[pack] = self._read_clean(pack, columns)
                 if self._known is not None and not self._clean[pack]:
                     raise Undecided(pack)
         return self._clean[pack]
@@ -135,20 +140,27 @@ class Carried:
 
     def _separate_deltas(self, pack: PackId) -> None:
         """Store the needed deltas of a pack whole whose base may not be carried; other bases are needed too."""
-        for entry in self._store.contents.entries(pack):
-            if entry.base is None or not self._is_wanted(entry.id):
-                continue
-            if self._references.owner(entry.base) is not None:
-                self._references.add(_NEEDED, [entry.base])
-                continue
-            with suppress(*_UNREADABLE):
-                store_whole(self._store, pack, entry)
+        columns = self._store.contents.columns(pack)
+        wanted = self._are_wanted(columns.ids[columns.deltas])
+        deltas, bases = columns.deltas[wanted], columns.bases[wanted]
+        carried = self._references.owners(bases) != NONE
+        self._references.add(_NEEDED, map(ObjectId, hex_ids(bases[carried])))
+        lost = {*hex_ids(columns.ids[deltas[~carried]])}
+        for entry in self._store.contents.entries(pack) if lost else ():
+            if entry.id in lost:
+                with suppress(*_UNREADABLE):
+                    store_whole(self._store, pack, entry)
 
-    def _rewrite_unless_clean(self, pack: PackId) -> None:
-        if self.is_clean(pack):
+    def _rewrite_unless_clean(self, pack: PackId, columns: EntryColumns) -> None:
+        if self.is_clean(pack, columns):
             return
         with suppress(*_UNREADABLE):
             rewrite_pack(self._store, pack, self._is_needed)
+
+    def _are_wanted(self, ids: Ids) -> Flags:
+        owners = self._references.owners(ids)
+        wanted: Flags = (owners == _NEEDED) | (owners == SHARED)
+        return wanted
 
     def _is_wanted(self, identifier: ObjectId) -> bool:
         return self._references.owner(identifier) in {_NEEDED, SHARED}
@@ -157,22 +169,23 @@ class Carried:
         """Return whether a member needs the object. A delta that could not be stored whole cannot be copied either."""
         return self._is_wanted(entry.id)
 
-    def _has_free_base(self, entry: Entry) -> bool:
-        if entry.base is None or self._references.owner(entry.base) is not None:
-            return True
-        with suppress(NotFound):
-            return self._known is not None and self._known(self._store.location(entry.base).pack)
-        return False
-
-    def _read_clean(self, pack: PackId) -> bool:
+    def _read_clean(self, pack: PackId, columns: EntryColumns | None) -> bool:
         """Look at every record: the index lists an object once, and packs may hold more."""
-        known: Sequence[Entry] = self._store.contents.entries(pack)
+        known = self._store.contents.columns(pack) if columns is None else columns
         try:
             with open_pack(self._store.pack_file(pack)) as reader:
                 if not reader.holds_only(known):
-                    known = reader.footer()
+                    known = columns_of(reader.footer())
                     if not reader.holds_only(known):
                         return False
         except _UNREADABLE:
             return False
-        return self._references.has_all(entry.id for entry in known) and all(map(self._has_free_base, known))
+        if (self._references.owners(known.ids) == NONE).any():
+            return False
+        others = known.bases[self._references.owners(known.bases) == NONE]
+        return all(self._is_known_base(ObjectId(base)) for base in hex_ids(others))
+
+    def _is_known_base(self, base: ObjectId) -> bool:
+        with suppress(NotFound):
+            return self._known is not None and self._known(self._store.location(base).pack)
+        return False

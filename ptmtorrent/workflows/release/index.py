@@ -156,7 +156,7 @@ class DocumentWriter:
         return self.add(data)
 
     def finish(self, frames: Sequence[Frame]) -> tuple[list[Frame], FileRef | None]:
-        """Write frames of the temporary file in this order, durably; return their places, and the file if any."""
+        """Write frames of the temporary file in this order, durably, as file 0; return their places, and it if any."""
         if not frames:
             return [], None
         placed: list[Frame] = []
@@ -311,6 +311,7 @@ def _write_documents(
     documents: DocumentWriter, placed: Sequence[_Placed], popular: Collection[PackageName], bits: int
 ) -> tuple[list[MemberRow], tuple[FileRef, ...]]:
     """Write the frames that are not in an earlier file; return the rows with their places, and all files."""
+    popular = frozenset(popular)
 
     def order(each: _Placed) -> tuple[int, bool, PackageName]:
         package = each.row.package
@@ -321,10 +322,7 @@ def _write_documents(
     earlier = sorted({each.file for each in placed if each.file is not None}, key=lambda file: file.path)
     files = (*([written] if written else []), *earlier)
     number = {file: row for row, file in enumerate(files)}
-    rows = [
-        msgspec.structs.replace(each.row, frame=msgspec.structs.replace(frame, file=0))
-        for each, frame in zip(own, frames, strict=True)
-    ]
+    rows = [msgspec.structs.replace(each.row, frame=frame) for each, frame in zip(own, frames, strict=True)]
     rows += [
         msgspec.structs.replace(each.row, frame=msgspec.structs.replace(each.frame, file=number[each.file]))
         for each in placed

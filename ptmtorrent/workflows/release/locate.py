@@ -1,14 +1,17 @@
 """Where the objects of a package lie, and the bases of those stored as deltas: all there, and all free enough."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import msgspec
+import numpy as np
 
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.manifest import Manifest, Rights
-from ptmtorrent.model.placement import DELTA_CODECS, Base, Form, Location, Placement
+from ptmtorrent.model.placement import DELTA_CODECS, Base, Form, Location, Placement, Spots
 from ptmtorrent.store.lookup import Lookup
+from ptmtorrent.store.pack.columns import UNLISTED, PlaceColumns, ids_of
 from ptmtorrent.store.pack.format import RIGHTS
 from ptmtorrent.store.store import Store
 
@@ -35,6 +38,61 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         for row, (place, base) in enumerate(zip(self.objects, self.bases, strict=True)):
             own = Form(at=place, base=base)
             yield (own, Form(at=self.whole[row])) if row in self.whole else (own,)
+
+
+class WholePlaces(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The places of a package none of whose objects is a delta, in columns: a value of Python for each takes longer.
+
+    `packed` are its packs with their sizes, sorted.
+    """
+
+    packed: tuple[tuple[PackId, int], ...]
+    spots: Spots
+
+    @property
+    def packs(self) -> set[PackId]:
+        """The packs of the objects."""
+        return {pack for pack, _ in self.packed}
+
+
+def locate_block(lookup: Lookup, manifests: Sequence[Manifest]) -> list[WholePlaces | None]:
+    """Return the places of packages, looked up together; None for those that `locate` has to look at.
+
+    These have an object that is a delta, or is not there.
+    """
+    ids = ids_of(identifier for manifest in manifests for identifier, _ in manifest.objects)
+    found = lookup.find_places(ids)
+    if found is None:
+        return [None] * len(manifests)
+    packs = {number: lookup.pack_of(number) for number in set(found.pack.tolist()) if number != UNLISTED}
+    ends = [0, *accumulate(len(manifest.objects) for manifest in manifests)]
+    return [_places_at(found, slice(first, end), packs) for first, end in pairwise(ends)]
+
+
+def check_rights(lookup: Lookup, places: WholePlaces, rights: Rights) -> None:
+    """Refuse places in packs that may not be given to everyone to whom `rights` allow the package.
+
+    Raises:
+        StoreError: naming the first of them.
+    """
+    _check_rights(lookup, places.packs, rights)
+
+
+def _places_at(found: PlaceColumns, rows: slice, packs: Mapping[int, tuple[PackId, int]]) -> WholePlaces | None:
+    numbers = found.pack[rows]
+    used = set(numbers.tolist())
+    if UNLISTED in used:
+        return None
+    packed = sorted((packs[number], number) for number in used)
+    pack = numbers
+    if len(packed) == 1:
+        pack = numbers - numbers
+    elif packed:
+        row_of = np.zeros(max(used) + 1, dtype=np.int64)
+        row_of[[number for _, number in packed]] = range(len(packed))
+        pack = row_of[numbers]
+    spots = Spots(pack=pack, offset=found.offset[rows], length=found.length[rows], codec=found.codec[rows])
+    return WholePlaces(packed=tuple(each for each, _ in packed), spots=spots)
 
 
 def places_of(placement: Placement) -> Places:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,14 +14,14 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest, spell_missing
 from ptmtorrent.model.members import Frame, MemberRow
-from ptmtorrent.model.placement import encode_placement
+from ptmtorrent.model.placement import encode_placement, encode_whole
 from ptmtorrent.model.records import Result
 from ptmtorrent.store.lookup import Lookup
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.release.alone import WholeForms
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.index import DocumentWriter
-from ptmtorrent.workflows.release.locate import locate
+from ptmtorrent.workflows.release.locate import Places, WholePlaces, check_rights, locate, locate_block
 from ptmtorrent.workflows.release.stats import Tallies
 
 _BLOCK = 256
@@ -35,6 +36,15 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
     capture: Capture
     row: MemberRow
+
+
+class _Read(NamedTuple):
+    """A manifest and its bytes, and where its objects lie, if none of them is a delta and all are there."""
+
+    data: bytes
+    manifest: Manifest
+    lookup: Lookup
+    places: WholePlaces | None
 
 
 def make_members(  # noqa: PLR0913  # where it is read from, and everything it is counted and written in
@@ -70,7 +80,7 @@ def make_members(  # noqa: PLR0913  # where it is read from, and everything it i
 
 def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
     capture: Capture,
-    read: tuple[bytes, Manifest, Lookup] | PtmError,
+    read: _Read | PtmError,
     tables: TableWriter,
     documents: DocumentWriter,
     tallies: Tallies,
@@ -80,15 +90,12 @@ def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
     """Return a member, or a record of why it is none; None if its whole forms are not sealed yet."""
     if isinstance(read, PtmError):
         return _left_out(capture, read)
-    data, manifest, lookup = read
+    data, manifest = read.data, read.manifest
     try:
-        places = locate(lookup, manifest, capture.rights)
-        carried.check(places.packs)
-        found = whole.find(manifest, places)
+        found = _place(capture, read, carried, whole)
         if found is None:
             return None
-        places = msgspec.structs.replace(places, whole=found)
-        placement = encode_placement(capture.snapshot, list(places.forms))
+        places, placement = found
         canonical.check_length(placement, f"placement of {capture.package}")
     except NoSpace:
         raise
@@ -102,24 +109,44 @@ def _make(  # noqa: PLR0913, PLR0917  # as `make_members`
     return Member(capture=capture, row=row)
 
 
+def _place(
+    capture: Capture, read: _Read, carried: Carried, whole: WholeForms
+) -> tuple[Places | WholePlaces, bytes] | None:
+    """Return where the objects of a package lie, and its placement; None if its whole forms are not sealed yet."""
+    if (plain := read.places) is not None:
+        check_rights(read.lookup, plain, capture.rights)
+        carried.check(plain.packs)
+        return plain, encode_whole(capture.snapshot, plain.packed, plain.spots)
+    places = locate(read.lookup, read.manifest, capture.rights)
+    carried.check(places.packs)
+    found = whole.find(read.manifest, places)
+    if found is None:
+        return None
+    places = msgspec.structs.replace(places, whole=found)
+    return places, encode_placement(capture.snapshot, list(places.forms))
+
+
 def _read_manifests(
     store: Store, captures: Sequence[Capture], *, allow_incomplete: bool
-) -> Iterator[tuple[Capture, tuple[bytes, Manifest, Lookup] | PtmError]]:
+) -> Iterator[tuple[Capture, _Read | PtmError]]:
     """Yield each capture with its manifest, block by block; the objects of a block are looked up in one pass."""
     with Lookup(store) as lookup:
         for first in range(0, len(captures), _BLOCK):
             block = captures[first : first + _BLOCK]
             lookup.prefetch(ObjectId(capture.snapshot) for capture in block)
-            read: list[tuple[bytes, Manifest, Lookup] | PtmError] = []
+            read: list[tuple[bytes, Manifest] | PtmError] = []
             for capture in block:
                 try:
-                    data, manifest = _read_manifest(lookup, capture, allow_incomplete=allow_incomplete)
-                    read.append((data, manifest, lookup))
+                    read.append(_read_manifest(lookup, capture, allow_incomplete=allow_incomplete))
                 except (NotFound, StoreError, IntegrityError, UnsupportedFormat) as error:
                     read.append(error)
             manifests = [each[1] for each in read if not isinstance(each, PtmError)]
-            lookup.prefetch(identifier for manifest in manifests for identifier, _ in manifest.objects)
-            yield from zip(block, read, strict=True)
+            places = locate_block(lookup, manifests)
+            others = (each for each, at in zip(manifests, places, strict=True) if at is None)
+            lookup.prefetch(identifier for manifest in others for identifier, _ in manifest.objects)
+            placed = iter(places)
+            for capture, each in zip(block, read, strict=True):
+                yield capture, each if isinstance(each, PtmError) else _Read(*each, lookup, next(placed))
 
 
 def check_members(

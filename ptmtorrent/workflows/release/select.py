@@ -17,6 +17,10 @@ from ptmtorrent.state.upstream_flags import CLOSED, Flag
 INCLUDE_HINT = "pass on what you have the right to: ptmtorrent release NAME --include restricted|unknown|gated"
 
 
+POLICY = "policy"
+"""The source of a licence that the policy of a release states."""
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """A capture, with its licence as the policy says it, and why the release leaves it out; None if it takes it in."""
 
@@ -41,7 +45,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         policy, package = self.policy, capture.package
         licence = self.judge(package, capture.licence, capture.rights)
         if licence.raw != capture.licence:
-            capture = msgspec.structs.replace(capture, licence=licence.raw)
+            capture = capture.with_licence(licence.raw, POLICY)
         left_out = None
         if (key := find_pattern(policy.exclude, package)) is not None:
             left_out = f"the policy excludes it: {policy.exclude[key]}"

@@ -7,11 +7,13 @@ that lies in two packs, because a member was kept with the place that it had, co
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import Capture, Manifest
 from ptmtorrent.model.pack_use import PackUse, UseRows
 from ptmtorrent.model.subset import SubsetRule, wants
-from ptmtorrent.workflows.release.locate import Places
+from ptmtorrent.workflows.release.locate import Places, WholePlaces
 
 
 @dataclass
@@ -43,12 +45,26 @@ class Tallies:
         self.uses = UseRows(len(self.rules) + 1)
 
     def add_package(
-        self, capture: Capture, manifest: Manifest, places: Places, *, documents: int, sign: int = 1
+        self, capture: Capture, manifest: Manifest, places: Places | WholePlaces, *, documents: int, sign: int = 1
     ) -> None:
         """Count a package, its objects and its `documents`, in stored bytes, wherever it is a member.
 
         -1 as `sign` takes it away.
         """
+        bits = self._count_files(capture, manifest, documents, sign)
+        if isinstance(places, WholePlaces):
+            numbers = np.array([self.uses.number(*each) for each in places.packed], dtype=np.int64)
+            spots = places.spots
+            self.uses.extend(numbers[spots.pack], spots.offset, spots.length, bits, sign)
+            return
+        for place, base, mask in zip(places.objects, places.bases, bits, strict=True):
+            for at in (place,) if base is None else (place, base.at):
+                self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, mask, sign)
+        for at in places.whole.values():  # of the release alone: nothing but a package fetched alone reads them
+            self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, 1, sign)
+
+    def _count_files(self, capture: Capture, manifest: Manifest, documents: int, sign: int) -> list[int]:
+        """Count the files wherever the package is a member; return the tallies that each object counts in, as bits."""
         bits = [1] * len(manifest.objects)
         _count(self.whole, manifest.size, len(manifest.files), documents, sign)
         for number, (rule, tally) in enumerate(self.subsets, 1):
@@ -60,11 +76,7 @@ class Tallies:
                 for first, count in file.recipe:
                     for row in range(first, first + count):
                         bits[row] |= 1 << number
-        for place, base, mask in zip(places.objects, places.bases, bits, strict=True):
-            for at in (place,) if base is None else (place, base.at):
-                self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, mask, sign)
-        for at in places.whole.values():  # of the release alone: nothing but a package fetched alone reads them
-            self.uses.add(self.uses.number(at.pack, at.pack_size), at.offset, at.length, 1, sign)
+        return bits
 
     def finish(self, before: Mapping[PackId, PackUse]) -> dict[PackId, PackUse]:
         """Sum the uses of every pack that was added to, on top of those `before`; return these packs.

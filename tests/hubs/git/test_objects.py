@@ -197,7 +197,7 @@ def test_a_blob_that_the_remote_did_not_send_is_named_with_its_path() -> None:
         hub_files(objects, found, {}, "`git:x`")
 
 
-@pytest.mark.parametrize("path", [b"../a", b".git/config", b"a/../b", b"a//b", b"a/."])
+@pytest.mark.parametrize("path", [b"../a", b"../.git/config", b"a/../b", b"a//b", b"a/."])
 def test_a_path_that_no_manifest_may_have_is_refused_naming_the_package(path: bytes) -> None:
     objects, found, sizes = files_of({path: (REGULAR_MODE, b"text")})
 

@@ -181,7 +181,7 @@ def test_file_without_hash_or_size_is_refused(changes: dict[str, object]) -> Non
         read_files(page(entry(**changes)), "the tree")
 
 
-@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", ".git/x", "a//b", "a\x00b"])
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../b", "../.git/x", "a//b", "a\x00b"])
 def test_path_no_manifest_may_hold_is_refused(path: str) -> None:
     with pytest.raises(IntegrityError, match="the tree"):
         read_files(page(entry(path)), "the tree")
@@ -202,3 +202,11 @@ def test_every_real_record_of_2022_is_read() -> None:
     assert sum(item.commit is not None for item in listed) == 7358
     assert any(item.downloads is None for item in listed)
     assert any("/" not in item.name for item in listed)
+
+
+def test_names_that_no_reader_would_write_cost_their_files_alone() -> None:
+    odd = (".git/config", "a/.GIT", "x" * 256)
+    files = read_files(page(*(entry(path) for path in (*odd, "a/b"))), "the tree")
+    assert {file.path: file.missing for file in files} == {**dict.fromkeys(odd, "unsafe-name"), "a/b": None}
+    with pytest.raises(IntegrityError, match="is refused"):
+        read_files(page(entry("a/b"), entry("../.git/config")), "the tree")

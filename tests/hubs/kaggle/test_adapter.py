@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,6 +82,35 @@ def test_file_that_cannot_be_had_fails_its_package_alone_by_name(
     bad = [event for event in heard if isinstance(event, Result) and event.status != "ok"]
     assert [event.id for event in bad] == ["kaggle:team/big/tfLite/only"]
     assert "only.bin" in bad[0].reason
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("lost", "gone"), ("closed", "refused")])
+def test_file_of_many_that_cannot_be_had_costs_itself_and_its_address_is_named(
+    fault: str, reason: str, kaggle: Kaggle, tmp_path: Path, time: Time
+) -> None:
+    getattr(kaggle, fault).add("variables/variables.index")
+    home = Home(tmp_path / "home")
+
+    heard = run(kaggle, home, time)
+
+    why = failures(heard)
+    assert len(why) == 3
+    assert all(f"`variables/variables.index` ({reason}: " in one for one in why)
+    assert all(f"({kaggle.url}/api/v1/models/team/small/tensorFlow2/v-" in one for one in why)
+    assert {len(files) for name, files in stored(home).items() if name.startswith("team/small/")} == {3}
+
+
+def test_model_is_asked_for_by_its_name_alone_with_all_its_variations(kaggle: Kaggle) -> None:
+    ids = ("team/small", "team/none", "team/big/tfLite/only")
+
+    with closing(KaggleModels(kaggle.url)) as hub:
+        pages = list(hub.listing(Query(ids=ids), None))
+
+    assert [[(one.name, one.access) for one in page.packages] for page in pages] == [
+        [(f"team/small/tensorFlow2/v-{index}", "public") for index in range(3)],
+        [("team/none", "gone")],
+        [("team/big/tfLite/only", "public")],
+    ]
 
 
 def test_token_stays_with_the_hub(kaggle: Kaggle, tmp_path: Path, time: Time) -> None:

@@ -87,7 +87,7 @@ def test_all_real_configurations_give_task_data_set_architecture_and_licence() -
 def test_configuration_that_is_none_adds_nothing(data: bytes | None) -> None:
     listed = Listed(name="x", task="t", tags=("a",))
 
-    assert with_config(listed, lambda _: data) == listed
+    assert with_config(listed, lambda path: data if path == CONFIG else None) == listed
 
 
 @pytest.mark.parametrize(
@@ -143,12 +143,19 @@ def test_remote_of_a_record_is_that_of_its_link(tmp_path: Path, link: str, remot
 
 @pytest.mark.parametrize(
     "link",
-    [None, 3, "", "ftp://host/o/n", "https://u:p@host/o/n", "https://host", "https://host/o", "https://host/o/?/n"],
+    [3, "", "ftp://host/o/n", "https://u:p@host/o/n", "https://host", "https://host/o", "https://host/o/?/n"],
 )
 def test_record_that_links_to_no_remote_is_refused(tmp_path: Path, link: object) -> None:
     hub = ModelZoo("http://zoo", Clones(Git({}), tmp_path))
     with pytest.raises(HubError, match="which is not the URL of a git remote"):
         hub.link(Listed(name="x", raw=json.dumps({"link": link})))
+
+
+def test_record_without_a_link_has_no_remote(tmp_path: Path) -> None:
+    hub = ModelZoo("http://zoo", Clones(Git({}), tmp_path))
+    assert hub.link(Listed(name="x", raw='{"link":null}')) is None
+    with pytest.raises(HubError, match="which is not the URL of a git remote"):
+        hub.link(Listed(name="x", raw="{}"))
 
 
 @pytest.mark.parametrize("url", [None, 3, "", "git@host:o/n", "file:///o/n", "https://u:p@host/o/n"])

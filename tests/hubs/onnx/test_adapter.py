@@ -13,7 +13,8 @@ from ptmtorrent.hubs.git.clones import Clones, check_files
 from ptmtorrent.hubs.git.objects import FOLDER_PROOF, split_proof
 from ptmtorrent.hubs.git.process import Git
 from ptmtorrent.hubs.onnx.adapter import OnnxZoo
-from ptmtorrent.hubs.onnx.records import licence_in, package_of, read_manifest, select_own_files, task_of
+from ptmtorrent.hubs.onnx.readme import licence_in
+from ptmtorrent.hubs.onnx.records import package_of, read_manifest, select_own_files, task_of
 from ptmtorrent.hubs.port import HubFile, Listed, Query
 from ptmtorrent.model.pointers import Pointer
 from tests.hubs.onnx.samples import LARGE, MNIST, SKIPPED, Zoo, contents, zoo

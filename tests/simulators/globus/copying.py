@@ -60,13 +60,14 @@ def _attempt(state: State, task: Task) -> bool:
     if task.doc["status"] != "ACTIVE":
         return True
     if code == 0:
+        moved = sum(go_to.stat().st_size for _, go_to in todo)
         for action in state.after_copy:
             action([go_to for _, go_to in todo])
         task.doc.update(
             files_transferred=len(todo),
             subtasks_pending=0,
             subtasks_succeeded=len(pairs),
-            bytes_transferred=sum(go_to.stat().st_size for _, go_to in todo),
+            bytes_transferred=moved,
         )
         task.end("SUCCEEDED")
         task.event("SUCCEEDED", f"{len(todo)} files")

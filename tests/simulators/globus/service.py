@@ -270,7 +270,7 @@ def _submit(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
 
 
 def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Done at once, and no task to look at."""
+    """Done at once; its task can be looked at."""
     if not body.get("DATA"):
         raise Refused(400, "ClientError.BadRequest.NoTransferItems", "A delete requires at least one item")
     for item in body["DATA"]:
@@ -281,7 +281,12 @@ def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
             place.unlink()
         else:
             shutil.rmtree(place, ignore_errors=bool(body.get("ignore_missing")))
-    number = str(uuid.uuid4())
+    both = {"source_endpoint": body["endpoint"], "destination_endpoint": body["endpoint"]}
+    task = Task(body=body, owner=token.who, doc=new_task_doc({**body, **both}, token.who, state))
+    task.doc.update(type="DELETE", destination_endpoint=None, destination_endpoint_id=None)
+    task.end("SUCCEEDED")
+    number = task.id
+    state.deletions[number] = task
     link = {
         "DATA_TYPE": "link",
         "href": f"/v0.10/task/{number}?format=json",
@@ -301,7 +306,7 @@ def _delete(state: State, token: Token, body: dict[str, Any]) -> tuple[int, dict
 
 
 def _task(state: State, token: Token, number: str) -> Task:
-    task = state.tasks.get(number)
+    task = state.tasks.get(number) or state.deletions.get(number)
     if task is None or task.owner != token.who:
         raise Refused(404, "ClientError.NotFound", f"Task ID '{number}' not found")
     return task

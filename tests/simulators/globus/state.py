@@ -133,6 +133,7 @@ class State:
         self.refreshes: dict[str, Token] = {}
         self.clients: dict[str, str] = {}
         self.tasks: dict[str, Task] = {}
+        self.deletions: dict[str, Task] = {}
         self.by_submission: dict[tuple[str, str], str] = {}
         self.faults: list[Fault] = []
         self.task_faults: list[TaskFault] = []

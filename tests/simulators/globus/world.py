@@ -93,7 +93,7 @@ class World:
             chosen = {"PTMTORRENT_GLOBUS_CLIENT_ID": client, "PTMTORRENT_GLOBUS_CLIENT_SECRET": SECRET}
         if here is not None:
             chosen["PTMTORRENT_GLOBUS_HERE"] = f"{here}:{folder[here]}"
-        return environment(**self.variables(), **chosen, **more)
+        return environment(**self.variables(), **{**chosen, **more})
 
     def access(self, client: str, here: str, home: Home, *, patience: int = 60) -> GlobusAccess:
         folder = {MAINTAINERS: self.maintainer, USERS: self.user}[here]

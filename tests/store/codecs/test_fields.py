@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.containers.dtypes import BLOCK_BYTES
 from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES, encode_manifest
 from ptmtorrent.model.placement import Form, Location, decode_placement, encode_placement
 from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import blocks, fields, streams
 from ptmtorrent.store.codecs.blocks import Field, Layout
-from ptmtorrent.store.cutters.dtypes import BLOCK_BYTES
 from tests.model.generated import manifest_of
 from tests.store.codecs.blocks import golden_blocks, quantised
 from tests.store.cutters.writers import gguf

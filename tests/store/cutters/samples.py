@@ -9,7 +9,7 @@ import numpy as np
 
 from ptmtorrent.model.manifest import MAX_OBJECT_BYTES
 from ptmtorrent.store.cutters import Cut, MemorySource, Nearby, Piece, cut
-from tests.store.cutters import writers
+from tests.store.cutters import container_writers, writers
 from tests.store.samples import numbers, random_bytes, safetensors
 
 
@@ -64,16 +64,48 @@ def samples() -> dict[str, Sample]:
         "safetensors": Sample("model.safetensors", safetensors(tensors), "safetensors/1"),
         "torch": Sample("pytorch_model.bin", writers.torch_zip(tensors), "torch-zip/1"),
         "torch checkpoint": Sample("last.pth.tar", writers.torch_zip(tensors, wrap=True, folder="last"), "torch-zip/1"),
-        "npz": Sample("arrays.npz", npz(), "zip/1"),
-        "zip": Sample("files.zip", mixed_zip(), "zip/1"),
+        "npz": Sample("arrays.npz", npz(), "zip/2"),
+        "zip": Sample("files.zip", mixed_zip(), "zip/2"),
         "gguf": Sample("model.gguf", writers.gguf(blocks, words=6000, kinds=kinds), "gguf/1"),
         "gguf 2": Sample("model.gguf", writers.gguf(tensors, alignment=64, version=2), "gguf/1"),
         "onnx": Sample("model.onnx", writers.onnx(tensors), "onnx/1"),
         "onnx, name last": Sample("model.onnx", writers.onnx(tensors, name_last=True, in_nodes=True), "onnx/1"),
         "onnx, typed": Sample("model.onnx", writers.onnx(tensors, typed=True), "onnx/1"),
         "onnx data": Sample("onnx/model.onnx_data", external, "onnx-data/1", {"onnx/model.onnx": model}),
+        **_further(tensors),
         "text": Sample("vocab.txt", b"word\n" * 5000, "opaque/1"),
     }
+
+
+def _further(tensors: writers.Tensors) -> dict[str, Sample]:
+    """Return files of the formats that are parsed in `model/containers`, under names that say nothing."""
+    plain = {name.encode("ascii", "replace").decode(): tensor for name, tensor in tensors.items()}
+    old = {name: tensor for name, tensor in plain.items() if tensor[0] != "BF16"}
+    hdf5 = container_writers.hdf5(plain)
+    index, (shard, second) = container_writers.checkpoint(tensors, shards=2)
+    beside = {"m.ckpt.index": index, "m.ckpt.data-00001-of-00002": second}
+    return {
+        "gguf 1": Sample("a", writers.gguf(tensors, version=1), "gguf/1"),
+        "gguf, big-endian": Sample("b", writers.gguf(tensors, words=6000, order=">"), "gguf/1"),
+        "npy": Sample("c", container_writers.npy("<f4", (150, 200), numbers(30_000).tobytes()), "npy/1"),
+        "msgpack": Sample("d", container_writers.msgpack(tensors), "msgpack/1"),
+        "torch legacy": Sample("e", container_writers.torch_legacy(tensors), "torch/1"),
+        "torch tar": Sample("f", container_writers.torch_tar(old), "tar/1"),
+        "hdf5": Sample("g", hdf5, "hdf5/1"),
+        "hdf5, chunks": Sample("h", container_writers.hdf5(plain, chunk_rows=2), "hdf5/1"),
+        "tar": Sample("i", container_writers.tar({"m.h5": hdf5, "m.bin": writers.torch_zip(tensors)}), "tar/1"),
+        "keras": Sample("j", stored({"config.json": b"{}", "model.weights.h5": hdf5}), "zip/2"),
+        "checkpoint": Sample("m.ckpt.data-00000-of-00002", shard, "tf-data/1", beside),
+    }
+
+
+def stored(members: Mapping[str, bytes]) -> bytes:
+    """A zip of stored members, the same in every run."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return out.getvalue()
 
 
 def long_sample() -> Sample:

@@ -42,7 +42,7 @@ def test_a_run_of_one_dtype_keeps_it_and_has_a_key_of_its_members() -> None:
     assert run("a", "b").key == run("a", "b").key != run("b", "a").key
 
 
-@pytest.mark.parametrize("stretches", [[(0, 10), (5, 10)], [(0, 101)], [(50, 60)], [(20, 5), (10, 5)]])
+@pytest.mark.parametrize("stretches", [[(0, 10), (5, 10)], [(0, 101)], [(50, 60)], [(20, 5), (10, 5)], [(0, 1 << 62)]])
 def test_what_overlaps_or_leaves_the_range_is_refused(stretches: list[tuple[int, int]]) -> None:
     with pytest.raises(NotThisFormat):
         lengths(*stretches, end=100)

@@ -98,8 +98,9 @@ def test_fields_that_repeat_cost_no_memory() -> None:
     assert peak < 1 << 20
 
 
-def test_another_suffix_is_no_model() -> None:
-    assert cut_bytes(onnx(ONE), "model.pb").cutter == "opaque/1"
+@pytest.mark.parametrize("name", ["model.pb", "model", "5f3c2b"])
+def test_the_name_of_a_model_is_not_looked_at(name: str) -> None:
+    assert cut_bytes(onnx(ONE), name) == cut_bytes(onnx(ONE), "model.onnx")
 
 
 @pytest.mark.parametrize(

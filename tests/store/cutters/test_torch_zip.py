@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.model.containers.torch_pickle import read_storages
 from ptmtorrent.store.cutters import Piece
-from ptmtorrent.store.cutters.torch_pickle import read_storages
 from tests.store.cutters.samples import contents, cut_bytes
 from tests.store.cutters.writers import Tensors, model, torch_pickle, torch_zip
 from tests.store.samples import bf16, numbers, random_bytes, safetensors

@@ -133,29 +133,39 @@ class _Pickle:
             self.out += code + b"r" + struct.pack("<I", self._memo[name])
 
 
-def gguf(
-    tensors: Tensors, *, words: int = 0, alignment: int = 32, version: int = 3, kinds: Mapping[str, int] | None = None
+def gguf(  # what files of all versions differ in
+    tensors: Tensors,
+    *,
+    words: int = 0,
+    alignment: int = 32,
+    version: int = 3,
+    kinds: Mapping[str, int] | None = None,
+    order: str = "<",
 ) -> bytes:
-    """A model with `words` in its tokenizer. `kinds` are ggml's types of tensors whose bytes are blocks already."""
-    keys = [_text("general.architecture") + struct.pack("<I", 8) + _text("llama")]
-    keys.append(_text("general.alignment") + struct.pack("<II", 4, alignment))
+    """A model with `words` in its tokenizer. `kinds` are ggml's types of tensors whose bytes are blocks already.
+
+    `order` is that of the header's integers; the tensors' bytes are taken as they are.
+    """
+    length = "I" if version == 1 else "Q"
+
+    def text(text: str) -> bytes:
+        return struct.pack(order + length, len(text.encode())) + text.encode()
+
+    keys = [text("general.architecture") + struct.pack(order + "I", 8) + text("llama")]
+    keys.append(text("general.alignment") + struct.pack(order + "II", 4, alignment))
     if words:
-        listed = b"".join(_text(f"word{number}") for number in range(words))
-        keys.append(_text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, words) + listed)
-        keys.append(_text("tokenizer.ggml.scores") + struct.pack("<IIQ", 9, 6, words) + bytes(4 * words))
+        listed = b"".join(text(f"word{number}") for number in range(words))
+        array = struct.Struct(f"{order}II{length}")
+        keys.append(text("tokenizer.ggml.tokens") + array.pack(9, 8, words) + listed)
+        keys.append(text("tokenizer.ggml.scores") + array.pack(9, 6, words) + bytes(4 * words))
     infos, body = bytearray(), bytearray()
     for name, (dtype, shape, data) in tensors.items():
         kind = (kinds or {}).get(name, _GGML.get(dtype, 0))
-        dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape[::-1])
-        infos += _text(name) + dimensions + struct.pack("<IQ", kind, len(body))
+        dimensions = struct.pack(f"{order}I{len(shape)}{length}", len(shape), *shape[::-1])
+        infos += text(name) + dimensions + struct.pack(order + "IQ", kind, len(body))
         body += data + bytes(-len(data) % alignment)
-    head = struct.pack("<4sIQQ", b"GGUF", version, len(tensors), len(keys)) + b"".join(keys) + bytes(infos)
+    head = b"GGUF" + struct.pack(f"{order}I2{length}", version, len(tensors), len(keys)) + b"".join(keys) + bytes(infos)
     return head + bytes(-len(head) % alignment) + bytes(body)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
 
 
 def onnx(tensors: Tensors, *, name_last: bool = False, in_nodes: bool = False, typed: bool = False) -> bytes:

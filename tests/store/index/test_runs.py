@@ -11,6 +11,7 @@ from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.index import Index, open_index, run, run_format, run_writer, runs
+from ptmtorrent.store.pack.columns import UNLISTED, columns_of, ids_of
 from ptmtorrent.store.pack.format import RIGHTS, Entry
 from tests.store.index.indexes import Model, add, entries_of, id_of, listed, new_index, pack_of
 
@@ -71,6 +72,35 @@ def test_any_history_lists_what_one_table_would(
         assert listed(again) == before
         assert again.find_all(wanted) == one_by_one
         assert again.run_problems() == []
+        check_columns(again, wanted)
+
+
+def check_columns(index: Index, wanted: list[ObjectId]) -> None:
+    """Columns say what entries do, and of whole objects what look-ups do."""
+    for pack, entries in listed(index).items():
+        found, same = index.columns(pack), columns_of(entries)
+        assert [column.tolist() for column in found] == [column.tolist() for column in same]
+    places = index.find_places(ids_of([*wanted, *wanted[:1]]))
+    assert places is not None
+    for identifier, pack, *place in zip([*wanted, *wanted[:1]], *(column.tolist() for column in places), strict=True):
+        one, container = index.find(identifier), index.container(pack)
+        if one is None or one.entry.base is not None:
+            assert pack == UNLISTED
+        else:
+            assert container is not None
+            assert (container.pack, container.size) == (one.pack, one.size)
+            assert place == [one.entry.offset, one.entry.stored, one.entry.codec]
+
+
+def test_places_in_columns_are_not_known_while_rows_lie_in_sqlite(index: Index) -> None:
+    add(index, 0, entries_of(["one"]))
+    assert index.find_places(ids_of([id_of("one")])) is None
+    assert index.columns(pack_of(0)).ids.tolist() == ids_of([id_of("one")]).tolist()
+    index.settle()
+    found = index.find_places(ids_of([id_of("one"), id_of("two")]))
+    assert found is not None
+    assert found.pack.tolist()[1] == UNLISTED
+    assert found.offset.tolist()[0] == 60
 
 
 def test_entry_is_written_once_for_its_pack_and_once_for_each_level(

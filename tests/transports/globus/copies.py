@@ -33,6 +33,7 @@ class Copies:
         self._complete = True
         self.posted: list[dict[str, Any]] = []
         self.cancelled: list[str] = []
+        self.deleted: list[str] = []
 
     def new_submission_id(self) -> str:
         return f"submission-{len(self.posted)}"
@@ -46,6 +47,21 @@ class Copies:
                 go_to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(come_from, go_to)
         return f"task-{len(self.posted)}"
+
+    def make_folder(self, collection: str, path: str) -> bool:  # noqa: ARG002  # of the one at `target`
+        folder = self._target / path.lstrip("/")
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        return is_new
+
+    def list(self, collection: str, path: str) -> dict[str, None]:  # noqa: ARG002  # of the one at `target`
+        return {entry.name: None for entry in (self._target / path.lstrip("/")).iterdir()}
+
+    def delete(self, collection: str, paths: Sequence[str]) -> str:  # noqa: ARG002  # of the one at `target`
+        for path in paths:
+            shutil.rmtree(self._target / path.lstrip("/"), ignore_errors=True)
+        self.deleted.extend(paths)
+        return "deletion"
 
     def task(self, task: str) -> TaskStatus:  # noqa: ARG002  # one at a time
         return self.answers.pop(0) if self.answers else status("SUCCEEDED")

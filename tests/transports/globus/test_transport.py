@@ -1,6 +1,7 @@
 """Globus without a service: locations, the journal, the wait, and landed packs."""
 
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ptmtorrent.errors import (
 )
 from ptmtorrent.model.locations import GlobusLocation, parse_globus, parse_location
 from ptmtorrent.stop import Stop
+from ptmtorrent.transports.globus.causes import NotPermitted, explain
 from ptmtorrent.transports.globus.jobs import Job, Jobs
 from ptmtorrent.transports.globus.locations import LocalCollection, parse_local_collection
 from ptmtorrent.transports.globus.run_job import DEADLINE, run_job
@@ -61,6 +63,10 @@ class TestPlaces:
         place = parse_location(text)
         assert isinstance(place, GlobusLocation)
         assert place.location == text
+
+    @pytest.mark.parametrize("text", [f"{THERE}:/a/b", f"globus:{THERE}:/a/b", f"{THERE.upper()}:/a/b/"])
+    def test_a_location_as_globus_cli_writes_it_is_understood(self, text: str) -> None:
+        assert parse_location(text).location == f"globus:{THERE}/a/b"
 
     @pytest.mark.parametrize(
         "text",
@@ -203,7 +209,10 @@ class TestWaiting:
 
     def test_a_failed_task_says_why(self, tmp_path: Path) -> None:
         job, _ = self.carried(tmp_path, status("FAILED", fatal="QUOTA: full"))
-        assert (job.state, job.reason) == ("failed", "QUOTA: full; of task-1")
+        assert (job.state, job.reason) == (
+            "failed",
+            "the disk quota at the destination is used up (QUOTA: full); of task-1",
+        )
 
     def test_an_inactive_task_asks_for_a_login_and_is_kept(self, tmp_path: Path) -> None:
         with pytest.raises(AuthError, match="waits for a login"):
@@ -229,7 +238,8 @@ class TestWaiting:
         job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path, said.append), stop)
 
         assert (job.state, service.cancelled) == ("active", [])
-        assert "globus task cancel task-1" in said[0]
+        assert "task `task-1` was submitted: 1 file" in said[0]
+        assert "globus task cancel task-1" in said[1]
 
     def test_stopping_a_query_of_the_task_reports_it_too(self, tmp_path: Path) -> None:
         class Stopped(Copies):
@@ -241,7 +251,7 @@ class TestWaiting:
         job = run_job(plan(Jobs(tmp_path)), copying_context(service, tmp_path, said.append), Stop())
 
         assert job.state == "submitted"
-        assert "globus task cancel task-1" in said[0]
+        assert "globus task cancel task-1" in said[1]
 
     def test_progress_is_waited_for_however_long(self, tmp_path: Path) -> None:
         job, service = self.carried(tmp_path, *(status(bytes=number) for number in range(99)))
@@ -280,6 +290,87 @@ class TestWaiting:
         with pytest.raises(TransportError, match="administrator"):
             self.carried(tmp_path, *[status(paused=True)] * 99)
         assert [job.state for job in Jobs(tmp_path).all()] == ["paused"]
+
+
+class TestLanding:
+    def test_a_collection_that_shows_another_folder_moves_nothing(self, tmp_path: Path) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+        service = Copies(tmp_path / "a", tmp_path / "elsewhere")
+        transport = copying_transport(tmp_path / "a", tmp_path / "b", service)
+
+        with pytest.raises(ConfigError, match="globus_here") as caught:
+            list(transport.deliver([whole(*pack)], tmp_path / "s", Stop()))
+
+        assert str(tmp_path / "b" / ".ptm-incoming") in caught.value.message
+        assert (service.posted, service.deleted) == ([], ["/.ptm-incoming"])
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+
+    def test_a_folder_of_others_is_kept_where_nothing_appears(self, tmp_path: Path) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+        kept = tmp_path / "elsewhere/.ptm-incoming/0123456789abcdef"
+        kept.mkdir(parents=True)
+        service = Copies(tmp_path / "a", tmp_path / "elsewhere")
+
+        with pytest.raises(ConfigError):
+            list(
+                copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
+                    [whole(*pack)], tmp_path / "s", Stop()
+                )
+            )
+
+        assert list(kept.parent.iterdir()) == [kept]
+
+    def test_a_success_of_which_nothing_is_here_says_what_was_looked_for(self, tmp_path: Path) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+
+        class Losing(Copies):
+            def submit(self, document: dict[str, Any]) -> str:
+                task = super().submit(document)
+                shutil.rmtree(tmp_path / "b/.ptm-incoming")
+                return task
+
+        service = Losing(tmp_path / "a", tmp_path / "b")
+        with pytest.raises(ConfigError, match="succeeded, but nothing of it is on this machine") as caught:
+            list(
+                copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
+                    [whole(*pack)], tmp_path / "s", Stop()
+                )
+            )
+
+        [job] = Jobs(tmp_path / "b" / "jobs").all()
+        assert f"`globus_here` is `{HERE}:{tmp_path / 'b'}`" in caught.value.message
+        assert str(tmp_path / "b" / job.items[0].landing.lstrip("/")) in caught.value.message
+        assert (job.state, service.deleted) == ("failed", [f"/.ptm-incoming/{job.job}"])
+
+    def test_a_refused_submission_leaves_no_folder(self, tmp_path: Path) -> None:
+        pack = write_pack(tmp_path / "a", PIECE)
+
+        class Refusing(Copies):
+            def submit(self, document: dict[str, Any]) -> str:  # noqa: ARG002  # whatever it is
+                raise NotPermitted("no rule")
+
+        service = Refusing(tmp_path / "a", tmp_path / "b")
+        with pytest.raises(NotPermitted):
+            list(
+                copying_transport(tmp_path / "a", tmp_path / "b", service).deliver(
+                    [whole(*pack)], tmp_path / "s", Stop()
+                )
+            )
+        assert not (tmp_path / "b/.ptm-incoming").exists()
+
+
+@pytest.mark.parametrize(
+    ("report", "cause"),
+    [
+        ("QUOTA_EXCEEDED: x", "quota"),
+        ("CANCELED: by admin", "was cancelled"),
+        ("PERMISSION_DENIED: x", "does not permit your identity"),
+        ("FILE_NOT_FOUND: x", "does not exist at the source"),
+    ],
+)
+def test_a_report_is_explained(report: str, cause: str) -> None:
+    assert cause in explain(report)
+    assert report in explain(report)
 
 
 class TestPacks:
@@ -335,6 +426,7 @@ class TestPacks:
         class Linking(Copies):
             def submit(self, document: dict[str, Any]) -> str:
                 number = document["DATA"][0]["destination_path"].split("/")[2]
+                shutil.rmtree(tmp_path / "b" / ".ptm-incoming")
                 link = tmp_path / "b" / linked.format(job=number)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(tmp_path / "elsewhere")

@@ -156,8 +156,9 @@ def test_a_check_beside_a_writer_finds_nothing_wrong(home: Home, tmp_path: Path)
 def test_a_check_stops_when_the_stop_is_set(made: Made) -> None:
     stop = Stop()
     stop.set()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted) as caught:
         check_store(made.home, "data", emit=Heard(), stop=stop)
+    assert caught.value.hint == "run the same command again; it begins anew"
 
 
 def test_a_home_without_a_store_has_nothing_to_check(home: Home) -> None:

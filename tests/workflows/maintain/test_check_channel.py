@@ -109,3 +109,12 @@ def test_a_stop_interrupts_the_check(shared: Shared, tmp_path: Path) -> None:
     stop.set()
     with pytest.raises(Interrupted):
         check_channel(Home(tmp_path / "home"), shared.channel, emit=records.ignore, stop=stop)
+
+
+def test_the_releases_whose_packs_are_read_are_named(shared: Shared, tmp_path: Path) -> None:
+    events: list[records.Event] = []
+    check_channel(Home(tmp_path / "home"), shared.channel, emit=events.append, stop=Stop())
+    opened = events[0]
+    assert isinstance(opened, records.Opened)
+    assert (opened.release, opened.channel, opened.how) == ("2026.11", str(shared.channel), "unsigned")
+    assert opened.content_root.startswith("b3:")

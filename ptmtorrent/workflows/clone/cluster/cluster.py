@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from ptmtorrent.clusters.description import Cluster
-from ptmtorrent.clusters.parsl_pool import ParslPool, check_requirements
+from ptmtorrent.clusters.parsl_pool import ParslPool, check_requirements, check_scheduler
 from ptmtorrent.config import MIN_MEMORY
 from ptmtorrent.errors import UsageError
 from ptmtorrent.hubs.port import Hub
@@ -33,7 +33,7 @@ class ClusterRunner(NamedTuple):
         """Check the cluster before the first request to the hub.
 
         Raises:
-            ConfigError: a library or program that it needs is missing.
+            ConfigError: a library or program that it needs is missing, or the scheduler refuses its jobs.
             UsageError: the memory is too small for its workers.
         """
         check_requirements(self.cluster)
@@ -43,6 +43,7 @@ class ClusterRunner(NamedTuple):
                 f"{sharing} workers are threads that share `--max-memory`, and each of them needs {MIN_MEMORY}",
                 hint=f"give `--max-memory {sharing * least >> 20}MiB`, or fewer `workers` in the cluster's file",
             )
+        check_scheduler(self.cluster)
 
     @property
     def _sharing(self) -> int:

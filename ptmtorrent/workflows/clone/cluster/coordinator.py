@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ptmtorrent.clusters.parsl_pool import LostWorker
 from ptmtorrent.disk import durable
 from ptmtorrent.errors import HubError, PtmError, StoreError
 from ptmtorrent.hubs.port import Hub
+from ptmtorrent.model.records import Note
+from ptmtorrent.model.text import count as count_of
 from ptmtorrent.progress import Meter
 from ptmtorrent.state.clone_journal import Work
 from ptmtorrent.stop import Stop
@@ -43,7 +46,7 @@ class Pool(Protocol):
         ...
 
     def result(self, future: Future[Any]) -> Any:  # noqa: ANN401  # the result of any function
-        """Return the result of a finished call; None if its worker was lost."""
+        """Return the result of a finished call; a `LostWorker` if its worker was lost."""
         ...
 
 
@@ -121,9 +124,9 @@ class Coordinator:
         done, _ = wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED)
         for future in done:
             works = self._running.pop(future)
-            report: UnitReport | None = self.pool.result(future)
-            if report is None:
-                self._resubmit(works)
+            report: UnitReport | LostWorker = self.pool.result(future)
+            if isinstance(report, LostWorker):
+                self._resubmit(works, report)
             else:
                 self._record(works, report)
         if done:
@@ -148,9 +151,12 @@ class Coordinator:
         if report.error is not None:
             raise report.error
 
-    def _resubmit(self, works: tuple[Work, ...]) -> None:
+    def _resubmit(self, works: tuple[Work, ...], lost: LostWorker) -> None:
         """Queue the packages of a lost worker again, each in a unit of its own: one of them may have ended it."""
-        collect_parts(self.spool)
+        self.count(collect_parts(self.spool))
+        packages = count_of(len(works), "package")
+        message = f"a worker on `{lost.node}` was lost; its {packages} are tried again, at most {MAX_LOSSES} times"
+        self.outcomes.emit(Note(message=message, warning=True))
         for work in works:
             self._lost[work.name] += 1
             if self._lost[work.name] < MAX_LOSSES:

@@ -31,7 +31,7 @@ from ptmtorrent.state.rate_windows import Known, SharedWindows
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.clone.capture_loop import CaptureLoop, this_process
-from ptmtorrent.workflows.clone.download_queue import WORKERS, DownloadQueue
+from ptmtorrent.workflows.clone.download_queue import MOVED, WORKERS, DownloadQueue
 from ptmtorrent.workflows.clone.known import KnownPackages
 from ptmtorrent.workflows.clone.outcomes import Leases, Outcomes
 from ptmtorrent.workflows.clone.plan import decode_plan, hub_threads
@@ -41,6 +41,8 @@ STOP_FILE = "stop"
 """File in the folder of all workers whose presence stops them."""
 
 WATCH_SECONDS = 0.5
+NOTED_BYTES = 256 << 10
+"""A worker that is lost leaves fewer moved bytes than this uncounted."""
 
 
 class WorkUnit(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,9 +184,17 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
     hub, run = worker.hub, _queue(journal, unit)
     lock = threading.Lock()
 
+    noted = worker.spool / MOVED
+    noted_at = 0
+
     def count(_held: int, moved: int) -> None:
+        nonlocal noted_at
         with lock:
             report.moved += moved
+            if report.moved - noted_at >= NOTED_BYTES:
+                noted_at = report.moved
+                with suppress(OSError):
+                    noted.write_text(str(noted_at))
 
     outcomes = _ReportedOutcomes(journal, run.id, hub.prefix, lambda _: None, report=report)
     threads = hub_threads(hub, unit.jobs)
@@ -206,6 +216,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             clock=read_clock,
             leases=Leases(journal, run.id, this_process(), hub.session.monotonic),
         ).work(stop)
+    noted.unlink(missing_ok=True)
 
 
 def _queue(journal: Journal, unit: WorkUnit) -> Run:
