@@ -62,7 +62,7 @@ def test_help_and_completion_import_nothing_that_typer_does_not(
     foreign = {name for name in ours - typers if name.partition(".")[0] != "ptmtorrent"}
 
     assert "typer" in ours
-    assert foreign <= {"__future__"}
+    assert foreign <= {"__future__", "dataclasses"}
     assert not {name for name in ours if name.startswith(("ptmtorrent.model", "ptmtorrent.workflows"))}
 
 

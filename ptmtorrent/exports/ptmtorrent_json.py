@@ -9,13 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 from blake3 import blake3
 
 from ptmtorrent.catalogue.query import PackageRow
+from ptmtorrent.errors import IntegrityError
 from ptmtorrent.exports.shapes import LEFT_OUT, SHAPES, keep
 from ptmtorrent.hubs.onnx.facts import metrics_of, url_of
 from ptmtorrent.hubs.pytorch.facts import demo_of
+from ptmtorrent.model.bounds import decode_json
 
 HUBS: Mapping[str, tuple[str, str]] = {
     "hf": ("Hugging Face", "https://huggingface.co"),
@@ -94,7 +95,12 @@ JOINED = (
 
 def _value(row: PackageRow, column: str) -> Any:  # noqa: ANN401  # what the column has
     value = getattr(row, column)
-    return msgspec.json.decode(value) if column == "sources" and value is not None else value
+    if column != "sources" or value is None:
+        return value
+    try:
+        return decode_json(value)
+    except (ValueError, RecursionError) as error:
+        raise IntegrityError(f"`{row.package}`: the sources of its facts are not JSON: {error}") from error
 
 
 def hub_json(row: PackageRow, answer: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -117,4 +117,6 @@ def test_status_of_a_home_with_a_clone_needs_no_writable_home(tmp_path: Path) ->
         found = ptmtorrent(home, "status")
         with StoredWindows(Home(home).limits, lambda: 0.0):
             pass
-    assert found == expected
+    assert [row for row in found if row.get("what") != "free_bytes"] == [
+        row for row in expected if row.get("what") != "free_bytes"
+    ]

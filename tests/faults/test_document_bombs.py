@@ -37,6 +37,7 @@ OWN_JSON = {
     "workflows/clone/clone.py",
     "workflows/clone/known.py",
     "workflows/clone/plan.py",
+    "workflows/export.py",
     "workflows/release/recall.py",
 }
 """Modules that decode JSON themselves: behind a bound of their own, or of state that this program wrote."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from ptmtorrent.disk.durable import disk_errors
+from ptmtorrent.disk.durable import disk_errors, read_regular
 from ptmtorrent.disk.elapsed import AGES_NAME, Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import StoreLocked
@@ -219,7 +219,7 @@ def collect_parts(spool: Path) -> int:
 
 def _unreported(file: Path) -> int:
     try:
-        return int(file.read_text())
+        return int(read_regular(file))
     except (OSError, ValueError):
         return 0
 
