@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptmtorrent.hubs.client import session
 from ptmtorrent.paths import Home
 from ptmtorrent.store.codecs import kernel
 from ptmtorrent.workflows.doctor import LIBRARIES
@@ -29,7 +30,8 @@ def test_doctor_looks_at_every_library_that_is_needed() -> None:
     assert {name.replace("_", "-") for name in names} == {name.replace("_", "-") for name in LIBRARIES}
 
 
-def test_status_passes_over_a_clone_of_a_mistyped_server(home: Home) -> None:
+def test_status_passes_over_a_clone_of_a_mistyped_server(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "FIRST_WAIT_SECONDS", 0.01)
     ptmtorrent(home.root, "clone", "git", "--id", "http://127.0.0.1:9/team/none", code=30)
     ptmtorrent(home.root, "clone", "huggingface", "--endpoint", "http://127.0.0.1:9", code=30)
     assert [what for what, _ in status(home) if what.startswith("clone")] == []
