@@ -9,7 +9,7 @@ import pytest
 from ptmtorrent.layouts import folders
 from ptmtorrent.layouts.folders import Ground
 from ptmtorrent.paths import Home
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.state.laid_out import Ledger, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.fetch import assemble, disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
@@ -143,6 +143,15 @@ def test_no_folder_above_the_files_of_a_package_is_replaced(
     assert get(newer, user, out, force=True).results[PACKAGE].status == "error"
     assert (out / above).is_symlink()
     assert not list((tmp_path / "mine").iterdir())
+
+
+def test_a_dry_run_names_a_link_in_place_of_a_folder_of_the_package(
+    newer: Made, user: Home, out: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (out / "hf" / "org").mkdir(parents=True)
+    (folder_of(out)).symlink_to(tmp_path / "mine")
+    assert f"`{folder_of(out)}` is a link" in get(newer, user, out, dry_run=True).results[PACKAGE].reason
 
 
 def test_an_empty_folder_of_the_users_makes_way(newer: Made, user: Home, out: Path) -> None:
@@ -310,6 +319,31 @@ def test_another_spelling_of_a_name_is_the_same_file(tmp_path: Path) -> None:
         ledger.record(written, blake3="x", package=PACKAGE, snapshot="old")
         disk_space._respell(folder, {folder / "Docs" / "README.md": "x"}, ledger)
         assert not ledger.files(folder)
+
+
+def test_settling_a_folder_spells_names_as_the_release_and_keeps_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is as a disk that ignores case leaves it: it kept the old spelling, and finds it by the new one."""
+    folder = tmp_path / "p"
+    old, new = folder / "docs" / "Readme.md", folder / "Docs" / "README.md"
+    heard = Heard()
+    with Ledger(tmp_path / "ledger") as ledger:
+        for place, spelled in ((old, "old"), (new, "new")):
+            place.parent.mkdir(parents=True)
+            place.write_bytes(b"x")
+            ledger.record(place, blake3="x", package=PACKAGE, snapshot=spelled)
+        old.unlink()
+        old.parent.rmdir()
+        new.parent.rename(old.parent)
+        (old.parent / new.name).rename(old)
+        monkeypatch.setattr(disk_space.os.path, "lexists", lambda _: True)
+        settled = PackageFolder(folder=folder, package=PACKAGE, snapshot="new", files=1)
+        disk_space.settle_folder(settled, {new: "x"}, ledger, heard, folds=True)
+        monkeypatch.undo()
+        assert [row.path for row in ledger.files(folder)] == [new]
+    assert folders.files_below(folder) == [new]
+    assert heard.records == []
 
 
 # Walks

@@ -7,6 +7,7 @@ import pytest
 from ptmtorrent.errors import AuthError, ConfigError, HubError, NotFound
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.huggingface.adapter import HuggingFace
+from ptmtorrent.hubs.huggingface.records import UNREADABLE
 from ptmtorrent.hubs.port import HubFile, Listed, Query
 from tests.hubs.peer import Asked, Peer, Reply, json_reply, serving
 
@@ -46,6 +47,17 @@ def test_listing_follows_the_links(hub: HuggingFace, peer: Peer) -> None:
 
     assert [[listed.name for listed in page.packages] for page in pages] == [["a/x"], ["a/y"], ["a/z"]]
     assert pages[-1].cursor is None
+
+
+@pytest.mark.parametrize("odd", ['{"modelId": 5}', '{"id": 7}', "{}"])
+def test_a_record_of_a_listing_that_cannot_be_read_costs_its_package_alone(
+    hub: HuggingFace, peer: Peer, odd: str
+) -> None:
+    paged(peer, f"[{names(('a/x', 9))[1:-1]}, {odd}, {names(('a/y', 8))[1:-1]}]")
+    [page] = hub.listing(Query(), None)
+
+    assert [listed.name for listed in page.packages if listed.access != UNREADABLE] == ["a/x", "a/y"]
+    assert len(page.packages) == 3
 
 
 def test_listing_goes_on_from_a_cursor_in_another_process(hub: HuggingFace, peer: Peer) -> None:
