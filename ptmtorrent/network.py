@@ -38,6 +38,8 @@ BODY_READ_BYTES = 1 << 20
 
 PORTS = {"http": 80, "https": 443}
 SCHEMES = ("http", "https", "socks5", "socks5h")
+SOCKS_EXTRAS = {"socksio": "httpx2[socks]", "socks": "requests[socks]"}
+"""What installs the module that SOCKS proxies need: of the HTTP library, and of the one that the SDK of Globus uses."""
 
 T = TypeVar("T")
 
@@ -261,8 +263,8 @@ def is_direct(host: str, port: int, no_proxy: str) -> bool:
     return any(_matches(entry.strip().lower(), host.lower(), port) for entry in no_proxy.split(","))
 
 
-def check_proxies(settings: Mapping[str, str]) -> None:
-    """Refuse proxies that requests cannot go through.
+def check_proxies(settings: Mapping[str, str], socks: str = "socksio") -> None:
+    """Refuse proxies that requests cannot go through; `socks` is the module that SOCKS proxies need.
 
     Raises:
         ConfigError: naming the variable, and what is missing.
@@ -281,10 +283,10 @@ def check_proxies(settings: Mapping[str, str]) -> None:
                 f"`{name}` cannot be `{shown(value)}`",
                 hint="name a proxy such as `http://host:3128` or `socks5h://host:1080`",
             )
-        if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        if parts.scheme.startswith("socks") and importlib.util.find_spec(socks) is None:
             raise ConfigError(
-                f"`{name}` is a SOCKS proxy, and the package `socksio` is not installed",
-                hint="install it: `pip install 'httpx2[socks]'`",
+                f"`{name}` is a SOCKS proxy, and the package `{socks}` is not installed",
+                hint=f"install it: `pip install '{SOCKS_EXTRAS[socks]}'`",
             )
 
 

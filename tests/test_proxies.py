@@ -13,6 +13,7 @@ from ptmtorrent.errors import ConfigError
 from ptmtorrent.http import new_client
 from ptmtorrent.hubs.git.process import Git, git_environment
 from ptmtorrent.network import check_proxies, describe_proxies, proxy_for
+from ptmtorrent.transports.globus.paced import PacedTransport
 from tests.channels import make_channel
 from tests.in_process import ptmtorrent
 from tests.program import environment
@@ -84,6 +85,14 @@ def test_a_proxy_that_cannot_be_used_is_a_config_error(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="socksio") as caught:
         check_proxies({"https_proxy": "socks5h://p:1080"})
     assert "httpx2[socks]" in str(caught.value.hint)
+
+
+def test_globus_through_a_socks_proxy_names_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5h://p:1080")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="`socks` is not installed") as caught:
+        PacedTransport()
+    assert "requests[socks]" in str(caught.value.hint)
 
 
 def test_doctor_shows_the_proxies_in_force_without_passwords(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def add(
     parse_fingerprint(fingerprint)
     place = parse_location(location)
     with stopping() as stop:
-        reader = find_reader(place, access_of(session.settings, session.home), stop=stop)
+        access = access_of(session.settings, session.home)
+        reader = find_reader(place, access, stop=stop, emit=session.emit)
         root = reader.read(FIRST_ROOT, limit=MAX_ROOT_BYTES)
     pin = Pins(session.home.trust).add(place, fingerprint, root)
     session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])

@@ -12,8 +12,9 @@ from globus_sdk.transport import RequestsTransport, RetryContext
 from globus_sdk.transport.retry_config import RetryConfig
 from requests.adapters import HTTPAdapter
 
+from ptmtorrent.config import proxy_environment
 from ptmtorrent.model.records import Emit, Retry, ignore
-from ptmtorrent.network import leave_when_halted
+from ptmtorrent.network import check_proxies, leave_when_halted
 from ptmtorrent.retry import VISIBLE_SECONDS
 from ptmtorrent.scrub import scrub
 from ptmtorrent.stop import Stop
@@ -33,9 +34,13 @@ class PacedTransport(RequestsTransport):  # type: ignore[misc]  # the SDK is unt
     """What a client of the SDK sends its requests with; they end with `Interrupted` once `stop` is set.
 
     Retries that take long are reported to `emit`.
+
+    Raises:
+        ConfigError: a proxy of the environment cannot be used.
     """
 
     def __init__(self, stop: Stop | None = None, emit: Emit = ignore) -> None:
+        check_proxies(proxy_environment(), socks="socks")
         super().__init__(http_timeout=HTTP_SECONDS)
         self._stop = stop or Stop()
         self._emit = emit
