@@ -19,7 +19,7 @@ import pytest
 
 from ptmtorrent.demo.hub.exchange import Request, Response
 from ptmtorrent.demo.hub.faults import Faults, Quota
-from ptmtorrent.demo.package import Package, data_file
+from ptmtorrent.demo.package import Package, data_file, text_file
 from ptmtorrent.demo.sample_hub import TOKEN, SampleHub
 from ptmtorrent.errors import StoreError
 from ptmtorrent.hubs.registry import HubOptions
@@ -30,6 +30,7 @@ from ptmtorrent.workflows.clone.cluster.worker import WATCH_SECONDS, WorkUnit, r
 from ptmtorrent.workflows.clone.download_queue import collect_parts
 from tests.program import DEADLINE_SECONDS, environment, ptmtorrent
 from tests.simulators.git_server import serve_git
+from tests.simulators.huggingface import OddHub, refuse
 from tests.simulators.stormy_hub import StormyHub
 
 WEIGHTS = random.Random(11).randbytes(1 << 20)
@@ -253,6 +254,21 @@ def test_failures_are_records_as_without_a_cluster(tmp_path: Path, cluster: Path
     reasons = [event["reason"] for event in events if event["type"] == "result"]
     assert len(reasons) == 3
     assert all("pointer" in reason and "model.bin" in reason for reason in reasons)
+
+
+def test_a_file_that_a_worker_cannot_have_costs_its_entry_alone(tmp_path: Path, cluster: Path) -> None:
+    cluster.write_text('executor = "threads"\nworkers = 2\n')
+    card = text_file("README.md", "# x")
+    lacking = Package(name="org/x", files=(card, data_file("model.bin", WEIGHTS)), downloads=9, licence="mit")
+    with OddHub([lacking, *packages(2)]) as hub:
+        hub.order(refuse(404), path="org/x/resolve/[^/]*/model.bin", times=None)
+        clone = ("clone", "huggingface", "--endpoint", hub.endpoint, "--cluster", cluster)
+        events = ptmtorrent(tmp_path / "home", *clone, code=3)
+
+    with Store.open(Home(tmp_path / "home").store) as store:
+        lost = {capture.package: capture.missing for capture in store.captures()}
+    assert statuses(events) == {"hf:org/x": "error", "hf:org/m0": "ok", "hf:org/m1": "ok"}
+    assert lost == {"hf:org/x": 1, "hf:org/m0": 0, "hf:org/m1": 0}
 
 
 @pytest.mark.parametrize(
