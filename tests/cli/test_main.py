@@ -157,6 +157,16 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(tmp_path: Path, redirection
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(("arguments", "code"), [("list", 22), ("show hf:no/such", 22), ("--nonsense", 2)])
+@pytest.mark.parametrize("redirection", ["2>/dev/full", ">/dev/full 2>/dev/full"])
+def test_a_stderr_that_takes_nothing_leaves_the_exit_code(
+    tmp_path: Path, arguments: str, redirection: str, code: int
+) -> None:
+    command = f'"{sys.executable}" -m ptmtorrent --home "{tmp_path}" --format human {arguments} {redirection}'
+    ended = subprocess.run(["bash", "-c", command], stdout=subprocess.DEVNULL, check=False)
+    assert ended.returncode == code
+
+
 def test_what_libraries_log_is_not_printed(tmp_path: Path) -> None:
     wanted = ["trust", "add", "http://127.0.0.1:1/", "--fingerprint", "b3:" + "0" * 64]
     command = [sys.executable, "-m", "ptmtorrent", "--home", str(tmp_path), *wanted]
