@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
@@ -243,17 +243,14 @@ def _fail(session: Session, error: PtmError) -> int:
     except BrokenPipeError:
         return _hush()
     except OSError:  # stdout or stderr cannot be written, which may be the cause of the error
-        try:
+        with suppress(OSError):
             sys.stderr.write(f"error: {printable(escape(error.message), sys.stderr)}\n")
-            sys.stderr.flush()
-        except OSError:
-            _hush(sys.stderr)
-        _hush(sys.stdout)
+        _hush()
     return error.code
 
 
-def _hush(stream: TextIO | None = None) -> int:
-    """Redirect what remains for `stream` (None: stdout, whose reader has closed it) to nowhere."""
+def _hush() -> int:
+    """Redirect remaining output to nowhere: the reader of stdout has closed it."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, (stream or sys.stdout).fileno())
+    os.dup2(nowhere, sys.stdout.fileno())
     return 1
