@@ -108,8 +108,10 @@ class PlainDir:
         return self.root.joinpath(package.hub, package.name)
 
 
-def ensure_real_dir(root: Path, folder: Path) -> None:
+def ensure_real_dir(root: Path, folder: Path, unsynced: set[Path] | None = None) -> None:
     """Create `folder`, which is below `root`, durably. The path of `root` may contain links, the path below it may not.
+
+    With `unsynced`, the folders that have new names are added to it, for the caller to sync.
 
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
@@ -120,13 +122,23 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     place = root
     for component in folder.relative_to(root).parts:
         place = place / component
-        with disk_errors(place):
-            try:
-                place.mkdir()
-            except FileExistsError:
-                refuse_unless_dir(place)
-            else:
+        if not os.path.lexists(place) and _make_dir(place):
+            if unsynced is None:
                 sync_dir(place.parent)
+            else:
+                unsynced.add(place.parent)
+        else:
+            refuse_unless_dir(place)
+
+
+def _make_dir(place: Path) -> bool:
+    """Create a folder; return False if something has just appeared there."""
+    with disk_errors(place):
+        try:
+            place.mkdir()
+        except FileExistsError:
+            return False
+    return True
 
 
 def refuse_links(root: Path, folder: Path) -> bool:

@@ -23,7 +23,8 @@ from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.pins import Pins
-from ptmtorrent.workflows.fetch import assemble, disk_space
+from ptmtorrent.disk import barrier
+from ptmtorrent.workflows.fetch import disk_space, naming
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.verify import verify
 from tests.channels import Heard, clock, git_id
@@ -150,10 +151,12 @@ class User:
 # Kills
 
 _STEPS: tuple[tuple[Any, str], ...] = (
-    (assemble, "publish_file"),
-    (assemble, "clear"),
-    (assemble, "_put_link"),
-    (assemble, "ensure_real_dir"),
+    (barrier, "sync_file"),
+    (barrier, "sync_dir"),
+    (naming, "name"),
+    (naming, "clear"),
+    (naming, "_put_link"),
+    (naming, "ensure_real_dir"),
     (Ledger, "record"),
     (Ledger, "forget"),
     (Ledger, "announce"),

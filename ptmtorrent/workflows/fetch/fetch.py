@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -44,7 +45,8 @@ from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
+from ptmtorrent.workflows.fetch.assemble import Assembler
+from ptmtorrent.workflows.fetch.assembly import Assembly, set_mode, unfinished
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -61,6 +63,9 @@ from ptmtorrent.workflows.fetch.dropped import Dropped, Subset
 from ptmtorrent.workflows.fetch.report import Report, note_contents
 from ptmtorrent.workflows.fetch.reuse import LocalStore
 from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
+
+ANNOUNCED_FILES = 256
+"""Files that are announced at a time, or one package."""
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -137,6 +142,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             opened=channel.cite(),
             emit=emit,
             stop=stop,
+            monotonic=monotonic,
         )
         wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
@@ -256,6 +262,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     opened: Opened
     emit: Emit
     stop: Stop
+    monotonic: Monotonic
 
 
 class FetchRun:
@@ -282,7 +289,7 @@ class FetchRun:
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
-        self._announced: set[str] = set()
+        self._announced = bytearray(len(wanted.orders))
         self._begun: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -290,7 +297,14 @@ class FetchRun:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._place.home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(
-                Assembler(self._layout, self._wanted, self._announce, self._report.written, force=self._wanted.force)
+                Assembler(
+                    self._layout,
+                    self._wanted,
+                    self._announce,
+                    self._report.written,
+                    self._place.monotonic,
+                    force=self._wanted.force,
+                )
             )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._sources.whole_packs:
@@ -335,7 +349,7 @@ class FetchRun:
         self._transfer(plan)
         self._record(wait=True)
         for order in self._wanted.orders:
-            if order.status in {"ok", "notneeded", "impossible"}:
+            if order.status in {"ok", "notneeded", "impossible"} and not order.is_settled:
                 self._settle(order)
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
@@ -381,8 +395,20 @@ class FetchRun:
 
     def _record(self, *, wait: bool = False) -> None:
         """Enter finished files into the ledger and the report."""
-        for file in self._assembler.finished(wait=wait):
-            self._record_file(file)
+        files = list(self._assembler.finished(wait=wait))
+        if not files:
+            return
+        with self._ledger.together():
+            for file in files:
+                self._record_file(file)
+        for file in files:
+            self._report.finished(file)
+        orders = {order.number: order for order in map(self._wanted.order_of, files)}.values()
+        whole = [order for order in orders if order.status == "ok" and self._is_fresh(order)]
+        if whole:
+            with self._ledger.together():
+                for order in whole:
+                    self._conclude(order)
 
     def _record_file(self, file: Assembly) -> None:
         if file.error is None:
@@ -394,18 +420,32 @@ class FetchRun:
                 self._ledger.forget(path)
             self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
         self._wanted.settle(file)
-        self._report.finished(file)
 
     def _announce(self, file: Assembly) -> None:
-        """Record what is about to be written of a package, before anything of it is."""
-        order = self._wanted.order_of(file)
-        if order.package not in self._announced:
-            self._announced.add(order.package)
-            places = self._wanted.destinations(order, self._wanted.manifest(order))
-            targets = ((place.target, each.size, each.blake3) for each, place in places)
-            self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
+        """Record what is about to be written of a package, and of those after it, before anything of them is."""
+        number = self._wanted.order_of(file).number
+        if self._announced[number]:
+            return
+        orders, files, rows = self._wanted.orders, 0, []
+        for order in chain(orders[number:], orders[:number]):
+            if self._announced[order.number] or order.status is not None:
+                continue
+            if files and files + order.targets > ANNOUNCED_FILES:
+                break
+            self._announced[order.number] = True
+            files += order.targets
+            for each, place in self._wanted.destinations(order, self._wanted.manifest(order)).values():
+                rows.append((place.target, each.size, each.blake3, order.package, order.snapshot_id))
+        self._ledger.announce(rows)
+
+    def _is_fresh(self, order: Order) -> bool:
+        """Return whether earlier fetches left nothing of a package."""
+        if not order.is_new or self._wanted.found_unfinished or self._wanted.folds or self._layout.keeps_snapshots:
+            return False
+        return not self._ledger.has_others(self._folder(order).folder, order.snapshot_id)
 
     def _settle(self, order: Order) -> None:
+        """Deal with what earlier fetches left of a package that is laid out now."""
         folder = self._folder(order)
         snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
         for file in self._ledger.announced(folder.folder, snapshot):
@@ -413,11 +453,18 @@ class FetchRun:
         files = enumerate(self._wanted.manifest(order).files)
         names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
         settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
-        self._ledger.forget_announced(folder.folder, snapshot)
+        with self._ledger.together():
+            self._conclude(order)
+
+    def _conclude(self, order: Order) -> None:
+        """Record how a package was chosen and what it lacks; what was announced of it is there."""
+        folder = self._layout.folder(self._wanted.manifest(order))
+        self._ledger.forget_announced(folder, order.snapshot_id if self._layout.keeps_snapshots else None)
         request = self._place.request
-        self._ledger.put_chosen(folder.folder, "" if order.package in request.packages else request.subset or "")
+        self._ledger.put_chosen(folder, "" if order.package in request.packages else request.subset or "")
         lacking = (self._wanted.missing.get(order.package, ""), order.refused)
-        self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
+        self._ledger.put_missing(folder, "; ".join(filter(None, lacking)))
+        order.is_settled = True
 
     def _folder(self, order: Order) -> PackageFolder:
         return PackageFolder(

@@ -21,7 +21,7 @@ from ptmtorrent.model.plan import Plan
 from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
 from ptmtorrent.model.text import count
 from ptmtorrent.progress import new_meter
-from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.workflows.fetch.assembly import Assembly
 from ptmtorrent.workflows.fetch.select import OVER_SIZE, Order, Refused, Selection
 
 MAX_INCOMPLETE = 20
