@@ -9,12 +9,12 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.disk.durable import disk_error, disk_errors, sync_dir, sync_file
+from ptmtorrent.disk.durable import disk_error, sync_each
 from ptmtorrent.errors import NoSpace, StoreError
 
 FEW = 16
@@ -59,7 +59,7 @@ class Barrier:
             NoSpace: the disk is full.
         """
         if self._descriptor is None or len(files) + len(folders) <= FEW:
-            return _sync_each(files, folders)
+            return sync_each(files, folders)
         try:
             sync_disk(self._descriptor)
         except OSError as cause:
@@ -68,26 +68,6 @@ class Barrier:
                 raise error from cause
             return dict.fromkeys((*files, *folders), error)
         return {}
-
-
-def _sync_each(files: Iterable[Path], folders: Iterable[Path]) -> dict[Path, StoreError]:
-    errors: dict[Path, StoreError] = {}
-    for path in files:
-        try:
-            with disk_errors(path):
-                sync_file(path)
-        except NoSpace:
-            raise
-        except StoreError as error:
-            errors[path] = error
-    for path in folders:
-        try:
-            sync_dir(path)
-        except NoSpace:
-            raise
-        except StoreError as error:
-            errors[path] = error
-    return errors
 
 
 def sync_disk(descriptor: int) -> None:

@@ -111,7 +111,7 @@ class PlainDir:
 def ensure_real_dir(root: Path, folder: Path, unsynced: set[Path] | None = None) -> None:
     """Create `folder`, which is below `root`, durably. The path of `root` may contain links, the path below it may not.
 
-    With `unsynced`, the folders that have new names are added to it, for the caller to sync.
+    With `unsynced`, folders that have new names are added to it, not synced.
 
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
@@ -119,26 +119,20 @@ def ensure_real_dir(root: Path, folder: Path, unsynced: set[Path] | None = None)
     if refuse_links(root, folder) and root.is_dir():
         return
     ensure_dir(root, mode=SHARED_DIR)
-    place = root
-    for component in folder.relative_to(root).parts:
-        place = place / component
-        if not os.path.lexists(place) and _make_dir(place):
-            if unsynced is None:
-                sync_dir(place.parent)
-            else:
-                unsynced.add(place.parent)
-        else:
+    for depth in range(1, len(folder.relative_to(root).parts) + 1):
+        place = root.joinpath(*folder.relative_to(root).parts[:depth])
+        if os.path.lexists(place) or not _make_dir(place):
             refuse_unless_dir(place)
+        else:
+            (sync_dir if unsynced is None else unsynced.add)(place.parent)
 
 
 def _make_dir(place: Path) -> bool:
     """Create a folder; return False if something has just appeared there."""
-    with disk_errors(place):
-        try:
-            place.mkdir()
-        except FileExistsError:
-            return False
-    return True
+    with disk_errors(place), suppress(FileExistsError):
+        place.mkdir()
+        return True
+    return False
 
 
 def refuse_links(root: Path, folder: Path) -> bool:

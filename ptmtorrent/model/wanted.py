@@ -230,7 +230,7 @@ class Lacking:
         order = np.argsort(keys)
         self._columns = columns
         self._keys = keys[order]
-        self._searched = memoryview(self._keys)
+        self._searched = self._keys.data
         del keys
         self._rows = rows[order]
         self._taken = np.zeros(len(rows), bool)

@@ -15,7 +15,7 @@ from ptmtorrent.model.manifest import Manifest, decode_manifest, encode_manifest
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Store
-from ptmtorrent.workflows.fetch.naming import _make_link
+from ptmtorrent.workflows.fetch.assemble import _make_link
 from ptmtorrent.workflows.maintain.prove_commit import is_provable, prove
 from tests.hubs.git.samples import WEIGHTS, fill
 from tests.program import ptmtorrent

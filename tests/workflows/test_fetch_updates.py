@@ -11,7 +11,7 @@ from ptmtorrent.layouts.folders import Ground
 from ptmtorrent.paths import Home
 from ptmtorrent.state.laid_out import Ledger, PackageFolder
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch import disk_space, naming
+from ptmtorrent.workflows.fetch import assemble, disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from ptmtorrent.workflows.verify import verify
 from tests.channels import EXECUTABLE, Heard, Made, check_laid_out, fetch_from, make_channel
@@ -236,14 +236,14 @@ def test_a_link_that_was_not_named_is_not_left_in_the_package(
 def test_a_file_that_appears_during_the_fetch_is_not_replaced(
     newer: Made, user: Home, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = naming.ensure_real_dir
+    real = assemble.ensure_real_dir
 
     def put(root: Path, folder: Path, unsynced: set[Path]) -> None:
         real(root, folder, unsynced)
         if folder == folder_of(out):
             (folder / "same.txt").write_bytes(b"mine")
 
-    monkeypatch.setattr(naming, "ensure_real_dir", put)
+    monkeypatch.setattr(assemble, "ensure_real_dir", put)
     heard = get(newer, user, out)
     assert heard.results[PACKAGE].status == "error"
     assert (folder_of(out) / "same.txt").read_bytes() == b"mine"
@@ -360,6 +360,6 @@ def test_a_target_is_the_release_and_the_users_files_whatever_was_fetched_before
 
 def test_kills_are_where_they_are_asked_for() -> None:
     with killed_at(4):
-        naming.clear(Ground())
+        assemble.clear(Ground())
         with pytest.raises(KilledError):
-            naming.clear(Ground())
+            assemble.clear(Ground())

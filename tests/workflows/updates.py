@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from ptmtorrent.disk import barrier, durable
 from ptmtorrent.errors import PtmError
 from ptmtorrent.layouts.folders import INCOMING
 from ptmtorrent.paths import Home
@@ -23,8 +24,7 @@ from ptmtorrent.state.laid_out import Ledger
 from ptmtorrent.stop import Stop
 from ptmtorrent.trust.fingerprints import fingerprint, read_first_root
 from ptmtorrent.trust.pins import Pins
-from ptmtorrent.disk import barrier
-from ptmtorrent.workflows.fetch import disk_space, naming
+from ptmtorrent.workflows.fetch import assemble, disk_space
 from ptmtorrent.workflows.fetch.fetch import FetchRequest, fetch
 from ptmtorrent.workflows.verify import verify
 from tests.channels import Heard, clock, git_id
@@ -151,12 +151,13 @@ class User:
 # Kills
 
 _STEPS: tuple[tuple[Any, str], ...] = (
-    (barrier, "sync_file"),
-    (barrier, "sync_dir"),
-    (naming, "name"),
-    (naming, "clear"),
-    (naming, "_put_link"),
-    (naming, "ensure_real_dir"),
+    (durable, "sync_file"),
+    (durable, "sync_dir"),
+    (barrier, "sync_disk"),
+    (assemble, "name"),
+    (assemble, "clear"),
+    (assemble, "_put_link"),
+    (assemble, "ensure_real_dir"),
     (Ledger, "record"),
     (Ledger, "forget"),
     (Ledger, "announce"),

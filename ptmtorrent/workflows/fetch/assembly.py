@@ -2,7 +2,7 @@
 
 An unfinished file has its full length from the start (sparse), and objects are written at their offsets. What an
 earlier run wrote is hashed before it counts. Its hashes are taken while its parts are written, as far as these come in
-order. Only `assemble` and `naming` change an `Assembly`.
+order. Only `assemble` changes an `Assembly`.
 """
 
 import errno

@@ -43,6 +43,8 @@ WANTED, HERE, FAILED = 0, 1, 2
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
 
+MANY = 8
+"""Files from which on the disk is asked whether it can be synced as a whole."""
 LINKED = 64
 """Packages whose links are kept."""
 KEPT_FILES = 4096
@@ -147,6 +149,11 @@ class Selection:
     def has_any(self) -> bool:
         """Whether any file, or a part of one, is here."""
         return bool(self._live) or HERE in self._state
+
+    @property
+    def has_many(self) -> bool:
+        """Whether the files are enough to be worth being synced together."""
+        return len(self._state) > MANY
 
     @property
     def found_unfinished(self) -> bool:
@@ -345,7 +352,8 @@ class Selection:
         makes_way = None if self._layout.keeps_snapshots else folder
         owner = Owner(ledger=ledger, folder=makes_way, force=self.force, folds=self.folds)
         for row in order.rows:
-            stop.raise_if_set("checking files that are already here")
+            if stop.is_set():
+                stop.raise_if_set("checking files that are already here")
             file = self._make(order, manifest, row)
             file.examine(owner, order.package, order.snapshot_id)
             if file.here:
@@ -409,7 +417,8 @@ def select_packages(  # what is described, and what it is selected with
     """Fill `wanted`, in order, with what fits into `max_bytes` of raw files; yield what is not taken."""
     total = 0
     for item in described:
-        stop.raise_if_set("planning the fetch")
+        if stop.is_set():
+            stop.raise_if_set("planning the fetch")
         package = item.member.package
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))
