@@ -71,9 +71,9 @@ def open_fresh(
     folder = state / folder_of(fingerprint(root))
     with exclusive(folder):
         seen = read_seen(folder)
-        targets = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
-        listed = listed_releases(targets.targets)
-        newest = _newest_sequence(listed, stated_sequence(targets), seen, reader.location)
+        found = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
+        listed = listed_releases(found.targets.targets)
+        newest = _newest_sequence(listed, stated_sequence(found.targets), seen, reader.location)
         record_refresh(folder, seen, newest, now)
     chosen = _choose(listed, release, reader.location)
     verified = read_listed_release(reader, chosen)
