@@ -261,6 +261,7 @@ def _digest(request: Request, selection: Selection) -> str:
         selection.allow_incomplete,
         selection.policy,
         dict(selection.closed),
+        dict(selection.withdrawn),
         rules,
         licences,
     ]
