@@ -129,7 +129,9 @@ def confine() -> None:
     sys.addaudithook(_refuse)
 
 
-def _refuse(event: str, _: tuple[object, ...]) -> None:
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "import" and arguments[0] == "numpy":  # it fails, where numpy was not imported before
+        return
     if event.startswith(_FORBIDDEN):
         os.write(2, f"a scanner tried `{event}`\n".encode())
         os._exit(70)

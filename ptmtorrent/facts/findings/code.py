@@ -20,14 +20,14 @@ _CALLS = re.compile(
 
 
 def is_loader(name: str) -> bool:
-    """Return whether loaders import a file of this name without being told to."""
+    """Return whether loaders import a file of this name by themselves."""
     return name.rpartition("/")[2] in _LOADERS
 
 
 def scan_code(text: str, file: str, findings: Findings, *, imported: bool) -> None:
     """Scan Python source; `imported` says that a loader of the package imports it."""
     if imported:
-        meaning = "code of the package, which loaders run if they are told to trust it"
+        meaning = "code of the package, which loaders run where `trust_remote_code` is set"
         findings.add(file, "package-code", "notice", meaning)
     try:
         tree = ast.parse(text)

@@ -58,7 +58,7 @@ def scan_safetensors(source: ByteSource, file: str, findings: Findings, inner: I
 
 def scan_onnx(source: ByteSource, file: str, findings: Findings) -> None:
     """Scan the operator domains of an ONNX model, and where its external data lie."""
-    told: set[str] = set()
+    seen: set[str] = set()
     try:
         for domain in _domains(source):
             if not _ONNX_DOMAINS.fullmatch(domain):
@@ -66,8 +66,8 @@ def scan_onnx(source: ByteSource, file: str, findings: Findings) -> None:
                 findings.add(file, "custom-operator", level, f"needs a library with the operators of `{domain}`")
         for tensor in onnx_tensors(source, lambda _: True):
             place = (tensor.external or {}).get("location", "")
-            if place not in told and leads_out(place):
-                told.add(place)
+            if place not in seen and leads_out(place):
+                seen.add(place)
                 meaning = f"reads `{place}`, which is outside of the package, as external data"
                 findings.add(file, "leads-out", "suspicious", meaning)
     except NotThisFormat:

@@ -137,7 +137,7 @@ class Walker:
         self._findings = findings
         self._depth = depth
         self._opcodes = 0
-        self._told: set[str] = set()
+        self._seen: set[str] = set()
         self.pickles = 0
 
     def walk(self, start: int = 0, *, certain: bool = True) -> int:
@@ -174,8 +174,8 @@ class Walker:
             Walker(MemorySource(data), f"{self._file}!{offset}", self._findings, self._depth + 1).walk(certain=False)
 
     def _add(self, rule: str, level: Level, meaning: str, offset: int) -> None:
-        if meaning not in self._told:
-            self._told.add(meaning)
+        if meaning not in self._seen:
+            self._seen.add(meaning)
             self._findings.add(self._file, rule, level, meaning, offset)
 
 
@@ -213,7 +213,11 @@ class _Walk:
             while True:
                 self._spend()
                 self._at = cursor.at
-                opcode = _OPCODES.get(cursor.take(1)[0])
+                code = cursor.take(1)[0]
+                if (width := _SIMPLE.get(code)) is not None:
+                    self._stack.append(int.from_bytes(cursor.take(width), "little") if width else None)
+                    continue
+                opcode = _OPCODES.get(code)
                 if opcode is None:
                     raise NotThisFormat
                 if opcode.name == "STOP":
@@ -412,12 +416,12 @@ def find_buried(data: bytes, at: int, file: str, findings: Findings) -> None:
 
     That finds what stands behind the end of a pickle, in a pickle that does not parse, or in no pickle at all.
     """
-    told: set[str] = set()
+    seen: set[str] = set()
     for match in _BURIED.finditer(data):
         module, name = (part.decode("latin-1") for part in match.groups() if part is not None)
         whole = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        if whole not in told and is_dangerous(whole) and judge(module, name) == "runs-code":
-            told.add(whole)
+        if whole not in seen and is_dangerous(whole) and judge(module, name) == "runs-code":
+            seen.add(whole)
             findings.add(
                 file, "buried-import", "runs-code", f"runs code if loaded from there: `{whole}`", at + match.start()
             )
@@ -450,6 +454,19 @@ def _label(argument: Any) -> Any:  # noqa: ANN401
 
 
 _OPCODES: Mapping[int, pickletools.OpcodeInfo] = MappingProxyType({ord(op.code): op for op in pickletools.opcodes})
+_SIMPLE: Mapping[int, int] = MappingProxyType(
+    {
+        ord(op.code): 0 if op.arg is None else op.arg.n
+        for op in pickletools.opcodes
+        if not op.stack_before
+        and len(op.stack_after) == 1
+        and (op.arg is None or op.arg.n in {1, 2, 4, 8})
+        and op.name not in {"MARK", "EMPTY_DICT", "EMPTY_TUPLE", "EXT1", "EXT2", "EXT4"}
+        and "GET" not in op.name
+    }
+)
+"""Opcodes that push one value, by the bytes of their arguments: numbers, None, empty lists and sets."""
+
 _SLICE = (pickletools.markobject, pickletools.stackslice)
 _LENGTH_BYTES: Mapping[int, int] = MappingProxyType(
     {

@@ -163,7 +163,7 @@ class _Package:
             module = target.rpartition("--")[2].rpartition(".")[0]
             self.imported.add(module.rpartition(".")[2] or module)
             where = f" of `{target.partition('--')[0]}`" if "--" in target else ""
-            meaning = f"loads `{module}.py`{where} if it is told to trust the code of the package"
+            meaning = f"loads `{module}.py`{where} where `trust_remote_code` is set"
             self._findings.add(name, "auto-map", "notice", meaning)
         for text in _templates(tree):
             templates.scan_template(text, name, self._findings)

@@ -9,14 +9,13 @@ from ptmtorrent.catalogue.findings import write_findings
 from ptmtorrent.channel.folder import OwnReader, check_listed
 from ptmtorrent.channel.paths import FLAGGED_FILE, TABLES
 from ptmtorrent.model import canonical
-from ptmtorrent.model.findings import Scan
+from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
+from ptmtorrent.model.findings import LEVELS, Scan
 from ptmtorrent.model.flagged import Flag, Flagged, new_flagged
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.reading.flagged import read_flagged
 from ptmtorrent.workflows.release.index import ReleaseFolder
-
-_SHORT_BYTES = canonical.MAX_DOCUMENT_BYTES // 2
 
 
 def write_findings_files(
@@ -51,9 +50,12 @@ def _touches(before: Flagged, scans: Mapping[PackageName, Scan | None]) -> bool:
 
 
 def _encode(flagged: Flagged) -> bytes:
-    """Return the document, without its texts if it were longer than readers accept."""
-    data = canonical.encode(flagged)
-    if len(data) <= _SHORT_BYTES:
-        return data
-    short = {name: Flag(flag.level, flag.findings, "", "") for name, flag in flagged.packages.items()}
-    return canonical.encode(msgspec.structs.replace(flagged, packages=short))
+    """Return the document; without its texts, and then without its mildest flags, if readers would refuse it."""
+    for severity in range(-1, len(LEVELS)):
+        packages = {name: flag for name, flag in flagged.packages.items() if flag.severity >= severity}
+        if severity >= 0:
+            packages = {name: Flag(flag.level, flag.findings, "", "") for name, flag in packages.items()}
+        data = canonical.encode(msgspec.structs.replace(flagged, packages=packages))
+        if len(data) <= canonical.MAX_DOCUMENT_BYTES and json_memory(data) <= MAX_MEMORY_BYTES:
+            return data
+    return canonical.encode(msgspec.structs.replace(flagged, packages={}, unscanned=()))

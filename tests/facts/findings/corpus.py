@@ -9,13 +9,11 @@ import datetime as dt
 import decimal
 import fractions
 import gzip
-import io
 import json
 import lzma
 import pickle
 import random
 import struct
-import tarfile
 import uuid
 import zipfile
 import zlib
@@ -25,6 +23,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tests.facts.findings.containers import (
+    gguf,
+    hdf5,
+    joblib,
+    keras,
+    npy,
+    objects_npy,
+    onnx,
+    safetensors,
+    tarred,
+    torch_members,
+    zipped,
+)
 from tests.facts.findings.pickled import (
     BUILD,
     EMPTY_DICT,
@@ -118,54 +129,19 @@ def _opcodes(command: str, evil: bytes) -> Iterator[Sample]:
         yield one(f"pickle named {name}", evil, name)
     legacy = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
     yield one("legacy torch", legacy + evil + pickle.dumps(["0"], 2) + struct.pack("<Q", 1) + bytes(4))
-    yield one("joblib", _joblib(np.arange(6.0), behind=call("os", "system", text(command, 4), 4)), "m.joblib")
-    yield one("joblib objects", _joblib(None, objects=evil), "m.joblib")
-
-
-def _joblib(array: "np.ndarray | None", *, behind: bytes = b"", objects: bytes = b"") -> bytes:
-    """A pickle as joblib writes it: the bytes of the array stand between opcodes."""
-    dtype = "O8" if array is None else "f8"
-    shape = MARK + number(2 if array is None else array.size) + TUPLE
-    kind = call("numpy", "dtype", text(dtype, 4) + b"\x89\x88", 4)
-    state = EMPTY_DICT + MARK + text("shape", 4) + shape + text("dtype", 4) + kind
-    state += text("allow_mmap", 4) + b"\x88" + text("numpy_array_alignment_bytes", 4) + b"K\x10u"
-    head = imported("joblib.numpy_pickle", "NumpyArrayWrapper", 4) + b")\x81" + state + BUILD
-    payload = objects if array is None else b"\x03\xff\xff\xff" + array.tobytes()
-    return start(4) + head + payload + (b"0" + behind if behind else b"") + b"."
-
-
-def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return packed.getvalue()
-
-
-def _tar(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return packed.getvalue()
-
-
-def _torch(pickled: bytes, **others: bytes) -> dict[str, bytes]:
-    files = {"archive/data.pkl": pickled, "archive/byteorder": b"little", "archive/data/0": bytes(16)}
-    return files | {f"archive/{name}": data for name, data in others.items()} | {"archive/version": b"3\n"}
+    yield one("joblib", joblib(np.arange(6.0), behind=call("os", "system", text(command, 4), 4)), "m.joblib")
+    yield one("joblib objects", joblib(None, objects=evil), "m.joblib")
 
 
 def _archives(evil: bytes) -> Iterator[Sample]:
     def one(name: str, data: bytes, file: str = "pytorch_model.bin") -> Sample:
         return Sample(name, {file: data})
 
-    plain = zipped(_torch(evil))
+    plain = zipped(torch_members(evil))
     yield one("torch zip", plain)
-    yield one("torch zip deflated", zipped(_torch(evil), zipfile.ZIP_DEFLATED))
-    yield one("torch zip bzip2", zipped(_torch(evil), zipfile.ZIP_BZIP2))
-    yield one("second pickle", zipped(_torch(pickle.dumps({}, 2), **{"code.bin": evil})))
+    yield one("torch zip deflated", zipped(torch_members(evil), zipfile.ZIP_DEFLATED))
+    yield one("torch zip bzip2", zipped(torch_members(evil), zipfile.ZIP_BZIP2))
+    yield one("second pickle", zipped(torch_members(pickle.dumps({}, 2), **{"code.bin": evil})))
     yield one("odd member", zipped({"archive/data.txt": evil}))
     flagged = bytearray(plain)
     central = plain.rindex(b"PK\x01\x02", 0, plain.index(b"archive/byteorder", plain.index(b"PK\x01\x02")))
@@ -188,14 +164,14 @@ def _archives(evil: bytes) -> Iterator[Sample]:
     yield one("prefix with a pickle", pickle.dumps({}) + plain)
     yield one("no directory", plain[:first])
     yield one("zip in zip", zipped({"inner.zip": plain}))
-    yield one("zip in zip in tar", _tar({"a/b.zip": zipped({"inner.pt": plain})}))
+    yield one("zip in zip in tar", tarred({"a/b.zip": zipped({"inner.pt": plain})}))
     yield one("zip that leads out", zipped({"../../evil.pkl": evil}))
     yield one("7z", b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(200))
-    yield one("tar", _tar({"model/data.pkl": evil}), "model.tar")
-    yield one("tar that leads out", _tar({"../../evil.pkl": evil}), "model.tar")
+    yield one("tar", tarred({"model/data.pkl": evil}), "model.tar")
+    yield one("tar that leads out", tarred({"../../evil.pkl": evil}), "model.tar")
     yield one(
         "legacy torch tar",
-        _tar(
+        tarred(
             {
                 "sys_info": pickle.dumps({}, 2),
                 "pickle": evil,
@@ -207,7 +183,7 @@ def _archives(evil: bytes) -> Iterator[Sample]:
     storages = pickle.dumps(1, 2) + attack("os", "system", "true", 2) + struct.pack("<Q", 1) + bytes(4)
     yield one(
         "storages of a torch tar",
-        _tar(
+        tarred(
             {
                 "sys_info": pickle.dumps({}, 2),
                 "pickle": pickle.dumps({}, 2),
@@ -224,85 +200,25 @@ def _archives(evil: bytes) -> Iterator[Sample]:
         ("zlib", zlib.compress(evil)),
     ):
         yield one(f"joblib {name}", data, "model.joblib")
-    bomb = zlib.compress(bytes(300 << 20), 9)
-    yield one("bomb", zipped(_torch(evil)) + bomb[:4096], "bomb.pt")
-    yield one("bomb in a zip", _bomb(evil), "bomb2.pt")
 
 
-def _bomb(evil: bytes) -> bytes:
-    """A zip of 300 kB that unpacks to 300 MB, and one pickle."""
-    return zipped({"archive/data/0": bytes(300 << 20), "archive/data.pkl": evil}, zipfile.ZIP_DEFLATED)
-
-
-def _npy(array: "np.ndarray") -> bytes:
-    data = io.BytesIO()
-    np.save(data, array)
-    return data.getvalue()
-
-
-def _objects(evil: bytes) -> bytes:
-    """An array of objects whose pickle is `evil`."""
-    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
-    head += b" " * (64 - (10 + len(head)) % 64 - 1) + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + evil
-
-
-def safetensors(extra: bytes = b"", header: bytes | None = None) -> bytes:
-    head = header or b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
-    return struct.pack("<Q", len(head)) + head + bytes(8) + extra
-
-
-def gguf(*, template: str | None = None, keys: int | None = None) -> bytes:
-    def string(value: str) -> bytes:
-        data = value.encode()
-        return struct.pack("<Q", len(data)) + data
-
-    entries = [string("general.architecture") + struct.pack("<I", 8) + string("llama")]
-    if template is not None:
-        entries.append(string("tokenizer.chat_template") + struct.pack("<I", 8) + string(template))
-    count = len(entries) if keys is None else keys
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + b"".join(entries) + bytes(32)
-
-
-def _field(number_: int, data: bytes) -> bytes:
-    size, length = len(data), b""
-    while size > 127:
-        length += bytes([size & 127 | 128])
-        size >>= 7
-    key = number_ << 3 | 2
-    tag = bytes([key]) if key < 128 else bytes([key & 127 | 128, key >> 7])
-    return tag + length + bytes([size]) + data
-
-
-def onnx(*, domain: str = "", location: str | None = None) -> bytes:
-    tensor = b"\x08\x02\x10\x01" + _field(8, b"w")
-    if location is None:
-        tensor += _field(9, bytes(8))
-    else:
-        tensor += _field(13, _field(1, b"location") + _field(2, location.encode())) + b"\x70\x01"
-    node = _field(1, b"x") + _field(2, b"y") + _field(4, b"Op") + (_field(7, domain.encode()) if domain else b"")
-    opset = (_field(1, domain.encode()) if domain else b"") + b"\x10\x11"
-    return b"\x08\x08" + _field(2, b"made") + _field(7, _field(1, node) + _field(5, tensor)) + _field(8, opset)
-
-
-def keras(*layers: str) -> bytes:
-    config = {
-        "class_name": "Sequential",
-        "config": {"layers": [{"class_name": layer, "config": {}} for layer in layers]},
-    }
-    return json.dumps(config).encode()
-
-
-def hdf5(config: bytes) -> bytes:
-    return b"\x89HDF\r\n\x1a\n\x00" + bytes(600) + b"model_config\x00" + config + bytes(300)
+def bombs(marker: str, size: int) -> Iterator[Sample]:
+    """Yield packages of some kB that unpack to `size` bytes, with a pickle behind."""
+    evil = attack("os", "system", f"true {marker}")
+    packed = zipped({"archive/data/0": bytes(size), "archive/data.pkl": evil}, zipfile.ZIP_DEFLATED)
+    yield Sample("bomb in a zip", {"bomb.pt": packed})
+    yield Sample(
+        "bomb of joblib",
+        {"bomb.joblib": zlib.compress(attack("os", "system", "true")[:-1] + b"N0" * (size // 512) + b".", 9)},
+    )
 
 
 def _containers(command: str, evil: bytes) -> Iterator[Sample]:
-    yield Sample("npy of objects", {"data.npy": _objects(evil)})
-    yield Sample("npz of objects", {"data.npz": zipped({"a.npy": _objects(evil)})})
-    yield Sample("npy with a pickle", {"data.npy": _npy(np.arange(3))[:128] + evil})
+    yield Sample("npy of objects", {"data.npy": objects_npy(evil)})
+    yield Sample("npz of objects", {"data.npz": zipped({"a.npy": objects_npy(evil)})})
+    yield Sample("npy with a pickle", {"data.npy": npy(np.arange(3))[:128] + evil})
     yield Sample("safetensors with a trailer", {"model.safetensors": safetensors(evil)})
-    yield Sample("safetensors with a zip", {"model.safetensors": safetensors(zipped(_torch(evil)))})
+    yield Sample("safetensors with a zip", {"model.safetensors": safetensors(zipped(torch_members(evil)))})
     yield Sample("safetensors with noise", {"model.safetensors": safetensors(b"\x07" * 100)})
     twice = (
         b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
@@ -445,7 +361,7 @@ def benign() -> Iterator[Sample]:
         module, _, name = whole_name.rpartition(".")
         protocol = 2 + position % 3
         made = newobj(module, name, protocol, EMPTY_DICT) if name[:1].isupper() else attack(module, name, "a", protocol)
-        yield Sample(whole_name, {"pytorch_model.bin": zipped(_torch(made)) if position % 2 else made})
+        yield Sample(whole_name, {"pytorch_model.bin": zipped(torch_members(made)) if position % 2 else made})
     yield from _benign_files()
 
 
@@ -460,15 +376,15 @@ def _benign_files() -> Iterator[Sample]:
     storages = struct.pack("<Q", 640) + np.random.default_rng(5).bytes(2560)
     yield Sample("legacy torch", {"model.pth": legacy + numbers + pickle.dumps(["0"], 2) + storages})
     tar = {"sys_info": numbers, "pickle": numbers, "tensors": pickle.dumps(0, 2), "storages": pickle.dumps(0, 2)}
-    yield Sample("legacy torch tar", {"model.t7.pth": _tar(tar)})
-    yield Sample("joblib", {"model.joblib": _joblib(np.arange(64.0))})
-    yield Sample("joblib behind", {"model.joblib": _joblib(np.arange(64.0), behind=number(3))})
-    yield Sample("joblib objects", {"model.joblib": _joblib(None, objects=pickle.dumps([1, "a"], 4))})
+    yield Sample("legacy torch tar", {"model.t7.pth": tarred(tar)})
+    yield Sample("joblib", {"model.joblib": joblib(np.arange(64.0))})
+    yield Sample("joblib behind", {"model.joblib": joblib(np.arange(64.0), behind=number(3))})
+    yield Sample("joblib objects", {"model.joblib": joblib(None, objects=pickle.dumps([1, "a"], 4))})
     for name, packed in (("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("z", zlib.compress)):
-        yield Sample(f"joblib {name}", {f"model.pkl.{name}": packed(_joblib(np.arange(99.0)))})
-    yield Sample("npy", {"data.npy": _npy(np.arange(10.0))})
-    yield Sample("npz", {"data.npz": zipped({"a.npy": _npy(np.arange(10.0)), "b.npy": _npy(np.eye(3))})})
-    yield Sample("npy objects", {"data.npy": _npy(np.array(["a", None], dtype=object))})
+        yield Sample(f"joblib {name}", {f"model.pkl.{name}": packed(joblib(np.arange(99.0)))})
+    yield Sample("npy", {"data.npy": npy(np.arange(10.0))})
+    yield Sample("npz", {"data.npz": zipped({"a.npy": npy(np.arange(10.0)), "b.npy": npy(np.eye(3))})})
+    yield Sample("npy objects", {"data.npy": npy(np.array(["a", None], dtype=object))})
     yield Sample("safetensors", {"model.safetensors": safetensors(), "config.json": b'{"model_type": "bert"}'})
     yield Sample("gguf", {"model.gguf": gguf()})
     for template in TEMPLATES:
