@@ -28,7 +28,7 @@ COLD = ("ptmtorrent.__main__", "ptmtorrent.clusters.", "ptmtorrent.layouts.hf_ca
 LIBRARIES = ("duckdb", "libtorrent", "globus_sdk", "rich.console", "rich.progress", "typer.rich_utils", "yaml")
 READ_LATER = (
     *("PTMTORRENT_", "_PTMTORRENT_", "COMP_", "HF_", "KAGGLE_", "XDG_", "HOME", "PATH", "TMPDIR", "PYTEST_"),
-    *("TERM", "COLUMNS", "LINES", "http", "HTTP", "no_proxy", "NO_PROXY"),
+    *("TERM", "COLUMNS", "LINES", "http", "HTTP", "no_proxy", "NO_PROXY", "GLOBUS_SDK_", "SSL_CERT_"),
 )
 """How variables begin that are read when a verb runs. If others differ, the program is started from nothing."""
 
