@@ -49,6 +49,8 @@ def workflow_module(verb: str) -> str:
     group, _, name = verb.rpartition(" ")
     if group == "store":
         return f"ptmtorrent.workflows.maintain.{name}"
+    if group == "keys":
+        return f"ptmtorrent.workflows.keys.{name}"
     alone, inside = f"ptmtorrent.workflows.{name}", f"ptmtorrent.workflows.{name}.{name}"
     spec = find_spec(alone)
     assert spec is not None, f"`{verb}` has no workflow"
