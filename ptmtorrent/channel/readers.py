@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from blake3 import blake3
 
+from ptmtorrent.channel.paths import METADATA
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.disk.durable import disk_errors, open_regular
 from ptmtorrent.errors import IntegrityError, NotFound, TransportError
@@ -144,10 +145,14 @@ class CountingReader:
         return data
 
 
-def url_of(base: str, path: str) -> str:
-    """Return the URL of the channel's file `path`, quoted."""
+def url_of(base: str, path: str, *, quoted: bool = False) -> str:
+    """Return the URL of the channel's file `path`, which may be `quoted` already.
+
+    The names of TUF documents have the name of a role in them, which TUF has quoted already: `metadata/1.a%2Fb.json`.
+    """
     check_path(path)
-    return f"{base.rstrip('/')}/{quote(path)}"
+    safe = "/%" if quoted or path.startswith(f"{METADATA}/") else "/"
+    return f"{base.rstrip('/')}/{quote(path, safe=safe)}"
 
 
 COPY_BYTES = 8 << 20

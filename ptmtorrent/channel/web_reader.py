@@ -22,16 +22,17 @@ from ptmtorrent.http import (
 class HttpReader:
     """Reads a channel from a static web server. If the server ignores Range, files are read from their start.
 
-    A read that ends early raises `Broken`.
+    A read that ends early raises `Broken`. With `quoted`, all paths are quoted already, not only those of metadata.
     """
 
-    def __init__(self, url: str, client: httpx2.Client) -> None:
+    def __init__(self, url: str, client: httpx2.Client, *, quoted: bool = False) -> None:
         self.location = url.rstrip("/")
         self._client = client
+        self._quoted = quoted
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
-        url = url_of(self.location, path)
+        url = url_of(self.location, path, quoted=self._quoted)
         with translate_errors(f"`{url}`"), self._client.stream("GET", url) as response:
             check_answer(response, f"`{url}`", {OK})
             if judge_range(response, f"`{url}`", first=0):
@@ -48,7 +49,7 @@ class HttpReader:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
         if length == 0:
             return b""
-        url = url_of(self.location, path)
+        url = url_of(self.location, path, quoted=self._quoted)
         headers = {"Range": spell_range(offset, length)}
         with translate_errors(f"`{url}`"), self._client.stream("GET", url, headers=headers) as response:
             skip = None

@@ -1,9 +1,13 @@
-"""One TUF refresh: from a pinned root to the verified list of targets; python-tuf does all verification."""
+"""One TUF refresh: from a pinned root to the verified list of targets; python-tuf does all verification.
+
+Delegated roles are followed on demand: `Refreshed.find` searches them as TUF orders them (specification, 5.6.7).
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tuf.api.exceptions import (
     BadVersionNumberError,
@@ -14,7 +18,7 @@ from tuf.api.exceptions import (
     RepositoryError,
     UnsignedMetadataError,
 )
-from tuf.api.metadata import TargetFile, Targets
+from tuf.api.metadata import Root, TargetFile, Targets
 
 from ptmtorrent.channel.paths import METADATA
 from ptmtorrent.channel.port import ChannelReader
@@ -22,8 +26,38 @@ from ptmtorrent.disk.durable import disk_errors, ensure_dir
 from ptmtorrent.errors import NotFound, TrustError
 from ptmtorrent.model.moments import spell
 
+if TYPE_CHECKING:
+    from tuf.ngclient import Updater
+
 MIRROR_HINT = "use another mirror; if all fail in the same way, inform the maintainer"
 """What a reader does about a channel that cannot be trusted."""
+
+
+class Refreshed:
+    """The verified metadata of a channel: its newest targets, and what they delegate."""
+
+    def __init__(self, updater: "Updater", targets: Targets, root: Root, location: str, expiry_hint: str) -> None:
+        self.targets = targets
+        self.root = root
+        self._updater = updater
+        self._location = location
+        self._expiry_hint = expiry_hint
+
+    @property
+    def targets_keys(self) -> tuple[str, ...]:
+        """The ids of the keys that may sign for the targets role."""
+        return tuple(self.root.roles["targets"].keyids)
+
+    def find(self, path: str) -> TargetFile | None:
+        """Return what the signed metadata says of the target `path`; delegated roles are read as they are needed.
+
+        Raises:
+            TrustError: a delegated document does not verify, or has expired.
+            NotFound: the channel lacks a delegated document.
+            TransportError: the reader's own error.
+        """
+        with _translate_errors(self._location, self._expiry_hint):
+            return self._updater.get_targetinfo(path)
 
 
 def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
@@ -34,8 +68,8 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
     *,
     seen: datetime | None = None,
     record: Path | None = None,
-) -> Targets:
-    """Return the current targets document of the channel, after a check of all signatures, versions and expiries.
+) -> Refreshed:
+    """Return the current metadata of the channel, after a check of all signatures, versions and expiries.
 
     `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again. Expiry is judged at
     `now`, or at the time of an earlier refresh that was `seen`, if that is later; `record` is the file that has it.
@@ -53,14 +87,15 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
     ensure_dir(folder)
     config = UpdaterConfig(prefix_targets_with_hash=False)
     judged = now if seen is None else max(now, seen)
-    with _translate_errors(reader.location, _expiry_hint(now, judged, record)), disk_errors(folder):
+    hint = _expiry_hint(now, judged, record)
+    with _translate_errors(reader.location, hint), disk_errors(folder):
         updater = Updater(str(folder), METADATA, fetcher=ReaderFetcher(reader), config=config, bootstrap=root)
         # The only private name used: python-tuf has no public way to set the time or to list the targets.
         # tests/trust/test_refresh.py checks both.
         trusted = updater._trusted_set  # noqa: SLF001
         trusted.reference_time = judged
         updater.refresh()
-        return trusted.targets
+        return Refreshed(updater, trusted.targets, trusted.root, reader.location, hint)
 
 
 def check_target(target: TargetFile, data: bytes, location: str) -> None:

@@ -54,6 +54,14 @@ def small_numbers() -> bytes:
     return bytes((draw & 0xFF).bit_count() for _, draw in zip(range(2 * COUNT), _draws(), strict=False))
 
 
+def unnamed() -> bytes:
+    """Three bytes, then fp32 numbers with the mantissas of bf16: enough for a sample."""
+    words: list[int] = []
+    for _, draw in zip(range(1 << 14), _draws(), strict=False):
+        words.append((draw >> 47 & 1) << 31 | (121 + (draw & 0x1F).bit_count()) << 23 | (draw >> 8 & 0x7F) << 16)
+    return b"odd" + struct.pack(f"<{len(words)}I", *words)
+
+
 RAW = {
     0: ("none", lambda: b"stored as it is"),
     1: ("I8", small_numbers),

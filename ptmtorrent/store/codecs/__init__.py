@@ -5,19 +5,32 @@ depends on dtype and bytes only, never on the machine. `encode_delta` encodes ag
 same numbers. `decode` trusts nothing it reads: every length is checked before it is used.
 
 Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes` (codecs 3 to 8),
-`blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `deltas`, `sampling` (codecs 7 and 8).
+`blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `widths` and `sampled` (codec 11),
+`deltas`, `sampling` (codecs 7 and 8).
 The inner loops exist twice: `words`, `differences`, `quantised` and `grouping` in numpy, `kernel.c` in C; `kernel`
 chooses. Invariant: both write the same bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from ptmtorrent.errors import IntegrityError, UnsupportedFormat
-from ptmtorrent.store.codecs import blocks, choice, deltas, fields, kernel, planes, quantised, sampling, scaled, streams
+from ptmtorrent.store.codecs import (
+    blocks,
+    choice,
+    deltas,
+    fields,
+    kernel,
+    planes,
+    quantised,
+    sampled,
+    sampling,
+    scaled,
+    streams,
+)
 from ptmtorrent.store.codecs.scratch import Bytes
 
 RAW = 0
@@ -31,10 +44,11 @@ DELTA = 7
 GROUPED_DELTA = 8
 FIELDS = 9
 SCALED = 10
+SAMPLED = 11
 DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
 """Codecs that need the object's base for decoding."""
 
-PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS, SCALED})
+PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS, SCALED, SAMPLED})
 """Codecs that need only the payload for decoding."""
 
 DELTA_DTYPES = frozenset(deltas.BY_DTYPE)
@@ -61,7 +75,7 @@ _BY_DTYPE: Mapping[str, int] = MappingProxyType(
         **dict.fromkeys(blocks.BY_DTYPE, FIELDS),
     }
 )
-"""Codec by dtype (safetensors' names, ggml's for blocks); any other dtype, or none, is coded with zstd-3."""
+"""Codec by dtype (safetensors' names, ggml's for blocks); any other dtype, or none, with zstd-3 or as sampled."""
 
 _SHAPES: Mapping[int, planes.Shape] = MappingProxyType(
     {
@@ -72,6 +86,15 @@ _SHAPES: Mapping[int, planes.Shape] = MappingProxyType(
     }
 )
 _ROTATED = frozenset({BF16, FP32})
+_DECODERS: Mapping[int, Callable[[memoryview, int], bytes]] = MappingProxyType(
+    {
+        ENTROPY: streams.expand,
+        ZSTD: streams.expand,
+        FIELDS: fields.decode,
+        SCALED: scaled.decode,
+        SAMPLED: sampled.decode,
+    }
+)
 
 
 class Encoded(NamedTuple):
@@ -129,14 +152,10 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
         if len(view) != raw_size:
             raise IntegrityError(f"{len(view)} raw bytes are not an object of {raw_size} bytes")
         return bytes(view)
-    if codec in {ENTROPY, ZSTD}:
-        return streams.expand(view, raw_size)
     if codec in _SHAPES:
         return _join(view, raw_size, codec)
-    if codec == FIELDS:
-        return fields.decode(view, raw_size)
-    if codec == SCALED:
-        return scaled.decode(view, raw_size)
+    if (decode_alone := _DECODERS.get(codec)) is not None:
+        return decode_alone(view, raw_size)
     if codec in DELTA_CODECS:
         if base is None:
             raise IntegrityError("an object is stored as a delta, but its base is missing")
@@ -172,7 +191,7 @@ def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]
     if len(view) < SMALL_BYTES or (codec == ENTROPY and streams.looks_random(view)):
         return RAW, ()
     if codec == ZSTD:
-        return ZSTD, (streams.shrink_general(view),)
+        return _encode_unknown(view)
     if codec == ENTROPY:
         return ENTROPY, (streams.shrink_entropy(view),)
     if codec == FIELDS:
@@ -182,6 +201,19 @@ def _encode(view: memoryview, dtype: str | None) -> tuple[int, tuple[bytes, ...]
             (SCALED, scaled.encode(view, plan)) if plan else (FIELDS, fields.encode(view, blocks.BY_DTYPE[dtype or ""]))
         )
     return codec, _split(view, codec)
+
+
+def _encode_unknown(view: memoryview) -> tuple[int, tuple[bytes, ...]]:
+    """Return a payload for bytes of which nothing is known; where they repeat, the shorter of both forms."""
+    kinds = sampled.kinds_of(view) if len(view) >= sampled.MIN_BYTES else None
+    if kinds is None:
+        return ZSTD, (streams.shrink_general(view),)
+    chunks = sampled.encode(view, kinds)
+    if sampled.repeats(view, kinds):
+        whole = streams.shrink_general(view)
+        if len(whole) <= sum(map(len, chunks)):
+            return ZSTD, (whole,)
+    return SAMPLED, chunks
 
 
 def _split(view: memoryview, codec: int) -> tuple[bytes, ...]:

@@ -46,7 +46,12 @@ def looks_random(data: memoryview | Bytes) -> bool:
 
 
 def cost(counts: npt.NDArray[np.int64]) -> int:
-    """Return the cost of coding bytes with these counts, in 1/256 bits; each row of 256 counts has its own table.
+    """Return the cost of coding bytes with these counts, in 1/256 bits; each row of 256 counts has its own table."""
+    return int(costs(counts).sum())
+
+
+def costs(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the cost of each row of 256 counts of bytes, in 1/256 bits.
 
     For a row with counts `c` of `k` values and `n` their sum, at most 32768, it is
     `min(n * L(n) - sum(c * L(c)) + 185 * (k - 1), 8 * 256 * n)`.
@@ -54,8 +59,9 @@ def cost(counts: npt.NDArray[np.int64]) -> int:
     logs = logarithms()
     sizes = counts.sum(axis=1)
     used = np.count_nonzero(counts, axis=1)
-    costs = sizes * logs[sizes] - (counts * logs[counts]).sum(axis=1) + _SYMBOL_COST * np.maximum(used - 1, 0)
-    return int(np.minimum(costs, _BYTE_COST * sizes).sum())
+    coded = sizes * logs[sizes] - (counts * logs[counts]).sum(axis=1) + _SYMBOL_COST * np.maximum(used - 1, 0)
+    shorter: npt.NDArray[np.int64] = np.minimum(coded, _BYTE_COST * sizes)
+    return shorter
 
 
 _RAW_FLAG = 1 << 31
@@ -140,7 +146,14 @@ class Streams:
 
     def add(self, stream: Bytes) -> None:
         """Store `stream` in its shorter form; the caller may reuse its memory."""
-        chunk, flag = _shorter(stream)
+        self._append(*_shorter(stream))
+
+    def add_general(self, stream: Bytes) -> None:
+        """Store `stream`, of which nothing is known, in its shorter form, with repetitions found."""
+        shrunk = shrink_general(stream.data)
+        self._append(*((shrunk, 0) if len(shrunk) < stream.size else (stream.tobytes(), _RAW_FLAG)))
+
+    def _append(self, chunk: bytes, flag: int) -> None:
         self.chunks.append(chunk)
         self._table.append(flag | len(chunk))
 

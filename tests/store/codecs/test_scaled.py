@@ -183,3 +183,18 @@ def test_a_stream_that_declares_a_gigabyte_is_refused_before_it_is_decoded() -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_a_payload_takes_no_more_memory_than_its_object_and_a_few_segments(dtype: str) -> None:
+    segment = 1 << blocks.SEGMENT_LOG
+    data = bytes(4 * segment)
+    payload = coded(data, plan_of(dtype, 5 if KINDS[dtype].has_columns else 0))
+    assert len(payload) < len(data) // 100
+    decoded(payload, len(data))
+    tracemalloc.start()
+    try:
+        assert decoded(payload, len(data)) == data
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(data) + 6 * segment
+    finally:
+        tracemalloc.stop()
