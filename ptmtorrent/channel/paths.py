@@ -22,6 +22,7 @@ from ptmtorrent.model.volume import ROOT_NAME
 __all__ = [
     "FIRST_ROOT",
     "FIRST_ROOT_NAME",
+    "FLAGGED_FILE",
     "METADATA",
     "MINISIGN_PUBLIC",
     "PACKS",
@@ -59,6 +60,7 @@ TIMESTAMP = f"{METADATA}/{TIMESTAMP_NAME}"
 MINISIGN_PUBLIC = "keys/minisign.pub"
 RELEASE_FILE = "release.json"
 POLICY_FILE = "policy.json"
+FLAGGED_FILE = "flagged.json"
 ROWS_FILE = "index/rows.bin"
 TREE_FILE = "index/tree.bin"
 DOCUMENTS_FILE = "index/documents.bin"

@@ -39,6 +39,14 @@ class Transport(StrEnum):
     LOCAL = "local"
 
 
+class FindingLevel(StrEnum):
+    """Levels of findings, the mildest first; the choices of `model.findings.LEVELS`."""
+
+    NOTICE = "notice"
+    SUSPICIOUS = "suspicious"
+    RUNS_CODE = "runs-code"
+
+
 @app.command(epilog="Example: ptmtorrent fetch --subset popular --only config,docs --to models")
 def fetch(
     ctx: typer.Context,
@@ -78,6 +86,10 @@ def fetch(
     transport: Annotated[Transport | None, typer.Option(help="Transport of packs [PTMTORRENT_TRANSPORT].")] = None,
     peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="Peers to connect to.")] = None,
     keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs in the store to seed them.")] = False,
+    refuse_findings: Annotated[
+        FindingLevel | None,
+        typer.Option("--refuse-findings", help="Skip packages with findings of this level or a worse one."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print requests, bytes and disk without moving data.")
     ] = False,
@@ -113,6 +125,7 @@ def fetch(
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,
+        refuse_findings=None if refuse_findings is None else refuse_findings.value,
         dry_run=dry_run,
     )
     with stopping() as stop:

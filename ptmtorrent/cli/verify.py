@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ptmtorrent.cli._session import Session, stopping
+from ptmtorrent.cli._text import finding_row
 from ptmtorrent.errors import IntegrityError, UsageError
 
 app = typer.Typer()
@@ -20,6 +21,9 @@ def verify(
     channel: Annotated[
         str | None, typer.Option(metavar="DIR", help="Read all packs of a channel folder again instead.")
     ] = None,
+    scan: Annotated[
+        bool, typer.Option("--scan", help="Look for code in fetched files that runs when they are loaded, instead.")
+    ] = False,
 ) -> None:
     """Re-check files that were fetched, the packs of the store, or those of a channel; exit with 50 if damaged.
 
@@ -31,6 +35,12 @@ def verify(
         raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
     if channel is not None and (store or target is not None):
         raise UsageError("`--channel` checks all packs of a channel folder alone", hint="omit the others")
+
+    if scan and (store or channel is not None):
+        raise UsageError("`--scan` looks at files that were fetched", hint="omit `--store` and `--channel`")
+    if scan:
+        _scan(session, target)
+        return
 
     from ptmtorrent.model.locations import parse_folder
     from ptmtorrent.model.text import count
@@ -59,3 +69,14 @@ def verify(
             f"{number} not exactly what was fetched (see above)",
             hint="run the same fetch again; move away what it does not replace, or pass `--force`",
         )
+
+
+def _scan(session: Session, target: str | None) -> None:
+    from ptmtorrent.workflows.maintain.scan import scan_fetched
+
+    with stopping() as stop:
+        scanned, summary = scan_fetched(session.home, target, emit=session.emit, stop=stop)
+    rows = [{"package": each.package, **finding_row(finding)} for each in scanned for finding in each.scan.findings]
+    if rows:
+        session.sink.rows("finding", rows)
+    session.finish(summary)

@@ -248,6 +248,24 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_each(files: Iterable[Path], folders: Iterable[Path]) -> dict[Path, StoreError]:
+    """Make the bytes of `files` and the names in `folders` durable; return the errors of those that are not.
+
+    Raises:
+        NoSpace: the disk is full.
+    """
+    errors: dict[Path, StoreError] = {}
+    for path, sync in (*((path, sync_file) for path in files), *((path, sync_dir) for path in folders)):
+        try:
+            with disk_errors(path):
+                sync(path)
+        except NoSpace:
+            raise
+        except StoreError as error:
+            errors[path] = error
+    return errors
+
+
 def name_file(temporary: Path, target: Path) -> None:
     """Rename `temporary`, whose bytes are durable already, to `target`, durably; see `publish_file`."""
     with disk_errors(target):

@@ -108,8 +108,10 @@ class PlainDir:
         return self.root.joinpath(package.hub, package.name)
 
 
-def ensure_real_dir(root: Path, folder: Path) -> None:
+def ensure_real_dir(root: Path, folder: Path, unsynced: set[Path] | None = None) -> None:
     """Create `folder`, which is below `root`, durably. The path of `root` may contain links, the path below it may not.
+
+    With `unsynced`, folders that have new names are added to it, not synced.
 
     Raises:
         StoreError: the path contains a link or a file, which the message names; or the folder cannot be created.
@@ -117,16 +119,20 @@ def ensure_real_dir(root: Path, folder: Path) -> None:
     if refuse_links(root, folder) and root.is_dir():
         return
     ensure_dir(root, mode=SHARED_DIR)
-    place = root
-    for component in folder.relative_to(root).parts:
-        place = place / component
-        with disk_errors(place):
-            try:
-                place.mkdir()
-            except FileExistsError:
-                refuse_unless_dir(place)
-            else:
-                sync_dir(place.parent)
+    for depth in range(1, len(folder.relative_to(root).parts) + 1):
+        place = root.joinpath(*folder.relative_to(root).parts[:depth])
+        if os.path.lexists(place) or not _make_dir(place):
+            refuse_unless_dir(place)
+        else:
+            (sync_dir if unsynced is None else unsynced.add)(place.parent)
+
+
+def _make_dir(place: Path) -> bool:
+    """Create a folder; return False if something has just appeared there."""
+    with disk_errors(place), suppress(FileExistsError):
+        place.mkdir()
+        return True
+    return False
 
 
 def refuse_links(root: Path, folder: Path) -> bool:

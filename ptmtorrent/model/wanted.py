@@ -6,6 +6,7 @@ place in one file; the rows of a file follow one another. A value is made for a 
 
 import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -229,6 +230,7 @@ class Lacking:
         order = np.argsort(keys)
         self._columns = columns
         self._keys = keys[order]
+        self._searched = self._keys.data
         del keys
         self._rows = rows[order]
         self._taken = np.zeros(len(rows), bool)
@@ -239,6 +241,8 @@ class Lacking:
     def take(self, identifier: ObjectId) -> list[int]:
         """Return the rows with this object, which are lacked no more."""
         found = self._find(identifier)
+        if not found:
+            return []
         self._taken[found] = True
         rows: list[int] = self._rows[found].tolist()
         return rows
@@ -265,7 +269,10 @@ class Lacking:
         return rows[first]
 
     def _find(self, identifier: str) -> list[int]:
-        key = np.uint64(int(identifier[:16], 16))
-        first, end = (int(np.searchsorted(self._keys, key, side)) for side in ("left", "right"))
-        rows = range(first, end)
-        return [at for at in rows if not self._taken[at] and self._columns.id(int(self._rows[at])) == identifier]
+        keys, key = self._searched, int(identifier[:16], 16)
+        at, found = bisect_left(keys, key), []
+        while at < len(keys) and keys[at] == key:
+            if not self._taken[at] and self._columns.id(int(self._rows[at])) == identifier:
+                found.append(at)
+            at += 1
+        return found

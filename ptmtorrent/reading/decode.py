@@ -8,7 +8,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
@@ -97,17 +99,18 @@ class Decoder:
 
     def _decode(self, delivered: Delivered | None, batch: Sequence[Stored], last: bool) -> Batch:  # noqa: FBT001  # of one tuple
         found = Batch(delivered, last)
-        for stored in batch:
-            self._decode_one(stored, found)
+        with closing(OpenPack()) as pack:
+            for stored in batch:
+                self._decode_one(stored, pack, found)
         found.lost += self._deltas.take_lost()
         return found
 
-    def _decode_one(self, stored: Stored, found: Batch) -> None:
+    def _decode_one(self, stored: Stored, pack: "OpenPack", found: Batch) -> None:
         """Decode an object, or let a delta wait for its base."""
         item = stored.item
         base: bytes | None = None
         try:
-            payload = _payload(stored)
+            payload = pack.payload(stored)
             while item.base is not None and base is None:
                 base = self._deltas.read(item.base)
                 if base is None and self._deltas.park(stored, payload):
@@ -132,7 +135,8 @@ def decode_parked(deltas: Deltas, stored: Stored) -> bytes | None:
     if base is None:
         return None
     try:
-        return _object(stored.item, _payload(stored), base)
+        with closing(OpenPack()) as pack:
+            return _object(stored.item, pack.payload(stored), base)
     except (IntegrityError, UnsupportedFormat):
         deltas.reject(stored.item.id)
         return None
@@ -143,18 +147,36 @@ def _stored(delivered: Delivered, item: WantedObject) -> Stored:
     return Stored(item=item, path=delivered.path, start=start, source=delivered)
 
 
-def _payload(stored: Stored) -> bytes:
-    try:
-        descriptor = open_regular(stored.path)
+class OpenPack:
+    """Reads stored bytes; the file that was read last stays open."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._descriptor = -1
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._path is not None:
+            self._path = None
+            os.close(self._descriptor)
+
+    def payload(self, stored: Stored) -> bytes:
+        """Return the stored bytes of an object.
+
+        Raises:
+            IntegrityError: they cannot be read.
+        """
         try:
-            payload = read_at(descriptor, stored.start, stored.item.at.length)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise IntegrityError(f"`{stored.path}` could not be read: {error.strerror}") from error
-    if len(payload) != stored.item.at.length:
-        raise IntegrityError(f"`{stored.path}` ends too early")
-    return payload
+            if stored.path != self._path:
+                self.close()
+                self._descriptor = open_regular(stored.path)
+                self._path = stored.path
+            payload = read_at(self._descriptor, stored.start, stored.item.at.length)
+        except OSError as error:
+            raise IntegrityError(f"`{stored.path}` could not be read: {error.strerror}") from error
+        if len(payload) != stored.item.at.length:
+            raise IntegrityError(f"`{stored.path}` ends too early")
+        return payload
 
 
 def _object(item: WantedObject, payload: bytes, base: bytes | None) -> bytes:

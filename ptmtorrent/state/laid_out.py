@@ -16,7 +16,7 @@ left over from an older fetch. `Neighbours` refuses a folder inside that of anot
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,7 @@ class Ledger(InDatabase):
     def record(self, path: Path, *, blake3: str, package: str, snapshot: str) -> None:
         """Record that `path`, as it is now, holds the verified bytes `blake3`."""
         try:
-            found = path.lstat()
+            found = os.lstat(path)
         except OSError as error:
             raise StoreError(
                 f"`{path}` disappeared while it was written: {error.strerror}", hint="run the same command again"
@@ -143,6 +143,10 @@ class Ledger(InDatabase):
             *values,
         )
 
+    def together(self) -> AbstractContextManager[None]:
+        """Return a context in which everything is recorded at once, or nothing: locks are taken once for it."""
+        return self._rows.transaction()
+
     def forget(self, path: Path) -> None:
         """Remove the row of a file."""
         self._rows.run("DELETE FROM files WHERE path = ?", os.fsencode(path))
@@ -151,9 +155,9 @@ class Ledger(InDatabase):
         """Record that the bytes of a file are wrong although nothing changed it, so that a fetch may replace it."""
         self._rows.run("UPDATE files SET blake3 = '' WHERE path = ?", os.fsencode(path))
 
-    def announce(self, files: Iterable[tuple[Path, int, str]], *, package: str, snapshot: str) -> None:
-        """Record, durably, that files of these paths, sizes and hashes are about to be written."""
-        rows = ((os.fsencode(path), size, blake3, package, snapshot) for path, size, blake3 in files)
+    def announce(self, files: Iterable[tuple[Path, int, str, str, str]]) -> None:
+        """Record, durably, that files of these paths, sizes, hashes, packages and snapshots are about to be written."""
+        rows = ((os.fsencode(path), *others) for path, *others in files)
         with self._rows.transaction(durable=True):
             self._rows.run_many(
                 "INSERT OR REPLACE INTO announced (path, size, blake3, package, snapshot) VALUES (?, ?, ?, ?, ?)", rows
@@ -174,6 +178,12 @@ class Ledger(InDatabase):
             "DELETE FROM announced WHERE path >= ? AND path < ? AND snapshot = coalesce(?, snapshot)",
             *(_inside(below), _after(below), snapshot),
         )
+
+    def has_others(self, below: Path, snapshot: str) -> bool:
+        """Return whether files of other snapshots are recorded below a folder."""
+        bounds = (_inside(below), _after(below), snapshot)
+        found = self._rows.first("SELECT 1 FROM files WHERE path >= ? AND path < ? AND snapshot <> ? LIMIT 1", *bounds)
+        return found is not None
 
     def files(self, below: Path | None = None) -> list[LaidOut]:
         """Return every row, or those of the files below a folder, sorted by path."""

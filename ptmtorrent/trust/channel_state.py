@@ -94,15 +94,24 @@ def read_expiries(channel: Path) -> dict[str, datetime]:
         IntegrityError: a document is missing or is not TUF metadata.
         StoreError: the folder cannot be read.
     """
-    roots = _root_files(channel)
-    if not roots:
+    root = _newest_root(channel)
+    if root is None:
         return {}
-    newest = max(roots, key=lambda path: metadata_version("root", path.rpartition("/")[2]) or 0)
-    root = parse_metadata(read_regular(channel / newest), Root).signed
     if read_optional(channel / TIMESTAMP) is None:
         return {"root": root.expires}
     listing = read_listing(OwnReader(channel))
     return {"root": root.expires, **listing.expiries}
+
+
+def read_role_keys(channel: Path) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Return the number of signatures that each role of the channel needs, and the ids of its keys; unverified.
+
+    Raises:
+        IntegrityError: the newest root is not TUF metadata.
+        StoreError: the folder cannot be read.
+    """
+    root = _newest_root(channel)
+    return {} if root is None else {role: (about.threshold, tuple(about.keyids)) for role, about in root.roles.items()}
 
 
 def select_state(channel: Path, keys: Keys, names: tuple[ReleaseName, ...], now: datetime) -> ChannelState:
@@ -119,6 +128,24 @@ def select_state(channel: Path, keys: Keys, names: tuple[ReleaseName, ...], now:
         files=(*_root_files(channel), *selection.files),
         releases=names,
     )
+
+
+def with_roots(channel: Path, state: ChannelState) -> ChannelState:
+    """Return `state`, of another place, with the roots of the folder `channel`: those of the place may be fewer.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    files = dict.fromkeys((*_root_files(channel), *state.files))
+    return msgspec.structs.replace(state, files=tuple(files))
+
+
+def _newest_root(channel: Path) -> Root | None:
+    roots = _root_files(channel)
+    if not roots:
+        return None
+    newest = max(roots, key=lambda path: metadata_version("root", path.rpartition("/")[2]) or 0)
+    return parse_metadata(read_regular(channel / newest), Root).signed
 
 
 def _root_files(channel: Path) -> list[str]:

@@ -19,9 +19,9 @@ from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh
+from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh, still_counts
 from ptmtorrent.trust.metadata import read_listing, stated_sequence
-from ptmtorrent.trust.refresh import check_target, refresh, trust_error
+from ptmtorrent.trust.refresh import Refreshed, check_target, refresh, trust_error
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +73,8 @@ def open_fresh(
         seen = read_seen(folder)
         found = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
         listed = listed_releases(found.targets.targets)
-        newest = _newest_sequence(listed, stated_sequence(found.targets), seen, reader.location)
-        record_refresh(folder, seen, newest, now)
+        newest = _newest_sequence(listed, found, seen, reader.location)
+        record_refresh(folder, seen, newest, found.targets_keys, now)
     chosen = _choose(listed, release, reader.location)
     verified = read_listed_release(reader, chosen)
     return VerifiedRelease(
@@ -111,9 +111,9 @@ def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str
     return VerifiedRelease(release=release, how="archived", sequence=release.sequence)
 
 
-def _newest_sequence(listed: dict[ReleaseName, ListedRelease], stated: int, seen: Seen, location: str) -> int:
-    newest = max((stated, *(item.sequence for item in listed.values())))
-    if newest < seen.sequence:
+def _newest_sequence(listed: dict[ReleaseName, ListedRelease], found: Refreshed, seen: Seen, location: str) -> int:
+    newest = max((stated_sequence(found.targets), *(item.sequence for item in listed.values())))
+    if newest < seen.sequence and still_counts(seen, found.targets_keys):
         raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
     return newest
 

@@ -8,7 +8,7 @@ does not make expired metadata valid again.
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,13 +32,14 @@ LOCK = "lock"
 class Seen(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     """`seen.json`: the highest sequence of a release in any metadata of this channel, and the latest refresh, if any.
 
-    Versions before it did not record the refresh.
+    `keys` are the ids of the keys that could sign for the targets role when the sequence was seen, sorted.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/seen"
 
     sequence: int
     refreshed: str | None = None
+    keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a time that is not one; the document decoder turns it into an `IntegrityError`."""
@@ -122,14 +123,26 @@ def seen_expiries(trust: Path, fingerprint: str) -> dict[str, datetime]:
     return found
 
 
-def record_refresh(folder: Path, seen: Seen, sequence: int, now: datetime) -> None:
-    """Record durably a refresh at `now` that listed `sequence`, if either exceeds what was `seen`.
+def still_counts(seen: Seen, keys: Collection[str]) -> bool:
+    """Return whether the sequence `seen` binds the holders of `keys`, those of the targets role of today.
+
+    What was signed with a key that was replaced since binds no one: a thief of that key may have stated any number
+    (TUF discards its own versions for the same reason: specification, 5.3.11).
+    """
+    return set(seen.keys) <= set(keys)
+
+
+def record_refresh(folder: Path, seen: Seen, sequence: int, keys: Collection[str], now: datetime) -> None:
+    """Record durably a refresh at `now` that listed `sequence`, if it says more than what was `seen`.
+
+    `keys` are those of the targets role.
 
     Raises:
         NoSpace: the disk is full.
         StoreError: the file cannot be written.
     """
     latest = now if seen.refreshed_at is None else max(now, seen.refreshed_at)
-    record = msgspec.structs.replace(seen, sequence=max(sequence, seen.sequence), refreshed=spell(latest))
+    highest = max(sequence, seen.sequence) if still_counts(seen, keys) else sequence
+    record = msgspec.structs.replace(seen, sequence=highest, refreshed=spell(latest), keys=tuple(sorted(keys)))
     if record != seen:
         write_file(folder / SEEN, canonical.encode(record))

@@ -8,7 +8,7 @@ A destination may list fewer releases than the home. Its list is signed with ver
 the home's list is signed again with higher ones: so versions only increase, whichever of the two a reader sees next.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -31,13 +31,14 @@ from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError,
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import spell
 from ptmtorrent.model.release import Release, decode_release
+from ptmtorrent.model.text import count
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import Published, read_published
 
-Accept = Callable[[bytes], None]
-"""Raises if a reader would refuse the channel with this new timestamp; called before the timestamp is written."""
+Accept = Callable[[Mapping[str, bytes]], None]
+"""Raises if a reader would refuse the channel with these new files, by path; called before they are written."""
 
 RENEW_BEFORE = timedelta(days=180)
 """Time before the expiry of root, targets and snapshot at which `renew_roles` signs them again."""
@@ -78,7 +79,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         data = read_regular(release_json)
     release = _check_release(data, name, sequence)
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     path = release_path(name)
     custom: dict[str, int | str] = {"content_root": str(release.content_root), "sequence": sequence}
     entry = roles.target(path, data, custom)
@@ -94,8 +95,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         MINISIGN_PUBLIC: roles.target(MINISIGN_PUBLIC, keys.minisign_public),
     }
     if published.root is None:
-        if "root" not in keys.signers:
-            raise ConfigError("the first release of a channel needs the root key", hint="put `root.pem` into the keys")
+        _check_first(keys)
         write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
     else:
         _renew_root(channel, keys, published, now)
@@ -116,7 +116,7 @@ def renew_roles(channel: Path, keys: Keys, now: datetime, *, accept: Accept | No
         StoreError: the folder cannot be written.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     if published.snapshot is None or published.about_targets is None:
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     _renew_root(channel, keys, published, now)
@@ -143,7 +143,7 @@ def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], no
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     listed = listed_releases(published.targets)
     for name in names:
         if name not in listed:
@@ -168,13 +168,27 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *,
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     if release_path(name) not in published.targets:
         raise NotFound(f"the channel `{channel}` lists no release `{name}`")
     _renew_root(channel, keys, published, now)
     gone = {release_path(name), signature_path(name)}
     targets = {path: target for path, target in published.targets.items() if path not in gone}
     _write_list(channel, keys, published, targets, now, accept)
+
+
+def sign_anew(channel: Path, keys: Keys, published: Published, now: datetime) -> bytes:
+    """Sign what the channel lists with `keys`; return the timestamp, which nothing leads to until it is written.
+
+    Raises:
+        NotFound: the channel has no release yet.
+        StoreError: the folder cannot be written.
+    """
+    if published.snapshot is None:
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+    sequence = max(_sequence(published), _highest(published.targets))
+    version = published.timestamp_version + 1
+    return _sign_list(channel, keys, published.targets, sequence, version, _sign_at(published, now))[0]
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
@@ -190,6 +204,15 @@ def _check_release(data: bytes, name: ReleaseName, sequence: int) -> Release:
             f"expected `{name}` with sequence {sequence}"
         )
     return release
+
+
+def _check_first(keys: Keys) -> None:
+    at_hand, needed = len(keys.signers.get("root", ())), 1 if keys.first is None else keys.first.threshold
+    if at_hand < needed:
+        raise ConfigError(
+            f"the first release of a channel needs {count(needed, 'root key')}, and {at_hand} are at hand",
+            hint="put the root keys into the keys folder",
+        )
 
 
 def _check_new(published: Published, path: str, sequence: int) -> None:
@@ -228,12 +251,13 @@ def _renew_root(channel: Path, keys: Keys, published: Published, now: datetime) 
     root = published.root
     if root is None or not _is_due(root.expires, now):
         return
-    if "root" in keys.signers:
-        write_file(channel / metadata_path("root", root.version + 1), roles.sign_next_root(keys, root, now))
+    current = keys.of(root)
+    if len(current.signers.get("root", ())) >= root.roles["root"].threshold:
+        write_file(channel / metadata_path("root", root.version + 1), roles.sign_next_root(current, root, now))
     elif now >= root.expires:
         raise TrustError(
             f"the root of the channel `{channel}` expired on {spell(root.expires)}, and its key is not at hand",
-            hint="put `root.pem` back into the keys folder, then run `ptmtorrent renew`; nothing was signed",
+            hint="put the root keys back into the keys folder, then run `ptmtorrent renew`; nothing was signed",
         )
 
 
@@ -252,7 +276,7 @@ def _write_list(  # noqa: PLR0913, PLR0917  # the content of a list, who signs i
 
 def _point_to(channel: Path, timestamp: bytes, accept: Accept | None) -> None:
     if accept is not None:
-        accept(timestamp)
+        accept({TIMESTAMP: timestamp})
     write_file(channel / TIMESTAMP, timestamp)
 
 

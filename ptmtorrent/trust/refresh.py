@@ -43,6 +43,11 @@ class Refreshed:
         self._location = location
         self._expiry_hint = expiry_hint
 
+    @property
+    def targets_keys(self) -> tuple[str, ...]:
+        """The ids of the keys that may sign for the targets role."""
+        return tuple(self.root.roles["targets"].keyids)
+
     def find(self, path: str) -> TargetFile | None:
         """Return what the signed metadata says of the target `path`; delegated roles are read as they are needed.
 

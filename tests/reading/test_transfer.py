@@ -9,7 +9,7 @@ from ptmtorrent.model.placement import Location
 from ptmtorrent.model.plan import Extent, PackRequest, Plan, plan_moves
 from ptmtorrent.model.records import ignore
 from ptmtorrent.model.wanted import WantedObject
-from ptmtorrent.reading.decode import Batch, DecodedObject, Decoder
+from ptmtorrent.reading.decode import Batch, DecodedObject, Decoder, OpenPack
 from ptmtorrent.reading.deltas import Deltas, LocalObjects, Stored
 from ptmtorrent.reading.sources import Sources
 from ptmtorrent.reading.transfer import Missing, transfer
@@ -90,7 +90,7 @@ def test_waiting_delta_that_another_copy_of_its_base_released_blames_no_source(t
     assert not second.path.exists()
 
     decoder, found = Decoder(deltas), Batch(None, last=False)
-    decoder._decode_one(second, found)
+    decoder._decode_one(second, OpenPack(), found)
     decoder.close()
 
     assert (found.wrong, found.objects, found.lost) == ([], [], [])

@@ -88,7 +88,7 @@ def test_a_second_run_moves_nothing_and_hashes_nothing(
 ) -> None:
     request = FetchRequest(subset="all", to=tmp_path / "out")
     fetch_from(made.folder, home, request)
-    monkeypatch.setattr("ptmtorrent.workflows.fetch.assemble.same_file", lambda *_: pytest.fail("a file was hashed"))
+    monkeypatch.setattr("ptmtorrent.workflows.fetch.assembly.same_file", lambda *_: pytest.fail("a file was hashed"))
     heard = Heard()
     summary = fetch_from(made.folder, home, request, emit=heard)
     assert (summary.bytes_moved, summary.sources) == (0, {})

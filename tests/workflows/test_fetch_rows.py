@@ -7,7 +7,7 @@ import pytest
 from ptmtorrent.catalogue import index
 from ptmtorrent.paths import Home
 from ptmtorrent.workflows.fetch import select
-from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.workflows.fetch.assembly import Assembly
 from ptmtorrent.workflows.fetch.fetch import FetchRequest
 from tests.channels import Made, check_laid_out, fetch_from, make_channel
 

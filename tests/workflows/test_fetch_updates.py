@@ -238,8 +238,8 @@ def test_a_file_that_appears_during_the_fetch_is_not_replaced(
 ) -> None:
     real = assemble.ensure_real_dir
 
-    def put(root: Path, folder: Path) -> None:
-        real(root, folder)
+    def put(root: Path, folder: Path, unsynced: set[Path]) -> None:
+        real(root, folder, unsynced)
         if folder == folder_of(out):
             (folder / "same.txt").write_bytes(b"mine")
 

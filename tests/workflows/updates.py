@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from ptmtorrent.disk import barrier, durable
 from ptmtorrent.errors import PtmError
 from ptmtorrent.layouts.folders import INCOMING
 from ptmtorrent.paths import Home
@@ -150,7 +151,10 @@ class User:
 # Kills
 
 _STEPS: tuple[tuple[Any, str], ...] = (
-    (assemble, "publish_file"),
+    (durable, "sync_file"),
+    (durable, "sync_dir"),
+    (barrier, "sync_disk"),
+    (assemble, "name"),
     (assemble, "clear"),
     (assemble, "_put_link"),
     (assemble, "ensure_real_dir"),

@@ -163,11 +163,6 @@ def encode_turned_delta(data: memoryview, base: memoryview, turned: memoryview, 
     return Encoded(TRANSPOSED, (head, *encoded.chunks), size) if size < len(data) else None
 
 
-def transpose_invariant(data: memoryview, dtype: str) -> bytes:
-    """Return bytes that numbers of a `dtype` of `DELTA_DTYPES` have in common with their transpose."""
-    return transposed.invariant(data, deltas.BY_DTYPE[dtype])
-
-
 def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes | memoryview | None = None) -> bytes:
     """Return the `raw_size` bytes that `payload` encodes. The caller must check their hash.
 

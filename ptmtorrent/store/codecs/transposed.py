@@ -97,16 +97,6 @@ def rows_of(data: memoryview, base: memoryview, numbers: Numbers) -> int | None:
     return None
 
 
-def invariant(data: memoryview, numbers: Numbers) -> bytes:
-    """Return bytes that a matrix and its transpose share: their first and last number, and all numbers XORed."""
-    groups = np.frombuffer(data, "<u8", len(data) // 8)
-    folded = np.array([np.bitwise_xor.reduce(groups)], "<u8")
-    rest = words_of(np.frombuffer(data, np.uint8)[8 * groups.size :], numbers.width)
-    every = np.concatenate((words_of(folded.view(np.uint8), numbers.width), rest))
-    total = int(np.bitwise_xor.reduce(every)).to_bytes(8, "little")
-    return total + bytes(data[: numbers.width]) + bytes(data[-numbers.width :])
-
-
 def _is_transpose(new: Words, old: Words, rows: int) -> bool:
     return np.array_equal(new.reshape(-1, rows), old.reshape(rows, -1).T)
 

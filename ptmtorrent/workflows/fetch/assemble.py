@@ -1,255 +1,62 @@
-"""Files being assembled in a layout's `incoming` folder, from objects in any order.
+"""Writes verified objects into the unfinished files that want them, and names the files that are complete.
 
-An unfinished file has its full length from the start (sparse), and objects are written at their offsets. What an
-earlier run wrote is hashed before it counts. A file gets its name only when its whole BLAKE3 is the manifest's.
-Nothing outside this module changes an `Assembly`.
+::
+
+    object -> parts of files, hashed -> files of a group -> sync -> names -> sync, with the next group -> `finished`
+
+A file gets its name only when its whole BLAKE3 is the manifest's: its hashes are taken while its parts are written, and
+what did not come in order is read back, in threads. A file is durable before it has its name, and its name is before
+anything refers to it: `finished` yields a file after the second sync. A crash between the two leaves the whole file
+under one of its names, or under both. The disk is waited for once a group, not several times a file.
 """
 
-import errno
-import hashlib
 import os
-import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-import msgspec
-from blake3 import blake3
-
-from ptmtorrent.disk.durable import (
-    disk_errors,
-    disk_errors_but_missing,
-    open_regular,
-    publish_file,
-    read_at,
-    read_regular,
-    sync_dir,
-)
+from ptmtorrent.disk.durable import disk_errors, open_regular, read_at, read_regular, sync_dir, sync_each
 from ptmtorrent.errors import IntegrityError, NoSpace, PtmError
-from ptmtorrent.layouts.folders import (
-    Ground,
-    clear,
-    ensure_real_dir,
-    is_executable,
-    is_unshared_file,
-    read_link,
-    refuse_changed,
-    remove_shared,
-    same_content,
-    same_file,
-    spelled,
-    survey,
-)
-from ptmtorrent.layouts.port import Destination, Layout
+from ptmtorrent.layouts.folders import clear, ensure_real_dir, refuse_changed, remove_shared, survey
+from ptmtorrent.layouts.port import Layout
 from ptmtorrent.model.canonical import Numbers
-from ptmtorrent.model.ids import ObjectId, object_id
-from ptmtorrent.model.manifest import FileEntry
+from ptmtorrent.model.ids import ObjectId
+from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.wanted import Lacking, ObjectTable
-from ptmtorrent.state.laid_out import Ledger
+from ptmtorrent.workflows.fetch.assembly import LINK, Assembly, set_mode
+
+if TYPE_CHECKING:
+    from ptmtorrent.disk.barrier import Barrier
 
 HASH_BYTES = 4 << 20
-FINISHERS = 2
-"""Threads that verify complete files while more objects arrive."""
+READERS = 2
+"""Threads that read back what was not hashed while it was written."""
 
-LINK = ".link"
-"""The end of the name of a link that has no place yet, beside an unfinished file."""
-
-Part = tuple[ObjectId, int, int]
-"""`(object, offset in the file, size in bytes)`."""
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
-    """Decides what may be replaced in the folder of a package: what is as a fetch left it, or any file with `force`.
-
-    `folder` is where folders and files make way for each other, None where only files are replaced. `folds`: the disk
-    takes names that differ in case alone for one.
-    """
-
-    ledger: Ledger
-    folder: Path | None
-    force: bool
-    folds: bool
-
-    def owns(self, path: Path) -> bool:
-        """Return whether a path is as a fetch left it."""
-        if is_as_fetched(self.ledger, path):
-            return True
-        return self.folds and self.folder is not None and is_as_fetched(self.ledger, spelled(self.folder, path))
-
-
-def unfinished(layout: Layout, target: Path, digest: str) -> Path:
-    """Return where the file of `target` that has the BLAKE3 hash `digest` is put together."""
-    place = target.relative_to(layout.root).as_posix()
-    name = blake3(f"{place}\0{digest}".encode(errors="surrogateescape")).hexdigest(length=20)
-    return layout.incoming() / name
-
-
-def is_as_fetched(ledger: Ledger, path: Path) -> bool:
-    """Return whether nothing changed a file since a fetch wrote it; one with another time is hashed."""
-    if ledger.knows(path):
-        return True
-    row = ledger.row(path)
-    return row is not None and bool(row.blake3) and same_content(path, row.size, row.blake3)
-
-
-class Assembly:
-    """One file that is wanted at `destination.target`, and the parts of it that are still missing.
-
-    `in_target` are missing parts that the present file at the target has at the same offset, as an older version of it
-    does. `ground` is what lies in its place. `here` is set once the target is verified, `error` once it cannot be.
-    `row` is its row in the selection.
-    """
-
-    def __init__(
-        self,
-        row: int,
-        destination: Destination,
-        entry: FileEntry,
-        parts: Callable[[], tuple[Part, ...]],
-        incoming: Path,
-    ) -> None:
-        """`parts` is called when the parts are first asked for."""
-        self.row = row
-        self.destination = destination
-        self.size = entry.size
-        self.blake3 = entry.blake3
-        self.incoming = incoming
-        self.links = {destination.link} if destination.link else set()
-        self.in_target: frozenset[int] = frozenset()
-        self.ground = Ground()
-        self.here = False
-        self.error: PtmError | None = None
-        self._find_parts = parts
-
-    @cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """The objects that the file is made of, in order."""
-        return self._find_parts()
-
-    @cached_property
-    def missing(self) -> set[int]:
-        """The parts that are still missing, by number; empty ones never are."""
-        return {number for number, (_, _, length) in enumerate(self.parts) if length}
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether an earlier run left something of the file, or something else is in its place."""
-        lacks_all = len(self.missing) == sum(1 for _, _, length in self.parts if length)
-        return not lacks_all or not self.ground.is_free or os.path.lexists(self.incoming)
-
-    @property
-    def missing_links(self) -> list[Path]:
-        """The links to the file that are missing or wrong.
-
-        Raises:
-            StoreError: one cannot be read.
-        """
-        return [link for link in self.links if not self._leads_here(link)]
-
-    def _leads_here(self, link: Path) -> bool:
-        """Return whether `link` is a link to the file, or, as other programs write it, a copy of it."""
-        text = read_link(link)
-        if text is None:
-            return link.is_file() and same_file(link, self.size, self.blake3)
-        return text == self.text_of(link) or link.resolve() == self.target.resolve()
-
-    def text_of(self, link: Path) -> str:
-        """Return what a link to the file should say."""
-        return os.path.relpath(self.target, link.parent)
-
-    @property
-    def is_executable(self) -> bool:
-        """Whether the file should be executable."""
-        return bool(self.destination.mode & stat.S_IXUSR)
-
-    @property
-    def has_wrong_mode(self) -> bool:
-        """Whether the finished file is executable and should not be, or the other way round.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
-        if self.destination.claimed_hash is not None or self.destination.link_text is not None:
-            return False  # a cache says nothing of modes, and links have none
-        return is_executable(self.target) != self.is_executable
-
-    @property
-    def target(self) -> Path:
-        """The path of the finished file."""
-        return self.destination.target
-
-    @property
-    def allocated(self) -> int:
-        """Bytes that the unfinished file takes on disk."""
-        try:
-            return min(self.size, self.incoming.lstat().st_blocks * 512)
-        except OSError:
-            return 0
-
-    def add_link(self, link: Path) -> None:
-        """Add a relative link that a layout wants to the file."""
-        self.links.add(link)
-
-    def examine(self, owner: Owner, package: str, snapshot: str) -> None:
-        """Find out whether the target is finished already, and which parts earlier runs left; errors go to `error`.
-
-        A target that the ledger does not know is hashed, and recorded as part of `package` when it is right.
-        """
-        if self.here or self.error:
-            return
-        ledger = owner.ledger
-        try:
-            if not ledger.holds(self.target, self.size, self.blake3):
-                if not self._is_right():
-                    self.ground = survey(owner.folder or self.target.parent, self.target, owner.owns, force=owner.force)
-                    self._recheck()
-                    return
-                ledger.record(self.target, blake3=self.blake3, package=package, snapshot=snapshot)
-            self.here = True
-        except PtmError as error:
-            self.error = error
-
-    def _is_right(self) -> bool:
-        """Return whether the target is the link or has the bytes that it should have."""
-        text = read_link(self.target)
-        if self.destination.link_text is not None or text is not None:
-            return text is not None and text == self.destination.link_text
-        return self.target.is_file() and same_file(self.target, self.size, self.blake3)
-
-    def _recheck(self) -> None:
-        """Find the parts that an earlier run wrote correctly, and those that the present target has.
-
-        Raises:
-            StoreError: one of the files cannot be read.
-        """
-        if is_unshared_file(self.incoming):
-            self.missing -= self._right_parts(self.incoming)
-        if self.destination.link_text is None and self.ground.has_file:
-            self.in_target = frozenset(self._right_parts(self.target))
-
-    def _right_parts(self, path: Path) -> set[int]:
-        """Return the missing parts that `path` has at their offsets."""
-        try:
-            with disk_errors_but_missing(path):
-                descriptor = open_regular(path, os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return set()
-        try:
-            with disk_errors(path):
-                return {number for number in self.missing if _holds(descriptor, self.parts[number])}
-        finally:
-            os.close(descriptor)
+GROUP_FILES = 64
+GROUP_BYTES = 64 << 20
+GROUP_SECONDS = 1.0
+"""A group ends with this many files or bytes, or when its first file is that old and the next object arrives."""
+MAX_WAITING = 4
+"""Groups that wait for the disk while more objects are written."""
 
 
 class Wanted(Protocol):
     """What the assembler needs of a selection: objects, and the files that they belong in."""
 
     objects: ObjectTable
+
+    @property
+    def has_many(self) -> bool:
+        """Whether the files are enough to be worth being synced together."""
+        ...
+
+    @property
+    def found_unfinished(self) -> bool:
+        """Whether earlier runs left anything unfinished."""
+        ...
 
     def lacking(self) -> Numbers:
         """Return the rows of the objects that unfinished files lack."""
@@ -265,29 +72,28 @@ class Wanted(Protocol):
 
 
 class Assembler:
-    """Writes objects into every unfinished file that wants them; a thread verifies and names each complete file.
+    """Writes objects into every unfinished file that wants them, verifies complete files and has them named.
 
     `announce` is called before a file is written, and `written` with the bytes that were. With `force`, files in the
     place of links are replaced.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what is written, where, and who hears of it
         self,
         layout: Layout,
         wanted: "Wanted",
         announce: Callable[[Assembly], None],
-        written: Callable[[int], None] = lambda _: None,
+        written: Callable[[int], None],
+        monotonic: Monotonic,
         *,
         force: bool = False,
     ) -> None:
         self._written = written
-        self._layout = layout
         self._wanted = wanted
         self._announce = announce
-        self._force = force
-        self._lock = Lock()
-        self._pool = ThreadPoolExecutor(FINISHERS, thread_name_prefix="finish")
-        self._finishing: deque[Future[Assembly]] = deque()
+        self._naming = Naming(layout, monotonic, has_many=wanted.has_many, force=force)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read-back")
+        self._reading: deque[Future[Assembly]] = deque()
         self._prepared: set[int] = set()
         self._lacking = Lacking(wanted.objects.objects, wanted.lacking())
 
@@ -297,7 +103,8 @@ class Assembler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._readers.shutdown(cancel_futures=True)
+        self._naming.close()
 
     @property
     def lacking(self) -> Lacking:
@@ -311,33 +118,32 @@ class Assembler:
             NoSpace: the disk is full, naming the bytes needed.
             StoreError: a file cannot be written, or something that cannot be removed is in its place.
         """
-        wanting: list[tuple[Assembly, int]] = []
         for part in self._lacking.take(identifier):
             row, number = self._wanted.place_of(part)
-            wanting.append((self._wanted.assembly(row), number))
-        for assembly, number in wanting:
-            self._prepare(assembly)
-            self._write(assembly, assembly.parts[number][1], data)
-        complete = []
-        with self._lock:
-            for assembly, number in wanting:
-                assembly.missing.discard(number)
-                if not assembly.missing and assembly not in complete:
-                    complete.append(assembly)
-        for assembly in complete:
-            self.finish(assembly)
+            file = self._wanted.assembly(row)
+            self._prepare(file)
+            self._write(file, number, data)
+            if not file.missing:
+                self.finish(file)
 
-    def _prepare(self, assembly: Assembly) -> None:
-        """Remove what must not be written to, once for each file."""
-        if assembly.row not in self._prepared:
-            self._prepared.add(assembly.row)
-            self._announce(assembly)
-            remove_shared(assembly.incoming)
+    def _prepare(self, file: Assembly) -> None:
+        """Announce a file before it is written to, once."""
+        if file.row not in self._prepared:
+            self._prepared.add(file.row)
+            self._announce(file)
+            self._naming.begin()
+            if self._wanted.found_unfinished:
+                remove_shared(file.incoming)
 
-    def finish(self, assembly: Assembly) -> None:
+    def finish(self, file: Assembly) -> None:
         """Start to verify and name a complete file; `finished` returns it."""
-        self._prepare(assembly)
-        self._finishing.append(self._pool.submit(self._finish_in_thread, assembly))
+        self._prepare(file)
+        if not file.size:
+            keep_error(file, _write_empty)
+        if file.error is None and file.hashes.bytes < file.size:
+            self._reading.append(self._readers.submit(_read_back, file))
+        else:
+            self._verified(file)
 
     def finished(self, *, wait: bool = False) -> Iterator[Assembly]:
         """Yield the files that are finished, or whose `error` says why not; with `wait`, all that were started.
@@ -345,8 +151,9 @@ class Assembler:
         Raises:
             NoSpace: the disk is full.
         """
-        while self._finishing and (wait or self._finishing[0].done()):
-            yield self._finishing.popleft().result()
+        while self._reading and (wait or self._reading[0].done()):
+            self._verified(self._reading.popleft().result())
+        yield from self._naming.finished(wait=wait)
 
     def link(self, file: Assembly) -> None:
         """Make the links to a file that an earlier run finished; an error goes to its `error`.
@@ -354,100 +161,254 @@ class Assembler:
         Raises:
             NoSpace: the disk is full.
         """
-        _keep_error(file, self._link)
+        self._naming.link(file)
 
-    def _finish_in_thread(self, assembly: Assembly) -> Assembly:
-        _keep_error(assembly, self._finish)
-        return assembly
+    def _verified(self, file: Assembly) -> None:
+        if file.error is None:
+            keep_error(file, _verify)
+        self._naming.add(file)
 
-    def _finish(self, assembly: Assembly) -> None:
-        """Verify the whole file, give it its name, and make its links.
+    def _write(self, file: Assembly, number: int, data: bytes) -> None:
+        """Write a part of a file.
 
         Raises:
-            IntegrityError: its objects are right, and yet it is not the file of the manifest.
+            NoSpace, StoreError: it cannot be written.
+        """
+        _, offset, length = file.parts[number]
+        if length != file.size or file.is_new or not _write_new(file, data):
+            _write_part(file, offset, data)
+        file.wrote(number, data)
+        if file.missing:
+            _catch_up(file)
+        self._written(len(data))
+
+
+def _write_empty(file: Assembly) -> None:
+    if not _write_new(file, b""):
+        _write_part(file, 0, b"")
+
+
+def _write_new(file: Assembly, data: bytes) -> bool:
+    """Create an unfinished file with all its bytes; return False, and write nothing, where one is there."""
+    with disk_errors(file.incoming, file.size):
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(file.incoming, flags, 0o666)
+        except FileExistsError:
+            return False
+        try:
+            _write_at(descriptor, 0, data)
+        finally:
+            os.close(descriptor)
+    file.is_new = True
+    return True
+
+
+def _write_part(file: Assembly, offset: int, data: bytes) -> None:
+    """Write bytes at their place in an unfinished file, which gets its full length."""
+    with disk_errors(file.incoming, file.size - file.allocated):
+        descriptor = os.open(file.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            if os.fstat(descriptor).st_size != file.size:
+                os.ftruncate(descriptor, file.size)
+            _write_at(descriptor, offset, data)
+        finally:
+            os.close(descriptor)
+
+
+def _write_at(descriptor: int, offset: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        offset, view = offset + written, view[written:]
+
+
+def _catch_up(file: Assembly) -> None:
+    """Hash parts that came before those in front of them, a few megabytes at a time."""
+    left = HASH_BYTES
+    while left > 0 and (part := file.next_written()) is not None:
+        _, offset, length = part
+        with disk_errors(file.incoming):
+            descriptor = open_regular(file.incoming, os.O_NOFOLLOW)
+            try:
+                data = read_at(descriptor, offset, length)
+            finally:
+                os.close(descriptor)
+        if len(data) != length:
+            return  # `_read_back` finds out
+        file.catch_up(data)
+        left -= length
+
+
+def _read_back(file: Assembly) -> Assembly:
+    """Hash what was not hashed while it was written; an error goes to its `error`."""
+    keep_error(file, _hash_rest)
+    return file
+
+
+def _hash_rest(file: Assembly) -> None:
+    with disk_errors(file.incoming):
+        descriptor = open_regular(file.incoming, os.O_NOFOLLOW)
+        try:
+            while data := read_at(descriptor, file.hashes.bytes, HASH_BYTES):
+                file.hashes.take(data)
+        finally:
+            os.close(descriptor)
+
+
+def _verify(file: Assembly) -> None:
+    """Compare the hashes of a file with what they should be.
+
+    Raises:
+        IntegrityError: its objects are right, and yet it is not the file of the manifest.
+        StoreError: it cannot be removed then.
+    """
+    if (fault := file.hashes.fault(file)) is not None:
+        with disk_errors(file.incoming):
+            file.incoming.unlink()
+        raise IntegrityError(fault)
+
+
+class Naming:
+    """Names verified files, in a thread. With `force`, files in the place of links are replaced."""
+
+    def __init__(self, layout: Layout, monotonic: Monotonic, *, has_many: bool, force: bool) -> None:
+        self._layout = layout
+        self._has_many = has_many
+        self._monotonic = monotonic
+        self._force = force
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="name")
+        self._barrier: Barrier | None = None
+        self._group: list[Assembly] = []
+        self._bytes = 0
+        self._since = 0.0
+        self._running: deque[Future[list[Assembly]]] = deque()
+        self._named: list[Assembly] = []
+        self._folders: set[Path] = set()
+
+    def begin(self) -> None:
+        """Watch the disk for errors of writing; call it before the first file is written."""
+        if self._barrier is None and self._has_many:
+            from ptmtorrent.disk.barrier import Barrier  # of large groups
+
+            self._barrier = Barrier(self._layout.incoming())
+
+    def close(self) -> None:
+        """Stop after what is being named; the rest keeps its unfinished names."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._barrier is not None:
+            self._barrier.close()
+
+    def add(self, file: Assembly) -> None:
+        """Have a verified file named; one with an `error` is only passed on."""
+        if not self._group:
+            self._since = self._monotonic()
+        self._group.append(file)
+        self._bytes += file.size
+        if len(self._group) >= GROUP_FILES or self._bytes >= GROUP_BYTES:
+            self._start()
+
+    def finished(self, *, wait: bool = False) -> Iterator[Assembly]:
+        """Yield the files that are named, durably, or whose `error` says why not; with `wait`, all that were added.
+
+        Raises:
+            NoSpace: the disk is full.
+        """
+        if self._group and (wait or self._monotonic() - self._since >= GROUP_SECONDS):
+            self._start()
+        if wait:
+            self._start()  # syncs the names of the last group
+        while self._running and (wait or self._running[0].done() or len(self._running) > MAX_WAITING):
+            yield from self._running.popleft().result()
+
+    def link(self, file: Assembly) -> None:
+        """Make the links to a file that an earlier run finished; an error goes to its `error`.
+
+        Raises:
+            NoSpace: the disk is full.
+        """
+        changed: set[Path] = set()
+        keep_error(file, lambda file: self._link(file, changed))
+        for folder in changed:
+            sync_dir(folder)
+
+    def _start(self) -> None:
+        group, self._group, self._bytes = self._group, [], 0
+        if group or self._running or self._named:
+            self._running.append(self._thread.submit(self._commit, group))
+
+    def _commit(self, group: Sequence[Assembly]) -> list[Assembly]:
+        """Sync a group and the names of the one before, which is returned; then name the group."""
+        named, self._named = self._named, []
+        folders, self._folders = self._folders, set()
+        sound = [file for file in group if file.error is None]
+        sync = self._barrier.sync if self._barrier is not None else sync_each
+        errors = sync([file.incoming for file in sound], folders)
+        for file in named:
+            places = (file.target.parent, *(link.parent for link in file.links))
+            file.error = next((errors[place] for place in places if place in errors), None) if errors else None
+        made: set[Path] = set()
+        for file in sound:
+            file.error = errors.get(file.incoming)
+            if file.error is None:
+                keep_error(file, lambda file: self._name(file, made))
+        self._named = [file for file in group if file.error is None]
+        return [*named, *(file for file in group if file.error is not None)]
+
+    def _name(self, file: Assembly, made: set[Path]) -> None:
+        """Give a durable file its name, and make its links. The folders that are `made` are looked at once a group.
+
+        Raises:
             StoreError: something is in its way, or it cannot be written.
         """
-        if not assembly.size:
-            self._write(assembly, 0, b"")
-        if (fault := _fault(assembly)) is not None:
-            with disk_errors(assembly.incoming):
-                assembly.incoming.unlink()
-            raise IntegrityError(fault)
-        clear(assembly.ground)
-        ensure_real_dir(self._layout.root, assembly.target.parent)
-        refuse_changed(assembly.target, assembly.ground)
-        if assembly.destination.link_text is not None:
-            _make_link(assembly.target, assembly.destination.link_text, assembly.incoming)
+        target = file.target
+        clear(file.ground)
+        if target.parent not in made:
+            ensure_real_dir(self._layout.root, target.parent, self._folders)
+            made.add(target.parent)
+        refuse_changed(target, file.ground)
+        if file.destination.link_text is not None:
+            _make_link(target, file.destination.link_text, file.incoming)
         else:
-            with disk_errors(assembly.incoming):
-                set_mode(assembly.incoming, executable=assembly.is_executable)
-            publish_file(assembly.incoming, assembly.target)
-        self._link(assembly)
-        assembly.here = True
+            name(file)
+        self._folders.add(target.parent)
+        self._link(file, self._folders)
+        file.here = True
 
-    def _link(self, assembly: Assembly) -> None:
+    def _link(self, file: Assembly, changed: set[Path]) -> None:
         """Make the relative links to the file that its layout wants.
 
         Raises:
             StoreError: something is in the way.
         """
-        for link in assembly.links:
-            ensure_real_dir(self._layout.root, link.parent)
-        for link in assembly.missing_links:
+        for link in file.links:
+            ensure_real_dir(self._layout.root, link.parent, changed)
+        for link in file.missing_links if file.links else ():
             survey(link.parent, link, lambda _: False, force=self._force)
-            _put_link(link, assembly.text_of(link), assembly.incoming)
-
-    def _write(self, assembly: Assembly, offset: int, data: bytes) -> None:
-        with disk_errors(assembly.incoming, assembly.size - assembly.allocated):
-            descriptor = os.open(assembly.incoming, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                if os.fstat(descriptor).st_size != assembly.size:
-                    os.ftruncate(descriptor, assembly.size)
-                view = memoryview(data)
-                while view:
-                    written = os.pwrite(descriptor, view, offset)
-                    offset, view = offset + written, view[written:]
-            finally:
-                os.close(descriptor)
-        self._written(len(data))
+            _put_link(link, file.text_of(link), file.incoming)
+            changed.add(link.parent)
 
 
-def _keep_error(assembly: Assembly, step: Callable[[Assembly], None]) -> None:
+def keep_error(file: Assembly, step: Callable[[Assembly], None]) -> None:
     """Run a step on a file and keep its error, except `NoSpace`, which ends the run."""
     try:
-        step(assembly)
+        step(file)
     except NoSpace:
         raise
     except PtmError as error:
-        assembly.error = error
+        file.error = error
 
 
-def _fault(assembly: Assembly) -> str | None:
-    """Hash the unfinished file; return what is wrong with it, None when it is right."""
-    claimed_hash = assembly.destination.claimed_hash
-    hashes = [(assembly.blake3, blake3())]
-    kind, _, claimed = (claimed_hash or "").partition(":")
-    other = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
-    if kind == "git":
-        other.update(b"blob %d\0" % assembly.size)
-    with disk_errors(assembly.incoming), assembly.incoming.open("rb") as file:
-        while data := file.read(HASH_BYTES):
-            hashes[0][1].update(data)
-            if claimed_hash:
-                other.update(data)
-    if hashes[0][1].hexdigest() != assembly.blake3:
-        return f"`{assembly.target}` does not hash to what its manifest says, although all its objects do"
-    if claimed_hash and other.hexdigest() != claimed:
-        return f"`{assembly.target}` does not have the hash that its name states"
-    return None
+def name(file: Assembly) -> None:
+    """Rename an unfinished file, which is durable, to its target; the name is durable once its folder is synced.
 
-
-def set_mode(path: Path, *, executable: bool) -> None:
-    """Make an executable file executable for all who may read it, as the umask decided. Raises `OSError`."""
-    mode = stat.S_IMODE(path.stat().st_mode)
-    wanted = mode & 0o666 | ((mode & 0o444) >> 2 if executable else 0)
-    if mode != wanted:
-        path.chmod(wanted)
+    Raises:
+        NoSpace, StoreError: it cannot be named; the target is then as it was.
+    """
+    with disk_errors(file.target):
+        if file.is_executable or not file.is_new:
+            set_mode(file.incoming, executable=file.is_executable)
+        os.replace(file.incoming, file.target)  # noqa: PTH105  # of every file
 
 
 def _make_link(target: Path, points: str, incoming: Path) -> None:
@@ -473,19 +434,3 @@ def _put_link(place: Path, to: str, incoming: Path) -> None:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(to)
         temporary.replace(place)
-    sync_dir(place.parent)
-
-
-def _holds(descriptor: int, part: Part) -> bool:
-    identifier, offset, length = part
-    return _has_data(descriptor, offset, length) and object_id(read_at(descriptor, offset, length)) == identifier
-
-
-def _has_data(descriptor: int, offset: int, length: int) -> bool:
-    """Return whether anything was written there: a hole of a sparse file need not be hashed."""
-    try:
-        return os.lseek(descriptor, offset, os.SEEK_DATA) < offset + length
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return False
-        raise

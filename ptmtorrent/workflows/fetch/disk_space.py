@@ -31,7 +31,7 @@ from ptmtorrent.reading.sources import Sources, is_begun
 from ptmtorrent.state.laid_out import LaidOut, Ledger, PackageFolder
 from ptmtorrent.transports.begun import staged_extents
 from ptmtorrent.transports.port import WINDOW_BYTES
-from ptmtorrent.workflows.fetch.assemble import LINK, is_as_fetched
+from ptmtorrent.workflows.fetch.assembly import LINK, is_as_fetched
 from ptmtorrent.workflows.fetch.select import Selection
 
 ID_DIGITS = 64

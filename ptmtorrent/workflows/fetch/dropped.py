@@ -19,7 +19,7 @@ from ptmtorrent.model import records
 from ptmtorrent.model.records import Emit, Opened
 from ptmtorrent.model.release import Member
 from ptmtorrent.state.laid_out import Ledger, PackageFolder
-from ptmtorrent.workflows.fetch.assemble import unfinished
+from ptmtorrent.workflows.fetch.assembly import unfinished
 from ptmtorrent.workflows.fetch.disk_space import remove_unchanged, remove_unfinished
 
 

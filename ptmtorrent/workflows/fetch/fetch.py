@@ -25,13 +25,13 @@ from ptmtorrent.disk.durable import is_unwritable
 from ptmtorrent.disk.elapsed import Uptime, read_uptime
 from ptmtorrent.errors import IntegrityError, Interrupted, PtmError, StoreError, UnsupportedFormat, UsageError
 from ptmtorrent.layouts.folders import Names
-from ptmtorrent.layouts.port import Layout
+from ptmtorrent.model.findings import Level
 from ptmtorrent.model.forms import choose_forms
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.kinds import FileKind
 from ptmtorrent.model.moments import Clock, Monotonic
 from ptmtorrent.model.plan import Plan, missing_rows, plan_rows, resume_extents
-from ptmtorrent.model.records import Emit, Note, Opened, PlanMade, Summary
+from ptmtorrent.model.records import Emit, Note, PlanMade, Summary
 from ptmtorrent.model.release import Member
 from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
@@ -40,11 +40,12 @@ from ptmtorrent.reading.deltas import Deltas, is_kept
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.reading.sources import Sources, find_sources, is_begun
 from ptmtorrent.reading.transfer import Checked, Missing, Outcome, Received, transfer
-from ptmtorrent.state.laid_out import Ledger, Neighbours, PackageFolder
+from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
 from ptmtorrent.transports.begun import held_bytes, staged_extents
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembler, Assembly, set_mode, unfinished
+from ptmtorrent.workflows.fetch.assemble import Assembler
+from ptmtorrent.workflows.fetch.assembly import set_mode
 from ptmtorrent.workflows.fetch.disk_space import (
     DiskNeed,
     check_disk_space,
@@ -54,13 +55,12 @@ from ptmtorrent.workflows.fetch.disk_space import (
     disk_needed,
     ignores_case,
     lock_places,
-    remove_unfinished,
-    settle_folder,
 )
 from ptmtorrent.workflows.fetch.dropped import Dropped, Subset
-from ptmtorrent.workflows.fetch.report import Report, note_contents
+from ptmtorrent.workflows.fetch.findings import Allowed
+from ptmtorrent.workflows.fetch.report import Place, Recorder, Report, note_contents
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Order, Selection, select_packages
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -72,7 +72,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     `only` and `max_bytes` narrow it: to kinds of files, and to what fits into a size in bytes, most downloaded first.
     `to` None: the current folder, or this home's HF cache. `force` replaces files in the way that no fetch of this home
     left as they are. `prune` removes packages that `subset` had when they were fetched to there, and has no more.
-    `transport` None: that of the settings.
+    `transport` None: that of the settings. Packages with findings of the level `refuse_findings` are not fetched.
     """
 
     packages: tuple[str, ...] = ()
@@ -86,6 +86,7 @@ class FetchRequest(msgspec.Struct, frozen=True, kw_only=True):
     transport: TransportName | None = None
     peers: tuple[tuple[str, int], ...] = ()
     keep_packs: bool = False
+    refuse_findings: Level | None = None
     dry_run: bool = False
 
 
@@ -119,7 +120,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             hint="pass it with `--subset`; of a Hugging Face cache, remove packages with `hf cache rm`",
         )
     found = _find(request, channel)
-    described = describe_members(found, channel.reader)
+    allowed = Allowed(found, channel, request.refuse_findings, emit)
+    described = describe_members(allowed.members, channel.reader)
     layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
     unwritable = next(filter(is_unwritable, (home.incoming, layout.root)), None)
     writes = not request.dry_run and unwritable is None
@@ -129,7 +131,8 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             staging = lock_places(home, layout, stack)
         ledger = stack.enter_context(Ledger(home.ledger))
         place = Place(
-            request=request,
+            packages=request.packages,
+            subset=request.subset,
             home=home,
             layout=layout,
             staging=staging,
@@ -137,10 +140,12 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             opened=channel.cite(),
             emit=emit,
             stop=stop,
+            monotonic=monotonic,
         )
         wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
-        for refused in select_packages(described, wanted, request.max_bytes, ledger, stop):
+        selected = select_packages(described, wanted, request.max_bytes, ledger, stop)
+        for refused in (*allowed.refused, *selected):
             report.refuse(refused)
         note_contents(wanted, layout, emit)
         sources = _choose_sources(request, channel, report, place, stack)
@@ -182,7 +187,7 @@ def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
     return sorted(found, key=lambda member: -downloads.get(member.package, 0))
 
 
-def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, writes: bool) -> Selection:
+def _new_selection(request: FetchRequest, place: Place, stack: ExitStack, *, writes: bool) -> Selection:
     """Return an empty selection; with `writes`, what it selects can be written."""
     folds = writes and ignores_case(place.layout.root)
     documents = None if request.dry_run else _open_documents(place.staging if writes else None, stack)
@@ -192,7 +197,7 @@ def _new_selection(request: FetchRequest, place: "Place", stack: ExitStack, *, w
 
 
 def _choose_sources(
-    request: FetchRequest, channel: OpenChannel, report: Report, place: "Place", stack: ExitStack
+    request: FetchRequest, channel: OpenChannel, report: Report, place: Place, stack: ExitStack
 ) -> Sources:
     return find_sources(
         request.transport or "auto",
@@ -245,19 +250,6 @@ def _held_bytes(plan: Plan, staging: Path) -> int:
     return held_bytes(plan, staging) if is_begun(staging) else 0
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run was asked for, where it writes, the release that it writes, and who hears of it and may stop it."""
-
-    request: FetchRequest
-    home: Home
-    layout: Layout
-    staging: Path
-    ledger: Ledger
-    opened: Opened
-    emit: Emit
-    stop: Stop
-
-
 class FetchRun:
     """Writes the files of `wanted`; with `keep`, packs that arrive whole are added to the home's store.
 
@@ -282,15 +274,21 @@ class FetchRun:
         self._stack = ExitStack()
         self._moved = Counter[str]()
         self._errors: dict[ObjectId, PtmError] = {}
-        self._announced: set[str] = set()
-        self._begun: set[str] = set()
+        self._recorder = Recorder(wanted, report, place)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._warn_of_changes()
             self._local = stack.enter_context(LocalStore(self._place.home.store, self._wanted, keep=self._keeps_packs))
             self._assembler = stack.enter_context(
-                Assembler(self._layout, self._wanted, self._announce, self._report.written, force=self._wanted.force)
+                Assembler(
+                    self._layout,
+                    self._wanted,
+                    self._recorder.announce,
+                    self._report.written,
+                    self._place.monotonic,
+                    force=self._wanted.force,
+                )
             )
             objects, lacking = self._wanted.objects, self._assembler.lacking.unique()
             if objects.alternatives and not self._sources.whole_packs:
@@ -334,9 +332,7 @@ class FetchRun:
             plan, _ = self.plan()
         self._transfer(plan)
         self._record(wait=True)
-        for order in self._wanted.orders:
-            if order.status in {"ok", "notneeded", "impossible"}:
-                self._settle(order)
+        self._recorder.settle()
         self._keep(self._local.adopt_deltas)
         if self._stop.is_set():
             raise Interrupted(
@@ -381,52 +377,7 @@ class FetchRun:
 
     def _record(self, *, wait: bool = False) -> None:
         """Enter finished files into the ledger and the report."""
-        for file in self._assembler.finished(wait=wait):
-            self._record_file(file)
-
-    def _record_file(self, file: Assembly) -> None:
-        if file.error is None:
-            order = self._wanted.order_of(file)
-            if order.package not in self._begun:
-                self._begun.add(order.package)
-                self._ledger.put_folder(self._folder(order))
-            for path, _ in file.ground.clears:
-                self._ledger.forget(path)
-            self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
-        self._wanted.settle(file)
-        self._report.finished(file)
-
-    def _announce(self, file: Assembly) -> None:
-        """Record what is about to be written of a package, before anything of it is."""
-        order = self._wanted.order_of(file)
-        if order.package not in self._announced:
-            self._announced.add(order.package)
-            places = self._wanted.destinations(order, self._wanted.manifest(order))
-            targets = ((place.target, each.size, each.blake3) for each, place in places)
-            self._ledger.announce(targets, package=order.package, snapshot=order.snapshot_id)
-
-    def _settle(self, order: Order) -> None:
-        folder = self._folder(order)
-        snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
-        for file in self._ledger.announced(folder.folder, snapshot):
-            remove_unfinished(unfinished(self._layout, file.path, file.blake3))
-        files = enumerate(self._wanted.manifest(order).files)
-        names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
-        settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
-        self._ledger.forget_announced(folder.folder, snapshot)
-        request = self._place.request
-        self._ledger.put_chosen(folder.folder, "" if order.package in request.packages else request.subset or "")
-        lacking = (self._wanted.missing.get(order.package, ""), order.refused)
-        self._ledger.put_missing(folder.folder, "; ".join(filter(None, lacking)))
-
-    def _folder(self, order: Order) -> PackageFolder:
-        return PackageFolder(
-            folder=self._layout.folder(self._wanted.manifest(order)),
-            package=order.package,
-            snapshot=None if self._layout.keeps_snapshots else order.snapshot_id,
-            files=order.listed,
-            opened=self._place.opened,
-        )
+        self._recorder.record(list(self._assembler.finished(wait=wait)))
 
     def _link_present(self) -> None:
         """Make the links to files that are here, if the layout has any."""

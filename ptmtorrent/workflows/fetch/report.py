@@ -1,8 +1,15 @@
-"""What a fetch says: a record per package as soon as it is known, progress, and the last word."""
+"""What a fetch says: a record per package as soon as it is known, progress, and the last word; and what it records.
+
+Files are announced in the ledger before anything of them is written, and recorded once they are durable: a group of
+them at a time.
+"""
 
 from collections import Counter
-from collections.abc import Mapping
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import msgspec
 
 from ptmtorrent.errors import (
     IntegrityError,
@@ -18,11 +25,18 @@ from ptmtorrent.layouts.port import Layout, Marks
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.moments import Monotonic
 from ptmtorrent.model.plan import Plan
-from ptmtorrent.model.records import Emit, Note, Result, Status, Summary
+from ptmtorrent.model.records import Emit, Note, Opened, Result, Status, Summary
 from ptmtorrent.model.text import count
+from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
-from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.state.laid_out import Ledger, PackageFolder
+from ptmtorrent.stop import Stop
+from ptmtorrent.workflows.fetch.assembly import Assembly, unfinished
+from ptmtorrent.workflows.fetch.disk_space import remove_unfinished, settle_folder
 from ptmtorrent.workflows.fetch.select import OVER_SIZE, Order, Refused, Selection
+
+ANNOUNCED_FILES = 256
+"""Files that are announced at a time; one package may have more."""
 
 MAX_INCOMPLETE = 20
 """Packages without some of their files that a fetch names."""
@@ -217,3 +231,119 @@ def _warn_of_missing_files(wanted: Selection, emit: Emit) -> None:
     if len(wanted.missing) > MAX_INCOMPLETE:
         more = count(len(wanted.missing) - MAX_INCOMPLETE, "more package")
         emit(Note(message=f"{more} incomplete in this release: ptmtorrent list", warning=True))
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run was asked for, where it writes, the release that it writes, and who hears of it and may stop it."""
+
+    packages: tuple[str, ...]
+    subset: str | None
+    home: Home
+    layout: Layout
+    staging: Path
+    ledger: Ledger
+    opened: Opened
+    emit: Emit
+    stop: Stop
+    monotonic: Monotonic
+
+
+class Recorder:
+    """Enters the files and packages of `wanted` into the ledger and the report."""
+
+    def __init__(self, wanted: Selection, report: Report, place: Place) -> None:
+        self._wanted = wanted
+        self._report = report
+        self._place = place
+        self._layout = place.layout
+        self._ledger = place.ledger
+        self._emit = place.emit
+        self._announced = bytearray(len(wanted.orders))
+        self._begun = bytearray(len(wanted.orders))
+
+    def record(self, files: Sequence[Assembly]) -> None:
+        """Record files that are finished, or failed, and the packages that are complete with them."""
+        if not files:
+            return
+        with self._ledger.together():
+            for file in files:
+                self._record_file(file)
+        for file in files:
+            self._report.finished(file)
+        orders = {order.number: order for order in map(self._wanted.order_of, files)}.values()
+        whole = [order for order in orders if order.status == "ok" and self._is_fresh(order)]
+        if whole:
+            with self._ledger.together():
+                for order in whole:
+                    self._conclude(order)
+
+    def settle(self) -> None:
+        """Deal with what earlier fetches left of the packages that are laid out now."""
+        for order in self._wanted.orders:
+            if order.status in {"ok", "notneeded", "impossible"} and not order.is_settled:
+                self._settle(order)
+
+    def _record_file(self, file: Assembly) -> None:
+        if file.error is None:
+            order = self._wanted.order_of(file)
+            if not self._begun[order.number]:
+                self._begun[order.number] = True
+                self._ledger.put_folder(self._folder(order))
+            for path, _ in file.ground.clears:
+                self._ledger.forget(path)
+            self._ledger.record(file.target, blake3=file.blake3, package=order.package, snapshot=order.snapshot_id)
+        self._wanted.settle(file)
+
+    def announce(self, file: Assembly) -> None:
+        """Record what is about to be written of a package, and of those after it, before anything of them is."""
+        number = self._wanted.order_of(file).number
+        if self._announced[number]:
+            return
+        orders, files, rows = self._wanted.orders, 0, []
+        for order in chain(orders[number:], orders[:number]):
+            if self._announced[order.number] or order.status is not None:
+                continue
+            if files and files + order.targets > ANNOUNCED_FILES:
+                break
+            self._announced[order.number] = True
+            files += order.targets
+            for each, place in self._wanted.destinations(order, self._wanted.manifest(order)).values():
+                rows.append((place.target, each.size, each.blake3, order.package, order.snapshot_id))
+        self._ledger.announce(rows)
+
+    def _is_fresh(self, order: Order) -> bool:
+        """Return whether earlier fetches left nothing of a package."""
+        if not order.is_new or self._wanted.found_unfinished or self._wanted.folds or self._layout.keeps_snapshots:
+            return False
+        return not self._ledger.has_others(self._folder(order).folder, order.snapshot_id)
+
+    def _settle(self, order: Order) -> None:
+        """Deal with what earlier fetches left of a package that is laid out now."""
+        folder = self._folder(order)
+        snapshot = order.snapshot_id if self._layout.keeps_snapshots else None
+        for file in self._ledger.announced(folder.folder, snapshot):
+            remove_unfinished(unfinished(self._layout, file.path, file.blake3))
+        files = enumerate(self._wanted.manifest(order).files)
+        names = {folder.folder / file.name: file.blake3 for number, file in files if number not in order.without}
+        settle_folder(folder, names, self._ledger, self._emit, folds=self._wanted.folds)
+        with self._ledger.together():
+            self._conclude(order)
+
+    def _conclude(self, order: Order) -> None:
+        """Record how a package was chosen and what it lacks; what was announced of it is there."""
+        folder = self._layout.folder(self._wanted.manifest(order))
+        self._ledger.forget_announced(folder, order.snapshot_id if self._layout.keeps_snapshots else None)
+        place = self._place
+        self._ledger.put_chosen(folder, "" if order.package in place.packages else place.subset or "")
+        lacking = (self._wanted.missing.get(order.package, ""), order.refused)
+        self._ledger.put_missing(folder, "; ".join(filter(None, lacking)))
+        order.is_settled = True
+
+    def _folder(self, order: Order) -> PackageFolder:
+        return PackageFolder(
+            folder=self._layout.folder(self._wanted.manifest(order)),
+            package=order.package,
+            snapshot=None if self._layout.keeps_snapshots else order.snapshot_id,
+            files=order.listed,
+            opened=self._place.opened,
+        )

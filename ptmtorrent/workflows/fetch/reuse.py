@@ -15,7 +15,7 @@ from ptmtorrent.model.canonical import Numbers
 from ptmtorrent.model.ids import ObjectId, PackId, object_id
 from ptmtorrent.reading.deltas import LocalObjects
 from ptmtorrent.transports.port import Delivered
-from ptmtorrent.workflows.fetch.assemble import Assembly
+from ptmtorrent.workflows.fetch.assembly import Assembly
 from ptmtorrent.workflows.fetch.select import Selection
 
 if TYPE_CHECKING:

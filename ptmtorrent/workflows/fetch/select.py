@@ -8,6 +8,7 @@ others.
 
 import os
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
@@ -32,7 +33,7 @@ from ptmtorrent.model.subset import wants
 from ptmtorrent.model.wanted import ObjectTable
 from ptmtorrent.state.laid_out import Ledger, Neighbours
 from ptmtorrent.stop import Stop
-from ptmtorrent.workflows.fetch.assemble import Assembly, Owner, Part, unfinished
+from ptmtorrent.workflows.fetch.assembly import Assembly, Owner, Part, unfinished
 
 _Numbered = tuple[int, FileEntry]
 """A file, and its number in the manifest."""
@@ -42,8 +43,12 @@ WANTED, HERE, FAILED = 0, 1, 2
 OVER_SIZE = "over --max-bytes"
 """The reason of a package that does not fit into the bytes that were left."""
 
+MANY = 8
+"""Files from which on the disk is asked whether it can be synced as a whole."""
 LINKED = 64
 """Packages whose links are kept."""
+KEPT_FILES = 4096
+"""Files whose destinations are kept, unless one package has more."""
 
 
 class Order(msgspec.Struct, kw_only=True, gc=False):
@@ -52,6 +57,7 @@ class Order(msgspec.Struct, kw_only=True, gc=False):
     The rows of its files begin with `first`; `targets` are fewer than its `files` where several have the same bytes in
     one place. `listed` are the files of its manifest, `size` the raw bytes of those that are wanted. Files that cannot
     be written where it is laid out are in `without`, by their numbers in the manifest, and `refused` says why.
+    `is_new`: its folder did not exist. `is_settled`: what an earlier fetch left of it was dealt with.
     """
 
     package: PackageName
@@ -67,6 +73,8 @@ class Order(msgspec.Struct, kw_only=True, gc=False):
     status: Status | None = None
     without: frozenset[int] = frozenset()
     refused: str = ""
+    is_new: bool = False
+    is_settled: bool = False
 
     @property
     def snapshot_id(self) -> SnapshotId:
@@ -119,7 +127,8 @@ class Selection:
         self._sizes = array("Q")
         self._parts = array("Q", [0])
         self._live: dict[int, Assembly] = {}
-        self._destinations_of: tuple[int, list[tuple[FileEntry, Destination]]] = (-1, [])
+        self._destinations_of: OrderedDict[int, dict[int, tuple[FileEntry, Destination]]] = OrderedDict()
+        self._kept_files = 0
         self._links_of: OrderedDict[int, dict[Path, list[Path]]] = OrderedDict()
         self.orders: list[Order] = []
         self.objects = ObjectTable()
@@ -140,6 +149,16 @@ class Selection:
     def has_any(self) -> bool:
         """Whether any file, or a part of one, is here."""
         return bool(self._live) or HERE in self._state
+
+    @property
+    def has_many(self) -> bool:
+        """Whether the files are enough to be worth being synced together."""
+        return len(self._state) > MANY
+
+    @property
+    def found_unfinished(self) -> bool:
+        """Whether earlier runs left anything unfinished."""
+        return bool(self._left)
 
     @property
     def packs(self) -> set[PackId]:
@@ -192,7 +211,7 @@ class Selection:
 
     def place_of(self, part: int) -> tuple[int, int]:
         """Return the row of the file that has a row of the objects, and the number of that part in it."""
-        row = int(np.searchsorted(np.frombuffer(self._parts, "u8"), part, "right")) - 1
+        row = bisect_right(self._parts, part) - 1
         return row, part - self._parts[row]
 
     def settle(self, file: Assembly) -> None:
@@ -291,6 +310,7 @@ class Selection:
             pending=len(targets),
             without=frozenset(refused),
             refused=spell_refused(refused.values()),
+            is_new=not is_there,
         )
         self._append(order, targets, manifest)
         self.settings += [(order.package, file.name) for _, file in files if _is_settings(file)][:1]
@@ -332,7 +352,8 @@ class Selection:
         makes_way = None if self._layout.keeps_snapshots else folder
         owner = Owner(ledger=ledger, folder=makes_way, force=self.force, folds=self.folds)
         for row in order.rows:
-            stop.raise_if_set("checking files that are already here")
+            if stop.is_set():
+                stop.raise_if_set("checking files that are already here")
             file = self._make(order, manifest, row)
             file.examine(owner, order.package, order.snapshot_id)
             if file.here:
@@ -346,8 +367,7 @@ class Selection:
                 self._live[row] = file
 
     def _make(self, order: Order, manifest: Manifest, row: int) -> Assembly:
-        file = manifest.files[self._entry_of[row]]
-        destination = self._layout.destination(manifest, file)
+        file, destination = self.destinations(order, manifest)[self._entry_of[row]]
         incoming = unfinished(self._layout, destination.target, file.blake3)
         made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), incoming)
         if order.files > order.targets:
@@ -355,18 +375,22 @@ class Selection:
                 made.add_link(link)
         return made
 
-    def destinations(self, order: Order, manifest: Manifest) -> list[tuple[FileEntry, Destination]]:
-        """Return the wanted files of a package and their destinations, which are kept until another is asked for."""
-        if self._destinations_of[0] != order.number:
-            files = (file for _, file in _choose_files(manifest, order.only, order.without))
-            self._destinations_of = order.number, [(file, self._layout.destination(manifest, file)) for file in files]
-        return self._destinations_of[1]
+    def destinations(self, order: Order, manifest: Manifest) -> dict[int, tuple[FileEntry, Destination]]:
+        """Return the wanted files of a package and their destinations, by number; those of a few packages are kept."""
+        if (known := self._destinations_of.get(order.number)) is None:
+            files = _choose_files(manifest, order.only, order.without)
+            known = {number: (file, self._layout.destination(manifest, file)) for number, file in files}
+            self._destinations_of[order.number] = known
+            self._kept_files += len(known)
+            while self._kept_files > KEPT_FILES and len(self._destinations_of) > 1:
+                self._kept_files -= len(self._destinations_of.popitem(last=False)[1])
+        return known
 
     def _links(self, order: Order, manifest: Manifest) -> dict[Path, list[Path]]:
         """Return the links to each target of a package; those of a few are kept, because packages share objects."""
         if (links := self._links_of.pop(order.number, None)) is None:
             links = {}
-            for _, destination in self.destinations(order, manifest):
+            for _, destination in self.destinations(order, manifest).values():
                 if destination.link:
                     links.setdefault(destination.target, []).append(destination.link)
         self._links_of[order.number] = links
@@ -393,7 +417,8 @@ def select_packages(  # what is described, and what it is selected with
     """Fill `wanted`, in order, with what fits into `max_bytes` of raw files; yield what is not taken."""
     total = 0
     for item in described:
-        stop.raise_if_set("planning the fetch")
+        if stop.is_set():
+            stop.raise_if_set("planning the fetch")
         package = item.member.package
         if item.manifest is None or item.placement is None:
             yield _refused(package, item.error or IntegrityError(f"`{package}` could not be read"))

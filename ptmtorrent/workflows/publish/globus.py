@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ptmtorrent.channel.folder import read_release
+from ptmtorrent.channel.paths import TIMESTAMP
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import ReleaseName
@@ -21,7 +22,7 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summa
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
-from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader
+from ptmtorrent.reading.read_back import HeldFiles, check_as_reader
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
@@ -135,7 +136,7 @@ def _read_back(target: Target, state: ChannelState, name: ReleaseName, now: date
         target.emit(Note(message=f"the place was not read back over HTTPS: {error.message}", warning=True))
     else:
         root = read_first_root(target.source)
-        check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, name=name)
+        check_as_reader(HeldFiles(reader, {TIMESTAMP: state.timestamp}), root, state.releases, now, name=name)
     add_publication(target.home.publications, target.place.location, state.releases)
 
 

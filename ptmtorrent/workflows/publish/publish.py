@@ -28,12 +28,12 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summa
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
-from ptmtorrent.reading.read_back import HeldTimestamp, LocalFiles, check_as_reader, hint_for
+from ptmtorrent.reading.read_back import HeldFiles, LocalFiles, check_as_reader, hint_for
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.trust.expiry import is_due
-from ptmtorrent.workflows.publish.files import Item, inspect, list_files, put
+from ptmtorrent.workflows.publish.files import Item, hold_roots, inspect, list_files, put
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
@@ -187,13 +187,17 @@ def point_to(  # noqa: PLR0913  # what is served from where, and how it is check
     root = read_regular(home.channel / FIRST_ROOT)
     reader = LocalReader(to)
     files = LocalFiles(folder=to, verified=verified, mend=f"ptmtorrent publish {name} --to {to}")
-    check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, files=files)
+    roots = hold_roots(home.channel, to, state)
+    check_as_reader(HeldFiles(reader, {TIMESTAMP: state.timestamp, **roots}), root, state.releases, now, files=files)
     place = spell_place(str(to.resolve()))
     add_publication(home.publications, place, state.releases)
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
         durable.write_file(to / TIMESTAMP, state.timestamp)
     durable.make_readable(to, to / TIMESTAMP)
+    for path, data in roots.items():
+        durable.write_file(to / path, data)
+        durable.make_readable(to, to / path)
     if turned:
         try:
             check_as_reader(reader, root, state.releases, now)

@@ -191,6 +191,7 @@ def collect_changed(sources: Sources, recalled: Recalled, previous: Release, hom
         uses=uses,
         rights=max([recalled.facts.rights, *(member.capture.rights for member in fresh.values())], key=RIGHTS.index),
         failed=[],
+        scans={package: member.capture.scan for package, member in fresh.items()},
     )
 
 

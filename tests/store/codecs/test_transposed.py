@@ -15,6 +15,7 @@ from ptmtorrent.errors import IntegrityError
 from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import deltas, transposed
 from ptmtorrent.store.codecs.transposed import HEAD_BYTES, Head
+from ptmtorrent.store.ingest.delta_base import MIN_SKETCH_BYTES, sketch_all
 from tests.store.samples import numbers, random_bytes
 from tests.store.vectors import matrix, tuned, turned
 
@@ -53,8 +54,7 @@ def test_a_transpose_is_found_and_comes_back(dtype: str, rows: int, columns: int
     assert (encoded.codec, encoded.size) == (codecs.TRANSPOSED, HEAD_BYTES)
     payload = b"".join(encoded.chunks)
     assert codecs.decode(codecs.TRANSPOSED, payload, len(data), base.tobytes()) == data
-    same = [codecs.transpose_invariant(memoryview(one), dtype) for one in (data, base.tobytes())]
-    assert same[0] == same[1]
+    assert sketch_all(memoryview(data), dtype).turned == sketch_all(memoryview(base.tobytes()), dtype).turned
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,16 @@ def test_what_is_no_transpose_is_not_taken_for_one(change: object) -> None:
 
 def test_a_vector_has_no_transpose() -> None:
     assert encode(words("F32", 1, 1009).tobytes(), words("F32", 1009, 1).tobytes(), "F32") is None
+
+
+@pytest.mark.parametrize("dtype", WORDS)
+def test_other_numbers_have_another_key_and_short_objects_none(dtype: str) -> None:
+    base = words(dtype, 301, 303)
+    changed = base.copy()
+    changed[7, 7] ^= 1
+    keys = {sketch_all(memoryview(one.tobytes()), dtype).turned for one in (base, base.T, changed)}
+    assert (len(keys), {len(key) for key in keys}) == (2, {1})
+    assert sketch_all(memoryview(base.tobytes())[: MIN_SKETCH_BYTES - 1], dtype).turned == ()
 
 
 @settings(max_examples=60, deadline=None)
