@@ -32,6 +32,7 @@ def verify_upstream(
     require_store(home)
     began = time.monotonic()
     packages = files = failed = unproven = 0
+    status: Status
     with Store.open(home.store) as store:
         for captured in read_captured(store):
             name = captured.capture.package
