@@ -16,12 +16,14 @@ from tuf.api.metadata import TargetFile
 from ptmtorrent.channel.paths import METADATA, parse_release_path, release_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
-from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64, parse_release_name
+from ptmtorrent.model.ids import ContentRoot, PackageName, ReleaseName, is_hex64, parse_release_name
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
+from ptmtorrent.model.withdrawn import Withdrawal
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh, still_counts
 from ptmtorrent.trust.metadata import read_listing, stated_sequence
 from ptmtorrent.trust.refresh import Refreshed, check_target, refresh, trust_error
+from ptmtorrent.trust.withdrawals import keep_withdrawn, read_withdrawn
 
 
 class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
     """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
 
     `refreshed` is the time of the latest refresh before this one, if any; `listed` are the releases that the channel
-    lists in what was verified, oldest first.
+    lists in what was verified, oldest first. `withdrawn` are packages that are not to be had any more, and why.
     """
 
     release: Release
@@ -50,6 +52,7 @@ class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     refreshed: str | None = None
     listed: tuple[ListedRelease, ...] = ()
+    withdrawn: dict[PackageName, Withdrawal] = {}
 
 
 def open_fresh(
@@ -74,6 +77,8 @@ def open_fresh(
         found = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
         listed = listed_releases(found.targets.targets)
         newest = _newest_sequence(listed, found, seen, reader.location)
+        withdrawn = read_withdrawn(reader, found.targets.targets)
+        keep_withdrawn(folder, withdrawn, reader.location, binds=still_counts(seen, found.targets_keys))
         record_refresh(folder, seen, newest, found.targets_keys, now)
     chosen = _choose(listed, release, reader.location)
     verified = read_listed_release(reader, chosen)
@@ -83,6 +88,7 @@ def open_fresh(
         sequence=chosen.sequence,
         refreshed=seen.refreshed,
         listed=tuple(listed.values()),
+        withdrawn=withdrawn.packages,
     )
 
 
@@ -160,6 +166,9 @@ def _find(reader: ChannelReader, content_root: ContentRoot) -> ReleaseName:
     for item in listed_releases(listing.targets).values():
         if item.content_root == content_root:
             return item.name
+    for name, root in listing.retired.items():
+        if root == content_root:
+            return name
     raise NotFound(f"channel `{reader.location}` does not list a release `b3:{content_root}`")
 
 
