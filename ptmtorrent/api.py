@@ -26,6 +26,7 @@ import msgspec
 from ptmtorrent.catalogue.query import PackageFacts, PackageRow
 from ptmtorrent.config import Settings, load_settings
 from ptmtorrent.errors import PtmError, UsageError
+from ptmtorrent.model.findings import Finding
 from ptmtorrent.model.ids import PackageName, SnapshotId, parse_package_name
 from ptmtorrent.model.kinds import FileKind, file_kind
 from ptmtorrent.model.locations import parse_folder
@@ -77,6 +78,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     """A package of a release: its snapshot, the revision of its hub, its row of the table of packages, and its files.
 
     `commit` is None where the revision is no commit; the row has what the hub states (`row.licence`, `row.url`).
+    `findings` are what scanners found in the files when they were captured, the worst first.
     """
 
     package: PackageName
@@ -86,6 +88,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None
     row: PackageRow
     files: tuple[File, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -139,7 +142,7 @@ class Channel:
             NotFound: no such package, naming near matches.
             IntegrityError, TransportError: its shard or manifest cannot be read.
         """
-        row, manifest = show(self._opened, parse_package_name(_text(package, "package")))
+        row, manifest, findings = show(self._opened, parse_package_name(_text(package, "package")))
         return Package(
             package=row.package,
             snapshot=row.snapshot,
@@ -151,6 +154,7 @@ class Channel:
                 File(path=each.name, size=each.size, kind=file_kind(each.name, each.size), sha256=each.sha256)
                 for each in manifest.files
             ),
+            findings=tuple(findings),
         )
 
     def plan(self, request: FetchRequest) -> PlanMade:

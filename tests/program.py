@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tests.warm import run_program
+from tests.warm import Running, run_program, start_program
 
 DEADLINE_SECONDS = 300
 
@@ -40,21 +39,20 @@ def ptmtorrent(
 @contextmanager
 def seeding(home: Path, channel: Path) -> Iterator[str]:
     """Seed `channel` from a process of its own; yields the seeder's `HOST:PORT`."""
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", "seed"]
-    command += ["--channel", str(channel), "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
-    try:
-        yield _address(process)
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        if process.stdout:
-            process.stdout.close()
+    words = ["--home", str(home), "--format", "json", "seed", "--channel", str(channel), "--listen", "127.0.0.1:0"]
+    read, write = os.pipe()
+    with open(read, encoding="utf-8") as said:  # noqa: PTH123
+        with open(write, "wb") as out:  # noqa: PTH123
+            process = start_program(words, env=environment(), out=out)
+        try:
+            yield _address(process, said)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
+def _address(process: Running, said: IO[str]) -> str:
+    for line in said:
         event = json.loads(line)
         if event["type"] == "listening":
             return str(event["address"])

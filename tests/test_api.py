@@ -94,6 +94,7 @@ WRONG: dict[str, object] = {
     "transport": "ftp",
     "peers": ("host:1",),
     "keep_packs": "yes",
+    "refuse_findings": "danger",
     "dry_run": 1,
 }
 TOO_FAR = {"max_bytes": -1, "peers": (("host", 0),), "packages": ("base",), "to": Path("a\0b")}

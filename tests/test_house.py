@@ -22,7 +22,7 @@ MAX_LINES = 500
 TENSORS = safetensors({"a": ("BF16", [100, 1000], bf16(100_000))})
 WITHOUT_WORKFLOW = {
     *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
-    *("trust add", "trust show"),
+    *("trust add", "trust remove", "trust show"),
 }
 """Verbs whose work is one call into a room below the workflows, or the demo."""
 
@@ -49,6 +49,8 @@ def workflow_module(verb: str) -> str:
     group, _, name = verb.rpartition(" ")
     if group == "store":
         return f"ptmtorrent.workflows.maintain.{name}"
+    if group == "keys":
+        return f"ptmtorrent.workflows.keys.{name}"
     alone, inside = f"ptmtorrent.workflows.{name}", f"ptmtorrent.workflows.{name}.{name}"
     spec = find_spec(alone)
     assert spec is not None, f"`{verb}` has no workflow"
@@ -102,7 +104,7 @@ def entered_by(home: Path, *arguments: str) -> list[str]:
 def test_fetch_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
     entered = entered_by(tmp_path / "home", "fetch", "hf:quill-lab/quill-base", "--to", str(tmp_path / "to"))
     assert {"workflows/fetch/fetch.py", "reading/transfer.py", "trust/client.py"} <= set(entered)
-    assert len(entered) <= 45, entered
+    assert len(entered) <= 49, entered  # with what the release says of findings
 
 
 def test_clone_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ def test_clone_of_one_package_enters_no_more_modules_than_it_did(tmp_path: Path)
         named = ["--endpoint", hub.endpoint, "--id", "quill-lab/quill-base"]
         entered = entered_by(tmp_path / "home", "clone", "huggingface", *named)
     assert {"workflows/clone/clone.py", "hubs/huggingface/adapter.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 81, entered  # the parser of a format is not its cutter
+    assert len(entered) <= 87, entered  # with the scan for findings; the parser of a format is not its cutter
 
 
 def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) -> None:
@@ -119,7 +121,7 @@ def test_clone_of_one_folder_enters_no_more_modules_than_it_did(tmp_path: Path) 
     (tmp_path / "models" / "one" / "README.md").write_text("# One\n")
     entered = entered_by(tmp_path / "home", "clone", "dir", "--endpoint", str(tmp_path / "models"))
     assert {"workflows/clone/clone.py", "hubs/folder.py", "store/store.py"} <= set(entered)
-    assert len(entered) <= 78, entered  # the parser of a format is not its cutter
+    assert len(entered) <= 83, entered  # with the scan for findings; the parser of a format is not its cutter
 
 
 HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "libtorrent", "globus_sdk", "minisign"}

@@ -200,7 +200,7 @@ def _rows(table: Path, names: Sequence[str], rows: int | None) -> list[Row]:
     """Return the columns `names` of a table, sorted by package."""
     columns = ", ".join(_column(name) for name in names)
     try:
-        with open_locked(table) as database, _limited(database):
+        with open_locked(table) as database, limited(database):
             _check_size(database, table, names, rows)
             found = database.execute(f"SELECT {columns} FROM ({rows_in(table)})").fetchall()  # noqa: S608  # names are our constants
     except (duckdb.Error, MemoryError) as error:
@@ -215,7 +215,7 @@ def _column(name: str) -> str:
 
 
 @contextmanager
-def _limited(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def limited(database: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Interrupt a query that takes longer than `READING_SECONDS`."""
     timer = Timer(READING_SECONDS, database.interrupt)
     timer.daemon = True

@@ -91,7 +91,7 @@ class TableWriter:
             with durable.disk_errors(self._folder):
                 rows.close()
         packages, files = self._folder / PACKAGES, self._folder / FILES
-        with _errors_of(packages):
+        with table_errors(packages):
             database = connect(self._folder / _SPILL)
         with database:
             for table, columns in ((packages, PACKAGE_FACTS), (files, FILE_FACTS)):
@@ -191,13 +191,13 @@ def rows_in(table: Path, *options: str) -> str:
 
 
 def _write_table(database: duckdb.DuckDBPyConnection, path: Path, query: str) -> None:
-    with _errors_of(path):
+    with table_errors(path):
         database.execute(f"COPY ({query}) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)")
     durable.publish_file(path, path)
 
 
 @contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
+def table_errors(path: Path) -> Iterator[None]:
     """Raise DuckDB's errors while the table at `path` is written as ours."""
     try:
         yield

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ptmtorrent.model.findings import Finding
     from ptmtorrent.model.records import Dropped, Progress, Retry
 
 
@@ -53,3 +54,15 @@ def spell_dropped(dropped: "Dropped") -> str:
         return f"warning: `{dropped.package}` is still in `{dropped.path}`, and {lacks}; {why}"
     then = f"fetch `--subset {dropped.subset}` with `--prune` to remove it from plain folders"
     return f"warning: `{dropped.package}` is still in `{dropped.path}`, and {lacks}; {then}"
+
+
+def finding_row(finding: "Finding") -> Row:
+    """Return a finding as a row of data, the level first."""
+    return {
+        "level": finding.level,
+        "file": finding.file,
+        "offset": finding.offset,
+        "meaning": finding.meaning,
+        "rule": finding.rule,
+        "tool": finding.tool,
+    }

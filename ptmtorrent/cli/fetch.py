@@ -39,6 +39,14 @@ class Transport(StrEnum):
     LOCAL = "local"
 
 
+class FindingLevel(StrEnum):
+    """Levels of findings, the mildest first; the choices of `model.findings.LEVELS`."""
+
+    NOTICE = "notice"
+    SUSPICIOUS = "suspicious"
+    RUNS_CODE = "runs-code"
+
+
 @app.command(epilog="Example: ptmtorrent fetch --subset popular --only config,docs --to models")
 def fetch(
     ctx: typer.Context,
@@ -51,6 +59,9 @@ def fetch(
     subset: SubsetOption = None,
     channel: ChannelOption = None,
     release: ReleaseOption = None,
+    accept_expired: Annotated[
+        bool, typer.Option("--accept-expired", help="Offline: use a channel whose signatures have expired.")
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +89,10 @@ def fetch(
     transport: Annotated[Transport | None, typer.Option(help="Transport of packs [PTMTORRENT_TRANSPORT].")] = None,
     peer: Annotated[list[str] | None, typer.Option(metavar="HOST:PORT", help="Peers to connect to.")] = None,
     keep_packs: Annotated[bool, typer.Option("--keep-packs", help="Keep packs in the store to seed them.")] = False,
+    refuse_findings: Annotated[
+        FindingLevel | None,
+        typer.Option("--refuse-findings", help="Skip packages with findings of this level or a worse one."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print requests, bytes and disk without moving data.")
     ] = False,
@@ -113,9 +128,10 @@ def fetch(
         transport=settings.transport,
         peers=peers,
         keep_packs=keep_packs,
+        refuse_findings=None if refuse_findings is None else refuse_findings.value,
         dry_run=dry_run,
     )
     with stopping() as stop:
-        source = open_requested(session, channel, release, stop)
+        source = open_requested(session, channel, release, stop, accept_expired=accept_expired)
         summary = run(request, source, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

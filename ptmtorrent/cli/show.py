@@ -7,7 +7,7 @@ import typer
 from ptmtorrent.cli._completion import complete_packages
 from ptmtorrent.cli._options import ChannelOption, ReleaseOption, open_requested
 from ptmtorrent.cli._session import Session, stopping
-from ptmtorrent.cli._text import Size
+from ptmtorrent.cli._text import Size, finding_row
 
 app = typer.Typer()
 
@@ -21,7 +21,10 @@ def show(
     channel: ChannelOption = None,
     release: ReleaseOption = None,
 ) -> None:
-    """Show a package of a release: licence, task, origin, and its files with size, kind and SHA-256."""
+    """Show a package of a release: licence, task, origin, its files with size, kind and SHA-256, and findings.
+
+    A finding says what a file does when it is loaded. That there is none says only that the scanners found nothing.
+    """
     session: Session = ctx.obj
 
     from ptmtorrent.model.ids import parse_package_name
@@ -30,7 +33,7 @@ def show(
 
     name = parse_package_name(package)
     with stopping() as stop:
-        facts, manifest = read_package(open_requested(session, channel, release, stop), name)
+        facts, manifest, findings = read_package(open_requested(session, channel, release, stop), name)
     kind = "commit" if facts.commit is not None else "version" if facts.version is not None else "revision"
     row = {
         "package": facts.package,
@@ -66,3 +69,5 @@ def show(
     ]
     if missing:
         session.sink.rows("missing", missing)
+    if findings:
+        session.sink.rows("finding", [finding_row(finding) for finding in findings])

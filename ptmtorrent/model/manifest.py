@@ -16,6 +16,7 @@ import msgspec
 
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model import canonical
+from ptmtorrent.model.findings import Scan
 from ptmtorrent.model.ids import (
     ObjectId,
     PackageName,
@@ -392,6 +393,7 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     `sequence` is the number that the store gave the capture, which decides which of two is newer. Versions before it
     gave none; their captures are older than all that have one, and among them `captured` decides. `missing` is the
     number of files that were not captured. `sources` has where each fact was read, by field of the uniform record.
+    `scan` is what scanners found in the files, None if none looked.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/capture"
@@ -424,6 +426,7 @@ class Capture(canonical.Document, frozen=True, kw_only=True, omit_defaults=True)
     sources: dict[str, str] = msgspec.field(default_factory=dict)
     missing: int = 0
     sequence: int | None = None
+    scan: Scan | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a malformed id or number; the document decoder turns it into an `IntegrityError`."""

@@ -1,10 +1,10 @@
 """Reads a channel as a fetch client does, before its new timestamp is written and after.
 
-The new timestamp is held in memory: the client's own check runs over the files of the channel with it, while every
-other reader still gets the state before.
+What is new of the metadata is held in memory: the client's own check runs over the files of the channel with it, while
+every other reader still gets the state before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.paths import PACKS, TIMESTAMP, pack_path
+from ptmtorrent.channel.paths import PACKS, pack_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import LocalReader, read_listed
 from ptmtorrent.disk.durable import disk_errors_but_missing
@@ -34,17 +34,18 @@ CHUNK_BYTES = 4 << 20
 MEND_HOME = "repair packs with `ptmtorrent store repair`; copy any other file back from a place that has the channel"
 
 
-class HeldTimestamp:
-    """Reads a channel through `reader`, but its timestamp from memory."""
+class HeldFiles:
+    """Reads a channel through `reader`, but some files from memory: a new timestamp, and roots."""
 
-    def __init__(self, reader: ChannelReader, timestamp: bytes) -> None:
+    def __init__(self, reader: ChannelReader, files: Mapping[str, bytes]) -> None:
         self.location = reader.location
         self._reader = reader
-        self._timestamp = timestamp
+        self._files = files
 
     def read(self, path: str, *, limit: int) -> bytes:
         """Return the whole file; see `ChannelReader.read`."""
-        return self._timestamp if path == TIMESTAMP else self._reader.read(path, limit=limit)
+        held = self._files.get(path)
+        return self._reader.read(path, limit=limit) if held is None else held
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset` on; see `ChannelReader.read_range`."""
@@ -94,13 +95,13 @@ def check_as_reader(  # noqa: PLR0913  # what is read, with what trust, and how 
 
 
 def own_check(home: Home, clock: Clock) -> Accept:
-    """Return a check of a new timestamp of the own channel of `home`.
+    """Return a check of new metadata of the own channel of `home`.
 
     It raises what `check_as_reader` does. A channel that lists no release has nothing to read.
     """
 
-    def accept(timestamp: bytes) -> None:
-        reader = HeldTimestamp(LocalReader(home.channel), timestamp)
+    def accept(held: Mapping[str, bytes]) -> None:
+        reader = HeldFiles(LocalReader(home.channel), held)
         if listed := tuple(listed_releases(read_listing(reader).targets)):
             with VerifiedFiles(home.verified_files) as verified:
                 files = LocalFiles(folder=home.channel, verified=verified, mend=MEND_HOME)

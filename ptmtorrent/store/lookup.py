@@ -9,7 +9,7 @@ from ptmtorrent.errors import IntegrityError, NotFound, StoreError
 from ptmtorrent.model.ids import ObjectId, PackId
 from ptmtorrent.model.placement import Location
 from ptmtorrent.model.volume import PackHashes
-from ptmtorrent.store.index.found import Found
+from ptmtorrent.store.index.run import Found
 from ptmtorrent.store.pack.columns import Ids, PlaceColumns
 from ptmtorrent.store.pack.reader import PackReader, open_pack
 from ptmtorrent.store.store import Store

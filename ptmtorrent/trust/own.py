@@ -8,11 +8,12 @@ from typing import TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.metadata import parse_metadata, stated_sequence
+from ptmtorrent.trust.metadata import parse_metadata, retired_releases, stated_sequence
 from ptmtorrent.trust.roles import TIMESTAMP_LIFE
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
@@ -25,13 +26,19 @@ class Published:
     `sequence` is that of the newest release ever signed, listed or not. `expires` has a time for each role in use.
     """
 
-    root: Root | None = None
+    roots: tuple[Root, ...] = ()
     timestamp_version: int = 0
     targets: dict[str, TargetFile] = field(default_factory=dict)
+    retired: dict[ReleaseName, ContentRoot] = field(default_factory=dict)
     sequence: int = 0
     snapshot: MetaFile | None = None
     about_targets: MetaFile | None = None
     expires: dict[str, datetime] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Root | None:
+        """The newest root."""
+        return self.roots[-1] if self.roots else None
 
     @property
     def signed_at(self) -> datetime | None:
@@ -39,9 +46,18 @@ class Published:
         expires = self.expires.get("timestamp")
         return None if expires is None else expires - TIMESTAMP_LIFE
 
+    def usable(self, keys: Keys) -> Keys:
+        """Return those of `keys` that a root of the chain lists; all of them before there is a root.
 
-def read_published(channel: Path, keys: Keys) -> Published:
+        A directory that has not got the newest root yet accepts what a key of its root signed too.
+        """
+        return keys.of(*self.roots) if self.roots else keys
+
+
+def read_published(channel: Path, keys: Keys | None) -> Published:
     """Read and verify root, timestamp, snapshot and targets. Expiry is not checked: publishing is what renews them.
+
+    The root has to list `keys`, but where None are given, as for a change of keys.
 
     Raises:
         ConfigError: the root lists other keys than `keys`.
@@ -49,8 +65,10 @@ def read_published(channel: Path, keys: Keys) -> Published:
         StoreError: the folder cannot be read.
     """
     try:
-        root = _newest_root(channel, keys)
-        return Published() if root is None else _verify(channel, root)
+        roots = read_roots(channel)
+        if roots and keys is not None:
+            _check_keys(channel, roots[-1], keys)
+        return _verify(channel, roots) if roots else Published()
     except (RepositoryError, IntegrityError, ValueError) as error:
         raise TrustError(
             f"the metadata of your channel `{channel}` is invalid: {error}",
@@ -58,39 +76,50 @@ def read_published(channel: Path, keys: Keys) -> Published:
         ) from error
 
 
-def _newest_root(channel: Path, keys: Keys) -> Root | None:
-    """Return the last root of the chain, each signed by the one before it; None for a folder without one."""
+def read_roots(channel: Path) -> tuple[Root, ...]:
+    """Return the chain of roots, each signed by the one before it; none for a folder without one.
+
+    Raises:
+        RepositoryError, IntegrityError, ValueError: the chain does not hold.
+        StoreError: the folder cannot be read.
+    """
     data = read_optional(channel / FIRST_ROOT)
     if data is None:
-        return None
+        return ()
     first = parse_metadata(data, Root)
-    _check_keys(channel, first.signed, keys)
     first.signed.verify_delegate("root", first.signed_bytes, first.signatures)
-    newest = first.signed
-    while (data := read_optional(channel / metadata_path("root", newest.version + 1))) is not None:
+    found = [first.signed]
+    while (data := read_optional(channel / metadata_path("root", found[-1].version + 1))) is not None:
         following = parse_metadata(data, Root)
-        for root in (newest, following.signed):
+        for root in (found[-1], following.signed):
             root.verify_delegate("root", following.signed_bytes, following.signatures)
-        if following.signed.version != newest.version + 1:
-            raise IntegrityError(f"root {newest.version + 1} has the version {following.signed.version}")
-        newest = following.signed
-    _check_keys(channel, newest, keys)
-    return newest
+        if following.signed.version != found[-1].version + 1:
+            raise IntegrityError(f"root {found[-1].version + 1} has the version {following.signed.version}")
+        found.append(following.signed)
+    return tuple(found)
 
 
 def _check_keys(channel: Path, root: Root, keys: Keys) -> None:
-    for role, signer in keys.signers.items():
-        if signer.public_key.keyid not in root.roles[role].keyids:
+    """Refuse keys of another channel, and too few of a role; root keys may be elsewhere."""
+    for role, usable in keys.of(root).signers.items():
+        needed = 1 if role == "root" else root.roles[role].threshold
+        if keys.signers[role] and not usable:
             raise ConfigError(
                 f"the {role} key is not a key of the channel `{channel}`",
                 hint="give the home with its keys as `--home`",
             )
+        if keys.signers[role] and len(usable) < needed:
+            raise ConfigError(
+                f"the {role} role of the channel `{channel}` needs {needed} keys, and {len(usable)} are at hand",
+                hint=f"put the other keys into the keys folder, or: ptmtorrent keys rotate {role} --threshold 1",
+            )
 
 
-def _verify(channel: Path, root: Root) -> Published:
+def _verify(channel: Path, roots: tuple[Root, ...]) -> Published:
+    root = roots[-1]
     timestamp_data = read_optional(channel / TIMESTAMP)
     if timestamp_data is None:
-        return Published(root=root, expires={"root": root.expires})
+        return Published(roots=roots, expires={"root": root.expires})
     timestamp = _open(root, Timestamp, timestamp_data)
     about = timestamp.snapshot_meta
     snapshot_data = _read_listed(channel / metadata_path("snapshot", about.version))
@@ -101,9 +130,10 @@ def _verify(channel: Path, root: Root) -> Published:
     about.verify_length_and_hashes(targets_data)
     targets = _open(root, Targets, targets_data)
     return Published(
-        root=root,
+        roots=roots,
         timestamp_version=timestamp.version,
         targets=targets.targets,
+        retired=retired_releases(targets),
         sequence=stated_sequence(targets),
         snapshot=timestamp.snapshot_meta,
         about_targets=about,

@@ -8,7 +8,7 @@ A destination may list fewer releases than the home. Its list is signed with ver
 the home's list is signed again with higher ones: so versions only increase, whichever of the two a reader sees next.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -23,21 +23,26 @@ from ptmtorrent.channel.paths import (
     VersionedRole,
     metadata_path,
     metadata_version,
+    parse_withdrawn_path,
     release_path,
     signature_path,
+    withdrawn_path,
 )
 from ptmtorrent.disk.durable import disk_errors, read_regular, write_file, write_once
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
-from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.model.moments import spell
 from ptmtorrent.model.release import Release, decode_release
+from ptmtorrent.model.text import count
+from ptmtorrent.model.withdrawn import Withdrawn
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
 from ptmtorrent.trust.own import Published, read_published
 
-Accept = Callable[[bytes], None]
-"""Raises if a reader would refuse the channel with this new timestamp; called before the timestamp is written."""
+Accept = Callable[[Mapping[str, bytes]], None]
+"""Raises if a reader would refuse the channel with these new files, by path; called before they are written."""
 
 RENEW_BEFORE = timedelta(days=180)
 """Time before the expiry of root, targets and snapshot at which `renew_roles` signs them again."""
@@ -78,7 +83,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         data = read_regular(release_json)
     release = _check_release(data, name, sequence)
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     path = release_path(name)
     custom: dict[str, int | str] = {"content_root": str(release.content_root), "sequence": sequence}
     entry = roles.target(path, data, custom)
@@ -94,8 +99,7 @@ def publish_release_metadata(  # noqa: PLR0913, PLR0917  # all are needed
         MINISIGN_PUBLIC: roles.target(MINISIGN_PUBLIC, keys.minisign_public),
     }
     if published.root is None:
-        if "root" not in keys.signers:
-            raise ConfigError("the first release of a channel needs the root key", hint="put `root.pem` into the keys")
+        _check_first(keys)
         write_file(channel / FIRST_ROOT, roles.sign_first_root(keys, now))
     else:
         _renew_root(channel, keys, published, now)
@@ -116,7 +120,7 @@ def renew_roles(channel: Path, keys: Keys, now: datetime, *, accept: Accept | No
         StoreError: the folder cannot be written.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     if published.snapshot is None or published.about_targets is None:
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     _renew_root(channel, keys, published, now)
@@ -143,19 +147,26 @@ def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], no
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     listed = listed_releases(published.targets)
     for name in names:
         if name not in listed:
             raise UsageError(f"the channel `{channel}` does not list a release `{name}`")
     _renew_root(channel, keys, published, now)
-    chosen = {MINISIGN_PUBLIC, *(path for name in names for path in (release_path(name), signature_path(name)))}
+    withdrawn = [path for path in published.targets if parse_withdrawn_path(path) is not None]
+    chosen = {
+        MINISIGN_PUBLIC,
+        *withdrawn,
+        *(path for name in names for path in (release_path(name), signature_path(name))),
+    }
     targets = {path: target for path, target in published.targets.items() if path in chosen}
     version = published.timestamp_version + 1
-    timestamp, files = _sign_list(channel, keys, targets, _sequence(published), version, now)
-    own, _ = _sign_list(channel, keys, published.targets, _sequence(published), version + 1, now)
+    timestamp, files = _sign_list(channel, keys, targets, published.retired, _sequence(published), version, now)
+    own, _ = _sign_list(channel, keys, published.targets, published.retired, _sequence(published), version + 1, now)
     write_file(channel / TIMESTAMP, own)
-    return Selection(timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=files)
+    return Selection(
+        timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=(*withdrawn, *files)
+    )
 
 
 def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *, accept: Accept | None = None) -> None:
@@ -168,13 +179,66 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *,
         ConfigError, TrustError, StoreError: as `renew_roles` says.
     """
     published = read_published(channel, keys)
-    now = _sign_at(published, now)
+    keys, now = published.usable(keys), _sign_at(published, now)
     if release_path(name) not in published.targets:
         raise NotFound(f"the channel `{channel}` lists no release `{name}`")
     _renew_root(channel, keys, published, now)
     gone = {release_path(name), signature_path(name)}
     targets = {path: target for path, target in published.targets.items() if path not in gone}
     _write_list(channel, keys, published, targets, now, accept)
+
+
+def publish_withdrawn(
+    channel: Path, keys: Keys, document: Withdrawn, now: datetime, *, accept: Accept | None = None
+) -> None:
+    """Sign a list of withdrawn packages in place of the one before; releases stay listed.
+
+    Raises:
+        NotFound: the channel has no release yet.
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    keys, now = published.usable(keys), _sign_at(published, now)
+    if published.snapshot is None:
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+    _renew_root(channel, keys, published, now)
+    path, data = withdrawn_path(document.number), canonical.encode(document)
+    write_file(channel / path, data)
+    kept = {name: target for name, target in published.targets.items() if parse_withdrawn_path(name) is None}
+    _write_list(channel, keys, published, {**kept, path: roles.target(path, data)}, now, accept)
+
+
+def retire_releases(
+    channel: Path, keys: Keys, names: Collection[ReleaseName], now: datetime, *, accept: Accept | None = None
+) -> None:
+    """Take releases that have a withdrawn package from the signed list, which names them and their roots as retired.
+
+    Raises:
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    keys, now = published.usable(keys), _sign_at(published, now)
+    listed = listed_releases(published.targets)
+    gone = {path for name in names for path in (release_path(name), signature_path(name))}
+    targets = {path: target for path, target in published.targets.items() if path not in gone}
+    retired = {**published.retired, **{name: listed[name].content_root for name in names if name in listed}}
+    _write_list(channel, keys, published, targets, now, accept, retired)
+
+
+def sign_anew(channel: Path, keys: Keys, published: Published, now: datetime) -> bytes:
+    """Sign what the channel lists with `keys`; return the timestamp, which nothing leads to until it is written.
+
+    Raises:
+        NotFound: the channel has no release yet.
+        StoreError: the folder cannot be written.
+    """
+    if published.snapshot is None:
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+    sequence = max(_sequence(published), _highest(published.targets))
+    version = published.timestamp_version + 1
+    return _sign_list(channel, keys, published.targets, published.retired, sequence, version, _sign_at(published, now))[
+        0
+    ]
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
@@ -190,6 +254,15 @@ def _check_release(data: bytes, name: ReleaseName, sequence: int) -> Release:
             f"expected `{name}` with sequence {sequence}"
         )
     return release
+
+
+def _check_first(keys: Keys) -> None:
+    at_hand, needed = len(keys.signers.get("root", ())), 1 if keys.first is None else keys.first.threshold
+    if at_hand < needed:
+        raise ConfigError(
+            f"the first release of a channel needs {count(needed, 'root key')}, and {at_hand} are at hand",
+            hint="put the root keys into the keys folder",
+        )
 
 
 def _check_new(published: Published, path: str, sequence: int) -> None:
@@ -228,12 +301,13 @@ def _renew_root(channel: Path, keys: Keys, published: Published, now: datetime) 
     root = published.root
     if root is None or not _is_due(root.expires, now):
         return
-    if "root" in keys.signers:
-        write_file(channel / metadata_path("root", root.version + 1), roles.sign_next_root(keys, root, now))
+    current = keys.of(root)
+    if len(current.signers.get("root", ())) >= root.roles["root"].threshold:
+        write_file(channel / metadata_path("root", root.version + 1), roles.sign_next_root(current, root, now))
     elif now >= root.expires:
         raise TrustError(
             f"the root of the channel `{channel}` expired on {spell(root.expires)}, and its key is not at hand",
-            hint="put `root.pem` back into the keys folder, then run `ptmtorrent renew`; nothing was signed",
+            hint="put the root keys back into the keys folder, then run `ptmtorrent renew`; nothing was signed",
         )
 
 
@@ -244,24 +318,33 @@ def _write_list(  # noqa: PLR0913, PLR0917  # the content of a list, who signs i
     targets: dict[str, TargetFile],
     now: datetime,
     accept: Accept | None,
+    retired: Mapping[ReleaseName, ContentRoot] | None = None,
 ) -> None:
     sequence = max(_sequence(published), _highest(targets))
-    timestamp, _ = _sign_list(channel, keys, targets, sequence, published.timestamp_version + 1, now)
+    timestamp, _ = _sign_list(
+        channel, keys, targets, retired or published.retired, sequence, published.timestamp_version + 1, now
+    )
     _point_to(channel, timestamp, accept)
 
 
 def _point_to(channel: Path, timestamp: bytes, accept: Accept | None) -> None:
     if accept is not None:
-        accept(timestamp)
+        accept({TIMESTAMP: timestamp})
     write_file(channel / TIMESTAMP, timestamp)
 
 
 def _sign_list(  # noqa: PLR0913, PLR0917  # the content of three documents
-    channel: Path, keys: Keys, targets: dict[str, TargetFile], sequence: int, version: int, now: datetime
+    channel: Path,
+    keys: Keys,
+    targets: dict[str, TargetFile],
+    retired: Mapping[ReleaseName, ContentRoot],
+    sequence: int,
+    version: int,
+    now: datetime,
 ) -> tuple[bytes, tuple[str, ...]]:
     """Write targets and snapshot under free versions; return the timestamp of `version`, and the paths of the two."""
     number = _next_version(channel, "targets")
-    signed = roles.sign_targets(keys, number, targets, sequence, _highest(targets), now)
+    signed = roles.sign_targets(keys, number, targets, sequence, _highest(targets), now, retired=retired)
     targets_path = metadata_path("targets", number)
     write_file(channel / targets_path, signed)
     about_targets = roles.describe(number, signed)

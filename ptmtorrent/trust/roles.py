@@ -4,15 +4,19 @@ Expiry bounds how long a mirror can withhold updates. The timestamp is renewed o
 other documents seldom, with keys that may be offline (docs/adr/0001-small-tuf-over-merkle-release.md).
 """
 
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TypeVar
 
+from securesystemslib.signer import Signer, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.trust.keys import ROLES, Keys
-from ptmtorrent.trust.metadata import SEQUENCE
+from ptmtorrent.trust.metadata import RETIRED, SEQUENCE
 
 Document = TypeVar("Document", Root, Targets, Snapshot, Timestamp)
 
@@ -20,35 +24,56 @@ ROOT_LIFE = timedelta(days=730)
 TARGETS_LIFE = timedelta(days=365)
 SNAPSHOT_LIFE = timedelta(days=365)
 TIMESTAMP_LIFE = timedelta(days=30)
+COMPACT = JSONSerializer(compact=True)
 SPEC = "1.0.31"
 """The version of the TUF specification in the documents; explicit, so that a newer library writes the same bytes."""
 
 
 def sign_first_root(keys: Keys, now: datetime) -> bytes:
-    """Return root 1: the key of each role, one signature needed of each."""
+    """Return root 1: the keys of each role; one signature is needed of each but the root, which `keys.first` says."""
     root = Root(version=1, spec_version=SPEC, expires=_expiry(now, ROOT_LIFE), consistent_snapshot=True)
     for role in ROLES:
-        root.add_key(keys.signers[role].public_key, role)
+        for signer in keys.signers[role]:
+            root.add_key(signer.public_key, role)
+    if keys.first is not None:
+        root.roles["root"].threshold = keys.first.threshold
+        for keyid, public in keys.first.keys.items():
+            root.add_key(SSlibKey(keyid, "ed25519", "ed25519", {"public": public}), "root")
     return _sign(root, keys, "root")
+
+
+def next_root(root: Root, now: datetime) -> Root:
+    """Return the version after `root`, with the same keys and roles and a later expiry, to be changed and signed."""
+    following = deepcopy(root)
+    following.version = root.version + 1
+    following.expires = _expiry(now, ROOT_LIFE)
+    return following
 
 
 def sign_next_root(keys: Keys, root: Root, now: datetime) -> bytes:
     """Return the version after `root`, with the same keys and roles and a later expiry."""
-    signed = Root.from_dict(root.to_dict())
-    signed.version = root.version + 1
-    signed.expires = _expiry(now, ROOT_LIFE)
-    return _sign(signed, keys, "root")
+    return _sign(next_root(root, now), keys, "root")
 
 
 def sign_targets(  # noqa: PLR0913, PLR0917  # the content of the document, and who signs it when
-    keys: Keys, version: int, targets: dict[str, TargetFile], sequence: int, highest_listed: int, now: datetime
+    keys: Keys,
+    version: int,
+    targets: dict[str, TargetFile],
+    sequence: int,
+    highest_listed: int,
+    now: datetime,
+    *,
+    retired: Mapping[ReleaseName, ContentRoot] | None = None,
 ) -> bytes:
     """Return the targets document that lists `targets`.
 
     `sequence` is that of the newest release ever signed. The document states it where it is above `highest_listed`,
-    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen.
+    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen. `retired`
+    are releases that left the list when a package was withdrawn.
     """
-    unknown = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    unknown: dict[str, object] = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    if retired:
+        unknown[RETIRED] = dict(retired)
     signed = Targets(
         version=version,
         spec_version=SPEC,
@@ -86,10 +111,16 @@ def target(path: str, data: bytes, custom: dict[str, int | str] | None = None) -
     )
 
 
-def _sign(signed: Document, keys: Keys, role: str) -> bytes:
+def sign_with(signed: Document, signers: Iterable[Signer]) -> bytes:
+    """Return the document with a signature of each of `signers`."""
     metadata = Metadata(signed)
-    metadata.sign(keys.signers[role])
-    return metadata.to_bytes(JSONSerializer(compact=True))
+    for signer in signers:
+        metadata.sign(signer, append=True)
+    return metadata.to_bytes(COMPACT)
+
+
+def _sign(signed: Document, keys: Keys, role: str) -> bytes:
+    return sign_with(signed, keys.signers[role])
 
 
 def _expiry(now: datetime, life: timedelta) -> datetime:

@@ -2,19 +2,23 @@
 
 from typing import NamedTuple
 
+from ptmtorrent.catalogue.findings import read_findings
 from ptmtorrent.catalogue.index import describe_members, find_members
 from ptmtorrent.catalogue.query import PackageRow, read_rows
 from ptmtorrent.errors import NotFound
+from ptmtorrent.model.findings import Finding
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Manifest
+from ptmtorrent.reading.flagged import read_flagged
 from ptmtorrent.reading.open_channel import OpenChannel
 
 
 class Shown(NamedTuple):
-    """A package: its row of the table of packages, and the manifest that hashes to its snapshot."""
+    """A package: its row of the table of packages, the manifest that hashes to its snapshot, and findings in it."""
 
     row: PackageRow
     manifest: Manifest
+    findings: list[Finding]
 
 
 def show(channel: OpenChannel, package: PackageName) -> Shown:
@@ -31,4 +35,7 @@ def show(channel: OpenChannel, package: PackageName) -> Shown:
     rows = read_rows(channel.release, channel.reader, PackageRow, packages=(package,), proven=channel.proven)
     if described.manifest is None or not rows:
         raise NotFound(f"release `{channel.release.name}` has no manifest of `{package}`")
-    return Shown(rows[0], described.manifest)
+    flagged = read_flagged(channel.release, channel.reader)
+    has_any = flagged is not None and package in flagged.packages
+    findings = read_findings(channel.release, channel.reader, package) if has_any else []
+    return Shown(rows[0], described.manifest, findings)

@@ -76,7 +76,7 @@ def test_info_prints_measures_codecs_and_packages(made: Made) -> None:
 
 def test_info_names_a_codec_that_it_does_not_know(made: Made) -> None:
     with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
-        index.execute("INSERT INTO objects SELECT zeroblob(32), min(row), 60, 1, 1, 12, 0, NULL FROM packs")
+        index.execute("INSERT INTO objects SELECT NULL, zeroblob(32), min(row), 60, 1, 1, 12, 0, NULL FROM packs")
     (unknown,) = [line for line in of_type(run(made.home.root, "info"), "codec") if line["codec"] == 12]
     assert unknown["name"] == "of a newer version"
     assert unknown["objects"] == 1

@@ -5,8 +5,6 @@ of requests or of bytes the hub has sent, drawn from a seed, so that a sweep can
 """
 
 import random
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from ptmtorrent.model.manifest import decode_manifest
 from ptmtorrent.store.store import Store
 from tests.program import environment, ptmtorrent
 from tests.simulators.stormy_hub import StormyHub
+from tests.warm import start_program
 
 DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.002
@@ -94,10 +93,10 @@ class Sweep:
         """Start the clone, kill it at a random moment; False when it was done before."""
         enough = int(draw.random() * 1.5 * self.packages * self.file_bytes / self.kills)
         requests = draw.randint(1, 6) if draw.random() < 0.2 else None
-        command = [sys.executable, "-m", "ptmtorrent", "--home", str(self.home), "--format", "json"]
-        command += ["clone", "huggingface", "--endpoint", self.hub.endpoint, "--limit", "1000"]
+        words = ["--home", str(self.home), "--format", "json", "clone", "huggingface"]
+        words += ["--endpoint", self.hub.endpoint, "--limit", "1000"]
         before = len(self.done) - 1
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+        process = start_program(words, env=environment())
         deadline = time.monotonic() + DEADLINE_SECONDS
         self._seen = len(self.hub.log.exchanges())
         while process.poll() is None and not self._is_due(enough, requests):

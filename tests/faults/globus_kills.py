@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +10,7 @@ from ptmtorrent.paths import Home
 from tests.channels import RELEASE, Made, check_laid_out
 from tests.simulators.globus.state import TaskFault
 from tests.simulators.globus.world import MAINTAINER, MAINTAINERS, PUBLIC, USER, USERS, World
+from tests.warm import Running, start_program
 
 Verb = Literal["fetch", "publish"]
 FETCH_STEPS = ("planned", "prepared", "posted", "submitted", "active", "mid-file", "landed", "verified", "installed")
@@ -72,7 +71,7 @@ def _prepare(world: World, made: Made, verb: Verb) -> None:
         made.trusted_by(Home(world.user / "home"), world.place)
 
 
-def _start(world: World, made: Made, verb: Verb, step: str) -> subprocess.Popen[bytes]:
+def _start(world: World, made: Made, verb: Verb, step: str) -> Running:
     if verb == "fetch":
         home, who, here = world.user / "home", USER, USERS
         words: list[Any] = ["fetch", *made.packages, "--transport", "globus", "--channel", world.place]
@@ -80,17 +79,11 @@ def _start(world: World, made: Made, verb: Verb, step: str) -> subprocess.Popen[
     else:
         home, who, here = made.home.root, MAINTAINER, MAINTAINERS
         words = ["publish", RELEASE, "--to", world.place]
-    command = [sys.executable, "-m", "tests.faults.globus_child", step, "--home", home, "--format", "json", *words]
-    return subprocess.Popen(
-        list(map(str, command)),
-        env=world.environment(who, here),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=Path(__file__).parent.parent.parent,
-    )
+    arguments = map(str, [step, "--home", home, "--format", "json", *words])
+    return start_program([*arguments], env=world.environment(who, here), main="tests.faults.globus_child")
 
 
-def _kill_in_the_middle(world: World, process: subprocess.Popen[bytes]) -> None:
+def _kill_in_the_middle(world: World, process: Running) -> None:
     """Kill the program, and the server that sends, while a file is being copied."""
     done: list[bool] = []
 

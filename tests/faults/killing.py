@@ -1,10 +1,6 @@
 """Kill a fetch at random moments, run it again, and find out what was fetched twice."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +11,7 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.transports.torrent.seeder import Seeder
 from tests.program import environment
 from tests.simulators.static_server import Asked, StaticServer
+from tests.warm import Running, start_program
 
 DEADLINE_SECONDS = 300
 STEP_BYTES = 4 << 20
@@ -28,23 +25,19 @@ class Kills:
     lost: list[int] = field(default_factory=list)
 
 
-def start(home: Path, *arguments: object) -> subprocess.Popen[bytes]:
+def start(home: Path, *arguments: object) -> Running:
     """Start a fetch as a process of its own."""
-    command = [sys.executable, "-m", "ptmtorrent", "--home", str(home), "--format", "json", "fetch"]
-    return subprocess.Popen(
-        [*command, *map(str, arguments)], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    return start_program(["--home", str(home), "--format", "json", "fetch", *map(str, arguments)], env=environment())
 
 
-def kill_when(process: subprocess.Popen[bytes], reached: Callable[[], bool]) -> bool:
+def kill_when(process: Running, reached: Callable[[], bool]) -> bool:
     """Kill -9 as soon as `reached` says so; tell whether it was still running."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while process.poll() is None and not reached():
         assert time.monotonic() < deadline, "the fetch hangs"
         time.sleep(0.002)
     running = process.poll() is None
-    if running:
-        os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     return running
 

@@ -148,7 +148,7 @@ def later(by: timedelta) -> Fault:
 
 
 def without_key(name: str) -> Fault:
-    return lambda world: (world.home.keys / name).unlink()
+    return lambda world: [path.unlink() for path in world.home.keys.glob(name)]
 
 
 LESS = {
@@ -193,7 +193,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "clock ahead": (skewed(YEARS), ALL, "0 0 0 60 60 0 0"),
     "clock back": (skewed(-YEARS), ALL, "0 0 0 0 0 0 0"),
     "no timestamp key": (without_key("timestamp.pem"), ALL, "10 10 10 0 0 10 10"),
-    "no root key": (without_key("root.pem"), "release renew retire", "0 0 0"),
+    "no root key": (without_key("root-*.pem"), "release renew retire", "0 0 0"),
 }
 """Each fault, the verbs that meet it, and the exit codes with which they end."""
 

@@ -148,7 +148,8 @@ def test_a_next_root_that_the_old_one_signed_is_followed(
     )
     root = Metadata[Root].from_bytes(roles.sign_first_root(fresh, NOW))
     root.signed.version = 2
-    root.sign(keys.signers["root"])
+    for signer in keys.signers["root"]:
+        root.sign(signer, append=True)
     (metadata / "2.root.json").write_bytes(root.to_bytes())
     with pytest.raises(TrustError, match="signature"):
         open_newest(channel, tmp_path / "state")

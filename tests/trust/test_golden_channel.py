@@ -27,7 +27,7 @@ def minisign_key(seed: bytes) -> minisign.SecretKey:
 
 def fixed_keys() -> Keys:
     signers = {
-        role: CryptoSigner(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32))
+        role: (CryptoSigner(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)),)
         for number, role in enumerate(ROLES, start=1)
     }
     return Keys(signers=signers, minisign=minisign_key(bytes([5]) * 32))

@@ -11,6 +11,8 @@ from ptmtorrent.errors import ConfigError, NoSpace
 from ptmtorrent.trust import keys
 from ptmtorrent.trust.keys import ROLES, init_keys, load_keys
 
+ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+
 
 def refuse_to_tell() -> bytes | None:
     raise AssertionError("nobody should be asked")
@@ -26,7 +28,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_role_has_a_key_of_its_own(tmp_path: Path) -> None:
     init_keys(tmp_path / "keys", None)
     made = load_keys(tmp_path / "keys", refuse_to_tell)
-    assert len({made.signers[role].public_key.keyid for role in ROLES}) == 4
+    assert [len(made.signers[role]) for role in ROLES] == [3, 1, 1, 1]
+    assert len({signer.public_key.keyid for role in ROLES for signer in made.signers[role]}) == 6
 
 
 def test_keys_are_readable_by_their_owner_only(tmp_path: Path) -> None:
@@ -42,7 +45,9 @@ def test_nothing_but_the_keys_is_left_behind(tmp_path: Path) -> None:
     init_keys(tmp_path / "keys", None)
     assert [file.name for file in tmp_path.iterdir()] == ["keys"]
     assert {file.name for file in (tmp_path / "keys").iterdir()} == {
-        *(f"{role}.pem" for role in ROLES),
+        *(f"root-{number}.pem" for number in (1, 2, 3)),
+        *(f"{role}.pem" for role in ROLES[1:]),
+        "root.json",
         "minisign.key",
         "minisign.pub",
     }
@@ -51,16 +56,16 @@ def test_nothing_but_the_keys_is_left_behind(tmp_path: Path) -> None:
 def test_keys_are_never_overwritten(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     init_keys(folder, None)
-    before = (folder / "root.pem").read_bytes()
+    before = (folder / "root-1.pem").read_bytes()
     with pytest.raises(ConfigError, match="never overwritten"):
         init_keys(folder, None)
-    assert (folder / "root.pem").read_bytes() == before
+    assert (folder / "root-1.pem").read_bytes() == before
 
 
 def test_an_empty_folder_may_become_the_keys(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     init_keys(tmp_path / "keys", None)
-    assert (tmp_path / "keys" / "root.pem").exists()
+    assert (tmp_path / "keys" / "root-1.pem").exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_passphrase_encrypts_every_secret(locked: Path) -> None:
     for role in ROLES:
-        assert (locked / f"{role}.pem").read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        assert all(path.read_bytes().startswith(ENCRYPTED) for path in locked.glob(f"{role}*.pem"))
     assert minisign.SecretKey.from_file(locked / "minisign.key").is_encrypted()
 
 

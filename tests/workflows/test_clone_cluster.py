@@ -349,10 +349,15 @@ def test_end_of_the_interchange_is_an_error_and_the_clone_goes_on_later(tmp_path
 def test_loss_of_all_processes_at_once_is_survived(tmp_path: Path, cluster: Path) -> None:
     home = tmp_path / "home"
     with HeldHub(packages()) as hub, cloning(home, hub, cluster) as process:
-        for pid in two_workers(home, hub):
+        found = two_workers(home, hub)
+        groups = {os.getpgid(pid) for pid in found}
+        for pid in found:
             os.kill(_parent(pid), signal.SIGKILL)
         hub.gate.set()
         code, events = ended(process)
+    for group in groups - {os.getpgrp()}:  # what a pool started beside its workers outlives it
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
 
     assert (code, statuses(events)) == (0, {f"hf:org/m{at}": "ok" for at in range(COUNT)})
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.disk.durable import write_file
 from ptmtorrent.errors import ConfigError, NotFound, PtmError, TrustError, UsageError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.records import Note, ignore
 from ptmtorrent.state.publications import places_of
 from ptmtorrent.trust.client import VerifiedRelease, open_fresh
 from ptmtorrent.trust.fingerprints import read_first_root
-from ptmtorrent.trust.keys import Keys
+from ptmtorrent.trust.keys import Keys, load_keys
+from ptmtorrent.workflows.keys.rotate import Rotation, rotate
 from ptmtorrent.workflows.publish.publish import publish
 from ptmtorrent.workflows.publish.retire import retire
 from ptmtorrent.workflows.release.delete import delete_release
@@ -237,7 +239,7 @@ def test_a_root_that_expired_is_not_renewed_without_its_key(channel: Channel) ->
     channel.now = START + timedelta(days=800)
     with pytest.raises(TrustError, match=r"root of the channel .* expired") as caught:
         renew(channel.home, online, clock=channel.clock, emit=ignore)
-    assert "root.pem" in (caught.value.hint or "")
+    assert "put the root keys back" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
@@ -321,3 +323,25 @@ def test_home_points_to_nothing_that_a_reader_misses(channel: Channel, verb: str
         verbs[verb]()
     assert (home.channel / "metadata/timestamp.json").read_bytes() == before
     assert set(packs) <= set(home.channel.rglob("*.pack"))
+
+
+def test_a_directory_changes_its_root_after_its_timestamp(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel.publish(B)
+    channel.read()
+    rotate(channel.home, channel.keys, Rotation(role="timestamp"), clock=channel.clock)
+    channel.keys = load_keys(channel.home.keys, lambda: None)
+
+    def stop(path: Path, data: bytes, **more: int) -> None:
+        if path == channel.to / "metadata" / "2.root.json":
+            raise KeyboardInterrupt
+        write_file(path, data, **more)
+
+    monkeypatch.setattr("ptmtorrent.disk.durable.write_file", stop)
+    with pytest.raises(KeyboardInterrupt):
+        channel.publish(B)
+    monkeypatch.undo()
+    assert not (channel.to / "metadata" / "2.root.json").exists()
+    assert channel.read().release.name == B
+    channel.publish(B)
+    assert (channel.to / "metadata" / "2.root.json").exists()
+    assert channel.read().release.name == B

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +33,7 @@ GITLINK_MODE = 0o160000
 MAX_DOCUMENT_BYTES = 16 << 20
 """Limit of commits and trees (16 MiB): a folder of a quarter of a million files."""
 
+_SHARED_TREE_BYTES = 64 << 10
 MAX_DEPTH = 128
 _CHUNK_BYTES = 1 << 20
 _ENTRY = re.compile(rb"([0-7]{5,6}) ([^\0/]+)\0(.{20})", re.DOTALL)
@@ -53,12 +55,23 @@ def git_object_id(kind: str, body: bytes) -> str:
     return hashlib.sha1(b"%s %d\0%s" % (kind.encode(), len(body), body), usedforsecurity=False).hexdigest()
 
 
-def parse_tree(body: bytes) -> list[TreeEntry]:
+def parse_tree(body: bytes) -> Sequence[TreeEntry]:
     """Return the entries of a tree.
+
+    Packages that are folders of one commit have the trees above them in common: small ones are parsed once.
 
     Raises:
         HubError: the tree is malformed, or a name occurs twice.
     """
+    return _parse_shared(body) if len(body) <= _SHARED_TREE_BYTES else _parse(body)
+
+
+@lru_cache(maxsize=32)
+def _parse_shared(body: bytes) -> Sequence[TreeEntry]:
+    return _parse(body)
+
+
+def _parse(body: bytes) -> Sequence[TreeEntry]:
     entries, at = [], 0
     while at < len(body):
         match = _ENTRY.match(body, at)
@@ -68,7 +81,7 @@ def parse_tree(body: bytes) -> list[TreeEntry]:
         at = match.end()
     if len({entry.name for entry in entries}) != len(entries):
         raise HubError("a git tree has the same name twice")
-    return entries
+    return tuple(entries)
 
 
 def file_mode(mode: int) -> int:

@@ -28,6 +28,7 @@ MAX_STRINGS = 4 << 20
 LARGE_BYTES = 64 << 10
 """Size from which a value of the header is listed."""
 
+_TEMPLATE = "tokenizer.chat_template"
 _VERSIONS = {1, 2, 3}
 _SWAPPED = 1 << 16
 """Versions are small: one in the other byte order is at least this."""
@@ -98,7 +99,8 @@ _LAYOUTS: Mapping[int, _Layout] = MappingProxyType(
 class Gguf:
     """The header of a GGUF file: its `version`, `alignment`, and the `start` of the tensors.
 
-    `values` are offset and length of each value of the header that has 64 KiB or more.
+    `values` are offset and length of each value of the header that has 64 KiB or more, `templates` are name, offset and
+    length of the texts of chat templates.
 
     Raises:
         NotThisFormat: anything else than a header of at most 64 MiB.
@@ -110,6 +112,7 @@ class Gguf:
         self._strings = 0
         self.alignment = _DEFAULT_ALIGNMENT
         self.values: list[tuple[int, int]] = []
+        self.templates: list[tuple[str, int, int]] = []
         if reader.take(len(MAGIC)) != MAGIC:
             raise NotThisFormat
         self.version = self._version()
@@ -167,6 +170,8 @@ class Gguf:
             return
         self._value(kind, 0)
         length = self._reader.at - start
+        if kind == _STRING and name.startswith(_TEMPLATE):
+            self.templates.append((name, start + self._width, length - self._width))
         if length >= LARGE_BYTES:
             self.values.append((start, length))
 

@@ -1,10 +1,10 @@
-"""The file of the index: its tables, the upgrade of files of earlier versions, and its transactions.
+"""The file of the index: its tables and its transactions.
 
 Errors of SQLite are raised as our own.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,65 +21,48 @@ from ptmtorrent.errors import IntegrityError, StoreError, UnsupportedFormat
 
 _TABLES = """
 CREATE TABLE packs (
-    row INTEGER PRIMARY KEY, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL, rights INTEGER NOT NULL);
-CREATE TABLE objects (
-    id BLOB PRIMARY KEY, pack INTEGER NOT NULL REFERENCES packs, at INTEGER NOT NULL, stored INTEGER NOT NULL,
-    raw INTEGER NOT NULL, codec INTEGER NOT NULL, kind INTEGER NOT NULL, base BLOB) WITHOUT ROWID;
-CREATE INDEX objects_by_pack ON objects (pack);
-CREATE TABLE files (
-    blake3 BLOB PRIMARY KEY, sha256 BLOB NOT NULL, git_sha1 BLOB, size INTEGER NOT NULL, cutter TEXT NOT NULL,
-    objects BLOB NOT NULL) WITHOUT ROWID;
-CREATE INDEX files_by_sha256 ON files (sha256);
-CREATE INDEX files_by_git_sha1 ON files (git_sha1);
-CREATE TABLE captures (
-    row INTEGER PRIMARY KEY, object BLOB NOT NULL UNIQUE, snapshot BLOB NOT NULL, package TEXT NOT NULL,
-    captured TEXT NOT NULL, data BLOB NOT NULL);
-"""
-_SKETCHES = """
-CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
-"""
-_SEQUENCES = """
-ALTER TABLE captures ADD COLUMN sequence INTEGER;
-UPDATE captures SET sequence = json_extract(CAST(data AS TEXT), '$.sequence') WHERE json_valid(CAST(data AS TEXT));
-CREATE TABLE highest (sequence INTEGER NOT NULL);
-INSERT INTO highest SELECT coalesce(max(sequence), 0) FROM captures;
-PRAGMA user_version = 3;
-"""
-_RUNS = """
-CREATE TABLE numbered (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE, part TEXT UNIQUE, size INTEGER NOT NULL,
     rights INTEGER NOT NULL);
-INSERT INTO numbered SELECT row, id, part, size, rights FROM packs;
-DROP TABLE packs;
-ALTER TABLE numbered RENAME TO packs;
-CREATE TABLE runs (row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL);
 CREATE TABLE parts (
     row INTEGER PRIMARY KEY, length INTEGER NOT NULL, objects INTEGER NOT NULL, hashes BLOB NOT NULL);
+CREATE TABLE runs (row INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, level INTEGER NOT NULL);
+CREATE TABLE objects (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, pack INTEGER NOT NULL, at INTEGER NOT NULL,
+    stored INTEGER NOT NULL, raw INTEGER NOT NULL, codec INTEGER NOT NULL, kind INTEGER NOT NULL, base BLOB);
+CREATE TABLE files (
+    row INTEGER PRIMARY KEY AUTOINCREMENT, blake3 BLOB NOT NULL, sha256 BLOB NOT NULL, git_sha1 BLOB,
+    size INTEGER NOT NULL, cutter TEXT NOT NULL, objects BLOB NOT NULL);
+CREATE TABLE file_keys (
+    generation INTEGER NOT NULL, head INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (generation, head, row))
+    WITHOUT ROWID;
+CREATE TABLE generations (row INTEGER PRIMARY KEY AUTOINCREMENT, level INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE TABLE captures (
+    row INTEGER PRIMARY KEY, object BLOB NOT NULL, snapshot BLOB NOT NULL, package TEXT NOT NULL,
+    captured TEXT NOT NULL, data BLOB NOT NULL, sequence INTEGER);
 CREATE INDEX captures_by_time ON captures (captured, sequence);
-DROP INDEX IF EXISTS objects_by_pack;
-DROP INDEX files_by_git_sha1;
-CREATE INDEX files_by_git_sha1 ON files (git_sha1) WHERE git_sha1 IS NOT NULL;
-PRAGMA user_version = 4;
+CREATE TABLE highest (sequence INTEGER NOT NULL);
+INSERT INTO highest VALUES (0);
+CREATE TABLE sketches (key INTEGER NOT NULL, object BLOB NOT NULL, PRIMARY KEY (key, object)) WITHOUT ROWID;
+PRAGMA user_version = 5;
 """
-VERSION = 4
-VERSION_WITH_SEQUENCES = 3
-VERSION_WITH_RUNS = 4
-_SCRIPTS = {
-    None: _TABLES + _SKETCHES + _SEQUENCES + _RUNS,
-    1: _SKETCHES + _SEQUENCES + _RUNS,
-    2: _SEQUENCES + _RUNS,
-    3: _RUNS,
-}
-"""What a writer runs on a new file, and on one of an earlier version: 1 had no sketches, 2 no sequences, 3 no runs.
+"""Every table but `sketches` grows at its end, so a commit writes what is new and not a page for each hash.
 
-The rows of sealed packs stay where they are until the next run is made.
+What finds rows by a hash is in memory while there are few (`_IN_MEMORY`), and is then written at once, sorted.
 """
+
+_IN_MEMORY = """
+PRAGMA temp_store = MEMORY;
+CREATE TEMP TABLE staged_ids (id BLOB PRIMARY KEY, row INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TEMP TABLE fresh_keys (head INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (head, row)) WITHOUT ROWID;
+"""
+VERSION = 5
+_OLDER = range(1, VERSION)
 
 _BUSY_SECONDS = 10.0
 """Time that SQLite waits for another connection to release a lock."""
 
-_PAGE_BYTES = 1024
-"""Rows are found by hashes, so a commit writes about a page for each: a small page is the least that it can write."""
+_PAGE_BYTES = 2048
+"""A capture takes about 600 bytes, and the last page of each table is written by every commit."""
 
 _CHECKPOINT_PAGES = 16384
 """Pages in the write-ahead log after which they are copied into the file: those of many commits at once."""
@@ -87,29 +70,37 @@ _CHECKPOINT_PAGES = 16384
 REBUILD_HINT = "rebuild it from the packs: ptmtorrent store repair --index"
 
 
-def connect_index(path: Path, *, write: bool) -> tuple[Connection, int]:
-    """Connect to the index at `path` and return its version; for writing, create it if it is missing.
+def connect_index(path: Path, *, write: bool) -> Connection:
+    """Connect to the index at `path`; for writing, create it if it is missing.
 
     Raises:
         StoreError: missing, damaged or not readable.
-        UnsupportedFormat: a newer version wrote it.
+        UnsupportedFormat: another version wrote it.
     """
     with index_errors(path):
         connection = _connect_to_write(path) if write else connect_to_read(path, busy_seconds=_BUSY_SECONDS)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == VERSION:
+            connection.executescript(_IN_MEMORY)
+            return connection
+    connection.close()
     if version == 0:
-        connection.close()
-        raise StoreError(
-            f"the index `{path}` is empty: its creation was interrupted",
-            hint=REBUILD_HINT,
-        )
-    if version not in {*_SCRIPTS, VERSION}:
-        connection.close()
+        raise StoreError(f"the index `{path}` is empty: its creation was interrupted", hint=REBUILD_HINT)
+    if version in _OLDER:
         raise UnsupportedFormat(
-            f"the index `{path}` has version {version}; this program reads version {VERSION}",
-            hint=UPGRADE_HINT,
+            f"the index `{path}` has version {version}, which an older ptmtorrent wrote", hint=REBUILD_HINT
         )
-    return connection, version
+    raise UnsupportedFormat(
+        f"the index `{path}` has version {version}; this program reads version {VERSION}",
+        hint=UPGRADE_HINT,
+    )
+
+
+def is_older(path: Path) -> bool:
+    """Return whether an older version of the program wrote the index at `path`, so that it has to be rebuilt."""
+    with suppress(SqliteError), closing(connect_to_read(path, busy_seconds=_BUSY_SECONDS)) as connection:
+        return connection.execute("PRAGMA user_version").fetchone()[0] in _OLDER
+    return False
 
 
 _TRANSLATED = (SqliteError, UnicodeDecodeError, LookupError, TypeError, AttributeError)
@@ -150,9 +141,8 @@ def _connect_to_write(path: Path) -> Connection:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA synchronous = FULL")
         is_new = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        (version,) = (None,) if is_new else connection.execute("PRAGMA user_version").fetchone()
-        if version in _SCRIPTS:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCRIPTS[version]} COMMIT;")
+        if is_new:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")
     except SqliteError:
         connection.close()
         raise
@@ -169,10 +159,9 @@ Value = bytes | str | int | None
 class Connected:
     """An open file. Writes form one transaction until `commit`, which blocks all other writers."""
 
-    def __init__(self, connection: Connection, path: Path, version: int = VERSION) -> None:
+    def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
         self._path = path
-        self._version = version
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -12,14 +12,11 @@ from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import MAX_SEQUENCE, Capture, Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
-from ptmtorrent.store.index.file import VERSION_WITH_RUNS, VERSION_WITH_SEQUENCES, connect_index, index_errors
-from ptmtorrent.store.index.found import MAX_CODEC
-from ptmtorrent.store.index.objects import Objects
-from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS
+from ptmtorrent.store.index.file import connect_index, index_errors
+from ptmtorrent.store.index.known_files import KnownFiles
+from ptmtorrent.store.index.run import MAX_CODEC
+from ptmtorrent.store.pack.format import OBJECT_KINDS
 from ptmtorrent.store.pack.writer import PartState
-from ptmtorrent.store.stored_file import StoredFile
-
-_OID_COLUMNS = {"blake3": "blake3", "sha256": "sha256", "git": "git_sha1"}
 
 MAX_OF_KEY = 16
 """Objects of one key of a sketch that are examined, because an attacker can store millions with the same key."""
@@ -30,50 +27,8 @@ _MAX_PAGES = 16
 _MANY = 10_000
 
 
-class KnownFiles(Objects):
-    """The known files and the sketches of an open index."""
-
-    def add_file(self, file: StoredFile) -> None:
-        """Add a known file, all objects of which are in the store."""
-        self._write(
-            "INSERT INTO files (blake3, sha256, git_sha1, size, cutter, objects) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (blake3) DO UPDATE SET git_sha1 = coalesce(excluded.git_sha1, git_sha1),"
-            " cutter = excluded.cutter, objects = excluded.objects",
-            bytes.fromhex(file.blake3),
-            bytes.fromhex(file.sha256),
-            bytes.fromhex(file.git_sha1) if file.git_sha1 else None,
-            file.size,
-            file.cutter,
-            b"".join(bytes.fromhex(identifier) for identifier, _ in file.objects),
-        )
-
-    def file(self, oid: str) -> tuple[StoredFile, Rights] | None:
-        """Return the file with an oid such as `sha256:...` or `git:...`, and the strictest rights of its objects."""
-        algorithm, _, digest = oid.partition(":")
-        column = _OID_COLUMNS.get(algorithm)
-        if column is None or not _is_hex(digest):
-            return None
-        rows = self._run(
-            f"SELECT blake3, sha256, git_sha1, size, cutter, objects FROM files WHERE {column} = ?",  # noqa: S608
-            bytes.fromhex(digest),
-        )
-        with index_errors(self._path):
-            return next((self._file(row) for row in rows), None)
-
-    def _file(self, row: tuple[bytes, bytes, bytes | None, int, str, bytes]) -> tuple[StoredFile, Rights] | None:
-        found = self.find_all([ObjectId(row[5][at : at + 32].hex()) for at in range(0, len(row[5]), 32)])
-        places = [place for place in found if place is not None]
-        if len(places) != len(found):
-            return None
-        file = StoredFile(
-            blake3=row[0].hex(),
-            sha256=row[1].hex(),
-            git_sha1=row[2].hex() if row[2] is not None else None,
-            size=row[3],
-            cutter=row[4],
-            objects=tuple((place.entry.id, place.entry.raw) for place in places),
-        )
-        return file, max((place.rights for place in places), key=RIGHTS.index, default=RIGHTS[0])
+class Sketches(KnownFiles):
+    """The sketches of an open index."""
 
     def add_sketches(self, key: int, identifiers: Iterable[ObjectId]) -> None:
         """Add objects that have `key` in their sketches."""
@@ -114,11 +69,6 @@ class KnownFiles(Objects):
         return found[:MAX_OF_KEY]
 
 
-def _is_hex(text: str) -> bool:
-    return len(text) in {40, 64} and not text.strip("0123456789abcdef")
-
-
-_BY_TIME = "captured DESC, row DESC"
 _BY_SEQUENCE = "coalesce(sequence, 0) DESC, captured DESC, iif(sequence IS NULL, row, object) DESC"
 """The order of captures, the newest first. Two stores that were merged may have given a number twice; the time and then
 the id decide between those, so that every index of the same packs has the same order."""
@@ -127,14 +77,14 @@ _BLOCK = 512
 """Rows that are read at a time where there may be many."""
 
 
-class Captures(KnownFiles):
+class Captures(Sketches):
     """The captures of an open index."""
 
     def add_capture(self, identifier: ObjectId, capture: Capture, data: bytes) -> None:
         """Add a capture; `data` are the bytes of its object."""
         self._write(
-            "INSERT OR IGNORE INTO captures (object, snapshot, package, captured, data, sequence)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO captures (object, snapshot, package, captured, data, sequence) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
+            " WHERE NOT EXISTS (SELECT 1 FROM captures WHERE captured = ?4 AND sequence IS ?6 AND object = ?1)",
             bytes.fromhex(identifier),
             bytes.fromhex(capture.snapshot),
             capture.package,
@@ -168,23 +118,21 @@ class Captures(KnownFiles):
 
     def captures(self) -> list[bytes]:
         """Return the bytes of the newest capture of each package, sorted by package."""
-        newest_first = _BY_SEQUENCE if self._has_sequences() else _BY_TIME
         # Records are sorted here: SQLite would write all of them to a temporary file, to sort the few that are newest.
         rows = self._run(
             "SELECT package, data FROM captures WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"  # noqa: S608  # a constant
-            f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
+            f" (PARTITION BY package ORDER BY {_BY_SEQUENCE}) AS rank FROM captures) WHERE rank = 1)"
         )
         with index_errors(self._path):
             return [data for _, data in sorted(rows, key=lambda row: row[0])]
 
     def newest_captures(self, lock: AbstractContextManager[Any]) -> Iterator[tuple[PackageName, SnapshotId, Rights]]:
         """Yield package, snapshot and rights of the newest capture of each package, by package; `lock` guards reads."""
-        newest_first = _BY_SEQUENCE if self._has_sequences() else _BY_TIME
         with lock, index_errors(self._path):
             rows = self._connection.execute(
                 "SELECT package, snapshot, json_extract(CAST(data AS TEXT), '$.rights') FROM captures"  # noqa: S608  # a constant
                 " WHERE row IN (SELECT row FROM (SELECT row, row_number() OVER"
-                f" (PARTITION BY package ORDER BY {newest_first}) AS rank FROM captures) WHERE rank = 1)"
+                f" (PARTITION BY package ORDER BY {_BY_SEQUENCE}) AS rank FROM captures) WHERE rank = 1)"
                 " ORDER BY package"
             )
         while True:
@@ -236,7 +184,7 @@ class Captures(KnownFiles):
         """Return the captures whose rows differ from the capture in their `data`."""
         with index_errors(self._path):
             # As bytes, because a damaged row may have any type.
-            names = ("object", "data", "snapshot", "package", "captured", *(["sequence"] * self._has_sequences()))
+            names = ("object", "data", "snapshot", "package", "captured", "sequence")
             casts = ", ".join(f"CAST({name} AS BLOB)" for name in names)
             rows = self._connection.execute(f"SELECT {casts} FROM captures")  # noqa: S608  # the names are these six
             return [ObjectId(found.hex()) for found, data, *columns in rows if not _matches(found, data, columns)]
@@ -249,9 +197,6 @@ class Captures(KnownFiles):
         for row, *both in rows:
             if not listed.issuperset(both):
                 self._write("DELETE FROM captures WHERE row = ?", row)
-
-    def _has_sequences(self) -> bool:
-        return self._version >= VERSION_WITH_SEQUENCES
 
 
 def _matches(identifier: bytes, data: bytes, columns: list[bytes | None]) -> bool:
@@ -279,9 +224,9 @@ class Index(Captures):
 
     def clear(self) -> None:
         """Drop all rows but sketches and the highest number of a capture, which cannot be rebuilt from packs."""
-        for table in ("objects", "packs", "runs", "parts", "files", "captures"):
-            self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are the six above
-        self._fresh_at = None
+        for table in ("objects", "packs", "runs", "parts", "files", "file_keys", "generations", "captures"):
+            self._write(f"DELETE FROM {table}")  # noqa: S608  # the names are those above
+        self._fresh_at = self._staged_at = self._fresh_files_at = None
         sane = "typeof(sequence) = 'integer' AND sequence BETWEEN 0 AND ?"
         self._write(f"UPDATE highest SET sequence = 0 WHERE NOT ({sane})", MAX_SEQUENCE - 1)  # noqa: S608  # a constant
 
@@ -291,8 +236,6 @@ class Index(Captures):
 
     def part_state(self, part: str) -> PartState | None:
         """Return what of a part is committed; None if nothing is recorded, and all of it has to be rechecked."""
-        if self._version < VERSION_WITH_RUNS:
-            return None
         rows = self._run(
             "SELECT length, objects, hashes FROM parts JOIN packs ON packs.row = parts.row WHERE packs.part = ?", part
         )
@@ -315,9 +258,7 @@ class Index(Captures):
         if not lost:
             return
         gone = {bytes.fromhex(identifier) for identifier in lost}
-        for blake3, objects in self._run("SELECT blake3, objects FROM files"):
-            if any(objects[at : at + 32] in gone for at in range(0, len(objects), 32)):
-                self._write("DELETE FROM files WHERE blake3 = ?", blake3)
+        self.drop_files(gone)
         for row, identifier, snapshot in self._run("SELECT row, object, snapshot FROM captures"):
             if identifier in gone or snapshot in gone:
                 self._write("DELETE FROM captures WHERE row = ?", row)
@@ -332,7 +273,6 @@ def open_index(path: Path, *, write: bool, kind: type[Index] = Index) -> Index:
 
     Raises:
         StoreError: missing, damaged or not readable.
-        UnsupportedFormat: a newer version wrote it.
+        UnsupportedFormat: another version wrote it.
     """
-    connection, version = connect_index(path, write=write)
-    return kind(connection, path, version)
+    return kind(connect_index(path, write=write), path)

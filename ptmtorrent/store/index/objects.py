@@ -1,25 +1,103 @@
-"""Where each object lies: rows in SQLite for what changes (open parts, packs just sealed), runs for sealed packs.
+"""Where each object lies: rows in SQLite for the newest, runs for the others.
+
+A commit appends its rows: no page is written for a hash. Which row an id has is in memory, in a temporary table that
+each connection fills when it first looks an object up, and extends after commits of others. Rows are few: once there
+are `STAGED_ROWS`, they become a run.
 
 A row in SQLite counts before those in runs, and a newer run before an older one. Rows of a pack that was dropped are
 passed over, and removed by the next merge. The number of a pack is never given twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+from ptmtorrent.disk.database import Connection
 from ptmtorrent.model.ids import ObjectId, PackId, is_hex64
 from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.index.file import index_errors
-from ptmtorrent.store.index.found import Container, Found, entry_of
-from ptmtorrent.store.index.run import Listed
+from ptmtorrent.store.index.run import Container, Found, Listed, entry_of
 from ptmtorrent.store.index.runs import StoredRuns
-from ptmtorrent.store.pack.columns import EntryColumns, Ids, PlaceColumns, columns_of
+from ptmtorrent.store.pack.columns import UNLISTED, EntryColumns, Ids, PlaceColumns, columns_of
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
 
-_COLUMNS = "id, at, stored, raw, codec, kind, base, pack"
+_COLUMNS = "objects.id, at, stored, raw, codec, kind, base, pack"
+_INSERT = "INSERT INTO objects (id, at, stored, raw, codec, kind, base, pack) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _BATCH = 500
 
 
-class Objects(StoredRuns):
+class StagedObjects(StoredRuns):
+    """The objects of an open index whose rows lie in SQLite."""
+
+    def __init__(self, connection: Connection, path: Path) -> None:
+        super().__init__(connection, path)
+        self._staged_at: int | None = None
+        """The version of the file that the ids in memory belong to; None if they have to be read again."""
+        self._last_staged = 0
+
+    def roll_back(self) -> None:
+        """Undo the writes since the last commit."""
+        super().roll_back()
+        self._staged_at = None
+
+    def _are_staged(self) -> bool:
+        return bool(self._run("SELECT 1 FROM objects LIMIT 1"))
+
+    def _staged(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
+        """Return those of `identifiers` that SQLite has rows of."""
+        found: dict[bytes, Listed] = {}
+        if not self._know_staged():
+            return found
+        for at in range(0, len(identifiers), _BATCH):
+            batch = identifiers[at : at + _BATCH]
+            marks = ", ".join("?" * len(batch))
+            rows = self._run(
+                f"SELECT {_COLUMNS} FROM staged_ids JOIN objects ON objects.row = staged_ids.row"  # noqa: S608  # marks
+                f" AND objects.id = staged_ids.id WHERE staged_ids.id IN ({marks})",
+                *batch,
+            )
+            found |= {row[0]: Listed(*row) for row in rows}
+        return found
+
+    def _put(self, rows: Iterable[Listed]) -> None:
+        """Append rows; a row of the same id is replaced."""
+        fresh = [*rows]
+        self._begin()
+        old = self._staged([row.id for row in fresh])
+        if old:
+            sql = "DELETE FROM objects WHERE row = (SELECT row FROM staged_ids WHERE id = ?)"
+            self._write_many(sql, [(identifier,) for identifier in old])
+        self._write_many(_INSERT, fresh)
+        self._read_staged()
+
+    def _know_staged(self) -> bool:
+        """Bring the ids in memory up to date with the file; return whether there are rows."""
+        ((version,),) = self._run("PRAGMA data_version")
+        if version != self._staged_at:
+            if self._staged_at is None:
+                self._run("DELETE FROM staged_ids")
+                self._last_staged = 0
+            self._read_staged()
+            self._staged_at = version
+        return self._last_staged > 0
+
+    def _read_staged(self) -> None:
+        """Take the ids of rows that were appended, and forget those of rows that were moved."""
+        ((first, last),) = self._run("SELECT (SELECT min(row) FROM objects), (SELECT max(row) FROM objects)")
+        if last is None:
+            self._run("DELETE FROM staged_ids")
+            self._last_staged = 0
+            return
+        if first > self._last_staged:
+            self._run("DELETE FROM staged_ids")
+        self._run(
+            "INSERT OR REPLACE INTO staged_ids SELECT id, row FROM objects WHERE row > ? AND typeof(id) = 'blob'"
+            " ORDER BY row",
+            self._last_staged,
+        )
+        self._last_staged = last
+
+
+class Objects(StagedObjects):
     """The objects of an open index, by their packs and parts."""
 
     def find(self, identifier: ObjectId) -> Found | None:
@@ -78,12 +156,14 @@ class Objects(StoredRuns):
         return found[0] if len(found) == 1 else columns_of(self.entries(container))
 
     def find_places(self, ids: Ids) -> PlaceColumns | None:
-        """Return where objects lie that sealed packs list whole, in one pass; None if rows lie in SQLite."""
+        """Return where objects lie that sealed packs list whole, in one pass; None if rows lie in SQLite or parts."""
         if self._are_staged():
             return None
         self._refresh()
         with index_errors(self._path):
-            return self._runs.find_places(ids)
+            found = self._runs.find_places(ids)
+            packs = [self._container(number) for number in set(found.pack.tolist()) if number != UNLISTED]
+        return None if any(each is not None and each.pack is None for each in packs) else found
 
     def container(self, number: int) -> Container | None:
         """Return the pack or part with a number; None if it is not listed."""
@@ -124,7 +204,7 @@ class Objects(StoredRuns):
         if there is None:
             self._write("UPDATE packs SET id = ?, part = NULL, size = ? WHERE row = ?", identifier, size, number)
         else:
-            self._write("UPDATE objects SET pack = ? WHERE pack = ?", there, number)
+            self._put([row._replace(pack=there) for row in self._rows_of(number)])
             self._write("DELETE FROM packs WHERE row = ?", number)
         self._changed(number, is_listed=there is None)
 
@@ -173,10 +253,6 @@ class Objects(StoredRuns):
         rows = self._run(f"SELECT row FROM packs WHERE {column} = ?", key)  # noqa: S608  # one of the two
         return int(rows[0][0]) if rows else None
 
-    def _put(self, rows: Iterable[Listed]) -> None:
-        sql = f"INSERT OR REPLACE INTO objects ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  # a constant
-        self._write_many(sql, [*rows])
-
     def _replaces(self, new: Listed, old: Listed, fresh: Mapping[bytes, Listed]) -> bool:
         if new.base is None:
             return old.base is not None or self._rights_of(new) < self._rights_of(old)
@@ -190,12 +266,13 @@ class Objects(StoredRuns):
         return len(RIGHTS) if container is None else container.rights
 
     def _listed(self, identifier: bytes) -> Listed | None:
-        rows = self._run(f"SELECT {_COLUMNS} FROM objects WHERE id = ?", identifier)  # noqa: S608  # a constant
+        staged = self._staged([identifier]).get(identifier)
         # The runs are asked after SQLite: a row that was moved into a run meanwhile is found there.
         self._refresh()
         with index_errors(self._path):
-            listed = next((Listed(*row) for row in rows if self._container(row[-1]) is not None), None)
-            return listed or (self._runs.find(identifier) if self._runs.listed else None)
+            if staged is not None and self._container(staged.pack) is not None:
+                return staged
+            return self._runs.find(identifier) if self._runs.listed else None
 
     def _listed_all(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
         staged = self._staged(identifiers)
@@ -203,21 +280,6 @@ class Objects(StoredRuns):
         staged = {key: row for key, row in staged.items() if self._container(row.pack) is not None}
         with index_errors(self._path):
             return staged | self._runs.find_all([key for key in dict.fromkeys(identifiers) if key not in staged])
-
-    def _are_staged(self) -> bool:
-        return bool(self._run("SELECT 1 FROM objects LIMIT 1"))
-
-    def _staged(self, identifiers: Sequence[bytes]) -> dict[bytes, Listed]:
-        """Return those of `identifiers` that SQLite has rows of."""
-        found: dict[bytes, Listed] = {}
-        for at in range(0, len(identifiers), _BATCH):
-            batch = identifiers[at : at + _BATCH]
-            marks = ", ".join("?" * len(batch))
-            rows = self._run(f"SELECT {_COLUMNS} FROM objects WHERE id IN ({marks})", *batch)  # noqa: S608  # marks
-            found |= {row[0]: Listed(*row) for row in rows}
-            if not rows and not at and not self._are_staged():
-                break  # nothing is staged at all
-        return found
 
     def _rows_of(self, number: int) -> list[Listed]:
         staged = self._run(f"SELECT {_COLUMNS} FROM objects WHERE pack = ?", number)  # noqa: S608  # a constant

@@ -13,17 +13,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
 
 from ptmtorrent.disk.durable import disk_error, disk_errors, open_regular, read_at
 from ptmtorrent.errors import IntegrityError
+from ptmtorrent.model.ids import ObjectId, PackId
+from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.codecs import MAX_RAW_BYTES
 from ptmtorrent.store.index import run_format
 from ptmtorrent.store.index.run_format import DTYPES, PACKED_ROW, ROW, Layout, Section
 from ptmtorrent.store.pack.columns import EntryColumns, Flags, Ids, Numbers
-from ptmtorrent.store.pack.format import OBJECT_KINDS
+from ptmtorrent.store.pack.format import OBJECT_KINDS, Entry
 
 STRETCH_ROWS = 1 << 20
 """Rows that a batch of look-ups passes before the pages it touched are released (60 MB)."""
@@ -37,6 +40,9 @@ _SMALL_BYTES = 1 << 20
 _READ_BYTES = 4 << 20
 
 
+MAX_CODEC = 255
+
+
 class Listed(NamedTuple):
     """An object as the index lists it: its place in the pack with the number `pack`, and its base if it is a delta."""
 
@@ -48,6 +54,48 @@ class Listed(NamedTuple):
     kind: int
     base: bytes | None
     pack: int
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An object and the file that holds it: a sealed `pack` of `size` bytes, or the unsealed `part` with that name."""
+
+    entry: Entry
+    rights: Rights
+    pack: PackId | None
+    part: str | None
+    size: int
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A pack or a part as the index lists it."""
+
+    pack: PackId | None
+    part: str | None
+    size: int
+    rights: int
+
+
+def entry_of(listed: Listed) -> Entry:
+    """Return the object of a row.
+
+    Raises:
+        LookupError: a value is impossible.
+    """
+    identifier, offset, stored, raw, codec, kind, base, _ = listed
+    are_numbers = type(offset) is type(stored) is type(raw) is type(codec) is type(kind) is int
+    if not are_numbers or offset < 0 or not 0 <= codec <= MAX_CODEC or kind < 0:
+        raise LookupError(f"the row of `{identifier.hex()}` is invalid")
+    if not 0 <= stored <= raw <= MAX_RAW_BYTES:
+        raise LookupError(f"the row of `{identifier.hex()}` is invalid")
+    return Entry(
+        id=ObjectId(identifier.hex()),
+        offset=offset,
+        stored=stored,
+        raw=raw,
+        codec=codec,
+        kind=OBJECT_KINDS[kind],
+        base=None if base is None else ObjectId(base.hex()),
+    )
 
 
 class Run:

@@ -19,9 +19,8 @@ from ptmtorrent.disk.database import Connection
 from ptmtorrent.disk.durable import TEMPORARY_PREFIX, disk_errors, files_in
 from ptmtorrent.errors import IntegrityError, NoSpace, UnsupportedFormat
 from ptmtorrent.model.ids import PackId
-from ptmtorrent.store.index.file import VERSION, VERSION_WITH_RUNS, Connected, index_errors, run_errors
-from ptmtorrent.store.index.found import Container
-from ptmtorrent.store.index.run import Listed, Run
+from ptmtorrent.store.index.file import Connected, index_errors, run_errors
+from ptmtorrent.store.index.run import Container, Listed, Run
 from ptmtorrent.store.index.run_writer import SUFFIX, heads_of, merge_runs, new_run_path, write_rows
 from ptmtorrent.store.pack.columns import UNLISTED, EntryColumns, Flags, Ids, Numbers, PlaceColumns
 
@@ -219,7 +218,7 @@ def due(rows: Sequence[RunRow]) -> list[RunRow]:
 
 
 STAGED_ROWS = 1 << 14
-"""Rows of sealed packs that may lie in SQLite before they become a run, where nothing was sealed."""
+"""Rows that may lie in SQLite before they become a run, where nothing was sealed."""
 
 _MAX_CONTAINERS = 1 << 14
 _RETRIES = 5
@@ -228,8 +227,8 @@ _RETRIES = 5
 class StoredRuns(Connected):
     """The runs of an open index, and the packs and parts that its rows name."""
 
-    def __init__(self, connection: Connection, path: Path, version: int = VERSION) -> None:
-        super().__init__(connection, path, version)
+    def __init__(self, connection: Connection, path: Path) -> None:
+        super().__init__(connection, path)
         self._runs = Runs(path.parent / FOLDER)
         self._containers: dict[int, Container | None] = {}
         self._hidden: frozenset[PackId] = frozenset()
@@ -252,7 +251,7 @@ class StoredRuns(Connected):
         self._fresh_at = None
 
     def settle(self, least: int = 1) -> None:
-        """Move the rows of sealed packs into a run, if there are at least `least`, and merge the runs that are due.
+        """Move the rows of SQLite into a run, if there are at least `least`, and merge the runs that are due.
 
         On a full disk the rows stay where they are, and are moved later.
         """
@@ -263,25 +262,27 @@ class StoredRuns(Connected):
                 pass
 
     def flush(self, least: int = 1) -> None:
-        """Move the rows of sealed packs into a run, if there are at least `least`; part of the transaction.
+        """Move the rows of SQLite into a run, if there are at least `least`; part of the transaction.
+
+        Rows of open parts are moved too: a part that is sealed keeps its number.
 
         Raises:
             NoSpace: the disk is full; nothing changed.
         """
         self._begin()
-        sealed = "SELECT row FROM packs WHERE id IS NOT NULL"
-        ((staged,),) = self._run(f"SELECT count(*) FROM objects WHERE pack IN ({sealed})")  # noqa: S608  # a constant
-        if staged < max(1, least):
+        if self._count_staged() < max(1, least):
             return
         path = new_run_path(self._runs.folder)
         with index_errors(self._path):
-            write_rows(path, self._rows_to_move(sealed))
+            write_rows(path, self._rows_to_move())
         self._write("INSERT INTO runs (name, level) VALUES (?, 0)", path.stem)
-        self._write(f"DELETE FROM objects WHERE pack IN ({sealed})")  # noqa: S608  # a constant
+        self._write("DELETE FROM objects")
         self._fresh_at = None
 
     def drop_unsound_runs(self) -> list[PackId]:
-        """Drop all rows of sealed packs if a run is damaged or missing; return these packs, which are no longer listed.
+        """Drop all rows if a run is damaged or missing; return the sealed packs, which are no longer listed.
+
+        The parts stay listed, but what is recorded of them no longer counts: they are rechecked.
 
         Raises:
             UnsupportedFormat: a newer version wrote a run.
@@ -289,9 +290,9 @@ class StoredRuns(Connected):
         if is_sound(self._run_rows(), self._runs):
             return []
         packs = [PackId(pack.hex()) for (pack,) in self._run("SELECT id FROM packs WHERE id IS NOT NULL ORDER BY id")]
-        self._write("DELETE FROM objects WHERE pack IN (SELECT row FROM packs WHERE id IS NOT NULL)")
+        for table in ("objects", "runs", "parts"):
+            self._write(f"DELETE FROM {table}")  # noqa: S608  # one of the three
         self._write("DELETE FROM packs WHERE id IS NOT NULL")
-        self._write("DELETE FROM runs")
         self._fresh_at = None
         return packs
 
@@ -346,9 +347,13 @@ class StoredRuns(Connected):
                 self._runs.path_of(name).unlink()
         return won
 
-    def _rows_to_move(self, sealed: str) -> Iterator[Listed]:
-        sql = "SELECT id, at, stored, raw, codec, kind, base, pack FROM objects"
-        for row in self._connection.execute(f"{sql} WHERE pack IN ({sealed}) ORDER BY pack, at"):
+    def _count_staged(self) -> int:
+        ((span,),) = self._run("SELECT (SELECT max(row) FROM objects) - (SELECT min(row) FROM objects) + 1")
+        return span or 0
+
+    def _rows_to_move(self) -> Iterator[Listed]:
+        sql = "SELECT id, at, stored, raw, codec, kind, base, pack FROM objects ORDER BY pack, at"
+        for row in self._connection.execute(sql):
             yield Listed(*row)
 
     def has_runs(self) -> bool:
@@ -356,8 +361,6 @@ class StoredRuns(Connected):
         return bool(self._run_rows())
 
     def _run_rows(self) -> list[RunRow]:
-        if self._version < VERSION_WITH_RUNS:
-            return []
         return [RunRow(*row) for row in self._run("SELECT row, name, level FROM runs ORDER BY row")]
 
     def _refresh(self) -> None:

@@ -158,6 +158,7 @@ class Writer:
             part.sync()
         held = {found.part for found in self.pending.objects.values()}
         self.pending.write(self._index, {part.path.name: part.state for part in self.parts if part.path.name in held})
+        self._index.settle_many()
 
     def seal(self, parts: Sequence[Part]) -> list[PackId]:
         """Seal parts: bytes, then hashes, then the name, then the index. Opening recovers from a crash between them.

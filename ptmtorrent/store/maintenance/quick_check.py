@@ -11,11 +11,13 @@ from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.model.pieces import alignment_of
 from ptmtorrent.model.torrents import merkle_root
 from ptmtorrent.store.index import open_index
-from ptmtorrent.store.index.file import index_errors
+from ptmtorrent.store.index.file import index_errors, is_older
 from ptmtorrent.store.maintenance.verify_pack import Expectation, read_footer
 from ptmtorrent.store.pack.format import MAX_HEADER_BYTES, Entry
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import open_pack
+
+__all__ = ["MAX_PROBLEMS", "check_database", "check_index", "check_runs", "is_older"]
 
 MAX_PROBLEMS = 20
 """Limit of problems of one kind that are reported."""

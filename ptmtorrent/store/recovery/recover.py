@@ -16,7 +16,7 @@ from ptmtorrent.store.pack.hashes import has_sidecars, sidecar_in
 from ptmtorrent.store.pack.reader import has_parts, pack_in, packs_on_disk, remove_temporaries
 from ptmtorrent.store.pack.writer import Part
 from ptmtorrent.store.recovery.reindex import by_footer, by_scan, reindex, reindex_documents
-from ptmtorrent.store.recovery.reopen import Reopened, find_parts, reopen_parts
+from ptmtorrent.store.recovery.reopen import Reopened, committed_in, find_parts, reopen_parts
 
 
 def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
@@ -33,11 +33,15 @@ def recover_store(root: Path, index: Index, pool: Executor) -> list[Part]:
     if not (here or has_parts(root) or is_listed or has_sidecars(root)):
         return []
     with index.transaction():
+        lengths = {part: state.length for part in index.parts() if (state := index.part_state(part)) is not None}
         unsound = set(index.drop_unsound_runs())
         files = find_parts(root, index)
         trusted = {file.path.name for file in files if file.trusted is not None}
         committed = {part: frozenset(index.entries(part)) for part in index.parts() if part not in trusted}
         dropped = {identifier for part in committed for identifier in index.drop(part)}
+        committed = {
+            part: entries or committed_in(root, part, lengths.get(part)) for part, entries in committed.items()
+        }
         for pack in _lost(index, here):
             dropped |= index.drop(pack)
         known = index.packs()

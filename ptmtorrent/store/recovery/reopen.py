@@ -132,6 +132,20 @@ class _Reopen:
         return None if part is None else Reopened(part, part.entries)
 
 
+def committed_in(root: Path, part: str, length: int | None) -> frozenset[Entry]:
+    """Return the objects in the first `length` bytes of a part that were committed, when no index lists them any more.
+
+    After damage only objects that hash to their ids count: records there may be forged.
+    """
+    path = root / "open" / part
+    if length is None or not path.is_file():
+        return frozenset()
+    with suppress(IntegrityError, UnsupportedFormat), open_pack(path) as reader:
+        found = (each for each in reader.scan() if each.entry.end <= length)
+        return frozenset(each.entry for each in found if not each.after_damage or reader.holds(each.entry))
+    return frozenset()
+
+
 def stored_object(root: Path, index: Index, parts: AbstractSet[str], identifier: ObjectId) -> bytes | None:
     """Return a plain object from a sealed pack or one of the trusted `parts`; None if neither holds it."""
     found = index.find(identifier)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.errors import AuthError, HubError, IntegrityError, Interrupted, NotFound, PtmError, RateLimited
+from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import PackageName, SnapshotId
@@ -30,6 +31,7 @@ from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
+from ptmtorrent.workflows.clone.findings import scan_files
 from ptmtorrent.workflows.clone.known import KnownPackages, choose_bases
 from ptmtorrent.workflows.clone.manifest import (
     OpenPackage,
@@ -72,6 +74,7 @@ class CaptureLoop:
     meter: Meter
     clock: Clock
     leases: Leases
+    scanner: Scanner
     _open: set[OpenPackage] = field(default_factory=set)
     _wanted_by: dict[str, list[tuple[OpenPackage, HubFile]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -315,7 +318,8 @@ class CaptureLoop:
             self._settle_with_group(package, before)
             return
         try:
-            snapshot = capture(self.store, package, captured=spell(self.clock()), listed=self.run.listed)
+            scan = scan_files(self.scanner, self.store, package, lambda file: self.downloads.part(file, package.plan))
+            snapshot = capture(self.store, package, scan, captured=spell(self.clock()), listed=self.run.listed)
         except IntegrityError as error:
             self._close(package)
             self.outcomes.failed(package.work, error)

@@ -17,6 +17,7 @@ from ptmtorrent.disk.durable import require_space
 from ptmtorrent.disk.elapsed import read_exact_uptime
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import Interrupted, NotFound, UsageError
+from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub, Listed, MakeHub, Query
 from ptmtorrent.model.ids import PackageName, SnapshotId
@@ -360,7 +361,8 @@ class _Clone:
                 self.moved += moved
             meter.add(bytes=held)
 
-        with StoreQueue(store) as store_queue, hub_threads(self.hub, self.request.jobs) as (pool, halt):
+        threads = hub_threads(self.hub, self.request.jobs)
+        with Scanner() as scanner, StoreQueue(store) as store_queue, threads as (pool, halt):
             loop = CaptureLoop(
                 store=store,
                 run=run,
@@ -379,6 +381,7 @@ class _Clone:
                 meter=meter,
                 clock=self.clock,
                 leases=leases,
+                scanner=scanner,
             )
             loop.work(self.stop)
 

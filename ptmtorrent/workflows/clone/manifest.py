@@ -17,6 +17,7 @@ from ptmtorrent.hubs.port import Described, HubFile, Listed
 from ptmtorrent.hubs.record import build_record, facts_of
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
 from ptmtorrent.model.canonical import MAX_DOCUMENT_BYTES
+from ptmtorrent.model.findings import Scan
 from ptmtorrent.model.ids import ObjectId, SnapshotId, path_bytes
 from ptmtorrent.model.kinds import file_kind
 from ptmtorrent.model.manifest import (
@@ -179,8 +180,10 @@ def class_of(file: HubFile, listed: Listed, rights: Rights) -> PackClass:
     return PackClass("weights-hot" if hot else "weights-cold", rights)
 
 
-def capture(store: Store, package: OpenPackage, *, captured: str, listed: str) -> SnapshotId:
+def capture(store: Store, package: OpenPackage, scan: Scan | None, *, captured: str, listed: str) -> SnapshotId:
     """Put the hub's answers, the manifest and the capture of a complete package, in this order; the caller commits.
+
+    `scan` is what was found in its files.
 
     Raises:
         IntegrityError: a path that no manifest may hold, or a manifest longer than readers accept.
@@ -195,6 +198,7 @@ def capture(store: Store, package: OpenPackage, *, captured: str, listed: str) -
         )
     store.put(data, kind="manifest", pack_class=PackClass("meta", rights))
     made = new_capture(described, snapshot, rights, captured=captured, listed=listed)
+    made = msgspec.structs.replace(made, scan=scan)
     if lost:
         made = msgspec.structs.replace(made, requires=(MISSING_FEATURE,), missing=len(lost))
     store.add_capture(made)

@@ -10,7 +10,7 @@ from ptmtorrent.model.ids import ObjectId, PackageName
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.store.contents import Contents
-from ptmtorrent.store.maintenance.references import References
+from ptmtorrent.store.maintenance.references import NONE, References
 from ptmtorrent.store.store import Store, check_version
 
 
@@ -58,14 +58,17 @@ def require_store(home: Home) -> None:
 
 def add_bases(contents: Contents, references: References, owner: int) -> None:
     """Add `owner` as the owner of bases that referenced deltas need and that have no owner yet."""
+    containers = (*contents.packs(), *contents.parts())
     fresh = True
     while fresh:
         fresh = False
-        for entry in contents.all_entries():
-            if entry.base is None or references.owner(entry.id) is None or references.owner(entry.base) is not None:
-                continue
-            references.add(owner, [entry.base])
-            fresh = True
+        for container in containers:
+            columns = contents.columns(container)
+            if len(columns.deltas):
+                referenced = references.owners(columns.ids[columns.deltas]) != NONE
+                missing = columns.bases[referenced & (references.owners(columns.bases) == NONE)]
+                references.add(owner, [ObjectId(base.tobytes().hex()) for base in missing])
+                fresh = fresh or len(missing) > 0
 
 
 def with_deltas(contents: Contents, lost: AbstractSet[ObjectId]) -> dict[ObjectId, ObjectId]:

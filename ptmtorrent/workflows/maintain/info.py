@@ -5,6 +5,7 @@ from counted numbers, never estimated.
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,8 +16,9 @@ from ptmtorrent.model.ids import ObjectId, PackageName, object_id
 from ptmtorrent.paths import Home
 from ptmtorrent.store.codecs import DELTA_CODECS
 from ptmtorrent.store.contents import Contents, open_contents
-from ptmtorrent.store.maintenance.references import References
+from ptmtorrent.store.maintenance.references import NONE, References
 from ptmtorrent.store.maintenance.verify_pack import record_start
+from ptmtorrent.store.pack.columns import ids_of
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
@@ -26,10 +28,10 @@ CODEC_NAMES = ("raw", "entropy", "zstd", "bf16", "fp16", "fp32", "fp64", "delta"
 
 UNKNOWN_CODEC = "of a newer version"
 
-DOCUMENTS = -2
+DOCUMENTS = -3
 """The owner of manifests, captures and answers of hubs."""
 
-BASES = -3
+BASES = -4
 """The owner of objects that only deltas need."""
 
 
@@ -145,11 +147,10 @@ def _count_captured(store: Store, references: References, info: StoreInfo) -> li
 def _count_objects(contents: Contents, references: References, info: StoreInfo) -> dict[int, int]:
     """Count every object once, by its role; return the stored bytes that one package alone needs, by owner number."""
     alone: dict[int, int] = defaultdict(int)
-    for entry in contents.all_entries():
-        owner = references.owner(entry.id)
+    for entry, owner in _owned(contents, references):
         info.heads += entry.offset - record_start(entry)
         info.codecs.setdefault(entry.codec, CodecShare()).add(entry)
-        if owner is None:
+        if owner == NONE:
             info.rest.add(entry)
         elif owner in {DOCUMENTS, BASES}:
             (info.documents if owner == DOCUMENTS else info.bases).add(entry)
@@ -159,6 +160,14 @@ def _count_objects(contents: Contents, references: References, info: StoreInfo) 
             if owner >= 0:
                 alone[owner] += entry.stored
     return alone
+
+
+def _owned(contents: Contents, references: References) -> Iterator[tuple[Entry, int]]:
+    """Yield every object with its owner; owners are looked up pack by pack, because a look-up costs as much for one."""
+    for container in (*contents.packs(), *contents.parts()):
+        entries = contents.entries(container)
+        owners = references.owners(ids_of([entry.id for entry in entries]))
+        yield from zip(entries, owners.tolist(), strict=True)
 
 
 def _size(path: Path) -> int:

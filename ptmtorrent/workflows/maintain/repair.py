@@ -22,7 +22,7 @@ from ptmtorrent.progress import Meter, new_meter
 from ptmtorrent.reading.open_channel import OpenChannel
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.contents import INDEX_NAME
-from ptmtorrent.store.maintenance.quick_check import check_database, check_runs
+from ptmtorrent.store.maintenance.quick_check import check_database, check_runs, is_older
 from ptmtorrent.store.maintenance.salvage import salvage_pack
 from ptmtorrent.store.maintenance.verify_pack import Expectation, check_pack
 from ptmtorrent.store.pack.hashes import read_sidecar, write_sidecar
@@ -103,7 +103,8 @@ class _Run:
 
     def repair(self, *, rebuild: bool, dry_run: bool) -> RepairResult:
         """Run the repair, or only plan it."""
-        database = check_database(self._root / INDEX_NAME)
+        index = self._root / INDEX_NAME
+        database = ["an older ptmtorrent wrote it"] if is_older(index) else check_database(index)
         runs = [] if database else check_runs(self._root / INDEX_NAME)
         problems = database or [problem for _, problem in runs]
         self._before = EMPTY_STATE if problems else read_index_state(self._home)

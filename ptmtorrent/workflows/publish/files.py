@@ -10,9 +10,17 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.folder import read_optional, read_volume_packs
-from ptmtorrent.channel.paths import MINISIGN_PUBLIC, pack_path, release_path, signature_path
+from ptmtorrent.channel.folder import read_volume_packs
+from ptmtorrent.channel.paths import (
+    METADATA,
+    MINISIGN_PUBLIC,
+    metadata_version,
+    pack_path,
+    release_path,
+    signature_path,
+)
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model.release import Release
 from ptmtorrent.progress import Meter
@@ -59,9 +67,31 @@ def list_files(
 
 
 def list_metadata(state: ChannelState) -> Iterator[str]:
-    """Yield the paths of the public key and of the documents that the timestamp of `state` leads to."""
+    """Yield the paths of the public key, the first root, and the documents that the timestamp of `state` leads to."""
     yield MINISIGN_PUBLIC
-    yield from state.files
+    yield from (path for path in state.files if path not in later_roots(state))
+
+
+def later_roots(state: ChannelState) -> list[str]:
+    """Return the paths of the roots after the first, oldest first: they are put in place after the timestamp.
+
+    A timestamp that was signed at a change of keys holds under the root before it and the new one; an older timestamp
+    may not hold under the new root.
+    """
+    found = [path for path in state.files if _root_version(path) > 1]
+    return sorted(found, key=_root_version)
+
+
+def hold_roots(source: Path, to: Path, state: ChannelState) -> dict[str, bytes]:
+    """Return the later roots that `to` does not have yet, by path.
+
+    Raises:
+        IntegrityError: one is missing.
+        ConfigError: `to` has another file of that name.
+        StoreError: one cannot be read.
+    """
+    missing = [path for path in later_roots(state) if not inspect(source, to, ListedFile(path=path)).there]
+    return {path: durable.read_regular(source / path) for path in missing}
 
 
 def inspect(source: Path, to: Path, file: ListedFile) -> Item:
@@ -149,6 +179,10 @@ def put_metadata(source: Path, to: Path, state: ChannelState) -> None:
         if not inspect(source, to, ListedFile(path=path)).there:
             durable.link_or_copy(source / path, to / path)
         durable.make_readable(to, to / path)
+
+
+def _root_version(path: str) -> int:
+    return metadata_version("root", path.removeprefix(f"{METADATA}/")) or 0
 
 
 def _files_of(source: Path, release: Release) -> Iterator[ListedFile]:

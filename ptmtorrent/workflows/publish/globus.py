@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ptmtorrent.channel.folder import read_release
+from ptmtorrent.channel.paths import TIMESTAMP
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import NotFound
 from ptmtorrent.model.ids import ReleaseName
@@ -21,7 +22,7 @@ from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summa
 from ptmtorrent.model.release import Release
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
-from ptmtorrent.reading.read_back import HeldTimestamp, check_as_reader
+from ptmtorrent.reading.read_back import HeldFiles, check_as_reader
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.transports.globus.run_job import MAX_ITEMS
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
@@ -77,7 +78,8 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         there = read_there(target, own)
         state = own
         if not dry_run:
-            listed = choose_listed(own, held_at(target, there), to.place.location, add=name, drop=None)
+            held = tuple(each for each in held_at(target, there) if each not in own.retired)
+            listed = choose_listed(own, held, to.place.location, add=name, drop=None)
             state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
             target = with_timestamp(target, state, own)  # noqa: PLW2901  # the same target, with its timestamp
         others = () if dry_run else state.releases
@@ -89,6 +91,9 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
             moved = send(target, releases, state, there, now=clock(), monotonic=monotonic)
             allowed = to.anyone and target.service.allow_everyone(to.place.collection, f"{to.place.path}/")
             tidy(target)
+            if gone := [each for each in own.retired if there is not None and each in there.releases]:
+                hint = f"ptmtorrent publish --retire {gone[0]} --to {to.place.location}"
+                emit(Note(message=f"`{gone[0]}` had a withdrawn package; to delete its packs there: {hint}"))
             status: Status = "ok" if moved or allowed else "notneeded"
             emit(Result(kind="release", id=name, status=status, path=to.place.location, bytes=moved))
     totals = release.totals
@@ -135,7 +140,7 @@ def _read_back(target: Target, state: ChannelState, name: ReleaseName, now: date
         target.emit(Note(message=f"the place was not read back over HTTPS: {error.message}", warning=True))
     else:
         root = read_first_root(target.source)
-        check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, name=name)
+        check_as_reader(HeldFiles(reader, {TIMESTAMP: state.timestamp}), root, state.releases, now, name=name)
     add_publication(target.home.publications, target.place.location, state.releases)
 
 

@@ -16,7 +16,7 @@ from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.locations import spell_place
 from ptmtorrent.paths import Home
 from ptmtorrent.state.publications import read_publications
-from ptmtorrent.trust.channel_state import ChannelState, select_state
+from ptmtorrent.trust.channel_state import ChannelState, select_state, with_roots
 from ptmtorrent.trust.keys import Keys
 
 LoadKeys = Callable[[], Keys]
@@ -69,7 +69,7 @@ def settle_state(  # noqa: PLR0913  # two states, what is wanted, and who signs 
     if listed == state.releases:
         return state
     if there is not None and there.releases == listed and there.version == state.version - 1:
-        return there
+        return with_roots(home.channel, there)
     if load_keys is None:
         only = ", ".join(f"`{name}`" for name in state.releases if name not in listed)
         raise ConfigError(

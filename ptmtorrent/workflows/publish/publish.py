@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.channel.folder import read_optional, read_release
+from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, release_path
 from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.channel.unlisted import delete_unneeded
 from ptmtorrent.disk import durable
-from ptmtorrent.disk.durable import read_regular
+from ptmtorrent.disk.durable import read_optional, read_regular
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
@@ -26,14 +27,15 @@ from ptmtorrent.model.locations import spell_place
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summary
 from ptmtorrent.model.release import Release
+from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
-from ptmtorrent.reading.read_back import HeldTimestamp, LocalFiles, check_as_reader, hint_for
+from ptmtorrent.reading.read_back import HeldFiles, LocalFiles, check_as_reader, hint_for
 from ptmtorrent.state.publications import add_publication, note_publication
 from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state, warn_of_clock
 from ptmtorrent.trust.expiry import is_due
-from ptmtorrent.workflows.publish.files import Item, inspect, list_files, put
+from ptmtorrent.workflows.publish.files import Item, hold_roots, inspect, list_files, put
 from ptmtorrent.workflows.publish.listing import LoadKeys, choose_listed, held_releases, settle_state
 from ptmtorrent.workflows.publish.same_channel import check_same_channel
 
@@ -98,7 +100,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     _, release = read_release(home.channel, name)
     own, there = read_states(home, to, name)
     warn_of_clock(home.channel, own, clock(), emit)
-    listed = choose_listed(own, held_releases(home, to, there), str(to), add=name, drop=None)
+    held = tuple(each for each in held_releases(home, to, there) if each not in own.retired)
+    listed = choose_listed(own, held, str(to), add=name, drop=None)
     # A dry run signs nothing: the documents that it would sign are about as long as the home's own.
     state = own if dry_run else settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
     releases = [release, *(read_own(home, each) for each in listed if each != name)]
@@ -110,6 +113,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     moved, wrote = put(home.channel, to, items, run.verified, meter)
     turned = point_to(home, to, state, name, verified=run.verified, now=clock(), emit=emit)
     moved += len(state.timestamp) if turned else 0
+    if own.retired and (deleted := delete_unneeded(to, listed)):
+        emit(Note(message=f"{count(deleted, 'pack or torrent', 'packs and torrents')} of retired releases deleted"))
     status: Status = "ok" if turned or wrote else "notneeded"
     emit(Result(kind="release", id=name, status=status, path=str(to), bytes=moved))
     warn_of_unpublished(own, state, str(to), emit)
@@ -187,13 +192,17 @@ def point_to(  # noqa: PLR0913  # what is served from where, and how it is check
     root = read_regular(home.channel / FIRST_ROOT)
     reader = LocalReader(to)
     files = LocalFiles(folder=to, verified=verified, mend=f"ptmtorrent publish {name} --to {to}")
-    check_as_reader(HeldTimestamp(reader, state.timestamp), root, state.releases, now, files=files)
+    roots = hold_roots(home.channel, to, state)
+    check_as_reader(HeldFiles(reader, {TIMESTAMP: state.timestamp, **roots}), root, state.releases, now, files=files)
     place = spell_place(str(to.resolve()))
     add_publication(home.publications, place, state.releases)
     turned = read_optional(to / TIMESTAMP) != state.timestamp
     if turned:
         durable.write_file(to / TIMESTAMP, state.timestamp)
     durable.make_readable(to, to / TIMESTAMP)
+    for path, data in roots.items():
+        durable.write_file(to / path, data)
+        durable.make_readable(to, to / path)
     if turned:
         try:
             check_as_reader(reader, root, state.releases, now)

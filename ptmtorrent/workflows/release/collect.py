@@ -8,6 +8,7 @@ from ptmtorrent.catalogue.runs import EarlierRuns
 from ptmtorrent.catalogue.tables import TableWriter
 from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.errors import NotFound, StoreError
+from ptmtorrent.model.findings import Scan
 from ptmtorrent.model.ids import PackageName, PackId, ReleaseName
 from ptmtorrent.model.manifest import Capture, Rights
 from ptmtorrent.model.members import MemberRow
@@ -31,7 +32,8 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """What a release consists of.
 
     `names` are the members of each subset, None for every package; `uses` are the packs whose uses are not those of the
-    previous release, `rights` are the strictest of a member, and `failed` the packages that are not complete.
+    previous release, `rights` are the strictest of a member, and `failed` the packages that are not complete. `scans`
+    are those of all members, or, where the previous release is known, of the new ones.
     """
 
     changes: Changes
@@ -40,6 +42,7 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     uses: Mapping[PackId, PackUse]
     rights: Rights
     failed: list[str]
+    scans: Mapping[PackageName, Scan | None]
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -90,7 +93,15 @@ def collect_all(sources: Sources, plan: Plan, name: ReleaseName) -> Collected:
         names[rule.name] = None if len(taken) == len(members) else taken
     rights = max((member.capture.rights for member in members.values()), key=RIGHTS.index)
     uses = tallies.finish({})
-    return Collected(changes=changes, names=names, tallies=tallies, uses=uses, rights=rights, failed=failed)
+    return Collected(
+        changes=changes,
+        names=names,
+        tallies=tallies,
+        uses=uses,
+        rights=rights,
+        failed=failed,
+        scans={package: member.capture.scan for package, member in members.items()},
+    )
 
 
 def make_fresh(

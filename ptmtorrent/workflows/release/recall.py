@@ -191,6 +191,7 @@ def collect_changed(sources: Sources, recalled: Recalled, previous: Release, hom
         uses=uses,
         rights=max([recalled.facts.rights, *(member.capture.rights for member in fresh.values())], key=RIGHTS.index),
         failed=[],
+        scans={package: member.capture.scan for package, member in fresh.items()},
     )
 
 
@@ -261,6 +262,7 @@ def _digest(request: Request, selection: Selection) -> str:
         selection.allow_incomplete,
         selection.policy,
         dict(selection.closed),
+        dict(selection.withdrawn),
         rules,
         licences,
     ]

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.errors import StoreError
+from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.index import file as index_file
 from ptmtorrent.store.index import run_writer, runs
 from ptmtorrent.store.index.run import Run
 from ptmtorrent.store.index.run_format import Section
 from ptmtorrent.store.pack.format import PackClass
-from ptmtorrent.store.recovery import recover
 from ptmtorrent.store.store import Store
 from ptmtorrent.workflows.maintain.check import check
 from ptmtorrent.workflows.maintain.repair import repair
@@ -65,7 +63,7 @@ def contents(root: Path) -> dict[str, object]:
     with reading(root) as store:
         index = store._index
         objects = {name: index.entries(name) for name in (*index.packs(), *index.parts())}
-        files = index._run("SELECT * FROM files ORDER BY blake3")
+        files = index._run("SELECT blake3, sha256, git_sha1, size, cutter, objects FROM files ORDER BY blake3")
         for entries in objects.values():
             for entry in entries:
                 store.read(entry.id)
@@ -256,36 +254,44 @@ def test_crash_while_rows_become_a_run_or_runs_are_merged_loses_nothing(
     assert check(home, "data", emit=Heard(), stop=Stop()).summary.failed == 0
 
 
-def test_index_of_the_version_before_is_taken_over(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Version 3 had the objects of all packs in SQLite."""
+@pytest.mark.parametrize("version", [1, 4])
+def test_index_of_an_older_version_is_refused_and_rebuilt_from_the_packs(home: Home, version: int) -> None:
     before = contents(home.store)
     path = home.store / "index.sqlite"
-    with reading(home.store) as store:
-        rows = {pack: store._index.entries(pack) for pack in store.packs()}
-    older = home.store / "older.sqlite"
-    with closing(sqlite3.connect(older)) as base, base:
-        base.executescript(index_file._TABLES + index_file._SKETCHES + index_file._SEQUENCES)
-        base.execute("ATTACH ? AS now", (str(path),))
-        for table in ("packs", "objects", "files", "captures", "sketches"):
-            base.execute(f"INSERT INTO main.{table} SELECT * FROM now.{table}")  # noqa: S608  # of these
-        base.execute("UPDATE highest SET sequence = (SELECT sequence FROM now.highest)")
-        for pack, entries in rows.items():
-            for entry in entries:
-                base.execute(
-                    "INSERT INTO main.objects SELECT ?, row, ?, ?, ?, ?, ?, ? FROM main.packs WHERE id = ?",
-                    (
-                        bytes.fromhex(entry.id),
-                        *(entry.offset, entry.stored, entry.raw, entry.codec),
-                        ("data", "manifest", "capture", "answer").index(entry.kind),
-                        bytes.fromhex(entry.base) if entry.base else None,
-                        bytes.fromhex(pack),
-                    ),
-                )
-    shutil.rmtree(home.store / "index")
-    older.replace(path)
+    with closing(sqlite3.connect(path)) as base:
+        base.executescript(f"DROP TABLE file_keys; DROP TABLE generations; PRAGMA user_version = {version};")
+    data = path.read_bytes()
+    for write in (False, True):
+        with pytest.raises(UnsupportedFormat, match=f"version {version}") as caught:
+            Store.open(home.store, write=write)
+        assert "store repair --index" in str(caught.value.hint)
+    assert path.read_bytes() == data
+    assert repair(home, None, emit=Heard(), stop=Stop()).summary.failed == 0
     assert contents(home.store) == before
-    monkeypatch.setattr(recover, "STAGED_ROWS", 1)
+
+
+def test_parts_are_rechecked_when_a_run_with_their_rows_is_damaged(home: Home) -> None:
     with writing(home.store) as store:
-        assert store._index._run("PRAGMA user_version") == [(4,)]
+        kept = [store.put(random_bytes(3000, seed), pack_class=META) for seed in range(90, 94)]
+        store.commit()
+        with store._index.transaction():
+            store._index.flush()
+        (part,) = [found.part for found in [store._index.find(kept[0])] if found is not None]
+    before = contents(home.store)
+    cut(max(run_files(home.store), key=lambda path: path.stat().st_mtime_ns))
+    with writing(home.store) as store:
+        assert [store.read(each) for each in kept] == [random_bytes(3000, seed) for seed in range(90, 94)]
     assert contents(home.store) == before
-    assert len(run_files(home.store)) == 1
+    # Committed objects after a damaged record are salvaged, though no row lists them.
+    with writing(home.store) as store:
+        store._index.settle()
+        first, last = (store._index.find(each) for each in (kept[0], kept[-1]))
+        assert first is not None
+        assert last is not None
+        assert last.part == part
+    with (home.store / "open" / str(part)).open("r+b") as file:
+        file.seek(first.entry.offset)
+        file.write(b"damage")
+    cut(max(run_files(home.store), key=lambda path: path.stat().st_mtime_ns))
+    with writing(home.store) as store:
+        assert [store.has(each) for each in kept] == [False, True, True, True]

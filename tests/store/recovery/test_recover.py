@@ -76,7 +76,7 @@ def contents(store: Store) -> dict[str, object]:
         for container in (*index.packs(), *index.parts())
         for entry in index.entries(container)
     )
-    files = index._run("SELECT * FROM files ORDER BY blake3")
+    files = index._run("SELECT blake3, sha256, git_sha1, size, cutter, objects FROM files ORDER BY blake3")
     return {"objects": rows, "files": files, "captures": store.captures(), "packs": store.packs()}
 
 

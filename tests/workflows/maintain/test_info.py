@@ -53,6 +53,8 @@ def test_everything_stored_is_accounted_for(home: Home, tmp_path: Path) -> None:
     assert info.stored == sum(packs_of(home).values())
     assert info.stored == info.heads + info.frames + sum(share.stored for share in parts)
     assert info.frames > 0
+    assert info.documents.objects >= 2 * info.packages  # manifests and captures are no packages' own objects
+    assert info.rest.objects == 0
     assert info.objects == sum(share.objects for share in parts)
 
 

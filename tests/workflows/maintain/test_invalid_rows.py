@@ -38,7 +38,8 @@ def corrupt(made: Made, column: str, value: object) -> ObjectId:
     assert found.pack is not None
     with closing(sqlite3.connect(made.home.store / "index.sqlite", isolation_level=None)) as index:
         index.execute(
-            "INSERT INTO objects SELECT ?, row, ?, ?, ?, ?, 0, NULL FROM packs WHERE id = ?",
+            "INSERT INTO objects (id, pack, at, stored, raw, codec, kind, base)"
+            " SELECT ?, row, ?, ?, ?, ?, 0, NULL FROM packs WHERE id = ?",
             (
                 bytes.fromhex(identifier),
                 *(found.entry.offset, found.entry.stored, found.entry.raw, found.entry.codec),

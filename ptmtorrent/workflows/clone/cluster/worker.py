@@ -19,6 +19,7 @@ from ptmtorrent.config import hub_tokens, network_environment, ssh_environment
 from ptmtorrent.disk.durable import disk_errors
 from ptmtorrent.disk.locks import WriteLock, is_locked
 from ptmtorrent.errors import PtmError, StoreError
+from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.client.session import Session
 from ptmtorrent.hubs.port import Hub
 from ptmtorrent.hubs.registry import HubOptions, find_kind
@@ -199,6 +200,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
     outcomes = _ReportedOutcomes(journal, run.id, hub.prefix, lambda _: None, report=report)
     threads = hub_threads(hub, unit.jobs)
     with (
+        Scanner() as scanner,
         StoreQueue(worker.store) as store_queue,
         threads as (pool, halt),
         closing(KnownPackages(worker.store)) as known,
@@ -215,6 +217,7 @@ def _run(unit: WorkUnit, worker: _OpenWorker, journal: Journal, report: UnitRepo
             meter=Meter(lambda _: None, hub.session.monotonic),
             clock=read_clock,
             leases=Leases(journal, run.id, this_process(), hub.session.monotonic),
+            scanner=scanner,
         ).work(stop)
     noted.unlink(missing_ok=True)
 

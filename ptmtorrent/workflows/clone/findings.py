@@ -1,0 +1,50 @@
+"""Scans the files of a package before it is captured: from the spool while they are there, else from the store."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ptmtorrent.disk.durable import open_regular
+from ptmtorrent.errors import PtmError, StoreError
+from ptmtorrent.facts.findings.scanner import Scanner
+from ptmtorrent.hubs.port import HubFile
+from ptmtorrent.model.containers.source import ByteSource
+from ptmtorrent.model.findings import Scan
+from ptmtorrent.model.ids import show_path
+from ptmtorrent.store.cutters import FileSource
+from ptmtorrent.store.store import Store, StoredFile
+from ptmtorrent.workflows.clone.manifest import OpenPackage
+
+MAX_FILES = 10_000
+"""Limit of files that are scanned of a package; it is the number of descriptors that may be open, too."""
+
+MAX_OPEN = 64
+
+
+def scan_files(scanner: Scanner, store: Store, package: OpenPackage, part: Callable[[HubFile], Path]) -> Scan | None:
+    """Return what is found in the stored files of `package`; `part` says where a file lies in the spool.
+
+    None if the files cannot be read any more, so that the package counts as not scanned.
+    """
+    with ExitStack() as stack:
+        sources: dict[str, ByteSource] = {}
+        for path, (file, stored) in list(package.stored.items())[:MAX_FILES]:
+            if file.answer is None and stored.size and file.link is None:
+                spooled = _open(part(file), stored, stack) if len(sources) < MAX_OPEN else None
+                sources[show_path(path)] = spooled or store.source(stored)
+        try:
+            return scanner.scan(sources)
+        except PtmError:
+            return None
+
+
+def _open(path: Path, stored: StoredFile, stack: ExitStack) -> ByteSource | None:
+    """Open a part of the spool that is the stored file: its name has the hash, and its size was checked."""
+    try:
+        descriptor = open_regular(path)
+        stack.callback(os.close, descriptor)
+        source = FileSource(descriptor, path)
+    except (OSError, StoreError):
+        return None
+    return source if source.size == stored.size else None

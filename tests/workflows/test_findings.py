@@ -1,0 +1,112 @@
+"""Findings on their way: from a clone through releases to `show`, `fetch` and `verify --scan`."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.facts.findings.pickled import attack
+from tests.in_process import ptmtorrent
+
+MIT = "---\nlicense: mit\n---\n"
+EVIL = attack("os", "system", "true")
+MEANING = "runs code when loaded: `os.system`"
+
+
+def package(place: Path, files: dict[str, bytes]) -> Path:
+    place.mkdir(parents=True)
+    for name, data in (files | {"README.md": MIT.encode()}).items():
+        (place / name).write_bytes(data)
+    return place
+
+
+def clone(home: Path, place: Path) -> None:
+    ptmtorrent(home, "clone", "dir", "--endpoint", place)
+
+
+def found(events: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return [(e["level"], e["file"], e["meaning"]) for e in events if e["type"] == "finding" and "rules" in e["tool"]]
+
+
+def notes(events: list[dict[str, Any]]) -> list[str]:
+    return [event["message"] for event in events if event["type"] == "note"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with two releases: the second has one package more, and none of the first was captured again."""
+    root = tmp_path_factory.mktemp("findings")
+    home = root / "home"
+    clone(home, package(root / "a" / "evil", {"model.pkl": EVIL}))
+    clone(home, package(root / "b" / "plain", {"model.pkl": pickle.dumps({"a": 1})}))
+    ptmtorrent(home, "keys", "init", "--no-passphrase")
+    ptmtorrent(home, "release", "r1")
+    config = b'{"auto_map": {"AutoModel": "modeling_x.X"}}'
+    clone(home, package(root / "c" / "code", {"config.json": config, "modeling_x.py": b"import torch\n"}))
+    ptmtorrent(home, "release", "r2")
+    ptmtorrent(home, "release", "r3")
+    return home
+
+
+def test_findings_are_shown_with_where_they_are(world: Path) -> None:
+    shown = ptmtorrent(world, "show", "dir:evil", "--channel", world / "channel")
+    assert found(shown) == [("runs-code", "model.pkl", MEANING)]
+    assert {event["tool"].partition("/")[0] for event in shown if event["type"] == "finding"} == {
+        "picklescan",
+        "ptmtorrent-rules",
+    }
+    assert found(ptmtorrent(world, "show", "dir:plain", "--channel", world / "channel")) == []
+    code = found(ptmtorrent(world, "show", "dir:code", "--channel", world / "channel"))
+    assert [(level, file) for level, file, _ in code] == [("notice", "config.json"), ("notice", "modeling_x.py")]
+
+
+def test_release_without_new_findings_lists_the_files_of_the_one_before(world: Path) -> None:
+    files = {path.name for path in (world / "channel" / "releases" / "r2").rglob("*") if path.is_file()}
+    assert {"findings.parquet", "flagged.json"} <= files
+    assert not (world / "channel" / "releases" / "r3" / "flagged.json").exists()
+    assert found(ptmtorrent(world, "show", "dir:evil", "--channel", world / "channel", "--release", "r3"))
+
+
+def test_fetch_says_one_line_of_findings(world: Path, tmp_path: Path) -> None:
+    channel = ("--channel", world / "channel")
+    one = ptmtorrent(world, "fetch", "dir:evil", "--to", tmp_path / "one", *channel)
+    assert [note for note in notes(one) if "finding" in note] == [
+        "`dir:evil` has 2 findings, the worst of level `runs-code`: `model.pkl` " + MEANING
+        + " (details: `ptmtorrent show dir:evil`)"
+    ]  # fmt: skip
+    all_ = ptmtorrent(world, "fetch", "--subset", "all", "--to", tmp_path / "all", *channel)
+    assert [note for note in notes(all_) if "finding" in note] == [
+        "2 packages have findings, by the worst of each: 1 `runs-code`, 1 `notice` (details: `ptmtorrent show PACKAGE`)"
+    ]
+    plain = ptmtorrent(world, "fetch", "dir:plain", "--to", tmp_path / "plain", *channel)
+    assert not [note for note in notes(plain) if "finding" in note]
+
+
+@pytest.mark.parametrize(
+    ("level", "refused"),
+    [("runs-code", {"dir:evil"}), ("suspicious", {"dir:evil"}), ("notice", {"dir:evil", "dir:code"})],
+)
+def test_fetch_refuses_findings_of_a_level(world: Path, tmp_path: Path, level: str, refused: set[str]) -> None:
+    arguments = ("fetch", "--subset", "all", "--to", tmp_path, "--channel", world / "channel")
+    events = ptmtorrent(world, *arguments, "--refuse-findings", level, code=3)
+    results = {event["id"]: event["status"] for event in events if event["type"] == "result"}
+    assert {name for name, status in results.items() if status == "impossible"} == refused
+    assert {path.name for path in (tmp_path / "dir").iterdir()} == {"evil", "plain", "code"} - {
+        name.removeprefix("dir:") for name in refused
+    }
+
+
+def test_findings_are_not_refused_where_nothing_signs_them(world: Path, tmp_path: Path) -> None:
+    root = ptmtorrent(world, "releases", "--channel", world / "channel")[-1]
+    pinned = root.get("content_root") or root["root"]
+    arguments = ("fetch", "dir:plain", "--to", tmp_path, "--channel", world / "channel", "--release", pinned)
+    error = ptmtorrent(world, *arguments, "--refuse-findings", "notice", code=2)[-1]
+    assert "content root does not cover findings" in error["message"]
+
+
+def test_fetched_files_are_scanned_again(world: Path, tmp_path: Path) -> None:
+    ptmtorrent(world, "fetch", "dir:plain", "--to", tmp_path, "--channel", world / "channel")
+    assert found(ptmtorrent(world, "verify", "--scan", tmp_path)) == []
+    (tmp_path / "dir" / "plain" / "model.pkl").write_bytes(EVIL)
+    assert found(ptmtorrent(world, "verify", "--scan", tmp_path)) == [("runs-code", "model.pkl", MEANING)]
