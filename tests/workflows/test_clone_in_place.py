@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from ptmtorrent.disk.partial import PartialFile
+from ptmtorrent.facts.findings.scanner import Scanner
+from ptmtorrent.model.containers.source import ByteSource
+from ptmtorrent.model.findings import Scan
 from ptmtorrent.store import store as stores
 from ptmtorrent.store.ingest import files as ingest
 from tests.in_process import ptmtorrent
@@ -101,3 +104,20 @@ def test_a_file_that_cannot_be_read_any_more_ends_no_other_package(
     failed = rows["dir:large"]
     assert "can no longer be read" in failed["reason"]
     assert (place / "large" / "model.bin").read_bytes() == WEIGHTS
+
+
+def test_a_file_that_changes_while_it_is_scanned_is_scanned_as_it_was_stored(
+    home: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned: list[dict[str, bytes]] = []
+    scan, model = Scanner.scan, place / "large" / "model.bin"
+
+    def scanning(scanner: Scanner, sources: dict[str, ByteSource]) -> Scan:
+        if "model.bin" in sources:
+            scanned.append({name: source.read(0, source.size) for name, source in sources.items()})
+            model.write_bytes(b"x" * len(WEIGHTS))
+        return scan(scanner, sources)
+
+    monkeypatch.setattr(Scanner, "scan", scanning)
+    assert clone(home, place)["dir:large"]["status"] == "ok"
+    assert [each["model.bin"] == WEIGHTS for each in scanned] == [True, True]

@@ -231,8 +231,8 @@ def check_md5(file: HubFile, part: Path) -> bool:
     return True
 
 
-def check_source(file: HubFile, source: Path, what: str) -> int:
-    """Refuse a file of this machine that is not what was listed, as far as that can be seen now; return its size.
+def check_source(file: HubFile, source: Path, what: str) -> os.stat_result:
+    """Refuse a file of this machine that is not what was listed, as far as that can be seen now; return its state.
 
     Raises:
         IntegrityError: it has another size, or is a git LFS pointer (`PointerServed`).
@@ -241,13 +241,13 @@ def check_source(file: HubFile, source: Path, what: str) -> int:
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            size, data = os.fstat(descriptor).st_size, stream.read(MAX_POINTER_BYTES + 1)
+            found, data = os.fstat(descriptor), stream.read(MAX_POINTER_BYTES + 1)
     except OSError as error:
         raise gone(what, error) from error
     _refuse_pointer(file, data, what)
-    if file.size not in {None, size}:
-        raise IntegrityError(f"{what} has {size} bytes, the hub listed {file.size}")
-    return size
+    if file.size not in {None, found.st_size}:
+        raise IntegrityError(f"{what} has {found.st_size} bytes, the hub listed {file.size}")
+    return found
 
 
 def gone(what: str, error: OSError) -> HubError:

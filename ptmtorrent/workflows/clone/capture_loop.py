@@ -304,6 +304,7 @@ class CaptureLoop:
         for key in package.missing:
             self._want_no_more(package, key)
         self.downloads.discard(lambda key: key in self._wanted_by)
+        self.downloads.forget(package.plan)
         self.downloads.hub.release(package.plan.described)
         self.meter.add(packages=1)
 
@@ -318,7 +319,7 @@ class CaptureLoop:
             self._settle_with_group(package, before)
             return
         try:
-            scan = scan_files(self.scanner, self.store, package, lambda file: self.downloads.part(file, package.plan))
+            scan = scan_files(self.scanner, self.store, package, lambda file: self.downloads.place(file, package.plan))
             snapshot = capture(self.store, package, scan, captured=spell(self.clock()), listed=self.run.listed)
         except IntegrityError as error:
             self._close(package)

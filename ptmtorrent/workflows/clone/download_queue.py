@@ -28,6 +28,9 @@ from ptmtorrent.stop import Stop
 from ptmtorrent.workflows.clone.manifest import rights_in
 from ptmtorrent.workflows.clone.plan import Held, PackagePlan, declared_bases
 
+State = tuple[int, int, int, int, int]
+"""Device, number, size and times of a file: what every change to it changes."""
+
 
 @dataclass(eq=False)
 class Transfer:
@@ -68,6 +71,7 @@ class DownloadQueue:
     _waiting: dict[str, deque[Transfer]] = field(default_factory=dict)
     _running: dict[Future[None], Transfer] = field(default_factory=dict)
     _received: set[Transfer] = field(default_factory=set)
+    _sources: dict[Path, tuple[Path, State]] = field(default_factory=dict)
 
     @property
     def has_capacity(self) -> bool:
@@ -87,6 +91,20 @@ class DownloadQueue:
     def part(self, file: HubFile, plan: PackagePlan) -> Path:
         """Return the path of the part of `file`."""
         return self.folder / part_name(file, plan)
+
+    def place(self, file: HubFile, plan: PackagePlan) -> Path:
+        """Return where the bytes of a stored file are: in place if nothing changed it since before it was stored."""
+        part = self.part(file, plan)
+        source, state = self._sources.get(part, (part, None))
+        with suppress(OSError):
+            if state is not None and _state(source.lstat()) == state:
+                return source
+        return part
+
+    def forget(self, plan: PackagePlan) -> None:
+        """Forget where the files of a package lie."""
+        for file in plan.files if self._sources else ():
+            self._sources.pop(self.part(file, plan), None)
 
     def add(self, key: str, file: HubFile, plan: PackagePlan) -> None:
         """Queue a file, unless it is being downloaded already for a package that has failed."""
@@ -175,8 +193,9 @@ class DownloadQueue:
         if self.in_place is not None:
             transfer.source = self.in_place(described, transfer.file)
         if transfer.source is not None:
-            size = check_source(transfer.file, transfer.source, transfer.what)
-            count(size, size)
+            found = check_source(transfer.file, transfer.source, transfer.what)
+            self._sources[transfer.part] = transfer.source, _state(found)
+            count(found.st_size, found.st_size)
             return
         download = Download(
             session=self.hub.session,
@@ -190,6 +209,10 @@ class DownloadQueue:
         )
         download.run()
         check_no_pointer(transfer.file, transfer.part, transfer.what)
+
+
+def _state(found: os.stat_result) -> State:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def part_name(file: HubFile, plan: PackagePlan) -> str:

@@ -23,24 +23,33 @@ MAX_OPEN = 64
 
 
 def scan_files(scanner: Scanner, store: Store, package: OpenPackage, part: Callable[[HubFile], Path]) -> Scan | None:
-    """Return what is found in the stored files of `package`; `part` says where a file lies in the spool.
+    """Return what is found in the stored files of `package`; `part` says where a file lies, in the spool or in place.
 
-    None if the files cannot be read any more, so that the package counts as not scanned.
+    If one of them is not there any more, or was changed, after the scan, the files are scanned in the store. None if
+    the files cannot be read any more, so that the package counts as not scanned.
     """
-    with ExitStack() as stack:
-        sources: dict[str, ByteSource] = {}
-        for path, (file, stored) in list(package.stored.items())[:MAX_FILES]:
-            if file.answer is None and stored.size and file.link is None:
-                spooled = _open(part(file), stored, stack) if len(sources) < MAX_OPEN else None
-                sources[show_path(path)] = spooled or store.source(stored)
-        try:
-            return scanner.scan(sources)
-        except PtmError:
-            return None
+    wanted = [
+        (show_path(path), file, stored)
+        for path, (file, stored) in list(package.stored.items())[:MAX_FILES]
+        if file.answer is None and stored.size and file.link is None
+    ]
+    places = [part(file) for _, file, _ in wanted[:MAX_OPEN]]
+    try:
+        with ExitStack() as stack:
+            sources: dict[str, ByteSource] = {}
+            for number, (name, _, stored) in enumerate(wanted):
+                lying = _open(places[number], stored, stack) if number < MAX_OPEN else None
+                sources[name] = lying or store.source(stored)
+            found = scanner.scan(sources)
+        if [part(file) for _, file, _ in wanted[:MAX_OPEN]] == places:
+            return found
+        return scanner.scan({name: store.source(stored) for name, _, stored in wanted})
+    except PtmError:
+        return None
 
 
 def _open(path: Path, stored: StoredFile, stack: ExitStack) -> ByteSource | None:
-    """Open a part of the spool that is the stored file: its name has the hash, and its size was checked."""
+    """Open a part of the spool, or a file in place, that is the stored file: its hash and its size were checked."""
     try:
         descriptor = open_regular(path)
         stack.callback(os.close, descriptor)
