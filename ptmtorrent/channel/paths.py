@@ -5,6 +5,7 @@
     metadata/1.root.json                         the first root; its hash is the fingerprint of the channel
     metadata/<n>.{root,targets,snapshot}.json    TUF metadata, by version
     metadata/timestamp.json                      the signed pointer to the current metadata
+    withdrawn/<n>.json                           the packages that were withdrawn, by number; the highest is current
     keys/minisign.pub                            the public minisign key
     releases/<name>/release.json                 a release; `release.json.minisig` beside it
     releases/<name>/{index,subsets,tables}/...   the files that `release.json` lists
@@ -38,12 +39,14 @@ __all__ = [
     "metadata_version",
     "pack_path",
     "parse_release_path",
+    "parse_withdrawn_path",
     "release_folder",
     "release_path",
     "signature_path",
     "subset_path",
     "torrent_path",
     "unfinished_folder",
+    "withdrawn_path",
 ]
 
 METADATA = "metadata"
@@ -70,6 +73,7 @@ VersionedRole = Literal["root", "targets", "snapshot"]
 
 _RELEASE_PATH = re.compile(rf"{RELEASES}/([A-Za-z0-9][A-Za-z0-9._-]{{0,63}})/release\.json")
 _VERSIONED = re.compile(r"([1-9][0-9]*)\.(root|targets|snapshot)\.json")
+_WITHDRAWN = re.compile(r"withdrawn/([1-9][0-9]{0,9})\.json")
 _UNFINISHED_PREFIX = ".partial-"
 """Release names never start with a dot, so an unfinished folder is not mistaken for a release."""
 
@@ -109,6 +113,17 @@ def parse_release_path(path: str) -> ReleaseName | None:
     """Return the name of the release whose `release.json` is at `path`; None for any other path."""
     match = _RELEASE_PATH.fullmatch(path)
     return ReleaseName(match[1]) if match else None
+
+
+def withdrawn_path(number: int) -> str:
+    """Return the path of a list of withdrawn packages."""
+    return f"withdrawn/{number}.json"
+
+
+def parse_withdrawn_path(path: str) -> int | None:
+    """Return the number of the list of withdrawn packages at `path`; None for any other path."""
+    match = _WITHDRAWN.fullmatch(path)
+    return int(match[1]) if match else None
 
 
 def torrent_path(infohash: InfoHash) -> str:

@@ -66,17 +66,35 @@ def find_unlisted(channel: Path, kept: Collection[ReleaseName], name: ReleaseNam
         NotFound, IntegrityError, StoreError: as `find_needed`.
     """
     needed = find_needed(channel, kept)
-    found: dict[str, int] = {}
-    with disk_errors(channel):
-        for folder, pattern in ((PACKS, "*/*.pack"), (TORRENTS, "*.torrent")):
-            for path in (channel / folder).glob(pattern):
-                found[path.relative_to(channel).as_posix()] = path.stat().st_size
-    paths = sorted(found.keys() - needed)
+    found = _unneeded(channel, needed)
+    paths = sorted(found)
     folders = [ReleaseName(path.name) for path in files_in(channel / RELEASES) if not is_unfinished(path.name)]
     files = unneeded_files(
         folders, kept, name, needed, files_of=lambda each: list(paths_below(channel, release_folder(each)))
     )
     return Unlisted(paths=tuple(paths), bytes=sum(found[path] for path in paths), files=files)
+
+
+def delete_unneeded(channel: Path, kept: Collection[ReleaseName]) -> int:
+    """Delete the packs and torrents that no release in `kept` lists; return how many. Files of releases stay.
+
+    Raises:
+        NotFound, IntegrityError, StoreError: as `find_needed`; or one cannot be deleted.
+    """
+    unneeded = _unneeded(channel, find_needed(channel, kept))
+    for path in unneeded:
+        _unlink(channel / path)
+    return len(unneeded)
+
+
+def _unneeded(channel: Path, needed: Collection[str]) -> dict[str, int]:
+    """Return the packs and torrents that are not `needed`, with their sizes."""
+    found: dict[str, int] = {}
+    with disk_errors(channel):
+        for folder, pattern in ((PACKS, "*/*.pack"), (TORRENTS, "*.torrent")):
+            for path in (channel / folder).glob(pattern):
+                found[path.relative_to(channel).as_posix()] = path.stat().st_size
+    return {path: size for path, size in found.items() if path not in needed}
 
 
 def unneeded_files(

@@ -41,6 +41,7 @@ from ptmtorrent.cli import (
     subsets,
     trust,
     verify,
+    withdraw,
 )
 from ptmtorrent.cli import list as list_
 from ptmtorrent.cli._options import HELP_OPTIONS, spread_globals
@@ -61,6 +62,7 @@ VERBS = (
     captured,
     release,
     publish,
+    withdraw,
     keys,
     seed,
     store,

@@ -30,9 +30,9 @@ from ptmtorrent.model.manifest import Manifest
 
 MAGIC = b"PTMPLACE"
 
-SUBTRACT, SUBTRACT_GROUPED = 7, 8
+SUBTRACT, SUBTRACT_GROUPED, TRANSPOSED = 7, 8, 12
 
-DELTA_CODECS = frozenset({SUBTRACT, SUBTRACT_GROUPED})
+DELTA_CODECS = frozenset({SUBTRACT, SUBTRACT_GROUPED, TRANSPOSED})
 """Codecs whose bytes mean nothing without a base."""
 
 MAX_PACK_BYTES = 1 << 30
@@ -376,7 +376,7 @@ def _is_ascending(hashes: Hashes) -> bool:
 
 
 def _is_delta(codecs: Numbers) -> Numbers:
-    found: Numbers = (codecs == SUBTRACT) | (codecs == SUBTRACT_GROUPED)
+    found: Numbers = np.isin(codecs, tuple(DELTA_CODECS))
     return found
 
 

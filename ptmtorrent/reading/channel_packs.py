@@ -25,6 +25,7 @@ from ptmtorrent.progress import Meter
 from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
 from ptmtorrent.store.pack.hashes import PackHasher
+from ptmtorrent.trust.channel_state import retired_in
 
 HASHING_THREADS = 2
 
@@ -66,7 +67,8 @@ def channel_volumes(channel: Path) -> Iterator[ChannelVolume | Unusable]:
         StoreError: the folder of releases cannot be read.
     """
     seen: set[str] = set()
-    for name in release_names(channel):
+    retired = retired_in(channel)
+    for name in (each for each in release_names(channel) if each not in retired):
         try:
             _, release = read_release(channel, name)
         except PtmError as error:

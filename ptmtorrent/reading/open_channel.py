@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,13 @@ from ptmtorrent.channel.paths import FIRST_ROOT, METADATA, RELEASES
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.channel.readers import CountingReader, LocalReader, RetryingReader
 from ptmtorrent.disk.durable import PRIVATE_DIR, disk_errors, is_unwritable, read_regular
-from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, StoreError, TrustError, UsageError
-from ptmtorrent.model.ids import ContentRoot, is_hex64
+from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, StoreError, TrustError, UsageError
+from ptmtorrent.model.ids import ContentRoot, PackageName, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
-from ptmtorrent.model.moments import Clock, behind_note
+from ptmtorrent.model.moments import Clock, behind_note, spell
 from ptmtorrent.model.records import Emit, Note, Opened, ignore
 from ptmtorrent.model.release import Release
+from ptmtorrent.model.withdrawn import Withdrawal
 from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.scrub import Login
 from ptmtorrent.stop import Stop
@@ -36,6 +37,7 @@ from ptmtorrent.trust.client import ListedRelease, VerifiedRelease, open_archive
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
 from ptmtorrent.trust.memory import LOCK
 from ptmtorrent.trust.pins import Pins
+from ptmtorrent.trust.withdrawals import seen_withdrawn, withdrawn_unverified
 
 if TYPE_CHECKING:
     from ptmtorrent.reading.collection import Collection
@@ -44,12 +46,13 @@ PIN_PREFIX = "b3:"
 
 
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
+    """A channel with one verified release. `folder` is set when it lies here; `how` is as in `VerifiedRelease`.
 
     `reader` counts what was read of it, metadata and `release.json` included. `listed` are all releases that its
     verified metadata lists, oldest first; none for a release that was opened by its content root.
 
-    `collection` is set when it lies in a Globus collection, `login` when its server is read with one.
+    `collection` is set when it lies in a Globus collection, `login` when its server is read with one. `withdrawn` are
+    packages of any release that are not to be had any more.
     """
 
     location: str
@@ -60,6 +63,7 @@ class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
     collection: "Collection | None" = None
     login: Login | None = None
     listed: tuple[ListedRelease, ...] = ()
+    withdrawn: dict[PackageName, Withdrawal] = {}
 
     @property
     def proven(self) -> bool:
@@ -87,11 +91,13 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     emit: Emit,
     globus: Callable[[], GlobusAccess] | None = None,
     stop: Stop | None = None,
+    accept_expired: bool = False,
 ) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
     `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` returns how
-    Globus collections are reached. A read that waits ends once `stop` is set.
+    Globus collections are reached. A read that waits ends once `stop` is set. With `accept_expired`, signatures that
+    have expired are a warning.
 
     Raises:
         NotFound: there is no channel, or it has no such release; names near matches.
@@ -113,15 +119,34 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     reader = CountingReader(found)
     if release is not None and release.startswith(PIN_PREFIX):
         verified = open_archived(reader, _content_root(release))
+        verified = msgspec.structs.replace(verified, withdrawn=_withdrawn(reader, place, folder, home))
     else:
         root = _root(place, folder, home)
         now = clock()
         with _writable(home.trust, root) as state:
-            refresh = partial(open_fresh, reader, root=root, state=state, now=now, release=release)
+            refresh = partial(
+                open_fresh, reader, root=root, state=state, now=now, release=release, accept_expired=accept_expired
+            )
             verified = refresh() if folder is not None else _once_again(refresh)
         if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
             emit(note)
+        if verified.expired is not None:
+            message = (
+                f"the signatures of channel `{place}` expired on {spell(verified.expired)}: it may have a newer state"
+            )
+            emit(Note(message=message, warning=True))
     return _opened(place, reader, verified, collection)
+
+
+def _withdrawn(
+    reader: ChannelReader, place: Location, folder: Path | None, home: Home
+) -> dict[PackageName, Withdrawal]:
+    """Return what was withdrawn, as was seen of a channel that is trusted, and as it says itself, unverified."""
+    found = withdrawn_unverified(reader)
+    with suppress(PtmError):
+        state = home.trust / folder_of(fingerprint(_root(place, folder, home)))
+        return {**found, **seen_withdrawn(state).packages}
+    return found
 
 
 def _once_again(refresh: Callable[[], VerifiedRelease]) -> VerifiedRelease:
@@ -253,4 +278,5 @@ def _opened(
         collection=collection,
         login=place.login if isinstance(place, WebLocation) else None,
         listed=verified.listed,
+        withdrawn=verified.withdrawn,
     )

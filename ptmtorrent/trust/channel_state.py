@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Root
 
-from ptmtorrent.channel.folder import OwnReader, read_optional, read_release
-from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version
+from ptmtorrent.channel.folder import OwnReader, read_release
+from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version, parse_withdrawn_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import disk_errors, read_regular
+from ptmtorrent.disk.durable import disk_errors, read_optional, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import behind_note
@@ -29,13 +29,17 @@ _RESTORE = (
 
 
 class ChannelState(msgspec.Struct, frozen=True, kw_only=True):
-    """The bytes, version and expiry of `timestamp.json`, the files it refers to, and the releases, oldest first."""
+    """The bytes, version and expiry of `timestamp.json`, the files it refers to, and the releases, oldest first.
+
+    `retired` are releases that left the list when a package was withdrawn.
+    """
 
     timestamp: bytes
     version: int
     expires: datetime
     files: tuple[str, ...]
     releases: tuple[ReleaseName, ...]
+    retired: tuple[ReleaseName, ...] = ()
 
 
 def read_channel_state(channel: Path) -> ChannelState | None:
@@ -57,8 +61,9 @@ def read_channel_state(channel: Path) -> ChannelState | None:
         timestamp=listing.timestamp,
         version=listing.version,
         expires=listing.expires,
-        files=(*_root_files(channel), *listing.files),
+        files=(*_root_files(channel), *_withdrawn(listing), *listing.files),
         releases=_releases(channel, listing),
+        retired=tuple(listing.retired),
     )
 
 
@@ -82,8 +87,9 @@ def read_state(reader: ChannelReader) -> ChannelState:
         timestamp=listing.timestamp,
         version=listing.version,
         expires=listing.expires,
-        files=listing.files,
+        files=(*_withdrawn(listing), *listing.files),
         releases=tuple(listed_releases(listing.targets)),
+        retired=tuple(listing.retired),
     )
 
 
@@ -130,6 +136,17 @@ def select_state(channel: Path, keys: Keys, names: tuple[ReleaseName, ...], now:
     )
 
 
+def retired_in(channel: Path) -> tuple[ReleaseName, ...]:
+    """Return the releases of a folder whose packs are not there because a package was withdrawn; unverified.
+
+    Of a folder whose metadata cannot be read, none.
+    """
+    with suppress(PtmError):
+        state = read_channel_state(channel)
+        return state.retired if state else ()
+    return ()
+
+
 def with_roots(channel: Path, state: ChannelState) -> ChannelState:
     """Return `state`, of another place, with the roots of the folder `channel`: those of the place may be fewer.
 
@@ -154,6 +171,10 @@ def _root_files(channel: Path) -> list[str]:
     with disk_errors(channel / METADATA):
         names = sorted(path.name for path in (channel / METADATA).iterdir())
     return [f"{METADATA}/{name}" for name in names if metadata_version("root", name) is not None]
+
+
+def _withdrawn(listing: Listing) -> tuple[str, ...]:
+    return tuple(path for path in listing.targets if parse_withdrawn_path(path) is not None)
 
 
 def _releases(channel: Path, listing: Listing) -> tuple[ReleaseName, ...]:

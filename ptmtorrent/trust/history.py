@@ -45,7 +45,7 @@ def read_history(channel: Path, keys: Keys) -> History:
     """
     published = read_published(channel, keys)
     listed = listed_releases(published.targets)
-    unlisted = tuple(name for name in release_names(channel) if name not in listed)
+    unlisted = tuple(name for name in release_names(channel) if name not in {*listed, *published.retired})
     if not listed:
         return History(listed=(), sequence=published.sequence, unlisted=unlisted, newest=None, newest_hash=None)
     last = [*listed.values()][-1]

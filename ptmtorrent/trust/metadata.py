@@ -11,13 +11,20 @@ import msgspec
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
+from ptmtorrent.channel.paths import TIMESTAMP, metadata_path, parse_release_path, release_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError
 from ptmtorrent.model.bounds import TooManyParts, check_json, decode_json
+from ptmtorrent.model.ids import ContentRoot, ReleaseName, is_hex64
 
 MAX_METADATA_MEMORY = 32 << 20
 """Limit of the memory for one TUF document as JSON (32 MiB); its objects take as much again. 10,000 releases fit."""
+
+RETIRED = "retired"
+"""The member of a targets document with the releases that left the list when a package was withdrawn, and their roots.
+
+Their documents stay, so that a content root that was cited can be verified.
+"""
 
 SEQUENCE = "sequence"
 """The member of a targets document with the highest sequence ever signed (docs/formats/channel.md)."""
@@ -37,6 +44,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, str]
     targets: dict[str, TargetFile]
     expiries: dict[str, datetime]
+    retired: dict[ReleaseName, ContentRoot]
 
 
 def parse_metadata(data: bytes, kind: type[Signed]) -> Metadata[Signed]:
@@ -73,6 +81,17 @@ def stated_sequence(targets: Targets) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
+def retired_releases(targets: Targets) -> dict[ReleaseName, ContentRoot]:
+    """Return the releases that left the list when a package was withdrawn; malformed entries are ignored."""
+    value = targets.unrecognized_fields.get(RETIRED)
+    entries = value.items() if isinstance(value, dict) else ()
+    return {
+        ReleaseName(name): ContentRoot(root)
+        for name, root in entries
+        if parse_release_path(release_path(name)) is not None and isinstance(root, str) and is_hex64(root)
+    }
+
+
 def read_listing(reader: ChannelReader) -> Listing:
     """Return the newest metadata of a channel, unverified.
 
@@ -98,5 +117,6 @@ def read_listing(reader: ChannelReader) -> Listing:
         expires=timestamp.expires,
         files=(targets_file, snapshot_file),
         targets=targets.targets,
+        retired=retired_releases(targets),
         expiries={"targets": targets.expires, "snapshot": snapshot.expires, "timestamp": timestamp.expires},
     )

@@ -8,11 +8,12 @@ from typing import TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.trust.keys import Keys
-from ptmtorrent.trust.metadata import parse_metadata, stated_sequence
+from ptmtorrent.trust.metadata import parse_metadata, retired_releases, stated_sequence
 from ptmtorrent.trust.roles import TIMESTAMP_LIFE
 
 Signed = TypeVar("Signed", Timestamp, Snapshot, Targets)
@@ -28,6 +29,7 @@ class Published:
     roots: tuple[Root, ...] = ()
     timestamp_version: int = 0
     targets: dict[str, TargetFile] = field(default_factory=dict)
+    retired: dict[ReleaseName, ContentRoot] = field(default_factory=dict)
     sequence: int = 0
     snapshot: MetaFile | None = None
     about_targets: MetaFile | None = None
@@ -131,6 +133,7 @@ def _verify(channel: Path, roots: tuple[Root, ...]) -> Published:
         roots=roots,
         timestamp_version=timestamp.version,
         targets=targets.targets,
+        retired=retired_releases(targets),
         sequence=stated_sequence(targets),
         snapshot=timestamp.snapshot_meta,
         about_targets=about,

@@ -23,15 +23,19 @@ from ptmtorrent.channel.paths import (
     VersionedRole,
     metadata_path,
     metadata_version,
+    parse_withdrawn_path,
     release_path,
     signature_path,
+    withdrawn_path,
 )
 from ptmtorrent.disk.durable import disk_errors, read_regular, write_file, write_once
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError, UsageError
-from ptmtorrent.model.ids import ReleaseName
+from ptmtorrent.model import canonical
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.model.moments import spell
 from ptmtorrent.model.release import Release, decode_release
 from ptmtorrent.model.text import count
+from ptmtorrent.model.withdrawn import Withdrawn
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.client import listed_releases
 from ptmtorrent.trust.keys import Keys
@@ -149,13 +153,20 @@ def sign_selection(channel: Path, keys: Keys, names: Collection[ReleaseName], no
         if name not in listed:
             raise UsageError(f"the channel `{channel}` does not list a release `{name}`")
     _renew_root(channel, keys, published, now)
-    chosen = {MINISIGN_PUBLIC, *(path for name in names for path in (release_path(name), signature_path(name)))}
+    withdrawn = [path for path in published.targets if parse_withdrawn_path(path) is not None]
+    chosen = {
+        MINISIGN_PUBLIC,
+        *withdrawn,
+        *(path for name in names for path in (release_path(name), signature_path(name))),
+    }
     targets = {path: target for path, target in published.targets.items() if path in chosen}
     version = published.timestamp_version + 1
-    timestamp, files = _sign_list(channel, keys, targets, _sequence(published), version, now)
-    own, _ = _sign_list(channel, keys, published.targets, _sequence(published), version + 1, now)
+    timestamp, files = _sign_list(channel, keys, targets, published.retired, _sequence(published), version, now)
+    own, _ = _sign_list(channel, keys, published.targets, published.retired, _sequence(published), version + 1, now)
     write_file(channel / TIMESTAMP, own)
-    return Selection(timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=files)
+    return Selection(
+        timestamp=timestamp, version=version, expires=now + roles.TIMESTAMP_LIFE, files=(*withdrawn, *files)
+    )
 
 
 def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *, accept: Accept | None = None) -> None:
@@ -177,6 +188,43 @@ def drop_release(channel: Path, keys: Keys, name: ReleaseName, now: datetime, *,
     _write_list(channel, keys, published, targets, now, accept)
 
 
+def publish_withdrawn(
+    channel: Path, keys: Keys, document: Withdrawn, now: datetime, *, accept: Accept | None = None
+) -> None:
+    """Sign a list of withdrawn packages in place of the one before; releases stay listed.
+
+    Raises:
+        NotFound: the channel has no release yet.
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    keys, now = published.usable(keys), _sign_at(published, now)
+    if published.snapshot is None:
+        raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
+    _renew_root(channel, keys, published, now)
+    path, data = withdrawn_path(document.number), canonical.encode(document)
+    write_file(channel / path, data)
+    kept = {name: target for name, target in published.targets.items() if parse_withdrawn_path(name) is None}
+    _write_list(channel, keys, published, {**kept, path: roles.target(path, data)}, now, accept)
+
+
+def retire_releases(
+    channel: Path, keys: Keys, names: Collection[ReleaseName], now: datetime, *, accept: Accept | None = None
+) -> None:
+    """Take releases that have a withdrawn package from the signed list, which names them and their roots as retired.
+
+    Raises:
+        ConfigError, TrustError, StoreError: as `renew_roles` says.
+    """
+    published = read_published(channel, keys)
+    keys, now = published.usable(keys), _sign_at(published, now)
+    listed = listed_releases(published.targets)
+    gone = {path for name in names for path in (release_path(name), signature_path(name))}
+    targets = {path: target for path, target in published.targets.items() if path not in gone}
+    retired = {**published.retired, **{name: listed[name].content_root for name in names if name in listed}}
+    _write_list(channel, keys, published, targets, now, accept, retired)
+
+
 def sign_anew(channel: Path, keys: Keys, published: Published, now: datetime) -> bytes:
     """Sign what the channel lists with `keys`; return the timestamp, which nothing leads to until it is written.
 
@@ -188,7 +236,9 @@ def sign_anew(channel: Path, keys: Keys, published: Published, now: datetime) ->
         raise NotFound(f"the channel `{channel}` has no release yet", hint="make one: ptmtorrent release NAME")
     sequence = max(_sequence(published), _highest(published.targets))
     version = published.timestamp_version + 1
-    return _sign_list(channel, keys, published.targets, sequence, version, _sign_at(published, now))[0]
+    return _sign_list(channel, keys, published.targets, published.retired, sequence, version, _sign_at(published, now))[
+        0
+    ]
 
 
 def sign_minisign(keys: Keys, data: bytes, comment: str) -> bytes:
@@ -268,9 +318,12 @@ def _write_list(  # noqa: PLR0913, PLR0917  # the content of a list, who signs i
     targets: dict[str, TargetFile],
     now: datetime,
     accept: Accept | None,
+    retired: Mapping[ReleaseName, ContentRoot] | None = None,
 ) -> None:
     sequence = max(_sequence(published), _highest(targets))
-    timestamp, _ = _sign_list(channel, keys, targets, sequence, published.timestamp_version + 1, now)
+    timestamp, _ = _sign_list(
+        channel, keys, targets, retired or published.retired, sequence, published.timestamp_version + 1, now
+    )
     _point_to(channel, timestamp, accept)
 
 
@@ -281,11 +334,17 @@ def _point_to(channel: Path, timestamp: bytes, accept: Accept | None) -> None:
 
 
 def _sign_list(  # noqa: PLR0913, PLR0917  # the content of three documents
-    channel: Path, keys: Keys, targets: dict[str, TargetFile], sequence: int, version: int, now: datetime
+    channel: Path,
+    keys: Keys,
+    targets: dict[str, TargetFile],
+    retired: Mapping[ReleaseName, ContentRoot],
+    sequence: int,
+    version: int,
+    now: datetime,
 ) -> tuple[bytes, tuple[str, ...]]:
     """Write targets and snapshot under free versions; return the timestamp of `version`, and the paths of the two."""
     number = _next_version(channel, "targets")
-    signed = roles.sign_targets(keys, number, targets, sequence, _highest(targets), now)
+    signed = roles.sign_targets(keys, number, targets, sequence, _highest(targets), now, retired=retired)
     targets_path = metadata_path("targets", number)
     write_file(channel / targets_path, signed)
     about_targets = roles.describe(number, signed)

@@ -4,7 +4,7 @@ Expiry bounds how long a mirror can withhold updates. The timestamp is renewed o
 other documents seldom, with keys that may be offline (docs/adr/0001-small-tuf-over-merkle-release.md).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -14,8 +14,9 @@ from securesystemslib.signer import Signer, SSlibKey
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
+from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.trust.keys import ROLES, Keys
-from ptmtorrent.trust.metadata import SEQUENCE
+from ptmtorrent.trust.metadata import RETIRED, SEQUENCE
 
 Document = TypeVar("Document", Root, Targets, Snapshot, Timestamp)
 
@@ -55,14 +56,24 @@ def sign_next_root(keys: Keys, root: Root, now: datetime) -> bytes:
 
 
 def sign_targets(  # noqa: PLR0913, PLR0917  # the content of the document, and who signs it when
-    keys: Keys, version: int, targets: dict[str, TargetFile], sequence: int, highest_listed: int, now: datetime
+    keys: Keys,
+    version: int,
+    targets: dict[str, TargetFile],
+    sequence: int,
+    highest_listed: int,
+    now: datetime,
+    *,
+    retired: Mapping[ReleaseName, ContentRoot] | None = None,
 ) -> bytes:
     """Return the targets document that lists `targets`.
 
     `sequence` is that of the newest release ever signed. The document states it where it is above `highest_listed`,
-    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen.
+    that of the newest release in `targets`: so a channel can list fewer releases than its readers have seen. `retired`
+    are releases that left the list when a package was withdrawn.
     """
-    unknown = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    unknown: dict[str, object] = {SEQUENCE: sequence} if sequence > highest_listed else {}
+    if retired:
+        unknown[RETIRED] = dict(retired)
     signed = Targets(
         version=version,
         spec_version=SPEC,

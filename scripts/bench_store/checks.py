@@ -3,7 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bench_store.rows import Row, Rows
+from bench_store.rows import (
+    ALONE,
+    NAMELESS,
+    PAIR,
+    TOGETHER,
+    TOGETHER_NAMELESS,
+    Row,
+    Rows,
+)
 
 BEST_KERNEL, ORACLE = "native", "numpy"
 
@@ -37,7 +45,7 @@ class Check:
 
 def check_all(rows: Rows) -> list[Check]:
     """Return every target, in order."""
-    return [*_siblings(rows), *_formats(rows), *_speeds(rows), *_rest(rows)]
+    return [*_siblings(rows), *_formats(rows), *_speeds(rows), *_rest(rows), *_real(rows)]
 
 
 def _siblings(rows: Rows) -> Iterator[Check]:
@@ -90,3 +98,18 @@ def _rest(rows: Rows) -> Iterator[Check]:
         seen = {row.metric: row.value for row in rows.of("revision") if row.system == system}
         share = seen["stored added"] / seen["the tensor coded alone"] if seen else None
         yield Check(f"second revision: added / changed tensor, {system}", 1.01, share, "x", at_most=True)
+
+
+def _real(rows: Rows) -> Iterator[Check]:
+    for metric in (TOGETHER, TOGETHER_NAMELESS):
+        yield Check(f"containers: {metric}", 1.06, _least(rows, "together", metric), "x", at_most=True)
+    for metric, wanted in ((ALONE, 1.215), (NAMELESS, 1.215), (PAIR, 3.1)):
+        yield Check(f"containers: {metric}, the least", wanted, _least(rows, "containers", metric), "x")
+    wanted_of = {"ratio": (1.115, "x"), "encode per CPU-second": (120, "MB/s"), "decode per CPU-second": (250, "MB/s")}
+    for metric, (wanted, unit) in wanted_of.items():
+        seen = [row.value for row in rows.of("gguf") if row.metric == metric and row.system == "ours"]
+        yield Check(f"real GGUF: {metric}", wanted, min(seen, default=None), unit)
+
+
+def _least(rows: Rows, group: str, metric: str) -> float | None:
+    return min((row.value for row in rows.of(group) if row.metric == metric), default=None)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ptmtorrent.model.containers.source import MemorySource
 from ptmtorrent.store.pack.format import PackClass
 from ptmtorrent.store.store import Expected, Store, StoredFile
 
@@ -46,12 +47,19 @@ def _cpu_seconds() -> float:
 def add_files(store: Store, files: list[FileOrder], bases: dict[str, str], jobs: int) -> list[StoredFile]:
     """Add files, `jobs` at a time, with declared bases first. Return them in the given order."""
     stored: dict[str, StoredFile] = {}
+    paths = {file["name"]: Path(file["path"]) for file in files}
+
+    def nearby(name: str) -> MemorySource | None:
+        """Return the index of a checkpoint, or the model that describes a data file."""
+        return MemorySource(paths[name].read_bytes()) if name in paths else None
 
     def add(file: FileOrder) -> None:
         oid = f"sha256:{file['sha256']}" if file["sha256"] else None
         expected = Expected(size=file["size"], oid=oid)
         known = [stored[bases[file["name"]]]] if file["name"] in bases else []
-        stored[file["name"]] = store.add_file(Path(file["path"]), file["name"], expected, PACK_CLASS, bases=known)
+        stored[file["name"]] = store.add_file(
+            Path(file["path"]), file["name"], expected, PACK_CLASS, bases=known, nearby=nearby
+        )
 
     first = [file for file in files if file["name"] in bases.values()]
     with ThreadPoolExecutor(jobs) as threads:

@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench_store import comparing, own
+from bench_store import comparing, own, real
 from bench_store.bench import Bench
 
 
 @dataclass(frozen=True)
 class Group:
-    """A part of the run: the files that it needs, and the function that measures it."""
+    """A part of the run: the files that it needs, and the function that measures it.
+
+    One that `installs` frameworks of several gigabytes runs only if it is named.
+    """
 
     needs: tuple[str, ...]
     measure: Callable[[Bench], None]
+    installs: bool = False
 
 
 GROUPS = {
@@ -23,4 +27,7 @@ GROUPS = {
     "workers": Group(("siblings",), own.workers),
     "memory": Group(("big",), own.memory),
     "revision": Group(("revision",), own.revision),
+    "containers": Group(("formats",), real.containers, installs=True),
+    "gguf": Group((), real.quantised, installs=True),
 }
+USUAL = [name for name, group in GROUPS.items() if not group.installs]

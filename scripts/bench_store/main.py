@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench_store import machine
 from bench_store.bench import Bench
-from bench_store.groups import GROUPS
+from bench_store.groups import GROUPS, USUAL
 from bench_store.page import put_page, write_page
 from bench_store.peers import PEERS, Peer
 from bench_store.running import Broken, run_module
@@ -67,7 +67,7 @@ def missing_peers(peers: tuple[Peer, ...]) -> list[str]:
 
 
 def _report(bench: Bench, options: argparse.Namespace, about_machine: list[tuple[str, str]]) -> None:
-    tables = make_tables(bench, everything=set(options.only) == set(GROUPS))
+    tables = make_tables(bench, everything=set(options.only) >= set(USUAL))
     for what, which in about_machine:
         print(f"{what:<14} {which}")
     print()
@@ -101,7 +101,7 @@ def _parse(about: str | None, arguments: list[str] | None) -> argparse.Namespace
         "--only",
         nargs="+",
         choices=list(GROUPS),
-        default=list(GROUPS),
+        default=USUAL,
         metavar="GROUP",
         help="these: " + ", ".join(GROUPS),
     )

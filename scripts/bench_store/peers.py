@@ -11,16 +11,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+INDEXED_BIN = Path(__file__).resolve().parent.parent.parent / ".venv-peers" / "bin"
+"""The programs of the peers that come from the package index."""
+
 
 @dataclass(frozen=True)
 class Peer:
-    """A program: its name in tables, the executable, the Debian package, and the commands to run."""
+    """A program: its name in tables, the executable, the Debian package, and the commands to run.
+
+    One with `pip` is in an environment of its own, whose programs are in `$BIN`.
+    """
 
     name: str
     program: str
-    apt: str
     ingest: str
     restore: str
+    apt: str = ""
+    pip: str = ""
     prepare: str = ":"
     version: tuple[str, ...] = ("--version",)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +43,7 @@ class Peer:
 
     def environment(self, *, files: Path, stored: Path, out: Path, scratch: Path) -> dict[str, str]:
         """Return the environment of the commands, without the user's own settings and stores."""
-        places = {"SET": files, "STORED": stored, "OUT": out, "SCRATCH": scratch, "HOME": scratch}
+        places = {"SET": files, "STORED": stored, "OUT": out, "SCRATCH": scratch, "HOME": scratch, "BIN": INDEXED_BIN}
         own = {name: value.replace("$SCRATCH", str(scratch)) for name, value in self.env.items()}
         return (
             {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"} | {key: str(path) for key, path in places.items()} | own
@@ -99,3 +106,43 @@ PEERS = (
         restore='zstd -q -dc "$STORED/all.tar.zst" | tar -C "$OUT" -xf -',
     ),
 )
+
+_CODECS = f'"$BIN/python" "{Path(__file__).with_name("codec_peer.py")}"'
+
+
+def _each(compress: str, decompress: str) -> dict[str, str]:
+    return {
+        "ingest": f'for f in "$SET"/*; do o="$STORED/${{f##*/}}"; {compress}; done',
+        "restore": f'for f in "$STORED"/*; do o="$OUT/${{f##*/}}"; {decompress}; done',
+    }
+
+
+INDEXED = (
+    Peer(
+        name="lmzip",
+        program="lmz",
+        pip="lmzip",
+        **_each('"$BIN/lmz" compress -q -f "$f" "$o"', '"$BIN/lmz" decompress -q -f "$f" "$o"'),
+    ),
+    Peer(
+        name="glyd max",
+        program="glyd",
+        pip="glyd",
+        ingest=f'{_CODECS} glyd compress "$SET" "$STORED"',
+        restore=f'{_CODECS} glyd decompress "$STORED" "$OUT"',
+    ),
+    Peer(
+        name="zipnn",
+        program="zipnn",
+        pip="zipnn",
+        ingest=f'{_CODECS} zipnn compress "$SET" "$STORED"',
+        restore=f'{_CODECS} zipnn decompress "$STORED" "$OUT"',
+    ),
+    Peer(
+        name="z4ai",
+        program="z4ai",
+        pip="z4ai",
+        **_each('"$BIN/z4ai" compress -q -o "$o" "$f"', '"$BIN/z4ai" decompress -q -o "$o" "$f"'),
+    ),
+)
+"""Codecs for weights, of the package index."""

@@ -5,6 +5,11 @@ from statistics import median
 
 MB = 1e6
 
+ALONE, NAMELESS, ADDED = "raw / stored, alone", "alone, no suffix", "added to those above"
+PAIR, REAL_PAIR = "fine-tune, no suffix", "MiniLM fine-tune, no suffix"
+TOGETHER, TOGETHER_NAMELESS = "all / safetensors alone", "the same, no suffix"
+"""Names of the measures of containers."""
+
 
 @dataclass(frozen=True)
 class Row:

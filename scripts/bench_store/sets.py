@@ -65,6 +65,11 @@ class Sets:
         self._folder = folder
         self._known: dict[Path, File] = {}
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are."""
+        return self._folder
+
     def make(self, groups: Iterable[str], scratch: Path) -> None:
         """Write the files of the groups `siblings`, `formats`, `revision` and `big` that do not exist yet."""
         missing = [group for group in groups if not (self._folder / f"made-{group}").exists()]
@@ -107,13 +112,14 @@ class Sets:
             return None
         folder = Path(found.origin).parent / "model"
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        return FileSet("MiniLM", tuple(self._hash(path, path.relative_to(folder).as_posix()) for path in paths))
+        return FileSet("MiniLM", tuple(self.hash(path, path.relative_to(folder).as_posix()) for path in paths))
 
     def _file(self, stem: str, suffix: str = "safetensors") -> File:
         path = self._folder / f"{stem}.{suffix}"
-        return self._hash(path, path.name)
+        return self.hash(path, path.name)
 
-    def _hash(self, path: Path, name: str) -> File:
+    def hash(self, path: Path, name: str) -> File:
+        """Return a file with its hashes, under a name."""
         if path not in self._known:
             whole, sha256 = blake3(), hashlib.sha256()
             with path.open("rb") as source:

@@ -50,6 +50,9 @@ def make_tables(bench: Bench, *, everything: bool) -> list[Table]:
         ("workers", "One core and two: wall, MB/s", _system, _metric),
         ("memory", "Memory of one large file", _case, _metric),
         ("revision", "A second revision", _system, _metric),
+        ("containers", "MiniLM in the containers of the frameworks", _case, _metric),
+        ("together", "MiniLM in all containers", _system, _metric),
+        ("gguf", "A real quantised GGUF file", _system, _metric),
     ):
         if found := rows.of(group):
             made.append(_pivot(title, found, line, column))

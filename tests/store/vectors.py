@@ -54,6 +54,18 @@ def small_numbers() -> bytes:
     return bytes((draw & 0xFF).bit_count() for _, draw in zip(range(2 * COUNT), _draws(), strict=False))
 
 
+def matrix() -> bytes:
+    """The bf16 numbers as a matrix of 24 rows."""
+    return weights("BF16")[:-1]
+
+
+def turned(data: bytes) -> bytes:
+    """The transpose of a matrix of 24 rows of 2-byte numbers."""
+    words = struct.unpack(f"<{COUNT}H", data)
+    columns = COUNT // 24
+    return struct.pack(f"<{COUNT}H", *(word for column in range(columns) for word in words[column::columns]))
+
+
 def unnamed() -> bytes:
     """Three bytes, then fp32 numbers with the mantissas of bf16: enough for a sample."""
     words: list[int] = []

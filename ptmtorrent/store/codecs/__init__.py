@@ -6,7 +6,7 @@ same numbers. `decode` trusts nothing it reads: every length is checked before i
 
 Order of reading: `streams` (is it worth coding? zstd frames, and tables of coded streams), `planes` (codecs 3 to 8),
 `blocks` and `fields` (codec 9), `quantised`, `scaled` and `choice` (codec 10), `widths` and `sampled` (codec 11),
-`deltas`, `sampling` (codecs 7 and 8).
+`deltas`, `sampling` (codecs 7 and 8), `transposed` (codec 12).
 The inner loops exist twice: `words`, `differences`, `quantised` and `grouping` in numpy, `kernel.c` in C; `kernel`
 chooses. Invariant: both write the same bytes.
 """
@@ -30,6 +30,7 @@ from ptmtorrent.store.codecs import (
     sampling,
     scaled,
     streams,
+    transposed,
 )
 from ptmtorrent.store.codecs.scratch import Bytes
 
@@ -45,7 +46,8 @@ GROUPED_DELTA = 8
 FIELDS = 9
 SCALED = 10
 SAMPLED = 11
-DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA})
+TRANSPOSED = 12
+DELTA_CODECS = frozenset({DELTA, GROUPED_DELTA, TRANSPOSED})
 """Codecs that need the object's base for decoding."""
 
 PLAIN_CODECS = frozenset({RAW, ENTROPY, ZSTD, BF16, FP16, FP32, FP64, FIELDS, SCALED, SAMPLED})
@@ -136,6 +138,31 @@ def encode_delta(data: bytes | memoryview, base: bytes | memoryview, dtype: str 
     return Encoded(GROUPED_DELTA if grouped else DELTA, chunks, size) if size < len(new) else None
 
 
+def encode_transpose(data: memoryview, base: memoryview, dtype: str) -> Encoded | None:
+    """Return `data`, numbers of a `dtype` of `DELTA_DTYPES`, as the transpose of the matrix `base`; None if it is not.
+
+    Both are raw bytes of objects; which matrix they are follows from their numbers.
+    """
+    numbers = deltas.BY_DTYPE[dtype]
+    rows = transposed.rows_of(data, base, numbers)
+    if rows is None:
+        return None
+    head = transposed.encode(numbers, transposed.Head(transposed.ITSELF, rows))
+    return Encoded(TRANSPOSED, (head,), len(head))
+
+
+def encode_turned_delta(data: memoryview, base: memoryview, turned: memoryview, dtype: str) -> Encoded | None:
+    """Return `data` encoded as its difference from `turned`, the transpose of `base`; None if not worthwhile."""
+    numbers = deltas.BY_DTYPE[dtype]
+    rows = transposed.rows_of(turned, base, numbers)
+    encoded = encode_delta(data, turned, dtype) if rows is not None else None
+    if rows is None or encoded is None:
+        return None
+    head = transposed.encode(numbers, transposed.Head(encoded.codec, rows))
+    size = len(head) + encoded.size
+    return Encoded(TRANSPOSED, (head, *encoded.chunks), size) if size < len(data) else None
+
+
 def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes | memoryview | None = None) -> bytes:
     """Return the `raw_size` bytes that `payload` encodes. The caller must check their hash.
 
@@ -159,7 +186,10 @@ def decode(codec: int, payload: bytes | memoryview, raw_size: int, base: bytes |
     if codec in DELTA_CODECS:
         if base is None:
             raise IntegrityError("an object is stored as a delta, but its base is missing")
-        return deltas.decode(view, raw_size, memoryview(base).cast("B"), grouped=codec == GROUPED_DELTA)
+        old = memoryview(base).cast("B")
+        if codec == TRANSPOSED:
+            return transposed.decode(view, raw_size, old)
+        return deltas.decode(view, raw_size, old, grouped=codec == GROUPED_DELTA)
     raise UnsupportedFormat(
         f"an object is stored with codec {codec}, which this program does not know",
         hint="install a newer ptmtorrent: pip install --upgrade ptmtorrent",

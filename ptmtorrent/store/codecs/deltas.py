@@ -42,7 +42,7 @@ def decode(payload: memoryview, raw_size: int, base: memoryview, *, grouped: boo
     """
     if len(base) != raw_size:
         raise IntegrityError(f"an object of {raw_size} bytes is stored as a delta against a base of {len(base)} bytes")
-    numbers = _BY_MARK.get(payload[2]) if len(payload) > 2 else None
+    numbers = numbers_of(payload)
     if numbers is None:
         raise IntegrityError("a delta has an unknown type of numbers")
     old = np.frombuffer(base, np.uint8)
@@ -54,10 +54,15 @@ def decode(payload: memoryview, raw_size: int, base: memoryview, *, grouped: boo
     return planes.join(payload, raw_size, _shape(numbers), join_block)
 
 
+def numbers_of(payload: memoryview) -> Numbers | None:
+    """Return the type of numbers that the third byte of a payload's head names; None if it names none."""
+    return _BY_MARK.get(payload[2]) if len(payload) > 2 else None
+
+
 def dtype_of(payload: memoryview) -> str | None:
     """Return the dtype of the numbers that a payload encodes; None if it names none."""
-    mark = payload[2] if len(payload) > 2 else None  # the third byte of the head
-    return next((dtype for dtype, numbers in BY_DTYPE.items() if numbers.mark == mark), None)
+    found = numbers_of(payload)
+    return next((dtype for dtype, numbers in BY_DTYPE.items() if numbers == found), None)
 
 
 def _shape(numbers: Numbers) -> planes.Shape:

@@ -1,4 +1,4 @@
-"""Finds the base of a delta: the object with the same key in a declared base, or one with a similar sketch.
+"""Finds the base of a delta: the object with the same key in a declared base, one with a similar sketch, a transpose.
 
 Sketches are small keys that find the base of a fine-tune that declares none. Training changes numbers slightly and
 rarely changes their sign, so the signs at a few fixed positions stay the same. They are taken in bands: one flipped
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from blake3 import blake3
@@ -41,33 +42,54 @@ class Bases:
     similar_objects: Callable[[Sequence[int], int], list[ObjectId]]
 
     def delta(
-        self, data: memoryview, piece: Piece, declared: Declared, keys: Sequence[int], rights: Rights
+        self, data: memoryview, piece: Piece, declared: Declared, sketch: "Sketch", rights: Rights
     ) -> tuple[ObjectId, Encoded] | None:
-        """Return `data` as a delta, and its base; None if no base makes that worthwhile.
+        """Return `data` as a transpose or a delta, and its base; None if no base makes that worthwhile.
 
         Only objects that are as free as `rights`, and no deltas themselves, are bases.
         """
-        if piece.dtype not in codecs.DELTA_DTYPES or len(data) < MIN_BYTES:
+        dtype = piece.dtype
+        if dtype not in codecs.DELTA_DTYPES or dtype is None or len(data) < MIN_BYTES:
             return None
-        for found in self._candidates(declared.get(piece.key or ""), keys):
-            if found.entry.raw != len(data) or RIGHTS.index(found.rights) > RIGHTS.index(rights):
+        turned = ((base, None) for base in self._turned(sketch.turned))
+        for base, layout in (*turned, *self._candidates(declared.get(piece.key or ""), sketch.signs)):
+            if base.entry.raw != len(data) or RIGHTS.index(base.rights) > RIGHTS.index(rights):
                 continue
             with suppress(PtmError):  # a base that cannot be read is not used
-                encoded = codecs.encode_delta(data, self.read(found.entry.id), piece.dtype)
+                encoded = self._encode(data, dtype, base, layout)
                 if encoded is not None:
-                    return found.entry.id, encoded
+                    return base.entry.id, encoded
         return None
 
-    def _candidates(self, declared: ObjectId | None, keys: Sequence[int]) -> Iterator[Found]:
+    def _encode(self, data: memoryview, dtype: str, base: Found, layout: ObjectId | None) -> Encoded | None:
+        """Return `data` against `base`: as its transpose without `layout`, else as a delta to the object `layout`."""
+        old = memoryview(self.read(base.entry.id))
+        if layout is None:
+            return codecs.encode_transpose(data, old, dtype)
+        if layout == base.entry.id:
+            return codecs.encode_delta(data, old, dtype)
+        return codecs.encode_turned_delta(data, old, memoryview(self.read(layout)), dtype)
+
+    def _turned(self, keys: Sequence[int]) -> Iterator[Found]:
+        for identifier in self.similar_objects(keys, MAX_SIMILAR) if keys else ():
+            found = self.find(identifier)
+            if found is not None and found.entry.base is None:
+                yield found
+
+    def _candidates(self, declared: ObjectId | None, keys: Sequence[int]) -> Iterator[tuple[Found, ObjectId]]:
+        """Yield bases, each with the object whose numbers lie as those of the new one: itself, or a transpose of it."""
         seen: set[ObjectId] = set()
         alike = self.similar_objects(keys, MAX_SIMILAR) if keys else []
         for identifier in (*([declared] if declared else []), *alike):
-            found = self.find(identifier)
+            found = layout = self.find(identifier)
             if found is not None and found.entry.base is not None:
                 found = self.find(found.entry.base)
-            if found is not None and found.entry.base is None and found.entry.id not in seen:
-                seen.add(found.entry.id)
-                yield found
+            if found is None or layout is None or found.entry.base is not None:
+                continue
+            laid = layout.entry.id if layout.entry.codec == codecs.TRANSPOSED else found.entry.id
+            if laid not in seen:
+                seen.add(laid)
+                yield found, laid
 
 
 def keys_of(file: StoredFile, source: ByteSource) -> dict[str, ObjectId]:
@@ -114,6 +136,30 @@ def sketch(data: bytes | memoryview, dtype: str | None) -> tuple[int, ...]:
     head = f"{dtype} {view.size} ".encode()
     bands = (signs[at : at + BAND_SIGNS // 8] for at in range(0, len(signs), BAND_SIGNS // 8))
     return tuple(_key(head, number, band) for number, band in enumerate(bands) if _tells(band))
+
+
+class Sketch(NamedTuple):
+    """The keys of an object: those of `signs`, by which versions are found, and `turned`, by which transposes are."""
+
+    signs: tuple[int, ...] = ()
+    turned: tuple[int, ...] = ()
+
+
+def sketch_all(data: memoryview, dtype: str | None) -> Sketch:
+    """Return the keys of an object; none of either sort below 64 KiB, and for a dtype without deltas."""
+    if dtype is None or dtype not in _WIDTHS or len(data) < MIN_SKETCH_BYTES:
+        return Sketch()
+    head = f"transpose {dtype} {len(data)} ".encode()
+    return Sketch(sketch(data, dtype), (_key(head, 0, _unordered(data, _WIDTHS[dtype])),))
+
+
+def _unordered(data: memoryview, width: int) -> bytes:
+    """Return what a matrix and its transpose have in common: first and last number, and all numbers XORed."""
+    groups = np.frombuffer(data, "<u8", len(data) // 8)
+    folded = np.bitwise_xor.reduce(groups).tobytes() + data[8 * groups.size :]
+    numbers = np.frombuffer(folded, f"<u{width}", len(folded) // width)
+    total: bytes = np.bitwise_xor.reduce(numbers).tobytes()
+    return total + data[:width] + data[len(data) - width :]
 
 
 def _tells(band: bytes) -> bool:

@@ -20,7 +20,7 @@ from ptmtorrent.store import codecs
 from ptmtorrent.store.codecs import Encoded
 from ptmtorrent.store.codecs.scratch import take_bytes
 from ptmtorrent.store.cutters import ByteSource, Piece
-from ptmtorrent.store.ingest.delta_base import Bases, Declared, keys_of, sketch
+from ptmtorrent.store.ingest.delta_base import Bases, Declared, Sketch, keys_of, sketch_all
 from ptmtorrent.store.ingest.files import StableFile, changed
 from ptmtorrent.store.stored_file import StoredFile
 
@@ -126,12 +126,15 @@ class Coder:
 
         Deltas may have been taken against it, and a base is never a delta.
         """
-        keys: tuple[int, ...] = ()
+        sketch = Sketch()
         if self._delta and self._bases.find(identifier) is None:
-            keys = sketch(data, piece.dtype)
-            if (found := self._bases.delta(data, piece, declared, keys, rights)) is not None:
+            sketch = sketch_all(data, piece.dtype)
+            if (found := self._bases.delta(data, piece, declared, sketch, rights)) is not None:
                 base, encoded = found
-                return Coded(identifier, len(data), encoded, base)
+                # A transpose is no base, but versions with the same layout are deltas from it.
+                keys = sketch.signs if encoded.codec == codecs.TRANSPOSED else ()
+                return Coded(identifier, len(data), encoded, base, keys)
+        keys = (*sketch.signs, *sketch.turned)
         return Coded(identifier, len(data), codecs.encode(data, piece.dtype), None, keys)
 
     def declared(self, files: Iterable[StoredFile]) -> Declared:

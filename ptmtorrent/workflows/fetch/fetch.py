@@ -60,7 +60,7 @@ from ptmtorrent.workflows.fetch.dropped import Dropped, Subset
 from ptmtorrent.workflows.fetch.findings import Allowed
 from ptmtorrent.workflows.fetch.report import Place, Recorder, Report, note_contents
 from ptmtorrent.workflows.fetch.reuse import LocalStore
-from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Selection, select_packages
+from ptmtorrent.workflows.fetch.select import FAILED, HERE, WANTED, Refused, Selection, select_packages
 
 ABANDONED_AFTER = timedelta(days=14)
 """What a fetch left half-moved is kept this long for one that wants it, counted between the ends of later fetches."""
@@ -119,7 +119,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
             "`--prune` removes packages from plain folders that a subset has no more",
             hint="pass it with `--subset`; of a Hugging Face cache, remove packages with `hf cache rm`",
         )
-    found = _find(request, channel)
+    found, withdrawn = _split(_find(request, channel), channel)
     allowed = Allowed(found, channel, request.refuse_findings, emit)
     described = describe_members(allowed.members, channel.reader)
     layout = choose_layout(request.into, request.to, home, writes=not request.dry_run)
@@ -145,7 +145,7 @@ def fetch(  # noqa: PLR0913  # what a workflow is given, by name
         wanted = _new_selection(request, place, stack, writes=writes)
         report = Report(wanted, layout, ledger, emit, monotonic)
         selected = select_packages(described, wanted, request.max_bytes, ledger, stop)
-        for refused in (*allowed.refused, *selected):
+        for refused in (*withdrawn, *allowed.refused, *selected):
             report.refuse(refused)
         note_contents(wanted, layout, emit)
         sources = _choose_sources(request, channel, report, place, stack)
@@ -185,6 +185,19 @@ def _find(request: FetchRequest, channel: OpenChannel) -> Sequence[Member]:
     facts = read_packages(channel.release, channel.reader, proven=channel.how == "archived")
     downloads = {each.package: each.downloads or 0 for each in facts}
     return sorted(found, key=lambda member: -downloads.get(member.package, 0))
+
+
+def _split(found: Sequence[Member], channel: OpenChannel) -> tuple[Sequence[Member], list[Refused]]:
+    """Return the members that were not withdrawn, and a refusal for each that was."""
+    gone = channel.withdrawn
+    if not gone:
+        return found, []
+    refused = [
+        Refused(package=member.package, status="impossible", reason=gone[member.package].spell())
+        for member in found
+        if member.package in gone
+    ]
+    return [member for member in found if member.package not in gone], refused
 
 
 def _new_selection(request: FetchRequest, place: Place, stack: ExitStack, *, writes: bool) -> Selection:

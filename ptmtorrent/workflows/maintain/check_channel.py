@@ -20,6 +20,7 @@ from ptmtorrent.reading.channel_packs import ChannelVolume, CheckedPack, Unusabl
 from ptmtorrent.reading.open_channel import PIN_PREFIX
 from ptmtorrent.state.verified_files import VerifiedFiles
 from ptmtorrent.stop import Stop
+from ptmtorrent.trust.channel_state import retired_in
 
 
 def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summary:
@@ -68,7 +69,8 @@ def check_channel(home: Home, channel: Path, *, emit: Emit, stop: Stop) -> Summa
 
 def _releases(channel: Path) -> Iterator[Opened]:
     """Yield the releases of the folder whose packs are checked, as the folder has them; no signature is checked."""
-    for name in release_names(channel):
+    retired = retired_in(channel)
+    for name in (each for each in release_names(channel) if each not in retired):
         with suppress(PtmError):  # it is unusable, and named as such
             _, release = read_release(channel, name)
             yield Opened(

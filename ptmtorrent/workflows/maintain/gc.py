@@ -1,6 +1,7 @@
 """`store gc`: delete packs that are no longer needed, in two steps.
 
-Objects are live if the newest capture of a package needs them (manifest, capture, answers, data, bases of deltas).
+Objects are live if the newest capture of a package needs them (manifest, capture, answers, data, bases of deltas),
+unless the package was withdrawn.
 Packs stay if they hold a live object, if a release of our own channel refers to them, or if they were adopted, with all
 that their manifests need; one of our own packs without stored hashes counts as adopted. The first run marks the dead
 packs; a later run, after the grace period, deletes those still dead: first from the index, then the file, then its
@@ -8,18 +9,19 @@ hashes. A crash in between leaves a pack that is indexed again when the store is
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
+from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.disk.durable import disk_errors, sync_dir
 from ptmtorrent.disk.elapsed import Uptime, read_instant, read_uptime
 from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.model import canonical
-from ptmtorrent.model.ids import ObjectId, PackId, SnapshotId, object_id
+from ptmtorrent.model.ids import ObjectId, PackageName, PackId, SnapshotId, object_id
 from ptmtorrent.model.manifest import Capture, Manifest, decode_manifest
 from ptmtorrent.model.moments import Clock, behind_note
 from ptmtorrent.model.records import Emit, Result, Summary
@@ -30,6 +32,7 @@ from ptmtorrent.store.maintenance.references import References
 from ptmtorrent.store.pack.hashes import read_sidecar, sidecar_in
 from ptmtorrent.store.pack.reader import pack_in, packs_on_disk
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.withdrawals import own_withdrawn
 from ptmtorrent.workflows.maintain.captured import add_bases, read_captured, require_store
 from ptmtorrent.workflows.maintain.damaged_packs import read_index_state
 from ptmtorrent.workflows.maintain.released import read_released_packs
@@ -83,7 +86,7 @@ def gc(  # noqa: PLR0913  # the home, what to delete and when, and where records
         adopted = set() if kept else _adopted(store, sizes)
         staying = adopted | (sizes.keys() & read_released_packs(home.channel).sizes.keys())
         _add_described(store, adopted, references)
-        _add_live(store, staying, references)
+        _add_live(store, staying, own_withdrawn(OwnReader(home.channel)).packages, references)
         dead, bytes_dead = _find_dead(store.contents, references, sizes.keys() - staying)
         if note := behind_note(clock(), last_moment(home.store), "the last run of `store gc`"):
             emit(note)
@@ -160,13 +163,17 @@ def _read_manifests(store: Store) -> Iterator[tuple[Capture, Manifest]]:
         yield capture, manifest
 
 
-def _add_live(store: Store, kept: Iterable[PackId], references: References) -> None:
+def _add_live(store: Store, kept: Iterable[PackId], withdrawn: Collection[PackageName], references: References) -> None:
     """Add every object that the newest captures need, and the bases of these and of all objects in packs `kept`.
+
+    Captures of packages that were `withdrawn` need nothing any more.
 
     Raises:
         StoreError: a manifest cannot be read.
     """
     for capture, manifest in _read_manifests(store):
+        if capture.package in withdrawn:
+            continue
         references.add(_LIVE, [ObjectId(capture.snapshot), object_id(canonical.encode(capture))])
         references.add(_LIVE, (identifier for identifier, _ in manifest.objects))
     references.add(_LIVE, (entry.base for pack in kept for entry in store.contents.entries(pack) if entry.base))

@@ -65,6 +65,7 @@ def _names(channel: Path) -> list[ReleaseName]:
         ) from error
     listed = set() if state is None else set(state.releases)
     here = {ReleaseName(path.name) for path in files_in(folder) if not is_unfinished(path.name)}
+    here -= set() if state is None else set(state.retired)  # their packs were withdrawn
     if not (listed or files_in(folder)):
         _refuse_remains(channel)
     return sorted(listed | here - _remains(channel, here - listed))

@@ -78,7 +78,8 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
         there = read_there(target, own)
         state = own
         if not dry_run:
-            listed = choose_listed(own, held_at(target, there), to.place.location, add=name, drop=None)
+            held = tuple(each for each in held_at(target, there) if each not in own.retired)
+            listed = choose_listed(own, held, to.place.location, add=name, drop=None)
             state = settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
             target = with_timestamp(target, state, own)  # noqa: PLW2901  # the same target, with its timestamp
         others = () if dry_run else state.releases
@@ -90,6 +91,9 @@ def publish_to_globus(  # noqa: PLR0913  # what, from where, to where, and how i
             moved = send(target, releases, state, there, now=clock(), monotonic=monotonic)
             allowed = to.anyone and target.service.allow_everyone(to.place.collection, f"{to.place.path}/")
             tidy(target)
+            if gone := [each for each in own.retired if there is not None and each in there.releases]:
+                hint = f"ptmtorrent publish --retire {gone[0]} --to {to.place.location}"
+                emit(Note(message=f"`{gone[0]}` had a withdrawn package; to delete its packs there: {hint}"))
             status: Status = "ok" if moved or allowed else "notneeded"
             emit(Result(kind="release", id=name, status=status, path=to.place.location, bytes=moved))
     totals = release.totals

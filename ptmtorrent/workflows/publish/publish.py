@@ -14,11 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.channel.folder import read_optional, read_release
+from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, release_path
 from ptmtorrent.channel.readers import LocalReader
+from ptmtorrent.channel.unlisted import delete_unneeded
 from ptmtorrent.disk import durable
-from ptmtorrent.disk.durable import read_regular
+from ptmtorrent.disk.durable import read_optional, read_regular
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName
@@ -26,6 +27,7 @@ from ptmtorrent.model.locations import spell_place
 from ptmtorrent.model.moments import Clock, Monotonic, read_clock, spell
 from ptmtorrent.model.records import Emit, Note, PlanMade, Result, Status, Summary
 from ptmtorrent.model.release import Release
+from ptmtorrent.model.text import count
 from ptmtorrent.paths import Home
 from ptmtorrent.progress import new_meter
 from ptmtorrent.reading.read_back import HeldFiles, LocalFiles, check_as_reader, hint_for
@@ -98,7 +100,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     _, release = read_release(home.channel, name)
     own, there = read_states(home, to, name)
     warn_of_clock(home.channel, own, clock(), emit)
-    listed = choose_listed(own, held_releases(home, to, there), str(to), add=name, drop=None)
+    held = tuple(each for each in held_releases(home, to, there) if each not in own.retired)
+    listed = choose_listed(own, held, str(to), add=name, drop=None)
     # A dry run signs nothing: the documents that it would sign are about as long as the home's own.
     state = own if dry_run else settle_state(home, own, there, listed, load_keys=load_keys, now=clock())
     releases = [release, *(read_own(home, each) for each in listed if each != name)]
@@ -110,6 +113,8 @@ def _publish(run: _Run, *, load_keys: LoadKeys | None, dry_run: bool, clock: Clo
     moved, wrote = put(home.channel, to, items, run.verified, meter)
     turned = point_to(home, to, state, name, verified=run.verified, now=clock(), emit=emit)
     moved += len(state.timestamp) if turned else 0
+    if own.retired and (deleted := delete_unneeded(to, listed)):
+        emit(Note(message=f"{count(deleted, 'pack or torrent', 'packs and torrents')} of retired releases deleted"))
     status: Status = "ok" if turned or wrote else "notneeded"
     emit(Result(kind="release", id=name, status=status, path=str(to), bytes=moved))
     warn_of_unpublished(own, state, str(to), emit)

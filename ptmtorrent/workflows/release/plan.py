@@ -19,6 +19,7 @@ from ptmtorrent.model.subset import SubsetRule, rule_of
 from ptmtorrent.paths import Home
 from ptmtorrent.state.upstream_flags import read_flags
 from ptmtorrent.store.store import Store
+from ptmtorrent.trust.withdrawals import own_withdrawn
 from ptmtorrent.workflows.release.policy import read_stored_policy
 from ptmtorrent.workflows.release.select import Decision, Selection, choose, closed_packages
 
@@ -97,6 +98,10 @@ def select(request: Request, previous: Release | None) -> Selection:
         include=request.include,
         policy=_policy_for(request, previous),
         closed=closed_packages(read_flags(request.home.flags)),
+        withdrawn={
+            package: withdrawal.spell()
+            for package, withdrawal in own_withdrawn(OwnReader(request.home.channel)).packages.items()
+        },
         allow_incomplete=request.allow_incomplete,
     )
 

@@ -262,6 +262,7 @@ def _digest(request: Request, selection: Selection) -> str:
         selection.allow_incomplete,
         selection.policy,
         dict(selection.closed),
+        dict(selection.withdrawn),
         rules,
         licences,
     ]

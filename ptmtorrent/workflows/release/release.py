@@ -36,6 +36,7 @@ from ptmtorrent.workflows.release.collect import Collected
 from ptmtorrent.workflows.release.finished import check_finished
 from ptmtorrent.workflows.release.plan import Request, make_plan, warn_of_incomplete
 from ptmtorrent.workflows.release.recall import recall, remember
+from ptmtorrent.workflows.release.retired import retire_withdrawn
 from ptmtorrent.workflows.release.write import Draft, write_folder
 
 _LOST = (
@@ -97,6 +98,7 @@ def release(  # noqa: PLR0913  # what is released, from where, signed by whom, w
         else:
             check_free(name, home.channel)
             made, failed = _make(request, history, name, keys, clock=clock, monotonic=monotonic)
+        retire_withdrawn(home, keys, clock=clock, emit=emit)
         for file in files_below(home.channel):
             make_readable(home.root, file)
     _report(made, home, monotonic() - started, emit, failed=len(failed))

@@ -32,22 +32,27 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What decides: classes included by the user, the policy, and the packages that their hub has closed, with why.
 
+    Packages that were `withdrawn` are left out whatever the rest says.
+
     With `allow_incomplete`, packages some of whose files were not captured are taken in too.
     """
 
     include: frozenset[RightsClass] = frozenset()
     policy: Policy = msgspec.field(default_factory=new_policy)
     closed: Mapping[str, str] = msgspec.field(default_factory=dict)
+    withdrawn: Mapping[str, str] = msgspec.field(default_factory=dict)
     allow_incomplete: bool = False
 
     def decide(self, capture: Capture) -> Decision:
-        """Return whether a capture is taken in; an exclusion by the policy is the strongest reason."""
+        """Return whether a capture is taken in; a withdrawal is the strongest reason, then the policy."""
         policy, package = self.policy, capture.package
         licence = self.judge(package, capture.licence, capture.rights)
         if licence.raw != capture.licence:
             capture = capture.with_licence(licence.raw, POLICY)
         left_out = None
-        if (key := find_pattern(policy.exclude, package)) is not None:
+        if (why := self.withdrawn.get(package)) is not None:
+            left_out = why
+        elif (key := find_pattern(policy.exclude, package)) is not None:
             left_out = f"the policy excludes it: {policy.exclude[key]}"
         elif not self._may_be_passed_on(licence.rights) and find_pattern(policy.include, package) is None:
             left_out = f"it is {licence.rights} ({licence.rule}) and may not be redistributed"
@@ -103,13 +108,22 @@ def announce(packages: Iterable[LeftOut], emit: Emit) -> None:
     counted: Counter[str] = Counter()
     for each in packages:
         emit(Result(kind="package", id=each.package, status="impossible", reason=each.why))
-        counted["excluded" if each.why.startswith("the policy") else each.rights] += 1
-    excluded = counted.pop("excluded", 0)
+        counted[_kind_of(each)] += 1
+    excluded, withdrawn = counted.pop("excluded", 0), counted.pop("withdrawn", 0)
     if counted:
         counts = ", ".join(f"{counted[rights]} {rights}" for rights in CLASSES if counted[rights])
         emit(Note(message=f"Left out, because redistribution is not allowed: {counts} (see `--include CLASS`)."))
     if excluded:
         emit(Note(message=f"Left out because the policy excludes them: {excluded}."))
+    if withdrawn:
+        emit(Note(message=f"Left out because they were withdrawn: {withdrawn}."))
+
+
+def _kind_of(each: LeftOut) -> str:
+    for start, kind in (("the policy", "excluded"), ("withdrawn", "withdrawn")):
+        if each.why.startswith(start):
+            return kind
+    return each.rights
 
 
 def _licence_of(licence: str | None, rights: Rights) -> Licence:
