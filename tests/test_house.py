@@ -22,7 +22,7 @@ MAX_LINES = 500
 TENSORS = safetensors({"a": ("BF16", [100, 1000], bf16(100_000))})
 WITHOUT_WORKFLOW = {
     *("auth login", "auth status", "config show", "demo", "keys init", "keys show", "store init", "subsets"),
-    *("trust add", "trust show"),
+    *("trust add", "trust remove", "trust show"),
 }
 """Verbs whose work is one call into a room below the workflows, or the demo."""
 

@@ -33,10 +33,12 @@ SubsetOption = Annotated[
 ]
 
 
-def open_requested(session: Session, channel: str | None, release: str | None, stop: "Stop") -> "OpenChannel":
+def open_requested(
+    session: Session, channel: str | None, release: str | None, stop: "Stop", *, accept_expired: bool = False
+) -> "OpenChannel":
     """Open the channel that the options name, else the configured one, else the sample, and show which release it is.
 
-    Its reads heed `stop`.
+    Its reads heed `stop`. With `accept_expired`, expired signatures are a warning.
 
     Raises:
         TrustError: the channel is not trusted, or its signatures do not hold.
@@ -53,7 +55,16 @@ def open_requested(session: Session, channel: str | None, release: str | None, s
 
         return access_of(settings, home)
 
-    opened = open_channel(settings.channel, release, home, clock=read_clock, emit=emit, globus=globus, stop=stop)
+    opened = open_channel(
+        settings.channel,
+        release,
+        home,
+        clock=read_clock,
+        emit=emit,
+        globus=globus,
+        stop=stop,
+        accept_expired=accept_expired,
+    )
     emit(opened.cite())
     return opened
 

@@ -59,6 +59,9 @@ def fetch(
     subset: SubsetOption = None,
     channel: ChannelOption = None,
     release: ReleaseOption = None,
+    accept_expired: Annotated[
+        bool, typer.Option("--accept-expired", help="Offline: use a channel whose signatures have expired.")
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,6 +132,6 @@ def fetch(
         dry_run=dry_run,
     )
     with stopping() as stop:
-        source = open_requested(session, channel, release, stop)
+        source = open_requested(session, channel, release, stop, accept_expired=accept_expired)
         summary = run(request, source, session.home, clock=read_clock, emit=session.emit, stop=stop)
     session.finish(summary)

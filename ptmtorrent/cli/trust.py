@@ -10,7 +10,7 @@ app = typer.Typer()
 SHOWN = ("root", "timestamp")
 """Roles whose expiry `trust show` prints."""
 
-verbs = typer.Typer(help="Trust a channel, and show trusted channels.", no_args_is_help=True)
+verbs = typer.Typer(help="Trust channels, show them, and trust them no longer.", no_args_is_help=True)
 app.add_typer(verbs, name="trust")
 
 
@@ -47,12 +47,12 @@ def add(
 
 @verbs.command("show", epilog="Example: ptmtorrent trust show")
 def show(ctx: typer.Context) -> None:
-    """Show the trusted channels, their fingerprints, and when the metadata last seen of each expires."""
+    """Show the trusted channels: fingerprints, when the metadata last seen expires, and how many keys must sign."""
     session: Session = ctx.obj
 
     from ptmtorrent.model.moments import read_clock
     from ptmtorrent.trust.expiry import spell_expiry
-    from ptmtorrent.trust.memory import seen_expiries
+    from ptmtorrent.trust.memory import seen_expiries, seen_keys
     from ptmtorrent.trust.pins import Pins
 
     now = read_clock()
@@ -60,5 +60,22 @@ def show(ctx: typer.Context) -> None:
     for pin in Pins(session.home.trust).list():
         seen = seen_expiries(session.home.trust, pin.fingerprint)
         dates = {f"{role}_expires": spell_expiry(role, seen[role], now) if role in seen else "-" for role in SHOWN}
-        rows.append({"channel": pin.location, "fingerprint": pin.fingerprint, **dates})
+        keys = seen_keys(session.home.trust, pin.fingerprint)
+        needed = ", ".join(f"{role} {threshold} of {number}" for role, (threshold, number) in keys.items())
+        rows.append({"channel": pin.location, "fingerprint": pin.fingerprint, **dates, "keys": needed})
     session.sink.rows("channel", rows)
+
+
+@verbs.command("remove", epilog="Example: ptmtorrent trust remove https://example.org/channel/")
+def remove(
+    ctx: typer.Context,
+    location: Annotated[str, typer.Argument(metavar="LOC", help="Location of a trusted channel.")],
+) -> None:
+    """Trust a channel no longer; what was seen of it is remembered."""
+    session: Session = ctx.obj
+
+    from ptmtorrent.model.locations import parse_location
+    from ptmtorrent.trust.pins import Pins
+
+    pin = Pins(session.home.trust).remove(parse_location(location))
+    session.sink.rows("channel", [{"channel": pin.location, "fingerprint": pin.fingerprint}])

@@ -17,8 +17,9 @@ ResultKind = Literal["package", "pack", "part", "index", "release"]
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="opened"):
     """The verified release that a verb reads: its name and date, and the content root that one cites it by.
 
-    `channel` is where it was read, `how` whether its signatures were checked (`fresh`), its content root was given
-    (`archived`), or neither (`unsigned`: `verify --channel` compares packs with what the folder's releases list).
+    `channel` is where it was read, `how` whether its signatures were checked (`fresh`; `offline` if they have expired),
+    its content root was given (`archived`), or neither (`unsigned`: `verify --channel` compares packs with what the
+    folder's releases list).
     """
 
     release: str

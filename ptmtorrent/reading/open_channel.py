@@ -25,7 +25,7 @@ from ptmtorrent.disk.durable import PRIVATE_DIR, disk_errors, is_unwritable, rea
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, StoreError, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, PackageName, is_hex64
 from ptmtorrent.model.locations import FolderLocation, GlobusLocation, Location, WebLocation, as_location
-from ptmtorrent.model.moments import Clock, behind_note
+from ptmtorrent.model.moments import Clock, behind_note, spell
 from ptmtorrent.model.records import Emit, Note, Opened, ignore
 from ptmtorrent.model.release import Release
 from ptmtorrent.model.withdrawn import Withdrawal
@@ -46,7 +46,7 @@ PIN_PREFIX = "b3:"
 
 
 class OpenChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel with one verified release. `folder` is set when it lies here; `how` is `fresh` or `archived`.
+    """A channel with one verified release. `folder` is set when it lies here; `how` is as in `VerifiedRelease`.
 
     `reader` counts what was read of it, metadata and `release.json` included. `listed` are all releases that its
     verified metadata lists, oldest first; none for a release that was opened by its content root.
@@ -91,11 +91,13 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
     emit: Emit,
     globus: Callable[[], GlobusAccess] | None = None,
     stop: Stop | None = None,
+    accept_expired: bool = False,
 ) -> OpenChannel:
     """Return the channel at `location` (None: the sample channel) with its newest release, or the one `release` names.
 
     `release` is a name, or `b3:` and a content root: then neither keys nor time are asked. `globus` returns how
-    Globus collections are reached. A read that waits ends once `stop` is set.
+    Globus collections are reached. A read that waits ends once `stop` is set. With `accept_expired`, signatures that
+    have expired are a warning.
 
     Raises:
         NotFound: there is no channel, or it has no such release; names near matches.
@@ -122,10 +124,17 @@ def open_channel(  # noqa: PLR0913  # which channel, and what it is opened with
         root = _root(place, folder, home)
         now = clock()
         with _writable(home.trust, root) as state:
-            refresh = partial(open_fresh, reader, root=root, state=state, now=now, release=release)
+            refresh = partial(
+                open_fresh, reader, root=root, state=state, now=now, release=release, accept_expired=accept_expired
+            )
             verified = refresh() if folder is not None else _once_again(refresh)
         if note := behind_note(now, verified.refreshed, f"the latest refresh of channel `{place}`"):
             emit(note)
+        if verified.expired is not None:
+            message = (
+                f"the signatures of channel `{place}` expired on {spell(verified.expired)}: it may have a newer state"
+            )
+            emit(Note(message=message, warning=True))
     return _opened(place, reader, verified, collection)
 
 

@@ -17,10 +17,21 @@ from ptmtorrent.channel.paths import METADATA, parse_release_path, release_path
 from ptmtorrent.channel.port import ChannelReader
 from ptmtorrent.errors import IntegrityError, NotFound, TrustError, UsageError
 from ptmtorrent.model.ids import ContentRoot, PackageName, ReleaseName, is_hex64, parse_release_name
+from ptmtorrent.model.moments import SKEW, spell
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, Release, decode_release
-from ptmtorrent.model.withdrawn import Withdrawal
+from ptmtorrent.model.withdrawn import Withdrawal, Withdrawn
 from ptmtorrent.trust.fingerprints import fingerprint, folder_of
-from ptmtorrent.trust.memory import SEEN, Seen, exclusive, read_seen, record_refresh, still_counts
+from ptmtorrent.trust.memory import (
+    SEEN,
+    Seen,
+    exclusive,
+    find_fork,
+    last_metadata,
+    read_seen,
+    record_refresh,
+    restoring,
+    still_counts,
+)
 from ptmtorrent.trust.metadata import read_listing, stated_sequence
 from ptmtorrent.trust.refresh import Refreshed, check_target, refresh, trust_error
 from ptmtorrent.trust.withdrawals import keep_withdrawn, read_withdrawn
@@ -41,31 +52,33 @@ class ListedRelease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VerifiedRelease(msgspec.Struct, frozen=True, kw_only=True):
-    """A release that was verified by signatures (`fresh`) or by its content root (`archived`).
+    """A release that was verified by signatures (`fresh`, `offline` if they have expired) or its root (`archived`).
 
     `refreshed` is the time of the latest refresh before this one, if any; `listed` are the releases that the channel
     lists in what was verified, oldest first. `withdrawn` are packages that are not to be had any more, and why.
     """
 
     release: Release
-    how: Literal["fresh", "archived"]
+    how: Literal["fresh", "offline", "archived"]
     sequence: int
     refreshed: str | None = None
+    expired: datetime | None = None
     listed: tuple[ListedRelease, ...] = ()
     withdrawn: dict[PackageName, Withdrawal] = {}
 
 
-def open_fresh(
-    reader: ChannelReader, *, root: bytes, state: Path, now: datetime, release: str | None
+def open_fresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
+    reader: ChannelReader, *, root: bytes, state: Path, now: datetime, release: str | None, accept_expired: bool = False
 ) -> VerifiedRelease:
     """Return the newest release of the channel, or the one named `release`, verified by its signatures.
 
     `root` is the pinned first root. The state of a channel is kept below `state` by its fingerprint, so all mirrors of
     a channel share it. The newest listed sequence must not be below the highest seen. Expiry is judged at `now`, or at
-    the latest successful refresh if that is later: then the clock was set back.
+    the latest successful refresh if that is later: then the clock was set back. With `accept_expired`, for readers
+    without a connection, it is not judged; then the clock must not be before what was seen or signed.
 
     Raises:
-        TrustError: a signature, expiry, version, hash or sequence is invalid.
+        TrustError: a signature, expiry, version, hash or sequence is invalid, or the list is a fork of one seen before.
         NotFound: the channel has no such release (the hint has near matches), or lacks a file.
         TransportError: the reader's own error.
         IntegrityError, UnsupportedFormat: this program cannot read the signed release.
@@ -74,22 +87,55 @@ def open_fresh(
     folder = state / folder_of(fingerprint(root))
     with exclusive(folder):
         seen = read_seen(folder)
-        found = refresh(reader, root, folder / METADATA, now, seen=seen.refreshed_at, record=folder / SEEN)
+        before = last_metadata(folder / METADATA)
+        found = refresh(
+            reader,
+            root,
+            folder / METADATA,
+            now,
+            seen=seen.refreshed_at,
+            record=folder / SEEN,
+            accept_expired=accept_expired,
+        )
+        offline = accept_expired and found.expires <= max(now, seen.refreshed_at or now)
         listed = listed_releases(found.targets.targets)
-        newest = _newest_sequence(listed, found, seen, reader.location)
-        withdrawn = read_withdrawn(reader, found.targets.targets)
-        keep_withdrawn(folder, withdrawn, reader.location, binds=still_counts(seen, found.targets_keys))
-        record_refresh(folder, seen, newest, found.targets_keys, now)
+        with restoring(before):
+            withdrawn = _remember(reader, folder, seen, found, listed, None if offline else now)
     chosen = _choose(listed, release, reader.location)
     verified = read_listed_release(reader, chosen)
+    if offline:
+        _check_clock(now, seen, verified, reader.location)
     return VerifiedRelease(
         release=verified,
-        how="fresh",
+        how="offline" if offline else "fresh",
+        expired=found.expires if offline else None,
         sequence=chosen.sequence,
         refreshed=seen.refreshed,
         listed=tuple(listed.values()),
         withdrawn=withdrawn.packages,
     )
+
+
+def _remember(  # noqa: PLR0913, PLR0917  # what was seen, and what was seen now
+    reader: ChannelReader,
+    folder: Path,
+    seen: Seen,
+    found: Refreshed,
+    listed: dict[ReleaseName, ListedRelease],
+    now: datetime | None,
+) -> Withdrawn:
+    """Compare verified metadata with what was `seen` before, and record it; return what was withdrawn.
+
+    Raises:
+        TrustError: it goes back behind what was seen, is a fork of it, or hides a withdrawal.
+        NotFound, TransportError, IntegrityError, StoreError: the list of what was withdrawn cannot be read or recorded.
+    """
+    newest = _newest_sequence(listed, found, seen, reader.location)
+    log = _log(listed, seen, found, reader.location)
+    withdrawn = read_withdrawn(reader, found.targets.targets)
+    keep_withdrawn(folder, withdrawn, reader.location, binds=still_counts(seen, found.targets_keys))
+    record_refresh(folder, seen, sequence=newest, listed=log, keys=found.targets_keys, now=now)
+    return withdrawn
 
 
 def open_archived(reader: ChannelReader, content_root: ContentRoot, *, name: str | None = None) -> VerifiedRelease:
@@ -122,6 +168,30 @@ def _newest_sequence(listed: dict[ReleaseName, ListedRelease], found: Refreshed,
     if newest < seen.sequence and still_counts(seen, found.targets_keys):
         raise trust_error(location, f"its newest release has sequence {newest}, but {seen.sequence} was seen before")
     return newest
+
+
+def _log(listed: dict[ReleaseName, ListedRelease], seen: Seen, found: Refreshed, location: str) -> dict[str, str]:
+    """Return the SHA-256 of each listed release by its sequence; refuse a list that is a fork of what was seen."""
+    log = {str(item.sequence): item.target.hashes.get("sha256", "") for item in listed.values()}
+    fork = find_fork(seen, log) if still_counts(seen, found.targets_keys) else None
+    if fork is not None:
+        here, before = log[str(fork)], seen.log[str(fork)]
+        raise TrustError(
+            f"channel `{location}` is a fork: its release with sequence {fork} is `sha256:{here}`, and "
+            f"`sha256:{before}` was seen before",
+            hint="ask the maintainer which of the two is right: both are signed with the channel's keys",
+        )
+    return log
+
+
+def _check_clock(now: datetime, seen: Seen, release: Release, location: str) -> None:
+    """Refuse a clock that is before what was seen or signed, where expiry is not judged."""
+    latest = max(datetime.fromisoformat(release.created), seen.refreshed_at or now)
+    if now < latest - SKEW:
+        raise TrustError(
+            f"the clock shows {spell(now)}, and channel `{location}` was signed or read at {spell(latest)}",
+            hint="set the clock, or give a release by its hash: `--release b3:HASH`",
+        )
 
 
 def _choose(listed: dict[ReleaseName, ListedRelease], release: str | None, location: str) -> ListedRelease:

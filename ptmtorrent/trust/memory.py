@@ -8,7 +8,7 @@ does not make expired metadata valid again.
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import ClassVar
 import msgspec
 from tuf.api.metadata import Root, Timestamp
 
+from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
 from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, write_file
 from ptmtorrent.errors import IntegrityError, TrustError
@@ -27,12 +28,15 @@ from ptmtorrent.trust.metadata import parse_metadata
 
 SEEN = "seen.json"
 LOCK = "lock"
+_KEPT = ("timestamp", "snapshot", "targets")
 
 
 class Seen(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     """`seen.json`: the highest sequence of a release in any metadata of this channel, and the latest refresh, if any.
 
-    `keys` are the ids of the keys that could sign for the targets role when the sequence was seen, sorted.
+    `keys` are the ids of the keys that could sign for the targets role when the sequence was seen, sorted. `log` has
+    the SHA-256 of the `release.json` of each release that was listed, by its sequence: what was listed once is never
+    another release.
     """
 
     FORMAT: ClassVar[str] = "ptmtorrent/seen"
@@ -40,6 +44,7 @@ class Seen(canonical.Document, frozen=True, kw_only=True, omit_defaults=True):
     sequence: int
     refreshed: str | None = None
     keys: tuple[str, ...] = ()
+    log: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a time that is not one; the document decoder turns it into an `IntegrityError`."""
@@ -74,6 +79,36 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def last_metadata(folder: Path) -> dict[Path, bytes | None]:
+    """Return the documents that TUF kept in `folder`, by path; None for one that is not there.
+
+    Raises:
+        StoreError: one cannot be read.
+    """
+    return {path: read_optional(path) for path in (folder / f"{role}.json" for role in _KEPT)}
+
+
+@contextmanager
+def restoring(before: Mapping[Path, bytes | None]) -> Iterator[None]:
+    """Put the metadata of `before` back if the block refuses newer ones that TUF accepted and kept: a fork, a rollback.
+
+    Otherwise the channel that was read before would be refused as the older one of the two.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    try:
+        yield
+    except TrustError:
+        for path, data in before.items():
+            if data is not None:
+                write_file(path, data)
+            else:
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
+        raise
 
 
 def highest_seen(folder: Path) -> int:
@@ -132,17 +167,46 @@ def still_counts(seen: Seen, keys: Collection[str]) -> bool:
     return set(seen.keys) <= set(keys)
 
 
-def record_refresh(folder: Path, seen: Seen, sequence: int, keys: Collection[str], now: datetime) -> None:
+def find_fork(seen: Seen, listed: Mapping[str, str]) -> int | None:
+    """Return the first sequence at which `listed` has another release than was seen; None if the two agree."""
+    forks = [int(sequence) for sequence, digest in listed.items() if seen.log.get(sequence, digest) != digest]
+    return min(forks, default=None)
+
+
+def seen_keys(trust: Path, fingerprint: str) -> dict[str, tuple[int, int]]:
+    """Return how many keys of each role of a channel must sign and how many there are, by the newest root seen.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    folder = trust / folder_of(fingerprint)
+    found: dict[str, tuple[int, int]] = {}
+    for path in (folder / FIRST_ROOT_NAME, folder / METADATA / "root.json"):
+        with suppress(FileNotFoundError, IntegrityError), disk_errors_but_missing(path):
+            roles = parse_metadata(read_regular(path), Root).signed.roles
+            found = {role: (about.threshold, len(about.keyids)) for role, about in roles.items()}
+    return found
+
+
+def record_refresh(  # noqa: PLR0913  # what was seen, and what was seen now
+    folder: Path, seen: Seen, *, sequence: int, listed: Mapping[str, str], keys: Collection[str], now: datetime | None
+) -> None:
     """Record durably a refresh at `now` that listed `sequence`, if it says more than what was `seen`.
 
-    `keys` are those of the targets role.
+    `keys` are those of the targets role, `listed` what it lists by sequence. `now` None: expiry was not judged.
 
     Raises:
         NoSpace: the disk is full.
         StoreError: the file cannot be written.
     """
-    latest = now if seen.refreshed_at is None else max(now, seen.refreshed_at)
-    highest = max(sequence, seen.sequence) if still_counts(seen, keys) else sequence
-    record = msgspec.structs.replace(seen, sequence=highest, refreshed=spell(latest), keys=tuple(sorted(keys)))
+    moments = [moment for moment in (now, seen.refreshed_at) if moment is not None]
+    binds = still_counts(seen, keys)
+    record = msgspec.structs.replace(
+        seen,
+        sequence=max(sequence, seen.sequence) if binds else sequence,
+        refreshed=spell(max(moments)) if moments else None,
+        keys=tuple(sorted(keys)),
+        log={**seen.log, **listed} if binds else dict(listed),
+    )
     if record != seen:
         write_file(folder / SEEN, canonical.encode(record))

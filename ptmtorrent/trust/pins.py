@@ -17,7 +17,7 @@ import msgspec
 
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME
 from ptmtorrent.disk.durable import disk_errors_but_missing, read_regular, write_file
-from ptmtorrent.errors import IntegrityError, StoreError, TrustError, UsageError
+from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TrustError, UsageError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.locations import Location, as_location
 from ptmtorrent.scrub import scrub
@@ -64,6 +64,27 @@ class Pins:
             document = PinFile(format=PinFile.FORMAT, version=PinFile.VERSION, requires=(), pins=pins)
             write_file(self._path, canonical.encode(document))
         return pin
+
+    def remove(self, location: Location | str) -> Pin:
+        """Trust the channel at `location` no longer; return its pin. What was seen of the channel is kept.
+
+        So a rollback is still detected if it is trusted again.
+
+        Raises:
+            UsageError: the location is malformed.
+            NotFound: it is not trusted.
+            StoreError: the folder cannot be written.
+        """
+        place = as_location(location)
+        with exclusive(self._folder):
+            pins = self._read()
+            gone = [name for name in pins if _identity(name) == place.identity]
+            if not gone:
+                raise NotFound(f"the channel `{place}` is not trusted", hint="see which are: ptmtorrent trust show")
+            kept = {name: found for name, found in pins.items() if name not in gone}
+            document = PinFile(format=PinFile.FORMAT, version=PinFile.VERSION, requires=(), pins=kept)
+            write_file(self._path, canonical.encode(document))
+        return Pin(location=gone[0], fingerprint=pins[gone[0]])
 
     def find(self, location: Location | str) -> bytes | None:
         """Return the root pinned for `location` in any of its spellings, None when there is no pin.

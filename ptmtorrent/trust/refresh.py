@@ -5,7 +5,7 @@ Delegated roles are followed on demand: `Refreshed.find` searches them as TUF or
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,15 +29,19 @@ from ptmtorrent.model.moments import spell
 if TYPE_CHECKING:
     from tuf.ngclient import Updater
 
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 MIRROR_HINT = "use another mirror; if all fail in the same way, inform the maintainer"
 """What a reader does about a channel that cannot be trusted."""
 
 
 class Refreshed:
-    """The verified metadata of a channel: its newest targets, and what they delegate."""
+    """The verified metadata of a channel: its newest targets, and what they delegate; `expires` is the first to."""
 
-    def __init__(self, updater: "Updater", targets: Targets, root: Root, location: str, expiry_hint: str) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917  # what was verified, and what errors say
+        self, updater: "Updater", targets: Targets, root: Root, location: str, expiry_hint: str, expires: datetime
+    ) -> None:
         self.targets = targets
+        self.expires = expires
         self.root = root
         self._updater = updater
         self._location = location
@@ -68,11 +72,13 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
     *,
     seen: datetime | None = None,
     record: Path | None = None,
+    accept_expired: bool = False,
 ) -> Refreshed:
     """Return the current metadata of the channel, after a check of all signatures, versions and expiries.
 
     `folder` keeps the last metadata, to detect a rollback. Damaged files in it are fetched again. Expiry is judged at
     `now`, or at the time of an earlier refresh that was `seen`, if that is later; `record` is the file that has it.
+    With `accept_expired` it is not judged; signatures, versions and hashes are.
 
     Raises:
         TrustError: a check failed.
@@ -93,9 +99,10 @@ def refresh(  # noqa: PLR0913  # the channel, what makes it trusted, and when
         # The only private name used: python-tuf has no public way to set the time or to list the targets.
         # tests/trust/test_refresh.py checks both.
         trusted = updater._trusted_set  # noqa: SLF001
-        trusted.reference_time = judged
+        trusted.reference_time = _BEFORE_ALL if accept_expired else judged
         updater.refresh()
-        return Refreshed(updater, trusted.targets, trusted.root, reader.location, hint)
+        expires = min(each.expires for each in (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets))
+        return Refreshed(updater, trusted.targets, trusted.root, reader.location, hint, expires)
 
 
 def check_target(target: TargetFile, data: bytes, location: str) -> None:
