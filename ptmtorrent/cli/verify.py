@@ -24,6 +24,14 @@ def verify(
     scan: Annotated[
         bool, typer.Option("--scan", help="Look for code in fetched files that runs when they are loaded, instead.")
     ] = False,
+    upstream: Annotated[
+        bool,
+        typer.Option("--upstream", help="Prove that captured packages are those of their upstream commits, instead."),
+    ] = False,
+    keys: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --upstream: public keys (PGP, SSH) that signed commits must be by."),
+    ] = None,
 ) -> None:
     """Re-check files that were fetched, the packs of the store, or those of a channel; exit with 50 if damaged.
 
@@ -31,13 +39,10 @@ def verify(
     gives 50, because programs load what they find there. Keep your own files beside it.
     """
     session: Session = ctx.obj
-    if store and target is not None:
-        raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
-    if channel is not None and (store or target is not None):
-        raise UsageError("`--channel` checks all packs of a channel folder alone", hint="omit the others")
-
-    if scan and (store or channel is not None):
-        raise UsageError("`--scan` looks at files that were fetched", hint="omit `--store` and `--channel`")
+    _check_choice(target, store=store, channel=channel, scan=scan, upstream=upstream, keys=keys)
+    if upstream:
+        _prove(session, target, keys)
+        return
     if scan:
         _scan(session, target)
         return
@@ -80,3 +85,41 @@ def _scan(session: Session, target: str | None) -> None:
     if rows:
         session.sink.rows("finding", rows)
     session.finish(summary)
+
+
+def _prove(session: Session, target: str | None, keys: str | None) -> None:
+    from ptmtorrent.model.ids import parse_package_name
+    from ptmtorrent.model.locations import parse_folder
+    from ptmtorrent.workflows.maintain.upstream import verify_upstream
+
+    package = None if target is None else parse_package_name(target)
+    file = None if keys is None else parse_folder(keys, "--keys")
+    with stopping() as stop:
+        summary, wrong = verify_upstream(session.home, package, keys=file, emit=session.emit, stop=stop)
+    if not wrong:
+        session.finish(summary)
+        return
+    session.report(summary)
+    raise IntegrityError(
+        "not every package is what its upstream commit has (see above)", hint="clone the package again"
+    )
+
+
+def _check_choice(
+    target: str | None, *, store: bool, channel: str | None, scan: bool, upstream: bool, keys: str | None
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if store and target is not None:
+        raise UsageError("`--store` checks all packs and takes no target", hint="omit one of them")
+    if channel is not None and (store or target is not None):
+        raise UsageError("`--channel` checks all packs of a channel folder alone", hint="omit the others")
+    if upstream and (store or scan or channel is not None):
+        raise UsageError("`--upstream` looks at packages that were captured", hint="omit the other options")
+    if keys is not None and not upstream:
+        raise UsageError("`--keys` verifies signatures of upstream commits", hint="pass it with `--upstream`")
+    if scan and (store or channel is not None):
+        raise UsageError("`--scan` looks at files that were fetched", hint="omit `--store` and `--channel`")

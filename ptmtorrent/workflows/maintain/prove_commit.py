@@ -9,7 +9,15 @@ import hashlib
 from collections.abc import Iterator
 
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.hubs.git.objects import FOLDER_PROOF, PROOF, check_proof, git_modes, pointer_ids, split_proof
+from ptmtorrent.hubs.git.objects import (
+    FOLDER_PROOF,
+    PROOF,
+    check_proof,
+    git_modes,
+    git_object_id,
+    pointer_ids,
+    split_proof,
+)
 from ptmtorrent.model.ids import path_bytes
 from ptmtorrent.model.manifest import FileEntry, Manifest, Run
 from ptmtorrent.stop import ANEW_HINT, Stop
@@ -44,6 +52,20 @@ def prove(store: Store, manifest: Manifest, *, thorough: bool, stop: Stop) -> No
         oids = pointer_ids(proof, sha256, file.size) if file.source == "lfs" else frozenset({git_sha1 or ""})
         rows[path_bytes(file.name)] = (git_modes(file.mode, file.size), oids)
     check_proof(manifest.package.commit, proof, rows, under)
+
+
+def read_commit(store: Store, manifest: Manifest) -> bytes:
+    """Return the body of the upstream commit of a provable package.
+
+    Raises:
+        IntegrityError: the kept answer has no such commit.
+        PtmError: the same errors as `Store.read`.
+    """
+    [answer] = [answer for answer in manifest.raw if answer.name in {PROOF, FOLDER_PROOF}]
+    for kind, body in split_proof(b"".join(_read(store, manifest, answer.recipe))):
+        if kind == "commit" and git_object_id(kind, body) == manifest.package.commit:
+            return body
+    raise IntegrityError(f"`{manifest.package.package}` has no commit `{manifest.package.commit}` in its proof")
 
 
 def _hash(store: Store, manifest: Manifest, file: FileEntry) -> tuple[str, str]:
