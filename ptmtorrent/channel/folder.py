@@ -12,7 +12,7 @@ from blake3 import blake3
 
 from ptmtorrent.channel import paths
 from ptmtorrent.channel.readers import LocalReader, read_listed
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_regular, read_whole
+from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, read_whole
 from ptmtorrent.errors import IntegrityError, NotFound, StoreError, TransportError
 from ptmtorrent.model.ids import PackId, ReleaseName
 from ptmtorrent.model.release import MAX_RELEASE_BYTES, FileRef, Release, VolumeRef, decode_release
@@ -109,19 +109,6 @@ def check_listed(channel: Path, ref: FileRef) -> Path:
             hint=f"copy `{ref.path}` back from a place that has the channel, then run the same command again",
         )
     return path
-
-
-def read_optional(path: Path) -> bytes | None:
-    """Return the bytes of a file, or None when it does not exist.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
-    try:
-        with disk_errors_but_missing(path):
-            return read_regular(path)
-    except FileNotFoundError:
-        return None
 
 
 def unknown_release(channel: Path, name: ReleaseName) -> NotFound:

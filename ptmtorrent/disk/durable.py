@@ -428,6 +428,19 @@ def disk_errors_but_missing(path: Path) -> Iterator[None]:
         raise disk_error(error, path) from error
 
 
+def read_optional(path: Path) -> bytes | None:
+    """Return the bytes of a file, or None when it does not exist.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with disk_errors_but_missing(path):
+            return read_regular(path)
+    except FileNotFoundError:
+        return None
+
+
 def free_bytes(folder: Path) -> int:
     """Return the bytes free on the disk of `folder`, or of its nearest parent that exists."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())

@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 from tuf.api.metadata import Root
 
-from ptmtorrent.channel.folder import OwnReader, read_optional, read_release
+from ptmtorrent.channel.folder import OwnReader, read_release
 from ptmtorrent.channel.paths import METADATA, RELEASE_FILE, RELEASES, TIMESTAMP, metadata_version, parse_withdrawn_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import disk_errors, read_regular
+from ptmtorrent.disk.durable import disk_errors, read_optional, read_regular
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model.ids import ReleaseName
 from ptmtorrent.model.moments import behind_note

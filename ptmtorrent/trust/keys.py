@@ -239,7 +239,7 @@ def read_public_key(path: Path) -> SSlibKey:
         ConfigError: the file is missing, or is not a public key.
     """
     try:
-        return SSlibKey.from_crypto(load_pem_public_key(path.read_bytes()))
+        return SSlibKey.from_crypto(load_pem_public_key(read_regular(path)))
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"`{path}` is not a public key in PEM: {error}", hint="export it from the device") from error
 

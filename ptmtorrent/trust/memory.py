@@ -17,9 +17,15 @@ from typing import ClassVar
 import msgspec
 from tuf.api.metadata import Root, Timestamp
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT_NAME, METADATA, TIMESTAMP_NAME
-from ptmtorrent.disk.durable import disk_errors, disk_errors_but_missing, ensure_dir, read_regular, write_file
+from ptmtorrent.disk.durable import (
+    disk_errors,
+    disk_errors_but_missing,
+    ensure_dir,
+    read_optional,
+    read_regular,
+    write_file,
+)
 from ptmtorrent.errors import IntegrityError, TrustError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.moments import spell

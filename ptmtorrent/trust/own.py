@@ -8,8 +8,8 @@ from typing import TypeVar
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, metadata_path
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError, IntegrityError, TrustError
 from ptmtorrent.model.ids import ContentRoot, ReleaseName
 from ptmtorrent.trust.keys import Keys

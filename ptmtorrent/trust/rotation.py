@@ -19,9 +19,8 @@ from securesystemslib.signer import Key, Signer
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Root, Timestamp
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import TIMESTAMP, metadata_path
-from ptmtorrent.disk.durable import write_file
+from ptmtorrent.disk.durable import read_optional, write_file
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, TrustError
 from ptmtorrent.trust import roles
 from ptmtorrent.trust.keys import Keys, select_signers

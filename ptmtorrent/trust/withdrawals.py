@@ -11,10 +11,9 @@ from pathlib import Path
 
 from tuf.api.metadata import TargetFile
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import parse_withdrawn_path
 from ptmtorrent.channel.port import ChannelReader
-from ptmtorrent.disk.durable import write_file
+from ptmtorrent.disk.durable import read_optional, write_file
 from ptmtorrent.errors import IntegrityError, NotFound, PtmError
 from ptmtorrent.model import canonical
 from ptmtorrent.model.ids import PackageName

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ptmtorrent.channel.folder import OwnReader, read_optional
+from ptmtorrent.channel.folder import OwnReader
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.clusters.description import read_cluster
-from ptmtorrent.disk.durable import NotRegular, open_regular, read_regular, write_once
+from ptmtorrent.disk.durable import NotRegular, open_regular, read_optional, read_regular, write_once
 from ptmtorrent.errors import ConfigError, PtmError, StoreError, TransportError
 from ptmtorrent.store.pack.reader import open_pack
 from ptmtorrent.store.store import check_version

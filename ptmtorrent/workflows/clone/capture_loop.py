@@ -230,7 +230,8 @@ class CaptureLoop:
             self._retry_or_fail(transfer, error)
             return
         self.downloads.release(transfer)
-        self._group.add_part(transfer.part, stored.size)
+        if transfer.source is None:
+            self._group.add_part(transfer.part, stored.size)
         self._deliver(transfer, stored)
         if self._group.is_full:
             self._commit()

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT
-from ptmtorrent.disk.durable import disk_errors_but_missing, write_file
+from ptmtorrent.disk.durable import disk_errors_but_missing, read_optional, read_regular, write_file
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import IntegrityError, NotFound
 from ptmtorrent.model.moments import Clock
@@ -41,8 +40,8 @@ def sign(home: Home, file: Path, passphrase: Passphrase, *, clock: Clock) -> Sta
 
 def _read(file: Path) -> bytes:
     try:
-        with disk_errors_but_missing(file), file.open("rb") as opened:
-            data = opened.read(MAX_ROOT_BYTES + 1)
+        with disk_errors_but_missing(file):
+            data = read_regular(file)
     except FileNotFoundError as error:
         raise NotFound(
             f"`{file}` does not exist", hint="name the file that `keys rotate` or `keys revoke` wrote"

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.channel.folder import read_optional
-from ptmtorrent.disk.durable import disk_errors, ensure_dir, sync_dir, write_file
+from ptmtorrent.disk.durable import disk_errors, ensure_dir, read_optional, sync_dir, write_file
 from ptmtorrent.errors import ConfigError, NotFound
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.paths import Home

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from blake3 import blake3
 
-from ptmtorrent.channel.folder import read_optional, read_volume_packs
+from ptmtorrent.channel.folder import read_volume_packs
 from ptmtorrent.channel.paths import (
     METADATA,
     MINISIGN_PUBLIC,
@@ -20,6 +20,7 @@ from ptmtorrent.channel.paths import (
     signature_path,
 )
 from ptmtorrent.disk import durable
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError, IntegrityError
 from ptmtorrent.model.release import Release
 from ptmtorrent.progress import Meter

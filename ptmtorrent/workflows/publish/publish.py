@@ -14,12 +14,12 @@ from pathlib import Path
 
 import msgspec
 
-from ptmtorrent.channel.folder import read_optional, read_release
+from ptmtorrent.channel.folder import read_release
 from ptmtorrent.channel.paths import FIRST_ROOT, TIMESTAMP, release_path
 from ptmtorrent.channel.readers import LocalReader
 from ptmtorrent.channel.unlisted import delete_unneeded
 from ptmtorrent.disk import durable
-from ptmtorrent.disk.durable import read_regular
+from ptmtorrent.disk.durable import read_optional, read_regular
 from ptmtorrent.disk.locks import WriteLock
 from ptmtorrent.errors import ConfigError, IntegrityError, NotFound, PtmError, UsageError
 from ptmtorrent.model.ids import ReleaseName

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ptmtorrent.channel.folder import read_optional
 from ptmtorrent.channel.paths import FIRST_ROOT
+from ptmtorrent.disk.durable import read_optional
 from ptmtorrent.errors import ConfigError
 from ptmtorrent.trust.channel_state import ChannelState, read_channel_state
 
