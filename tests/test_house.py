@@ -134,6 +134,7 @@ HEAVY = {"numpy", "duckdb", "httpx2", "stamina", "tuf.ngclient", "pydantic", "li
         (["--help"], set()),
         (["subsets"], set()),
         (["releases"], set()),
+        (["status"], set()),
         (["show", "hf:quill-lab/quill-base"], {"numpy", "duckdb"}),
         (["list"], {"numpy", "duckdb"}),
     ],

@@ -184,13 +184,24 @@ class FolderHub:
         Raises:
             NotFound: the file no longer exists.
         """
+        place = self.place(described, file)
+        if place is not None:
+            return Located(path=place)
+        data = path_bytes(str((self._folder(described.identity.name) / file.path).readlink()))
+        return Located(pieces=lambda: (piece for piece in (data,)))
+
+    def place(self, described: Described, file: HubFile) -> Path | None:
+        """Return the path of the file, from where it is stored; None for a link; see `InPlace`.
+
+        Raises:
+            NotFound: the file no longer exists.
+        """
         place = self._folder(described.identity.name) / file.path
         if place.is_symlink():
-            data = path_bytes(str(place.readlink()))
-            return Located(pieces=lambda: (piece for piece in (data,)))
+            return None
         if not place.is_file():
             raise NotFound(f"`{described.identity.package}` file `{file.path}` no longer exists")
-        return Located(path=place)
+        return place
 
     def release(self, described: Described) -> None:
         """Drop the package's list of files."""

@@ -188,6 +188,13 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: bool = False
 
 
+InPlace = Callable[["Described", HubFile], Path | None]
+"""Returns where a file of a package lies on this machine; None for bytes that lie nowhere, as those of a link.
+
+A hub with such files has this as its method `place`.
+"""
+
+
 class Hub(Protocol):
     """What every hub can do.
 

@@ -7,19 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ptmtorrent.channel.folder import release_names
 from ptmtorrent.disk.durable import free_bytes
 from ptmtorrent.errors import IntegrityError
-from ptmtorrent.hubs.client.rate_limiter import file_limit
 from ptmtorrent.model.moments import Clock, read_clock
 from ptmtorrent.paths import Home
-from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
-from ptmtorrent.state.laid_out import Ledger
-from ptmtorrent.state.rate_windows import StoredWindows
 from ptmtorrent.state.upstream_flags import read_flags
-from ptmtorrent.store.store import Store
-from ptmtorrent.trust.channel_state import read_expiries
-from ptmtorrent.trust.expiry import RENEW_HINT, spell_expiry
 
 MAX_FLAGS = 50
 """Limit of flagged packages that `status` names; `list` marks all those of a release."""
@@ -37,15 +29,22 @@ def status(home: Home, *, clock: Clock = read_clock) -> list[tuple[str, str | in
         *_clone_status(home),
         *_flags_status(home.flags),
         *_fetched_status(home.ledger),
-        ("releases", ", ".join(release_names(home.channel)) or "none"),
-        *_expiry_status(home.channel, clock()),
+        *_channel_status(home.channel, clock()),
         ("keys", "yes" if home.keys.is_dir() else "none"),
         ("free_bytes", free_bytes(home.root)),
     ]
 
 
-def _expiry_status(channel: Path, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield when each role of the home's own channel expires."""
+def _channel_status(channel: Path, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the releases of the home's own channel, and when each of its roles expires."""
+    if not channel.is_dir():
+        yield "releases", "none"
+        return
+    from ptmtorrent.channel.folder import release_names  # each part imports what it needs: most homes have few parts
+    from ptmtorrent.trust.channel_state import read_expiries
+    from ptmtorrent.trust.expiry import RENEW_HINT, spell_expiry
+
+    yield "releases", ", ".join(release_names(channel)) or "none"
     try:
         expiries = read_expiries(channel)
     except IntegrityError as error:
@@ -59,6 +58,8 @@ def _store_status(folder: Path) -> Iterator[tuple[str, str | int]]:
     if not folder.is_dir():
         yield "packages", 0
         return
+    from ptmtorrent.store.store import Store
+
     with Store.open(folder) as store:
         packs = store.packs()
         captures = store.captures()
@@ -76,6 +77,8 @@ def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
     """
     if not home.journal.is_file():
         return
+    from ptmtorrent.state.clone_journal import COMMIT_BYTES, Journal
+
     with Journal(home.journal) as journal:
         left_by_run = {run: journal.tally(run.id, "listed", "todo", "leased") for run in journal.runs()}
         last = {run.hub.partition(" ")[0]: run for run, left in left_by_run.items() if left.packages or run.cursor}
@@ -93,6 +96,9 @@ def _clone_status(home: Home) -> Iterator[tuple[str, str | int]]:
 def _hours(home: Home, hub: str, endpoint: str, requests: int) -> str:
     if not home.limits.is_file():
         return "no limit is known"
+    from ptmtorrent.hubs.client.rate_limiter import file_limit
+    from ptmtorrent.state.rate_windows import StoredWindows
+
     with StoredWindows(home.limits, time.time) as windows:
         host = urlsplit(endpoint).netloc
         quotas = {budget.kind: quota for budget, quota in windows.quotas().items() if budget.host == host}
@@ -106,6 +112,8 @@ def _fetched_status(ledger: Path) -> Iterator[tuple[str, int]]:
     """Yield how many packages were laid out by fetches of this home, into how many folders, and with how many files."""
     if not ledger.is_file():
         return
+    from ptmtorrent.state.laid_out import Ledger
+
     with Ledger(ledger) as laid_out:
         folders = laid_out.folders()
         yield "fetched packages", len({folder.package for folder in folders})

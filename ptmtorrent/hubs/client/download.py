@@ -231,6 +231,30 @@ def check_md5(file: HubFile, part: Path) -> bool:
     return True
 
 
+def check_source(file: HubFile, source: Path, what: str) -> int:
+    """Refuse a file of this machine that is not what was listed, as far as that can be seen now; return its size.
+
+    Raises:
+        IntegrityError: it has another size, or is a git LFS pointer (`PointerServed`).
+        HubError: it can no longer be read.
+    """
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as stream:
+            size, data = os.fstat(descriptor).st_size, stream.read(MAX_POINTER_BYTES + 1)
+    except OSError as error:
+        raise gone(what, error) from error
+    _refuse_pointer(file, data, what)
+    if file.size not in {None, size}:
+        raise IntegrityError(f"{what} has {size} bytes, the hub listed {file.size}")
+    return size
+
+
+def gone(what: str, error: OSError) -> HubError:
+    """Return the error for a file of this machine that cannot be read any more."""
+    return HubError(f"{what} can no longer be read: {error.strerror}")
+
+
 def check_no_pointer(file: HubFile, part: Path, what: str) -> None:
     """Refuse a git LFS pointer in place of weights, whatever the hub listed.
 
@@ -265,7 +289,7 @@ def _read_rest(source: Path, start: int, what: str) -> Generator[bytes]:
             while piece := stream.read(1 << 20):
                 yield piece
     except OSError as error:
-        raise HubError(f"{what} can no longer be read: {error.strerror}") from error
+        raise gone(what, error) from error
 
 
 def _length(reply: httpx2.Response, what: str) -> int:

@@ -366,7 +366,15 @@ class _Clone:
             loop = CaptureLoop(
                 store=store,
                 run=run,
-                downloads=DownloadQueue(self.hub, self.home.spool, pool, halt, self.request.jobs, count_bytes),
+                downloads=DownloadQueue(
+                    self.hub,
+                    self.home.spool,
+                    pool,
+                    halt,
+                    self.request.jobs,
+                    count_bytes,
+                    getattr(self.hub, "place", None),
+                ),
                 store_queue=store_queue,
                 known=self.known,
                 outcomes=outcomes,

@@ -19,9 +19,9 @@ from blake3 import blake3
 from ptmtorrent.disk.durable import disk_errors, read_regular
 from ptmtorrent.disk.elapsed import AGES_NAME, Uptime, find_old, read_uptime
 from ptmtorrent.disk.locks import WriteLock
-from ptmtorrent.errors import StoreLocked
-from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer
-from ptmtorrent.hubs.port import Hub, HubFile
+from ptmtorrent.errors import PtmError, StoreLocked
+from ptmtorrent.hubs.client.download import Count, Download, check_no_pointer, check_source
+from ptmtorrent.hubs.port import Hub, HubFile, InPlace
 from ptmtorrent.model.ids import show_path
 from ptmtorrent.model.moments import Clock
 from ptmtorrent.stop import Stop
@@ -31,7 +31,10 @@ from ptmtorrent.workflows.clone.plan import Held, PackagePlan, declared_bases
 
 @dataclass(eq=False)
 class Transfer:
-    """One file to download; `key` is its oid. `held` of its bytes have been counted as progress so far."""
+    """One file to download; `key` is its oid. `held` of its bytes have been counted as progress so far.
+
+    `source` is a file of this machine that is stored from where it lies: it belongs to the user, and has no part.
+    """
 
     key: str
     file: HubFile
@@ -40,6 +43,7 @@ class Transfer:
     what: str
     tries: int = 0
     held: int = 0
+    source: Path | None = None
 
     @property
     def package(self) -> str:
@@ -49,7 +53,10 @@ class Transfer:
 
 @dataclass
 class DownloadQueue:
-    """The transfers of one run into `folder`: at most `jobs` parts are downloading or waiting to be stored."""
+    """The transfers of one run into `folder`: at most `jobs` parts are downloading or waiting to be stored.
+
+    `in_place` finds the files of a hub that are stored from where they lie.
+    """
 
     hub: Hub
     folder: Path
@@ -57,6 +64,7 @@ class DownloadQueue:
     halt: Stop
     jobs: int
     count: Count
+    in_place: InPlace | None = None
     _waiting: dict[str, deque[Transfer]] = field(default_factory=dict)
     _running: dict[Future[None], Transfer] = field(default_factory=dict)
     _received: set[Transfer] = field(default_factory=set)
@@ -115,7 +123,20 @@ class DownloadQueue:
         """Start downloads up to the limit."""
         while self._waiting and len(self._running) + len(self._received) < self.jobs:
             transfer = self._next()
-            self._running[self.pool.submit(self._run, transfer)] = transfer
+            self._running[self._begin(transfer)] = transfer
+
+    def _begin(self, transfer: Transfer) -> Future[None]:
+        """Run a transfer in a thread, or here and now where there is nothing to move."""
+        if self.in_place is None:
+            return self.pool.submit(self._run, transfer)
+        future: Future[None] = Future()
+        try:
+            self._run(transfer)
+        except PtmError as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+        return future
 
     def take(self, future: Future[None]) -> Transfer:
         """Remove a finished future and return its transfer, which counts against `jobs` until it is released."""
@@ -151,6 +172,12 @@ class DownloadQueue:
             self.count(held, moved)
 
         described = transfer.plan.described
+        if self.in_place is not None:
+            transfer.source = self.in_place(described, transfer.file)
+        if transfer.source is not None:
+            size = check_source(transfer.file, transfer.source, transfer.what)
+            count(size, size)
+            return
         download = Download(
             session=self.hub.session,
             locate=lambda: self.hub.locate(described, transfer.file),

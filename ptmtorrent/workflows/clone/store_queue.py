@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ptmtorrent.errors import IntegrityError
-from ptmtorrent.hubs.client.download import check_md5
+from ptmtorrent.errors import IntegrityError, NoSpace, StoreError
+from ptmtorrent.hubs.client.download import check_md5, gone
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import SnapshotId
 from ptmtorrent.model.moments import Monotonic
@@ -76,7 +76,7 @@ class StoreQueue:
     def _add_file(
         self, transfer: Transfer, file: HubFile, pack_class: PackClass, *, bases: Sequence[StoredFile], nearby: Nearby
     ) -> StoredFile:
-        part = transfer.part
+        part = transfer.source or transfer.part
         try:
             # The store computes no MD5 while it reads: few files come with one, so a second read costs less.
             oid = None if check_md5(file, part) else file.oid
@@ -84,6 +84,17 @@ class StoreQueue:
             return self._store.add_file(part, file.path, expected, pack_class, bases=bases, nearby=nearby)
         except IntegrityError as error:
             raise IntegrityError(f"{transfer.what}: {error.message}") from error
+        except StoreError as error:
+            if (cause := _cause_in_place(transfer, error)) is not None:
+                raise gone(transfer.what, cause) from error
+            raise
+
+
+def _cause_in_place(transfer: Transfer, error: StoreError) -> OSError | None:
+    """Return the error of the system where a file of the user's could not be read, which is no trouble of the store."""
+    cause = error.__cause__
+    is_its = transfer.source is not None and error.message.startswith(f"`{transfer.source}` ")
+    return cause if is_its and isinstance(cause, OSError) and not isinstance(error, NoSpace) else None
 
 
 @dataclass
