@@ -14,12 +14,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-from bench_store import checks, formats, main, tensors
+from bench_store import checks, formats, groups, main, real_sets, tensors
 from bench_store.peers import Peer
 from bench_store.rows import Row, Rows
 from bench_store.running import Broken, run
 from bench_store.scales import SCALES
-from bench_store.sets import FileSet, Sets
+from bench_store.sets import File, FileSet, Sets
 from bench_store.systems import check_restored
 
 PROGRAM = Path(__file__).parent.parent / "scripts" / "bench-store"
@@ -130,6 +130,24 @@ def test_other_bytes_that_come_back_are_a_failure(sets: Sets, tmp_path: Path) ->
 def test_a_program_that_fails_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Broken, match="no room"):
         run(["sh", "-c", "echo no room; exit 3"], cwd=tmp_path, log=tmp_path / "log")
+
+
+def test_only_files_that_describe_each_other_by_name_keep_theirs() -> None:
+    names = ("model.safetensors", "external.onnx", "external.onnx_data", "model.ckpt.data-00000-of-00001")
+    files = tuple(File(Path(name), name, 1, f"{number}" * 64, "") for number, name in enumerate(names))
+    assert [file.name for file in real_sets.without_suffix(files)] == ["weights/000000000000", *names[1:]]
+
+
+def test_groups_that_install_frameworks_run_only_if_they_are_named() -> None:
+    assert set(groups.GROUPS) - set(groups.USUAL) == {"containers", "gguf"}
+
+
+def test_the_least_container_is_judged() -> None:
+    rows = Rows()
+    for name, ratio in (("h5", 1.22), ("npz", 1.1)):
+        rows.add(Row("containers", name, "ours", "raw / stored, alone", ratio, "x"))
+    verdicts = {check.what: check.verdict for check in checks.check_all(rows)}
+    assert verdicts["containers: raw / stored, alone, the least"] == "short"
 
 
 def test_a_promise_is_kept_missed_or_not_measured() -> None:

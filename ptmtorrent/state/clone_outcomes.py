@@ -30,10 +30,17 @@ CREATE TABLE package (
 ) WITHOUT ROWID;
 CREATE TABLE unchanged (run INTEGER NOT NULL REFERENCES run, page INTEGER NOT NULL, names BLOB NOT NULL);
 """
-_SEEN = "CREATE TABLE seen (key INTEGER PRIMARY KEY);"
+_SEEN = """
+CREATE TABLE seen (generation INTEGER NOT NULL, key INTEGER NOT NULL, PRIMARY KEY (generation, key)) WITHOUT ROWID;
+"""
 _CAPTURES = (
     "CREATE TABLE captures (package TEXT PRIMARY KEY, snapshot BLOB NOT NULL, rights TEXT NOT NULL) WITHOUT ROWID;"
 )
+FRESH_KEYS = 1 << 14
+"""Numbers that a set of them has in memory."""
+KEYS_FAN = 16
+"""Generations of one level that are merged."""
+
 _HINT = "free some space, or set another folder for temporary files: SQLITE_TMPDIR=DIR"
 _DIGEST_BYTES = 16
 _KEY_BYTES = 8
@@ -56,18 +63,54 @@ def key_of(text: str) -> int:
 
 
 class SeenKeys(InDatabase):
-    """A set of numbers. For one thread."""
+    """A set of numbers. For one thread.
+
+    The newest are in memory, the others in generations: each is written at once and sorted, and merged with others of
+    its level. Written one by one, each number would cost the write of a page once they outgrow memory.
+    """
 
     def __init__(self) -> None:
         self._rows = _temporary(_SEEN)
+        self._fresh: set[int] = set()
+        self._levels: list[list[int]] = []
+        self._generations = 0
+        self._folded = ""
 
     def add(self, key: int) -> bool:
         """Add a number; return whether it is new."""
-        return self._rows.run("INSERT OR IGNORE INTO seen VALUES (?)", key).rowcount > 0
+        if key in self:
+            return False
+        self._fresh.add(key)
+        if len(self._fresh) >= FRESH_KEYS:
+            with self._rows.transaction():
+                self._fold()
+        return True
 
     def __contains__(self, key: int) -> bool:
         """Return whether the number was added."""
-        return self._rows.first("SELECT 1 FROM seen WHERE key = ?", key) is not None
+        return key in self._fresh or (self._folded > "" and self._rows.first(self._folded, key) is not None)
+
+    def _fold(self) -> None:
+        generation = self._new_generation(0)
+        self._rows.run_many("INSERT INTO seen VALUES (?, ?)", ((generation, key) for key in sorted(self._fresh)))
+        self._fresh.clear()
+        level = 0
+        while len(full := self._levels[level]) == KEYS_FAN:
+            merged = self._new_generation(level + 1)
+            where = f"generation IN ({', '.join(map(str, full))})"
+            self._rows.run(f"INSERT INTO seen SELECT {merged}, key FROM seen WHERE {where} ORDER BY key")  # noqa: S608  # numbers
+            self._rows.run(f"DELETE FROM seen WHERE {where}")  # noqa: S608  # numbers
+            full.clear()
+            level += 1
+        known = ", ".join(str(each) for generations in self._levels for each in generations)
+        self._folded = f"SELECT 1 FROM seen WHERE key = ? AND generation IN ({known})"  # noqa: S608  # numbers
+
+    def _new_generation(self, level: int) -> int:
+        self._generations += 1
+        if level == len(self._levels):
+            self._levels.append([])
+        self._levels[level].append(self._generations)
+        return self._generations
 
 
 class NewestCaptures(InDatabase):

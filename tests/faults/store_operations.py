@@ -21,7 +21,7 @@ from ptmtorrent.model.ids import PackId
 from ptmtorrent.model.records import ignore
 from ptmtorrent.paths import Home
 from ptmtorrent.stop import Stop
-from ptmtorrent.store.index import runs
+from ptmtorrent.store.index import known_files, runs
 from ptmtorrent.store.maintenance.gc_marks import read_marks
 from ptmtorrent.store.maintenance.rewrite_pack import rewrite_pack, store_whole
 from ptmtorrent.store.pack.reader import packs_on_disk
@@ -31,7 +31,7 @@ from ptmtorrent.workflows.maintain import repair as repair_workflow
 from ptmtorrent.workflows.maintain.check import check as check_store
 from ptmtorrent.workflows.maintain.gc import gc as collect
 from tests.faults.store_world import LOOSE_STEP, World, check_clean, contents, store_superseded, unsealed
-from tests.store.samples import META, name_of, random_bytes
+from tests.store.samples import META, add_bytes, name_of, random_bytes
 
 Report = Callable[[int], None]
 Act = Callable[[Home, World, Report], None]
@@ -41,6 +41,7 @@ Promised = Callable[[Home, Sequence[int]], list[str]]
 FOUND_DEAD = datetime(2026, 11, 22, 12, tzinfo=UTC)
 ELSEWHERE = "elsewhere"
 MERGES = 3
+FOLDS = 3
 SHM = "index.sqlite-shm"
 """SQLite's shared memory, which readers may make too; it means nothing once nobody has the index open."""
 
@@ -92,14 +93,30 @@ def _merged(number: int) -> bytes:
     return random_bytes(2_000, 90 + number)
 
 
+def fold(home: Home, world: World, report: Report) -> None:  # noqa: ARG001  # operations look alike
+    """Commit so often that rows of an open part become runs, and hashes of files generations, which are merged."""
+    with few_runs(), Store.open(home.store, write=True) as store:
+        for number in range(FOLDS):
+            add_bytes(store, home.root, f"{number}.bin", _folded(number), META)
+            store.commit()
+            report(number)
+
+
+def _folded(number: int) -> bytes:
+    return random_bytes(1_500, 190 + number)
+
+
 @contextmanager
 def few_runs() -> Iterator[None]:
-    """Have two runs of the index merged, in place of sixteen."""
-    fan, runs.FAN = runs.FAN, 2
+    """Have two runs of the index merged, in place of sixteen, and made of few rows."""
+    fan, fresh, staged = runs.FAN, known_files.FRESH_FILES, known_files.STAGED_ROWS
+    runs.FAN = known_files.FAN = 2
+    known_files.FRESH_FILES = known_files.STAGED_ROWS = 1
     try:
         yield
     finally:
-        runs.FAN = fan
+        runs.FAN = known_files.FAN = fan
+        known_files.FRESH_FILES, known_files.STAGED_ROWS = fresh, staged
 
 
 def init(home: Home, world: World, report: Report) -> None:  # noqa: ARG001
@@ -274,6 +291,14 @@ def _merged_is_listed(home: Home, reported: Sequence[int]) -> list[str]:
     return [f"lost: the pack of step {number}" for number in unlisted]
 
 
+def _folded_is_known(home: Home, reported: Sequence[int]) -> list[str]:
+    """What was committed while rows were moved is listed and readable."""
+    with Store.open(home.store, write=True) as store:
+        lost = [number for number in reported if not store.has(name_of(_folded(number)))]
+        lost += [number for number in reported if number not in lost and store.read(name_of(_folded(number))) == b""]
+    return [f"lost: the file of step {number}" for number in lost]
+
+
 def _marked_is_marked(home: Home, reported: Sequence[int]) -> list[str]:
     """A dead pack is marked, and later gone for good."""
     dead = [path for path in (home.store / "packs").glob("*/*.pack") if b"weights-cold" in path.read_bytes()[:200]]
@@ -306,6 +331,7 @@ OPERATIONS = {
         Operation("ingest", _nothing, ingest, committed="reported"),
         Operation("seal", _ingested, seal, _sealed_is_sealed),
         Operation("merge", _sealed, merge, _merged_is_listed),
+        Operation("fold", _sealed, fold, _folded_is_known),
         Operation("heal", _crashed, heal),
         Operation("rescue", _bad_part, heal, _set_aside, damaged=True, forgets=(LOOSE_STEP,)),
         Operation("check", _sealed, check, reads_only=True),

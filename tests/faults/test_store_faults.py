@@ -42,7 +42,7 @@ def assert_none_bad(found: dict[str, dict[str, int]], least: int) -> None:
 
 @needs_strace
 def test_a_kill_at_any_call_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    found = disturb(tmp_path, "kill", ["ingest", "seal", "merge", "heal", "gc", "rewrite"], 1)
+    found = disturb(tmp_path, "kill", ["ingest", "seal", "merge", "fold", "heal", "gc", "rewrite"], 1)
     assert_none_bad(found, 30)
 
 
@@ -58,7 +58,9 @@ def test_nobody_notices_writes_that_end_early(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_what_was_reported_is_there_on_a_disk_that_keeps_what_was_synced_alone(tmp_path: Path) -> None:
-    assert_none_bad(disturb(tmp_path, "strict", ["init", "ingest", "seal", "merge", "gc", "rewrite", "adopt"], 5), 30)
+    assert_none_bad(
+        disturb(tmp_path, "strict", ["init", "ingest", "seal", "merge", "fold", "gc", "rewrite", "adopt"], 5), 35
+    )
 
 
 @needs_compiler

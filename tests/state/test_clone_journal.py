@@ -1,3 +1,4 @@
+import random
 import sqlite3
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from ptmtorrent.errors import StoreError, UnsupportedFormat
 from ptmtorrent.model.ids import SnapshotId
+from ptmtorrent.state import clone_outcomes
 from ptmtorrent.state.clone_journal import LEASE_SECONDS, Journal, Run
-from ptmtorrent.state.clone_outcomes import MAX_DIFFERENCES
+from ptmtorrent.state.clone_outcomes import MAX_DIFFERENCES, SeenKeys
 
 PAGE = [("b/five", 5, b"1"), ("a/five", 5, b"2"), ("c/none", None, b"3"), ("d/nine", 9, b"4")]
 
@@ -439,3 +441,17 @@ def test_full_listing_takes_the_place_of_what_was_listed_before() -> None:
         finished(journal, PAGE[:2], request="another")
 
         assert list(journal.outcomes.gone(frozen(journal, PAGE[:2], request="another").id)) == []
+
+
+def test_a_set_of_numbers_that_outgrows_memory_is_a_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clone_outcomes, "FRESH_KEYS", 5)
+    monkeypatch.setattr(clone_outcomes, "KEYS_FAN", 3)
+    source, known = random.Random(3), set[int]()
+    with SeenKeys() as seen:
+        for _ in range(400):
+            key = source.randrange(-150, 150)
+            assert (key in seen) == (key in known)
+            assert seen.add(key) == (key not in known)
+            known.add(key)
+        assert len(seen._levels) > 2
+        assert seen._rows.all("SELECT count(*) FROM seen") == [(len(known) - len(seen._fresh),)]

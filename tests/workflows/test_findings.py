@@ -4,8 +4,14 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from ptmtorrent.model.findings import Scan
+from ptmtorrent.model.ids import PackageName
+from ptmtorrent.model.manifest import Identity
+from ptmtorrent.workflows.clone.findings import add_identity
+from ptmtorrent.workflows.release.findings import add_near_names
 from tests.facts.findings.pickled import attack
 from tests.in_process import ptmtorrent
 
@@ -110,3 +116,28 @@ def test_fetched_files_are_scanned_again(world: Path, tmp_path: Path) -> None:
     assert found(ptmtorrent(world, "verify", "--scan", tmp_path)) == []
     (tmp_path / "dir" / "plain" / "model.pkl").write_bytes(EVIL)
     assert found(ptmtorrent(world, "verify", "--scan", tmp_path)) == [("runs-code", "model.pkl", MEANING)]
+
+
+def test_change_of_identity_is_a_finding() -> None:
+    before = Identity(hub="hf", name="a/b", commit="1" * 40, hub_id="x", author="a")
+    scan = Scan(tools=("t/1",))
+    for changed, what in (
+        (msgspec.structs.replace(before, hub_id="y"), "id on the hub"),
+        (msgspec.structs.replace(before, author="c"), "owner"),
+    ):
+        found = add_identity(scan, before, changed)
+        assert found is not None
+        assert [(each.rule, each.level) for each in found.findings] == [("identity", "suspicious")]
+        assert what in found.findings[0].meaning
+    assert add_identity(scan, before, msgspec.structs.replace(before, commit="2" * 40)) is scan
+    assert add_identity(scan, None, before) is scan
+
+
+def test_name_that_resembles_a_popular_one_is_a_finding_of_the_release() -> None:
+    scans = {PackageName("hf:goolge/bert-base"): Scan(tools=("t/1",)), PackageName("hf:google/bert-base"): None}
+    named = add_near_names(scans, [PackageName("hf:google/bert-base")])
+    found = named[PackageName("hf:goolge/bert-base")]
+    assert found is not None
+    assert "`hf:google/bert-base`" in found.findings[0].meaning
+    assert named[PackageName("hf:google/bert-base")] is None
+    assert add_near_names(scans, None) is scans

@@ -17,7 +17,7 @@ from ptmtorrent.model.manifest import Rights
 from ptmtorrent.store.index.file import index_errors
 from ptmtorrent.store.index.run import Container, Found, Listed, entry_of
 from ptmtorrent.store.index.runs import StoredRuns
-from ptmtorrent.store.pack.columns import UNLISTED, EntryColumns, Ids, PlaceColumns, columns_of
+from ptmtorrent.store.pack.columns import UNLISTED, EntryColumns, Ids, PlaceColumns, columns_of, join_columns
 from ptmtorrent.store.pack.format import OBJECT_KINDS, RIGHTS, Entry
 
 _COLUMNS = "objects.id, at, stored, raw, codec, kind, base, pack"
@@ -153,7 +153,7 @@ class Objects(StagedObjects):
         self._refresh()
         with index_errors(self._path):
             found = self._runs.columns_of(number)
-        return found[0] if len(found) == 1 else columns_of(self.entries(container))
+        return join_columns(found) if found else columns_of(self.entries(container))
 
     def find_places(self, ids: Ids) -> PlaceColumns | None:
         """Return where objects lie that sealed packs list whole, in one pass; None if rows lie in SQLite or parts."""

@@ -70,6 +70,24 @@ def columns_of(entries: Sequence[Entry]) -> EntryColumns:
     )
 
 
+def join_columns(found: Sequence[EntryColumns]) -> EntryColumns:
+    """Return the objects of several columns of one pack, by offset."""
+    offsets = np.concatenate([columns.offsets for columns in found])
+    by_offset = np.argsort(offsets, kind="stable")
+    place = np.empty(len(by_offset), dtype=np.int64)
+    place[by_offset] = np.arange(len(by_offset))
+    starts = np.cumsum([0, *(len(columns.ids) for columns in found[:-1])])
+    deltas = place[np.concatenate([columns.deltas + at for columns, at in zip(found, starts, strict=True)])]
+    by_place = np.argsort(deltas)
+    return EntryColumns(
+        ids=np.concatenate([columns.ids for columns in found])[by_offset],
+        offsets=offsets[by_offset],
+        lengths=np.concatenate([columns.lengths for columns in found])[by_offset],
+        deltas=deltas[by_place],
+        bases=np.concatenate([columns.bases for columns in found])[by_place],
+    )
+
+
 def end_of_records(columns: EntryColumns, start: int) -> int | None:
     """Return the byte after these objects, the first record at byte `start`; None if other bytes lie between them."""
     heads = np.full(len(columns.ids), pack_format.RECORD_BYTES, dtype=np.int64)

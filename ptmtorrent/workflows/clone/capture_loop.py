@@ -21,7 +21,7 @@ from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.client.status_errors import Unreachable
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.ids import PackageName, SnapshotId
-from ptmtorrent.model.manifest import MissingReason
+from ptmtorrent.model.manifest import Identity, MissingReason
 from ptmtorrent.model.moments import Clock, spell
 from ptmtorrent.model.text import count
 from ptmtorrent.progress import Meter
@@ -31,7 +31,7 @@ from ptmtorrent.store.cutters import ByteSource, Nearby
 from ptmtorrent.store.pack.format import TEMPERS, PackClass
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.download_queue import DownloadQueue, Transfer
-from ptmtorrent.workflows.clone.findings import scan_files
+from ptmtorrent.workflows.clone.findings import add_identity, scan_files
 from ptmtorrent.workflows.clone.known import KnownPackages, choose_bases
 from ptmtorrent.workflows.clone.manifest import (
     OpenPackage,
@@ -320,6 +320,8 @@ class CaptureLoop:
             return
         try:
             scan = scan_files(self.scanner, self.store, package, lambda file: self.downloads.place(file, package.plan))
+            identity = package.plan.described.identity
+            scan = add_identity(scan, self._identity_before(identity.package), identity)
             snapshot = capture(self.store, package, scan, captured=spell(self.clock()), listed=self.run.listed)
         except IntegrityError as error:
             self._close(package)
@@ -327,6 +329,13 @@ class CaptureLoop:
             return
         self.known.add(package.plan.described.identity.package, snapshot, package.rights)
         self._settle_with_group(package, snapshot)
+
+    def _identity_before(self, package: PackageName) -> Identity | None:
+        """Return the identity of a package at its newest capture; None if it has none that can be read."""
+        try:
+            return self.known.identity(package)
+        except PtmError:
+            return None
 
     def _settle_with_group(self, package: OpenPackage, snapshot: SnapshotId) -> None:
         self._group.add_capture(package.work, snapshot, _spell_lost(package))

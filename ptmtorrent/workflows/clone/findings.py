@@ -10,11 +10,14 @@ from ptmtorrent.errors import PtmError, StoreError
 from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.containers.source import ByteSource
-from ptmtorrent.model.findings import Scan
+from ptmtorrent.model.findings import Finding, Scan, clip, new_scan
 from ptmtorrent.model.ids import show_path
+from ptmtorrent.model.manifest import Identity
 from ptmtorrent.store.cutters import FileSource
 from ptmtorrent.store.store import Store, StoredFile
 from ptmtorrent.workflows.clone.manifest import OpenPackage
+
+IDENTITY_TOOL = "ptmtorrent-identity/1"
 
 MAX_FILES = 10_000
 """Limit of files that are scanned of a package; it is the number of descriptors that may be open, too."""
@@ -57,3 +60,23 @@ def _open(path: Path, stored: StoredFile, stack: ExitStack) -> ByteSource | None
     except (OSError, StoreError):
         return None
     return source if source.size == stored.size else None
+
+
+def add_identity(scan: Scan | None, before: Identity | None, now: Identity) -> Scan | None:
+    """Return `scan` with a finding for each part of the identity that changed since the capture `before`.
+
+    A name alone is no identity: it can be deleted and registered again, or given to another owner.
+    """
+    if scan is None or before is None:
+        return scan
+    found = [
+        Finding(tool=IDENTITY_TOOL, file="", rule="identity", level="suspicious", meaning=clip(meaning))
+        for what, old, new in (
+            ("id on the hub", before.hub_id, now.hub_id),
+            ("owner", before.author, now.author),
+            ("id of the owner", before.author_id, now.author_id),
+        )
+        if old is not None and new is not None and old != new
+        for meaning in [f"the {what} is `{new}`, and was `{old}` when the package was captured before"]
+    ]
+    return new_scan([*scan.tools, IDENTITY_TOOL], [*scan.findings, *found]) if found else scan

@@ -1,6 +1,6 @@
 """Writes what a release says of findings: the table, and the short document that a fetch reads."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -8,14 +8,17 @@ import msgspec
 from ptmtorrent.catalogue.findings import write_findings
 from ptmtorrent.channel.folder import OwnReader, check_listed
 from ptmtorrent.channel.paths import FLAGGED_FILE, TABLES
+from ptmtorrent.facts.near_names import PopularNames
 from ptmtorrent.model import canonical
 from ptmtorrent.model.bounds import MAX_MEMORY_BYTES, json_memory
-from ptmtorrent.model.findings import LEVELS, Scan
+from ptmtorrent.model.findings import LEVELS, Finding, Scan, clip, new_scan
 from ptmtorrent.model.flagged import Flag, Flagged, new_flagged
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.release import FileRef, Release
 from ptmtorrent.reading.flagged import read_flagged
 from ptmtorrent.workflows.release.index import ReleaseFolder
+
+NAMES_TOOL = "ptmtorrent-names/1"
 
 
 def write_findings_files(
@@ -42,6 +45,25 @@ def write_findings_files(
         path = write_findings(folder.path / TABLES, scans, earlier, ())
         files["findings"] = folder.refer(f"{TABLES}/{path.name}")
     return files | {"flagged": folder.write(FLAGGED_FILE, _encode(flagged))}
+
+
+def add_near_names(
+    scans: Mapping[PackageName, Scan | None], popular: Collection[PackageName] | None
+) -> Mapping[PackageName, Scan | None]:
+    """Return `scans` with a finding for each package whose name resembles that of a `popular` one of another owner.
+
+    None if every package is popular, which says nothing.
+    """
+    if not popular:
+        return scans
+    known, named = PopularNames(popular), dict(scans)
+    for package, scan in scans.items():
+        found = None if scan is None else known.resembled_by(package)
+        if scan is not None and found is not None:
+            meaning = clip(f"the name resembles the popular `{found.name}`: it {found.how}")
+            finding = Finding(tool=NAMES_TOOL, file="", rule="near-name", level="suspicious", meaning=meaning)
+            named[package] = new_scan([*scan.tools, NAMES_TOOL], [*scan.findings, finding])
+    return named
 
 
 def _touches(before: Flagged, scans: Mapping[PackageName, Scan | None]) -> bool:

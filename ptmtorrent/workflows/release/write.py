@@ -40,7 +40,7 @@ from ptmtorrent.trust.history import History
 from ptmtorrent.workflows.release.alone import note_of_whole_forms
 from ptmtorrent.workflows.release.carried import Carried
 from ptmtorrent.workflows.release.collect import Collected, Sources, collect_all
-from ptmtorrent.workflows.release.findings import write_findings_files
+from ptmtorrent.workflows.release.findings import add_near_names, write_findings_files
 from ptmtorrent.workflows.release.index import (
     DocumentWriter,
     ReleaseFolder,
@@ -134,7 +134,8 @@ def _write_parts(store: Store, draft: Draft, carried: Carried, recalled: Recalle
         else:
             index = write_index(folder, documents, before, found.changes, found.names.get(POPULAR.name) or ())
         table_refs = _write_tables(draft, folder, tables, index)
-    found_files = write_findings_files(folder, draft.channel, previous if recalled is not None else None, found.scans)
+    scans = add_near_names(found.scans, found.names.get(POPULAR.name))
+    found_files = write_findings_files(folder, draft.channel, previous if recalled is not None else None, scans)
     needed = NeededPacks(packs=frozenset(found.tallies.whole.packs), rights=found.rights)
     if note := note_of_whole_forms(store, found.tallies.whole.packs):
         draft.emit(note)

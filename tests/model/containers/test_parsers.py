@@ -1,16 +1,20 @@
 """Each parser finds the names, dtypes, shapes and bytes that were written, of every dtype that its format has."""
 
+import io
 import struct
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
 
+from ptmtorrent.model.containers import msgpack as msgpack_parser
 from ptmtorrent.model.containers.dtypes import BITS
 from ptmtorrent.model.containers.gguf import Gguf
-from ptmtorrent.model.containers.hdf5 import read_hdf5
+from ptmtorrent.model.containers.hdf5 import blocks, read_hdf5
 from ptmtorrent.model.containers.msgpack import read_msgpack
 from ptmtorrent.model.containers.npy import read_npy
 from ptmtorrent.model.containers.safetensors import Safetensors
-from ptmtorrent.model.containers.source import MemorySource, NotThisFormat, Section
+from ptmtorrent.model.containers.source import MemorySource, NotThisFormat, Section, Tensor
 from ptmtorrent.model.containers.sstable import read_sstable
 from ptmtorrent.model.containers.tar import read_tar
 from ptmtorrent.model.containers.tensorflow import read_checkpoint
@@ -22,6 +26,8 @@ from tests.model.containers.corpus import TENSORS, described, expected
 from tests.store.cutters import container_writers as more
 from tests.store.cutters import writers
 from tests.store.samples import safetensors
+
+Read = Callable[[MemorySource], Iterable[Tensor]]
 
 NO_SCALARS = {name: tensor for name, tensor in TENSORS.items() if tensor[1]}
 
@@ -133,3 +139,29 @@ def test_compressed_table_is_refused() -> None:
 def test_section_ends_where_it_was_said_to() -> None:
     inner = Section(MemorySource(b"0123456789"), 2, 5)
     assert (inner.size, inner.read(0, 99), inner.read(4, 2), inner.read(5, 1)) == (5, b"23456", b"6", b"")
+
+
+def hdf5_groups(many: int) -> bytes:
+    h5py = pytest.importorskip("h5py")
+    out = io.BytesIO()
+    with h5py.File(out, "w") as file:
+        for number in range(many):
+            file.create_dataset(f"group/{number}", data=np.zeros(2, "f4"))
+    return out.getvalue()
+
+
+BUDGETS = {
+    "HDF5": (blocks, "MAX_BLOCKS", lambda: hdf5_groups(60), read_hdf5),
+    "msgpack": (msgpack_parser, "MAX_VALUES", lambda: b"\x81\xa1a\xdc\x00\xc8" + 200 * b"\xc0", read_msgpack),
+}
+
+
+@pytest.mark.parametrize(("module", "budget", "make", "read"), BUDGETS.values(), ids=BUDGETS)
+def test_a_file_with_more_structures_than_the_budget_is_refused(
+    monkeypatch: pytest.MonkeyPatch, module: object, budget: str, make: Callable[[], bytes], read: Read
+) -> None:
+    data = make()
+    list(read(MemorySource(data)))
+    monkeypatch.setattr(module, budget, 150)
+    with pytest.raises(NotThisFormat):
+        list(read(MemorySource(data)))

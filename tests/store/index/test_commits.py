@@ -4,10 +4,12 @@ import random
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ptmtorrent.model.ids import ObjectId
 from ptmtorrent.store.index import Index, known_files, open_index
+from ptmtorrent.store.pack.columns import columns_of
 from ptmtorrent.store.pack.format import Entry
 from ptmtorrent.store.stored_file import StoredFile
 
@@ -92,7 +94,26 @@ def test_objects_and_files_are_found_by_every_process_wherever_their_rows_lie(tm
         assert reader.has_runs()
     with closing(open_index(path, write=False)) as again:
         assert_finds(again, entries, files)
-        assert sorted(again.entries("meta-open.part"), key=lambda each: each.offset) == entries
+        assert again.entries("meta-open.part") == entries
+
+
+def test_columns_of_a_part_are_joined_from_several_runs(tmp_path: Path) -> None:
+    source = random.Random(6)
+    with closing(open_index(tmp_path / "index.sqlite", write=True)) as index:
+        plain = new_entries(source, 0, 60)
+        deltas = [
+            msgspec.structs.replace(entry, base=source.choice(plain).id, codec=7)
+            for entry in new_entries(source, 10_000, 60)
+        ]
+        entries = [*plain, *deltas]
+        shuffled = source.sample(entries, len(entries))
+        for at in range(0, len(shuffled), 17):
+            commit(index, shuffled[at : at + 17], [])
+            index.settle()
+        found, same = index.columns("meta-open.part"), columns_of(entries)
+        assert len(index._run_rows()) > 3
+        assert all((one == other).all() for one, other in zip(found, same, strict=True))
+        assert found.deltas.tolist() == [*range(60, 120)]
 
 
 @pytest.mark.usefixtures("small")

@@ -1,0 +1,1 @@
+"""The parsers of containers beside the formats' own libraries (`scripts/compare-parsers`)."""
