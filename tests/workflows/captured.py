@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ptmtorrent.model.findings import new_scan
 from ptmtorrent.model.ids import ObjectId, object_id
 from ptmtorrent.model.manifest import FileEntry, Identity, Manifest, RawAnswer, encode_manifest, new_manifest
 from ptmtorrent.model.records import Event
@@ -88,7 +89,7 @@ def capture(  # the facts of a package
     manifest = new_manifest(Identity(hub=hub, name=name, commit="c" * 40), tuple(entries), tuple(objects.items()), raw)
     data, snapshot = encode_manifest(manifest)
     store.put(data, kind="manifest", pack_class=meta)
-    store.add_capture(new_capture(package, snapshot, **{"licence": "mit", **facts}))
+    store.add_capture(new_capture(package, snapshot, **{"licence": "mit", "scan": new_scan((), ()), **facts}))
     return manifest
 
 

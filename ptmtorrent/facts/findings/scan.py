@@ -10,12 +10,13 @@ from ptmtorrent.facts.findings.corroborate import Corroborator
 from ptmtorrent.facts.findings.found import MAX_READ_BYTES, TOOL, Counted, Exhausted, Findings
 from ptmtorrent.facts.findings.pickles import Walker, find_buried
 from ptmtorrent.facts.findings.sniff import HEAD_BYTES, Kind, is_pickle_name, kind_of
+from ptmtorrent.model.bounds import TooManyParts, check_json
 from ptmtorrent.model.containers.source import ByteSource, MemorySource, NotThisFormat
 from ptmtorrent.model.findings import Level, Scan, new_scan
 
 MAX_JSON = 4 << 20
 _CONFIGS = re.compile(r"(?i)(?:^|[/!])(?:[\w.-]*config[\w.-]*|chat_template[\w.-]*|.*index)\.json$")
-_MARKS = (b"auto_map", b"chat_template", b"Lambda", b"custom_pipelines")
+_MARKS = (b"auto_map", b"chat_template", b"Lambda", b"custom_pipelines", b"\\u")  # the last: any of them, escaped
 _CORROBORATED: frozenset[Kind] = frozenset({"pickle", "zip", "tar", "packed", "npy"})
 
 
@@ -33,10 +34,10 @@ def needs_scan(name: str, source: ByteSource) -> bool:
         return False
     kind = kind_of(name, source.read(0, HEAD_BYTES))
     if kind == "json":
-        if not is_config(name) or source.size > MAX_JSON:
+        if not is_config(name):
             return False
-        data = source.read(0, source.size)
-        return any(mark in data for mark in _MARKS)
+        data = source.read(0, min(source.size, MAX_JSON))
+        return source.size > MAX_JSON or any(mark in data for mark in _MARKS)
     return kind != "text" or is_pickle_name(name)
 
 
@@ -148,12 +149,14 @@ class _Package:
             self._findings.add(name, "unread", "notice", "a Python file too long to be parsed")
 
     def _json(self, source: ByteSource, name: str) -> None:
-        if source.size > MAX_JSON:
-            return
-        data = source.read(0, source.size)
+        data = source.read(0, min(source.size, MAX_JSON + 1))
         headers.scan_keras(MemorySource(data), name, self._findings)
         try:
-            tree = json.loads(data)
+            tree = _tree_of(data)
+        except TooManyParts:
+            self._findings.add(name, "unread", "notice", "a JSON file too large to be parsed")
+            headers.search(source, name, self._findings)
+            return
         except (ValueError, RecursionError):
             headers.search(MemorySource(data), name, self._findings)
             return
@@ -167,6 +170,14 @@ class _Package:
             self._findings.add(name, "auto-map", "notice", meaning)
         for text in _templates(tree):
             templates.scan_template(text, name, self._findings)
+
+
+def _tree_of(data: bytes) -> Any:  # noqa: ANN401  # any JSON value
+    """Decode JSON as loaders do, which take NaN. Raises `TooManyParts`, `ValueError` or `RecursionError`."""
+    if len(data) > MAX_JSON:
+        raise TooManyParts
+    check_json(data)
+    return json.loads(data)
 
 
 def _auto_map(tree: Mapping[str, Any]) -> list[str]:

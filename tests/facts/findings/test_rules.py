@@ -10,7 +10,7 @@ from ptmtorrent.facts.findings.child import MEMORY_BYTES
 from ptmtorrent.facts.findings.found import TOOL, Findings
 from ptmtorrent.facts.findings.names import judge
 from ptmtorrent.facts.findings.pickles import Walker
-from ptmtorrent.facts.findings.scan import needs_scan, scan_package
+from ptmtorrent.facts.findings.scan import MAX_JSON, needs_scan, scan_package
 from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.model.containers.source import MemorySource
 from ptmtorrent.model.findings import MAX_FINDINGS, Finding, clip, new_scan
@@ -88,6 +88,23 @@ def test_texts_and_plain_settings_are_not_sent_to_the_child() -> None:
     assert [name for name, data in plain.items() if needs_scan(name, MemorySource(data))] == []
     code = {"config.json": b'{"auto_map": {}}', "model.safetensors": safetensors(), "x.txt": EVIL, "a.py": b"1"}
     assert [name for name, data in code.items() if needs_scan(name, MemorySource(data))] == list(code)
+
+
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [
+        (b'{"auto_map": {"AutoModel": "net.Net"}}', "auto-map"),
+        (b'{"\\u0061uto_map": {"AutoModel": "net.Net"}}', "auto-map"),
+        (b'{"x": NaN, "auto_map": {"AutoModel": "net.Net"}}', "auto-map"),
+        (b'{"auto_map": {"AutoModel": "net.Net"}}' + b" " * MAX_JSON, "unread"),
+        (b'{"auto_map": {"AutoModel": "net.Net"}, "x": [' + b"[]," * 1_000_000 + b"[]]}", "unread"),
+    ],
+    ids=["plain", "escaped", "NaN", "long", "bomb"],
+)
+def test_settings_that_name_code_are_found_however_they_are_written(config: bytes, rule: str) -> None:
+    source = MemorySource(config)
+    assert needs_scan("config.json", source)
+    assert [each.rule for each in scan_package([("config.json", source)]).findings] == [rule]
 
 
 @pytest.mark.parametrize(
