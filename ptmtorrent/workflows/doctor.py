@@ -18,9 +18,9 @@ from ptmtorrent.paths import Home, sample_channel
 from ptmtorrent.store.codecs import kernel_in_use
 
 LIBRARIES = (
-    *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "libtorrent", "msgspec", "numpy"),
-    *("platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib", "stamina", "tuf"),
-    *("typer", "zstandard"),
+    *("blake3", "cryptography", "duckdb", "globus-sdk", "httpx2", "huggingface_hub", "jinja2", "libtorrent", "msgspec"),
+    *("numpy", "picklescan", "platformdirs", "py-minisign", "pyfastcdc", "pyyaml", "rich", "securesystemslib"),
+    *("stamina", "tuf", "typer", "zstandard"),
 )
 
 

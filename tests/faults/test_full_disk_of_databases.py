@@ -1,5 +1,6 @@
 """A full disk under each SQLite file of a home is `NoSpace`, exit code 22, whichever file and statement meets it."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_every_database_of_a_home_is_opened_in_one_module() -> None:
     """A file that is opened elsewhere would need errors, WAL and a version of its own."""
     source = Path(database.__file__)
     package = source.parents[1]
-    users = [path for path in package.rglob("*.py") if "sqlite3" in path.read_text(encoding="utf-8")]
+    users = [path for path in package.rglob("*.py") if re.search(r"(import|from) sqlite3", path.read_text("utf-8"))]
     assert users == [source]
 
 

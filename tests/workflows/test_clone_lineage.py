@@ -17,6 +17,7 @@ from ptmtorrent.paths import Home
 from ptmtorrent.state.clone_journal import Journal, NewPlan
 from ptmtorrent.stop import Stop
 from ptmtorrent.store import codecs
+from ptmtorrent.store.ingest.delta_base import Sketch
 from ptmtorrent.store.store import Store
 from ptmtorrent.store.stored_file import StoredFile
 from ptmtorrent.workflows.clone.clone import CloneRequest
@@ -56,7 +57,7 @@ def package(name: str, *files: PackageFile, base: str | None = None, **known: An
 
 @pytest.fixture
 def by_declaration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptmtorrent.store.ingest.encode_pool.sketch", lambda *_: ())
+    monkeypatch.setattr("ptmtorrent.store.ingest.encode_pool.sketch_all", lambda *_: Sketch())
 
 
 def deltas(run: Run, name: str) -> dict[ObjectId, ObjectId]:

@@ -37,6 +37,7 @@ _LOOKUPS = 1 << 5
 
 _NEARNESS = 16
 _SMALL_BYTES = 1 << 20
+_ID_BYTES = 32
 _READ_BYTES = 4 << 20
 
 
@@ -87,6 +88,8 @@ def entry_of(listed: Listed) -> Entry:
         raise LookupError(f"the row of `{identifier.hex()}` is invalid")
     if not 0 <= stored <= raw <= MAX_RAW_BYTES:
         raise LookupError(f"the row of `{identifier.hex()}` is invalid")
+    if len(identifier) != _ID_BYTES or (base is not None and len(base) != _ID_BYTES):
+        raise LookupError(f"the row of `{identifier.hex()}` is invalid: an id is cut short")
     return Entry(
         id=ObjectId(identifier.hex()),
         offset=offset,
