@@ -24,7 +24,7 @@ root, folder, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 with Store.open(root, write=True) as store:
     print("open", flush=True)
     sys.stdin.readline()
-    for path in sorted(folder.iterdir())[number:] + sorted(folder.iterdir())[:number]:
+    for path in [*map(Path, sys.argv[4:])] + sorted(folder.iterdir())[number:] + sorted(folder.iterdir())[:number]:
         store.add_file(path, path.name, Expected(), PackClass("weights-hot", "open"))
         store.commit()
     print("done", flush=True)
@@ -37,8 +37,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def start(root: Path, folder: Path, number: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", WRITER, str(root), str(folder), str(number)]
+def start(root: Path, folder: Path, number: int, *own: Path) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WRITER, str(root), str(folder), str(number), *map(str, own)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     expect(process, "open")
     return process
@@ -74,7 +74,10 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 def test_three_processes_store_the_same_files_at_once(root: Path, tmp_path: Path) -> None:
     files = files_in(tmp_path / "files")
-    processes = [start(root, tmp_path / "files", number) for number in (0, 4, 8)]
+    own = [tmp_path / f"own-{number}.bin" for number in (0, 4, 8)]  # the late one would find all others stored
+    for number, path in enumerate(own):
+        path.write_bytes(random_bytes(40_000, 100 + number))
+    processes = [start(root, tmp_path / "files", 4 * number, path) for number, path in enumerate(own)]
     for process in processes:
         tell(process)
     for process in processes:
