@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from ptmtorrent.catalogue import index
+from ptmtorrent.layouts.folders import PlainDir
+from ptmtorrent.layouts.port import Destination
+from ptmtorrent.model.manifest import FileEntry, Manifest
 from ptmtorrent.paths import Home
 from ptmtorrent.workflows.fetch import select
 from ptmtorrent.workflows.fetch.assembly import Assembly
@@ -88,3 +91,28 @@ def test_only_files_of_which_something_is_left_become_values(
     fetch_from(made.folder, home, FetchRequest(subset="all", to=out, dry_run=True))
 
     assert kept == [0]
+
+
+def test_destinations_of_large_packages_are_not_found_anew_for_each_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two packages with the same files: each object is written into one, then into the other."""
+    files = {f"{number}.bin": b"%d" % number for number in range(select.FEW + 6)}
+    (tmp_path / "many").mkdir()
+    made = make_channel(tmp_path / "many", {"hf:a/x": files, "hf:b/y": files})
+    home = Home(tmp_path / "reader")
+    made.trusted_by(home, str(made.folder))
+    monkeypatch.setattr(select, "KEPT_FILES", 1)
+    found = 0
+    destination = PlainDir.destination
+
+    def count(layout: PlainDir, manifest: Manifest, file: FileEntry) -> Destination:
+        nonlocal found
+        found += 1
+        return destination(layout, manifest, file)
+
+    monkeypatch.setattr(PlainDir, "destination", count)
+    fetch_from(made.folder, home, FetchRequest(subset="all", to=tmp_path / "out"))
+
+    assert len(files) < found < 8 * 2 * len(files)
+    check_laid_out(tmp_path / "out", made.packages)

@@ -47,6 +47,8 @@ MANY = 8
 """Files from which on the disk is asked whether it can be synced as a whole."""
 LINKED = 64
 """Packages whose links are kept."""
+FEW = 64
+"""Files of a package up to which all destinations are found at once."""
 KEPT_FILES = 4096
 """Files whose destinations are kept, unless one package has more."""
 
@@ -367,7 +369,12 @@ class Selection:
                 self._live[row] = file
 
     def _make(self, order: Order, manifest: Manifest, row: int) -> Assembly:
-        file, destination = self.destinations(order, manifest)[self._entry_of[row]]
+        number = self._entry_of[row]
+        if order.number in self._destinations_of or order.files <= FEW:
+            file, destination = self.destinations(order, manifest)[number]
+        else:  # objects of large packages may alternate: all of one would be found anew for each
+            file = manifest.files[number]
+            destination = self._layout.destination(manifest, file)
         incoming = unfinished(self._layout, destination.target, file.blake3)
         made = Assembly(row, destination, file, lambda: tuple(_parts(manifest, file)), incoming)
         if order.files > order.targets:
