@@ -1,6 +1,8 @@
 """Findings on their way: from a clone through releases to `show`, `fetch` and `verify --scan`."""
 
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from ptmtorrent.model.findings import Scan
 from ptmtorrent.model.ids import PackageName
 from ptmtorrent.model.manifest import Identity
+from ptmtorrent.store.store import Store
+from ptmtorrent.workflows.clone import findings
 from ptmtorrent.workflows.clone.findings import add_identity
 from ptmtorrent.workflows.release.findings import add_near_names
 from tests.facts.findings.pickled import attack
@@ -101,6 +105,39 @@ def test_fetch_refuses_findings_of_a_level(world: Path, tmp_path: Path, level: s
     assert {path.name for path in (tmp_path / "dir").iterdir()} == {"evil", "plain", "code"} - {
         name.removeprefix("dir:") for name in refused
     }
+
+
+def change(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"evil", b"kind"))
+
+
+@pytest.mark.parametrize(("harm", "code"), [(change, 50), (Path.unlink, 12)], ids=["changed", "missing"])
+def test_findings_that_a_mirror_lacks_or_changed_are_named(
+    world: Path, tmp_path: Path, harm: Callable[[Path], None], code: int
+) -> None:
+    mirror = shutil.copytree(world / "channel", tmp_path / "mirror")
+    harm(mirror / "releases" / "r2" / "flagged.json")
+    trusted = ptmtorrent(world, "keys", "show", "--fingerprint")[-1]["fingerprint"]
+    ptmtorrent(world, "trust", "add", mirror, "--fingerprint", trusted)
+    arguments = ("fetch", "dir:evil", "--to", tmp_path / "to", "--channel", mirror)
+
+    ptmtorrent(world, *arguments, "--refuse-findings", "runs-code", code=code)
+
+    assert not (tmp_path / "to").exists()
+    assert [note for note in notes(ptmtorrent(world, *arguments)) if "says of findings cannot be read" in note]
+
+
+def test_package_with_more_files_than_are_scanned_has_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "MAX_FILES", 2)
+    clone(tmp_path / "home", package(tmp_path / "a" / "many", {f"{n}.txt": b"%d" % n for n in range(3)}))
+    with Store.open(tmp_path / "home" / "store") as store:
+        (capture,) = store.captures()
+    assert capture.scan is not None
+    assert [(each.rule, each.meaning) for each in capture.scan.findings] == [
+        ("unread", "4 files, of which 2 were scanned")
+    ]
 
 
 def test_findings_are_not_refused_where_nothing_signs_them(world: Path, tmp_path: Path) -> None:

@@ -19,12 +19,14 @@ from ptmtorrent.facts.findings.found import Findings
 from ptmtorrent.model.containers.source import ByteSource, MemorySource, NotThisFormat, Section
 from ptmtorrent.model.containers.tar import read_tar
 from ptmtorrent.model.containers.zip_directory import Directory, Member, data_of, read_directory
+from ptmtorrent.model.text import spell_size
 
 MAX_DEPTH = 4
 MAX_INFLATED = 32 << 20
-"""Limit of what one member is decompressed to; what lies behind it is not read."""
+"""Limit of what one member is decompressed to; that what lies behind it is not read is a finding."""
 
 MAX_MEMBERS = 20_000
+_TOO_MANY = f"more than {MAX_MEMBERS:,} members, of which the others were not read"
 _SEARCHED = 64 << 20
 _WINDOW = 256 << 10
 _LOCAL = struct.Struct("<4s5HIIIHH")
@@ -57,6 +59,8 @@ def scan_zip(source: ByteSource, file: str, findings: Findings, inner: Inner) ->
     if directory.members and directory.members[0].header > 0:
         meaning = f"{directory.members[0].header} bytes before the first member of the zip"
         findings.add(file, "zip-prefix", "notice", meaning, 0)
+    if len(directory.members) > MAX_MEMBERS:
+        findings.add(file, "unread", "suspicious", _TOO_MANY)
     for member in directory.members[:MAX_MEMBERS]:
         _scan_member(source, member, file, findings, inner)
     for at in _hidden(source, directory):
@@ -99,7 +103,7 @@ def _scan_local(  # noqa: PLR0913, PLR0917  # where, and what is known of it
             meaning = f"compressed by method {method}, which is not read"
             findings.add(f"{file}!{name}", "unread", "notice", meaning, at)
             return
-        data = MemorySource(inflate(data, unpack(), findings))
+        data = MemorySource(inflate(data, unpack(), f"{file}!{name}", findings))
     inner(data, f"{file}!{name}")
 
 
@@ -138,6 +142,7 @@ def scan_tar(source: ByteSource, file: str, findings: Findings, inner: Inner) ->
     try:
         for count, member in enumerate(read_tar(source)):
             if count >= MAX_MEMBERS:
+                findings.add(file, "unread", "suspicious", _TOO_MANY)
                 return
             name = f"{file}!{member.name}"
             if member.name.startswith("/") or ".." in member.name.split("/"):
@@ -157,13 +162,16 @@ def scan_packed(source: ByteSource, head: bytes, file: str, findings: Findings, 
         (b"\x78", zlib.decompressobj),
     )
     maker = next(make for magic, make in makers if head.startswith(magic))
-    data = inflate(source, maker(), findings)
+    data = inflate(source, maker(), file, findings)
     if data:
         inner(MemorySource(data), f"{file}!")
 
 
-def inflate(source: ByteSource, decompressor: _Decompressor, findings: Findings) -> bytes:
-    """Return what `source` decompresses to, at most 32 MiB, and as far as it is whole."""
+def inflate(source: ByteSource, decompressor: _Decompressor, file: str, findings: Findings) -> bytes:
+    """Return what `source`, the file of this name, decompresses to: at most 32 MiB, and as far as it is whole.
+
+    Loaders fail where it is damaged, and have then run what lies before.
+    """
     found, at = bytearray(), 0
     pending = b""
     try:
@@ -179,7 +187,10 @@ def inflate(source: ByteSource, decompressor: _Decompressor, findings: Findings)
             findings.spend(len(data))
             found += data
             if getattr(decompressor, "eof", False):
-                break
+                return bytes(found)
     except (zlib.error, OSError, EOFError, lzma.LZMAError, MemoryError):
-        pass
+        return bytes(found)
+    if len(found) >= MAX_INFLATED:
+        meaning = f"more than {spell_size(MAX_INFLATED)} when decompressed, of which the rest was not read"
+        findings.add(file, "unread", "notice", meaning)
     return bytes(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptmtorrent.disk.durable import open_regular
 from ptmtorrent.errors import PtmError, StoreError
+from ptmtorrent.facts.findings.found import TOOL
 from ptmtorrent.facts.findings.scanner import Scanner
 from ptmtorrent.hubs.port import HubFile
 from ptmtorrent.model.containers.source import ByteSource
@@ -20,7 +21,7 @@ from ptmtorrent.workflows.clone.manifest import OpenPackage
 IDENTITY_TOOL = "ptmtorrent-identity/1"
 
 MAX_FILES = 10_000
-"""Limit of files that are scanned of a package; it is the number of descriptors that may be open, too."""
+"""Limit of files that are scanned of a package; that there are more is a finding."""
 
 MAX_OPEN = 64
 
@@ -31,11 +32,12 @@ def scan_files(scanner: Scanner, store: Store, package: OpenPackage, part: Calla
     If one of them is not there any more, or was changed, after the scan, the files are scanned in the store. None if
     the files cannot be read any more, so that the package counts as not scanned.
     """
-    wanted = [
+    every = [
         (show_path(path), file, stored)
-        for path, (file, stored) in list(package.stored.items())[:MAX_FILES]
+        for path, (file, stored) in package.stored.items()
         if file.answer is None and stored.size and file.link is None
     ]
+    wanted = every[:MAX_FILES]
     places = [part(file) for _, file, _ in wanted[:MAX_OPEN]]
     try:
         with ExitStack() as stack:
@@ -45,10 +47,19 @@ def scan_files(scanner: Scanner, store: Store, package: OpenPackage, part: Calla
                 sources[name] = lying or store.source(stored)
             found = scanner.scan(sources)
         if [part(file) for _, file, _ in wanted[:MAX_OPEN]] == places:
-            return found
-        return scanner.scan({name: store.source(stored) for name, _, stored in wanted})
+            return _add_unread(found, len(every))
+        return _add_unread(scanner.scan({name: store.source(stored) for name, _, stored in wanted}), len(every))
     except PtmError:
         return None
+
+
+def _add_unread(scan: Scan, files: int) -> Scan:
+    """Return `scan` with a finding if a package of so many `files` was not scanned whole."""
+    if files <= MAX_FILES:
+        return scan
+    meaning = f"{files:,} files, of which {MAX_FILES:,} were scanned"
+    finding = Finding(tool=TOOL, file="", rule="unread", level="suspicious", meaning=meaning)
+    return new_scan(scan.tools, [*scan.findings, finding])
 
 
 def _open(path: Path, stored: StoredFile, stack: ExitStack) -> ByteSource | None:

@@ -32,7 +32,7 @@ class Allowed:
             )
         self.members: Sequence[Member] = members
         self.refused: list[Refused] = []
-        flagged = _read(channel, level)
+        flagged = _read(channel, level, emit)
         if flagged is None:
             return
         if level is not None:
@@ -43,13 +43,15 @@ class Allowed:
             emit(note)
 
 
-def _read(channel: OpenChannel, level: Level | None) -> Flagged | None:
+def _read(channel: OpenChannel, level: Level | None, emit: Emit) -> Flagged | None:
     try:
         return read_flagged(channel.release, channel.reader)
-    except PtmError:
+    except PtmError as error:
         if level is not None:
             raise
-        return None  # a mirror that lacks the document: the packages can be fetched all the same
+        # A mirror lacks the document, or its bytes are wrong: the packages can be fetched all the same.
+        emit(Note(message=f"what the release says of findings cannot be read: {error.message}", warning=True))
+        return None
 
 
 def _refuse(members: Sequence[Member], flagged: Flagged, level: Level) -> Iterator[Refused]:

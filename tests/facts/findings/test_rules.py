@@ -1,11 +1,16 @@
 """What the rules find in a generated corpus, and what the child in which they run can do."""
 
+import gzip
+import io
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from ptmtorrent.facts.findings import archives
 from ptmtorrent.facts.findings.child import MEMORY_BYTES
 from ptmtorrent.facts.findings.found import TOOL, Findings
 from ptmtorrent.facts.findings.names import judge
@@ -148,3 +153,20 @@ def test_findings_of_a_package_are_bounded_and_the_worst_are_kept() -> None:
     scan = new_scan(["t/1"], [*many, bad])
     assert (scan.findings[0], len(scan.findings), scan.more) == (bad, MAX_FINDINGS, MAX_FINDINGS + 1)
     assert clip("a\nb\x1b[0m\udcff") == "a\\x0ab\\x1b[0m\\xdcff"
+
+
+def test_what_is_too_long_or_too_much_to_be_read_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_INFLATED", 4 << 20)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 2)
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.txt", b"plain")
+    tarred = io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(3):
+            tar.addfile(tarfile.TarInfo(f"{number}.txt"))
+    long = {"a.gz": gzip.compress(b"x" * (5 << 20)), "a.zip": many.getvalue(), "a.tar": tarred.getvalue()}
+    for name, data in long.items():
+        assert [each.rule for each in scan_package([(name, MemorySource(data))]).findings] == ["unread"], name
+    assert scan_package([("b.gz", MemorySource(gzip.compress(b"x" * (4 << 20))))]).findings == ()
