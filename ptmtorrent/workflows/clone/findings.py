@@ -54,7 +54,7 @@ def scan_files(scanner: Scanner, store: Store, package: OpenPackage, part: Calla
 
 
 def _add_unread(scan: Scan, files: int) -> Scan:
-    """Return `scan` with a finding if a package of so many `files` was not scanned whole."""
+    """Return `scan` with a finding if not all `files` of the package, by number, were scanned."""
     if files <= MAX_FILES:
         return scan
     meaning = f"{files:,} files, of which {MAX_FILES:,} were scanned"
